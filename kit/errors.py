@@ -1,0 +1,223 @@
+"""What can go wrong, by what you can do about it.
+
+::
+
+    KitError
+    ├── InputError (also ValueError)    you gave us something we cannot take; nothing was sent
+    │   ├── AudioFormatError            sound that is not what a Clip may hold
+    │   ├── HistoryError                items that the service would refuse; `.findings` names each
+    │   └── EndpointError               an endpoint we cannot make a URL and headers of, or a key that is missing
+    ├── MissingExtra (also ImportError) an optional library or system package is not installed
+    ├── LocalProtocolError              we were asked for something the session cannot do now
+    ├── RemoteProtocolError             the server sent what no Realtime server should
+    ├── ConnectError                    no session came about
+    │   ├── Unreachable                 nobody answered at the address
+    │   └── HandshakeRefused            the service answered and said no; `.code` and `.close_code` say why
+    ├── ServerError                     the service refused a request: the API's ``error`` event
+    │   └── SeedRefused                 ... and the request was an item of a history; `.accepted` lists what went in
+    ├── SessionClosed                   the socket closed while something was waited for; `.tail` has the last events
+    └── ResponseTimeout                 (also TimeoutError) a reply did not come in time; `.tail` has the last events
+
+Every error keeps its facts in fields and builds its sentence from them: what happened, with which value, and what to
+try next. No message holds a key, an authorization header or whole audio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def clipped(value: object, limit: int = 80) -> str:
+    """The ``repr`` of a value, cut so that a megabyte of base64 cannot end up in a message."""
+    text = repr(value[: limit * 4]) if isinstance(value, str | bytes) else repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+class KitError(Exception):
+    """Everything that the kit raises on purpose."""
+
+
+class InputError(KitError, ValueError):
+    """You gave us something that we cannot take; nothing was sent."""
+
+
+class AudioFormatError(InputError):
+    """Sound that is not mono int16 at 24 000 Hz and cannot safely be made so."""
+
+
+class HistoryError(InputError):
+    """A history with items that the service would refuse.
+
+    Attributes:
+        findings: What `History.lint` found, in order; each has ``index``, ``message``, ``param`` and ``advice``.
+    """
+
+    def __init__(self, message: str, findings: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.findings = tuple(findings)
+
+
+class EndpointError(InputError):
+    """An endpoint that cannot be made into a URL and headers, or whose key is missing."""
+
+
+class MissingExtra(KitError, ImportError):
+    """An optional library or system package is not installed; the sentence says how to install it."""
+
+
+class LocalProtocolError(KitError):
+    """We were asked for something that the session cannot do now (our side's mistake, nothing was sent)."""
+
+
+class RemoteProtocolError(KitError):
+    """The server sent something that is not a Realtime event.
+
+    Attributes:
+        head: The first characters of the frame.
+    """
+
+    def __init__(self, problem: str, head: str = "") -> None:
+        super().__init__(problem, head)
+        self.problem = problem
+        self.head = head
+
+    def __str__(self) -> str:
+        return f"{self.problem}; the frame begins {clipped(self.head)}" if self.head else self.problem
+
+
+class ConnectError(KitError):
+    """No session came about."""
+
+
+class Unreachable(ConnectError):
+    """Nobody answered at the address. The kit never falls back to the stand-in by itself."""
+
+
+class HandshakeRefused(ConnectError):
+    """The service answered and said no.
+
+    OpenAI accepts the upgrade (101) even with a wrong key, sends one ``error`` event and closes with 3000
+    (authentication) or 4000 (request shape); Azure refuses the upgrade with an HTTP status.
+
+    Attributes:
+        code: The API's error code, such as ``invalid_api_key``; ``None`` where it gave none.
+        message: The service's own words.
+        close_code: 3000 or 4000, or the HTTP status where the upgrade itself was refused.
+        advice: What to try next.
+    """
+
+    def __init__(self, *, code: str | None, message: str, close_code: int | None, advice: str = "") -> None:
+        super().__init__(code, message, close_code, advice)
+        self.code = code
+        self.message = message
+        self.close_code = close_code
+        self.advice = advice
+
+    def __str__(self) -> str:
+        named = f"{self.code}, " if self.code else ""
+        return f"the service refused the connection ({named}{self.close_code}): {self.message} {self.advice}".rstrip()
+
+
+class ServerError(KitError):
+    """The service refused a request: the API's ``error`` event.
+
+    Attributes:
+        type, code, message, param: As the API sent them; ``None`` where it sent none.
+        event_id: The id of our own event that caused it, if the service named one.
+        caused_by: The type of that event, such as ``conversation.item.create``.
+    """
+
+    def __init__(
+        self,
+        *,
+        type: str | None,
+        code: str | None,
+        message: str,
+        param: str | None = None,
+        event_id: str | None = None,
+        caused_by: str | None = None,
+    ) -> None:
+        super().__init__(type, code, message, param, event_id, caused_by)
+        self.type = type
+        self.code = code
+        self.message = message
+        self.param = param
+        self.event_id = event_id
+        self.caused_by = caused_by
+
+    def __str__(self) -> str:
+        where = f" at {self.param}" if self.param else ""
+        cause = f" (caused by our {self.caused_by})" if self.caused_by else ""
+        return f"{self.code or self.type or 'error'}{where}: {self.message}{cause}"
+
+
+class SeedRefused(ServerError):
+    """The service refused an item of a history, so the conversation is not the one you asked for.
+
+    Attributes:
+        index: Which item of the history (from 0).
+        accepted: Indexes of the items that are in the conversation now.
+        not_accepted: Indexes of the items that are not: refused, or never confirmed.
+    """
+
+    def __init__(
+        self, *, index: int, accepted: Sequence[int], not_accepted: Sequence[int], error: ServerError
+    ) -> None:
+        super().__init__(
+            type=error.type,
+            code=error.code,
+            message=error.message,
+            param=error.param,
+            event_id=error.event_id,
+            caused_by=error.caused_by,
+        )
+        self.index = index
+        self.accepted = tuple(accepted)
+        self.not_accepted = tuple(not_accepted)
+
+    def __str__(self) -> str:
+        kept = ", ".join(map(str, self.accepted)) or "none"
+        return (
+            f"item {self.index} of the history was refused ({super().__str__()}); in the conversation are items: {kept}. "
+            "Mend the history (history.lint() names each fault) and seed a new session, "
+            "or go on with what is there: respond(partial=True)."
+        )
+
+
+class _WithTail(KitError):
+    """An end that is better understood with the events before it."""
+
+    def __init__(self, sentence: str, tail: Sequence[Any] = ()) -> None:
+        super().__init__(sentence, tuple(tail))
+        self.sentence = sentence
+        self.tail = tuple(tail)
+
+    def __str__(self) -> str:
+        if not self.tail:
+            return f"{self.sentence}; no event had come"
+        last = ", ".join(str(getattr(event, "type", event)) for event in self.tail[-3:])
+        return f"{self.sentence}; the last events were {last} (all kept in .tail)"
+
+
+class SessionClosed(_WithTail):
+    """The socket is closed.
+
+    Attributes:
+        code: The close code, 1006 where the connection broke without one.
+        reason: What the server gave as the reason.
+        tail: The last events before it, oldest first.
+    """
+
+    def __init__(self, sentence: str, *, code: int | None, reason: str = "", tail: Sequence[Any] = ()) -> None:
+        super().__init__(sentence, tail)
+        self.code = code
+        self.reason = reason
+
+
+class ResponseTimeout(_WithTail, TimeoutError):
+    """A reply or a confirmation did not come in time.
+
+    Attributes:
+        tail: The last events before we gave up, oldest first.
+    """

@@ -1,0 +1,130 @@
+"""How things show themselves: one palette, one badge, one player, and escaping in one place.
+
+Everything that reaches HTML goes through `esc` (text) or is made here of numbers. Colours follow the reader's
+JupyterLab theme where they can and stand on both a white and a dark page where they cannot.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import unicodedata
+import wave
+from collections.abc import Iterable, Sequence
+
+
+# One colour per modality, everywhere: badges, tables, plots, terminal. Okabe and Ito's palette, made to be told apart
+# with any kind of colour vision (https://jfly.uni-koeln.de/color/); each also carries its word and sign, never colour alone.
+COLOURS = {
+    "audio": "#0072B2",
+    "text": "#D55E00",
+    "mixed": "#CC79A7",
+    "function": "#009E73",
+    "empty": "#7F7F7F",
+    "failed": "#7F7F7F",
+}
+SIGNS = {"audio": "♪", "text": "¶", "mixed": "♪¶", "function": "ƒ", "empty": "∅", "failed": "✕"}
+
+SIMULATED = "stand-in: simulated"
+"""What every picture, table and report of a stand-in's session carries."""
+
+UNKNOWN_ORIGIN = "origin unknown"
+"""What it carries when nothing says whether a model answered."""
+
+_MAX_SHOWN_CHARS = 2_000  # of any one text in a cell; the object itself keeps all of it
+
+
+def esc(text: object, limit: int = _MAX_SHOWN_CHARS) -> str:
+    """Foreign text as HTML that shows it and does nothing else.
+
+    Markup is escaped; control and bidirectional-override characters, which could reorder what the reader sees, are shown
+    as their code point; what goes past `limit` characters is cut and the cut is named.
+    """
+    raw = str(text)
+    cut = f" … ({len(raw) - limit:,} more characters)" if len(raw) > limit else ""
+    shown = "".join(
+        c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf") else f"‹U+{ord(c):04X}›" for c in raw[:limit]
+    )
+    return html.escape(shown + cut, quote=True)
+
+
+def badge(modality: str | None) -> str:
+    """The coloured word for a modality; ``None`` is a reply that has not shown what it is yet."""
+    word = modality or "pending"
+    colour = COLOURS.get(word, "#7F7F7F")
+    return (
+        f'<span style="background:{colour};color:#fff;border-radius:4px;padding:1px 7px;font-weight:600;'
+        f'white-space:nowrap">{SIGNS.get(word, "…")} {esc(word)}</span>'
+    )
+
+
+def origin(simulated: bool | None) -> str:
+    """The mark for where something came from: nothing only where a real service is known to have answered."""
+    if simulated is False:
+        return ""
+    word = SIMULATED if simulated else UNKNOWN_ORIGIN
+    return (
+        '<span style="border:1px dashed currentColor;border-radius:4px;padding:0 6px;opacity:.75;white-space:nowrap">'
+        f"{esc(word)}</span>"
+    )
+
+
+def origin_word(simulated: bool | None) -> str:
+    """`origin` for a terminal and a one-line repr."""
+    return {True: SIMULATED, None: UNKNOWN_ORIGIN, False: ""}[simulated]
+
+
+def ms(value: float | None) -> str:
+    """A duration in milliseconds as people read it."""
+    if value is None:
+        return "–"
+    return f"{value:.0f} ms" if value < 10_000 else f"{value / 1000:.1f} s"
+
+
+def table(rows: Iterable[Sequence[str]], head: Sequence[str]) -> str:
+    """A table of cells that are HTML already (pass text through `esc`)."""
+    cell = 'style="text-align:left;vertical-align:top;padding:2px 10px 2px 0;white-space:pre-wrap"'
+    top = "".join(f"<th {cell}>{esc(word)}</th>" for word in head)
+    body = "".join("<tr>" + "".join(f"<td {cell}>{c}</td>" for c in row) + "</tr>" for row in rows)
+    return f'<table style="border-collapse:collapse"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def card(*parts: str) -> str:
+    """A quiet frame round what belongs together."""
+    inner = "".join(f'<div style="margin:3px 0">{part}</div>' for part in parts if part)
+    return (
+        '<div style="border-left:3px solid var(--jp-border-color1,#888);padding:2px 0 2px 12px;margin:4px 0">'
+        f"{inner}</div>"
+    )
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> str:
+    """Small print: ``name value · name value``."""
+    return '<span style="opacity:.75">' + " · ".join(f"{esc(k)} {esc(v)}" for k, v in pairs) + "</span>"
+
+
+def wav_bytes(pcm: bytes, rate_hz: int) -> bytes:
+    """Mono 16-bit little-endian PCM with a WAV header round it."""
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate_hz)
+        file.writeframes(pcm)
+    return out.getvalue()
+
+
+def player(pcm: bytes, rate_hz: int = 24_000) -> str:
+    """An ``<audio>`` element that carries its own sound: nothing is fetched, and it still plays after export."""
+    data = base64.b64encode(wav_bytes(pcm, rate_hz)).decode("ascii")
+    return f'<audio controls preload="metadata" style="height:32px" src="data:audio/wav;base64,{data}"></audio>'
+
+
+def one_line(text: str | None, limit: int = 60) -> str:
+    """Text for a one-line repr: whitespace folded, cut with an ellipsis."""
+    words = " ".join((text or "").split())
+    words = "".join(c for c in words if unicodedata.category(c) not in ("Cc", "Cf"))
+    return words if len(words) <= limit else f"{words[: limit - 1]}…"
+
+
