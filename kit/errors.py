@@ -161,9 +161,7 @@ class SeedRefused(ServerError):
         not_accepted: Indexes of the items that are not: refused, or never confirmed.
     """
 
-    def __init__(
-        self, *, index: int, accepted: Sequence[int], not_accepted: Sequence[int], error: ServerError
-    ) -> None:
+    def __init__(self, *, index: int, accepted: Sequence[int], not_accepted: Sequence[int], error: ServerError) -> None:
         super().__init__(
             type=error.type,
             code=error.code,

@@ -13,7 +13,6 @@ import unicodedata
 import wave
 from collections.abc import Iterable, Sequence
 
-
 # One colour per modality, everywhere: badges, tables, plots, terminal. Okabe and Ito's palette, made to be told apart
 # with any kind of colour vision (https://jfly.uni-koeln.de/color/); each also carries its word and sign, never colour alone.
 COLOURS = {
@@ -126,5 +125,3 @@ def one_line(text: str | None, limit: int = 60) -> str:
     words = " ".join((text or "").split())
     words = "".join(c for c in words if unicodedata.category(c) not in ("Cc", "Cf"))
     return words if len(words) <= limit else f"{words[: limit - 1]}…"
-
-
