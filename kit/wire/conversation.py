@@ -1,0 +1,503 @@
+"""The fold: server events in, items, responses and errors out.
+
+One definition of a response for everything: a live session, a recorded log, somebody else's production log. It does no
+I/O and has no clock; instants are passed in. It takes both spellings, hybrids of the two, logs that begin in the middle or
+break off, ids that are null, and events that it has never heard of: nothing a server says can make it fail.
+
+What decides what:
+
+=====================  =================================================================================================
+a response's modality  content parts and deltas that arrived, by kind; never what was asked for
+an item's place        `conversation.item.added` (beta: `.created`) and its ``previous_item_id``; later events do not move it
+who started a reply    our own `response.create` (told by the metadata that the server echoes, else by order), or turn
+                       detection (it heard speech stop and nobody asked)
+whose error it is      ``error.event_id``, which names the client event that caused it
+=====================  =================================================================================================
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import ServerError
+from .dialect import AUDIO_FORMATS
+from .events import Event
+from .records import PART_KINDS, Call, Item, Part, Response
+
+TAG = "kit_request"
+"""Metadata key by which a response is matched to our `response.create`, where the server echoes metadata."""
+
+_MAX_SENT = 4_096  # client events remembered, so that an error can be tied to its cause
+
+# Of the reference, and nothing for the fold to do.
+_NOTED = frozenset(
+    {
+        "conversation.created",
+        "conversation.item.input_audio_transcription.delta",
+        "conversation.item.input_audio_transcription.failed",
+        "conversation.item.input_audio_transcription.segment",
+        "input_audio_buffer.cleared",
+        "output_audio_buffer.started",
+        "output_audio_buffer.stopped",
+        "output_audio_buffer.cleared",
+    }
+)
+
+
+@dataclass(slots=True)
+class _Create:
+    """A `response.create` that no response has answered yet."""
+
+    event_id: str | None
+    tag: str | None
+    at_ms: float
+
+
+class Conversation:
+    """One session, folded.
+
+    Feed it every server event with `receive` and, if you have them, every client event with `sent`, in order.
+
+    Attributes:
+        session: The session object as the server last told it.
+        items: In conversation order; a deleted item is gone.
+        responses: In the order in which they were created, out-of-band ones included.
+        errors: Every `error` event, each tied to the client event that caused it where the server named one.
+        unknown: Types that are in no reference, with how often they came.
+        simulated: True where the session object carries the stand-in's mark; else what the caller knows (``None``: nothing).
+        rate_limits: The last `rate_limits.updated`.
+        n_events: Server events received.
+    """
+
+    def __init__(self, *, simulated: bool | None = None) -> None:
+        self.session: dict[str, Any] = {}
+        self.items: list[Item] = []
+        self.responses: list[Response] = []
+        self.errors: list[ServerError] = []
+        self.unknown: Counter[str] = Counter()
+        self.simulated = simulated
+        self.rate_limits: list[Any] = []
+        self.n_events = 0
+        self._items_by_id: dict[str, Item] = {}
+        self._responses_by_id: dict[str, Response] = {}
+        self._sent: OrderedDict[str, str] = OrderedDict()
+        self._sees_client = False
+        self._root_ids: set[str] = set()
+        self._creates: deque[_Create] = deque()
+        self._speech_stopped_at_ms: float | None = None
+        self._on: dict[str, Callable[[Event], None]] = {
+            "error": self._error,
+            "session.created": self._session,
+            "session.updated": self._session,
+            "conversation.item.added": self._item_added,
+            "conversation.item.done": self._item_done,
+            "conversation.item.retrieved": self._item_done,
+            "conversation.item.truncated": self._item_truncated,
+            "conversation.item.deleted": self._item_deleted,
+            "conversation.item.input_audio_transcription.completed": self._transcribed,
+            "input_audio_buffer.speech_started": self._speech_started,
+            "input_audio_buffer.speech_stopped": self._speech_stopped,
+            "input_audio_buffer.timeout_triggered": self._speech_stopped,
+            "input_audio_buffer.committed": self._noted,
+            "response.created": self._response_created,
+            "response.done": self._response_done,
+            "response.output_item.added": self._output_item,
+            "response.output_item.done": self._output_item,
+            "response.content_part.added": self._content_part,
+            "response.content_part.done": self._content_part,
+            "response.output_text.delta": self._text_delta,
+            "response.output_text.done": self._text_done,
+            "response.output_audio_transcript.delta": self._transcript_delta,
+            "response.output_audio_transcript.done": self._transcript_done,
+            "response.output_audio.delta": self._audio_delta,
+            "response.output_audio.done": self._audio_done,
+            "response.function_call_arguments.delta": self._arguments_delta,
+            "response.function_call_arguments.done": self._arguments_done,
+            "rate_limits.updated": self._limits,
+        }
+
+    # ------------------------------------------------------------------------------------------------------------ in
+
+    def sent(self, event: Mapping[str, Any], at_ms: float) -> None:
+        """Take note of a client event. `at_ms` of a `response.create` is where its response's times count from."""
+        self._sees_client = True
+        kind = str(event.get("type"))
+        event_id = _str(event, "event_id")
+        if event_id:
+            self._sent[event_id] = kind
+            if len(self._sent) > _MAX_SENT:
+                self._sent.popitem(last=False)
+        if kind == "response.create":
+            tag = _str(_dict(_dict(event, "response"), "metadata"), TAG)
+            self._creates.append(_Create(event_id, tag, at_ms))
+        elif kind == "conversation.item.create" and event.get("previous_item_id") == "root":
+            item_id = _str(_dict(event, "item"), "id")
+            if item_id:
+                self._root_ids.add(item_id)
+
+    def receive(self, event: Event) -> None:
+        """Fold one server event in. Its audio, if any, moves into the response and is dropped from the event."""
+        self.n_events += 1
+        handle = self._on.get(event.type)
+        if handle is not None:
+            handle(event)
+        elif event.type not in _NOTED:
+            self.unknown[event.type] += 1
+
+    # ----------------------------------------------------------------------------------------------------------- out
+
+    def item(self, item_id: str) -> Item | None:
+        """The item with that id, if it is in the conversation."""
+        return self._items_by_id.get(item_id)
+
+    def response(self, response_id: str) -> Response | None:
+        """The response with that id."""
+        return self._responses_by_id.get(response_id)
+
+    @property
+    def active(self) -> Response | None:
+        """The response that is being made for the conversation; out-of-band ones do not count."""
+        for response in reversed(self.responses):
+            if response.status == "in_progress" and response.conversation_id is not None:
+                return response
+        return None
+
+    # ------------------------------------------------------------------------------------------------ session, errors
+
+    def _noted(self, event: Event) -> None:
+        return
+
+    def _session(self, event: Event) -> None:
+        session = _dict(event.data, "session")
+        if session:
+            self.session = session
+        if session.get("simulated"):
+            self.simulated = True
+
+    def _limits(self, event: Event) -> None:
+        limits = event.data.get("rate_limits")
+        self.rate_limits = limits if isinstance(limits, list) else []
+
+    def _error(self, event: Event) -> None:
+        told = _dict(event.data, "error")
+        event_id = _str(told, "event_id")
+        cause = self._sent.get(event_id) if event_id else None
+        self.errors.append(
+            ServerError(
+                type=_str(told, "type"),
+                code=_str(told, "code"),
+                message=_str(told, "message") or "",
+                param=_str(told, "param"),
+                event_id=event_id,
+                caused_by=cause,
+            )
+        )
+        for create in self._creates:
+            if event_id is not None and create.event_id == event_id:
+                self._creates.remove(create)
+                break
+        else:
+            # Servers that name no event: this one can only have been caused by asking while another was active.
+            if self._creates and _str(told, "code") == "conversation_already_has_active_response":
+                self._creates.pop()
+
+    # ----------------------------------------------------------------------------------------------------------- items
+
+    def _item_added(self, event: Event) -> None:
+        told = _dict(event.data, "item")
+        item_id = _str(told, "id")
+        known = self._items_by_id.get(item_id) if item_id else None
+        if known is not None:
+            known.data = told
+            return
+        item = Item(item_id, told)
+        if item_id:
+            self._items_by_id[item_id] = item
+        previous = _str(event.data, "previous_item_id")
+        before = self._items_by_id.get(previous) if previous else None
+        if before is not None and before in self.items:
+            self.items.insert(self.items.index(before) + 1, item)
+        elif previous is None and "previous_item_id" in event.data and self._goes_first(item):
+            self.items.insert(0, item)
+        else:
+            self.items.append(item)
+        if told.get("role") == "assistant" or told.get("type") == "function_call":
+            self._fill_from_item(told)
+
+    def _goes_first(self, item: Item) -> bool:
+        # Officially null means "the first item". Compatible servers send null for every item; where we see what was
+        # asked for, only an item that was asked to be first goes first.
+        return not self._sees_client or item.id in self._root_ids
+
+    def _item_done(self, event: Event) -> None:
+        told = _dict(event.data, "item")
+        item_id = _str(told, "id")
+        known = self._items_by_id.get(item_id) if item_id else None
+        if known is None:
+            self._item_added(event)
+        elif event.type == "conversation.item.done" or not known.data:
+            known.data = told
+
+    def _item_truncated(self, event: Event) -> None:
+        item = self._items_by_id.get(_str(event.data, "item_id") or "")
+        cut = event.data.get("audio_end_ms")
+        if item is None or not isinstance(cut, int):
+            return
+        item.truncated_at_ms = cut
+        # The server drops the whole transcript of that part with the audio after the point.
+        item.data = item.data | {
+            "content": [{k: v for k, v in part.items() if k != "transcript"} for part in item.parts]
+        }
+
+    def _item_deleted(self, event: Event) -> None:
+        item = self._items_by_id.pop(_str(event.data, "item_id") or "", None)
+        if item is not None:
+            self.items.remove(item)
+
+    def _transcribed(self, event: Event) -> None:
+        item = self._items_by_id.get(_str(event.data, "item_id") or "")
+        if item is not None:
+            item.transcript = _str(event.data, "transcript")
+
+    def _speech_started(self, event: Event) -> None:
+        self._speech_stopped_at_ms = None
+
+    def _speech_stopped(self, event: Event) -> None:
+        self._speech_stopped_at_ms = event.at_ms
+
+    # ------------------------------------------------------------------------------------------------------- responses
+
+    def _response(self, data: Mapping[str, Any]) -> Response:
+        """The response that an event is about; made here if its beginning was never seen."""
+        response_id = _str(data, "response_id")
+        if response_id is None:
+            for response in reversed(self.responses):
+                if response.status in (None, "in_progress"):
+                    return response
+        elif response_id in self._responses_by_id:
+            return self._responses_by_id[response_id]
+        return self._new_response(response_id)
+
+    def _new_response(self, response_id: str | None) -> Response:
+        response = Response(response_id, simulated=self.simulated)
+        self.responses.append(response)
+        if response_id is not None:
+            self._responses_by_id[response_id] = response
+        return response
+
+    def _response_created(self, event: Event) -> None:
+        told = _dict(event.data, "response")
+        response_id = _str(told, "id")
+        response = self._responses_by_id.get(response_id) if response_id else None
+        if response is None:
+            response = self._new_response(response_id)
+        response.created_at_ms = event.at_ms
+        self._describe(response, told)
+        if response.asked is None:
+            response.asked = _modalities(self.session)
+        create = self._answered(response, told)
+        if create is not None:
+            response.started_by = "create"
+            response.started_at_ms = create.at_ms
+            response.event_id = create.event_id
+        elif self._speech_stopped_at_ms is not None and response.conversation_id is not None:
+            response.started_by = "vad"
+            response.started_at_ms = self._speech_stopped_at_ms
+            self._speech_stopped_at_ms = None
+
+    def _answered(self, response: Response, told: Mapping[str, Any]) -> _Create | None:
+        """Which of our `response.create` events this response answers; it is taken off the list."""
+        tag = _str(response.metadata or {}, TAG)
+        for create in self._creates:
+            if tag is not None and create.tag == tag:
+                self._creates.remove(create)
+                return create
+        if not self._creates:
+            return None
+        if "metadata" in told and self._creates[0].tag is not None:
+            return None  # this server echoes metadata, and ours is not there: somebody else asked (turn detection)
+        return self._creates.popleft()
+
+    def _response_done(self, event: Event) -> None:
+        told = _dict(event.data, "response")
+        response_id = _str(told, "id")
+        response = self._response({"response_id": response_id})
+        response.done_at_ms = event.at_ms
+        self._describe(response, told)
+        if response.usage is None:
+            response.usage = _dict(event.data, "usage") or None  # xAI puts it beside the response
+        output = told.get("output")
+        for index, item in enumerate(output if isinstance(output, list) else []):
+            if isinstance(item, dict):
+                self._fill(response, index, item)
+
+    def _describe(self, response: Response, told: Mapping[str, Any]) -> None:
+        response.status = _str(told, "status") or response.status
+        details = told.get("status_details")
+        if isinstance(details, str):  # xAI sends a bare string
+            response.reason = details
+        elif isinstance(details, dict):
+            error = _dict(details, "error")
+            response.error = error or response.error
+            response.reason = _str(details, "reason") or _str(error, "code") or _str(error, "type") or response.reason
+        response.asked = _modalities(told) or response.asked
+        response.usage = _dict(told, "usage") or response.usage
+        response.metadata = _dict(told, "metadata") or response.metadata
+        if "conversation_id" in told:
+            response.conversation_id = _str(told, "conversation_id")
+        elif response.conversation_id is None:
+            response.conversation_id = ""  # October 2024 did not say; what is not said is in the conversation
+        output = _dict(_dict(told, "audio"), "output")
+        voice = output.get("voice", told.get("voice"))
+        response.voice = voice if isinstance(voice, str) else response.voice
+        spelled = output.get("format") or told.get("output_audio_format")
+        if spelled is None:
+            spelled = _dict(_dict(self.session, "audio"), "output").get(
+                "format", self.session.get("output_audio_format")
+            )
+        response.output_format = _format_name(spelled)
+
+    # ----------------------------------------------------------------------------------------- what a response contains
+
+    def _part(self, event: Event, kind: str) -> tuple[Response, Part]:
+        response = self._response(event.data)
+        item_id = _str(event.data, "item_id")
+        if item_id and item_id not in response.item_ids:
+            response.item_ids.append(item_id)
+        key = (_int(event.data, "output_index"), _int(event.data, "content_index"), kind)
+        part = response.parts.get(key)
+        if part is None:
+            part = response.parts[key] = Part(kind)
+        return response, part
+
+    def _content_part(self, event: Event) -> None:
+        told = _dict(event.data, "part")
+        kind = PART_KINDS.get(str(told.get("type")))
+        if kind is None:
+            self.unknown[f"{event.type} of type {str(told.get('type'))[:40]}"] += 1
+            return
+        _, part = self._part(event, kind)
+        if event.type.endswith(".done"):
+            part.fill(told)
+
+    def _text_delta(self, event: Event) -> None:
+        response, part = self._part(event, "text")
+        part.pieces.append(_str(event.data, "delta") or "")
+        if response.first_text_at_ms is None:
+            response.first_text_at_ms = event.at_ms
+
+    def _transcript_delta(self, event: Event) -> None:
+        response, part = self._part(event, "audio")
+        part.pieces.append(_str(event.data, "delta") or "")
+        if response.first_transcript_at_ms is None:
+            response.first_transcript_at_ms = event.at_ms
+
+    def _audio_delta(self, event: Event) -> None:
+        response, part = self._part(event, "audio")
+        if event.bad_audio:
+            response.n_bad_audio += 1
+        if event.pcm:
+            part.add_sound(event.pcm)
+        event.pcm = None
+        if response.first_audio_at_ms is None:
+            response.first_audio_at_ms = event.at_ms
+
+    def _text_done(self, event: Event) -> None:
+        _, part = self._part(event, "text")
+        part.words = _str(event.data, "text") or part.words
+
+    def _transcript_done(self, event: Event) -> None:
+        _, part = self._part(event, "audio")
+        part.words = _str(event.data, "transcript") or part.words
+
+    def _audio_done(self, event: Event) -> None:
+        _, part = self._part(event, "audio")
+        part.fill({"audio": event.data.get("delta") or event.data.get("audio")})
+
+    def _call(self, event: Event) -> Call:
+        response = self._response(event.data)
+        index = _int(event.data, "output_index")
+        call = response.calls_by_index.setdefault(index, Call())
+        call.item_id = _str(event.data, "item_id") or call.item_id
+        call.call_id = _str(event.data, "call_id") or call.call_id
+        return call
+
+    def _arguments_delta(self, event: Event) -> None:
+        self._call(event).arguments += _str(event.data, "delta") or ""
+
+    def _arguments_done(self, event: Event) -> None:
+        call = self._call(event)
+        call.arguments = _str(event.data, "arguments") or call.arguments
+        call.name = _str(event.data, "name") or call.name
+
+    def _output_item(self, event: Event) -> None:
+        told = _dict(event.data, "item")
+        self._fill(self._response(event.data), _int(event.data, "output_index"), told)
+        item = self._items_by_id.get(_str(told, "id") or "")
+        if item is not None and event.type.endswith(".done"):
+            item.data = told  # beta has no conversation.item.done: this is where its assistant items are completed
+
+    def _fill_from_item(self, told: Mapping[str, Any]) -> None:
+        """A finished item of a response whose own events are missing from the log."""
+        item_id = _str(told, "id")
+        for response in reversed(self.responses):
+            if item_id in response.item_ids:
+                self._fill(response, response.item_ids.index(item_id), told)
+                return
+
+    def _fill(self, response: Response, index: int, item: Mapping[str, Any]) -> None:
+        """Take what an output item says, whole: it completes what the deltas brought and never adds a second time."""
+        item_id = _str(item, "id")
+        if item_id and item_id not in response.item_ids:
+            response.item_ids.append(item_id)
+        if item.get("type") == "function_call":
+            call = response.calls_by_index.setdefault(index, Call())
+            call.name = _str(item, "name") or call.name
+            call.call_id = _str(item, "call_id") or call.call_id
+            call.arguments = _str(item, "arguments") or call.arguments
+            call.status = _str(item, "status") or call.status
+            call.item_id = item_id or call.item_id
+            return
+        content = item.get("content")
+        for n, told in enumerate(content if isinstance(content, list) else []):
+            kind = PART_KINDS.get(str(told.get("type"))) if isinstance(told, dict) else None
+            if kind is not None:
+                part = response.parts.setdefault((index, n, kind), Part(kind))
+                part.fill(told)
+
+
+def _str(data: Mapping[str, Any], key: str) -> str | None:
+    value = data.get(key)
+    return value if isinstance(value, str) else None
+
+
+def _int(data: Mapping[str, Any], key: str) -> int:
+    value = data.get(key)
+    return value if isinstance(value, int) else 0
+
+
+def _dict(data: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = data.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _modalities(data: Mapping[str, Any]) -> tuple[str, ...] | None:
+    for field in ("output_modalities", "modalities"):
+        value = data.get(field)
+        if isinstance(value, list):
+            return tuple(str(word) for word in value)
+    return None
+
+
+def _format_name(spelled: object) -> str:
+    """GA's format object or beta's word → beta's word; PCM where nothing is said."""
+    if isinstance(spelled, str):
+        return spelled
+    if isinstance(spelled, dict):
+        for name, spec in AUDIO_FORMATS.items():
+            if spec["type"] == spelled.get("type"):
+                return name
+    return "pcm16"

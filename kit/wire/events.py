@@ -1,0 +1,166 @@
+"""Frames to events and back.
+
+Most bytes of a session are base64 audio inside `response.output_audio.delta`. Parsing those frames as JSON costs several
+times what copying the audio out costs, so `decode` has two paths:
+
+* **plain**: parse the JSON; for an audio delta, decode its base64;
+* **fast**: when the frame begins like an audio delta, cut out what stands between the last ``,"delta":"`` and a final
+  ``"}``, and parse the rest with an empty delta in its place.
+
+The cut is safe because inside a JSON string a quote is always escaped: the unescaped ``,"delta":"`` can only be a key with
+a string value, its value can only end at the next quote, and base64 with strict validation holds no quote. A delta inside
+a nested object leaves one brace too many, so the rest does not parse. Whatever is not exactly as expected goes the plain
+way; tests/test_events.py holds both to the same answers.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+import pybase64
+
+from ..errors import RemoteProtocolError
+from .dialect import GA_NAME
+
+AUDIO_DELTA = "response.output_audio.delta"
+# A frame of either spelling begins like this, with or without the space that some JSON writers put after a colon.
+_AUDIO_HEADS = tuple(
+    f'{{"type":{space}"response.{name}.delta"'.encode() for name in ("output_audio", "audio") for space in ("", " ")
+)
+_DELTA_KEYS = (b',"delta":"', b', "delta": "')
+
+_decode_json = msgspec.json.Decoder().decode
+_encode_json = msgspec.json.Encoder().encode
+
+
+class Event:
+    """One frame, either way.
+
+    Attributes:
+        type: GA's name for it, also when it came in beta's spelling; an unknown type is kept as it came.
+        data: The frame as a dict, as it came, but for audio: an audio delta's base64 is left out (``delta`` is "").
+        at_ms: When it arrived or was sent, on the session's clock.
+        direction: ``"server"`` or ``"client"``.
+        pcm: The bytes of an audio delta until the fold has taken them; then ``None``: audio is kept once, in its response.
+        n_audio_bytes: How many there were; ``None`` for an event without audio.
+        bad_audio: Why the base64 of an audio delta could not be decoded, else ``None``.
+    """
+
+    __slots__ = ("at_ms", "bad_audio", "data", "direction", "n_audio_bytes", "pcm", "type")
+
+    def __init__(
+        self,
+        type: str,
+        data: dict[str, Any],
+        at_ms: float,
+        direction: Literal["server", "client"] = "server",
+        pcm: bytes | None = None,
+        bad_audio: str | None = None,
+    ) -> None:
+        self.type = type
+        self.data = data
+        self.at_ms = at_ms
+        self.direction = direction
+        self.pcm = pcm
+        self.n_audio_bytes = None if pcm is None else len(pcm)
+        self.bad_audio = bad_audio
+
+    @property
+    def wire_type(self) -> str:
+        """The type as it was spelled on the wire."""
+        return str(self.data.get("type"))
+
+    def __repr__(self) -> str:
+        arrow = "←" if self.direction == "server" else "→"
+        audio = f", {self.n_audio_bytes} bytes of audio" if self.n_audio_bytes is not None else ""
+        return f"<{arrow} {self.type} at {self.at_ms:.0f} ms{audio}>"
+
+
+def decode(frame: bytes | str, at_ms: float) -> Event:
+    """A server's frame as an event.
+
+    Args:
+        frame: UTF-8 JSON, one object with a ``type``.
+        at_ms: When it arrived: taken before decoding, so that decoding is not part of what is measured.
+
+    Raises:
+        RemoteProtocolError: If it is not JSON, not an object, or has no type.
+    """
+    if isinstance(frame, str):
+        frame = frame.encode("utf-8", "surrogatepass")
+    if frame.startswith(_AUDIO_HEADS):
+        event = _decode_audio_delta(frame, at_ms)
+        if event is not None:
+            return event
+    return decode_plain(frame, at_ms)
+
+
+def decode_plain(frame: bytes, at_ms: float) -> Event:
+    """`decode` without the fast path."""
+    try:
+        data = _decode_json(frame)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise RemoteProtocolError(f"the server sent a frame that is not JSON ({exc})", _head(frame)) from exc
+    return event_of(data, at_ms, head=frame)
+
+
+def event_of(data: object, at_ms: float, *, head: bytes = b"") -> Event:
+    """A decoded object as an event; the audio of an audio delta is taken out of it.
+
+    Raises:
+        RemoteProtocolError: If it is not an object or has no type.
+    """
+    if not isinstance(data, dict):
+        raise RemoteProtocolError("the server sent JSON that is not an object", _head(head) or repr(data)[:80])
+    wire_type = data.get("type")
+    if not isinstance(wire_type, str):
+        raise RemoteProtocolError("the server sent an event without a type", _head(head) or repr(data)[:80])
+    kind = GA_NAME.get(wire_type, wire_type)
+    if kind != AUDIO_DELTA:
+        return Event(kind, data, at_ms)
+    delta = data.get("delta")
+    try:
+        pcm = pybase64.b64decode(delta if isinstance(delta, str) else "", validate=True)
+    except (binascii.Error, ValueError) as exc:
+        return Event(kind, data | {"delta": ""}, at_ms, pcm=b"", bad_audio=str(exc))
+    return Event(kind, data | {"delta": ""}, at_ms, pcm=pcm)
+
+
+def _decode_audio_delta(frame: bytes, at_ms: float) -> Event | None:
+    for key in _DELTA_KEYS:
+        at = frame.rfind(key)
+        if at >= 0:
+            break
+    else:
+        return None
+    start = at + len(key)
+    if not frame.endswith(b'"}'):
+        return None
+    try:
+        pcm = pybase64.b64decode(memoryview(frame)[start:-2], validate=True)
+        data = _decode_json(frame[:start] + b'"}')
+    except (binascii.Error, ValueError, RecursionError):  # msgspec's errors are ValueErrors
+        return None
+    if not isinstance(data, dict) or GA_NAME.get(data.get("type", "")) != AUDIO_DELTA or data.get("delta") != "":
+        return None
+    return Event(AUDIO_DELTA, data, at_ms, pcm=pcm)
+
+
+def encode(event: Mapping[str, Any]) -> bytes:
+    """A client event as the UTF-8 JSON that goes into one text frame."""
+    return _encode_json(event)
+
+
+def encode_append(pcm: bytes, event_id: str) -> bytes:
+    """An `input_audio_buffer.append` with these bytes; the base64 is written once, past the JSON encoder."""
+    return b'{"type":"input_audio_buffer.append","event_id":%b,"audio":"%b"}' % (
+        _encode_json(event_id),
+        pybase64.b64encode(pcm),
+    )
+
+
+def _head(frame: bytes) -> str:
+    return frame[:80].decode("utf-8", "replace")

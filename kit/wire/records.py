@@ -1,0 +1,282 @@
+"""What a session consists of once the events are folded: items, responses, and the calls in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pybase64
+
+from .. import show
+from ..clip import Clip
+
+Modality = Literal["audio", "text", "mixed", "function", "empty"]
+
+# A content part's type, in any event and either dialect → what kind of thing it is.
+PART_KINDS = {"audio": "audio", "output_audio": "audio", "text": "text", "output_text": "text"}
+
+
+@dataclass(slots=True)
+class Item:
+    """An item of the conversation, as the server last told it.
+
+    `text` is what it says in words: its text parts and the transcripts of its audio parts.
+    """
+
+    id: str | None
+    data: dict[str, Any]
+    transcript: str | None = None
+    """Of a user's audio, where input transcription is on and has completed."""
+    truncated_at_ms: int | None = None
+    """Where a truncation cut its audio: ms from the start of the audio."""
+
+    @property
+    def type(self) -> str | None:
+        return _text(self.data.get("type"))
+
+    @property
+    def role(self) -> str | None:
+        return _text(self.data.get("role"))
+
+    @property
+    def status(self) -> str | None:
+        return _text(self.data.get("status"))
+
+    @property
+    def parts(self) -> list[dict[str, Any]]:
+        content = self.data.get("content")
+        return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+
+    @property
+    def text(self) -> str:
+        if self.type == "function_call":
+            return f"{self.data.get('name')}({self.data.get('arguments')})"
+        if self.type == "function_call_output":
+            return str(self.data.get("output"))
+        said = [part.get("text") or part.get("transcript") or "" for part in self.parts]
+        return self.transcript or " ".join(str(words) for words in said if words)
+
+    def __repr__(self) -> str:
+        who = self.role or self.type or "item"
+        kinds = "+".join(str(part.get("type")) for part in self.parts)
+        return f"<Item {self.id} {who}{f' [{kinds}]' if kinds else ''} {show.one_line(self.text)!r}>"
+
+
+@dataclass(slots=True)
+class Call:
+    """A function call in a response. `arguments` is the JSON text as it arrived, not parsed."""
+
+    name: str | None = None
+    call_id: str | None = None
+    arguments: str = ""
+    status: str | None = None
+    item_id: str | None = None
+
+
+@dataclass(slots=True)
+class Part:
+    """One content part of a response: its kind, its words, and for audio its bytes."""
+
+    kind: str
+    pieces: list[str] = field(default_factory=list)
+    words: str | None = None
+    """The whole text or transcript, once a ``done`` event has told it; until then the deltas are all there is."""
+    sound: bytearray = field(default_factory=bytearray)
+
+    @property
+    def text(self) -> str:
+        return self.words if self.words is not None else "".join(self.pieces)
+
+    def add_sound(self, pcm: bytes) -> tuple[int, int]:
+        """Append bytes; returns the span that they take."""
+        start = len(self.sound)
+        try:
+            self.sound += pcm
+        except BufferError:  # somebody holds a view of what has arrived so far: leave them theirs
+            self.sound = bytearray(self.sound)
+            self.sound += pcm
+        return start, len(self.sound)
+
+    def fill(self, part: dict[str, Any]) -> None:
+        """Take what a whole part says (from a ``done`` event or a finished item)."""
+        words = part.get("text") if self.kind == "text" else part.get("transcript")
+        if isinstance(words, str) and (words or self.words is None):
+            self.words = words
+        audio = part.get("audio")
+        if self.kind == "audio" and not self.sound and isinstance(audio, str) and audio:
+            # Some logs repeat the whole audio here; it only counts where no delta brought it.
+            try:
+                self.add_sound(pybase64.b64decode(audio, validate=True))
+            except ValueError:
+                return
+
+
+@dataclass(slots=True, eq=False)
+class Response:
+    """One response: what arrived, how it ended, and when.
+
+    Instants end in ``_at_ms`` and are on the session's clock; the durations `first_audio_ms`, `first_text_ms`,
+    `first_transcript_ms` and `done_ms` count from `started_at_ms`, and are ``None`` where either end is not known.
+    """
+
+    id: str | None
+    status: str | None = None
+    """``in_progress``, ``completed``, ``cancelled``, ``incomplete`` or ``failed``; ``None`` if its end never came."""
+    reason: str | None = None
+    """Why it did not complete: ``client_cancelled``, ``turn_detected``, ``max_output_tokens``, or an error's code."""
+    error: dict[str, Any] | None = None
+    """Of a failed response: ``type``, ``code`` and ``message``, as sent."""
+    asked: tuple[str, ...] | None = None
+    """The modalities that were asked for, as the server echoes them. Never what decides `modality`."""
+    started_by: Literal["create", "vad"] | None = None
+    """``create``: our `response.create`. ``vad``: the server's turn detection. ``None``: nobody can tell."""
+    started_at_ms: float | None = None
+    """When we sent `response.create`, or received `speech_stopped` for a reply that turn detection started."""
+    created_at_ms: float | None = None
+    first_audio_at_ms: float | None = None
+    first_text_at_ms: float | None = None
+    first_transcript_at_ms: float | None = None
+    done_at_ms: float | None = None
+    usage: dict[str, Any] | None = None
+    item_ids: list[str] = field(default_factory=list)
+    conversation_id: str | None = None
+    """``None`` for an out-of-band response."""
+    metadata: dict[str, Any] | None = None
+    voice: str | None = None
+    event_id: str | None = None
+    """The id of the `response.create` that it answers."""
+    output_format: str = "pcm16"
+    simulated: bool | None = None
+    parts: dict[tuple[int, int, str], Part] = field(default_factory=dict)
+    """By (output index, content index, kind), in the order in which they came."""
+    calls_by_index: dict[int, Call] = field(default_factory=dict)
+    n_bad_audio: int = 0
+    """Audio deltas whose base64 was cut or broken."""
+
+    # ------------------------------------------------------------------------------------------------ what arrived
+
+    @property
+    def modality(self) -> Modality | None:
+        """What arrived, by content parts and deltas; ``None`` while nothing has and the response is not over."""
+        kinds = {part.kind for part in self.parts.values()}
+        if kinds == {"audio", "text"}:
+            return "mixed"
+        if kinds:
+            return "audio" if "audio" in kinds else "text"
+        if self.calls_by_index:
+            return "function"
+        return "empty" if self.status not in (None, "in_progress") else None
+
+    @property
+    def transcript(self) -> str:
+        """What the audio says."""
+        return " ".join(part.text for part in self._of("audio") if part.text)
+
+    @property
+    def text(self) -> str:
+        """What came as text. Empty for a spoken reply: its words are in `transcript`."""
+        return " ".join(part.text for part in self._of("text") if part.text)
+
+    @property
+    def words(self) -> str:
+        """What it says, spoken or written."""
+        return " ".join(part.text for part in self.parts.values() if part.text)
+
+    @property
+    def calls(self) -> list[Call]:
+        return list(self.calls_by_index.values())
+
+    @property
+    def sound(self) -> bytes:
+        """The audio as it came: little-endian bytes in `output_format`."""
+        return b"".join(bytes(part.sound) for part in self._of("audio"))
+
+    @property
+    def n_audio_bytes(self) -> int:
+        return sum(len(part.sound) for part in self._of("audio"))
+
+    @property
+    def audio(self) -> Clip | None:
+        """The audio as a `Clip` (mono int16 at 24 000 Hz); ``None`` if none came.
+
+        Raises:
+            AudioFormatError: If the session asked for a format that is not 24 kHz PCM; the bytes are in `sound`.
+        """
+        data = self.sound
+        if len(data) < 2:
+            return None
+        if self.output_format != "pcm16":
+            from ..errors import AudioFormatError
+
+            raise AudioFormatError(f"this reply came as {self.output_format}, not PCM; its bytes are in response.sound")
+        return Clip.from_pcm(data[: len(data) // 2 * 2], source=f"response {self.id}", text=self.transcript)
+
+    def _of(self, kind: str) -> Iterator[Part]:
+        return (part for part in self.parts.values() if part.kind == kind)
+
+    # -------------------------------------------------------------------------------------------------------- times
+
+    def _since_start(self, at_ms: float | None) -> float | None:
+        return None if at_ms is None or self.started_at_ms is None else at_ms - self.started_at_ms
+
+    @property
+    def first_audio_ms(self) -> float | None:
+        """From `started_at_ms` to the first audio delta."""
+        return self._since_start(self.first_audio_at_ms)
+
+    @property
+    def first_text_ms(self) -> float | None:
+        """From `started_at_ms` to the first delta of written text (a transcript's is `first_transcript_ms`)."""
+        return self._since_start(self.first_text_at_ms)
+
+    @property
+    def first_transcript_ms(self) -> float | None:
+        """From `started_at_ms` to the first delta of the transcript."""
+        return self._since_start(self.first_transcript_at_ms)
+
+    @property
+    def done_ms(self) -> float | None:
+        """From `started_at_ms` to `response.done`."""
+        return self._since_start(self.done_at_ms)
+
+    # ----------------------------------------------------------------------------------------------- showing itself
+
+    def __repr__(self) -> str:
+        how = f" ({self.reason})" if self.reason else ""
+        call = f" calls {', '.join(str(call.name) for call in self.calls)}" if self.calls else ""
+        seconds = f" {self.audio.duration_ms / 1000:.1f} s" if self.output_format == "pcm16" and self.audio else ""
+        mark = show.origin_word(self.simulated)
+        return (
+            f"<Response {self.modality or 'pending'}{seconds} {self.status or 'no end'}{how}{call} "
+            f"{show.one_line(self.words)!r}{f', {mark}' if mark else ''}>"
+        )
+
+    def _repr_html_(self) -> str:
+        clip = self.audio if self.output_format == "pcm16" else None
+        state = "" if self.status == "completed" else f"{self.status or 'no end seen'} {self.reason or ''}"
+        times = [
+            (name, show.ms(value))
+            for name, value in (
+                ("first audio", self.first_audio_ms),
+                ("first text", self.first_text_ms),
+                ("done", self.done_ms),
+            )
+            if value is not None
+        ]
+        heard = [("audio", f"{clip.duration_ms / 1000:.2f} s")] if clip else []
+        asked = [("asked for", " + ".join(self.asked))] if self.asked else []
+        calls = "".join(f"<code>{show.esc(call.name)}({show.esc(call.arguments)})</code> " for call in self.calls)
+        problem = show.esc(self.error.get("message", "")) if self.error else ""
+        return show.card(
+            f"{show.badge(self.modality)} {show.origin(self.simulated)} {show.esc(state)}",
+            f'<span style="font-size:1.1em">{show.esc(self.words)}</span>' if self.words else "",
+            calls,
+            problem,
+            show.player(clip.to_bytes()) if clip else "",
+            show.facts(asked + times + heard),
+        )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
