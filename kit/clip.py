@@ -177,6 +177,13 @@ class Clip:
         """
         file = Path(path).expanduser()
         name = show.one_line(file.name or str(path), 80)
+        try:
+            return cls._load(file, name, rate_hz, channels, allow_long)
+        except OSError as exc:
+            raise AudioFormatError(f"{name} cannot be opened: {exc.strerror}") from exc
+
+    @classmethod
+    def _load(cls, file: Path, name: str, rate_hz: int | None, channels: int | None, allow_long: bool) -> Clip:
         if not file.exists():
             raise AudioFormatError(
                 f"{name} does not exist in {show.one_line(str(file.parent.absolute()), 200)}; "
@@ -200,8 +207,7 @@ class Clip:
             raise AudioFormatError(
                 f"{name} has a header that gives its rate and channels; leave rate_hz and channels out"
             )
-        if file.suffix.lower() in (".wav", ".wave"):
-            _refuse_cut_wav(file, name)
+        _refuse_cut_wav(file, name)
         return _decoded(file, name, {}, allow_long)
 
     @classmethod
@@ -355,9 +361,11 @@ class Clip:
         try:
             kind = _FORMATS[file.suffix.lower()]
             with soundfile.SoundFile(str(temporary), "w", RATE_HZ, 1, "PCM_16", format=kind) as out:
-                out.title = show.one_line(self.text, 200)
                 out.comment = comment
-                out.date = self.provenance.when
+                if title := show.one_line(self.text, 200):  # libsndfile refuses an empty one
+                    out.title = title
+                if self.provenance.when:
+                    out.date = self.provenance.when
                 out.write(self.pcm)
             os.replace(temporary, file)
         except soundfile.LibsndfileError as exc:
@@ -537,7 +545,7 @@ def _decoded(file: Path, name: str, options: Mapping[str, Any], allow_long: bool
             converted = _conversion(sound.samplerate, sound.channels, sound.subtype, n_clipped)
     except soundfile.LibsndfileError as exc:
         raise AudioFormatError(
-            f"{name} is not a sound file that can be read ({exc.error_string.rstrip('.')}); WAV, FLAC and OGG can; "
+            f"{name} is not a sound file that can be read ({exc.error_string.removeprefix('Error : ').rstrip('.')}); WAV, FLAC and OGG can; "
             "bare samples need rate_hz and channels"
         ) from exc
     return Clip(pcm, provenance=provenance, converted=converted)
@@ -659,7 +667,7 @@ def _provenance(sound: Any, name: str) -> Provenance:
 
 def _inside(folder: Path, name: str) -> Path:
     """The path of a name in the clip folder; refuses every name that is more than a name."""
-    if not re.fullmatch(r"\w[\w .,()+-]{0,99}", name) or name.rstrip(" .") != name:
+    if not re.fullmatch(r"\w[\w .,()+-]{0,99}", name):
         raise AudioFormatError(
             f"{clipped(name)} is no name for a clip: use letters, digits, dashes and spaces, and no folders; "
             "a file elsewhere is opened by Clip.load() and written by clip.save()"
