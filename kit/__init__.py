@@ -1,0 +1,63 @@
+"""The Realtime history kit: how does a speech-to-speech model behave when it is given a conversation history?
+
+::
+
+    from kit import History, connect
+
+    history = History().user("Tell me a joke.").assistant("…").user("Another one, please.")
+    session = await connect("standin")
+    await session.seed(history)
+    response = await session.respond()      # modality, transcript, player, times
+
+Names are loaded when they are first touched: importing `kit` imports nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import cases as cases
+    from .cases import Case as Case
+    from .clip import Clip as Clip
+    from .connecting import connect as connect
+    from .endpoint import Endpoint as Endpoint
+    from .errors import KitError as KitError
+    from .history import History as History
+    from .session import Session as Session
+    from .session import sessions as sessions
+    from .standin import StandIn as StandIn
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    # what it is → where it lives; a namespace lives in itself
+    "Case": "cases",
+    "Clip": "clip",
+    "Endpoint": "endpoint",
+    "History": "history",
+    "KitError": "errors",
+    "Session": "session",
+    "StandIn": "standin",
+    "cases": "cases",
+    "connect": "connecting",
+    "sessions": "session",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'kit' has no attribute {name!r}")
+    from importlib import import_module
+
+    module = import_module(f".{home}", __name__)
+    value = module if name == home else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,396 @@
+"""The socket of one session: opened, read by one task, folded, and what is waited for.
+
+`Session` is what users hold; a `Link` is what the reading task holds. They are apart so that a session which nobody holds
+any more can be collected, and its socket closed with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import socket
+import string
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+
+from .endpoint import PRICES, Endpoint
+from .errors import (
+    ConnectError,
+    EndpointError,
+    HandshakeRefused,
+    KitError,
+    RemoteProtocolError,
+    ResponseTimeout,
+    ServerError,
+    SessionClosed,
+    Unreachable,
+    clipped,
+)
+from .wire.conversation import Conversation
+from .wire.events import Event, decode, encode
+
+KEPT_EVENTS = 20_000  # of one session, audio apart: several hours of talk
+TAIL_EVENTS = 20
+
+# websockets writes the handshake's headers, and with them the key, at DEBUG. This logger has no parent and no handler.
+_SILENT = logging.Logger("kit.link")
+_SILENT.addHandler(logging.NullHandler())
+
+_ALPHABET = string.ascii_letters + string.digits
+STAND_IN_HEADER = "X-Stand-In"
+
+
+class Pending:
+    """Something that the server is to answer: a reply of type `reply` that `match` accepts, or an error naming `event_id`."""
+
+    __slots__ = ("event_id", "future", "match", "reply")
+
+    def __init__(self, event_id: str | None, reply: str, match: Callable[[Event], bool] | None = None) -> None:
+        self.event_id = event_id
+        self.reply = reply
+        self.match = match
+        self.future: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
+
+
+class Link:
+    """One open socket and its fold. `now_ms` is milliseconds since the session was opened."""
+
+    def __init__(self, endpoint: Endpoint, socket: ClientConnection, now_ms: Callable[[], float]) -> None:
+        self.endpoint = endpoint
+        self.socket = socket
+        self.now_ms = now_ms
+        mark = socket.response.headers.get(STAND_IN_HEADER) if socket.response else None
+        self.stand_in = mark
+        # A named service that bears no mark is the service. Any other address may be a proxy of a stand-in: unknown.
+        self.conversation = Conversation(simulated=True if mark else None if endpoint.name == "url" else False)
+        self.events: deque[Event] = deque(maxlen=KEPT_EVENTS)
+        self.n_events = 0
+        self.malformed: list[RemoteProtocolError] = []
+        self.closed: SessionClosed | None = None
+        self.closing = False
+        self.on_close: list[Callable[[], Awaitable[None]]] = []
+        self.loop = asyncio.get_running_loop()
+        self._pending: list[Pending] = []
+        self._arrived = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    # ---------------------------------------------------------------------------------------------------------- reading
+
+    def start(self) -> None:
+        """Begin to read; the session's first event has been read already."""
+        self._task = self.loop.create_task(self._read(), name="kit: session reader")
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                frame = await self.socket.recv(decode=False)
+                self.take(frame, self.now_ms())
+        except ConnectionClosed as exc:
+            self._end(exc)
+
+    def take(self, frame: bytes | str, at_ms: float) -> None:
+        """Fold one frame in and wake whoever waits for it."""
+        try:
+            event = decode(frame, at_ms)
+        except RemoteProtocolError as exc:
+            self.malformed.append(exc)
+            self._fail(exc)
+            return
+        self.conversation.receive(event)
+        self._keep(event)
+        if self._pending:
+            self._answer(event)
+
+    def _keep(self, event: Event) -> None:
+        self.events.append(event)
+        self.n_events += 1
+        self._arrived.set()
+
+    def _answer(self, event: Event) -> None:
+        if event.type == "error":
+            error = self.conversation.errors[-1]
+            for pending in self._pending:
+                if error.event_id is not None and pending.event_id == error.event_id:
+                    self._settle(pending, error)
+                    return
+            return
+        for pending in self._pending:
+            if pending.reply == event.type and (pending.match is None or pending.match(event)):
+                self._settle(pending, event)
+                return
+
+    def _settle(self, pending: Pending, outcome: Event | Exception) -> None:
+        self._pending.remove(pending)
+        if pending.future.done():
+            return
+        if isinstance(outcome, Exception):
+            pending.future.set_exception(outcome)
+        else:
+            pending.future.set_result(outcome)
+
+    def _fail(self, error: KitError) -> None:
+        for pending in tuple(self._pending):
+            self._settle(pending, error)
+
+    def _end(self, closed: ConnectionClosed) -> None:
+        frame = closed.rcvd or closed.sent
+        reason = frame.reason if frame else ""
+        if frame is None:
+            cause = f" ({closed.__cause__})" if closed.__cause__ else ""
+            what = f"the connection broke without a close frame{cause}"
+        else:
+            who = "we" if self.closing or closed.rcvd is None else "the server"
+            what = f"{who} closed the session with {frame.code}{f' ({reason})' if reason else ''}"
+        self.closed = SessionClosed(
+            f"{what} after {self.now_ms() / 1000:.1f} s",
+            code=frame.code if frame else 1006,
+            reason=reason,
+            tail=self.tail(),
+        )
+        self._arrived.set()
+        self._fail(self.closed)
+
+    # ---------------------------------------------------------------------------------------------------------- sending
+
+    async def send(
+        self, event: Mapping[str, Any], *, encoded: bytes | None = None, shown: Mapping[str, Any] | None = None
+    ) -> None:
+        """Send one client event.
+
+        Args:
+            event: What the fold takes note of.
+            encoded: Its bytes, where they were made already.
+            shown: What the event list keeps instead, for events that carry audio.
+        """
+        if self.closed is not None:
+            raise self.closed
+        at_ms = self.now_ms()
+        self.conversation.sent(event, at_ms)
+        self._keep(Event(str(event["type"]), dict(shown or event), at_ms, "client"))
+        try:
+            await self.socket.send(encoded or encode(event), text=True)
+        except ConnectionClosed as exc:
+            if self.closed is None:
+                self._end(exc)
+            raise self._ended() from None
+
+    def _ended(self) -> SessionClosed:
+        return self.closed or SessionClosed("the session is closed", code=None)
+
+    def expect(self, event_id: str | None, reply: str, match: Callable[[Event], bool] | None = None) -> Pending:
+        """Register what is waited for; call it before sending, so that the answer cannot come first."""
+        pending = Pending(event_id, reply, match)
+        if self.closed is not None:
+            pending.future.set_exception(self.closed)
+        else:
+            self._pending.append(pending)
+        return pending
+
+    def forget(self, pending: Pending) -> None:
+        """Stop waiting for it. What the server still sends is folded all the same."""
+        if pending in self._pending:
+            self._pending.remove(pending)
+        if pending.future.done() and not pending.future.cancelled():
+            pending.future.exception()  # taken, so that asyncio does not report it as nobody's
+        else:
+            pending.future.cancel()
+
+    async def answer(self, pending: Pending, timeout_s: float | None, what: str) -> Event:
+        """Wait for it.
+
+        Raises:
+            ServerError: If the server refused the event that it belongs to.
+            SessionClosed: If the socket closed first.
+            ResponseTimeout: If nothing came in `timeout_s` seconds.
+        """
+        first_error = len(self.conversation.errors)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await pending.future
+        except TimeoutError:
+            untied = [error for error in self.conversation.errors[first_error:] if error.event_id is None]
+            told = f"; meanwhile the server said: {untied[-1]}" if untied else ""
+            raise ResponseTimeout(f"no {what} within {timeout_s:g} s{told}", self.tail()) from None
+        except SessionClosed as exc:
+            raise SessionClosed(
+                f"{exc.sentence}, while waiting for {what}", code=exc.code, reason=exc.reason, tail=exc.tail
+            ) from None
+        except ServerError as exc:
+            raise exc.with_traceback(None)  # noqa: B904  one error object may be raised at several waits
+        finally:
+            self.forget(pending)
+
+    async def arrival(self) -> None:
+        """Wait until one more event has come or gone, or the session is closed."""
+        if self.closed is None:
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    def tail(self) -> list[Event]:
+        """The last events, oldest first."""
+        return list(self.events)[-TAIL_EVENTS:]
+
+    # ---------------------------------------------------------------------------------------------------------- closing
+
+    async def close(self) -> None:
+        """Close the socket and end the reading task; the stand-in that was started for this session ends with it."""
+        self.closing = True
+        await self.socket.close()
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+        while self.on_close:
+            await self.on_close.pop()()
+
+    def drop(self) -> None:
+        """`close` for a session that was collected: from any thread, waiting for nothing."""
+        if not self.loop.is_closed():
+            with contextlib.suppress(RuntimeError):
+                self.loop.call_soon_threadsafe(lambda: _dropped.add(self.loop.create_task(self.close())))
+
+
+def new_id(prefix: str) -> str:
+    """An id as the service makes them: a prefix and 21 characters; an item's may have at most 32 in all."""
+    return f"{prefix}_{''.join(secrets.choice(_ALPHABET) for _ in range(21))}"
+
+
+_dropped: set[asyncio.Task[None]] = set()  # asyncio keeps only weak references to tasks
+
+
+# ---------------------------------------------------------------------------------------------------------- opening one
+
+
+async def open_link(endpoint: Endpoint, url: str, *, timeout_s: float) -> Link:
+    """Open a socket and read its first event.
+
+    Raises:
+        EndpointError: If the key is missing or the address is none.
+        Unreachable: If nobody answers in `timeout_s` seconds.
+        HandshakeRefused: If the service says no, by HTTP status or by an `error` event and a close.
+    """
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    ws, problem = await _open(endpoint, url, timeout_s)
+    if problem is not None:  # raised here, where no frame and no earlier error holds the headers
+        raise problem
+    assert ws is not None
+    opened = time.perf_counter()
+    link = Link(endpoint, ws, lambda: (time.perf_counter() - opened) * 1000)
+    try:
+        async with asyncio.timeout_at(deadline):
+            link.take(await ws.recv(decode=False), link.now_ms())
+            first = link.events[-1] if link.events else None
+            if first is not None and first.type == "error":
+                await ws.wait_closed()
+                raise _refused(link, ws.close_code)
+    except TimeoutError:
+        await ws.close()
+        raise Unreachable(
+            f"{endpoint.host or url} took the connection but sent nothing within {timeout_s:g} s"
+        ) from None
+    except ConnectionClosed as exc:
+        raise HandshakeRefused(code=None, message=f"closed at once: {exc}.", close_code=ws.close_code) from None
+    except asyncio.CancelledError:
+        await ws.close()
+        raise
+    if link.malformed:
+        await ws.close()
+        raise link.malformed[0]
+    link.start()
+    return link
+
+
+async def _open(endpoint: Endpoint, url: str, timeout_s: float) -> tuple[ClientConnection | None, Exception | None]:
+    host = urlsplit(url).hostname or ""
+    local = host in ("localhost", "::1") or host.startswith("127.")
+    headers = endpoint.headers()
+    try:
+        ws = await connect(
+            url,
+            additional_headers=headers,
+            user_agent_header="realtime-history-kit",
+            max_size=None,  # items that carry audio come in frames of several MB; the library's 1 MiB would end the session
+            compression=None,  # costs several times the CPU of everything else here, and base64 audio hardly shrinks
+            # No keepalive of ours: a cell that blocks the loop for a minute would find its session dead. The service pings
+            # every 20 s, and TCP's own keepalive (below) finds a dead peer.
+            ping_interval=None,
+            open_timeout=timeout_s,
+            close_timeout=5,
+            proxy=None if local else True,
+            logger=_SILENT,
+        )
+    except InvalidStatus as exc:
+        return None, _refused_by_status(endpoint, exc)
+    except InvalidURI as exc:
+        return None, EndpointError(f"{clipped(endpoint.shown_url or url)} is not a websocket address: {exc.msg}")
+    except InvalidHandshake as exc:
+        return None, ConnectError(f"{host} answered, but not as a websocket server: {exc}")
+    except TimeoutError:
+        return None, Unreachable(
+            f"{host} did not answer within {timeout_s:g} s; check the address and the network{_start_one(local)}"
+        )
+    except OSError as exc:
+        return None, Unreachable(
+            f"cannot reach {endpoint.shown_url or url}: {exc.strerror or exc}; check the address and the network{_start_one(local)}"
+        )
+    raw = ws.transport.get_extra_info("socket")
+    if raw is not None:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return ws, None
+
+
+def _start_one(local: bool) -> str:
+    return ". To start a stand-in there: python -m kit serve --port PORT" if local else ""
+
+
+_ADVICE = {
+    "invalid_api_key": "Check the key in {key_env}.",
+    "missing_model": "Name a model: connect({name!r}, model=…).",
+    "invalid_model": "Known models: {models}.",
+    "beta_api_shape_disabled": "The service switched beta off in 2026-05: connect with dialect='ga'.",
+    "insufficient_quota": "The account has no credit left for this.",
+}
+
+
+def _advice(endpoint: Endpoint, code: str | None) -> str:
+    words = _ADVICE.get(code or "", "")
+    return words.format(key_env=endpoint.key_env, name=endpoint.name, models=", ".join(PRICES))
+
+
+def _refused(link: Link, close_code: int | None) -> HandshakeRefused:
+    error = link.conversation.errors[-1]
+    advice = _advice(link.endpoint, error.code)
+    if not advice and close_code == 3000:
+        advice = (
+            f"Check the key in {link.endpoint.key_env}."
+            if link.endpoint.key_env
+            else "This server wants a key: key_env='…'."
+        )
+    return HandshakeRefused(code=error.code, message=error.message, close_code=close_code, advice=advice)
+
+
+def _refused_by_status(endpoint: Endpoint, exc: InvalidStatus) -> HandshakeRefused:
+    status, body = exc.response.status_code, bytes(exc.response.body or b"")[:2_000]
+    code, message = None, body.decode("utf-8", "replace").strip()
+    try:
+        told = msgspec.json.decode(body)
+        told = told.get("error", told)
+        code, message = told.get("code"), str(told.get("message", message))
+    except (ValueError, AttributeError):
+        message = message or f"HTTP {status}."
+    advice = {
+        401: f"Check the key in {endpoint.key_env}.",
+        403: "This key has no access to Realtime, or the server refuses this origin.",
+        404: "Check the address and the model or deployment.",
+        429: "Too many requests or no quota left; wait, or ask for fewer at once.",
+    }.get(status, "")
+    return HandshakeRefused(
+        code=code if isinstance(code, str) else None, message=message, close_code=status, advice=advice
+    )
