@@ -1,0 +1,10 @@
+"""The stand-in: a local Realtime server that speaks, in both dialects, on real sockets.
+
+It answers with recorded jokes and a few plain sentences, chosen by seed. It is not a language model, and what it does is
+simulated: the mark travels in the handshake and in the session object.
+"""
+
+from .door import DEFAULT_MODEL
+from .server import MARK_HEADER, StandIn
+
+__all__ = ["DEFAULT_MODEL", "MARK_HEADER", "StandIn"]

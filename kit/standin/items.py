@@ -1,0 +1,251 @@
+"""The conversation as the server keeps it: items in order, and what a client may do to them.
+
+An item is kept with its sound; on the wire sound is only ever shown by `conversation.item.retrieved`.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pybase64
+
+from ..wire.dialect import Dialect, Refusal, missing, refuse_item, wrong_type
+from .drift import Context
+from .schema import Refused, demand, refuse
+from .sound import AudioFormat, decoded, duration_ms
+from .usage import ASSISTANT_MS_PER_TOKEN, Weight, audio_tokens, message_weight, text_tokens
+
+
+@dataclass(slots=True)
+class Part:
+    """One content part. `kind` is neutral: ``text``, ``audio`` or ``image``."""
+
+    kind: str
+    text: str | None = None
+    """The words: of a text, or the transcript of a sound (``None`` where nobody transcribed it)."""
+    pcm: bytes | memoryview = b""
+    """int16 mono at 24 kHz."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """What else the client sent and gets back: an image and its detail."""
+
+    @property
+    def audio_ms(self) -> float:
+        return duration_ms(self.pcm)
+
+
+@dataclass(slots=True)
+class Item:
+    """One item of a conversation."""
+
+    id: str
+    type: str
+    role: str | None = None
+    status: str = "completed"
+    parts: list[Part] = field(default_factory=list)
+    fields: dict[str, Any] = field(default_factory=dict)
+    """The fields of a call, of its output, and of anything else that is not a message."""
+
+    def show(self, d: Dialect, *, with_audio: bool = False) -> dict[str, Any]:
+        """The item as it looks in an event, its keys in wire order."""
+        beta = {"object": "realtime.item"} if d.name == "beta" else {}
+        if self.type == "message":
+            return {
+                "id": self.id,
+                **beta,
+                "type": "message",
+                "status": self.status,
+                "role": self.role,
+                "content": [self._show_part(part, d, with_audio) for part in self.parts],
+                **self.fields,
+            }
+        # a function_call_output carries no status (recording of 2026-07); a call does
+        status = {"status": self.status} if self.type == "function_call" else {}
+        return {"id": self.id, **beta, "type": self.type, **status, **self.fields}
+
+    def _show_part(self, part: Part, d: Dialect, with_audio: bool) -> dict[str, Any]:
+        if part.kind == "image":
+            return {"type": "input_image", **part.extra}
+        if part.kind == "text":
+            return {"type": d.assistant_text if self.role == "assistant" else "input_text", "text": part.text}
+        shown = {"type": d.assistant_audio if self.role == "assistant" else "input_audio", "transcript": part.text}
+        if with_audio:
+            shown["audio"] = pybase64.b64encode(part.pcm).decode()
+        return shown
+
+    def has(self, role: str, kind: str) -> bool:
+        return self.type == "message" and self.role == role and any(part.kind == kind for part in self.parts)
+
+    @property
+    def words(self) -> str:
+        """All of its text and transcripts."""
+        return " ".join(part.text for part in self.parts if part.text)
+
+    def weight(self) -> Weight:
+        """What it costs to read."""
+        if self.type != "message":
+            return Weight(self.id, text_tokens(" ".join(v for v in self.fields.values() if isinstance(v, str))))
+        if self.role == "assistant":
+            ms = sum(part.audio_ms for part in self.parts)
+            plain = message_weight(f"{self.id} {self.status}", self.words)
+            return Weight(plain.key, plain.text, audio_tokens(ms, ASSISTANT_MS_PER_TOKEN))
+        # the transcript of the user's sound is not shown to the model (unverified), so it costs nothing
+        text = " ".join(part.text for part in self.parts if part.kind == "text" and part.text)
+        return message_weight(self.id, text, sum(part.audio_ms for part in self.parts))
+
+
+def _part(raw: dict[str, Any], format: AudioFormat, path: str) -> Part:
+    kind = raw["type"]
+    if kind == "input_audio":
+        # the transcript that a client may send along is not echoed: the item comes back with null (protocol.md §4.2)
+        return Part("audio", None, audio_from_client(raw["audio"], format, f"{path}.audio"))
+    if kind == "input_image":
+        return Part("image", None, extra={k: v for k, v in raw.items() if k != "type"})
+    return Part("text", raw["text"])
+
+
+def audio_from_client(data: object, format: AudioFormat, path: str) -> bytes:
+    """Base64 in the session's input format → PCM at 24 kHz."""
+    if not isinstance(data, str):
+        raise Refused(wrong_type(path, "a string", data))
+    try:
+        return decoded(pybase64.b64decode(data, validate=True), format)
+    except (binascii.Error, ValueError):
+        # from memory of the service's sentence; unverified
+        what = "mono PCM16 at 24kHz" if format == "pcm16" else format
+        raise refuse(
+            "invalid_value",
+            f"Invalid '{path}'. Expected base64-encoded audio bytes ({what}) but got an invalid value.",
+            path,
+        ) from None
+
+
+def item_from_client(raw: object, d: Dialect, format: AudioFormat, new_id: str, path: str = "item") -> Item:
+    """The item that a client describes.
+
+    Raises:
+        Refused: With the service's own words, if it would refuse the item.
+    """
+    demand(refuse_item(raw, d, path))
+    assert isinstance(raw, dict)
+    item = Item(id=raw.get("id") or new_id, type=raw["type"])
+    if item.type == "message":
+        item.role = raw["role"]
+        item.parts = [_part(part, format, f"{path}.content[{n}]") for n, part in enumerate(raw["content"])]
+        if raw.get("phase") is not None:
+            item.fields["phase"] = raw["phase"]
+    else:
+        order = {"function_call": ("name", "call_id", "arguments"), "function_call_output": ("call_id", "output")}
+        names = order.get(item.type) or tuple(k for k in raw if k not in ("id", "object", "type", "status"))
+        item.fields = {name: raw.get(name) for name in names}
+    return item
+
+
+class Conversation:
+    """Items in order, and the rules for changing them (protocol.md §4.3, §4.4)."""
+
+    def __init__(self) -> None:
+        self._items: dict[str, Item] = {}
+        self._order: list[str] = []
+
+    def __iter__(self) -> Iterator[Item]:
+        return (self._items[id] for id in self._order)
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._items
+
+    def before(self, id: str) -> str | None:
+        """The id of the item before this one; ``None`` for the first."""
+        place = self._order.index(id)
+        return self._order[place - 1] if place else None
+
+    @property
+    def last_id(self) -> str | None:
+        return self._order[-1] if self._order else None
+
+    def add(self, item: Item, previous_item_id: object = None) -> str | None:
+        """Put an item in its place; gives the id of the item before it.
+
+        Raises:
+            Refused: If the place does not exist, the id is taken, or an output answers no call.
+        """
+        if item.id in self._items:
+            # the sentence is speaches'; the code is unverified
+            raise refuse(
+                "item_create_duplicate_item_id", f"Error adding item: the item with id '{item.id}' already exists."
+            )
+        if previous_item_id is not None and previous_item_id != "root" and previous_item_id not in self._items:
+            raise refuse(
+                "item_create_invalid_previous_item_id",
+                f"Error adding item: the previous item with id '{previous_item_id}' does not exist.",
+            )
+        if item.type == "function_call_output" and not any(
+            other.type == "function_call" and other.fields["call_id"] == item.fields["call_id"] for other in self
+        ):
+            # seen in livekit/agents #3344 (2025-09)
+            call_id = item.fields["call_id"]
+            raise refuse("invalid_tool_call_id", f"Tool call ID '{call_id}' not found in conversation.")
+        if previous_item_id is None:
+            place = len(self._order)
+        else:
+            place = 0 if previous_item_id == "root" else self._order.index(str(previous_item_id)) + 1
+        self._order.insert(place, item.id)
+        self._items[item.id] = item
+        return self._order[place - 1] if place else None
+
+    def get(self, id: object, verb: str) -> Item:
+        """The item of that id; `verb` (``retrieve``, ``delete``, ``truncate``) is in the refusal's words."""
+        if not isinstance(id, str):
+            raise refuse("missing_required_parameter", missing("item_id").message, "item_id")
+        if id not in self._items:
+            ing = {"retrieve": "retrieving", "delete": "deleting", "truncate": "truncating"}[verb]
+            raise refuse(f"item_{verb}_invalid_item_id", f"Error {ing} item: the item with id '{id}' does not exist.")
+        return self._items[id]
+
+    def find(self, id: str) -> Item | None:
+        return self._items.get(id)
+
+    def delete(self, id: object) -> Item:
+        item = self.get(id, "delete")
+        self._order.remove(item.id)
+        del self._items[item.id]
+        return item
+
+    def truncate(self, id: object, content_index: int, audio_end_ms: int) -> Item:
+        """Forget what was not heard: the audio after the point and the whole transcript of that part."""
+        item = self.get(id, "truncate")
+        part = item.parts[content_index] if 0 <= content_index < len(item.parts) else None
+        if item.role != "assistant" or part is None or part.kind != "audio" or not part.pcm:
+            raise refuse(None, "Only model output audio messages can be truncated")
+        if audio_end_ms > part.audio_ms:
+            raise refuse(
+                "invalid_value", f"Audio content of {part.audio_ms:.0f}ms is already shorter than {audio_end_ms}ms"
+            )
+        part.pcm = part.pcm[: audio_end_ms * 48]  # 24 samples of two bytes each millisecond
+        part.text = ""
+        return item
+
+
+def context_facts(items: Iterable[Item]) -> Context:
+    """What a drift rule may know of the items that a response reads."""
+    messages = [item for item in items if item.type == "message"]
+    return Context(
+        system_text=sum(item.has("system", "text") for item in messages),
+        assistant_text=sum(item.has("assistant", "text") for item in messages),
+        user_audio=sum(item.has("user", "audio") for item in messages),
+        starts_with_user_audio=bool(messages) and messages[0].has("user", "audio"),
+    )
+
+
+def context_weights(instructions: str, tools: Sequence[Any], items: Iterable[Item]) -> list[Weight]:
+    """What a response reads, piece by piece."""
+    said = text_tokens(str(instructions)) + sum(text_tokens(str(tool)) for tool in tools)
+    return [Weight(f"{instructions}{tools}", said), *(item.weight() for item in items)]
+
+
+__all__ = ["Conversation", "Item", "Part", "Refusal", "context_facts", "context_weights", "item_from_client"]

@@ -1,0 +1,72 @@
+"""Audio formats: pcm16 at 24 kHz, and G.711 µ-law and A-law at 8 kHz, in and out of the PCM that the stand-in works in.
+
+The tables are ITU-T G.711's, written out as the formulae of its reference implementation (STL2009), so that they can be
+checked against another one.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Literal
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from ..clip import RATE_HZ
+
+Buffer = bytes | bytearray | memoryview
+AudioFormat = Literal["pcm16", "g711_ulaw", "g711_alaw"]
+TELEPHONE_HZ = 8_000
+BYTES_PER_MS = {"pcm16": 48, "g711_ulaw": 8, "g711_alaw": 8}
+
+
+def duration_ms(pcm: Buffer) -> float:
+    """How long PCM at 24 kHz lasts."""
+    return memoryview(pcm).nbytes / 48
+
+
+@cache
+def _ulaw_to_linear() -> NDArray[np.int16]:
+    code = ~np.arange(256) & 0xFF
+    magnitude = (((code & 0x0F) << 3) + 0x84) << ((code & 0x70) >> 4)
+    return np.where(code & 0x80, 0x84 - magnitude, magnitude - 0x84).astype(np.int16)
+
+
+@cache
+def _alaw_to_linear() -> NDArray[np.int16]:
+    code = np.arange(256) ^ 0x55
+    exponent, mantissa = (code & 0x70) >> 4, (code & 0x0F) << 4
+    magnitude = np.where(exponent == 0, mantissa + 8, (mantissa + 0x108) << np.maximum(exponent - 1, 0))
+    return np.where(code & 0x80, magnitude, -magnitude).astype(np.int16)
+
+
+@cache
+def _from_linear(format: str) -> NDArray[np.uint8]:
+    """The code of each of the 65,536 samples: the one whose value lies nearest."""
+    table = _ulaw_to_linear() if format == "g711_ulaw" else _alaw_to_linear()
+    order = np.argsort(table, kind="stable")
+    values = table[order].astype(np.int32)
+    samples = np.arange(-32768, 32768, dtype=np.int32)
+    above = np.clip(np.searchsorted(values, samples), 1, 255)
+    nearer_below = samples - values[above - 1] <= values[above] - samples
+    return order[np.where(nearer_below, above - 1, above)].astype(np.uint8)
+
+
+def decoded(data: bytes, format: AudioFormat) -> bytes:
+    """What a client sent → PCM at 24 kHz. A sample cut in half at the end is dropped."""
+    if format == "pcm16":
+        return data[: len(data) // 2 * 2]
+    table = _ulaw_to_linear() if format == "g711_ulaw" else _alaw_to_linear()
+    samples = table[np.frombuffer(data, np.uint8)]
+    if not samples.size:
+        return b""
+    return bytes(soxr.resample(samples, TELEPHONE_HZ, RATE_HZ, quality="HQ").astype("<i2").tobytes())
+
+
+def encoded(pcm: NDArray[np.int16], format: AudioFormat) -> bytes:
+    """PCM at 24 kHz → what a client asked for."""
+    if format == "pcm16":
+        return pcm.astype("<i2", copy=False).tobytes()
+    narrow = soxr.resample(pcm, RATE_HZ, TELEPHONE_HZ, quality="HQ")
+    return bytes(_from_linear(format)[narrow.astype(np.int32) + 32768].tobytes())
