@@ -31,21 +31,29 @@ SIMULATED = "stand-in: simulated"
 UNKNOWN_ORIGIN = "origin unknown"
 """What it carries when nothing says whether a model answered."""
 
+_UNSEEN = ("Cc", "Cf", "Cs")  # control, format (bidi overrides among them), lone surrogates
 _MAX_SHOWN_CHARS = 2_000  # of any one text in a cell; the object itself keeps all of it
 
 
-def esc(text: object, limit: int = _MAX_SHOWN_CHARS) -> str:
-    """Foreign text as HTML that shows it and does nothing else.
+def plain(text: object, limit: int = _MAX_SHOWN_CHARS) -> str:
+    """Foreign text for a terminal or a page: what could move the cursor or reorder what is read is shown as a code point.
 
-    Markup is escaped; control and bidirectional-override characters, which could reorder what the reader sees, are shown
-    as their code point; what goes past `limit` characters is cut and the cut is named.
+    Control and bidirectional-override characters become ``‹U+202E›``; what goes past `limit` characters is cut, and the cut
+    is named.
     """
     raw = str(text)
     cut = f" … ({len(raw) - limit:,} more characters)" if len(raw) > limit else ""
-    shown = "".join(
-        c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf") else f"‹U+{ord(c):04X}›" for c in raw[:limit]
+    return (
+        "".join(
+            c if c in "\n\t" or unicodedata.category(c) not in _UNSEEN else f"‹U+{ord(c):04X}›" for c in raw[:limit]
+        )
+        + cut
     )
-    return html.escape(shown + cut, quote=True)
+
+
+def esc(text: object, limit: int = _MAX_SHOWN_CHARS) -> str:
+    """Foreign text as HTML that shows it and does nothing else: `plain`, with markup escaped."""
+    return html.escape(plain(text, limit), quote=True)
 
 
 def badge(modality: str | None) -> str:
@@ -123,5 +131,5 @@ def player(pcm: bytes, rate_hz: int = 24_000) -> str:
 def one_line(text: str | None, limit: int = 60) -> str:
     """Text for a one-line repr: whitespace folded, cut with an ellipsis."""
     words = " ".join((text or "").split())
-    words = "".join(c for c in words if unicodedata.category(c) not in ("Cc", "Cf"))
+    words = "".join(c for c in words if unicodedata.category(c) not in _UNSEEN)
     return words if len(words) <= limit else f"{words[: limit - 1]}…"
