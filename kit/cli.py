@@ -74,6 +74,8 @@ async def _run_cases(args: argparse.Namespace) -> int:
                 response = await _play(session, each, args)
                 origin = show.origin_word(session.simulated)
                 where = f"{session.endpoint.name}, {session.model}, {session.dialect.name}"
+        except InputError:  # a key that is not set, an endpoint that is none: the same for every case
+            raise
         except KitError as exc:
             failed += 1
             _console.print(

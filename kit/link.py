@@ -50,7 +50,10 @@ STAND_IN_HEADER = "X-Stand-In"
 
 
 class Pending:
-    """Something that the server is to answer: a reply of type `reply` that `match` accepts, or an error naming `event_id`."""
+    """Something that the server is to answer: a reply of type `reply` that `match` accepts, or an error naming `event_id`.
+
+    Without `match`, the next such reply that no earlier request of that kind waits for.
+    """
 
     __slots__ = ("event_id", "future", "match", "reply")
 
@@ -123,10 +126,19 @@ class Link:
                     self._settle(pending, error)
                     return
             return
-        for pending in self._pending:
-            if pending.reply == event.type and (pending.match is None or pending.match(event)):
+        acknowledged = False
+        for pending in tuple(self._pending):
+            if pending.reply != event.type:
+                continue
+            if pending.match is not None:
+                if pending.match(event):
+                    self._settle(pending, event)
+            elif pending.event_id is None:
+                self._settle(pending, event)  # somebody who only watches
+            elif not acknowledged:
+                # Acknowledgements that name nothing come in the order of what they acknowledge: one each.
+                acknowledged = True
                 self._settle(pending, event)
-                return
 
     def _settle(self, pending: Pending, outcome: Event | Exception) -> None:
         self._pending.remove(pending)
