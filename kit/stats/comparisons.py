@@ -53,7 +53,7 @@ def fisher(k1: int, n1: int, k0: int, n0: int) -> float | None:
 def holm(pvalues: Iterable[float | None]) -> tuple[float | None, ...]:
     """Adjusted p values: calling those at or below α real errs in at most α of families, however they depend.
 
-    S. Holm (1979), Scand. J. Stat. 6:65-70, by statsmodels. ``None`` stays ``None`` and does not count: a test that could
+    S. Holm (1979), Scand. J. Stat. 6:65-70; own three lines, as statsmodels takes 55 ms over a family. ``None`` stays ``None`` and does not count: a test that could
     not be made cannot be wrong.
 
     Raises:
@@ -66,9 +66,10 @@ def holm(pvalues: Iterable[float | None]) -> tuple[float | None, ...]:
     tested = [float(p) for p in given if p is not None]
     if not tested:
         return tuple(None for _ in given)
-    from statsmodels.stats.multitest import multipletests
-
-    results = iter(multipletests(tested, method="holm")[1])
+    order = np.argsort(tested)
+    stepped = np.empty(len(tested))
+    stepped[order] = np.minimum(np.maximum.accumulate(np.sort(tested) * np.arange(len(tested), 0, -1)), 1)
+    results = iter(stepped)
     return tuple(None if p is None else float(next(results)) for p in given)
 
 

@@ -108,7 +108,7 @@ def kaplan_meier(times: Sequence[float], observed: Sequence[bool], level: float 
     turns = np.unique(when[drifted])
     events = np.unique(when[drifted], return_counts=True)[1]
     at_risk = len(when) - np.searchsorted(np.sort(when), turns, side="left")
-    survival = np.cumprod(1 - events / np.maximum(at_risk, 1))
+    survival = np.cumprod(1 - events / np.maximum(at_risk, 1), dtype=np.float64)
     low, high = _log_log(survival, at_risk, events, z)
     note = "" if len(when) else "no trials"
     return Survival(

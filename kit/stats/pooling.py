@@ -9,7 +9,7 @@ import numpy as np
 
 from kit.errors import InputError, clipped
 from kit.stats.comparisons import chi2_p, compare
-from kit.stats.inputs import Floats, z_of
+from kit.stats.inputs import Floats, k_of_n, z_of
 from kit.stats.proportions import score_bounds
 from kit.stats.results import Comparison, Interval
 
@@ -146,4 +146,4 @@ def _four(stratum: Sequence[int], at: int) -> tuple[int, int, int, int]:
         k1, n1, k0, n0 = stratum
     except (TypeError, ValueError):
         raise InputError(f"stratum {at} must be four counts (k1, n1, k0, n0), got {clipped(stratum)}") from None
-    return k1, n1, k0, n0
+    return *k_of_n(k1, n1, (f"stratum {at}: k1", "n1")), *k_of_n(k0, n0, (f"stratum {at}: k0", "n0"))
