@@ -1,7 +1,8 @@
 """Looking after every trial, and stopping when it is enough, without fooling oneself.
 
-Wilson's interval looked at after every trial up to 400 misses the truth at least once in 35-40 % of runs. A confidence
-sequence holds at all looks at once, so it may be watched, and a run may be stopped for any reason.
+Wilson's interval looked at after every trial up to 400 misses the truth at least once in 41 % of runs at p = 0.05 and in
+48 % at 0.3 (enumerated; in 35 and 40 % if the first look is at trial 10). A confidence sequence holds at all looks at once,
+so it may be watched, and a run may be stopped for any reason.
 """
 
 from __future__ import annotations
