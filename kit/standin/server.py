@@ -41,6 +41,8 @@ class Seen:
     dialect: str
     refused: bool = False
     """A client's frame that was answered with an `error`."""
+    on_purpose: bool = False
+    """A frame that no Realtime server should send: a fault that was asked for."""
 
 
 OBSERVERS: list[Callable[[Seen], None]] = []

@@ -1,0 +1,52 @@
+"""Runs last: every frame that passed a stand-in in this run was one of the official package's, and no type was left out."""
+
+import pytest
+from official import TYPES
+
+# Not ours, by name.
+OUT_OF_SCOPE = {
+    # WebRTC and SIP
+    "output_audio_buffer.started",
+    "output_audio_buffer.stopped",
+    "output_audio_buffer.cleared",
+    "output_audio_buffer.clear",
+    "input_audio_buffer.dtmf_event_received",
+    # documented, never sent by OpenAI
+    "conversation.created",
+    # the diarizing transcriber's
+    "conversation.item.input_audio_transcription.segment",
+    # a session of another kind
+    "transcription_session.update",
+    "transcription_session.updated",
+}
+OUT_OF_SCOPE_GA = {"conversation.item.created"}
+MCP = ("mcp_list_tools.", "response.mcp_call")
+# Comes with turn detection, transcription and tools.
+NOT_YET = {
+    "conversation.item.input_audio_transcription.delta",
+    "conversation.item.input_audio_transcription.completed",
+    "conversation.item.input_audio_transcription.failed",
+    "input_audio_buffer.speech_started",
+    "input_audio_buffer.speech_stopped",
+    "input_audio_buffer.timeout_triggered",
+    "response.function_call_arguments.delta",
+    "response.function_call_arguments.done",
+}
+
+
+def test_every_frame_is_one_of_the_official_types(watch):
+    assert not watch.record.wrong, "\n".join(f"{p}\n    {where}" for p, where in list(watch.record.wrong.items())[:20])
+
+
+def test_no_official_type_was_left_out(watch):
+    if not watch.whole_suite:
+        pytest.skip("only a part of the suite ran")
+    wanted = {
+        (dialect, direction, kind)
+        for (dialect, direction), kinds in TYPES.items()
+        for kind in kinds
+        if kind not in OUT_OF_SCOPE | NOT_YET
+        and not kind.startswith(MCP)
+        and not (dialect == "ga" and kind in OUT_OF_SCOPE_GA)
+    }
+    assert not wanted - watch.record.seen
