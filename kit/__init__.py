@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import cases as cases
+    from . import widgets as widgets
     from .cases import Case as Case
     from .clip import Clip as Clip
     from .connecting import connect as connect
@@ -42,6 +43,7 @@ _HOMES = {
     "cases": "cases",
     "connect": "connecting",
     "sessions": "session",
+    "widgets": "widgets",
 }
 
 __all__ = sorted(_HOMES)

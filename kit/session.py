@@ -36,7 +36,7 @@ from .seeding import Seeding
 from .wire.conversation import TAG
 from .wire.dialect import MAX_APPEND_BYTES, Dialect, dialect, spell_response, spell_session
 from .wire.events import Event, encode_append
-from .wire.records import Item, Response
+from .wire.records import Item, Items, Response
 from .wire.transcript import EventList
 
 _open: weakref.WeakSet[Session] = weakref.WeakSet()
@@ -86,9 +86,9 @@ class Session:
         return self._link.conversation.simulated
 
     @property
-    def items(self) -> list[Item]:
+    def items(self) -> Items:
         """The conversation's items, in its order."""
-        return list(self._link.conversation.items)
+        return Items(self._link.conversation.items)
 
     @property
     def responses(self) -> list[Response]:
@@ -170,7 +170,7 @@ class Session:
         session = event.data.get("session")
         return session if isinstance(session, dict) else {}
 
-    async def seed(self, history: History, *, check: bool = True, timeout_s: float = 30) -> list[Item]:
+    async def seed(self, history: History, *, check: bool = True, timeout_s: float = 30) -> Items:
         """Put a history into the conversation: sent at once, and every item confirmed.
 
         If an item is refused the conversation is not the one you meant, so `respond` refuses too, until it is mended:
@@ -204,7 +204,7 @@ class Session:
         self._seeding = seeding  # stays, should we be cancelled or an item be refused
         await seeding.send(self._link, self.dialect, timeout_s)
         self._seeding = None
-        return [item for item_id in seeding.ids if (item := self._link.conversation.item(item_id))]
+        return Items(item for item_id in seeding.ids if (item := self._link.conversation.item(item_id)))
 
     async def respond(
         self,

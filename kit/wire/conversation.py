@@ -40,9 +40,20 @@ _NOTED = frozenset(
         "conversation.item.input_audio_transcription.failed",
         "conversation.item.input_audio_transcription.segment",
         "input_audio_buffer.cleared",
+        "input_audio_buffer.dtmf_event_received",
+        "mcp_list_tools.completed",
+        "mcp_list_tools.failed",
+        "mcp_list_tools.in_progress",
         "output_audio_buffer.started",
         "output_audio_buffer.stopped",
         "output_audio_buffer.cleared",
+        "response.mcp_call.completed",
+        "response.mcp_call.failed",
+        "response.mcp_call.in_progress",
+        "response.mcp_call_arguments.delta",
+        "response.mcp_call_arguments.done",
+        "transcription_session.created",
+        "transcription_session.updated",
     }
 )
 
@@ -86,6 +97,11 @@ class Conversation:
         self._sent: OrderedDict[str, str] = OrderedDict()
         self._sees_client = False
         self._root_ids: set[str] = set()
+        self._n_roots_without_id = 0
+        self._null_means_first = True
+        self._deleted_ids: set[str] = set()
+        self._echoes_metadata = False
+        self._heard_speech = False
         self._creates: deque[_Create] = deque()
         self._speech_stopped_at_ms: float | None = None
         self._on: dict[str, Callable[[Event], None]] = {
@@ -137,6 +153,8 @@ class Conversation:
             item_id = _str(_dict(event, "item"), "id")
             if item_id:
                 self._root_ids.add(item_id)
+            else:
+                self._n_roots_without_id += 1
 
     def receive(self, event: Event) -> None:
         """Fold one server event in. Its audio, if any, moves into the response and is dropped from the event."""
@@ -200,14 +218,17 @@ class Conversation:
                 self._creates.remove(create)
                 break
         else:
-            # Servers that name no event: this one can only have been caused by asking while another was active.
-            if self._creates and _str(told, "code") == "conversation_already_has_active_response":
+            # Where no event is named (the client gave none an id), these can only have been caused by asking.
+            busy = _str(told, "code") == "conversation_already_has_active_response"
+            if self._creates and event_id is None and (busy or (_str(told, "param") or "").startswith("response.")):
                 self._creates.pop()
 
     # ----------------------------------------------------------------------------------------------------------- items
 
     def _item_added(self, event: Event) -> None:
         told = _dict(event.data, "item")
+        if not told:
+            return
         item_id = _str(told, "id")
         known = self._items_by_id.get(item_id) if item_id else None
         if known is not None:
@@ -216,6 +237,7 @@ class Conversation:
         item = Item(item_id, told)
         if item_id:
             self._items_by_id[item_id] = item
+            self._deleted_ids.discard(item_id)
         previous = _str(event.data, "previous_item_id")
         before = self._items_by_id.get(previous) if previous else None
         if before is not None and before in self.items:
@@ -228,18 +250,35 @@ class Conversation:
             self._fill_from_item(told)
 
     def _goes_first(self, item: Item) -> bool:
-        # Officially null means "the first item". Compatible servers send null for every item; where we see what was
-        # asked for, only an item that was asked to be first goes first.
-        return not self._sees_client or item.id in self._root_ids
+        # Officially null means "the first item". Compatible servers send null for every item: they are known by what the
+        # model is just saying, which is never first. Where we see what was asked for, only what was asked to be first is.
+        if item.status == "in_progress" and self.items:
+            self._null_means_first = False
+            return False
+        if not self._sees_client:
+            return self._null_means_first
+        if self._n_roots_without_id and item.id not in self._sent_item_ids and item.id not in self._root_ids:
+            self._n_roots_without_id -= 1
+            return True
+        return item.id in self._root_ids
 
     def _item_done(self, event: Event) -> None:
         told = _dict(event.data, "item")
         item_id = _str(told, "id")
-        known = self._items_by_id.get(item_id) if item_id else None
+        known = self._items_by_id.get(item_id) if item_id else self._latest_without_id(told)
+        if item_id in self._deleted_ids:
+            return  # it was deleted while it was being said
         if known is None:
             self._item_added(event)
         elif event.type == "conversation.item.done" or not known.data:
             known.data = told
+
+    def _latest_without_id(self, told: Mapping[str, Any]) -> Item | None:
+        """The item that an event without an id completes."""
+        for item in reversed(self.items):
+            if item.id is None and item.role == told.get("role") and item.type == told.get("type"):
+                return item
+        return None
 
     def _item_truncated(self, event: Event) -> None:
         item = self._items_by_id.get(_str(event.data, "item_id") or "")
@@ -253,9 +292,11 @@ class Conversation:
         }
 
     def _item_deleted(self, event: Event) -> None:
-        item = self._items_by_id.pop(_str(event.data, "item_id") or "", None)
+        item_id = _str(event.data, "item_id") or ""
+        item = self._items_by_id.pop(item_id, None)
         if item is not None:
             self.items.remove(item)
+            self._deleted_ids.add(item_id)
 
     def _transcribed(self, event: Event) -> None:
         item = self._items_by_id.get(_str(event.data, "item_id") or "")
@@ -263,9 +304,11 @@ class Conversation:
             item.transcript = _str(event.data, "transcript")
 
     def _speech_started(self, event: Event) -> None:
+        self._heard_speech = True
         self._speech_stopped_at_ms = None
 
     def _speech_stopped(self, event: Event) -> None:
+        self._heard_speech = True
         self._speech_stopped_at_ms = event.at_ms
 
     # ------------------------------------------------------------------------------------------------------- responses
@@ -314,11 +357,15 @@ class Conversation:
         for create in self._creates:
             if tag is not None and create.tag == tag:
                 self._creates.remove(create)
+                self._echoes_metadata = True
                 return create
         if not self._creates:
             return None
-        if "metadata" in told and self._creates[0].tag is not None:
-            return None  # this server echoes metadata, and ours is not there: somebody else asked (turn detection)
+        # Ours would be here if this server echoes metadata, so somebody else asked: turn detection. Some servers have the
+        # field and never echo; where no speech was ever heard, nobody else can have asked.
+        echoes = self._echoes_metadata or ("metadata" in told and self._heard_speech)
+        if echoes and self._creates[0].tag is not None:
+            return None
         return self._creates.popleft()
 
     def _response_done(self, event: Event) -> None:
@@ -364,10 +411,7 @@ class Conversation:
 
     def _part(self, event: Event, kind: str) -> tuple[Response, Part]:
         response = self._response(event.data)
-        item_id = _str(event.data, "item_id")
-        if item_id and item_id not in response.item_ids:
-            response.item_ids.append(item_id)
-        key = (_int(event.data, "output_index"), _int(event.data, "content_index"), kind)
+        key = (_place(response, event.data), _int(event.data, "content_index"), kind)
         part = response.parts.get(key)
         if part is None:
             part = response.parts[key] = Part(kind)
@@ -419,8 +463,7 @@ class Conversation:
 
     def _call(self, event: Event) -> Call:
         response = self._response(event.data)
-        index = _int(event.data, "output_index")
-        call = response.calls_by_index.setdefault(index, Call())
+        call = response.calls_by_index.setdefault(_place(response, event.data), Call())
         call.item_id = _str(event.data, "item_id") or call.item_id
         call.call_id = _str(event.data, "call_id") or call.call_id
         return call
@@ -435,7 +478,8 @@ class Conversation:
 
     def _output_item(self, event: Event) -> None:
         told = _dict(event.data, "item")
-        self._fill(self._response(event.data), _int(event.data, "output_index"), told)
+        response = self._response(event.data)
+        self._fill(response, _place(response, event.data | {"item_id": told.get("id")}), told)
         item = self._items_by_id.get(_str(told, "id") or "")
         if item is not None and event.type.endswith(".done"):
             item.data = told  # beta has no conversation.item.done: this is where its assistant items are completed
@@ -444,15 +488,14 @@ class Conversation:
         """A finished item of a response whose own events are missing from the log."""
         item_id = _str(told, "id")
         for response in reversed(self.responses):
-            if item_id in response.item_ids:
-                self._fill(response, response.item_ids.index(item_id), told)
+            if item_id in response.index_of:
+                self._fill(response, response.index_of[item_id], told)
                 return
 
     def _fill(self, response: Response, index: int, item: Mapping[str, Any]) -> None:
         """Take what an output item says, whole: it completes what the deltas brought and never adds a second time."""
         item_id = _str(item, "id")
-        if item_id and item_id not in response.item_ids:
-            response.item_ids.append(item_id)
+        index = _place(response, {"item_id": item_id, "output_index": response.index_of.get(item_id or "", index)})
         if item.get("type") == "function_call":
             call = response.calls_by_index.setdefault(index, Call())
             call.name = _str(item, "name") or call.name
@@ -467,6 +510,18 @@ class Conversation:
             if kind is not None:
                 part = response.parts.setdefault((index, n, kind), Part(kind))
                 part.fill(told)
+
+
+def _place(response: Response, data: Mapping[str, Any]) -> int:
+    """The output index of the item that an event is about, as it says or as it is known by the item's id."""
+    item_id, told = _str(data, "item_id"), data.get("output_index")
+    if not isinstance(told, int):
+        told = response.index_of.get(item_id, len(response.index_of)) if item_id else 0
+    if item_id:
+        if item_id not in response.index_of:
+            response.item_ids.append(item_id)
+        response.index_of[item_id] = told
+    return told
 
 
 def _str(data: Mapping[str, Any], key: str) -> str | None:
@@ -498,6 +553,9 @@ def _format_name(spelled: object) -> str:
         return spelled
     if isinstance(spelled, dict):
         for name, spec in AUDIO_FORMATS.items():
-            if spec["type"] == spelled.get("type"):
+            # xAI takes other rates than 24 000
+            if spec["type"] == spelled.get("type") and spelled.get("rate") in (None, spec.get("rate")):
                 return name
+        if isinstance(spelled.get("type"), str):
+            return " ".join(str(spelled[key]) for key in ("type", "rate") if isinstance(spelled.get(key), str | int))
     return "pcm16"

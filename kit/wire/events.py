@@ -122,8 +122,10 @@ def event_of(data: object, at_ms: float, *, head: bytes = b"") -> Event:
     if kind != AUDIO_DELTA:
         return Event(kind, data, at_ms)
     delta = data.get("delta")
+    if not isinstance(delta, str):
+        return Event(kind, data, at_ms, pcm=b"", bad_audio="its delta is not text")
     try:
-        pcm = pybase64.b64decode(delta if isinstance(delta, str) else "", validate=True)
+        pcm = pybase64.b64decode(delta, validate=True)
     except (binascii.Error, ValueError) as exc:
         return Event(kind, data | {"delta": ""}, at_ms, pcm=b"", bad_audio=str(exc))
     return Event(kind, data | {"delta": ""}, at_ms, pcm=pcm)
@@ -144,7 +146,10 @@ def _decode_audio_delta(frame: bytes, at_ms: float) -> Event | None:
         data = _decode_json(frame[:start] + b'"}')
     except (binascii.Error, ValueError, RecursionError):  # msgspec's errors are ValueErrors
         return None
-    if not isinstance(data, dict) or GA_NAME.get(data.get("type", "")) != AUDIO_DELTA or data.get("delta") != "":
+    if not isinstance(data, dict) or data.get("delta") != "":
+        return None
+    wire_type = data.get("type")  # a second "type" in the frame wins over the one that it begins with
+    if not isinstance(wire_type, str) or GA_NAME.get(wire_type) != AUDIO_DELTA:
         return None
     return Event(AUDIO_DELTA, data, at_ms, pcm=pcm)
 

@@ -51,16 +51,34 @@ class Item:
     @property
     def text(self) -> str:
         if self.type == "function_call":
-            return f"{self.data.get('name')}({self.data.get('arguments')})"
+            return f"{_text(self.data.get('name')) or ''}({_text(self.data.get('arguments')) or ''})"
         if self.type == "function_call_output":
-            return str(self.data.get("output"))
-        said = [part.get("text") or part.get("transcript") or "" for part in self.parts]
-        return self.transcript or " ".join(str(words) for words in said if words)
+            return _text(self.data.get("output")) or ""
+        said = [_text(part.get("text")) or _text(part.get("transcript")) for part in self.parts]
+        return self.transcript or " ".join(words for words in said if words)
 
     def __repr__(self) -> str:
-        who = self.role or self.type or "item"
-        kinds = "+".join(str(part.get("type")) for part in self.parts)
-        return f"<Item {self.id} {who}{f' [{kinds}]' if kinds else ''} {show.one_line(self.text)!r}>"
+        kinds = "+".join(_text(part.get("type")) or "?" for part in self.parts)
+        what = f"{self.id} {self.role or self.type or 'item'}{f' [{kinds}]' if kinds else ''}"
+        return f"<Item {show.one_line(what, 120)} {show.one_line(self.text)!r}>"
+
+
+class Items(list[Item]):
+    """Items in conversation order, as a table."""
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [
+                str(n),
+                show.esc(item.role or item.type),
+                f"<code>{show.esc(', '.join(str(part.get('type')) for part in item.parts) or item.type)}</code>",
+                show.esc(item.text),
+                show.esc(item.status),
+                f"<code>{show.esc(item.id)}</code>",
+            ]
+            for n, item in enumerate(self)
+        ]
+        return show.table(rows, ["", "who", "content", "says", "status", "id"]) if rows else "no items"
 
 
 @dataclass(slots=True)
@@ -101,7 +119,7 @@ class Part:
     def fill(self, part: dict[str, Any]) -> None:
         """Take what a whole part says (from a ``done`` event or a finished item)."""
         words = part.get("text") if self.kind == "text" else part.get("transcript")
-        if isinstance(words, str) and (words or self.words is None):
+        if isinstance(words, str) and words:  # an empty one tells nothing: what the deltas brought stands
             self.words = words
         audio = part.get("audio")
         if self.kind == "audio" and not self.sound and isinstance(audio, str) and audio:
@@ -140,6 +158,8 @@ class Response:
     done_at_ms: float | None = None
     usage: dict[str, Any] | None = None
     item_ids: list[str] = field(default_factory=list)
+    index_of: dict[str, int] = field(default_factory=dict)
+    """Output index by item id: `response.done` and an item's own events may count otherwise, or not at all."""
     conversation_id: str | None = None
     """``None`` for an out-of-band response."""
     metadata: dict[str, Any] | None = None
@@ -209,7 +229,9 @@ class Response:
         if self.output_format != "pcm16":
             from ..errors import AudioFormatError
 
-            raise AudioFormatError(f"this reply came as {self.output_format}, not PCM; its bytes are in response.sound")
+            raise AudioFormatError(
+                f"this reply came as {self.output_format}, not as PCM at 24 000 Hz; its bytes are in response.sound"
+            )
         return Clip.from_pcm(data[: len(data) // 2 * 2], source=f"response {self.id}", text=self.transcript)
 
     def _of(self, kind: str) -> Iterator[Part]:
@@ -244,13 +266,11 @@ class Response:
 
     def __repr__(self) -> str:
         how = f" ({self.reason})" if self.reason else ""
-        call = f" calls {', '.join(str(call.name) for call in self.calls)}" if self.calls else ""
-        seconds = f" {self.audio.duration_ms / 1000:.1f} s" if self.output_format == "pcm16" and self.audio else ""
+        call = f" calls {', '.join(call.name or '?' for call in self.calls)}" if self.calls else ""
+        seconds = f" {self.n_audio_bytes / 48_000:.1f} s" if self.output_format == "pcm16" and self.n_audio_bytes else ""
         mark = show.origin_word(self.simulated)
-        return (
-            f"<Response {self.modality or 'pending'}{seconds} {self.status or 'no end'}{how}{call} "
-            f"{show.one_line(self.words)!r}{f', {mark}' if mark else ''}>"
-        )
+        told = show.one_line(f"{self.modality or 'pending'}{seconds} {self.status or 'no end'}{how}{call}", 120)
+        return f"<Response {told} {show.one_line(self.words)!r}{f', {mark}' if mark else ''}>"
 
     def _repr_html_(self) -> str:
         clip = self.audio if self.output_format == "pcm16" else None

@@ -1,0 +1,5 @@
+"""What a cell can show that a reader can use. Widgets are optional: every one has a call that does the same."""
+
+from .chat import Chat
+
+__all__ = ["Chat"]
