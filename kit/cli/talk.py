@@ -1,60 +1,29 @@
-"""The same verbs from a terminal.
-
-::
-
-    python -m kit cases                 the four cases, a row each
-    python -m kit case 1b               one of them; then you go on by typing
-    python -m kit chat                  no history: just talk
-    python -m kit serve --port 8765     the stand-in, for any client in any language
-    python -m kit lab                   the notebooks, in JupyterLab
-"""
+"""``cases``, ``case``, ``chat``: a session in a terminal."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import contextlib
-import os
-import signal
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from . import __version__, show
-from .cases import Case, all_cases, case
-from .clip import Clip
-from .connecting import connect
-from .endpoint import NAMES
-from .errors import InputError, KitError
-from .session import Session
-from .standin import StandIn
-from .wire.records import Response
+from .. import show
+from ..cases import Case, all_cases, case
+from ..clip import Clip
+from ..connecting import connect
+from ..errors import InputError, KitError
+from ..session import Session
+from ..wire.records import Response
+from .options import Verbs, complain, session_options
 
 _console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 _PROMPT_HELP = "type a turn · /clip FILE says a sound file · /events lists the events · /quit or Ctrl-D ends"
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code: 0 done, 1 a session failed, 2 wrong usage, 130 interrupted."""
-    args = _parser().parse_args(argv)
-    try:
-        return int(args.run(args))
-    except KeyboardInterrupt:
-        return 130
-    except InputError as exc:
-        return _complain(exc, 2)
-    except KitError as exc:
-        return _complain(exc, 1)
-
-
-def _complain(exc: Exception, code: int) -> int:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(Text(f"kit: {show.plain(exc)}"))
-    return code
 
 
 # --------------------------------------------------------------------------------------------------------------- verbs
@@ -119,7 +88,7 @@ async def _talk(args: argparse.Namespace, start: Case | None) -> int:
             try:
                 response = await session.ask(turn, timeout_s=args.timeout)
             except InputError as exc:
-                _complain(exc, 2)
+                complain(exc, 2)
                 continue
             _keep_sound(response, args.wav)
             _show_response(response)
@@ -171,62 +140,7 @@ def _complaints() -> Iterator[None]:
     try:
         yield
     except InputError as exc:
-        _complain(exc, 2)
-
-
-def _serve(args: argparse.Namespace) -> int:
-    with contextlib.suppress(asyncio.CancelledError):
-        asyncio.run(_run_server(args))
-    return 0
-
-
-async def _run_server(args: argparse.Namespace) -> None:
-    server = StandIn(
-        drift=args.drift,
-        seed=args.seed,
-        dialect=args.serve_dialect,
-        pace=args.pace,
-        host=args.host,
-        port=args.port,
-        beta_disabled=args.beta_disabled,
-    )
-    try:
-        await server.start()
-    except OSError as exc:
-        raise InputError(
-            f"cannot listen on {args.host}:{args.port} ({exc.strerror or exc}); choose another --port, or 0"
-        ) from exc
-    print(server.url, flush=True)  # the first line, whatever else is said: scripts read it
-    print(f"{server!r}; Ctrl-C ends it", flush=True)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(
-            NotImplementedError
-        ):  # Windows has no signal handlers on its loop; Ctrl-C still raises there
-            loop.add_signal_handler(number, stop.set)
-    try:
-        await stop.wait()
-    finally:
-        await server.stop()
-
-
-def _lab(args: argparse.Namespace) -> int:
-    notebooks = Path(__file__).resolve().parents[1] / "notebooks"
-    if not notebooks.is_dir():
-        raise InputError(
-            f"there are no notebooks beside the package ({notebooks}); run this from a clone of the project"
-        )
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        f"--ServerApp.root_dir={notebooks}",
-        "--LabApp.news_url=",
-        *args.jupyter,
-    ]
-    print(f"notebooks: {notebooks}", flush=True)
-    return subprocess.run(command, check=False, env=os.environ | {"JUPYTER_PLATFORM_DIRS": "1"}).returncode
+        complain(exc, 2)
 
 
 # --------------------------------------------------------------------------------------------------------- what is shown
@@ -302,50 +216,14 @@ def _connect(args: argparse.Namespace, *, quiet: bool = False, trial: str | None
     )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="kit",
-        description="How does a speech-to-speech model behave when it is given a conversation history over the Realtime API?",
-        epilog="The stand-in, a local simulation, answers unless you name a service: nothing is paid by accident.",
-    )
-    parser.add_argument("--version", action="version", version=f"realtime-history-kit {__version__}")
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
-
-    drift = argparse.ArgumentParser(add_help=False)
-    drift.add_argument(
-        "--drift", default="documented", metavar="RULE", help="documented, never, always, p=Q or per-response=Q"
-    )
-    drift.add_argument("--seed", type=int, default=0, help="of the stand-in's draws (default 0)")
-    drift.add_argument(
-        "--pace", type=float, default=None, metavar="FACTOR", help="audio at FACTOR times real time (default: at once)"
-    )
-
-    session = argparse.ArgumentParser(add_help=False, parents=[drift])
-    session.add_argument(
-        "--endpoint", default="standin", metavar="WHERE", help=f"{', '.join(NAMES)}, or a ws:// URL (default standin)"
-    )
-    session.add_argument("--model", help="the model, or Azure's deployment")
-    session.add_argument("--dialect", choices=("ga", "beta"), default="ga")
-    session.add_argument("--key-env", metavar="NAME", help="the environment variable that holds the key for a URL")
-    session.add_argument("--timeout", type=float, default=60, metavar="S", help="for one response (default 60)")
-    session.add_argument("--wav", metavar="DIR", help="keep every spoken reply there")
-
-    cases = verbs.add_parser("cases", parents=[session], help="the four cases, a row each")
+def add(verbs: Verbs) -> None:
+    """Add these verbs to the command line."""
+    cases = verbs.add_parser("cases", parents=[session_options()], help="the four cases, a row each")
     cases.set_defaults(run=_cases, say=[])
-    one = verbs.add_parser("case", parents=[session], help="one case; then go on by typing")
+    one = verbs.add_parser("case", parents=[session_options()], help="one case; then go on by typing")
     one.add_argument("name", help="1a, 1b, 2a or 2b")
     one.add_argument("--say", action="append", default=[], metavar="TEXT", help="a further turn (may be repeated)")
     one.set_defaults(run=_case)
-    chat = verbs.add_parser("chat", parents=[session], help="no history: just talk")
+    chat = verbs.add_parser("chat", parents=[session_options()], help="no history: just talk")
     chat.add_argument("--say", action="append", default=[], metavar="TEXT", help="a turn (may be repeated)")
     chat.set_defaults(run=_chat)
-    serve = verbs.add_parser("serve", parents=[drift], help="the stand-in, for any client; the first line is its URL")
-    serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=int, default=8765, help="0: any free one (default 8765)")
-    serve.add_argument("--dialect", dest="serve_dialect", choices=("ga", "beta", "both"), default="both")
-    serve.add_argument("--beta-disabled", action="store_true", help="refuse beta as the service does since 2026-05")
-    serve.set_defaults(run=_serve)
-    lab = verbs.add_parser("lab", help="the notebooks, in JupyterLab")
-    lab.add_argument("jupyter", nargs=argparse.REMAINDER, help="options for jupyter lab, such as --no-browser")
-    lab.set_defaults(run=_lab)
-    return parser
