@@ -1,0 +1,86 @@
+"""``serve`` and ``lab``: things that run until they are stopped."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from ..errors import InputError
+from ..standin import StandIn
+from .options import Verbs, drift_options
+
+
+def _serve(args: argparse.Namespace) -> int:
+    with contextlib.suppress(asyncio.CancelledError):
+        asyncio.run(_run_server(args))
+    return 0
+
+
+async def _run_server(args: argparse.Namespace) -> None:
+    server = StandIn(
+        drift=args.drift,
+        seed=args.seed,
+        dialect=args.dialect,
+        pace=args.pace,
+        host=args.host,
+        port=args.port,
+        beta_disabled=args.beta_disabled,
+    )
+    try:
+        await server.start()
+    except OSError as exc:
+        raise InputError(
+            f"cannot listen on {args.host}:{args.port} ({exc.strerror or exc}); choose another --port, or 0"
+        ) from exc
+    print(server.url, flush=True)  # the first line, whatever else is said: scripts read it
+    print(f"{server!r}; Ctrl-C ends it", flush=True)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(
+            NotImplementedError
+        ):  # Windows has no signal handlers on its loop; Ctrl-C still raises there
+            loop.add_signal_handler(number, stop.set)
+    try:
+        await stop.wait()
+    finally:
+        await server.stop()
+
+
+def _lab(args: argparse.Namespace) -> int:
+    notebooks = Path(__file__).resolve().parents[2] / "notebooks"
+    if not notebooks.is_dir():
+        raise InputError(
+            f"there are no notebooks beside the package ({notebooks}); run this from a clone of the project"
+        )
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        f"--ServerApp.root_dir={notebooks}",
+        "--LabApp.news_url=",
+        *args.jupyter,
+    ]
+    print(f"notebooks: {notebooks}", flush=True)
+    return subprocess.run(command, check=False, env=os.environ | {"JUPYTER_PLATFORM_DIRS": "1"}).returncode
+
+
+def add(verbs: Verbs) -> None:
+    """Add these verbs to the command line."""
+    serve = verbs.add_parser(
+        "serve", parents=[drift_options()], help="the stand-in, for any client; the first line is its URL"
+    )
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=int, default=8765, help="0: any free one (default 8765)")
+    serve.add_argument("--dialect", choices=("ga", "beta", "both"), default="both")
+    serve.add_argument("--beta-disabled", action="store_true", help="refuse beta as the service does since 2026-05")
+    serve.set_defaults(run=_serve)
+    lab = verbs.add_parser("lab", help="the notebooks, in JupyterLab")
+    lab.add_argument("jupyter", nargs=argparse.REMAINDER, help="options for jupyter lab, such as --no-browser")
+    lab.set_defaults(run=_lab)
