@@ -1,7 +1,8 @@
 """Runs last: every frame that passed a stand-in in this run was one of the official package's, and no type was left out."""
 
 import pytest
-from official import TYPES
+import shapes
+from official import TYPES, problems
 
 # Not ours, by name.
 OUT_OF_SCOPE = {
@@ -32,6 +33,34 @@ NOT_YET = {
     "response.function_call_arguments.delta",
     "response.function_call_arguments.done",
 }
+
+
+CLEARED = {"type": "input_audio_buffer.cleared", "event_id": "event_1"}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        CLEARED | {"more": 1},
+        {"type": "input_audio_buffer.cleared"},
+        CLEARED | {"event_id": 7},
+        CLEARED | {"type": "input_audio_buffer.cleansed"},
+        {"type": "conversation.item.deleted", "event_id": "e", "item_id": None},
+        {"type": "error", "event_id": "e", "error": {"type": "t", "message": "m", "hint": "h"}},
+    ],
+)
+def test_the_oracle_objects(event):
+    assert not problems(CLEARED, dialect="ga", direction="server")
+
+    assert problems(event, dialect="ga", direction="server")
+
+
+def test_the_tables_object_to_a_missing_key_and_to_another_order():
+    order = {"type": "conversation.item.deleted", "event_id": "e", "item_id": "i"}
+
+    assert not shapes.problems(order, "ga")
+    assert shapes.problems(dict(reversed(order.items())), "ga")
+    assert shapes.problems({k: v for k, v in order.items() if k != "item_id"}, "ga")
 
 
 def test_every_frame_is_one_of_the_official_types(watch):
