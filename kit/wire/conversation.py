@@ -257,7 +257,7 @@ class Conversation:
             return False
         if not self._sees_client:
             return self._null_means_first
-        if self._n_roots_without_id and item.id not in self._sent_item_ids and item.id not in self._root_ids:
+        if self._n_roots_without_id and item.id not in self._root_ids:
             self._n_roots_without_id -= 1
             return True
         return item.id in self._root_ids

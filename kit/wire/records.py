@@ -267,7 +267,9 @@ class Response:
     def __repr__(self) -> str:
         how = f" ({self.reason})" if self.reason else ""
         call = f" calls {', '.join(call.name or '?' for call in self.calls)}" if self.calls else ""
-        seconds = f" {self.n_audio_bytes / 48_000:.1f} s" if self.output_format == "pcm16" and self.n_audio_bytes else ""
+        seconds = (
+            f" {self.n_audio_bytes / 48_000:.1f} s" if self.output_format == "pcm16" and self.n_audio_bytes else ""
+        )
         mark = show.origin_word(self.simulated)
         told = show.one_line(f"{self.modality or 'pending'}{seconds} {self.status or 'no end'}{how}{call}", 120)
         return f"<Response {told} {show.one_line(self.words)!r}{f', {mark}' if mark else ''}>"
