@@ -14,14 +14,14 @@ import wave
 from collections.abc import Iterable, Sequence
 
 # One colour per modality, everywhere: badges, tables, plots, terminal. Okabe and Ito's palette, made to be told apart
-# with any kind of colour vision (https://jfly.uni-koeln.de/color/); each also carries its word and sign, never colour alone.
+# with any kind of colour vision (https://jfly.uni-koeln.de/color/), and a red for what failed; each also carries its word and sign, never colour alone.
 COLOURS = {
     "audio": "#0072B2",
     "text": "#D55E00",
     "mixed": "#CC79A7",
     "function": "#009E73",
     "empty": "#7F7F7F",
-    "failed": "#7F7F7F",
+    "failed": "#B2182B",
 }
 SIGNS = {"audio": "♪", "text": "¶", "mixed": "♪¶", "function": "ƒ", "empty": "∅", "failed": "✕"}
 

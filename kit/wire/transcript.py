@@ -99,7 +99,8 @@ def _arrow(event: Event) -> str:
 
 
 def _name(event: Event, n: int) -> str:
-    return event.wire_type if n == 1 else f"{event.wire_type} ×{n}"
+    name = show.one_line(event.wire_type, 90)
+    return name if n == 1 else f"{name} ×{n}"
 
 
 def _gist(event: Event, n: int, size: int) -> str:
@@ -108,19 +109,25 @@ def _gist(event: Event, n: int, size: int) -> str:
     if size:
         return f"{size:,} bytes of audio"
     if event.type == "error":
-        return str((data.get("error") or {}).get("message", ""))
+        error = data.get("error")
+        return show.one_line(_said(error, "message"), 400) if isinstance(error, dict) else ""
     item, part, response = data.get("item"), data.get("part"), data.get("response")
     if isinstance(item, dict):
-        content = [p for p in item.get("content") or () if isinstance(p, dict)]
-        kinds = "+".join(str(p.get("type")) for p in content)
-        words = " ".join(str(p.get("text") or p.get("transcript") or "") for p in content)
-        return show.one_line(f"{item.get('role') or item.get('type')} {kinds}: {words}".rstrip(": "), 90)
+        told = item.get("content")
+        content = [p for p in told if isinstance(p, dict)] if isinstance(told, list) else []
+        kinds = "+".join(_said(p, "type") for p in content)
+        words = " ".join(_said(p, "text", "transcript") for p in content)
+        return show.one_line(f"{_said(item, 'role', 'type')} {kinds}: {words}".rstrip(": "), 90)
     if isinstance(part, dict):
-        return show.one_line(f"{part.get('type')}: {part.get('text') or part.get('transcript') or ''}".rstrip(": "), 90)
+        return show.one_line(f"{_said(part, 'type')}: {_said(part, 'text', 'transcript')}".rstrip(": "), 90)
     if isinstance(response, dict) and "status" in response:
-        return str(response["status"])
-    words = data.get("delta") or data.get("text") or data.get("transcript") or ""
-    return show.one_line(str(words) + (" …" if n > 1 else ""), 90)
+        return show.one_line(_said(response, "status"), 90)
+    return show.one_line(_said(data, "delta", "text", "transcript") + (" …" if n > 1 else ""), 90)
+
+
+def _said(data: dict[str, Any], *names: str) -> str:
+    """The first of these fields that holds words."""
+    return next((value for name in names if isinstance(value := data.get(name), str) and value), "")
 
 
 def _json(event: Event, n: int) -> str:
