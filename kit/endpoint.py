@@ -28,7 +28,7 @@ NAMES = ("standin", "openai", "azure", "xai")
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars per million tokens: input, cached input, output; text and audio apart.
+    """US dollars per million tokens: input, cached input, output; text and audio apart, images as input only.
 
     Attributes:
         as_of: When the source was read.
@@ -37,29 +37,49 @@ class Price:
 
     text: tuple[float, float, float]
     audio: tuple[float, float, float]
+    image: tuple[float, float]
     as_of: str = "2026-10"
     source: str = "the model's page on developers.openai.com"
 
-    def usd(self, usage: Mapping[str, Any]) -> float:
-        """What a response with this `usage` cost (the object of `response.done`)."""
-        given, made = usage.get("input_token_details") or {}, usage.get("output_token_details") or {}
-        cached = given.get("cached_tokens_details") or {}
-        total = 0.0
-        for kind, (fresh, kept, out) in (("text_tokens", self.text), ("audio_tokens", self.audio)):
-            reused = cached.get(kind) or 0
-            total += ((given.get(kind) or 0) - reused) * fresh + reused * kept + (made.get(kind) or 0) * out
+    def usd(self, usage: Mapping[str, Any]) -> float | None:
+        """What a response with this `usage` cost (the object of `response.done`).
+
+        ``None`` where the details do not account for all of its tokens: what they cost is not known, and not zero. Cached
+        tokens that are not told apart by kind are counted as fresh, so that the figure errs upwards.
+        """
+        given, made = _inner(usage, "input_token_details"), _inner(usage, "output_token_details")
+        cached = _inner(given, "cached_tokens_details")
+        total, n_in, n_out = 0.0, 0, 0
+        rates = (("text_tokens", self.text), ("audio_tokens", self.audio), ("image_tokens", (*self.image, 0.0)))
+        for kind, (fresh, kept, out) in rates:
+            taken, said = _count(given, kind), _count(made, kind)
+            reused = min(_count(cached, kind), taken)
+            total += (taken - reused) * fresh + reused * kept + said * out
+            n_in, n_out = n_in + taken, n_out + said
+        if n_in < _count(usage, "input_tokens") or n_out < _count(usage, "output_tokens"):
+            return None
         return total / 1e6
+
+
+def _inner(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = data.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _count(data: Mapping[str, Any], key: str) -> int:
+    value = data.get(key)
+    return value if isinstance(value, int) else 0
 
 
 _SECOND_HAND = "two secondary sources; the model's own page was not read"
 # A model that is not here has an unknown price, which is not zero.
 PRICES: dict[str, Price] = {
-    "gpt-realtime": Price((4, 0.40, 16), (32, 0.40, 64), source=_SECOND_HAND),
-    "gpt-realtime-mini": Price((0.60, 0.06, 2.40), (10, 0.30, 20), source="its audio row is unverified"),
-    "gpt-realtime-1.5": Price((4, 0.40, 16), (32, 0.40, 64)),
-    "gpt-realtime-2": Price((4, 0.40, 24), (32, 0.40, 64)),
-    "gpt-realtime-2.1": Price((4, 0.40, 24), (32, 0.40, 64)),
-    "gpt-realtime-2.1-mini": Price((0.60, 0.06, 2.40), (10, 0.30, 20)),
+    "gpt-realtime": Price((4, 0.40, 16), (32, 0.40, 64), (5, 0.50), source=_SECOND_HAND),
+    "gpt-realtime-mini": Price((0.60, 0.06, 2.40), (10, 0.30, 20), (0.80, 0.08), source="its audio row is unverified"),
+    "gpt-realtime-1.5": Price((4, 0.40, 16), (32, 0.40, 64), (5, 0.50)),
+    "gpt-realtime-2": Price((4, 0.40, 24), (32, 0.40, 64), (5, 0.50)),
+    "gpt-realtime-2.1": Price((4, 0.40, 24), (32, 0.40, 64), (5, 0.50)),
+    "gpt-realtime-2.1-mini": Price((0.60, 0.06, 2.40), (10, 0.30, 20), (0.80, 0.08)),
 }
 
 
@@ -71,13 +91,15 @@ class Endpoint:
     """Where to connect.
 
     Attributes:
-        name: ``standin``, ``openai``, ``azure``, ``xai`` or ``url``.
+        name: ``standin``, ``openai``, ``azure``, ``xai`` or ``url``. It is ``url`` too where OPENAI_BASE_URL or
+            AZURE_OPENAI_ENDPOINT leads to a host that is not the service's own: nobody can say what answers there.
         url: The websocket address with its query, without any key; empty for the in-process stand-in, which has none yet.
         dialect: ``ga`` or ``beta``.
         model: What goes into the query; Azure calls it the deployment.
         key_env: The environment variable that holds the key; ``None`` where none is needed.
         auth: How the key is sent: ``Authorization: Bearer`` or ``api-key``.
-        token_env: A variable with an Entra token, used where the key is not set (Azure).
+        token_env: A variable with an Entra token, which is used rather than the key where both are set (Azure), as the
+            official client does.
     """
 
     name: str
@@ -103,16 +125,15 @@ class Endpoint:
                     f"{self.key_env} is not set, and {self.name} needs a key; in a notebook: "
                     f'os.environ["{self.key_env}"] = getpass(). To try without one, connect to "standin".'
                 )
-            if key and not (key.isascii() and key.isprintable()):
-                raise EndpointError(
-                    f"{self.key_env} holds characters that no key has (a line break, a quote?); set it again"
-                )
-            headers = (
-                {"api-key": key} if key and self.auth == "api-key" else {"Authorization": f"Bearer {key or token}"}
-            )
-        if self.name == "openai":
+            _check_key(token or key, (self.token_env if token else self.key_env) or "")
+            plain = self.auth == "api-key" and not token
+            headers = {"api-key": key} if plain else {"Authorization": f"Bearer {token or key}"}
+        if self.name in ("openai", "url") and self.key_env == "OPENAI_API_KEY":  # where the official client sends them
             named = (("OpenAI-Organization", "OPENAI_ORG_ID"), ("OpenAI-Project", "OPENAI_PROJECT_ID"))
-            headers |= {header: env[variable] for header, variable in named if env.get(variable)}
+            for header, variable in named:
+                if env.get(variable):
+                    _check_key(env[variable], variable)
+                    headers[header] = env[variable]
         if self.dialect == "beta" and self.name != "xai":
             headers["OpenAI-Beta"] = "realtime=v1"
         return headers
@@ -131,7 +152,7 @@ class Endpoint:
         """The address with everything in its query but the model hidden: somebody may have put a key there."""
         parts = urlsplit(self.url)
         shown = ("model", "deployment", "api-version", "dialect", "intent")
-        query = urlencode([(k, v if k in shown else "…") for k, v in parse_qsl(parts.query)], safe="…")
+        query = urlencode([(k, v if k in shown else "***") for k, v in parse_qsl(parts.query)], safe="*")
         return urlunsplit((parts.scheme, self.host, parts.path, query, ""))
 
     @property
@@ -173,18 +194,25 @@ def endpoint(
     Raises:
         EndpointError: For a name that is none of these, a URL without scheme or host, or an Azure resource not named.
     """
+    if model is not None and (not isinstance(model, str) or not model.strip()):
+        raise EndpointError(f"a model is named by text such as {DEFAULT_MODEL!r}, not {clipped(model)}")
+    if key_env is not None:
+        _check_name(key_env)
     if isinstance(spec, Endpoint):
-        return spec if model is None else replace(spec, model=model)
+        return _changed(spec, model, dialect_name, key_env)
     if not isinstance(spec, str) or not spec.strip():
         raise EndpointError(f"an endpoint is a name ({', '.join(NAMES)}) or a ws:// URL, not {clipped(spec)}")
+    if spec.startswith(_KEY_STARTS):
+        raise EndpointError(f"this looks like a key, not like an endpoint; there are {', '.join(NAMES)} and ws:// URLs")
     env = os.environ if environ is None else environ
-    d = dialect(dialect_name or "ga").name
+    d = dialect("ga" if dialect_name is None else dialect_name).name
     if spec == "standin":
         return Endpoint("standin", "", d, model or "gpt-realtime")
     if spec == "openai":
-        base = env.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
-        url = _with_query(_realtime(base), model=model or DEFAULT_MODEL)
-        return Endpoint("openai", url, d, model or DEFAULT_MODEL, key_env or "OPENAI_API_KEY")
+        url = _realtime(env.get("OPENAI_BASE_URL") or "https://api.openai.com/v1", base_of="OPENAI_BASE_URL")
+        name = "openai" if _is_at(url, "api.openai.com") else "url"
+        model = model or DEFAULT_MODEL
+        return Endpoint(name, _with_query(url, model=model), d, model, key_env or "OPENAI_API_KEY")
     if spec == "azure":
         return _azure(env, model, d, key_env)
     if spec == "xai":
@@ -192,12 +220,16 @@ def endpoint(
         url = _with_query("wss://api.x.ai/v1/realtime", model=model)
         return Endpoint("xai", url, d, model, key_env or "XAI_API_KEY")
     if "://" not in spec:
-        hint = f" (did you mean ws://{spec}?)" if ":" in spec or "/" in spec else ""
+        hint = f" (did you mean ws://{_bare(spec)}?)" if ":" in spec or "/" in spec else ""
         raise EndpointError(
-            f"no endpoint is called {clipped(spec)}; there are {', '.join(NAMES)}, and ws:// or wss:// URLs{hint}"
+            f"no endpoint is called {clipped(_bare(spec))}; there are {', '.join(NAMES)}, and ws:// or wss:// URLs{hint}"
         )
     url = _realtime(spec)
     query = dict(parse_qsl(urlsplit(url).query))
+    if model is not None and query.get("model", model) != model:
+        raise EndpointError(
+            f"the URL names the model {clipped(query['model'])} and model= says {clipped(model)}; give it once"
+        )
     return Endpoint(
         "url",
         url if "model" in query or not model else _with_query(url, model=model),
@@ -216,28 +248,90 @@ def _azure(env: Mapping[str, str], model: str | None, d: Name, key_env: str | No
     if not model:
         raise EndpointError("Azure needs the name of your deployment: connect('azure', model='my-deployment')")
     if d == "ga":
-        url = _with_query(_realtime(f"{resource}/openai/v1"), model=model)
+        url = _with_query(_realtime(f"{resource}/openai/v1", base_of="AZURE_OPENAI_ENDPOINT"), model=model)
     else:
-        version = env.get("OPENAI_API_VERSION", "2024-10-01-preview")
-        url = _with_query(_realtime(f"{resource}/openai/realtime"), **{"api-version": version, "deployment": model})
-    return Endpoint("azure", url, d, model, key_env or "AZURE_OPENAI_API_KEY", "api-key", "AZURE_OPENAI_AD_TOKEN")
+        version = env.get("OPENAI_API_VERSION") or "2024-10-01-preview"
+        url = _realtime(f"{resource}/openai", base_of="AZURE_OPENAI_ENDPOINT")
+        url = _with_query(url, **{"api-version": version, "deployment": model})
+    name = "azure" if _is_at(url, "azure.com", "azure.us", "azure.cn") else "url"
+    return Endpoint(name, url, d, model, key_env or "AZURE_OPENAI_API_KEY", "api-key", "AZURE_OPENAI_AD_TOKEN")
 
 
-def _realtime(base: str) -> str:
-    """A base URL as the SDK makes it a Realtime address: http becomes ws, and ``/realtime`` follows ``…/v1``."""
-    parts = urlsplit(base.strip())
-    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
-    if scheme not in ("ws", "wss") or not parts.hostname:
+_KEY_STARTS = ("sk-", "ek_", "xai-")
+
+
+def _changed(known: Endpoint, model: str | None, dialect_name: str | None, key_env: str | None) -> Endpoint:
+    """The same endpoint with another model, dialect or key."""
+    if dialect_name is not None and dialect(dialect_name).name != known.dialect:
         raise EndpointError(
-            f"{clipped(base)} is not an address of a Realtime server; it looks like wss://host/v1/realtime"
+            f"this endpoint speaks {known.dialect}, and its address may depend on it; "
+            f"make one with endpoint({known.name!r}, dialect_name={dialect_name!r})"
+        )
+    if model is not None and model != known.model:
+        field = "deployment" if "deployment" in dict(parse_qsl(urlsplit(known.url).query)) else "model"
+        known = replace(known, model=model, url=known.url and _with_query(known.url, **{field: model}))
+    return known if key_env is None else replace(known, key_env=key_env)
+
+
+def _check_name(key_env: object) -> None:
+    # Somebody may give the key itself: it must not end up in a message that says "… is not set".
+    named = isinstance(key_env, str) and key_env.isidentifier() and key_env.isascii()
+    if not named or (len(str(key_env)) >= 32 and any(c.isdigit() for c in str(key_env))):
+        raise EndpointError(
+            "key_env is the name of an environment variable, such as 'OPENAI_API_KEY', not the key itself"
+        )
+
+
+def _check_key(value: str, variable: str) -> None:
+    if not value.isascii() or not value.isprintable() or any(c in value for c in " '\""):
+        raise EndpointError(
+            f"{variable} holds characters that no key has (a space, a quote, a line break?); set it again"
+        )
+
+
+def _bare(address: str) -> str:
+    """An address without what may be secret in it: user, password and query."""
+    address = address.split("?")[0].split("#")[0]
+    scheme, mark, rest = address.rpartition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
+
+
+def _is_at(url: str, *domains: str) -> bool:
+    """Whether a host is one of these domains or below one."""
+    host = urlsplit(url).hostname or ""
+    return any(host == domain or host.endswith(f".{domain}") for domain in domains)
+
+
+def _realtime(address: str, base_of: str | None = None) -> str:
+    """An address as a websocket's.
+
+    Args:
+        address: Of a Realtime server. http becomes ws; ``/v1/realtime`` follows a bare host, ``/realtime`` what ends on ``/v1``.
+        base_of: The variable that it comes from, if it is a base URL as the SDK takes it: ``/realtime`` always follows.
+    """
+    try:
+        parts = urlsplit(address.strip())
+        scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+        ok = scheme in ("ws", "wss") and parts.hostname and parts.port != 0 and not any(map(str.isspace, parts.netloc))
+    except ValueError:  # a port that is no number, a bracket without its partner
+        ok = False
+    if not ok:
+        where = f" (from {base_of})" if base_of else ""
+        looks = "https://host/v1" if base_of else "wss://host/v1/realtime"
+        raise EndpointError(
+            f"{clipped(_bare(address))}{where} is not an address of a Realtime server; it looks like {looks}"
         )
     path = parts.path.rstrip("/")
-    if path in ("", "/v1") or path.endswith("/v1"):
-        path = f"{path or '/v1'}/realtime"
+    if base_of or path.endswith("/v1"):
+        path = f"{path}/realtime"
+    elif not path:
+        path = "/v1/realtime"
     return urlunsplit((scheme, parts.netloc, path, parts.query, ""))
 
 
 def _with_query(url: str, **fields: str) -> str:
+    """The address with these fields in its query, in place of what it had under their names."""
     parts = urlsplit(url)
-    query = urlencode([*parse_qsl(parts.query, keep_blank_values=True), *fields.items()])
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))
+    kept = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if k not in fields]
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode([*kept, *fields.items()]), ""))

@@ -147,6 +147,13 @@ class History:
 
     items: tuple[HistoryItem, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.items, tuple) or not all(isinstance(item, HistoryItem) for item in self.items):
+            raise HistoryError(
+                f"History() begins empty and is built with .user() and its siblings, not of {clipped(self.items)}; "
+                "History.from_events() takes a list of items"
+            )
+
     # ------------------------------------------------------------------------------------------------------- builders
 
     def user(self, *content: str | Clip) -> History:
@@ -163,8 +170,15 @@ class History:
 
     def function_call(self, name: str, arguments: str | Mapping[str, Any], call_id: str) -> History:
         """A call that the model made. `arguments` is JSON text, or a mapping that becomes it."""
+        if isinstance(arguments, Mapping):
+            try:
+                arguments = json.dumps(dict(arguments), allow_nan=False)
+            except (TypeError, ValueError, RecursionError) as exc:
+                raise HistoryError(
+                    f"arguments cannot be made JSON ({exc}): {clipped(arguments)}; use text, numbers, lists and mappings"
+                ) from exc
         if not isinstance(arguments, str):
-            arguments = json.dumps(dict(arguments))
+            raise HistoryError(f"arguments must be JSON text or a mapping, not {clipped(arguments)}")
         return self._add(
             "function_call", call_id=_words(call_id, "call_id"), name=_words(name, "name"), arguments=arguments
         )
@@ -236,14 +250,15 @@ class History:
         """From the JSON of the API's docs: `conversation.item.create` events, or bare items, in either dialect.
 
         A content type that is right in one of the dialects is respelled when sent in the other. One that is wrong for its
-        role in both is kept, and `lint` names it.
+        role in both is kept, and `lint` names it. A ``previous_item_id`` is followed: the items are in the order of the
+        conversation that the events would make.
 
         Raises:
             HistoryError: Naming the first entry that is neither an item nor an event that creates one.
         """
         if isinstance(events, str | bytes | Mapping) or not isinstance(events, Iterable):
             raise HistoryError(f"a history is a list of events or items, not {clipped(events)}; put the item in a list")
-        items = []
+        items: list[HistoryItem] = []
         for n, event in enumerate(events):
             if not isinstance(event, Mapping):
                 raise HistoryError(f"entry {n} must be an event or an item (a JSON object), not {clipped(event)}")
@@ -253,7 +268,8 @@ class History:
                 raise HistoryError(
                     f"entry {n} has type {clipped(kind)}; a history takes conversation.item.create events and bare items"
                 )
-            items.append(_item(told, n))
+            previous = event.get("previous_item_id") if told is not event else None
+            items.insert(_place_after(previous, items, n), _item(told, n))
         return cls(tuple(items))
 
     @classmethod
@@ -273,9 +289,16 @@ class History:
         return history
 
     def save(self, path: str | Path) -> Path:
-        """Write the items as a JSON list, spelled for GA, audio included; returns the absolute path."""
-        target = Path(path).expanduser().resolve()
-        target.write_text(json.dumps(self.spelled("ga"), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        """Write the items as a JSON list, spelled for GA, audio included; returns the absolute path.
+
+        Raises:
+            HistoryError: If it cannot be written there.
+        """
+        target = _path(path).resolve()
+        try:
+            target.write_text(json.dumps(self.spelled("ga"), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        except OSError as exc:
+            raise HistoryError(f"cannot write {target}: {exc.strerror or exc}; check the path") from exc
         return target
 
     @classmethod
@@ -285,7 +308,7 @@ class History:
         Raises:
             HistoryError: If there is no such file, or it is not a JSON list of items.
         """
-        source = Path(path).expanduser()
+        source = _path(path)
         try:
             size = source.stat().st_size
             if size > _MAX_FILE_BYTES:
@@ -319,10 +342,43 @@ class History:
         )
 
 
+def _path(path: object) -> Path:
+    if not isinstance(path, str | Path) or not str(path):
+        raise HistoryError(f"a path is text or a Path, not {clipped(path)}")
+    return Path(path).expanduser()
+
+
+def _place_after(previous: object, items: Sequence[HistoryItem], n: int) -> int:
+    """Where an event's ``previous_item_id`` puts its item; at the end if it has none."""
+    if previous is None:
+        return len(items)
+    if previous == "root":
+        return 0
+    for at, item in enumerate(items):
+        if item.get("id") == previous:
+            return at + 1
+    raise HistoryError(
+        f"entry {n} goes after item {clipped(previous)}, which is not before it in the list; "
+        "add that item, or leave previous_item_id out"
+    )
+
+
 def _words(value: object, what: str) -> str:
     if not isinstance(value, str):
         raise HistoryError(f"{what} must be text, not {clipped(value)}")
-    return value
+    return _whole(value, what)
+
+
+def _whole(text: str, what: str) -> str:
+    """Text that can be sent: JSON's escapes can say half of a surrogate pair, UTF-8 cannot."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as exc:
+        raise HistoryError(
+            f"{what} holds half of a character (a lone surrogate) at position {exc.start}: {clipped(text)}; "
+            "read it as UTF-8, or take that character out"
+        ) from exc
+    return text
 
 
 def _part(role: str, content: object) -> Part:
@@ -337,7 +393,7 @@ def _part(role: str, content: object) -> Part:
         raise HistoryError(
             f"a {role} turn is text{' or a Clip' if role == 'user' else ''}, not {clipped(content)}{hint}"
         )
-    return Part(content)
+    return Part(_whole(content, f"a {role} turn"))
 
 
 def _as_sent(item: HistoryItem, d: Dialect, refused: bool) -> str:
@@ -357,7 +413,7 @@ def _item(told: Mapping[str, Any], n: int) -> HistoryItem:
         raise HistoryError(f"entry {n} has role {clipped(role)}; a message is from 'system', 'user' or 'assistant'")
     content = told.get("content")
     if isinstance(content, str):
-        content = [{"type": "text", "text": content}]
+        return HistoryItem(kind, role, (Part(_whole(content, f"entry {n}")),), fields)
     if not isinstance(content, list) or not all(isinstance(part, Mapping) for part in content):
         raise HistoryError(f"entry {n} has content {clipped(content)}; it must be a list of content parts")
     return HistoryItem(kind, role, tuple(_imported(part, role, n) for part in content), fields)
@@ -365,16 +421,24 @@ def _item(told: Mapping[str, Any], n: int) -> HistoryItem:
 
 def _imported(told: Mapping[str, Any], role: str, n: int) -> Part:
     kind = told.get("type")
-    seedable = kind in GA.seedable[role] or kind in BETA.seedable[role]
+    if not isinstance(kind, str):
+        raise HistoryError(
+            f"entry {n} has a content part without a type: {clipped(told)}; it is input_text or the like"
+        )
     text, audio = told.get("text"), told.get("audio")
     clip = None
-    extra = {k: v for k, v in told.items() if k not in ("type", "text", "audio")}
+    payload = ("type", *(name for name in ("text", "audio") if isinstance(told.get(name), str)))
+    extra = {k: v for k, v in told.items() if k not in payload}
     if isinstance(audio, str):
         try:
             clip = Clip.from_pcm(pybase64.b64decode(audio, validate=True), text=str(told.get("transcript") or ""))
         except ValueError as exc:
             raise HistoryError(f"entry {n} has audio that is not base64 of 24 kHz PCM ({exc})") from exc
-    return Part(text if isinstance(text, str) else None, clip, None if seedable else str(kind), tuple(extra.items()))
+    # Spelled anew only where that gives the same part: a server's own dump has input_audio without its audio.
+    seedable = kind in GA.seedable[role] or kind in BETA.seedable[role]
+    same = seedable and (clip is not None if kind == "input_audio" else isinstance(text, str) and clip is None)
+    words = _whole(text, f"entry {n}") if isinstance(text, str) else None
+    return Part(words, clip, None if same else kind, tuple(extra.items()))
 
 
 def _from_message(history: History, n: int, message: Mapping[str, Any]) -> History:
@@ -398,9 +462,17 @@ def _from_message(history: History, n: int, message: Mapping[str, Any]) -> Histo
         raise HistoryError(
             f"message {n} has role {clipped(role)}; there are system, developer, user, assistant and tool"
         )
-    if content:
+    calls = message.get("tool_calls") or []
+    if not isinstance(calls, list | tuple):
+        raise HistoryError(f"message {n} has tool_calls {clipped(calls)}; they come as a list")
+    if content is None and not calls:
+        raise HistoryError(
+            f"message {n} is an assistant's and has neither content nor tool_calls: {clipped(dict(message))}; "
+            "give its words as content, or leave it out"
+        )
+    if content or not calls:
         history = history.assistant(_words(content, f"message {n}'s content"))
-    for call in message.get("tool_calls") or ():
+    for call in calls:
         function = call.get("function") if isinstance(call, Mapping) else None
         if not isinstance(function, Mapping):
             raise HistoryError(f"message {n} has a tool call without a function: {clipped(call)}")
@@ -428,11 +500,12 @@ def _lint(history: History, d: Dialect) -> Iterator[Finding]:
             yield _found(n, refusal, advice)
             continue
         item_id, call_id = wire.get("id"), wire.get("call_id")
-        if item_id in seen:
+        if isinstance(item_id, str) and item_id in seen:
             # The code is unverified.
             message = f"Error adding item: the item with id '{item_id}' already exists."
             yield _found(n, Refusal("item_create_duplicate_id", message), "Give each item its own id, or none.")
-        if item_id:
+            continue
+        if isinstance(item_id, str):
             seen.add(item_id)
         if item.type == "function_call" and call_id:
             calls.add(call_id)

@@ -14,7 +14,8 @@ import wave
 from collections.abc import Iterable, Sequence
 
 # One colour per modality, everywhere: badges, tables, plots, terminal. Okabe and Ito's palette, made to be told apart
-# with any kind of colour vision (https://jfly.uni-koeln.de/color/), and a red for what failed; each also carries its word and sign, never colour alone.
+# with any kind of colour vision (https://jfly.uni-koeln.de/color/), and a red for what failed; each also carries its word
+# and sign, never colour alone.
 COLOURS = {
     "audio": "#0072B2",
     "text": "#D55E00",
