@@ -52,10 +52,26 @@ def free_port():
 def jupyter_lab(root, home):
     """A JupyterLab over `root`, with nothing of the user's own; yields (url, token)."""
     port, token = free_port(), "test-token"
-    folders = {name: str(home / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
+    folders = {
+        name: str(home / name.lower())
+        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    }
     env = {k: v for k, v in os.environ.items() if not k.endswith("_API_KEY")} | folders | {"HOME": str(home)}
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--expose-app-in-browser", "--allow-root", "--ip=127.0.0.1"]
-    command += [f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", "--LabApp.news_url="]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--expose-app-in-browser",
+        "--allow-root",
+        "--ip=127.0.0.1",
+    ]
+    command += [
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        f"--IdentityProvider.token={token}",
+        "--LabApp.news_url=",
+    ]
     command += ["--LabApp.extension_manager=readonly", f"--ServerApp.root_dir={root}"]
     with open(home / "lab.log", "wb") as log, subprocess.Popen(command, stdout=log, stderr=log, env=env) as lab:
         try:

@@ -1,5 +1,6 @@
 """What every test has: no key in the environment, and every frame of every in-process stand-in held to the official types."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,14 @@ def pytest_collection_modifyitems(config, items):
     files = {path.name for path in Path(__file__).parent.glob("test_*.py")}
     narrowed = config.option.keyword or config.option.markexpr or any("::" in arg for arg in config.args)
     config.stash[WATCH].whole_suite = not narrowed and files <= {item.path.name for item in items}
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """In CI a browser or sound-card test that did not run is a failure: it would hide a missing install step."""
+    outcome = yield
+    report = outcome.get_result()
+    needed = item.get_closest_marker("browser") or item.get_closest_marker("sound_card")
+    if report.skipped and needed and os.environ.get("CI"):
+        report.outcome = "failed"
+        report.longrepr = f"{needed.name} test skipped in CI: {report.longrepr}"

@@ -35,7 +35,9 @@ def shoot(page, name):
         panel = page.locator(".jp-WindowedPanel-outer").first
         for n in range(12):
             panel.evaluate("(p, n) => p.scrollTo(0, n * (p.clientHeight - 60))", n)
-            page.wait_for_function("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))")
+            page.wait_for_function(
+                "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"
+            )
             page.screenshot(path=f"{SHOTS}/{name}-{word.split()[-1].lower()}-{n:02d}.png")
             if panel.evaluate("p => p.scrollTop + p.clientHeight >= p.scrollHeight - 2"):
                 break

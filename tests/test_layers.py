@@ -57,7 +57,7 @@ def imported(parts, tree):
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             yield (node.module or "").split(".")[0], False
         elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if parts[-1] != "__init__" else package[: len(package) - node.level + 1]
+            base = package[: len(package) - node.level + 1]
             target = [*base, *(node.module or "").split(".")] if node.module else list(base)
             names = [target[0]] if target and target[0] else [alias.name for alias in node.names]
             yield from ((name, True) for name in names)

@@ -116,7 +116,9 @@ async def test_a_seed_is_confirmed_in_order(dialect):
 
 
 async def test_a_history_that_would_be_refused_is_not_sent():
-    wrong = History.from_events([{"type": "message", "role": "user", "content": [{"type": "output_text", "text": "x"}]}])
+    wrong = History.from_events(
+        [{"type": "message", "role": "user", "content": [{"type": "output_text", "text": "x"}]}]
+    )
 
     async with standin() as session:
         with pytest.raises(HistoryError, match="item 0") as caught:
@@ -127,7 +129,9 @@ async def test_a_history_that_would_be_refused_is_not_sent():
 
 def half_wrong():
     good = History().user("one")
-    bad = History.from_events([{"type": "message", "role": "assistant", "content": [{"type": "input_text", "text": "2"}]}])
+    bad = History.from_events(
+        [{"type": "message", "role": "assistant", "content": [{"type": "input_text", "text": "2"}]}]
+    )
     return good + bad + History().user("three")
 
 
@@ -471,7 +475,9 @@ async def test_a_refusal_by_http_status_keeps_its_words_and_not_the_key(monkeypa
     from http import HTTPStatus
 
     body = '{"error": {"code": "nope", "message": "Not today."}}\n'
-    server = await serve(lambda ws: None, "127.0.0.1", 0, process_request=lambda ws, r: ws.respond(HTTPStatus.UNAUTHORIZED, body))
+    server = await serve(
+        lambda ws: None, "127.0.0.1", 0, process_request=lambda ws, r: ws.respond(HTTPStatus.UNAUTHORIZED, body)
+    )
     monkeypatch.setenv("MY_KEY", "canary-key")
     url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 

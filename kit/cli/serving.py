@@ -17,6 +17,8 @@ from .options import Verbs, drift_options
 
 
 def _serve(args: argparse.Namespace) -> int:
+    if not 0 <= args.port <= 65_535:
+        raise InputError(f"--port must be 0 (any free one) to 65535, not {args.port}")
     with contextlib.suppress(asyncio.CancelledError):
         asyncio.run(_run_server(args))
     return 0

@@ -1,0 +1,120 @@
+"""The verbs of the terminal, run as a user runs them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from websockets.sync.client import connect
+
+KIT = [sys.executable, "-m", "kit"]
+
+
+def kit(*args, stdin="", **options):
+    return subprocess.run([*KIT, *args], input=stdin, capture_output=True, text=True, timeout=60, **options)
+
+
+def test_cases_prints_four_rows_and_succeeds():
+    ran = kit("cases")
+
+    rows = [line.split()[:5] for line in ran.stdout.splitlines()[1:5]]
+    assert ran.returncode == 0
+    assert [(row[0], row[2], row[4]) for row in rows] == [
+        ("1a", "audio", "audio"),
+        ("1b", "text", "text"),
+        ("2a", "audio", "audio"),
+        ("2b", "text", "text"),
+    ]
+    assert "stand-in: simulated" in ran.stdout
+
+
+def test_a_case_goes_on_with_further_turns_and_keeps_the_sound(tmp_path):
+    ran = kit("case", "1a", "--say", "Another one, please.", "--drift", "never", "--wav", str(tmp_path))
+
+    assert ran.returncode == 0
+    assert ran.stdout.count("♪ audio") == 2
+    assert len(list(tmp_path.glob("*.wav"))) == 2
+
+
+def test_chat_answers_each_line_that_is_piped_in():
+    ran = kit("chat", "--dialect", "beta", stdin="Tell me a joke.\n\nThank you.\n")
+
+    assert ran.returncode == 0
+    assert ran.stdout.count("audio  ") == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "sentence"),
+    [
+        (["case", "9z"], 2, "no case is called '9z'; there are 1a, 1b, 2a, 2b"),
+        (["cases", "--endpoint", "openai"], 2, "OPENAI_API_KEY is not set"),
+        (["cases", "--endpoint", "nowhere"], 2, "no endpoint is called 'nowhere'"),
+        (["chat", "--endpoint", "ws://127.0.0.1:9"], 1, "cannot reach ws://127.0.0.1:9/v1/realtime"),
+        (["cases", "--drift", "sometimes"], 2, "sometimes"),
+        (["serve", "--port", "99999"], 2, "99999"),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_no_traceback(args, code, sentence):
+    ran = kit(*args)
+
+    assert ran.returncode == code
+    assert sentence in " ".join(ran.stderr.split())
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.fixture
+def served():
+    """A stand-in served from another process: (its URL, the process)."""
+    with subprocess.Popen([*KIT, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True) as process:
+        yield process.stdout.readline().strip(), process
+        process.terminate()
+
+
+def test_serve_prints_its_url_first_and_any_client_can_use_it(served):
+    url, _ = served
+
+    with connect(f"{url}?model=gpt-realtime") as ws:
+        assert json.loads(ws.recv())["type"] == "session.created"
+
+
+def test_the_kit_finds_out_that_a_served_stand_in_is_simulated(served):
+    url, _ = served
+
+    ran = kit("case", "1b", "--endpoint", url)
+
+    assert ran.returncode == 0
+    assert "a stand-in: free, simulated" in ran.stdout and "¶ text" in ran.stdout
+
+
+def test_serve_ends_cleanly_on_an_interrupt(served):
+    _, process = served
+
+    process.send_signal(signal.SIGINT)
+
+    assert process.wait(timeout=10) == 0
+
+
+def test_a_port_that_is_taken_is_said(served):
+    url, _ = served
+    port = url.split(":")[2].split("/")[0]
+
+    ran = kit("serve", "--port", port)
+
+    assert ran.returncode == 2 and f"cannot listen on 127.0.0.1:{port}" in ran.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
+def test_a_case_goes_on_by_typing_where_there_is_a_terminal():
+    import pty
+
+    keyboard, terminal = pty.openpty()
+    with subprocess.Popen([*KIT, "case", "1b"], stdin=terminal, stdout=subprocess.PIPE, text=True) as process:
+        os.write(keyboard, b"One more, please.\r/quit\r")
+        shown, _ = process.communicate(timeout=30)
+    os.close(keyboard)
+    os.close(terminal)
+
+    assert process.returncode == 0
+    assert shown.count("¶ text") == 2

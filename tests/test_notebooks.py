@@ -1,0 +1,62 @@
+"""Every notebook runs top to bottom without a browser, and says what it should."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+# jupyter_client still asks for the loop in a way that Python deprecates; the kernel's TCP note is for shared machines
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning:zmq")
+
+
+def run(path, **parameters):
+    """The executed notebook, with `parameters` set in a cell after the tagged one."""
+    notebook = nbformat.read(path, as_version=4)
+    at = next(n for n, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", ()))
+    lines = "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
+    notebook.cells.insert(at + 1, nbformat.v4.new_code_cell(lines))
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
+    return notebook
+
+
+def prose(notebook):
+    """All the Markdown and plain text that its cells put out."""
+    outputs = [out for cell in notebook.cells for out in cell.get("outputs", ())]
+    data = [out.get("data", {}) for out in outputs]
+    return "\n".join(str(d.get("text/markdown") or d.get("text/plain") or "") for d in data)
+
+
+@by_name
+def test_it_runs_top_to_bottom(path):
+    run(path)
+
+
+@pytest.mark.parametrize("dialect", ["ga", "beta"])
+@pytest.mark.parametrize(("stem", "case"), [("01-test-case-1", "1"), ("02-test-case-2", "2")])
+def test_the_case_notebooks_find_what_was_reported(stem, case, dialect):
+    path = next(path for path in NOTEBOOKS if path.stem == stem)
+
+    said = prose(run(path, DIALECT=dialect))
+
+    assert f"Case {case}a: **audio** (reported: audio)" in said
+    assert f"Case {case}b: **text** (reported: text), and 3 of 3 replies in that session were text" in said
+    assert "simulated" in said
+
+
+@by_name
+def test_it_is_stored_without_outputs(path):
+    notebook = nbformat.read(path, as_version=4)
+
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells)
+
+
+@by_name
+def test_its_first_code_cell_is_the_parameters(path):
+    first = next(cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code")
+
+    assert first.metadata.get("tags") == ["parameters"]
+    assert 'ENDPOINT = "standin"' in first.source
