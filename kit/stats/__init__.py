@@ -18,7 +18,7 @@ scipy and statsmodels take up to a second to import, so they are imported when f
 from kit.stats.clusters import clustered, clustered_array
 from kit.stats.comparisons import adjusted, compare, fisher, holm, newcombe
 from kit.stats.medians import median_interval
-from kit.stats.persistence import Survival, kaplan_meier, p_text_given_text
+from kit.stats.persistence import Survival, kaplan_meier, p_text_given_text, survival_of_counts
 from kit.stats.pooling import mantel_haenszel
 from kit.stats.proportions import bounds_if_missing, wilson, wilson_array
 from kit.stats.results import Comparison, Interval
@@ -47,6 +47,7 @@ __all__ = [
     "newcombe",
     "p_text_given_text",
     "sentence",
+    "survival_of_counts",
     "trials_needed",
     "wilson",
     "wilson_array",

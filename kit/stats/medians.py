@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
 from kit.errors import InputError, clipped
-from kit.stats.inputs import probability
+from kit.stats.inputs import Floats, probability
 from kit.stats.results import Interval
 
 
@@ -37,19 +38,33 @@ def median_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     if bad.any():
         at = int(np.argmax(bad))
         raise InputError(f"values[{at}] must be a finite number, got {float(array[at])}; leave missing ones out")
-    n = len(array)
+    return of_sorted(np.sort(array), level)
+
+
+def of_sorted(ordered: Floats, level: float = 0.95) -> Interval:
+    """`median_interval` of finite numbers that are in ascending order already; looks at a few of them only."""
+    n = len(ordered)
     if n == 0:
         return Interval(None, None, None, level, "order statistics", 0, "no values")
-    from scipy.special import bdtr
-
-    ordered = np.sort(array)
-    middle = float(np.median(ordered))
-    ranks = np.arange(1, n // 2 + 1)
-    covers = 1 - 2 * bdtr(ranks - 1, n, 0.5)  # between the r-th from below and the r-th from above
-    fitting = ranks[covers >= level]
-    if not len(fitting):
+    middle = float(ordered[(n - 1) // 2] / 2 + ordered[n // 2] / 2)
+    rank, covers = _rank(n, level)
+    if rank == 0:
         note = f"{n} values are too few for {100 * level:.3g} %"
         return Interval(middle, None, None, level, "order statistics", n, note)
-    rank = int(fitting[-1])
-    method = f"order statistics {rank} and {n - rank + 1}, exact coverage {100 * covers[rank - 1]:.2f} %"
+    method = f"order statistics {rank} and {n - rank + 1}, exact coverage {100 * covers:.2f} %"
     return Interval(middle, float(ordered[rank - 1]), float(ordered[n - rank]), level, method, n)
+
+
+@lru_cache(maxsize=4096)
+def _rank(n: int, level: float) -> tuple[int, float]:
+    """The largest r for which the r-th value from below and the r-th from above keep the level (0: none does), and theirs."""
+    from scipy.special import bdtr
+
+    def covers(r: int) -> float:
+        return float(1 - 2 * bdtr(r - 1, n, 0.5))
+
+    low, high = 0, n // 2 + 1  # coverage falls as r grows: halve
+    while high - low > 1:
+        r = (low + high) // 2
+        low, high = (r, high) if covers(r) >= level else (low, r)
+    return low, covers(low) if low else 0.0

@@ -92,7 +92,7 @@ def kaplan_meier(times: Sequence[float], observed: Sequence[bool], level: float 
     Raises:
         InputError: If a time is not a finite number above 0, a flag neither true nor false, or the lengths differ.
     """
-    z = z_of(level)
+    z_of(level)
     if len(times) != len(observed):
         raise InputError(f"times and observed must be equally long, got {len(times)} and {len(observed)}")
     for at, (time, flag) in enumerate(zip(times, observed, strict=True)):
@@ -105,23 +105,36 @@ def kaplan_meier(times: Sequence[float], observed: Sequence[bool], level: float 
         if not isinstance(flag, bool | np.bool_ | int | np.integer) or flag not in (0, 1):
             raise InputError(f"observed[{at}] must be true or false, got {clipped(flag)}")
     when, drifted = np.asarray(times, dtype=np.float64), np.asarray(observed, dtype=bool)
-    turns = np.unique(when[drifted])
-    events = np.unique(when[drifted], return_counts=True)[1]
+    turns, events = np.unique(when[drifted], return_counts=True)
     at_risk = len(when) - np.searchsorted(np.sort(when), turns, side="left")
-    survival = np.cumprod(1 - events / np.maximum(at_risk, 1), dtype=np.float64)
-    low, high = _log_log(survival, at_risk, events, z)
-    note = "" if len(when) else "no trials"
+    return survival_of_counts(turns, at_risk, events, len(when), level)
+
+
+def survival_of_counts(
+    turns: npt.ArrayLike, at_risk: npt.ArrayLike, events: npt.ArrayLike, n: int, level: float = 0.95
+) -> Survival:
+    """`kaplan_meier` for counts that are made already: what a million turns come to.
+
+    Args:
+        turns: Turns (from 1) at which some trial drifted first, ascending.
+        at_risk, events: Trials still watched without drift when that turn came, and those that drifted at it (1 or more).
+        n: Trials in all.
+    """
+    z = z_of(level)
+    when, risk, drifts = np.asarray(turns, np.float64), np.asarray(at_risk, np.int64), np.asarray(events, np.int64)
+    survival = np.cumprod(1 - drifts / np.maximum(risk, 1), dtype=np.float64)
+    low, high = _log_log(survival, risk, drifts, z)
     return Survival(
-        tuple(turns.tolist()),
-        tuple(at_risk.tolist()),
-        tuple(events.tolist()),
+        tuple(when.tolist()),
+        tuple(risk.tolist()),
+        tuple(drifts.tolist()),
         tuple(survival.tolist()),
         _plain(low),
         _plain(high),
-        _median(turns, survival, low, high, level, len(when)),
+        _median(when, survival, low, high, level, n),
         level,
-        len(when),
-        note=note,
+        n,
+        note="" if n else "no trials",
     )
 
 
