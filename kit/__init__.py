@@ -14,9 +14,10 @@ Names are loaded when they are first touched: importing `kit` imports nothing el
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # type checkers know the name; importing it would cost half of what `import kit` may
 if TYPE_CHECKING:
+    from typing import Any
+
     from . import cases as cases
     from . import widgets as widgets
     from .cases import Case as Case

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 from . import show
-from .clip import Clip
 from .errors import InputError, clipped
 from .history import History
+
+if TYPE_CHECKING:
+    from .clip import Clip
 
 SKELETON = "Why don't skeletons fight each other? They don't have the guts!"
 SCARECROW = "Why did the scarecrow win an award? Because he was outstanding in his field!"
@@ -53,6 +56,8 @@ _STICKY = "text only, for the rest of the session"
 
 @cache
 def _all() -> dict[str, Case]:
+    from .clip import Clip
+
     one_a = History().user("Tell me a joke.")
     one_b = one_a.assistant(SKELETON).user("Another one, please.")
     two_a = History().user(Clip.named(CLIP_NAME)).assistant(SKELETON).user("Tell me another joke.")

@@ -17,12 +17,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pybase64
 
 from . import show
-from .clip import Clip
 from .errors import HistoryError, clipped
 from .wire.dialect import (
     BETA,
@@ -34,6 +33,9 @@ from .wire.dialect import (
     refuse_item,
     spell_part,
 )
+
+if TYPE_CHECKING:
+    from .clip import Clip
 
 _ROLES = ("system", "user", "assistant")
 _ASSISTANT_AUDIO = ("audio", "output_audio")  # what a server's own dump calls it
@@ -382,18 +384,20 @@ def _whole(text: str, what: str) -> str:
 
 
 def _part(role: str, content: object) -> Part:
-    if isinstance(content, Clip) and role == "user":
-        return Part(clip=content)
-    if isinstance(content, Clip):
-        raise HistoryError(
-            f"the API takes no {role} audio from a client, in neither dialect; give the turn's transcript"
-        )
-    if not isinstance(content, str):
+    if isinstance(content, str):
+        return Part(_whole(content, f"a {role} turn"))
+    from .clip import Clip  # with numpy, which a session of text has no use for
+
+    if not isinstance(content, Clip):
         hint = "; open a sound file with Clip.load()" if role == "user" else ""
         raise HistoryError(
             f"a {role} turn is text{' or a Clip' if role == 'user' else ''}, not {clipped(content)}{hint}"
         )
-    return Part(_whole(content, f"a {role} turn"))
+    if role != "user":
+        raise HistoryError(
+            f"the API takes no {role} audio from a client, in neither dialect; give the turn's transcript"
+        )
+    return Part(clip=content)
 
 
 def _as_sent(item: HistoryItem, d: Dialect, refused: bool) -> str:
@@ -430,6 +434,8 @@ def _imported(told: Mapping[str, Any], role: str, n: int) -> Part:
     payload = ("type", *(name for name in ("text", "audio") if isinstance(told.get(name), str)))
     extra = {k: v for k, v in told.items() if k not in payload}
     if isinstance(audio, str):
+        from .clip import Clip
+
         try:
             clip = Clip.from_pcm(pybase64.b64decode(audio, validate=True), text=str(told.get("transcript") or ""))
         except ValueError as exc:

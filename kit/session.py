@@ -17,10 +17,9 @@ from __future__ import annotations
 import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import show
-from .clip import Clip
 from .errors import (
     HistoryError,
     InputError,
@@ -38,6 +37,9 @@ from .wire.dialect import MAX_APPEND_BYTES, Dialect, dialect, spell_response, sp
 from .wire.events import Event, encode_append
 from .wire.records import Item, Items, Response
 from .wire.transcript import EventList
+
+if TYPE_CHECKING:
+    from .clip import Clip
 
 _open: weakref.WeakSet[Session] = weakref.WeakSet()
 
@@ -276,11 +278,7 @@ class Session:
         Args:
             audio: A `Clip`, or little-endian bytes in the session's input format.
         """
-        pcm = audio.to_bytes() if isinstance(audio, Clip) else audio
-        if not isinstance(pcm, bytes | bytearray | memoryview):
-            raise InputError(
-                f"append_audio() takes a Clip or bytes, not {clipped(audio)}; open a sound file with Clip.load()"
-            )
+        pcm = audio if isinstance(audio, bytes | bytearray | memoryview) else _bytes_of(audio)
         for start in range(0, len(pcm), MAX_APPEND_BYTES):
             piece = bytes(pcm[start : start + MAX_APPEND_BYTES])
             event_id = new_id("event")
@@ -415,3 +413,13 @@ class Session:
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def _bytes_of(audio: object) -> bytes:
+    from .clip import Clip  # with numpy, which a session of text has no use for
+
+    if not isinstance(audio, Clip):
+        raise InputError(
+            f"append_audio() takes a Clip or bytes, not {clipped(audio)}; open a sound file with Clip.load()"
+        )
+    return audio.to_bytes()

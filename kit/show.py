@@ -7,10 +7,7 @@ JupyterLab theme where they can and stand on both a white and a dark page where 
 from __future__ import annotations
 
 import base64
-import html
-import io
 import unicodedata
-import wave
 from collections.abc import Iterable, Sequence
 
 # One colour per modality, everywhere: badges, tables, plots, terminal. Okabe and Ito's palette, made to be told apart
@@ -54,7 +51,9 @@ def plain(text: object, limit: int = _MAX_SHOWN_CHARS) -> str:
 
 def esc(text: object, limit: int = _MAX_SHOWN_CHARS) -> str:
     """Foreign text as HTML that shows it and does nothing else: `plain`, with markup escaped."""
-    return html.escape(plain(text, limit), quote=True)
+    from html import escape  # loads a table of entities that a session that shows nothing has no use for
+
+    return escape(plain(text, limit), quote=True)
 
 
 def badge(modality: str | None) -> str:
@@ -114,6 +113,9 @@ def facts(pairs: Iterable[tuple[str, object]]) -> str:
 
 def wav_bytes(pcm: bytes, rate_hz: int) -> bytes:
     """Mono 16-bit little-endian PCM with a WAV header round it."""
+    import io
+    import wave
+
     out = io.BytesIO()
     with wave.open(out, "wb") as file:
         file.setnchannels(1)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pybase64
 
 from .. import show
-from ..clip import Clip
+
+if TYPE_CHECKING:
+    from ..clip import Clip
 
 Modality = Literal["audio", "text", "mixed", "function", "empty"]
 
@@ -232,6 +234,8 @@ class Response:
             raise AudioFormatError(
                 f"this reply came as {self.output_format}, not as PCM at 24 000 Hz; its bytes are in response.sound"
             )
+        from ..clip import Clip  # with numpy, which a reply in text has no use for
+
         return Clip.from_pcm(data[: len(data) // 2 * 2], source=f"response {self.id}", text=self.transcript)
 
     def _of(self, kind: str) -> Iterator[Part]:
