@@ -104,6 +104,8 @@ class Conversation:
         self._heard_speech = False
         self._creates: deque[_Create] = deque()
         self._speech_stopped_at_ms: float | None = None
+        self._last_names: tuple[Any, ...] | None = None
+        self._last_part: tuple[Response, Part]
         self._on: dict[str, Callable[[Event], None]] = {
             "error": self._error,
             "session.created": self._session,
@@ -410,6 +412,23 @@ class Conversation:
     # ----------------------------------------------------------------------------------------- what a response contains
 
     def _part(self, event: Event, kind: str) -> tuple[Response, Part]:
+        """The response and the content part that an event is about."""
+        data = event.data
+        # A reply's deltas all name the same part, so where it was found last time it is found again.
+        names = (
+            kind,
+            data.get("response_id"),
+            data.get("item_id"),
+            data.get("output_index"),
+            data.get("content_index"),
+        )
+        if names == self._last_names:
+            return self._last_part
+        self._last_part = self._find_part(event, kind)
+        self._last_names = names if names[1] is not None else None  # without a name it may be another one next time
+        return self._last_part
+
+    def _find_part(self, event: Event, kind: str) -> tuple[Response, Part]:
         response = self._response(event.data)
         key = (_place(response, event.data), _int(event.data, "content_index"), kind)
         part = response.parts.get(key)
@@ -444,7 +463,9 @@ class Conversation:
         if event.bad_audio:
             response.n_bad_audio += 1
         if event.pcm:
-            part.add_sound(event.pcm)
+            part.chunks.append(event.pcm)
+        elif event.n_audio_bytes:
+            part.n_not_kept += event.n_audio_bytes
         event.pcm = None
         if response.first_audio_at_ms is None:
             response.first_audio_at_ms = event.at_ms

@@ -4,7 +4,7 @@ Most bytes of a session are base64 audio inside `response.output_audio.delta`. P
 times what copying the audio out costs, so `decode` has two paths:
 
 * **plain**: parse the JSON; for an audio delta, decode its base64;
-* **fast**: when the frame begins like an audio delta, cut out what stands between the last ``,"delta":"`` and a final
+* **fast**: when the frame begins like an audio delta, cut out what stands between the first ``,"delta":"`` and a final
   ``"}``, and parse the rest with an empty delta in its place.
 
 The cut is safe because inside a JSON string a quote is always escaped: the unescaped ``,"delta":"`` can only be a key with
@@ -30,6 +30,7 @@ AUDIO_DELTA = "response.output_audio.delta"
 _AUDIO_HEADS = tuple(
     f'{{"type":{space}"response.{name}.delta"'.encode() for name in ("output_audio", "audio") for space in ("", " ")
 )
+_LONGEST_HEAD = 1_024  # bytes before the delta: two ids, two indexes and room to spare
 _DELTA_KEYS = (b',"delta":"', b', "delta": "')
 
 _decode_json = msgspec.json.Decoder().decode
@@ -133,7 +134,7 @@ def event_of(data: object, at_ms: float, *, head: bytes = b"") -> Event:
 
 def _decode_audio_delta(frame: bytes, at_ms: float) -> Event | None:
     for key in _DELTA_KEYS:
-        at = frame.rfind(key)
+        at = frame.find(key, 0, _LONGEST_HEAD)
         if at >= 0:
             break
     else:

@@ -102,21 +102,25 @@ class Part:
     pieces: list[str] = field(default_factory=list)
     words: str | None = None
     """The whole text or transcript, once a ``done`` event has told it; until then the deltas are all there is."""
-    sound: bytearray = field(default_factory=bytearray)
+    chunks: list[bytes] = field(default_factory=list)
+    """The bytes of an audio part as they came; `sound` joins them, once, and is then the only chunk."""
+    n_not_kept: int = 0
+    """Bytes of audio that came and are not here: a log that keeps their hash and length only."""
 
     @property
     def text(self) -> str:
         return self.words if self.words is not None else "".join(self.pieces)
 
-    def add_sound(self, pcm: bytes) -> tuple[int, int]:
-        """Append bytes; returns the span that they take."""
-        start = len(self.sound)
-        try:
-            self.sound += pcm
-        except BufferError:  # somebody holds a view of what has arrived so far: leave them theirs
-            self.sound = bytearray(self.sound)
-            self.sound += pcm
-        return start, len(self.sound)
+    @property
+    def sound(self) -> bytes:
+        """The bytes of an audio part, in one piece."""
+        if len(self.chunks) > 1:
+            self.chunks[:] = [b"".join(self.chunks)]
+        return self.chunks[0] if self.chunks else b""
+
+    @property
+    def n_bytes(self) -> int:
+        return sum(map(len, self.chunks)) + self.n_not_kept
 
     def fill(self, part: dict[str, Any]) -> None:
         """Take what a whole part says (from a ``done`` event or a finished item)."""
@@ -124,10 +128,10 @@ class Part:
         if isinstance(words, str) and words:  # an empty one tells nothing: what the deltas brought stands
             self.words = words
         audio = part.get("audio")
-        if self.kind == "audio" and not self.sound and isinstance(audio, str) and audio:
+        if self.kind == "audio" and not self.n_bytes and isinstance(audio, str) and audio:
             # Some logs repeat the whole audio here; it only counts where no delta brought it.
             try:
-                self.add_sound(pybase64.b64decode(audio, validate=True))
+                self.chunks.append(pybase64.b64decode(audio, validate=True))
             except ValueError:
                 return
 
@@ -212,11 +216,12 @@ class Response:
     @property
     def sound(self) -> bytes:
         """The audio as it came: little-endian bytes in `output_format`."""
-        return b"".join(bytes(part.sound) for part in self._of("audio"))
+        sounds = [part.sound for part in self._of("audio")]
+        return sounds[0] if len(sounds) == 1 else b"".join(sounds)
 
     @property
     def n_audio_bytes(self) -> int:
-        return sum(len(part.sound) for part in self._of("audio"))
+        return sum(part.n_bytes for part in self._of("audio"))
 
     @property
     def audio(self) -> Clip | None:
