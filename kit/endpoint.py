@@ -226,9 +226,14 @@ def endpoint(
         )
     url = _realtime(spec)
     query = dict(parse_qsl(urlsplit(url).query))
+    if model is not None and query.get("model", model) != model:
+        raise EndpointError(
+            f"the URL names the model {clipped(query['model'])} and model= says {clipped(model)}; give it once"
+        )
     if not query.keys() & {"model", "call_id", "intent"}:  # a session needs one of these (missing_model)
-        url = _with_query(url, model=model or DEFAULT_MODEL)
-    return Endpoint("url", url, d, query.get("model", model or DEFAULT_MODEL), key_env)
+        query["model"] = model or DEFAULT_MODEL
+        url = _with_query(url, model=query["model"])
+    return Endpoint("url", url, d, query.get("model"), key_env)
 
 
 def _azure(env: Mapping[str, str], model: str | None, d: Name, key_env: str | None) -> Endpoint:

@@ -174,7 +174,10 @@ def test_another_model_goes_into_the_address_too(dialect):
 
 @pytest.mark.parametrize("query", ["call_id=rtc_1", "intent=transcription"])
 def test_a_url_that_joins_something_is_given_no_model(query):
-    assert endpoint(f"ws://h?{query}").url == f"ws://h/v1/realtime?{query}"
+    where = endpoint(f"ws://h?{query}")
+
+    assert where.url == f"ws://h/v1/realtime?{query}"
+    assert where.model is None
 
 
 def test_an_endpoint_is_itself():
