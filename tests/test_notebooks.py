@@ -60,3 +60,21 @@ def test_its_first_code_cell_is_the_parameters(path):
 
     assert first.metadata.get("tags") == ["parameters"]
     assert 'ENDPOINT = "standin"' in first.source
+
+
+def test_running_the_connect_cell_again_closes_the_session_that_it_replaces():
+    cells = [
+        "from kit import connect, sessions\nsession = await connect('standin')\nsession",
+        "first = id(session)\nsession = await connect('standin')\nsession",
+        "import asyncio\nwhile len(sessions()) > 1: await asyncio.sleep(0)\nprint(sessions() == [session], id(session) != first)",
+        "kept = [await connect('standin', quiet=True) for _ in range(2)]",
+        "print(len(sessions()))",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
+
+    NotebookClient(notebook, timeout=60).execute()
+
+    printed = [out["text"] for cell in notebook.cells for out in cell.outputs if out.output_type == "stream"]
+    assert any("closed the session that was replaced" in text for text in printed)
+    assert "True True\n" in printed
+    assert printed[-1] == "3\n"
