@@ -5,6 +5,7 @@
     python -m kit cases                 the four cases, a row each
     python -m kit case 1b               one of them; then you go on by typing
     python -m kit chat                  no history: just talk
+    python -m kit log FILE…             anyone's log of events, a row per response
     python -m kit serve --port 8765     the stand-in, for any client in any language
     python -m kit lab                   the notebooks, in JupyterLab
 
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import InputError, KitError
-from . import serving, talk
+from . import log, serving, talk
 from .options import complain
 
 
@@ -43,6 +44,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"realtime-history-kit {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for module in (talk, serving):
+    for module in (talk, log, serving):
         module.add(verbs)
     return parser

@@ -1,0 +1,246 @@
+"""One session's frames on disk, as they come and go.
+
+A log is a text file with one JSON object per line. The first line of a session says what it is::
+
+    {"log":"k3f9a1","kit":"0.1.0","format":1,"endpoint":"openai","url":"wss://…","model":"…","dialect":"ga","simulated":false,
+     "audio":"digest","opened_at":"2026-11-22T11:20:23.120Z"}
+
+and each further line is one frame, its secrets taken out::
+
+    {"log":"k3f9a1","n":4,"at_ms":812.114,"unix":1795346423.932,"dir":"server","event":{…}}
+
+``at_ms`` is the session's monotonic clock (milliseconds since it was opened), ``unix`` the wall clock; a frame that is not a JSON
+object has ``raw`` instead of ``event``. The last line says how it ended. A file may hold several sessions: a second one is appended.
+
+Each line is handed to the operating system at once, whole: a process that dies loses at most the line that it was writing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import secrets
+import time
+import warnings
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from .. import __version__
+from ..errors import InputError, clipped
+from ..wire.events import AUDIO_DELTA, Event
+from .redact import Hook, Redactor
+
+Audio = Literal["keep", "digest"]
+FORMAT = 1
+DIGEST = re.compile(r"sha256:([0-9a-f]{64}):(\d{1,12})\Z")
+"""What stands for audio that was not kept: its SHA-256 and its length in bytes. No base64 looks like this."""
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+def digest(pcm: bytes) -> str:
+    """What stands for these bytes of audio in a log that does not keep them."""
+    return f"sha256:{hashlib.sha256(pcm).hexdigest()}:{len(pcm)}"
+
+
+class LogWriter:
+    """Writes one session to a file.
+
+    Args:
+        path: The file; a second session is appended to it. Made readable by its owner only.
+        audio: ``"digest"`` keeps the SHA-256 and length of each piece of audio, ``"keep"`` the audio itself.
+        redact: Your own hook: takes an event, gives the one to keep, or ``None``.
+
+    Attributes:
+        path: Absolute.
+        n_frames: How many are written.
+        problem: Why it stopped writing (a full disk), else ``None``.
+
+    Raises:
+        InputError: For a path that cannot be written to: before anything is connected or paid for.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, audio: Audio = "digest", redact: Hook | None = None) -> None:
+        if audio not in ("keep", "digest"):
+            raise InputError(f"audio must be 'keep' or 'digest', not {clipped(audio)}")
+        self.path = Path(path).expanduser().absolute()
+        self.audio: Audio = audio
+        self.redactor = Redactor(hook=redact)
+        self.n_frames = 0
+        self.problem: str | None = None
+        self._id = secrets.token_hex(4)
+        self._file: int | None = _open(self.path)
+
+    def __repr__(self) -> str:
+        state = "open" if self._file is not None else f"stopped: {self.problem}" if self.problem else "closed"
+        return f"<LogWriter {self.path}, {self.n_frames} frames, audio {self.audio}, {state}>"
+
+    # --------------------------------------------------------------------------------------------------------- writing
+
+    def begin(self, *, endpoint: str, url: str, model: str | None, dialect: str, simulated: bool | None) -> None:
+        """The first line."""
+        head = {
+            "log": self._id,
+            "kit": __version__,
+            "format": FORMAT,
+            "endpoint": endpoint,
+            "url": url,
+            "model": model,
+            "dialect": dialect,
+            "simulated": simulated,
+            "audio": self.audio,
+            "opened_at": _iso(time.time()),
+        }
+        self._write(self.redactor(_encode(head)))
+
+    def server(self, frame: bytes, event: Event | None, at_ms: float) -> None:
+        """A frame that came. Call it before the fold takes the audio out of the event.
+
+        Args:
+            event: What it decoded to; ``None`` if it is no event.
+        """
+        if self._file is None:
+            return
+        if event is None:
+            self._line("server", at_ms, b'"raw":' + _encode(self.redactor(frame).decode("utf-8", "replace")))
+        elif event.pcm and event.type == AUDIO_DELTA and self.audio == "digest":
+            self._event("server", at_ms, _encode(event.data | {"delta": digest(event.pcm)}))
+        else:
+            self._event("server", at_ms, frame, has_sound=bool(event.pcm))
+
+    def client(self, frame: bytes, at_ms: float) -> None:
+        """A frame that goes, as it goes."""
+        if self._file is not None:
+            self._event("client", at_ms, frame)
+
+    def end(self, *, code: int | None = None, reason: str = "", problem: str = "", at_ms: float | None = None) -> None:
+        """The last line, and the end of the file."""
+        if self._file is None:
+            return
+        told = {"code": code, "reason": reason} | ({"problem": problem} if problem else {})
+        clock = {} if at_ms is None else {"at_ms": round(at_ms, 3)}
+        self._write(self.redactor(_encode({"log": self._id, **clock, "unix": round(time.time(), 3), "end": told})))
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file. Closing twice is fine."""
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
+
+    # ------------------------------------------------------------------------------------------------------------ lines
+
+    def _event(self, direction: str, at_ms: float, frame: bytes, *, has_sound: bool = False) -> None:
+        if self.redactor.hook is not None:
+            kept = self._hooked(frame)
+            if isinstance(kept, str):
+                self._line(direction, at_ms, b'"withheld":' + _encode(kept))
+                return
+            frame = kept
+        if self.audio == "digest" and b'"audio"' in frame:
+            frame = _without_audio(frame)
+        cut = frame.find(b'"delta"') if has_sound else 0
+        if cut > 0 and frame.count(b'"', cut) == 4:
+            # Nothing follows the delta, and base64 has none of the characters that secrets are known by.
+            self._line(direction, at_ms, b'"event":' + _one_line(self.redactor(frame[:cut]) + frame[cut:]))
+        else:
+            self._line(direction, at_ms, b'"event":' + _one_line(self.redactor(frame)))
+
+    def _hooked(self, frame: bytes) -> bytes | str:
+        """What the user's hook leaves of a frame, or why nothing of it is kept."""
+        assert self.redactor.hook is not None
+        try:
+            event = _decode(frame)
+            kept = self.redactor.hook(event)
+            return "by the redact hook" if kept is None else _encode(dict(kept))
+        except Exception as exc:  # whatever a hook of the user's raises: the frame is not written as it is
+            return f"the redact hook raised {type(exc).__name__}"
+
+    def _line(self, direction: str, at_ms: float, what: bytes) -> None:
+        self.n_frames += 1
+        head = f'{{"log":"{self._id}","n":{self.n_frames},"at_ms":{at_ms:.3f},"unix":{time.time():.3f},"dir":"{direction}",'
+        self._write(b"%b%b}" % (head.encode(), what))
+
+    def _write(self, line: bytes) -> None:
+        if self._file is None:
+            return
+        left = memoryview(line + b"\n")
+        try:
+            while left:
+                left = left[os.write(self._file, left) :]
+        except OSError as exc:
+            self.problem = exc.strerror or type(exc).__name__
+            self.close()
+            warnings.warn(
+                f"the event log {self.path} ends after {self.n_frames} frames: {self.problem}; the session goes on",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
+def _open(path: Path) -> int:
+    if path.suffix == ".gz":
+        raise InputError(
+            f"{path.name}: a log is written as it happens and cannot be packed; name it .jsonl, gzip it later"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # O_NOFOLLOW: a link that somebody left in a shared folder must not decide where the words of a call go.
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        file = os.open(path, flags, 0o600)
+    except OSError as exc:
+        why = "it is a link; name the file itself" if path.is_symlink() else exc.strerror or type(exc).__name__
+        raise InputError(f"cannot write the event log {path}: {why}") from None
+    if not path.is_file():
+        os.close(file)
+        raise InputError(f"cannot write the event log {path}: it is no ordinary file")
+    if os.path.getsize(path) and _last_byte(file) != b"\n":
+        os.write(file, b"\n")  # somebody's torn last line: ours begins on a line of its own
+    return file
+
+
+def _last_byte(file: int) -> bytes:
+    os.lseek(file, -1, os.SEEK_END)
+    return os.read(file, 1)
+
+
+def _one_line(frame: bytes) -> bytes:
+    # Line breaks can only stand between the tokens of valid JSON: inside a string they are escaped.
+    return frame.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in frame or b"\r" in frame else frame
+
+
+def _without_audio(frame: bytes) -> bytes:
+    """The frame with every piece of base64 audio in it replaced by its digest."""
+    try:
+        return _encode(without_audio(_decode(frame)))
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return frame
+
+
+def without_audio(value: Any) -> Any:
+    """The same data with a digest in the place of every field ``audio`` that holds base64."""
+    if isinstance(value, Mapping):
+        return {k: _digested(v) if k == "audio" and isinstance(v, str) else without_audio(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [without_audio(each) for each in value]
+    return value
+
+
+def _digested(audio: str) -> str:
+    if not audio or DIGEST.match(audio):
+        return audio
+    try:
+        return digest(base64.b64decode(audio, validate=True))
+    except ValueError:
+        return digest(audio.encode("utf-8", "surrogatepass"))
+
+
+def _iso(unix: float) -> str:
+    return datetime.fromtimestamp(unix, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
