@@ -85,6 +85,8 @@ PRICES: dict[str, Price] = {
 
 # ------------------------------------------------------------------------------------------------------------ endpoints
 
+_SHOWN_IN_URL = ("model", "deployment", "api-version", "dialect", "intent")
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -138,6 +140,15 @@ class Endpoint:
             headers["OpenAI-Beta"] = "realtime=v1"
         return headers
 
+    def secrets(self, environ: Mapping[str, str] | None = None) -> list[str]:
+        """What of a connection must be written nowhere: key, token, organisation, project, and what the URL hides."""
+        headers = self.headers(environ)
+        hidden = [value for name, value in headers.items() if name != "OpenAI-Beta"]
+        parts = urlsplit(self.url)
+        hidden += [value for name, value in parse_qsl(parts.query) if name not in _SHOWN_IN_URL]
+        hidden += [word for word in (parts.username, parts.password) if word]
+        return [*hidden, *(value.partition(" ")[2] for value in hidden if value.startswith("Bearer "))]
+
     @property
     def price(self) -> Price | None:
         """What it costs; ``None`` if that is not known. The stand-in costs nothing and has no price."""
@@ -151,8 +162,7 @@ class Endpoint:
     def shown_url(self) -> str:
         """The address with everything in its query but the model hidden: somebody may have put a key there."""
         parts = urlsplit(self.url)
-        shown = ("model", "deployment", "api-version", "dialect", "intent")
-        query = urlencode([(k, v if k in shown else "***") for k, v in parse_qsl(parts.query)], safe="*")
+        query = urlencode([(k, v if k in _SHOWN_IN_URL else "***") for k, v in parse_qsl(parts.query)], safe="*")
         return urlunsplit((parts.scheme, self.host, parts.path, query, ""))
 
     @property
@@ -230,10 +240,18 @@ def endpoint(
         raise EndpointError(
             f"the URL names the model {clipped(query['model'])} and model= says {clipped(model)}; give it once"
         )
-    if not query.keys() & {"model", "call_id", "intent"}:  # a session needs one of these (missing_model)
-        query["model"] = model or DEFAULT_MODEL
+    # OpenAI wants a model (or a call, or an intent) in the query, others do not. A server on this machine gets the default:
+    # it is a stand-in, or something like it. Elsewhere what is not named is not sent, and the server says what it misses.
+    model = model or (DEFAULT_MODEL if _is_local(url) else None)
+    if model and not query.keys() & {"model", "call_id", "intent"}:
+        query["model"] = model
         url = _with_query(url, model=query["model"])
     return Endpoint("url", url, d, query.get("model"), key_env)
+
+
+def _is_local(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _azure(env: Mapping[str, str], model: str | None, d: Name, key_env: str | None) -> Endpoint:

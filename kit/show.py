@@ -29,6 +29,7 @@ SIMULATED = "stand-in: simulated"
 UNKNOWN_ORIGIN = "origin unknown"
 """What it carries when nothing says whether a model answered."""
 
+_JOINERS = "\u200c\u200d"  # format characters that spell words (Persian) and pictures (families), and reorder nothing
 _UNSEEN = ("Cc", "Cf", "Cs")  # control, format (bidi overrides among them), lone surrogates
 _MAX_SHOWN_CHARS = 2_000  # of any one text in a cell; the object itself keeps all of it
 
@@ -43,7 +44,8 @@ def plain(text: object, limit: int = _MAX_SHOWN_CHARS) -> str:
     cut = f" … ({len(raw) - limit:,} more characters)" if len(raw) > limit else ""
     return (
         "".join(
-            c if c in "\n\t" or unicodedata.category(c) not in _UNSEEN else f"‹U+{ord(c):04X}›" for c in raw[:limit]
+            c if c in "\n\t" + _JOINERS or unicodedata.category(c) not in _UNSEEN else f"‹U+{ord(c):04X}›"
+            for c in raw[:limit]
         )
         + cut
     )
@@ -60,8 +62,9 @@ def badge(modality: str | None) -> str:
     """The coloured word for a modality; ``None`` is a reply that has not shown what it is yet."""
     word = modality or "pending"
     colour = COLOURS.get(word, "#7F7F7F")
+    ink = "#111" if word == "mixed" else "#fff"  # white on its pink is too faint to read
     return (
-        f'<span style="background:{colour};color:#fff;border-radius:4px;padding:1px 7px;font-weight:600;'
+        f'<span style="background:{colour};color:{ink};border-radius:4px;padding:1px 7px;font-weight:600;'
         f'white-space:nowrap">{SIGNS.get(word, "…")} {esc(word)}</span>'
     )
 

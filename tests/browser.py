@@ -57,6 +57,11 @@ def jupyter_lab(root, home):
         for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
     }
     env = {k: v for k, v in os.environ.items() if not k.endswith("_API_KEY")} | folders | {"HOME": str(home)}
+    settings = home / "settings/@jupyterlab/apputils-extension"
+    settings.mkdir(parents=True, exist_ok=True)
+    # or a question about news covers a corner of every picture
+    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    env["JUPYTERLAB_SETTINGS_DIR"] = str(home / "settings")
     command = [
         sys.executable,
         "-m",

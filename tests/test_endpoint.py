@@ -152,9 +152,10 @@ def test_a_url_is_made_an_address_of_a_realtime_server(given, made):
     assert endpoint(given, model="m").url == f"{made}{'&' if '?' in made else '?'}model=m"
 
 
-def test_a_url_names_its_model_itself_or_is_told_it_or_gets_the_default():
+def test_a_url_names_its_model_itself_or_is_told_it_and_only_on_this_machine_gets_the_default():
     assert endpoint("ws://h?model=a").model == "a"
-    assert endpoint("ws://h").url == f"ws://h/v1/realtime?model={DEFAULT_MODEL}"
+    assert endpoint("ws://127.0.0.1").url == f"ws://127.0.0.1/v1/realtime?model={DEFAULT_MODEL}"
+    assert endpoint("ws://h").url == "ws://h/v1/realtime"
     assert endpoint("ws://h?tier=2", model="b c").url == "ws://h/v1/realtime?tier=2&model=b+c"
     assert endpoint("ws://h?model=a", model="a").url == "ws://h/v1/realtime?model=a"
 
