@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Mapping
 from types import TracebackType
 from typing import Any
@@ -9,6 +10,8 @@ from urllib.parse import urlencode
 
 from .endpoint import Endpoint, endpoint
 from .errors import InputError
+from .eventlog.redact import Hook
+from .eventlog.writing import Audio, LogWriter
 from .link import Link, open_link
 from .notebook import close_when_rebound
 from .session import Session
@@ -27,6 +30,9 @@ class connect:
         trial: A name for this session's random draws; the stand-in draws from its seed and this name. Sent to no one else.
         timeout_s: For the handshake and the first event.
         quiet: Do not print where this is and who pays.
+        log: A file that keeps every frame, both ways, as it happens and without secrets (`kit.eventlog`).
+        audio: What that file keeps of sound: ``"digest"`` (default: hash and length) or ``"keep"``.
+        redact: Called with each event before it is written; gives the event to write, or ``None`` for nothing of it.
         **stand_in: For ``"standin"`` only: ``drift, seed, pace, replies, …`` as `kit.standin.StandIn` takes them.
 
     Raises:
@@ -45,6 +51,9 @@ class connect:
         trial: str | None = None,
         timeout_s: float = 15,
         quiet: bool = False,
+        log: str | os.PathLike[str] | None = None,
+        audio: Audio = "digest",
+        redact: Hook | None = None,
         **stand_in: Any,
     ) -> None:
         self._endpoint = endpoint(where, model=model, dialect_name=dialect, key_env=key_env)
@@ -54,6 +63,7 @@ class connect:
         self._trial = trial
         self._timeout_s = timeout_s
         self._quiet = quiet
+        self._log, self._audio, self._redact = log, audio, redact
         self._stand_in = stand_in
         self._session: Session | None = None
 
@@ -73,15 +83,16 @@ class connect:
 
     async def _open(self) -> Link:
         where = self._endpoint
+        log = LogWriter(self._log, audio=self._audio, redact=self._redact) if self._log is not None else None
         if where.name != "standin":
-            return await open_link(where, where.url, timeout_s=self._timeout_s)
+            return await open_link(where, where.url, timeout_s=self._timeout_s, log=log)
         from .standin import StandIn
 
         server = StandIn(**self._stand_in)
         await server.start()
         try:
             link = await open_link(
-                where, in_process_url(server.url, where.model, self._trial), timeout_s=self._timeout_s
+                where, in_process_url(server.url, where.model, self._trial), timeout_s=self._timeout_s, log=log
             )
         except BaseException:
             await server.stop()

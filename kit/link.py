@@ -35,6 +35,7 @@ from .errors import (
     Unreachable,
     clipped,
 )
+from .eventlog.writing import LogWriter
 from .wire.conversation import Conversation
 from .wire.events import Event, decode, encode
 
@@ -96,10 +97,13 @@ class Pending:
 class Link:
     """One open socket and its fold. `now_ms` is milliseconds since the session was opened."""
 
-    def __init__(self, endpoint: Endpoint, socket: Tapped, now_ms: Callable[[], float]) -> None:
+    def __init__(
+        self, endpoint: Endpoint, socket: Tapped, now_ms: Callable[[], float], log: LogWriter | None = None
+    ) -> None:
         self.endpoint = endpoint
         self.socket = socket
         self.now_ms = now_ms
+        self.log = log
         mark = socket.response.headers.get(STAND_IN_HEADER) if socket.response else None
         self.stand_in = mark
         # A named service that bears no mark is the service. Any other address may be a proxy of a stand-in: unknown.
@@ -138,9 +142,13 @@ class Link:
         try:
             event = decode(frame, at_ms)
         except RemoteProtocolError as exc:
+            if self.log is not None:
+                self.log.server(_bytes(frame), None, at_ms)
             self.malformed.append(exc)
             self._fail(exc)
             return
+        if self.log is not None:
+            self.log.server(_bytes(frame), event, at_ms)
         self.conversation.receive(event)
         self._keep(event)
         if self._pending:
@@ -201,6 +209,8 @@ class Link:
             reason=reason,
             tail=self.tail(),
         )
+        if self.log is not None:
+            self.log.end(code=self.closed.code, reason=reason, at_ms=self.now_ms())
         self._arrived.set()
         self._fail(self.closed)
 
@@ -221,8 +231,11 @@ class Link:
         at_ms = self.now_ms()
         self.conversation.sent(event, at_ms)
         self._keep(Event(str(event["type"]), dict(shown or event), at_ms, "client"))
+        frame = encoded or encode(event)
+        if self.log is not None:
+            self.log.client(frame, at_ms)
         try:
-            await self.socket.send(encoded or encode(event), text=True)
+            await self.socket.send(frame, text=True)
         except ConnectionClosed as exc:
             if self.closed is None:
                 self._end(exc)
@@ -292,6 +305,8 @@ class Link:
         await self.socket.close()
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
+        if self.log is not None:
+            self.log.close()
         while self.on_close:
             await self.on_close.pop()()
 
@@ -300,6 +315,10 @@ class Link:
         if not self.loop.is_closed():
             with contextlib.suppress(RuntimeError):
                 self.loop.call_soon_threadsafe(lambda: _dropped.add(self.loop.create_task(self.close())))
+
+
+def _bytes(frame: bytes | str) -> bytes:
+    return frame if isinstance(frame, bytes) else frame.encode("utf-8", "surrogatepass")
 
 
 def new_id(prefix: str) -> str:
@@ -313,21 +332,41 @@ _dropped: set[asyncio.Task[None]] = set()  # asyncio keeps only weak references 
 # ---------------------------------------------------------------------------------------------------------- opening one
 
 
-async def open_link(endpoint: Endpoint, url: str, *, timeout_s: float) -> Link:
-    """Open a socket and read its first event.
+async def open_link(endpoint: Endpoint, url: str, *, timeout_s: float, log: LogWriter | None = None) -> Link:
+    """Open a socket and read its first event; with a `log`, every frame is written to it, also those of a refusal.
 
     Raises:
         EndpointError: If the key is missing or the address is none.
         Unreachable: If nobody answers in `timeout_s` seconds.
         HandshakeRefused: If the service says no, by HTTP status or by an `error` event and a close.
     """
+    try:
+        return await _open_link(endpoint, url, timeout_s, log)
+    except BaseException as exc:
+        if log is not None:
+            told = str(exc) if isinstance(exc, KitError) else type(exc).__name__
+            log.end(code=getattr(exc, "close_code", None), problem=told)
+        raise
+
+
+async def _open_link(endpoint: Endpoint, url: str, timeout_s: float, log: LogWriter | None) -> Link:
     deadline = asyncio.get_running_loop().time() + timeout_s
+    if log is not None:
+        log.redactor.add(*endpoint.secrets())
     ws, problem = await _open(endpoint, url, timeout_s)
     if problem is not None:  # raised here, where no frame and no earlier error holds the headers
         raise problem
     assert ws is not None
     opened = time.perf_counter()
-    link = Link(endpoint, ws, lambda: (time.perf_counter() - opened) * 1000)
+    link = Link(endpoint, ws, lambda: (time.perf_counter() - opened) * 1000, log)
+    if log is not None:
+        log.begin(
+            endpoint=endpoint.name,
+            url=endpoint.shown_url,
+            model=endpoint.model,
+            dialect=endpoint.dialect,
+            simulated=link.conversation.simulated,
+        )
     try:
         async with asyncio.timeout_at(deadline):
             link.take(await ws.receive(), link.now_ms())
