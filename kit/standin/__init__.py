@@ -5,6 +5,7 @@ simulated: the mark travels in the handshake and in the session object.
 """
 
 from .door import DEFAULT_MODEL
-from .server import MARK_HEADER, StandIn
+from .script import Call, Reasoned
+from .server import MARK_HEADER, Limits, StandIn
 
-__all__ = ["DEFAULT_MODEL", "MARK_HEADER", "StandIn"]
+__all__ = ["DEFAULT_MODEL", "MARK_HEADER", "Call", "Limits", "Reasoned", "StandIn"]

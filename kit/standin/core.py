@@ -4,34 +4,47 @@ The core knows no network and no clock of its own: `now` is passed in, frames ar
 `advance()` has something to do. It shares its spelling table with the kit's client and nothing else, so that a misreading
 in one is not answered by its twin in the other.
 
-Whoever drives it does three things, in any order and as often as they like::
+Whoever drives it does four things, in any order and as often as they like::
 
     core.receive(frame)     # a client's frame has come
     core.advance()          # time has passed
-    core.take()             # what to send now; then core.closing says whether to close
+    core.jobs()             # work that takes long; run each anywhere, then call its `done` with what came of it
+    core.take()             # what to send now; then core.closing and core.cut say whether to end
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from ..wire.dialect import CLIENT_EVENTS, Dialect, Refusal, invalid_value, missing, unknown_parameter, wrong_type
+from ..wire.dialect import (
+    CLIENT_EVENTS,
+    Dialect,
+    Refusal,
+    invalid_value,
+    missing,
+    too_long,
+    unknown_parameter,
+    wrong_type,
+)
 from .drift import Draws, Rule
+from .faults import Fault, Faults, server_error
 from .frames import encode, event_name, new_id
-from .items import Conversation, Item, Part, audio_from_client, context_facts, item_from_client
-from .replies import choose
-from .responding import Response, Say
-from .schema import Refused, demand, refuse
-from .settings import Asked, Settings
-from .sound import duration_ms
+from .items import Conversation, Item, item_from_client
+from .running import Responses
+from .schema import Refused, refuse
+from .script import Reply
+from .settings import Settings
+from .transcribing import transcribe
+from .turns import Turns
 from .usage import Weight
 
-MIN_COMMIT_MS = 100
 SESSION_S = 3600.0  # 60 minutes in the captures of 2026
+MAX_EVENT_ID_CHARS = 512
 
 # What each client event may carry besides `type` and `event_id`: required, then optional.
 CLIENT_FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -56,23 +69,19 @@ class Manners:
     seed: int = 0
     pace: float | None = None
     """How fast speech streams, as a multiple of real time; ``None``: as fast as it can."""
-    replies: tuple[str, ...] | None = None
+    replies: tuple[Reply, ...] | None = None
+    faults: tuple[Fault, ...] = ()
     session_s: float = SESSION_S
+    max_buffer_s: float = 600.0
+    """How much input audio a session keeps; the service took 305 s (2026-10)."""
 
 
-@dataclass(slots=True)
-class _Running:
-    response: Response
-    steps: Iterator[float]
-    began_s: float
-    due_s: float
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Work that takes long. Run it anywhere, then call `done` with its result or its exception."""
 
-
-@dataclass(slots=True)
-class _Buffer:
-    """The input audio buffer: what was appended since the last commit."""
-
-    pcm: bytearray = field(default_factory=bytearray)
+    run: Callable[[], str]
+    done: Callable[[str | Exception], None]
 
 
 class Core:
@@ -81,10 +90,11 @@ class Core:
     Args:
         manners: How the stand-in behaves.
         d: The dialect that this session speaks.
-        model: The name that the client asked for.
+        model: The name that the client asked for; ``None`` for a session that only transcribes.
         trial: What the draws are drawn for, besides the seed.
         now: A monotonic clock, in seconds.
         unix: The wall clock, in seconds.
+        update: Settings that the session begins with: an ephemeral key's.
     """
 
     def __init__(
@@ -92,31 +102,40 @@ class Core:
         manners: Manners,
         d: Dialect,
         *,
-        model: str,
+        model: str | None,
         trial: str,
         now: Callable[[], float],
         unix: Callable[[], float],
+        update: Mapping[str, Any] | None = None,
     ) -> None:
         self.manners = manners
         self.d = d
+        self.now = now
         self.conversation = Conversation()
         self.closing: tuple[int, str] | None = None
         """Close code and reason, once the session is over."""
+        self.cut = False
+        """Whether the connection is to be cut without a close."""
+        self.last = b""
+        """The frame that was put last."""
         self.read_before: Sequence[Weight] = ()
         """What the last response read: the beginning that the next one shares with it is cached."""
-        self._now, self._unix = now, unix
+        self.draws = Draws(manners.seed, trial)
+        self.faults = Faults(manners.faults)
+        self._unix = unix
         self._outbox: list[bytes] = []
-        self._draws = Draws(manners.seed, trial)
-        self._drifts = manners.drift.for_session(self._draws)
-        self._said: list[str] = []
-        self._turn = 0
-        self._running: list[_Running] = []
-        self._buffer = _Buffer()
+        self._jobs: list[Job] = []
         self._decoder = msgspec.json.Decoder()
         self.id = self.new_id("sess")
         self.conversation_id = self.new_id("conv")
-        expires_at = int(unix() + manners.session_s)
-        self.settings = Settings(d, session_id=self.id, model=model, expires_at=expires_at)
+        expiry = self.faults.due("session")
+        self._session_s = manners.session_s if expiry is None else expiry.value
+        self._expires_at_s = now() + self._session_s
+        self.settings = Settings(d, session_id=self.id, model=model, expires_at=int(unix() + self._session_s))
+        if update:
+            self.settings.update(dict(update), spoke=False)
+        self.turns = Turns(self)
+        self.responses = Responses(self)
         self.emit("session.created", session=self._session())
 
     # Out
@@ -133,7 +152,13 @@ class Core:
 
     def put(self, frame: bytes) -> None:
         """Say something that is a frame already."""
-        self._outbox.append(frame)
+        if not self.over:
+            self.last = frame
+            self._outbox.append(frame)
+
+    @property
+    def over(self) -> bool:
+        return self.cut or self.closing is not None
 
     @property
     def backlog(self) -> int:
@@ -145,9 +170,14 @@ class Core:
         frames, self._outbox = self._outbox, []
         return frames
 
-    def refuse(self, refusal: Refusal, event_id: object = None) -> None:
-        """Answer with an `error`: all five inner keys, null where unused."""
-        error = {"type": refusal.type, "code": refusal.code, "message": refusal.message, "param": refusal.param}
+    def jobs(self) -> list[Job]:
+        """What is to be worked out."""
+        jobs, self._jobs = self._jobs, []
+        return jobs
+
+    def error(self, type: str, code: str | None, message: str, param: str | None, event_id: object) -> None:
+        """An `error` event: all five inner keys, null where unused."""
+        error = {"type": type, "code": code, "message": message, "param": param}
         self.emit("error", error=error | {"event_id": event_id if isinstance(event_id, str) else None})
 
     # Time
@@ -155,21 +185,30 @@ class Core:
     @property
     def wake_at(self) -> float | None:
         """When `advance` has something to do, on the clock `now`; ``None`` while nothing is planned."""
-        return min((run.due_s for run in self._running), default=None)
+        at_s = min(self.responses.wake_at, self.turns.wake_at, self._expires_at_s)
+        return None if at_s == math.inf else at_s
 
     def advance(self) -> None:
-        """Let each response that is due take one step."""
-        now_s = self._now()
-        for run in self._running[:]:
-            if run.due_s <= now_s and run in self._running:
-                self._step(run)
+        """Do what is due."""
+        now_s = self.now()
+        if self.over:
+            return
+        if now_s >= self._expires_at_s:
+            self._expire()
+            return
+        self.turns.advance(now_s)
+        self.responses.advance(now_s)
 
-    def _step(self, run: _Running) -> None:
-        at_s = next(run.steps, None)
-        if at_s is None:
-            self._running.remove(run)
-        else:
-            run.due_s = run.began_s + at_s / self.manners.pace if self.manners.pace else run.began_s
+    def _expire(self) -> None:
+        minutes = self._session_s / 60
+        span = f"{minutes:g} minutes" if minutes >= 1 else f"{self._session_s:g} seconds"
+        message = f"Your session hit the maximum duration of {span}."
+        self.error("invalid_request_error", "session_expired", message, None, None)
+        self.closing = (1001, message)
+
+    def close(self) -> None:
+        """The connection is gone."""
+        self.turns.close()
 
     # In
 
@@ -181,7 +220,8 @@ class Core:
             event_id = event.get("event_id")
             self._handle(event)
         except Refused as exc:
-            self.refuse(exc.refusal, event_id)
+            r: Refusal = exc.refusal
+            self.error(r.type, r.code, r.message, r.param, event_id)
             return False
         return True
 
@@ -198,12 +238,14 @@ class Core:
         return event
 
     def _handle(self, event: dict[str, Any]) -> None:
-        kind = event.get("type")
+        kind, event_id = event.get("type"), event.get("event_id")
         if kind is None:
             raise refuse("invalid_event", "The 'type' field is missing.")
         if not isinstance(kind, str) or kind not in CLIENT_FIELDS:
             known = CLIENT_EVENTS if self.d.name == "ga" else (*CLIENT_EVENTS, "transcription_session.update")
             raise Refused(invalid_value(kind, known, "type"))
+        if isinstance(event_id, str) and len(event_id) > MAX_EVENT_ID_CHARS:
+            raise Refused(too_long("event_id", len(event_id), MAX_EVENT_ID_CHARS))
         required, optional = CLIENT_FIELDS[kind]
         for name in required:
             if event.get(name) is None:
@@ -211,6 +253,8 @@ class Core:
         for name in event:
             if name not in ("type", "event_id", *required, *optional):
                 raise Refused(unknown_parameter(name))
+        if kind.startswith("response.") and not self.settings.is_conversation:  # the sentence is ours
+            raise refuse("invalid_value", "A transcription session makes no responses.", "type")
         _HANDLERS[kind](self, event)
 
     # The session
@@ -221,20 +265,39 @@ class Core:
 
     def _update(self, event: dict[str, Any]) -> None:
         self.settings.update(event["session"], spoke=any(item.has("assistant", "audio") for item in self.conversation))
+        self.turns.configure()
         self.emit("session.updated", session=self._session())
 
     # Items
 
-    def _announce(self, item: Item, before: str | None) -> None:
+    def announce(self, item: Item, before: str | None) -> None:
         """GA says added, then done; beta says created."""
         shown = item.show(self.d)
         self.emit("conversation.item.added", previous_item_id=before, item=shown)
         if self.d.name == "ga":
             self.emit("conversation.item.done", previous_item_id=before, item=shown)
 
+    def understand(self, item: Item) -> None:
+        """Have the words in a user's audio made out."""
+        if item.hearing == "unasked":
+            item.hearing = "asked"
+            pcm = b"".join(part.pcm for part in item.parts if part.kind == "audio")
+            self._jobs.append(Job(lambda: transcribe(pcm), lambda found: self._understood(item, found)))
+
+    def _understood(self, item: Item, found: str | Exception) -> None:
+        self.turns.understood(item, found)
+        self.responses.heard()
+
     def _create_item(self, event: dict[str, Any]) -> None:
+        fault = self.faults.due("item")
+        if fault is not None and fault.name == "refuse-item":
+            error = server_error(self)
+            self.error(error["type"], error["code"], error["message"], None, event.get("event_id"))
+            return
         item = item_from_client(event["item"], self.d, self.settings.input_format, self.new_id("item"))
-        self._announce(item, self.conversation.add(item, event.get("previous_item_id")))
+        before = self.conversation.add(item, event.get("previous_item_id"))
+        if fault is None:
+            self.announce(item, before)
 
     def _retrieve_item(self, event: dict[str, Any]) -> None:
         item = self.conversation.get(event["item_id"], "retrieve")
@@ -257,97 +320,16 @@ class Core:
         item = self.conversation.truncate(event["item_id"], index, end_ms)
         self.emit("conversation.item.truncated", item_id=item.id, content_index=index, audio_end_ms=end_ms)
 
-    # Input audio
-
-    def _append(self, event: dict[str, Any]) -> None:
-        self._buffer.pcm += audio_from_client(event["audio"], self.settings.input_format, "audio")
-
-    def _commit(self, event: dict[str, Any]) -> None:
-        have_ms = duration_ms(self._buffer.pcm)
-        if have_ms < MIN_COMMIT_MS:
-            raise refuse(
-                "input_audio_buffer_commit_empty",
-                "Error committing input audio buffer: buffer too small. Expected at least 100ms of audio, "
-                f"but buffer only has {have_ms:.2f}ms of audio.",
-            )
-        item = Item(self.new_id("item"), "message", "user", parts=[Part("audio", None, bytes(self._buffer.pcm))])
-        self._buffer.pcm.clear()
-        before = self.conversation.add(item)
-        self.emit("input_audio_buffer.committed", previous_item_id=before, item_id=item.id)
-        self._announce(item, before)
-
-    def _clear(self, event: dict[str, Any]) -> None:
-        self._buffer.pcm.clear()
-        self.emit("input_audio_buffer.cleared")
-
-    # Responses
-
-    def _active(self) -> _Running | None:
-        """The response that is writing to the conversation."""
-        return next((run for run in self._running if run.response.conversation_id is not None), None)
-
-    def _create_response(self, event: dict[str, Any]) -> None:
-        asked = Asked(event.get("response"), self.settings)
-        context = self._context(asked)
-        busy = None if asked.out_of_band else self._active()
-        if busy is not None:
-            raise refuse(
-                "conversation_already_has_active_response",
-                f"Conversation already has an active response in progress: {busy.response.id}. "
-                "Wait until the response is finished before creating a new one.",
-            )
-        self.respond(asked, context)
-
-    def _context(self, asked: Asked) -> list[Item]:
-        """The items that a response reads: its own `input`, or the conversation."""
-        given = asked.get("input")
-        if given is None:
-            return list(self.conversation)
-        items: list[Item] = []
-        for n, raw in enumerate(given):
-            path = f"response.input[{n}]"
-            if isinstance(raw, dict) and raw.get("type") == "item_reference":
-                found = self.conversation.find(str(raw.get("id")))
-                if found is None:  # what the service says to this is unverified
-                    demand(missing(f"{path}.id") if raw.get("id") is None else None)
-                    raise refuse(
-                        "item_not_found", f"Item with id '{raw['id']}' not found in conversation.", f"{path}.id"
-                    )
-                items.append(found)
-            else:
-                items.append(item_from_client(raw, self.d, self.settings.input_format, self.new_id("item"), path))
-        return items
-
-    def respond(self, asked: Asked, context: list[Item]) -> None:
-        """Begin a response."""
-        aloud = asked.speech and not self._drifts(context_facts(context))
-        text = choose(context, self._said, self._draws, self._turn, self.manners.replies)
-        self._said.append(text)
-        self._turn += 1
-        response = Response(self, asked, context, [Say(text, aloud)])
-        now_s = self._now()
-        run = _Running(response, response.steps(), now_s, now_s)
-        self._running.append(run)
-        self._step(run)
-
-    def _cancel_response(self, event: dict[str, Any]) -> None:
-        wanted = event.get("response_id")
-        run = self._active() if wanted is None else next((r for r in self._running if r.response.id == wanted), None)
-        if run is None:
-            raise refuse("response_cancel_not_active", "Cancellation failed: no active response found")
-        self._running.remove(run)
-        run.response.cancel("client_cancelled")
-
 
 _HANDLERS: dict[str, Callable[[Core, dict[str, Any]], None]] = {
     "session.update": Core._update,
-    "input_audio_buffer.append": Core._append,
-    "input_audio_buffer.commit": Core._commit,
-    "input_audio_buffer.clear": Core._clear,
+    "input_audio_buffer.append": lambda core, event: core.turns.append(event),
+    "input_audio_buffer.commit": lambda core, event: core.turns.commit(event),
+    "input_audio_buffer.clear": lambda core, event: core.turns.clear(event),
     "conversation.item.create": Core._create_item,
     "conversation.item.retrieve": Core._retrieve_item,
     "conversation.item.truncate": Core._truncate_item,
     "conversation.item.delete": Core._delete_item,
-    "response.create": Core._create_response,
-    "response.cancel": Core._cancel_response,
+    "response.create": lambda core, event: core.responses.create(event),
+    "response.cancel": lambda core, event: core.responses.cancel(event),
 }

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
+import ipaddress
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
@@ -94,16 +97,18 @@ def masked(key: str) -> str:
     return f"{head}{'*' * 8}{key[-4:] if len(key) > 12 else ''}"
 
 
-def shut(who: Caller, *, require_key: str | None, accepted_keys: frozenset[str], beta_disabled: bool) -> Shut | None:
-    """Why this caller is refused, in the service's words; ``None`` if it may come in (protocol.md §1.4)."""
+def shut(who: Caller, *, require_key: str | None, secret: bool, beta_disabled: bool) -> Shut | None:
+    """Why this caller is refused, in the service's words; ``None`` if it may come in (protocol.md §1.4).
+
+    Args:
+        who: The caller.
+        require_key: The key that is let in; ``None``: any but ``sk-wrong…``.
+        secret: Whether its key is an ephemeral one of ours, still valid.
+        beta_disabled: Whether the beta header is refused.
+    """
     if who.key is None and require_key is not None:
         return Shut(Refusal(None, "Missing bearer or basic authentication in header"), 3000)
-    wrong = who.key is not None and (
-        who.key.startswith("sk-wrong")
-        or (require_key is not None and who.key != require_key and who.key not in accepted_keys)
-    )
-    if wrong:
-        assert who.key is not None
+    if who.key is not None and not secret and not good(who.key, require_key):
         message = (
             f"Incorrect API key provided: {masked(who.key)}. "
             "You can find your API key at https://platform.openai.com/account/api-keys."
@@ -112,6 +117,11 @@ def shut(who: Caller, *, require_key: str | None, accepted_keys: frozenset[str],
     if who.beta_header and beta_disabled:
         message = "The Realtime Beta API is no longer supported. Please use /v1/realtime for the GA API."
         return Shut(Refusal("beta_api_shape_disabled", message), 4000)
+    if who.intent == "transcription":
+        if who.model is None:
+            return None
+        message = "You must not provide a model parameter for transcription sessions."  # the code is unverified
+        return Shut(Refusal("invalid_model", message), 4000)
     if who.model is None:
         message = (
             "You must provide a model parameter, for example wss://api.openai.com/v1/realtime?model=gpt-realtime-1.5"
@@ -122,3 +132,25 @@ def shut(who: Caller, *, require_key: str | None, accepted_keys: frozenset[str],
         message = f'Model "{who.model}" is not supported in realtime mode.'
         return Shut(Refusal("invalid_model", message), 4000)
     return None
+
+
+def good(key: str, require_key: str | None) -> bool:
+    """Whether a key opens the door: the one that is asked for, or else any that does not say it is wrong."""
+    if require_key is not None:
+        return hmac.compare_digest(key.encode(), require_key.encode())
+    return not key.startswith(("sk-wrong", "ek_"))
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a host's name or address is this machine's own."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def foreign(origin: str | None, allowed: Collection[str]) -> bool:
+    """Whether a page of somebody else's is asking: any page in any browser can reach this machine's ports."""
+    return origin is not None and origin not in allowed and not is_loopback(urlsplit(origin).hostname)

@@ -58,6 +58,10 @@ def event_name(ga_name: str, d: Dialect) -> str:
     return ga_name if d.name == "ga" else BETA_NAME.get(ga_name, ga_name)
 
 
+class OnPurpose(bytes):
+    """A frame that no Realtime server should send: a fault that was asked for."""
+
+
 def encode(event: dict[str, Any]) -> bytes:
     """An event as the bytes of a text frame."""
     return _ENCODER.encode(event)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import binascii
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pybase64
 
@@ -47,6 +47,9 @@ class Item:
     parts: list[Part] = field(default_factory=list)
     fields: dict[str, Any] = field(default_factory=dict)
     """The fields of a call, of its output, and of anything else that is not a message."""
+    heard: str | None = None
+    """What the recogniser made of its sound, if it could. Not the transcript that clients see."""
+    hearing: Literal["unasked", "asked", "done"] = "unasked"
 
     def show(self, d: Dialect, *, with_audio: bool = False) -> dict[str, Any]:
         """The item as it looks in an event, its keys in wire order."""
@@ -100,18 +103,18 @@ def _part(raw: dict[str, Any], format: AudioFormat, path: str) -> Part:
     kind = raw["type"]
     if kind == "input_audio":
         # the transcript that a client may send along is not echoed: the item comes back with null (protocol.md §4.2)
-        return Part("audio", None, audio_from_client(raw["audio"], format, f"{path}.audio"))
+        return Part("audio", None, decoded(base64_from_client(raw["audio"], format, f"{path}.audio"), format))
     if kind == "input_image":
         return Part("image", None, extra={k: v for k, v in raw.items() if k != "type"})
     return Part("text", raw["text"])
 
 
-def audio_from_client(data: object, format: AudioFormat, path: str) -> bytes:
-    """Base64 in the session's input format → PCM at 24 kHz."""
+def base64_from_client(data: object, format: AudioFormat, path: str) -> bytes:
+    """What a client wrote in base64."""
     if not isinstance(data, str):
         raise Refused(wrong_type(path, "a string", data))
     try:
-        return decoded(pybase64.b64decode(data, validate=True), format)
+        return pybase64.b64decode(data, validate=True)
     except (binascii.Error, ValueError):
         # from memory of the service's sentence; unverified
         what = "mono PCM16 at 24kHz" if format == "pcm16" else format

@@ -18,9 +18,14 @@ _FAREWELL = re.compile(r"\b(bye|goodbye|see you)\b", re.IGNORECASE)
 _COUNT = re.compile(r"\bcount\b", re.IGNORECASE)
 
 
-def _asked(items: Sequence[Item]) -> Item | None:
+def asked_item(items: Sequence[Item]) -> Item | None:
     """What a reply answers: the last item that is not the assistant's."""
     return next((item for item in reversed(items) if item.role == "user" or item.type == "function_call_output"), None)
+
+
+def words_of(item: Item | None) -> str:
+    """What was said, written or understood."""
+    return "" if item is None else item.words or item.heard or ""
 
 
 def _tag(item: Item | None) -> str | None:
@@ -29,10 +34,12 @@ def _tag(item: Item | None) -> str | None:
         return "greeting"
     if item.type == "function_call_output":
         return "after-tool"
-    words = item.words
+    words = words_of(item)
     if not words:
-        # sound that nobody transcribed: it was heard, not understood
-        return "heard" if item.has("user", "audio") else "silence"
+        # sound that nobody could make out: it was heard, not understood
+        if item.has("user", "audio"):
+            return "heard" if item.heard is None else "silence"
+        return "silence"
     if _FAREWELL.search(words):
         return "farewell"
     if _JOKE_LIKE.search(words):
@@ -44,7 +51,7 @@ def _tag(item: Item | None) -> str | None:
     return "greeting" if _GREETING.search(words) else "self"
 
 
-def choose(items: Sequence[Item], said: Sequence[str], draws: Draws, turn: int, script: Sequence[str] | None) -> str:
+def choose(items: Sequence[Item], said: Sequence[str], draws: Draws, turn: int) -> str:
     """The text of the next reply.
 
     Args:
@@ -52,11 +59,8 @@ def choose(items: Sequence[Item], said: Sequence[str], draws: Draws, turn: int, 
         said: What was said before in this session, in order: nothing comes twice while something else is left.
         draws: The session's draws; the same seed, trial and turn choose the same line.
         turn: Which reply of the session this is, from 0.
-        script: Replies given by the maker of the stand-in, said one after the other; then the repertoire follows.
     """
-    if script is not None and turn < len(script):
-        return script[turn]
-    tag = _tag(_asked(items))
+    tag = _tag(asked_item(items))
     lines = speech.repertoire("joke") if tag is None else speech.repertoire("answer", tag=tag)
     known = set(said) | {item.words for item in items}
     fresh = [line.text for line in lines if line.text not in known]

@@ -7,12 +7,14 @@ between any two steps.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .frames import DeltaFrame
+from .calling import written
+from .frames import DeltaFrame, new_call_id
 from .items import Item, Part, context_weights
+from .script import Call, Output, Say
 from .settings import Asked
 from .speaking import CHUNK_MS, pieces, spoken
 from .usage import ASSISTANT_MS_PER_TOKEN, audio_tokens, nothing_used, rate_limits, usage
@@ -23,16 +25,6 @@ if TYPE_CHECKING:
 # Seconds on a response's own clock (protocol.md §5.4: mini in text, 2026-09; audio, 2025-06).
 THINKING_S = {"text": 0.195, "audio": 0.370}
 TEXT_DELTA_S = 0.008
-
-
-@dataclass(frozen=True, slots=True)
-class Say:
-    """A message, spoken or written."""
-
-    text: str
-    aloud: bool
-    phase: str | None = None
-    """``commentary`` or ``final_answer``, as reasoning models mark their messages."""
 
 
 class _Stop(Exception):
@@ -46,18 +38,26 @@ class Response:
         core: The session it belongs to.
         asked: What was asked for.
         context: The items that it reads.
-        plan: What it will produce, in order.
+        aloud: Whether it will speak.
+        plan: Gives what it will produce, in order; ``None`` while that cannot be said yet.
     """
 
-    def __init__(self, core: Core, asked: Asked, context: Sequence[Item], plan: Sequence[Say]) -> None:
+    def __init__(
+        self, core: Core, asked: Asked, context: Sequence[Item], aloud: bool, plan: Callable[[], list[Output] | None]
+    ) -> None:
         self.core = core
         self.asked = asked
-        self.plan = plan
+        self.waiting = False
+        """Whether it waits for the user's words to be made out."""
+        self.done_frame = b""
+        """Its `response.done`, once it was sent."""
+        self._aloud_at_all = aloud
+        self._plan = plan
         self.id = core.new_id("resp")
         self.status = "in_progress"
         self.conversation_id = None if asked.out_of_band else core.conversation_id
         self._items: list[Item] = []
-        self._open: tuple[int, Item, Part | None, str] | None = None
+        self._open: tuple[int, Item, Part | None] | None = None
         self._details: dict[str, Any] | None = None
         self._usage: dict[str, Any] | None = None
         self._at_s = 0.0
@@ -103,20 +103,39 @@ class Response:
     def steps(self) -> Iterator[float]:
         """Emit what is due; yield when to go on, in seconds since the response began."""
         self.core.emit("response.created", response=self.show())
-        self._at_s = THINKING_S["audio" if any(say.aloud for say in self.plan) else "text"]
+        self._at_s = THINKING_S["audio" if self._aloud_at_all else "text"]
         yield self._at_s
+        while (plan := self._plan()) is None:
+            self.waiting = True
+            yield math.inf
+            self._at_s = 0.0
+        self.waiting = False
         try:
-            for index, say in enumerate(self.plan):
-                yield from self._say(index, say)
-                self._close("completed", last=index == len(self.plan) - 1)
+            for index, output in enumerate(plan):
+                yield from self._call(index, output) if isinstance(output, Call) else self._say(index, output)
+                self._close("completed", last=index == len(plan) - 1)
         except _Stop:
-            self._end("incomplete", {"type": "incomplete", "reason": "max_output_tokens"})
+            self.cut_short("max_output_tokens")
         else:
             self._end("completed", None)
 
     def cancel(self, reason: str) -> None:
         """Stop where it is: what is open is closed as incomplete, usage counts what was made."""
         self._end("cancelled", {"type": "cancelled", "reason": reason})
+
+    def cut_short(self, reason: str) -> None:
+        """End as incomplete, where it is."""
+        self._end("incomplete", {"type": "incomplete", "reason": reason})
+
+    @property
+    def speaking(self) -> bool:
+        """Whether it is in the middle of an audio part."""
+        return self._open is not None and self._open[2] is not None and self._open[2].kind == "audio"
+
+    @property
+    def audio_ms(self) -> float:
+        """How much it has spoken."""
+        return sum(part.audio_ms for item in self._items for part in item.parts)
 
     def fail(self, error: dict[str, Any]) -> Iterator[float]:
         """The steps of a response that the model never began: no `error` event, no output, nothing used."""
@@ -149,8 +168,22 @@ class Response:
         empty = {"type": "audio", "transcript": ""} if say.aloud else {"type": "text", "text": ""}
         self.core.emit("response.content_part.added", **self._place(index, item), part=empty)
         item.parts.append(part)
-        self._open = (index, item, part, say.text)
+        self._open = (index, item, part)
         yield from (self._aloud(index, item, part, say) if say.aloud else self._written(index, item, part, say))
+
+    def _call(self, index: int, call: Call) -> Iterator[float]:
+        core, call_id, text = self.core, new_call_id(), written(call)
+        item = Item(core.new_id("item"), "function_call", status="in_progress")
+        item.fields = {"name": call.name, "call_id": call_id, "arguments": ""}
+        self._begin(index, item)
+        self._open = (index, item, None)
+        place = {"response_id": self.id, "item_id": item.id, "output_index": index, "call_id": call_id}
+        frame = DeltaFrame("response.function_call_arguments.delta", core.d, place, noise=True)
+        for piece in pieces(text):
+            self._spend(1)
+            core.put(frame.text(core.event_id(), piece))
+            item.fields["arguments"] += piece
+            yield self._later(TEXT_DELTA_S)
 
     def _written(self, index: int, item: Item, part: Part, say: Say) -> Iterator[float]:
         frame = DeltaFrame("response.output_text.delta", self.core.d, self._place(index, item), noise=True)
@@ -191,8 +224,7 @@ class Response:
         self._text_out += text
 
     def _audio_out(self) -> int:
-        ms = sum(part.audio_ms for item in self._items for part in item.parts)
-        return audio_tokens(ms, ASSISTANT_MS_PER_TOKEN)
+        return audio_tokens(self.audio_ms, ASSISTANT_MS_PER_TOKEN)
 
     # How it ends
 
@@ -200,7 +232,7 @@ class Response:
         """The closing events of the item that is open, if one is."""
         if self._open is None:
             return
-        index, item, part, _ = self._open
+        index, item, part = self._open
         self._open = None
         item.status = status
         core, place = self.core, self._place(index, item)
@@ -210,7 +242,17 @@ class Response:
             core.emit("response.output_audio.done", **place)
             core.emit("response.output_audio_transcript.done", **place, transcript=part.text)
             core.emit("response.content_part.done", **place, part={"type": "audio", "transcript": part.text})
-        elif part is not None:
+        elif part is None:
+            place = {
+                "response_id": self.id,
+                "item_id": item.id,
+                "output_index": index,
+                "call_id": item.fields["call_id"],
+            }
+            name = {"name": item.fields["name"]} if core.d.name == "ga" else {}
+            arguments = item.fields["arguments"]
+            core.emit("response.function_call_arguments.done", **place, **name, arguments=arguments)
+        else:
             core.emit("response.output_text.done", **place, text=part.text)
             core.emit("response.content_part.done", **place, part={"type": "text", "text": part.text})
         shown = item.show(core.d)
@@ -236,6 +278,7 @@ class Response:
         self.status = status
         self._tell_limits(early=True)
         self.core.emit("response.done", response=self.show())
+        self.done_frame = self.core.last
         self._tell_limits(early=False)
 
     def _tell_limits(self, *, early: bool) -> None:

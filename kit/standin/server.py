@@ -3,32 +3,49 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
+from websockets.protocol import CONNECTING
 
 from ..errors import InputError, LocalProtocolError, clipped
+from ..wire.dialect import GA, Refusal
 from . import door
-from .core import Core, Manners
+from .core import SESSION_S, Core, Manners
 from .drift import Rule, rule
-from .frames import encode, new_id
-from .speaking import spoken
+from .ephemeral import Post, Secrets
+from .faults import Fault, Faults, fault
+from .frames import OnPurpose, encode, new_id
+from .link import Link
+from .script import Reply, script
 
 MARK_HEADER = "X-Stand-In"
 PING_S = 20.26  # the service's own interval, its pings carry four bytes (capture of 2026-09)
 MAX_FRAME_BYTES = 24 * 1024 * 1024  # 15 MiB of audio in base64, and some
-BACKLOG_FRAMES = 512  # unsent answers, after which a client that does not read is not listened to either
-_BURST = 8  # steps of a reply between two looks at what the client sent
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one stand-in takes before it says no."""
+
+    sessions: int = 4_096
+    """At once; one more gets HTTP 503."""
+    frame_bytes: int = MAX_FRAME_BYTES
+    """Of one message from a client; a longer one closes its socket with 1009."""
+    buffer_s: float = 600.0
+    """Input audio that a session keeps."""
+    messages_per_s: float = 5_000.0
+    """From one client; a faster one is read no faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +67,7 @@ OBSERVERS: list[Callable[[Seen], None]] = []
 
 
 class StandIn:
-    """A local Realtime server that speaks, and drifts on demand. Nothing leaves this machine.
+    """A local Realtime server that speaks, listens, and drifts and fails on demand. Nothing leaves this machine.
 
     Everything it says is simulated, and says so: in the header ``X-Stand-In`` of the handshake, and under ``simulated`` in
     the session object.
@@ -61,11 +78,16 @@ class StandIn:
         seed: Of its draws, together with the query field ``trial`` of a connection.
         dialect: ``both`` (header or query decides), ``ga`` or ``beta``.
         pace: How fast speech streams, as a multiple of real time; ``None`` or 0: as fast as it can.
-        host, port: Where to listen; port 0 takes a free one.
+        host, port: Where to listen; port 0 takes a free one. Another machine can reach it only at an address that is not
+            loopback, and then `require_key` must be given.
         beta_disabled: Refuse the beta header, as the service does since 2026-05.
-        replies: What to say, one after the other in each session, before the repertoire goes on.
+        replies: What to say, one after the other in each session, before the repertoire goes on: texts, `Call`, `Reasoned`.
+        faults: What shall go wrong, and when: ``NAME[=VALUE][@WHEN]`` (`kit.standin.faults`).
         on_frame: Called with ``(direction, text, session_id)`` for each frame; direction is ``client`` or ``server``.
         require_key: The only API key that is let in; ``None`` lets everybody in but ``sk-wrong…``.
+        session_s: How long a session may last, in seconds.
+        limits: What it takes before it says no.
+        origins: Web pages, besides this machine's own, that may connect, such as ``https://app.example``.
 
     Raises:
         InputError: For a setting that cannot be, or a reply that cannot be spoken.
@@ -82,28 +104,45 @@ class StandIn:
         host: str = "127.0.0.1",
         port: int = 0,
         beta_disabled: bool = False,
-        replies: Sequence[str] | None = None,
+        replies: Sequence[Reply | dict[str, Any]] | None = None,
+        faults: Sequence[str | Fault] = (),
         on_frame: Callable[[str, str, str], None] | None = None,
         require_key: str | None = None,
+        session_s: float = SESSION_S,
+        limits: Limits | None = None,
+        origins: Sequence[str] = (),
     ) -> None:
         if dialect not in ("both", "ga", "beta"):
             raise InputError(f"dialect must be 'both', 'ga' or 'beta', not {clipped(dialect)}")
         if pace is not None and not (isinstance(pace, int | float) and 0 <= pace < float("inf")):
             raise InputError(f"pace must be a factor of real time such as 1.0, or None, not {clipped(pace)}")
-        if isinstance(replies, str):
-            raise InputError("replies must be a list of texts, not one text")
-        for text in replies or ():
-            spoken(text)
+        if not door.is_loopback(host) and require_key is None:
+            raise InputError(f"{clipped(host)} can be reached by others: give require_key=, or listen on 127.0.0.1")
+        if isinstance(faults, str):
+            raise InputError(f"faults must be a list of names, not {clipped(faults)}")
+        if not session_s > 0:
+            raise InputError(f"session_s must be a number of seconds above 0, not {clipped(session_s)}")
+        self.limits = limits or Limits()
         self.manners = Manners(
-            drift=rule(drift), seed=seed, pace=pace or None, replies=None if replies is None else tuple(replies)
+            drift=rule(drift),
+            seed=seed,
+            pace=pace or None,
+            replies=None if replies is None else script(replies),
+            faults=tuple(fault(one) for one in faults),
+            session_s=session_s,
+            max_buffer_s=self.limits.buffer_s,
         )
         self.dialect = dialect
         self.beta_disabled = beta_disabled
         self.require_key = require_key
         self._host, self._port = host, port
+        self._origins = frozenset(origins)
         self._on_frame = on_frame
         self._server: Server | None = None
         self._count = itertools.count(1)
+        self._faults = Faults(self.manners.faults)
+        self._secrets = Secrets(time.time)
+        self._links: set[Link] = set()
 
     # Starting and stopping
 
@@ -117,11 +156,14 @@ class StandIn:
             self._port,
             process_request=self._before,
             process_response=self._after,
+            select_subprotocol=lambda _, offered: "realtime" if "realtime" in offered else None,  # type: ignore[arg-type,return-value]
+            subprotocols=["realtime"],  # type: ignore[list-item]
             compression=None,  # it costs 21 times the CPU on these frames and saves nothing on loopback
-            max_size=MAX_FRAME_BYTES,
+            max_size=self.limits.frame_bytes,
             ping_interval=PING_S,
             ping_timeout=None,  # a notebook cell that blocks for a minute must not lose its session
             server_header=None,
+            create_connection=lambda *args, **kwargs: _Connection(self, *args, **kwargs),  # type: ignore[arg-type]
         )
         return self
 
@@ -163,119 +205,121 @@ class StandIn:
         """What the header ``X-Stand-In`` says."""
         return f"realtime-history-kit; drift={self.drift}; seed={self.manners.seed}"
 
+    @property
+    def n_sessions(self) -> int:
+        """How many sessions are open."""
+        return len(self._links)
+
     def __repr__(self) -> str:
         where = self.url if self._server is not None else "not started"
-        return f"<StandIn {where} drift={self.drift} seed={self.manners.seed}>"
+        faults = f" faults={','.join(map(str, self.manners.faults))}" if self.manners.faults else ""
+        return f"<StandIn {where} drift={self.drift} seed={self.manners.seed}{faults}>"
 
     # One connection
 
     def _before(self, connection: ServerConnection, request: Request) -> Response | None:
         if not urlsplit(request.path).path.rstrip("/").endswith("/realtime"):
             return connection.respond(HTTPStatus.NOT_FOUND, f"{self!r}: connect a websocket to /v1/realtime?model=…\n")
+        if door.foreign(request.headers.get("Origin"), self._origins):
+            return connection.respond(HTTPStatus.FORBIDDEN, "this stand-in is not open to other machines' web pages\n")
+        if len(self._links) >= self.limits.sessions:
+            return connection.respond(
+                HTTPStatus.SERVICE_UNAVAILABLE, f"{self.limits.sessions} sessions are open already\n"
+            )
+        assert isinstance(connection, _Connection)
+        connection.fault = self._faults.due("connection")
+        if connection.fault is not None and connection.fault.name == "http-error":
+            status = HTTPStatus(int(connection.fault.value))
+            return connection.respond(status, "this was asked for of a stand-in: http-error\n")
         return None
 
     def _after(self, connection: ServerConnection, request: Request, response: Response) -> None:
         response.headers[MARK_HEADER] = self.mark
 
     async def _handle(self, connection: ServerConnection) -> None:
-        assert connection.request is not None
+        assert isinstance(connection, _Connection) and connection.request is not None
         headers = connection.request.headers
         offered = [word.strip() for line in headers.get_all("Sec-WebSocket-Protocol") for word in line.split(",")]
         who = door.caller(connection.request.path, headers, offered, self.dialect)
-        refused = door.shut(
-            who, require_key=self.require_key, accepted_keys=frozenset(), beta_disabled=self.beta_disabled
-        )
-        with contextlib.suppress(ConnectionClosed):
-            if refused is not None:
-                await self._shut(connection, refused, who)
-                return
-            core = Core(
-                self.manners,
-                who.dialect,
-                model=who.model or door.DEFAULT_MODEL,
-                trial=who.trial or f"session {next(self._count)}",
-                now=asyncio.get_running_loop().time,
-                unix=time.time,
-            )
-            await _Link(self, connection, core).run()
+        secret = self._secrets.find(who.key)
+        if secret is not None:
+            intent = "transcription" if secret.model is None else who.intent
+            who = replace(who, model=who.model or secret.model, intent=intent, dialect=secret.dialect)
+        why = door.shut(who, require_key=self.require_key, secret=secret is not None, beta_disabled=self.beta_disabled)
+        name = connection.fault.name if connection.fault is not None else ""
+        if name == "refuse-handshake":
+            why = door.Shut(Refusal("invalid_api_key", "Incorrect API key provided: asked for of a stand-in."), 3000)
+        with suppress(ConnectionClosed):
+            if why is not None:
+                await self._shut(connection, why, who)
+            elif name == "silent":
+                await connection.wait_closed()
+            else:
+                await self._talk(connection, who, secret.update if secret is not None else None)
 
-    async def _shut(self, connection: ServerConnection, refused: door.Shut, who: door.Caller) -> None:
-        r = refused.refusal
+    async def _talk(self, connection: ServerConnection, who: door.Caller, update: dict[str, Any] | None) -> None:
+        core = Core(
+            self.manners,
+            GA if who.intent == "transcription" else who.dialect,
+            model=None if who.intent == "transcription" else who.model,
+            trial=who.trial or f"session {next(self._count)}",
+            now=asyncio.get_running_loop().time,
+            unix=time.time,
+            update=update,
+        )
+        link = Link(connection, core, self._saw if self._on_frame or OBSERVERS else None, self.limits.messages_per_s)
+        self._links.add(link)
+        try:
+            await link.run()
+        finally:
+            self._links.discard(link)
+            core.close()
+
+    async def _shut(self, connection: ServerConnection, why: door.Shut, who: door.Caller) -> None:
+        r = why.refusal
         error = {"type": r.type, "code": r.code, "message": r.message, "param": r.param, "event_id": None}
         frame = encode({"type": "error", "event_id": new_id("event", int(time.time())), "error": error})
-        self.saw(Seen("server", frame.decode(), "", who.dialect.name))
+        self._tell(Seen("server", frame.decode(), "", who.dialect.name))
         await connection.send(frame, text=True)
-        await connection.close(refused.close_code, refused.reason)
+        await connection.close(why.close_code, why.reason)
 
-    @property
-    def watched(self) -> bool:
-        return self._on_frame is not None or bool(OBSERVERS)
+    # Who watches
 
-    def saw(self, seen: Seen) -> None:
-        """Tell those who watch."""
+    def _saw(self, core: Core, direction: Literal["client", "server"], frame: str | bytes, refused: bool) -> None:
+        on_purpose = isinstance(frame, OnPurpose)
+        text = frame if isinstance(frame, str) else frame.decode() if direction == "server" else repr(frame)
+        self._tell(Seen(direction, text, core.id, core.d.name, refused, on_purpose))
+
+    def _tell(self, seen: Seen) -> None:
         for observer in OBSERVERS:
             observer(seen)
         if self._on_frame is not None:
             self._on_frame(seen.direction, seen.text, seen.session_id)
 
+    def post(self) -> Post:
+        """The reading of one HTTP request."""
+        return Post(
+            self._secrets.mint, lambda key: door.good(key, self.require_key) and bool(key or not self.require_key)
+        )
 
-class _Link:
-    """A connection and its core: one task reads, one writes."""
 
-    def __init__(self, standin: StandIn, connection: ServerConnection, core: Core) -> None:
-        self._standin, self._connection, self._core = standin, connection, core
-        self._wake = asyncio.Event()  # something may be to be sent
-        self._room = asyncio.Event()  # the backlog was sent
+class _Connection(ServerConnection):
+    """A connection that may turn out to be a plain POST. `data_received` is asyncio's own hook."""
 
-    async def run(self) -> None:
-        """Until either side closes."""
-        writer = asyncio.create_task(self._write())
-        try:
-            await self._read(writer)
-        finally:
-            writer.cancel()
-            with contextlib.suppress(asyncio.CancelledError, ConnectionClosed):
-                await writer
+    def __init__(self, standin: StandIn, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fault: Fault | None = None
+        self._standin = standin
+        self._post: Post | None = None
+        self._begun = False
 
-    async def _read(self, writer: asyncio.Task[None]) -> None:
-        core, standin = self._core, self._standin
-        async for frame in self._connection:
-            taken = core.receive(frame)
-            if standin.watched:
-                text = frame if isinstance(frame, str) else repr(frame)
-                standin.saw(Seen("client", text, core.id, core.d.name, refused=not taken))
-            self._wake.set()
-            while core.backlog > BACKLOG_FRAMES and not writer.done():
-                self._room.clear()
-                await self._room.wait()
-
-    async def _write(self) -> None:
-        core, connection, standin = self._core, self._connection, self._standin
-        loop = asyncio.get_running_loop()
-        while True:
-            for frame in core.take():
-                if standin.watched:
-                    standin.saw(Seen("server", frame.decode(), core.id, core.d.name))
-                await connection.send(frame, text=True)
-            self._room.set()
-            if core.closing is not None:
-                await connection.close(*core.closing)
-                return
-            if core.backlog:
-                continue
-            await self._until(core.wake_at, loop)
-            for _ in range(_BURST):
-                core.advance()
-
-    async def _until(self, wake_at: float | None, loop: asyncio.AbstractEventLoop) -> None:
-        """Wait for a time on the loop's clock, or for the reader, whichever comes first."""
-        if wake_at is not None and wake_at <= loop.time():
-            await asyncio.sleep(0)  # due already: but let the reader have its turn, a cancel may be there
-            return
-        timer = None if wake_at is None else loop.call_at(wake_at, self._wake.set)
-        try:
-            await self._wake.wait()
-        finally:
-            if timer is not None:
-                timer.cancel()
-        self._wake.clear()
+    def data_received(self, data: bytes) -> None:
+        if not self._begun:
+            self._begun = True
+            if self.protocol.state is CONNECTING and data.startswith(b"POST "):
+                self._post = self._standin.post()
+        if self._post is None:
+            super().data_received(data)
+        elif (answer := self._post.feed(data)) is not None:
+            self.transport.write(answer)
+            self.transport.close()

@@ -58,8 +58,24 @@ def _semantic_vad(d: Dialect) -> dict[str, Any]:
     return {"type": "semantic_vad", "eagerness": "auto", "create_response": True, "interrupt_response": True}
 
 
-def defaults(d: Dialect, *, session_id: str, model: str, expires_at: int) -> dict[str, Any]:
-    """The session object as `session.created` carries it, in wire order (protocol.md §3.1, §3.2)."""
+def defaults(d: Dialect, *, session_id: str, model: str | None, expires_at: int) -> dict[str, Any]:
+    """The session object as `session.created` carries it, in wire order (protocol.md §3.1, §3.2, §3.3)."""
+    if model is None:
+        vad = {"type": "server_vad", "threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 200}
+        hears = {
+            "format": dict(AUDIO_FORMATS["pcm16"]),
+            "transcription": None,
+            "noise_reduction": None,
+            "turn_detection": vad,
+        }
+        return {
+            "type": "transcription",
+            "object": "realtime.transcription_session",
+            "id": session_id,
+            "expires_at": expires_at,
+            "audio": {"input": hears},
+            "include": None,
+        }
     if d.name == "beta":
         return {
             "id": session_id,
@@ -296,8 +312,9 @@ _READ_ONLY = frozenset(("model", "type", "client_secret"))  # an update of the m
 class Settings:
     """The session object of one session, in its dialect's own spelling, and what the rest of the stand-in reads from it."""
 
-    def __init__(self, d: Dialect, *, session_id: str, model: str, expires_at: int) -> None:
+    def __init__(self, d: Dialect, *, session_id: str, model: str | None, expires_at: int) -> None:
         self.dialect = d
+        self.model = model
         self.session = defaults(d, session_id=session_id, model=model, expires_at=expires_at)
 
     def get(self, word: str) -> Any:
@@ -305,6 +322,11 @@ class Settings:
         ga_path, beta_field = SESSION_FIELDS[word]
         path = ga_path if self.dialect.name == "ga" else (beta_field,) if beta_field else None
         return None if path is None else at(self.session, path)
+
+    @property
+    def is_conversation(self) -> bool:
+        """Whether it answers; a session of the other kind only transcribes."""
+        return self.model is not None
 
     @property
     def input_format(self) -> AudioFormat:
@@ -321,12 +343,22 @@ class Settings:
         Raises:
             Refused: Nothing was changed.
         """
-        demand((GA_SESSION if self.dialect.name == "ga" else BETA_SESSION)(patch, "session"))
+        ours = "realtime" if self.is_conversation else "transcription"
+        if isinstance(patch, dict) and self.dialect.name == "ga":
+            theirs = patch.get("type", ours)
+            if theirs != ours and theirs in ("realtime", "transcription"):
+                # the code and the param are unverified, and so is the sentence the other way round
+                message = f"Passing a {theirs} session update event to a {ours} session is not allowed."
+                raise refuse("invalid_parameter", message, "session.type")
+        table = (
+            BETA_SESSION
+            if self.dialect.name == "beta"
+            else GA_SESSION
+            if ours == "realtime"
+            else GA_TRANSCRIPTION_SESSION
+        )
+        demand(table(patch, "session"))
         assert isinstance(patch, dict)
-        if patch.get("type") == "transcription":
-            # the code and the param are unverified
-            message = "Passing a transcription session update event to a realtime session is not allowed."
-            raise refuse("invalid_parameter", message, "session.type")
         voice = _lookup(patch, self.dialect, SESSION_FIELDS["voice"])
         if spoke and voice is not None and voice != self.get("voice"):
             message = "Cannot update a conversation's voice if assistant audio is present."
