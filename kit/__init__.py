@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from .session import Session as Session
     from .session import sessions as sessions
     from .standin import StandIn as StandIn
+    from .trials import arms as arms
+    from .trials.ledger import Ledger as Ledger
+    from .trials.plan import Plan as Plan
+    from .trials.plan import Settings as Settings
+    from .trials.runner import run as run
 
 __version__ = "0.1.0"
 
@@ -39,10 +44,15 @@ _HOMES = {
     "Endpoint": "endpoint",
     "History": "history",
     "KitError": "errors",
+    "Ledger": "trials.ledger",
+    "Plan": "trials.plan",
     "Session": "session",
+    "Settings": "trials.plan",
     "StandIn": "standin",
+    "arms": "trials.arms",
     "cases": "cases",
     "connect": "connecting",
+    "run": "trials.runner",
     "sessions": "session",
     "widgets": "widgets",
 }
@@ -57,7 +67,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     module = import_module(f".{home}", __name__)
-    value = module if name == home else getattr(module, name)
+    value = module if name == home.rpartition(".")[2] else getattr(module, name)
     globals()[name] = value
     return value
 

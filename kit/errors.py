@@ -6,8 +6,10 @@
     ├── InputError (also ValueError)    you gave us something we cannot take; nothing was sent
     │   ├── AudioFormatError            sound that is not what a Clip may hold
     │   ├── HistoryError                items that the service would refuse; `.findings` names each
-    │   └── EndpointError               an endpoint we cannot make a URL and headers of, or a key that is missing
+    │   ├── EndpointError               an endpoint we cannot make a URL and headers of, or a key that is missing
+    │   └── LedgerError                 a file that is no ledger of this plan; it is left as it is
     ├── MissingExtra (also ImportError) an optional library or system package is not installed
+    ├── DeviceError                     a microphone or speaker that is not there, refuses, or went away
     ├── LocalProtocolError              we were asked for something the session cannot do now
     ├── RemoteProtocolError             the server sent what no Realtime server should
     ├── ConnectError                    no session came about
@@ -62,8 +64,17 @@ class EndpointError(InputError):
     """An endpoint that cannot be made into a URL and headers, or whose key is missing."""
 
 
+class LedgerError(InputError):
+    """A file that cannot be the ledger of this plan: another plan's, another version's, damaged, or being written by another
+    runner. It is never overwritten."""
+
+
 class MissingExtra(KitError, ImportError):
     """An optional library or system package is not installed; the sentence says how to install it."""
+
+
+class DeviceError(KitError):
+    """A microphone or speaker that is not there, refuses, or went away; in a browser, one that the page may not open."""
 
 
 class LocalProtocolError(KitError):

@@ -1,0 +1,424 @@
+"""The arms: ways of handing over the same history, or of reacting when a reply comes as text.
+
+Each is something that people did or proposed, with where it was reported and what they said came of it. None of that was
+measured with a count; what is reported is why an arm is here, not what to expect. A new one takes a few lines::
+
+    class Louder(arms.Arm):
+        \"\"\"A system item that asks for speech.\"\"\"
+
+        def history(self, history):
+            return History().system("Speak aloud.") + history
+
+Numbers M1 … M19 are those of the kit's list of mitigations. Not here, because they are no other way of handing over a history:
+M4 and M17 (asking for audio alone is what GA does in any case), M12 (other snapshots and temperatures: `Settings`), M15 and M16
+(text read out by another voice), M18 (not reconnecting at all).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from types import CodeType
+from typing import Any, ClassVar
+
+from ..clip import Clip
+from ..errors import InputError, clipped
+from ..history import History, HistoryItem, Part
+from ..session import Session
+from ..speech import say
+from ..wire.records import Response
+
+
+class Arm:
+    """What one way of doing it changes. Override what you need; as it is, it changes nothing.
+
+    A trial goes: settings → seed → after_seed → ask → (on_text → ask again) … → next user turn → ask → …
+
+    Attributes:
+        max_responses: How many responses a turn may take at most; over 1 for an arm that asks again.
+        expects: The kind of failure that it foresees (``refused``), so that a report can say "as expected".
+    """
+
+    expects: ClassVar[str | None] = None
+
+    @property
+    def max_responses(self) -> int:
+        return 1
+
+    @property
+    def name(self) -> str:
+        """The class's name in small letters, with whatever was set other than by default."""
+        stem = re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
+        told = ", ".join(f"{name}={value}" for name, value in self._options().items())
+        return f"{stem}({told})" if told else stem
+
+    def settings(self, history: History) -> dict[str, Any]:
+        """Session settings for before the seed; ``instructions`` are added to the plan's, others replace them."""
+        return {}
+
+    def history(self, history: History) -> History:
+        """What is seeded instead of the case's history."""
+        return history
+
+    def turn(self, said: str | Clip) -> str | Clip:
+        """What is sent instead of a later user turn."""
+        return said
+
+    async def seed(self, session: Session, history: History) -> None:
+        """How it is seeded; `history` is what the method of that name gave. Later user turns come here too."""
+        await session.seed(history)
+
+    async def after_seed(self, session: Session) -> None:
+        """What is done between the seed and the first response."""
+
+    def asks(self, so_far: History) -> dict[str, Any]:
+        """What each `response.create` carries, in the words of `Session.respond`; `so_far` is everything said until now."""
+        return {}
+
+    async def on_text(self, session: Session, response: Response, n_texts: int) -> bool:
+        """What is done when a reply came as text, the `n_texts`-th of this turn; ``True`` asks again."""
+        return False
+
+    # ---------------------------------------------------------------------------------------------------- what it is
+
+    def describe(self) -> dict[str, Any]:
+        """What a plan freezes: name, options, and for an arm that is not the kit's a digest of its code.
+
+        The digest covers the methods of the class and of its bases outside the kit, not functions that they call.
+        """
+        kind = type(self)
+        theirs = [base for base in kind.__mro__ if base is not object and not base.__module__.startswith("kit.")]
+        told: dict[str, Any] = {"name": self.name, "options": {k: repr(v) for k, v in self._options(all_=True).items()}}
+        told["max_responses"] = self.max_responses
+        if self.expects:
+            told["expects"] = self.expects
+        if theirs:
+            told["code"] = _digest(theirs)
+        return told
+
+    def _options(self, *, all_: bool = False) -> dict[str, Any]:
+        kind: Any = type(self)
+        if not dataclasses.is_dataclass(kind):
+            return dict(vars(self))
+        fields = dataclasses.fields(kind)
+        return {f.name: value for f in fields if (value := getattr(self, f.name)) != f.default or all_}
+
+    def __repr__(self) -> str:
+        line = (type(self).__doc__ or "").strip().partition("\n")[0]
+        return f"<Arm {self.name}: {line}>" if line else f"<Arm {self.name}>"
+
+
+# ------------------------------------------------------------------------------------------- another shape of the history
+
+
+class AsIs(Arm):
+    """The history as it is: user and assistant turns as text items. The baseline.
+
+    Source: community 968293 (2024-10), openai-realtime-api-beta #72; test cases 1 and 2 (2024-10). Reported: text only.
+    """
+
+
+class OneUserMessage(Arm):
+    """The whole history packed into one user message, with a framing (M8).
+
+    Source: latent.space article (late 2024); pipecat's realtime adapter packs a history so since 2024-10. Reported: works.
+    """
+
+    def history(self, history: History) -> History:
+        if len(history) <= 1:
+            return history
+        told = json.dumps([{"who": _who(item), "said": item.text} for item in history], ensure_ascii=False)
+        return History().user(f"{_PACKED_BEFORE}\n{told}\n{_PACKED_AFTER}")
+
+
+_PACKED_BEFORE = "What follows is the conversation that we have had so far, oldest turn first, as JSON."
+_PACKED_AFTER = "That is where we stopped. Go on from there: answer the last thing that the user said."
+
+
+class UserMessagesWithLabels(Arm):
+    """Every earlier turn as a user message that begins with who said it (M9).
+
+    Source: community 974390 (2024-10). Reported: the only mitigation found; "more reliable", not certain.
+    """
+
+    def history(self, history: History) -> History:
+        def labelled(item: HistoryItem) -> HistoryItem:
+            spoken = any(part.clip for part in item.parts)  # a user's audio is a user message already
+            return item if spoken else _as_text(item, "user", f"[{_who(item).capitalize()}] ")
+
+        return History((*map(labelled, history.items[:-1]), *history.items[-1:]))
+
+
+class HistoryInInstructions(Arm):
+    """All turns but the last go into the session's instructions; only the last is an item (M10).
+
+    Source: recommended in threads (2024-10 to 2025). Reported: no figure found.
+    """
+
+    def settings(self, history: History) -> dict[str, Any]:
+        earlier = "\n".join(f"{_who(item)}: {item.text}" for item in history.items[:-1])
+        return {"instructions": f"The conversation so far:\n{earlier}"} if earlier else {}
+
+    def history(self, history: History) -> History:
+        return History(history.items[-1:])
+
+
+class AssistantAsSystem(Arm):
+    """Assistant turns as system items.
+
+    Source: derived from openai-realtime-api-beta #58 and livekit's advice (PR #1121, 2024-11) to use fewer system messages.
+    Reported: a single system item is enough for text.
+    """
+
+    def history(self, history: History) -> History:
+        said = "Earlier you said: "
+        return History(tuple(_as_text(item, "system", said) if item.role == "assistant" else item for item in history))
+
+
+class SpokenUserTurns(Arm):
+    """User turns as audio, spoken by the kit's own voice (M7, M14).
+
+    Source: test case 2 (2024-10); openai-realtime-console #464. Reported: audio survives one assistant text, not two.
+    Needs recorded lines (`kit.speech.repertoire`) or the extra ``tts``.
+    """
+
+    def history(self, history: History) -> History:
+        return History(
+            tuple(HistoryItem("message", "user", _spoken(item)) if item.role == "user" else item for item in history)
+        )
+
+    def turn(self, said: str | Clip) -> str | Clip:
+        return say(said) if isinstance(said, str) else said
+
+
+class AssistantAudio(Arm):
+    """Assistant turns as `output_audio` with a transcript (M13): what an agent's own dump looks like.
+
+    Source: openai-agents-js #963 (2026-02). Reported: refused by the server, which is recorded as such.
+    """
+
+    expects = "refused"
+
+    def history(self, history: History) -> History:
+        def part(item: HistoryItem) -> Part:
+            return Part(wire_type="output_audio", extra=(("transcript", item.text),))
+
+        return History(
+            tuple(
+                HistoryItem("message", "assistant", (part(item),), item.fields) if item.role == "assistant" else item
+                for item in history
+            )
+        )
+
+    async def seed(self, session: Session, history: History) -> None:
+        await session.seed(history, check=False)
+
+
+class OneAtATime(Arm):
+    """Each item is confirmed before the next is sent, instead of all at once.
+
+    Source: the 2024 test-case scripts sent items one second apart. Reported: nothing; it shows whether pace matters.
+    """
+
+    async def seed(self, session: Session, history: History) -> None:
+        for item in history:
+            await session.seed(History((item,)))
+
+
+# ---------------------------------------------------------------------------------------------- something after the seed
+
+
+@dataclass(frozen=True, repr=False)
+class SilentAudio(Arm):
+    """A user item of silence after the history (M5).
+
+    Source: livekit/agents PR #1121 (2024-11), as part of its recovery. Reported: partial.
+    """
+
+    silence_ms: int = 1_000
+
+    async def after_seed(self, session: Session) -> None:
+        await session.seed(_silence(self.silence_ms))
+
+
+class UpdateAgain(Arm):
+    """After the seed, `session.update` asks for audio once more (M1).
+
+    Source: community 974390 (2024-10). Reported: no effect.
+    """
+
+    async def after_seed(self, session: Session) -> None:
+        await session.update(modality="audio")
+
+
+class TextThenAudio(Arm):
+    """The session is text-only while it is seeded, and asks for audio afterwards (M2).
+
+    Source: community 974390 (2024-10), 1254337 (2025-05). Reported: no effect; a switch from text may lose the audio.
+    """
+
+    def settings(self, history: History) -> dict[str, Any]:
+        return {"modality": "text"}
+
+    async def after_seed(self, session: Session) -> None:
+        await session.update(modality="audio")
+
+
+# ------------------------------------------------------------------------------------------------------- per response
+
+
+class ModalityEachResponse(Arm):
+    """Every `response.create` asks for audio by itself (M3).
+
+    Source: community 1050576 (2024-12), 1353164 (2025-09), AVA-AI-Voice-Agent #73. Reported: "sometimes" works.
+    """
+
+    def asks(self, so_far: History) -> dict[str, Any]:
+        return {"modality": "audio"}
+
+
+class ForcingInstructions(Arm):
+    """Instructions that insist on speech (M11).
+
+    Source: AVA-AI-Voice-Agent #73 (2025-12), community 1353164 (2025-09). Reported: partial, or none.
+    """
+
+    def settings(self, history: History) -> dict[str, Any]:
+        return {"instructions": "Always answer aloud, in audio. Never answer in writing."}
+
+
+class OutOfBand(Arm):
+    """Nothing is seeded: each response gets the whole history as `input`, outside the conversation (M19).
+
+    Source: MS Q&A 5561769 (2025-09) drifts with conversation none; as a cure untested in public.
+    """
+
+    def asks(self, so_far: History) -> dict[str, Any]:
+        return {"input": so_far, "conversation": "none"}
+
+    async def seed(self, session: Session, history: History) -> None:
+        return
+
+
+# --------------------------------------------------------------------------------------------------- on a text reply
+
+
+@dataclass(frozen=True, repr=False)
+class DeleteAndRetry(Arm):
+    """Delete the text reply, add a second of silent user audio, ask again, up to five times (M5, M6).
+
+    Source: livekit/agents PR #1121 (2024-11), #2015 (2025-04). Reported: partial; 4o-mini failed every retry (#2471), about
+    0.8 s each; taken out in 2025-07 (#2628).
+    """
+
+    n: int = 5
+    silence_ms: int = 1_000
+
+    @property
+    def max_responses(self) -> int:
+        return self.n + 1
+
+    async def on_text(self, session: Session, response: Response, n_texts: int) -> bool:
+        for item_id in response.item_ids:
+            await session.delete_item(item_id)
+        await session.seed(_silence(self.silence_ms))
+        return True
+
+
+# ------------------------------------------------------------------------------------------------------ the namespace
+
+as_is = AsIs()
+one_user_message = OneUserMessage()
+user_messages_with_labels = UserMessagesWithLabels()
+history_in_instructions = HistoryInInstructions()
+assistant_as_system = AssistantAsSystem()
+spoken_user_turns = SpokenUserTurns()
+assistant_audio = AssistantAudio()
+one_at_a_time = OneAtATime()
+silent_audio = SilentAudio()
+update_again = UpdateAgain()
+text_then_audio = TextThenAudio()
+modality_each_response = ModalityEachResponse()
+forcing_instructions = ForcingInstructions()
+out_of_band = OutOfBand()
+delete_and_retry = DeleteAndRetry()
+
+_ALL: tuple[Arm, ...] = (
+    as_is,
+    one_user_message,
+    user_messages_with_labels,
+    history_in_instructions,
+    assistant_as_system,
+    spoken_user_turns,
+    silent_audio,
+    delete_and_retry,
+    update_again,
+    text_then_audio,
+    modality_each_response,
+    forcing_instructions,
+    out_of_band,
+    one_at_a_time,
+    assistant_audio,
+)
+
+
+def all_arms() -> list[Arm]:
+    """Every arm of the kit, in a fixed order."""
+    return list(_ALL)
+
+
+def arm(name: str | Arm | type[Arm]) -> Arm:
+    """The arm of that name; an `Arm` is itself, and a class without options is made one.
+
+    Raises:
+        InputError: For anything else.
+    """
+    if isinstance(name, Arm):
+        return name
+    if isinstance(name, type) and issubclass(name, Arm):
+        return name()
+    known = {each.name: each for each in _ALL}
+    if not isinstance(name, str) or name not in known:
+        raise InputError(f"no arm is called {clipped(name)}; there are {', '.join(known)}")
+    return known[name]
+
+
+# -------------------------------------------------------------------------------------------------------------- parts
+
+
+def _who(item: HistoryItem) -> str:
+    return item.role or {"function_call": "assistant called", "function_call_output": "tool"}.get(item.type, item.type)
+
+
+def _as_text(item: HistoryItem, role: str, before: str) -> HistoryItem:
+    return HistoryItem("message", role, (Part(f"{before}{item.text}"),))
+
+
+def _spoken(item: HistoryItem) -> tuple[Part, ...]:
+    return tuple(Part(clip=say(part.text)) if part.text is not None else part for part in item.parts)
+
+
+def _silence(ms: float) -> History:
+    return History().user(Clip.silence(ms))
+
+
+def _digest(classes: list[type]) -> str:
+    made = hashlib.sha256()
+    for kind in classes:
+        for name, value in sorted(vars(kind).items()):
+            function = getattr(value, "fget", None) or getattr(value, "__func__", value)
+            code = getattr(function, "__code__", None)
+            if code is not None and not name.startswith("__"):
+                made.update(repr((kind.__qualname__, name, _essence(code))).encode())
+            elif not name.startswith("_"):
+                made.update(repr((kind.__qualname__, name, value)).encode())
+    return made.hexdigest()[:16]
+
+
+def _essence(code: CodeType) -> tuple[object, ...]:
+    """What a function does, without where it is written."""
+    constants = tuple(_essence(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts)
+    return (code.co_code.hex(), code.co_names, code.co_varnames, constants)

@@ -1,0 +1,406 @@
+"""The durable record of a plan: one SQLite file, which says what was planned, tried, answered, failed and paid.
+
+Any SQLite reader may look at it, also while it is being written (write-ahead log, ``synchronous=NORMAL``: it survives a
+killed process, and a power cut costs at most the last trials). `Ledger` reads; only `run` writes, one runner at a time.
+A trial is written down as pending *before* it connects, so that a crash leaves a row and never a hole.
+
+Instants ``*_at`` are Unix seconds (UTC, wall clock); durations ``*_ms`` are milliseconds on the session's monotonic clock.
+Truth values are 0 and 1; ``NULL`` is unknown, never zero.
+
+==========  =======================================================================================================
+table       one row per
+==========  =======================================================================================================
+plan        ledger (exactly one row)
+            ``plan_hash``, ``plan`` (JSON of `Plan.describe`), ``created_at``, ``kit_version``
+trials      planned trial, whether it was run or not: the fixed denominators
+            ``trial_id`` (opaque: it says nothing of the arm), ``n`` (place in the planned order, from 0),
+            ``role`` (``measure``, ``positive`` or ``negative`` control), ``case_name``, ``arm``, ``settings`` (index into the
+            plan's), ``settings_name``, ``endpoint``, ``asked_model``, ``modality`` (planned: ``audio``, or ``text`` in a
+            positive control), ``repeat`` (from 0), ``reported`` (what was reported for the case), ``n_history_items``
+            (of the case, before the arm had it), ``n_turns`` (user turns that get an answer, the seeded one included)
+runs        call of `run`
+            ``run_id``, ``started_at``, ``ended_at``, ``ended`` (``complete``, ``interrupted``, ``budget``, ``stop rule``,
+            ``error``; NULL: it died or still runs), ``note``, ``at_once``, ``budget_usd``, ``kit_version``, ``python``, ``pid``
+attempts    try at a trial
+            ``attempt_id``, ``trial_id``, ``attempt`` (1, 2, …), ``run_id``, ``worker`` (of a cluster),
+            ``status`` (``pending``, ``completed``, ``failed``, ``interrupted``: the runner died or was stopped), ``stage``
+            (``connecting``, ``seeded``, ``answered``: how far it is known to have come), ``counts`` (1: this attempt decides
+            the trial: it completed, or it failed for good), ``kind`` (of failure: ``transport``, ``rate_limit``, ``timeout``,
+            ``refused``, ``server``, ``protocol``, ``worker_lost``, ``error``), ``expected`` (1: the arm foresaw it),
+            ``error_type``, ``error_code``, ``error``, ``started_at``, ``ended_at``, ``session_id``, ``model`` and ``voice`` (as
+            the server told them), ``simulated``, ``drift_rule`` (of a stand-in), ``connect_ms``, ``seed_ms`` (settings and
+            history confirmed), ``n_items_sent``, ``n_updates_sent``, ``n_deletes_sent``, ``n_responses``, ``reserved_usd``,
+            ``cost_usd`` (NULL: unpriced), ``cost_estimated`` (1: the reservation, since no usage came)
+turns       user turn of an attempt and all the responses that it took
+            ``attempt_id``, ``trial_id``, ``turn`` (0 is the one that the history ends with), ``n_responses``,
+            ``first_modality``, ``final_modality`` (of the last response: what the user finally hears; NULL: the turn never
+            ended), ``final_status``, ``heard_ms`` (from asking first until audio first came; NULL: never),
+            ``n_items_sent`` (after asking first: what asking again took)
+responses   response
+            ``attempt_id``, ``trial_id``, ``turn``, ``response`` (index in the turn, from 0), ``response_id``, ``simulated``,
+            ``modality``, ``status``, ``reason``, ``asked`` (as the server echoed it, ``+`` between), ``started_by``,
+            ``started_at_ms`` (from the opening of the session), ``first_audio_ms``, ``first_text_ms``, ``first_transcript_ms``,
+            ``done_ms`` (all four from asking), ``n_audio_bytes``, ``transcript``, ``text``, ``n_calls``, ``error_code``, ``error``;
+            tokens: ``input_text_tokens``, ``input_audio_tokens``, ``cached_text_tokens``, ``cached_audio_tokens`` (part of the
+            input), ``output_text_tokens``, ``output_audio_tokens``, ``total_tokens``; ``cost_usd``, ``cost_estimated``
+events      attempt, where `run` was asked for them
+            ``attempt_id``, ``trial_id``, ``n_events``, ``jsonl`` (zlib; a line per event: ``at_ms``, ``direction``,
+            ``n_audio_bytes``, ``event``; the audio itself is left out)
+==========  =======================================================================================================
+
+A trial's state is that of its attempt that counts: ``completed`` or ``failed``; without one it is ``missing``. The view
+``trial_states`` has it beside the columns of ``trials``, with ``attempt_id`` and ``n_attempts``.
+
+The costs of an arm are all there: items, updates and deletions sent, responses and tokens, ``heard_ms``.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from .. import show
+from ..errors import LedgerError, clipped
+
+SCHEMA = 1
+APPLICATION_ID = 0x6B697431  # "kit1", in the file's header
+_MAGIC = b"SQLite format 3\x00"
+
+TABLES: dict[str, dict[str, str]] = {
+    # column → SQL type and constraints
+    "plan": {
+        "plan_hash": "TEXT NOT NULL",
+        "plan": "TEXT NOT NULL",
+        "created_at": "REAL NOT NULL",
+        "kit_version": "TEXT NOT NULL",
+    },
+    "trials": {
+        "trial_id": "TEXT PRIMARY KEY",
+        "n": "INTEGER NOT NULL UNIQUE",
+        "role": "TEXT NOT NULL",
+        "case_name": "TEXT NOT NULL",
+        "arm": "TEXT NOT NULL",
+        "settings": "INTEGER NOT NULL",
+        "settings_name": "TEXT NOT NULL",
+        "endpoint": "TEXT NOT NULL",
+        "asked_model": "TEXT",
+        "modality": "TEXT NOT NULL",
+        "repeat": "INTEGER NOT NULL",
+        "reported": "TEXT",
+        "n_history_items": "INTEGER NOT NULL",
+        "n_turns": "INTEGER NOT NULL",
+    },
+    "runs": {
+        "run_id": "INTEGER PRIMARY KEY",
+        "started_at": "REAL NOT NULL",
+        "ended_at": "REAL",
+        "ended": "TEXT",
+        "note": "TEXT",
+        "at_once": "INTEGER NOT NULL",
+        "budget_usd": "REAL",
+        "kit_version": "TEXT NOT NULL",
+        "python": "TEXT NOT NULL",
+        "pid": "INTEGER NOT NULL",
+    },
+    "attempts": {
+        "attempt_id": "INTEGER PRIMARY KEY",
+        "trial_id": "TEXT NOT NULL REFERENCES trials",
+        "attempt": "INTEGER NOT NULL",
+        "run_id": "INTEGER NOT NULL REFERENCES runs",
+        "worker": "TEXT",
+        "status": "TEXT NOT NULL",
+        "stage": "TEXT NOT NULL",
+        "counts": "INTEGER NOT NULL",
+        "kind": "TEXT",
+        "expected": "INTEGER",
+        "error_type": "TEXT",
+        "error_code": "TEXT",
+        "error": "TEXT",
+        "started_at": "REAL NOT NULL",
+        "ended_at": "REAL",
+        "session_id": "TEXT",
+        "model": "TEXT",
+        "voice": "TEXT",
+        "simulated": "INTEGER",
+        "drift_rule": "TEXT",
+        "connect_ms": "REAL",
+        "seed_ms": "REAL",
+        "n_items_sent": "INTEGER",
+        "n_updates_sent": "INTEGER",
+        "n_deletes_sent": "INTEGER",
+        "n_responses": "INTEGER",
+        "reserved_usd": "REAL",
+        "cost_usd": "REAL",
+        "cost_estimated": "INTEGER",
+    },
+    "turns": {
+        "attempt_id": "INTEGER NOT NULL REFERENCES attempts",
+        "trial_id": "TEXT NOT NULL",
+        "turn": "INTEGER NOT NULL",
+        "n_responses": "INTEGER NOT NULL",
+        "first_modality": "TEXT",
+        "final_modality": "TEXT",
+        "final_status": "TEXT",
+        "heard_ms": "REAL",
+        "n_items_sent": "INTEGER NOT NULL",
+    },
+    "responses": {
+        "attempt_id": "INTEGER NOT NULL REFERENCES attempts",
+        "trial_id": "TEXT NOT NULL",
+        "turn": "INTEGER NOT NULL",
+        "response": "INTEGER NOT NULL",
+        "response_id": "TEXT",
+        "simulated": "INTEGER",
+        "modality": "TEXT",
+        "status": "TEXT",
+        "reason": "TEXT",
+        "asked": "TEXT",
+        "started_by": "TEXT",
+        "started_at_ms": "REAL",
+        "first_audio_ms": "REAL",
+        "first_text_ms": "REAL",
+        "first_transcript_ms": "REAL",
+        "done_ms": "REAL",
+        "n_audio_bytes": "INTEGER NOT NULL",
+        "transcript": "TEXT",
+        "text": "TEXT",
+        "n_calls": "INTEGER NOT NULL",
+        "error_code": "TEXT",
+        "error": "TEXT",
+        "input_text_tokens": "INTEGER",
+        "input_audio_tokens": "INTEGER",
+        "cached_text_tokens": "INTEGER",
+        "cached_audio_tokens": "INTEGER",
+        "output_text_tokens": "INTEGER",
+        "output_audio_tokens": "INTEGER",
+        "total_tokens": "INTEGER",
+        "cost_usd": "REAL",
+        "cost_estimated": "INTEGER",
+    },
+    "events": {
+        "attempt_id": "INTEGER NOT NULL REFERENCES attempts",
+        "trial_id": "TEXT NOT NULL",
+        "n_events": "INTEGER NOT NULL",
+        "jsonl": "BLOB NOT NULL",
+    },
+}
+
+_VIEW = """
+CREATE VIEW trial_states AS
+SELECT t.*, COALESCE(a.status, 'missing') AS state, a.attempt_id,
+       (SELECT COUNT(*) FROM attempts x WHERE x.trial_id = t.trial_id) AS n_attempts
+FROM trials t LEFT JOIN attempts a ON a.trial_id = t.trial_id AND a.counts = 1
+"""
+
+
+def statements() -> list[str]:
+    """The SQL that makes an empty ledger."""
+    tables = [
+        f"CREATE TABLE {name} ({', '.join(f'{column} {kind}' for column, kind in columns.items())}) STRICT"
+        for name, columns in TABLES.items()
+    ]
+    return [
+        *tables,
+        "CREATE INDEX attempts_by_trial ON attempts (trial_id)",
+        _VIEW,
+        f"PRAGMA application_id = {APPLICATION_ID}",
+        f"PRAGMA user_version = {SCHEMA}",
+    ]
+
+
+class Ledger:
+    """A ledger, for reading: what `run` returns, and ``Ledger("runs/joke.sqlite")`` opens. Holds no file open.
+
+    Attributes:
+        path: Where it is, absolute.
+
+    Raises:
+        LedgerError: If there is no such file, or it is no ledger that this version of the kit reads. Nothing is written.
+    """
+
+    def __init__(self, path: str | Path | Ledger) -> None:
+        self.path = ledger_path(path)
+        if not self.path.is_file():
+            raise LedgerError(f"there is no ledger at {self.path}; run(plan, path) makes one")
+        check_file(self.path)
+        self._plan: tuple[str, dict[str, Any]] | None = None
+
+    # ---------------------------------------------------------------------------------------------------- what it holds
+
+    def connect(self) -> sqlite3.Connection:
+        """A read-only connection of your own; close it when you are done. Rows are `sqlite3.Row`."""
+        return open_read_only(self.path)
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        """What a query gives, on a connection of its own."""
+        with closing(self.connect()) as db:
+            try:
+                return db.execute(sql, values).fetchall()
+            except sqlite3.DatabaseError as exc:
+                raise (
+                    _damaged(self.path, exc) if _is_damage(exc) else LedgerError(f"{exc}, in: {clipped(sql)}")
+                ) from exc
+
+    @property
+    def plan_hash(self) -> str:
+        """Of the plan that it is the ledger of."""
+        return self._read_plan()[0]
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """That plan, as `Plan.describe` gives it."""
+        return self._read_plan()[1]
+
+    def _read_plan(self) -> tuple[str, dict[str, Any]]:
+        if self._plan is None:
+            (row,) = self.rows("SELECT plan_hash, plan FROM plan")
+            self._plan = row["plan_hash"], json.loads(row["plan"])
+        return self._plan
+
+    def counts(self) -> dict[str, int]:
+        """Trials ``planned``, ``completed``, ``failed``, ``missing``; controls are left out."""
+        told = {
+            row["state"]: row["n"]
+            for row in self.rows("SELECT state, COUNT(*) AS n FROM trial_states WHERE role = 'measure' GROUP BY state")
+        }
+        return {"planned": sum(told.values())} | {
+            word: told.get(word, 0) for word in ("completed", "failed", "missing")
+        }
+
+    def spent(self) -> dict[str, Any]:
+        """Dollars: ``usd`` spent, ``estimated_usd`` of them by reservation, ``reserved_usd`` by what runs now, and how many
+        attempts are ``unpriced``."""
+        (row,) = self.rows(
+            "SELECT COALESCE(SUM(cost_usd), 0) AS usd, COALESCE(SUM(cost_usd * cost_estimated), 0) AS estimated_usd, "
+            "COALESCE(SUM(CASE status WHEN 'pending' THEN reserved_usd END), 0) AS reserved_usd, "
+            "SUM(status != 'pending' AND cost_usd IS NULL) AS unpriced FROM attempts"
+        )
+        return dict(row) | {"unpriced": row["unpriced"] or 0}
+
+    @property
+    def simulated(self) -> bool | None:
+        """True: only a stand-in answered. False: none did. ``None``: mixed, unknown, or nothing has answered yet."""
+        told = {row[0] for row in self.rows("SELECT DISTINCT simulated FROM attempts WHERE session_id IS NOT NULL")}
+        return bool(told.pop()) if len(told) == 1 and None not in told else None
+
+    @property
+    def last_run(self) -> Mapping[str, Any] | None:
+        """The latest row of ``runs``: why it ended (``ended``, ``note``) and under which budget."""
+        rows = self.rows("SELECT * FROM runs ORDER BY run_id DESC LIMIT 1")
+        return dict(rows[0]) if rows else None
+
+    # ------------------------------------------------------------------------------------------------- showing itself
+
+    def _facts(self) -> list[tuple[str, object]]:
+        n, money, last = self.counts(), self.spent(), self.last_run
+        facts: list[tuple[str, object]] = [("plan", self.plan_hash[:12]), *n.items()]
+        if money["usd"]:
+            estimated = f", ${money['estimated_usd']:.2f} of it estimated" if money["estimated_usd"] else ""
+            facts.append(("spent", f"${money['usd']:.2f}{estimated}"))
+        if money["unpriced"]:
+            facts.append(("unpriced attempts", money["unpriced"]))
+        if last and last["ended"] not in (None, "complete"):
+            facts.append(("last run ended by", f"{last['ended']}: {last['note']}" if last["note"] else last["ended"]))
+        return facts
+
+    def __repr__(self) -> str:
+        mark = show.origin_word(self.simulated)
+        told = ", ".join(f"{name} {value}" for name, value in self._facts())
+        return f"<Ledger {self.path}: {told}{f', {mark}' if mark else ''}>"
+
+    def _repr_html_(self) -> str:
+        return show.card(
+            f"<b>ledger</b> <code>{show.esc(self.path)}</code> {show.origin(self.simulated)}", show.facts(self._facts())
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------- opening files
+
+
+def ledger_path(path: object) -> Path:
+    """The absolute path that is meant.
+
+    Raises:
+        LedgerError: If it is none.
+    """
+    if isinstance(path, Ledger):
+        return path.path
+    if not isinstance(path, str | Path) or not str(path):
+        raise LedgerError(f"a ledger is the path of a file, such as runs/joke.sqlite, not {clipped(path)}")
+    target = Path(path).expanduser().resolve()
+    if target.is_dir():
+        raise LedgerError(f"{target} is a folder; a ledger is a file, such as {target / 'trials.sqlite'}")
+    return target
+
+
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write."""
+    uri = f"file:{quote(str(path))}"
+    for options in ("?mode=ro", "?mode=ro&immutable=1"):  # the second for folders in which nothing may be written
+        db = sqlite3.connect(uri + options, uri=True, isolation_level=None)
+        db.row_factory = sqlite3.Row
+        try:
+            db.execute("SELECT 1 FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError as exc:
+            db.close()
+            if options.endswith("immutable=1") or "unable to open" not in str(exc):
+                raise LedgerError(f"cannot read {path}: {exc}") from exc
+        except sqlite3.DatabaseError as exc:
+            db.close()
+            raise _damaged(path, exc) from exc
+        else:
+            return db
+    raise AssertionError("unreachable")
+
+
+def check_file(path: Path, *, thoroughly: bool = False) -> None:
+    """Whether a file is a ledger that this version reads.
+
+    Args:
+        thoroughly: Look at every page, as is done before writing on.
+
+    Raises:
+        LedgerError: If not; the sentence says what it is. The file is not touched.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_MAGIC))
+    except OSError as exc:
+        raise LedgerError(f"cannot read {path}: {exc.strerror or exc}") from exc
+    if head != _MAGIC:
+        raise LedgerError(f"{path} is not an SQLite file, so it is no ledger and is left as it is; choose another path")
+    try:
+        with closing(open_read_only(path)) as db:
+            (mark,), (version,) = (
+                db.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
+            )
+            if mark != APPLICATION_ID:
+                raise LedgerError(f"{path} is a database of something else and is left as it is; choose another path")
+            if version != SCHEMA:
+                raise LedgerError(
+                    f"{path} is a ledger of schema {version}, and this version of the kit has schema {SCHEMA}; it is left as "
+                    "it is: read it with the kit that wrote it (its plan names the version), or choose another path"
+                )
+            if thoroughly:
+                (told,) = db.execute("PRAGMA quick_check(1)").fetchone()
+                if told != "ok":
+                    raise _damaged(path, told)
+            db.execute("SELECT plan_hash FROM plan").fetchone()
+    except sqlite3.DatabaseError as exc:
+        raise _damaged(path, exc) from exc
+
+
+def _is_damage(exc: sqlite3.DatabaseError) -> bool:
+    return exc.sqlite_errorname in ("SQLITE_CORRUPT", "SQLITE_NOTADB") if hasattr(exc, "sqlite_errorname") else False
+
+
+def _damaged(path: Path, problem: object) -> LedgerError:
+    return LedgerError(
+        f"{path} is damaged ({show.one_line(str(problem), 120)}) and is left as it is; take a copy, try "
+        f"`sqlite3 FILE .recover` on it, or choose another path"
+    )

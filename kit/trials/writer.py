@@ -1,0 +1,288 @@
+"""The one who writes a ledger. Every method is one transaction: done when it returns, or not there at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from .. import __version__
+from ..errors import LedgerError
+from .ledger import TABLES, Ledger, check_file, ledger_path, statements
+from .lock import Lock
+from .plan import Plan
+from .playing import Outcome, Row
+
+
+def _insert(table: str) -> str:
+    columns = list(TABLES[table])
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join(f':{name}' for name in columns)})"
+
+
+_INSERT = {table: _insert(table) for table in TABLES}
+_BLANK = {table: dict.fromkeys(columns) for table, columns in TABLES.items()}
+_Work = tuple[str, Mapping[str, Any] | Sequence[Any]]
+
+
+class Writer:
+    """Opens a plan's ledger for writing, or makes it. Use it in a ``with``.
+
+    Raises:
+        LedgerError: If the file is not this plan's ledger, or another runner has it. It is left as it is.
+    """
+
+    def __init__(self, path: str | Path | Ledger, plan: Plan) -> None:
+        self.path = ledger_path(path)
+        self.plan = plan
+        self._lock = Lock(self.path)
+        self._db: sqlite3.Connection | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.take()
+        except LedgerError:
+            raise
+        except OSError as exc:
+            raise LedgerError(f"cannot write {self.path}: {exc.strerror or exc}; choose another path") from exc
+        try:
+            self._open()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._db is not None:
+            self._db.close()
+        self._db = None
+        self._lock.release()
+
+    def _open(self) -> None:
+        new = not self.path.exists() or self.path.stat().st_size == 0
+        if not new:
+            check_file(self.path, thoroughly=True)
+            self._same_plan()
+        try:
+            if new:
+                self._create()
+            self._db = _connect(self.path)
+        except sqlite3.DatabaseError as exc:
+            raise LedgerError(f"cannot write {self.path}: {exc}; choose another path") from exc
+
+    def _same_plan(self) -> None:
+        ledger = Ledger(self.path)
+        if ledger.plan_hash == self.plan.hash:
+            return
+        ours, theirs = self.plan.describe(), ledger.plan
+        different = [word for word in ours if json.loads(json.dumps(ours[word])) != theirs.get(word)]
+        raise LedgerError(
+            f"{self.path} is the ledger of another plan ({ledger.plan_hash[:12]}, this one is {self.plan.hash[:12]}; they "
+            f"differ in {', '.join(different) or 'form'}); it is left as it is: choose another path, or run the plan it was "
+            "made with"
+        )
+
+    def _create(self) -> None:
+        plan = self.plan
+        now = time.time()
+        row = {
+            "plan_hash": plan.hash,
+            "plan": json.dumps(plan.describe(), ensure_ascii=True),
+            "created_at": now,
+            "kit_version": __version__,
+        }
+        trials = [
+            {
+                "trial_id": trial.trial_id,
+                "n": trial.n,
+                "role": trial.role,
+                "case_name": trial.case.name,
+                "arm": trial.arm.name,
+                "settings": trial.settings_n,
+                "settings_name": trial.settings.name,
+                "endpoint": trial.settings.where.name,
+                "asked_model": trial.settings.where.model,
+                "modality": trial.modality,
+                "repeat": trial.repeat,
+                "reported": trial.case.reported,
+                "n_history_items": len(trial.case.history),
+                "n_turns": trial.n_turns,
+            }
+            for trial in plan.trials
+        ]
+        # Made whole beside its place and then moved there: a crash leaves a ledger or none, never half of one.
+        begun = self.path.with_name(f"{self.path.name}.new")
+        begun.unlink(missing_ok=True)
+        self._db = _connect(begun)
+        self._write(
+            [
+                *((sql, ()) for sql in statements()),
+                (_INSERT["plan"], row),
+                *((_INSERT["trials"], each) for each in trials),
+            ]
+        )
+        self._db.close()
+        begun.replace(self.path)
+
+    def _write(self, work: Iterable[_Work]) -> int:
+        """One transaction; gives the id of the last row. The only place where a ledger is written."""
+        db = self._db
+        assert db is not None
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            last = 0
+            for sql, values in work:
+                last = db.execute(sql, values).lastrowid or last
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise
+        db.execute("COMMIT")
+        return last
+
+    # -------------------------------------------------------------------------------------------------- what is known
+
+    def history(self) -> tuple[dict[str, str], dict[str, int], dict[str, int]]:
+        """What earlier runs left: decided trials with their status; per trial how many attempts, and how many of them used
+        the limit (an interrupted one does not)."""
+        assert self._db is not None
+        decided: dict[str, str] = {}
+        attempts: dict[str, int] = {}
+        used: dict[str, int] = {}
+        for trial_id, attempt, status, counts in self._db.execute(
+            "SELECT trial_id, attempt, status, counts FROM attempts ORDER BY attempt_id"
+        ):
+            attempts[trial_id] = max(attempt, attempts.get(trial_id, 0))
+            used[trial_id] = used.get(trial_id, 0) + (status != "interrupted")
+            if counts:
+                decided[trial_id] = status
+        return decided, attempts, used
+
+    def first_modalities(self) -> dict[str, tuple[str | None, str | None]]:
+        """Of the attempts that decide their trials: trial → first and final modality of the first turn."""
+        assert self._db is not None
+        rows = self._db.execute(
+            "SELECT t.trial_id, t.first_modality, t.final_modality FROM turns t JOIN attempts a USING (attempt_id) "
+            "WHERE a.counts = 1 AND a.status = 'completed' AND t.turn = 0"
+        )
+        return {trial_id: (first, final) for trial_id, first, final in rows}
+
+    def spent_usd(self) -> float:
+        """What all attempts so far cost, reservations of those without usage included."""
+        assert self._db is not None
+        return float(self._db.execute("SELECT COALESCE(SUM(cost_usd), 0) FROM attempts").fetchone()[0])
+
+    # ---------------------------------------------------------------------------------------------------- what is done
+
+    def begin_run(self, *, at_once: int, budget_usd: float | None) -> int:
+        """Open a run. Attempts that an earlier one left pending are orphans of its death: interrupted, their cost unknown."""
+        now = time.time()
+        row = _BLANK["runs"] | {
+            "started_at": now,
+            "at_once": at_once,
+            "budget_usd": budget_usd,
+            "kit_version": __version__,
+            "python": platform.python_version(),
+            "pid": os.getpid(),
+        }
+        orphans = (
+            "UPDATE attempts SET status = 'interrupted', ended_at = ?, cost_usd = reserved_usd, "
+            "cost_estimated = (reserved_usd > 0) WHERE status = 'pending'"
+        )
+        return self._write([(orphans, (now,)), (_INSERT["runs"], row)])
+
+    def end_run(self, run_id: int, ended: str, note: str | None = None) -> None:
+        """Close a run: ``complete``, ``interrupted``, ``budget``, ``stop rule`` or ``error``."""
+        sql = "UPDATE runs SET ended_at = ?, ended = ?, note = ? WHERE run_id = ?"
+        self._write([(sql, (time.time(), ended, note, run_id))])
+
+    def pending(
+        self, run_id: int, tries: Sequence[tuple[str, int, float | None]], *, worker: str | None = None
+    ) -> list[int]:
+        """Write attempts down before anything is connected; gives their ids.
+
+        Args:
+            tries: Per attempt: trial id, the how-manieth attempt, reserved dollars.
+        """
+        blank = _BLANK["attempts"] | {"run_id": run_id, "worker": worker, "started_at": time.time(), "counts": 0}
+        blank |= {"status": "pending", "stage": "connecting"}
+        work = [
+            (_INSERT["attempts"], blank | {"trial_id": trial_id, "attempt": attempt, "reserved_usd": usd})
+            for trial_id, attempt, usd in tries
+        ]
+        last = self._write(work)
+        return list(range(last - len(work) + 1, last + 1))
+
+    def seeded(self, attempt_id: int, session: Row) -> None:
+        """The history is in; who the server says it is."""
+        sql, values = _update(attempt_id, {"stage": "seeded"} | session)
+        self._write([(sql, values)])
+
+    def turn(self, attempt_id: int, trial_id: str, turn: Row, responses: Sequence[Row]) -> None:
+        """A turn has ended."""
+        sql, values = _update(attempt_id, {"stage": "answered"})
+        self._write([(sql, values), *_turn(attempt_id, trial_id, turn, responses)])
+
+    def ended(
+        self,
+        attempt_id: int,
+        trial_id: str,
+        outcome: Outcome,
+        *,
+        counts: bool,
+        cost_usd: float | None,
+        cost_estimated: bool,
+        turns_written: int = 0,
+    ) -> None:
+        """An attempt is over: its last rows, and how it went.
+
+        Args:
+            counts: Whether it decides its trial.
+            turns_written: How many of its turns are in the ledger already.
+        """
+        columns = outcome.session | outcome.failure
+        columns |= {"status": outcome.status, "ended_at": time.time(), "counts": int(counts)}
+        columns |= {"cost_usd": cost_usd, "cost_estimated": int(cost_estimated)}
+        if outcome.turns:
+            columns["stage"] = "answered"
+        work: list[_Work] = []
+        for turn in outcome.turns[turns_written:]:
+            rows = [row for row in outcome.responses if row["turn"] == turn["turn"]]
+            work += _turn(attempt_id, trial_id, turn, rows)
+        work.append(_update(attempt_id, columns))
+        if outcome.jsonl is not None:
+            ids = {"attempt_id": attempt_id, "trial_id": trial_id}
+            work.append((_INSERT["events"], ids | {"n_events": outcome.n_events, "jsonl": outcome.jsonl}))
+        self._write(work)
+
+    def interrupted(self, attempt_id: int, *, cost_usd: float | None, cost_estimated: bool) -> None:
+        """An attempt that was stopped from outside; it does not use the plan's limit."""
+        with contextlib.suppress(sqlite3.ProgrammingError):  # closed already
+            columns = {"status": "interrupted", "ended_at": time.time()}
+            columns |= {"cost_usd": cost_usd, "cost_estimated": int(cost_estimated)}
+            self._write([_update(attempt_id, columns)])
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, timeout=30)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")
+    return db
+
+
+def _update(attempt_id: int, columns: Row) -> tuple[str, list[Any]]:
+    names = ", ".join(f"{name} = ?" for name in columns)
+    return f"UPDATE attempts SET {names} WHERE attempt_id = ?", [*columns.values(), attempt_id]
+
+
+def _turn(attempt_id: int, trial_id: str, turn: Row, responses: Sequence[Row]) -> list[_Work]:
+    ids = {"attempt_id": attempt_id, "trial_id": trial_id}
+    return [(_INSERT["turns"], ids | turn), *((_INSERT["responses"], ids | row) for row in responses)]
