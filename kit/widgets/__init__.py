@@ -1,5 +1,6 @@
 """What a cell can show that a reader can use. Widgets are optional: every one has a call that does the same."""
 
 from .chat import Chat
+from .recorder import Recorder
 
-__all__ = ["Chat"]
+__all__ = ["Chat", "Recorder"]
