@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from . import cases as cases
+    from . import plots as plots
+    from . import tables as tables
     from . import widgets as widgets
     from .cases import Case as Case
     from .clip import Clip as Clip
@@ -52,8 +54,10 @@ _HOMES = {
     "arms": "trials.arms",
     "cases": "cases",
     "connect": "connecting",
+    "plots": "plots",
     "run": "trials.runner",
     "sessions": "session",
+    "tables": "tables",
     "widgets": "widgets",
 }
 

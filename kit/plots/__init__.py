@@ -1,0 +1,35 @@
+"""Pictures of the tables: a DataFrame of `kit.tables` in, matplotlib `Axes` out.
+
+::
+
+    plots.modality(table)          which replies were audio and which text, per case and arm, with intervals
+    plots.strip(turns)             every trial, turn by turn
+    plots.drift_by_length(table)   drift against the length of the history
+    plots.first_audio(turns)       how long until the user hears something, and how often never
+    plots.until_drift(curve)       the share of trials not drifted yet, turn by turn
+    plots.cure_cost(table)         what an arm cures against what it costs
+    plots.differences(compared)    each arm less the baseline, with intervals
+
+Each takes ``style="light"``, ``"dark"`` or ``"print"`` and ``ax=`` of yours. Each says n, the date and the endpoint, and
+carries a mark wherever a stand-in, or nobody knows who, answered. Colours are `kit.show.COLOURS`, told apart with any kind of
+colour vision; in print they have patterns too. Saved tables plot as well as fresh ones: only columns are read.
+"""
+
+from .arms import cure_cost, differences
+from .curves import drift_by_length, first_audio, until_drift
+from .shares import modality
+from .strips import strip
+from .style import STYLES, figure, svg
+
+__all__ = [
+    "STYLES",
+    "cure_cost",
+    "differences",
+    "drift_by_length",
+    "figure",
+    "first_audio",
+    "modality",
+    "strip",
+    "svg",
+    "until_drift",
+]

@@ -1,0 +1,183 @@
+"""The strip: every trial of a ledger in one picture, turn by turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import show
+from . import style as look_up
+from .style import BODY, HATCHES, SMALL, groups, need, percent_axis
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+SHADES = ("text", "mixed", "function", "empty", "audio", "failed", "not run")
+"""In the order in which trials are sorted by a turn, from the left; what was not run is left hollow."""
+LEAST = 1.7  # turns: a band is never thinner than its name
+_FEW = 6_000  # cells up to which each is drawn as a shape of its own; beyond, a page would be too heavy
+
+
+def strip(
+    turns: pd.DataFrame,
+    *,
+    by: tuple[str, ...] | None = None,
+    style: str = "light",
+    ax: Axes | None = None,
+    title: str | None = None,
+) -> Axes:
+    """Every trial as a narrow strip, its turns from top to bottom, coloured by what the user heard.
+
+    A band per case and arm, its trials sorted by their turns: where colour changes in the top row is the share of trials that
+    drifted at once; how it runs down is whether it stuck. Trials that failed or were never run keep their place, hollow.
+
+    Args:
+        turns: From `tables.turns_df`: a row per planned turn of each trial.
+        by: Columns that make a band; ``case`` and ``arm``, and the model where there are several, unless told.
+        style, ax, title: See `kit.plots`.
+    """
+    need(turns, "trial_id", "turn", "modality", "state")
+    look = look_up.style(style)
+    bands = _bands(turns, by or _by(turns))
+    height, gap = _heights(bands)
+    ax = look_up.axes(ax, look, 9, 1.75 + 0.115 * (sum(height) + sum(gap)))
+    top, middles, seen = 0.0, [], set()
+    for band, tall, before in zip(bands, height, gap, strict=True):
+        top -= before
+        seen |= _draw(ax, look, band, top)
+        middles.append(top - tall / 2)
+        ax.annotate(band.told, (1, middles[-1]), (8, 0), ("axes fraction", "data"), "offset points", va="center",
+                    fontsize=SMALL, color=look.ink, annotation_clip=False)  # fmt: skip
+        top -= tall
+    ax.set(xlim=(0, 1), ylim=(top - 0.2, 0.2), yticks=middles, yticklabels=[band.name for band in bands])
+    ax.tick_params(axis="y", length=0)
+    ax.spines[["left", "bottom"]].set_visible(False)
+    percent_axis(ax.xaxis)
+    ax.set_xlabel("share of trials, sorted by what came first", fontsize=BODY)
+    _legend(ax, look, [word for word in ("audio", "text", *SHADES[1:4], *SHADES[5:]) if word in seen])
+    n = f"{sum(band.trials for band in bands):,} trials, {sum(band.trials * band.cells.shape[0] for band in bands):,} turns"
+    most = max((band.cells.shape[0] for band in bands), default=0)
+    sub = (
+        f"Each narrow strip is one session, its {most} turns from top to bottom"
+        if most > 1
+        else "Each narrow strip is one session"
+    )
+    look_up.words(ax, look, turns, title=title or "Trial by trial, turn by turn", subtitle=sub, n=n, below=52)
+    return ax
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """The trials of one group: `cells` has a shade per turn and trial, shape ``(n_turns, n_trials)``, sorted."""
+
+    name: str
+    first: str
+    cells: Any
+    told: str
+
+    @property
+    def trials(self) -> int:
+        return int(self.cells.shape[1])
+
+
+def _by(turns: pd.DataFrame) -> tuple[str, ...]:
+    several = tuple(name for name in ("endpoint", "model") if len(groups(turns, name)) > 1)
+    return tuple(name for name in ("case", *several, "arm") if name in turns)
+
+
+def _bands(turns: pd.DataFrame, by: tuple[str, ...]) -> list[Band]:
+    need(turns, *by)
+    several = [name for name in by if len(groups(turns, name)) > 1] or list(by[:1])
+    out = []
+    for key, some in turns.groupby(list(by), observed=True, sort=True, dropna=False) if by else [((), turns)]:
+        words = dict(zip(by, key, strict=True))
+        trial = (
+            some.groupby([name for name in ("plan", "trial_id") if name in some], observed=True, sort=False)
+            .ngroup()
+            .to_numpy()
+        )
+        turn = some["turn"].to_numpy(int)
+        cells = np.full((turn.max() + 1, trial.max() + 1), SHADES.index("not run"))
+        cells[turn, trial] = _shades(some)
+        cells = cells[:, np.lexsort(cells[::-1])]
+        answered = cells[0] < SHADES.index("failed")
+        text = int((cells[0] == 0).sum())
+        share = f"{100 * text / answered.sum():.0f} % text" if answered.any() else "no answer"
+        name = " · ".join(_said(name, words[name]) for name in several) or "all"
+        out.append(Band(name, str(key[0]) if key else "", cells, f"{share}  ({text} of {int(answered.sum())})"))
+    return out
+
+
+def _shades(some: pd.DataFrame) -> Any:
+    """A shade per row: what was heard; failed where the trial failed before it, or the turn was not answered."""
+    words = some["modality"].astype(object).where(some["modality"].notna(), "")
+    tried = some["state"].astype(str) != "missing"
+    missing = np.where(tried, SHADES.index("failed"), SHADES.index("not run"))
+    codes = words.map({word: at for at, word in enumerate(SHADES)}).to_numpy(float)
+    return np.where(np.isnan(codes), missing, np.nan_to_num(codes)).astype(int)
+
+
+def _heights(bands: list[Band]) -> tuple[list[float], list[float]]:
+    """Per band: how tall it is (a turn is 1, but no band is too thin for its name), and the gap above it."""
+    height = [max(LEAST, float(band.cells.shape[0])) for band in bands]
+    gap = [0.0 if n == 0 else 1.6 if band.first != bands[n - 1].first else 0.7 for n, band in enumerate(bands)]
+    return height, gap
+
+
+def _draw(ax: Axes, look: look_up.Style, band: Band, top: float) -> set[str]:
+    """A band: cells that run into each other downwards, and a hair of the page between trials, so that each is a strip."""
+    from matplotlib.collections import PolyCollection
+    from matplotlib.colors import ListedColormap
+
+    n_turns, n_trials = band.cells.shape
+    tall = max(LEAST, float(n_turns)) / n_turns
+    x, y = np.linspace(0, 1, n_trials + 1), top - tall * np.arange(n_turns + 1)
+    many = band.cells.size > _FEW
+    seen = set()
+    for shade in np.unique(band.cells):
+        word = SHADES[shade]
+        seen.add(word)
+        here = band.cells == shade
+        colour, gid = show.COLOURS.get(word, look.grid), f"strip-{word}"
+        if _hatch(word, look) and not many:
+            boxes = [
+                [(x[c], y[r]), (x[c + 1], y[r]), (x[c + 1], y[r + 1]), (x[c], y[r + 1])] for r, c in np.argwhere(here)
+            ]
+            ax.add_collection(
+                PolyCollection(
+                    boxes, facecolor=colour, edgecolor=look.page, linewidth=0, hatch=_hatch(word, look), gid=gid
+                )
+            )
+        else:
+            mask = np.ma.masked_where(~here, np.zeros(here.shape))
+            ax.pcolormesh(x, y, mask, cmap=ListedColormap([colour]), rasterized=many, linewidth=0, gid=gid)
+    if n_trials > 1 and not many:
+        ax.vlines(x[1:-1], top, y[-1], color=look.page, linewidth=min(1.6, 90 / n_trials), zorder=3)
+    return seen
+
+
+def _hatch(word: str, look: look_up.Style) -> str:
+    """What failed is hatched in every style: its red is near the colour of text for some eyes."""
+    return HATCHES.get(word, "") if look.hatched else "////" if word == "failed" else ""
+
+
+def _legend(ax: Axes, look: look_up.Style, words: list[str]) -> None:
+    from matplotlib.patches import Patch
+
+    def patch(word: str) -> Patch:
+        colour = show.COLOURS.get(word, look.grid)
+        return Patch(facecolor=colour, edgecolor=look.page, hatch=_hatch(word, look),
+                     label=f"{show.SIGNS.get(word, '')} {word}".strip())  # fmt: skip
+
+    from .shares import under
+
+    ax.legend(handles=[patch(word) for word in words], loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=under(ax, 34),
+              ncols=len(words), frameon=False, fontsize=SMALL, labelcolor=look.ink, handlelength=1.1, borderaxespad=0, borderpad=0)  # fmt: skip
+
+
+def _said(name: str, word: object) -> str:
+    text = show.plain(word, 40)
+    return f"case {text}" if name == "case" else text.replace("_", " ") if name == "arm" else text

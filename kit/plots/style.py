@@ -1,0 +1,197 @@
+"""What all plots share: three styles, one frame of words round each picture, and where the picture says it comes from."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .. import show
+from ..errors import InputError, clipped
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """Colours of everything but the data; the data's are `kit.show.COLOURS` in every style."""
+
+    name: str
+    page: str
+    ink: str
+    muted: str
+    grid: str
+    hatched: bool = False
+    """Whether a modality also has a pattern: for paper without colour."""
+
+
+STYLES = {
+    "light": Style("light", "#ffffff", "#1b1f24", "#5c6670", "#dfe3e8"),
+    "dark": Style("dark", "#14181d", "#e9ebee", "#a3adb8", "#333b44"),
+    "print": Style("print", "#fffffe", "#000000", "#404040", "#cccccc", hatched=True),
+}
+HATCHES = {"audio": "", "text": "////", "mixed": "xxx", "function": "..", "empty": "--", "failed": "++"}
+
+# For arms: Okabe and Ito's hues that no modality has taken first, then those that some have, each with a marker of its own,
+# so that colour is never alone.
+ARM_COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#7F7F7F", "#0072B2", "#D55E00")
+ARM_MARKERS = "osD^vPX*<>hp"
+SMALL, BODY, TITLE = 8.5, 10, 13
+
+
+def style(name: str) -> Style:
+    """A style by name.
+
+    Raises:
+        InputError: For any other name.
+    """
+    try:
+        return STYLES[name]
+    except (KeyError, TypeError):
+        raise InputError(f"no style is called {clipped(name)}; there are {', '.join(STYLES)}") from None
+
+
+def figure(width_in: float, height_in: float) -> Figure:
+    """A figure that no notebook shows by itself: for files and reports."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width_in, height_in), layout="constrained")
+
+
+def axes(ax: Axes | None, look: Style, width_in: float, height_in: float) -> Axes:
+    """The axes to draw on: yours, or new ones in a figure of that size; dressed in the style."""
+    if ax is None:
+        from matplotlib import pyplot
+
+        _, ax = pyplot.subplots(figsize=(width_in, height_in), layout="constrained")
+    fig = ax.get_figure()
+    if fig is not None:
+        fig.set_facecolor(look.page)
+    ax.set_facecolor(look.page)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        ax.spines[side].set_color(look.muted)
+        ax.spines[side].set_linewidth(0.8)
+    ax.tick_params(colors=look.muted, labelcolor=look.ink, labelsize=BODY - 1, length=3, width=0.8)
+    ax.xaxis.label.set_color(look.muted)
+    ax.yaxis.label.set_color(look.muted)
+    return ax
+
+
+def words(ax: Axes, look: Style, df: pd.DataFrame, *, title: str, subtitle: str, n: str, below: float = 40) -> None:
+    """Title above, and below it n, the date, the endpoint; a mark wherever a model is not known to have answered.
+
+    Args:
+        df: The frame that was drawn: its columns ``simulated``, ``endpoint``, ``model`` and ``day`` are read.
+        n: How many of what.
+        below: How far under the axes the small print goes, in points.
+    """
+    lines = textwrap.wrap(subtitle, 76)
+    up = 14 + 13.5 * len(lines)
+    ax.set_title(title, loc="left", fontsize=TITLE, fontweight="bold", color=look.ink, pad=up + 3)
+    _note(ax, "\n".join(lines), 12, fontsize=BODY, color=look.muted, va="bottom", linespacing=1.25)
+    told = " · ".join(part for part in (n, *origin(df)) if part)
+    _note(ax, "\n".join(textwrap.wrap(told, 110)), -below, above=False, fontsize=SMALL, color=look.muted, va="top")
+    mark = origin_mark(df)
+    if mark:  # over the title: it goes wherever the picture goes
+        box = {"boxstyle": "round,pad=0.35", "fc": look.page, "ec": look.ink, "ls": (0, (4, 2)), "lw": 0.9}
+        _note(ax, mark, up + 25, indent=4, fontsize=SMALL, color=look.ink, va="bottom", bbox=box, gid="origin")
+
+
+def _note(ax: Axes, text: str, points: float, *, above: bool = True, indent: float = 0, **how: Any) -> None:
+    """Text at the left edge of the axes, so many points from their upper or lower edge."""
+    ax.annotate(
+        text, (0, float(above)), (indent, points), "axes fraction", "offset points", annotation_clip=False, **how
+    )
+
+
+def origin(df: pd.DataFrame) -> list[str]:
+    """Date and endpoint, as the frame's columns tell them."""
+    days = sorted({day for text in _distinct(df, "day") for day in text.split(" to ")})
+    if not days and "started_at" in df:
+        days = sorted({str(at)[:10] for at in df["started_at"].dropna()})
+    span = "" if not days else days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
+    where = ", ".join(_distinct(df, "endpoint")) or "endpoint unknown"
+    return [span or "date unknown", where, *_distinct(df, "model")[:3]]
+
+
+def origin_mark(df: pd.DataFrame) -> str:
+    """What a picture must say if a stand-in, or nobody knows who, answered in any of its rows."""
+    if "simulated" not in df or not len(df):
+        return show.UNKNOWN_ORIGIN
+    known = df["simulated"].notna()
+    kinds = {str(value) == "True" for value in df["simulated"][known]} | ({None} if not known.all() else set())
+    if kinds == {False}:
+        return ""
+    if kinds == {True}:
+        return show.SIMULATED
+    parts = [show.SIMULATED if True in kinds else "", show.UNKNOWN_ORIGIN if None in kinds else ""]
+    return " and ".join(part for part in parts if part) + (", beside measured" if False in kinds else "")
+
+
+def need(df: Any, *names: str) -> None:
+    """Refuse a frame that lacks what is to be drawn.
+
+    Raises:
+        InputError: Naming the column, and the function that makes it.
+    """
+    columns = getattr(df, "columns", None)
+    if columns is None:
+        raise InputError(f"a plot takes a DataFrame (see kit.tables), not {clipped(df)}")
+    lacking = [name for name in names if name not in columns]
+    if lacking:
+        raise InputError(f"the frame has no column {clipped(lacking[0])}; kit.tables makes it")
+
+
+def groups(df: pd.DataFrame, name: str) -> list[str]:
+    """The different words of a column, in the order of its categories, else in which they come."""
+    if name not in df:
+        return []
+    values = df[name]
+    if hasattr(values, "cat"):
+        present = set(values.dropna().unique())
+        return [str(word) for word in values.cat.categories if word in present]
+    return [str(word) for word in values.dropna().unique()]
+
+
+def _distinct(df: pd.DataFrame, name: str) -> list[str]:
+    return [show.plain(word, 60) for word in groups(df, name)]
+
+
+def percent_axis(axis: Any) -> None:
+    """Ticks as percent of a rate from 0 to 1."""
+    from matplotlib.ticker import PercentFormatter
+
+    axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+
+
+def svg(ax: Axes, *, themed: bool = False, alt: str = "", prefix: str = "") -> str:
+    """The figure of these axes as an ``<svg>`` element for a page, with nothing to fetch.
+
+    Args:
+        themed: Replace the light style's page, ink and line colours by the page's CSS variables ``--page``, ``--ink``,
+            ``--muted`` and ``--grid``, so that one picture follows the reader's light or dark theme.
+        alt: What it shows, for those who do not see it.
+        prefix: Put before every id, so that several pictures can stand on one page.
+    """
+    import io
+    import re
+
+    import matplotlib
+
+    out = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "kit", "svg.id": None}):
+        fig: Any = ax.get_figure()
+        fig.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    if themed:
+        light = STYLES["light"]
+        for name in ("page", "ink", "muted", "grid"):
+            text = text.replace(getattr(light, name), f"var(--{name})")
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}", text)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{show.esc(alt)}" ', 1)

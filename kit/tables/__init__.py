@@ -1,0 +1,32 @@
+"""Tables: what a ledger holds, a frame per row grain, and what it comes to.
+
+::
+
+    tables.modality_df(ledger, by=["case", "arm"])    which replies were audio and which text, with intervals
+    tables.compare_df(ledger, baseline="as is")       each arm against a baseline, within case and pooled, in sentences
+    tables.until_drift_df(ledger, by=["arm"])         the share of trials that had not drifted, turn by turn
+    tables.controls_df(ledger)                        whether the instrument was fit
+    tables.brief_df(table)                            a table for reading: rates with their intervals, as words
+
+    tables.trials_df, attempts_df, turns_df, responses_df, events_df     a row each per trial, attempt, turn, …
+
+A source is a ledger, its path, or a list of those; `modality_df` also takes a frame of responses. Frames are plain pandas.
+"""
+
+from .comparing import compare_df
+from .controls import controls_df
+from .grains import attempts_df, events_df, responses_df, trials_df, turns_df
+from .modality import brief_df, modality_df, until_drift_df
+
+__all__ = [
+    "attempts_df",
+    "brief_df",
+    "compare_df",
+    "controls_df",
+    "events_df",
+    "modality_df",
+    "responses_df",
+    "trials_df",
+    "turns_df",
+    "until_drift_df",
+]
