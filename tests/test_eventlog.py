@@ -33,7 +33,7 @@ def story(response):
     r = response
     calls = [(c.name, c.arguments, c.call_id, c.status) for c in r.calls]
     facts = (r.id, r.status, r.reason, r.asked, r.modality, r.transcript, r.text, r.n_audio_bytes, r.usage, calls)
-    return facts + (r.started_by, r.item_ids, r.simulated, r.voice)
+    return (*facts, r.started_by, r.item_ids, r.simulated, r.voice)
 
 
 def times(response):

@@ -68,6 +68,12 @@ def of_text(text: str) -> Instant | None:
     return _of_epoch(float(numbers[-1][1])) if numbers else None
 
 
+def begins_with_one(line: str) -> bool:
+    """Whether a line of text begins with an instant, as a logger's records do."""
+    head = line[:40].lstrip("[( ")
+    return any(form.match(head) for form in (_ISO, _TIME_OF_DAY, _EPOCH))
+
+
 def _of_iso(found: re.Match[str]) -> Instant | None:
     year, month, day, hour, minute, second, fraction, zone = found.groups()
     try:

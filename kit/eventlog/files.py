@@ -62,17 +62,19 @@ class Reading:
         return "; ".join(told)
 
 
-def open_log(path: Path) -> io.BufferedReader:
+def open_log(path: Path) -> Any:
+    """The file, unpacked, with ``peek`` and ``readline``."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise InputError(f"{path} is no file; a log is a file, and read_logs() takes a folder of them")
-        file = open(path, "rb")  # noqa: SIM115  the caller closes it
+        file: Any = open(path, "rb")  # noqa: SIM115  the caller closes it
     except OSError as exc:
         raise InputError(f"cannot read the log {path}: {exc.strerror or exc}") from None
     head = file.read(64)
     file.seek(0)
     if head[:2] == b"\x1f\x8b":
-        file = io.BufferedReader(gzip.GzipFile(fileobj=file, mode="rb"), 1 << 16)
+        file.close()
+        file = gzip.GzipFile(path, "rb")
         try:
             head = file.peek(64)[:64]
         except (OSError, EOFError, zlib.error):

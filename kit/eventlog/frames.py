@@ -18,9 +18,9 @@ from typing import Any
 import msgspec
 
 from ..errors import InputError
-from . import literals
+from . import clocks, literals
 from .files import MAX_WHOLE_BYTES, MAX_WHOLE_PARTS, Reading, lines, n_parts_of, open_log
-from .objects import HINT, Frame, frames_in
+from .objects import HINT, Frame, frames_in, holds_event
 from .printed import printed
 
 _MAX_JOINED_LINES, _MAX_JOINED_BYTES, _MAX_BROKEN_JOINS = 5_000, 8 * 1024 * 1024, 20
@@ -161,6 +161,8 @@ def _depth(line: str) -> int:
 
 def _in_text(line: str, n_line: int, joined: _Joined, reading: Reading) -> Iterator[Frame]:
     """The frames in a line of text, or in the lines that it completes."""
+    if joined and clocks.begins_with_one(line):
+        joined.give_up()  # another record begins
     if joined and not _FIELD.match(line) and (found := _found(line, n_line, reading)):
         joined.give_up()
         yield from found
@@ -185,7 +187,7 @@ def _found(line: str, n_line: int, reading: Reading) -> list[Frame] | None:
     """The frames in a text; ``None`` if an object begins in it and does not end."""
     found: list[Frame] = []
     try:
-        for value, at, key in printed(line):
+        for value, at, key in printed(line, holds_event):
             found += frames_in(value, reading, n_line, at, key)
     except literals.Incomplete:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from ..wire.dialect import CLIENT_EVENTS, GA_NAME
 from . import clocks
 from .clocks import Instant
 from .files import Reading
+from .literals import Incomplete
 from .printed import printed
 
 _MAX_NODES = 20_000  # of one JSON value that is looked through for events
@@ -138,8 +140,14 @@ def _walk(
         isinstance(value, str) and len(value) > 8 and (value.lstrip()[:1] in ("{", "[") or HINT.search(value, 0, 2_000))
     ):
         # JSON inside a string, or a line of text inside JSON
-        for inner, instant, session in printed(value):
-            yield from _walk(inner, instant or at, session or key, direction, depth + 1, budget)
+        with contextlib.suppress(Incomplete):
+            for inner, instant, session in printed(value, holds_event):
+                yield from _walk(inner, instant or at, session or key, direction, depth + 1, budget)
+
+
+def holds_event(value: Any) -> bool:
+    """Whether there is an event in a value, at any depth."""
+    return any(True for _ in _walk(value, None, None, None, 0, [_MAX_NODES]))
 
 
 def _sender(event: Mapping[str, Any], told: str | None) -> Literal["server", "client"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -17,11 +17,11 @@ _SESSION_ID = re.compile(r"\bsess_\w+")
 _decode = msgspec.json.Decoder().decode
 
 
-def printed(text: str) -> Iterator[tuple[Any, Instant | None, str | None]]:
+def printed(text: str, holds_event: Callable[[Any], bool]) -> Iterator[tuple[Any, Instant | None, str | None]]:
     """Each object in `text`, the instant and the session id that stand before it.
 
     Raises:
-        Incomplete: After those that are whole, if one begins that does not end and none was whole.
+        Incomplete: If an object begins that does not end, and in no other is an event.
     """
     at, found = 0, False
     cut: literals.Incomplete | None = None
@@ -37,6 +37,8 @@ def printed(text: str) -> Iterator[tuple[Any, Instant | None, str | None]]:
         except ValueError:
             at = begin.end()
             continue
+        if cut is not None and not holds_event(value):
+            continue  # a part of the one that does not end
         prefix = text[max(0, begin.start() - 300) : begin.start()]
         session = _SESSION_ID.search(prefix)
         found = True

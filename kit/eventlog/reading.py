@@ -93,6 +93,11 @@ class LoggedSession:
         return self._conversation.simulated
 
     @property
+    def busy(self) -> bool:
+        """Whether a response is being made where the log stands now."""
+        return self._conversation.active is not None
+
+    @property
     def items(self) -> Items:
         return Items(self._conversation.items)
 
@@ -300,7 +305,7 @@ def read_log(path: Path_, *, audio: bool = True) -> Log:
     """
     where = Path(path).expanduser()
     reading = Reading()
-    sorter = _Sorter(str(path), whole=audio)
+    sorter = _Sorter(str(path), reading, whole=audio)
     for frame in frames(where, reading):
         sorter.session_of(frame).take(frame, reading)
     for session in sorter.sessions:
@@ -356,11 +361,17 @@ def read_logs(
         yield read
 
 
+_OVERLAP = (
+    "sessions overlap and only ids in the events tell them apart: what names none went to the one that spoke last"
+)
+
+
 class _Sorter:
     """Which session of a file a frame belongs to."""
 
-    def __init__(self, file: str, *, whole: bool) -> None:
+    def __init__(self, file: str, reading: Reading, *, whole: bool) -> None:
         self.sessions: list[LoggedSession] = []
+        self._reading = reading
         self._file, self._whole = file, whole
         self._by_key: dict[str, LoggedSession] = {}
         self._by_id: dict[str, LoggedSession] = {}
@@ -369,6 +380,8 @@ class _Sorter:
     def session_of(self, frame: Frame) -> LoggedSession:
         names = _ids(frame.data) if frame.kind == "event" else []
         session = self._find(frame, names)
+        if session is not self._latest and self._latest is not None and session.key is None and session.n_events:
+            self._reading.notes[_OVERLAP] = 1
         for name in names:
             self._by_id.setdefault(name, session)
         self._latest = session
@@ -401,7 +414,12 @@ class _Sorter:
         for name in names:
             if name in self._by_id:
                 return self._by_id[name]
-        return self._latest if self._latest is not None and self._latest.key is None else self._new(None)
+        latest = self._latest if self._latest is not None and self._latest.key is None else None
+        if latest is not None and data.get("type") == "response.created" and latest.busy:
+            # A session makes one response at a time, so this one is another session's, if one is free.
+            free = (s for s in reversed(self.sessions) if s.key is None and not s.busy)
+            return next(free, latest)
+        return latest or self._new(None)
 
     def _new(self, key: str | None) -> LoggedSession:
         session = LoggedSession(self._file, key, whole=self._whole)
