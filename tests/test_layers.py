@@ -19,7 +19,7 @@ RANKS = [
     ["voice", "trials"],
     ["tables"],
     ["plots"],
-    ["report", "widgets"],
+    ["reporting", "widgets"],
     ["cli"],
 ]
 GROUPS = [["errors", "show"], RANKS[6]]

@@ -11,8 +11,9 @@ from . import style as look_up
 from .style import ARM_COLOURS, ARM_MARKERS, BODY, SMALL, groups, need, percent_axis
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
+
+    from ..tables.columns import Frame
 
 COSTS = {
     "heard_median_ms": "median time until the user hears something (ms)",
@@ -24,7 +25,7 @@ COSTS = {
 
 
 def cure_cost(
-    table: pd.DataFrame,
+    table: Frame,
     *,
     cost: str = "items_sent",
     style: str = "light",
@@ -86,9 +87,7 @@ def cure_cost(
     return ax
 
 
-def differences(
-    compared: pd.DataFrame, *, style: str = "light", ax: Axes | None = None, title: str | None = None
-) -> Axes:
+def differences(compared: Frame, *, style: str = "light", ax: Axes | None = None, title: str | None = None) -> Axes:
     """Each arm less the baseline, in percentage points of drift, with the unadjusted interval; filled where it is shown.
 
     Args:

@@ -12,12 +12,13 @@ from . import style as look_up
 from .style import ARM_COLOURS, ARM_MARKERS, BODY, SMALL, Style, groups, need, percent_axis
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
+
+    from ..tables.columns import Frame
 
 
 def drift_by_length(
-    table: pd.DataFrame, *, by: str = "arm", style: str = "light", ax: Axes | None = None, title: str | None = None
+    table: Frame, *, by: str = "arm", style: str = "light", ax: Axes | None = None, title: str | None = None
 ) -> Axes:
     """Drift of the first turn against the number of items in the history, with Wilson intervals: a line per arm.
 
@@ -51,7 +52,7 @@ def drift_by_length(
 
 
 def first_audio(
-    turns: pd.DataFrame, *, by: str = "arm", style: str = "light", ax: Axes | None = None, title: str | None = None
+    turns: Frame, *, by: str = "arm", style: str = "light", ax: Axes | None = None, title: str | None = None
 ) -> Axes:
     """How long until the user hears something, and how often never: the share of first turns in which audio had come by then.
 
@@ -93,7 +94,7 @@ def first_audio(
 
 
 def until_drift(
-    curve: pd.DataFrame, *, by: str = "arm", style: str = "light", ax: Axes | None = None, title: str | None = None
+    curve: Frame, *, by: str = "arm", style: str = "light", ax: Axes | None = None, title: str | None = None
 ) -> Axes:
     """The share of trials that have not drifted yet, after each reply (Kaplan-Meier), with pointwise 95 % bands.
 
@@ -141,7 +142,7 @@ def until_drift(
     return ax
 
 
-def _lines(df: pd.DataFrame, by: str) -> Iterator[tuple[str, pd.DataFrame, str, str]]:
+def _lines(df: Frame, by: str) -> Iterator[tuple[str, Frame, str, str]]:
     """Name, rows, colour and marker of each line, in the order of the plan."""
     for n, word in enumerate(groups(df, by)):
         name = show.plain(word, 40)

@@ -11,15 +11,16 @@ from . import style as look_up
 from .style import BODY, HATCHES, SMALL, need, percent_axis
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
+
+    from ..tables.columns import Frame
 
 ORDER = ("text", "mixed", "function", "empty", "audio")
 """From the left: what was drifted first, so that its share can be read off the axis."""
 
 
 def modality(
-    table: pd.DataFrame, *, turns: str = "first", style: str = "light", ax: Axes | None = None, title: str | None = None
+    table: Frame, *, turns: str = "first", style: str = "light", ax: Axes | None = None, title: str | None = None
 ) -> Axes:
     """What the replies came as: a bar per row of `tables.modality_df`, its text share with an interval.
 
@@ -63,7 +64,7 @@ def modality(
     return ax
 
 
-def _labels(table: pd.DataFrame) -> tuple[list[str], list[bool]]:
+def _labels(table: Frame) -> tuple[list[str], list[bool]]:
     """A row's words, and whether a gap goes before it: where its first label changes."""
     names = list(table.columns[: list(table.columns).index("simulated")]) if "simulated" in table else []
     rows = [[show.plain(table[name].iloc[at], 40) for name in names] for at in range(len(table))]
@@ -76,7 +77,7 @@ def _named(name: str, word: str) -> str:
     return f"case {word}" if name == "case" else word.replace("_", " ") if name == "arm" else word
 
 
-def _intervals(ax: Axes, look: look_up.Style, table: pd.DataFrame, y: Any, rate: str) -> None:
+def _intervals(ax: Axes, look: look_up.Style, table: Frame, y: Any, rate: str) -> None:
     low, high = table[f"{rate}_low"].to_numpy(float), table[f"{rate}_high"].to_numpy(float)
     for width, colour in ((4.2, look.page), (1.7, look.ink)):
         ax.hlines(

@@ -12,8 +12,9 @@ from . import style as look_up
 from .style import BODY, HATCHES, SMALL, groups, need, percent_axis
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
+
+    from ..tables.columns import Frame
 
 SHADES = ("text", "mixed", "function", "empty", "audio", "failed", "not run")
 """In the order in which trials are sorted by a turn, from the left; what was not run is left hollow."""
@@ -22,7 +23,7 @@ _FEW = 6_000  # cells up to which each is drawn as a shape of its own; beyond, a
 
 
 def strip(
-    turns: pd.DataFrame,
+    turns: Frame,
     *,
     by: tuple[str, ...] | None = None,
     style: str = "light",
@@ -83,12 +84,12 @@ class Band:
         return int(self.cells.shape[1])
 
 
-def _by(turns: pd.DataFrame) -> tuple[str, ...]:
+def _by(turns: Frame) -> tuple[str, ...]:
     several = tuple(name for name in ("endpoint", "model") if len(groups(turns, name)) > 1)
     return tuple(name for name in ("case", *several, "arm") if name in turns)
 
 
-def _bands(turns: pd.DataFrame, by: tuple[str, ...]) -> list[Band]:
+def _bands(turns: Frame, by: tuple[str, ...]) -> list[Band]:
     need(turns, *by)
     several = [name for name in by if len(groups(turns, name)) > 1] or list(by[:1])
     out = []
@@ -111,7 +112,7 @@ def _bands(turns: pd.DataFrame, by: tuple[str, ...]) -> list[Band]:
     return out
 
 
-def _shades(some: pd.DataFrame) -> Any:
+def _shades(some: Frame) -> Any:
     """A shade per row: what was heard; failed where the trial failed before it, or the turn was not answered."""
     words = some["modality"].astype(object).where(some["modality"].notna(), "")
     tried = some["state"].astype(str) != "missing"

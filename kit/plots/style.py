@@ -10,9 +10,10 @@ from .. import show
 from ..errors import InputError, clipped
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from ..tables.columns import Frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def axes(ax: Axes | None, look: Style, width_in: float, height_in: float) -> Axe
     return ax
 
 
-def words(ax: Axes, look: Style, df: pd.DataFrame, *, title: str, subtitle: str, n: str, below: float = 40) -> None:
+def words(ax: Axes, look: Style, df: Frame, *, title: str, subtitle: str, n: str, below: float = 40) -> None:
     """Title above, and below it n, the date, the endpoint; a mark wherever a model is not known to have answered.
 
     Args:
@@ -109,7 +110,7 @@ def _note(ax: Axes, text: str, points: float, *, above: bool = True, indent: flo
     )
 
 
-def origin(df: pd.DataFrame) -> list[str]:
+def origin(df: Frame) -> list[str]:
     """Date and endpoint, as the frame's columns tell them."""
     days = sorted({day for text in _distinct(df, "day") for day in text.split(" to ")})
     if not days and "started_at" in df:
@@ -119,7 +120,7 @@ def origin(df: pd.DataFrame) -> list[str]:
     return [span or "date unknown", where, *_distinct(df, "model")[:3]]
 
 
-def origin_mark(df: pd.DataFrame) -> str:
+def origin_mark(df: Frame) -> str:
     """What a picture must say if a stand-in, or nobody knows who, answered in any of its rows."""
     if "simulated" not in df or not len(df):
         return show.UNKNOWN_ORIGIN
@@ -147,7 +148,7 @@ def need(df: Any, *names: str) -> None:
         raise InputError(f"the frame has no column {clipped(lacking[0])}; kit.tables makes it")
 
 
-def groups(df: pd.DataFrame, name: str) -> list[str]:
+def groups(df: Frame, name: str) -> list[str]:
     """The different words of a column, in the order of its categories, else in which they come."""
     if name not in df:
         return []
@@ -158,7 +159,7 @@ def groups(df: pd.DataFrame, name: str) -> list[str]:
     return [str(word) for word in values.dropna().unique()]
 
 
-def _distinct(df: pd.DataFrame, name: str) -> list[str]:
+def _distinct(df: Frame, name: str) -> list[str]:
     return [show.plain(word, 60) for word in groups(df, name)]
 
 

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, clipped
+
+if TYPE_CHECKING:
+    pass  # plots take frames and import no pandas
 
 Codes = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.floating]
