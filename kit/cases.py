@@ -6,13 +6,15 @@ a session that is seeded with text turns may answer in text, for the rest of the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from . import show
-from .errors import InputError, clipped
+from .errors import HistoryError, InputError, clipped
 from .history import History
 
 if TYPE_CHECKING:
@@ -21,6 +23,38 @@ if TYPE_CHECKING:
 SKELETON = "Why don't skeletons fight each other? They don't have the guts!"
 SCARECROW = "Why did the scarecrow win an award? Because he was outstanding in his field!"
 CLIP_NAME = "tell-me-a-joke"
+JOKES = (
+    SKELETON,
+    SCARECROW,
+    "What do you call a bear with no teeth? A gummy bear.",
+    "What do you call cheese that is not yours? Nacho cheese.",
+    "Why did the bicycle fall over? Because it was two tired.",
+    "Why can't you trust an atom? They make up everything.",
+    "How does the ocean say hello? It waves.",
+    "What did one wall say to the other wall? I'll meet you at the corner.",
+    "Why did the math book look so sad? It had too many problems.",
+    "What do you call a sleeping bull? A bulldozer.",
+    "Why did the tomato turn red? It saw the salad dressing.",
+    "What has four wheels and flies? A garbage truck.",
+    "Why are elevator jokes so good? They work on many levels.",
+    "I used to hate facial hair, but then it grew on me.",
+    "What kind of shoes does a thief wear? Sneakers.",
+    "What do you get when you cross a snowman with a vampire? Frostbite.",
+    "What is an alligator in a vest? An investigator.",
+    "Which tree fits in your hand? A palm tree.",
+    "What did the zero say to the eight? Nice belt.",
+    "Why is six afraid of seven? Because seven ate nine.",
+)
+_SHORT = {
+    "one_a": "1a",
+    "one_b": "1b",
+    "two_a": "2a",
+    "two_b": "2b",
+    "system_only": "system",
+    "text_first": "text-first",
+    "audio_first": "audio-first",
+    "tools": "tools",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +64,7 @@ class Case:
     Attributes:
         name: What it is asked for by, such as ``1b``.
         history: Seeded before the first response; its last item is the user's turn.
-        reported: The modality that was reported for the first reply, ``audio`` or ``text``.
+        reported: The modality that was reported for the first reply: ``audio``, ``text``, or ``unknown``.
         turns: Further user turns (text or a `Clip`), each asked after the reply to the one before.
         note: What was reported, in words.
     """
@@ -41,8 +75,42 @@ class Case:
     turns: tuple[str | Clip, ...] = ()
     note: str = ""
 
+    def then(self, *turns: str | Clip) -> Case:
+        """The same with further user turns, so that one sees whether a drift stays: ``1b+2`` asks twice more."""
+        for said in turns:
+            History().user(said)  # refuses what is neither text nor a clip
+        stem = self.name.rpartition("+")[0] if self.turns else self.name
+        return replace(self, name=f"{stem}+{len(self.turns) + len(turns)}", turns=(*self.turns, *turns))
+
+    @classmethod
+    def from_chat(cls, file: str | Path, *, line: int = 0, ask_again: int = 0) -> Case:
+        """A conversation of your own: a file of Chat Completions messages, up to the last user turn, which is to be answered.
+
+        Args:
+            file: JSON, a list of messages or an object with ``messages``; or JSON Lines with one of these per line.
+            line: Which conversation of a JSON Lines file, from 0.
+            ask_again: How many of the last user turns are not seeded but asked one by one, each after the model's own reply to
+                the one before (what the file says was replied to them is left out).
+
+        Raises:
+            HistoryError: If it cannot be read, is no such file, or has no user turn.
+        """
+        path = Path(file).expanduser()
+        messages = _messages(path, line)
+        users = [n for n, message in enumerate(messages) if message.get("role") == "user"]
+        if len(users) <= ask_again:
+            raise HistoryError(
+                f"{path} has {len(users)} user turns, and {ask_again + 1} are needed: one to be answered first"
+                f"{f', and {ask_again} to ask again' if ask_again else ''}"
+            )
+        history = History.from_chat(messages[: users[-1 - ask_again] + 1])
+        turns = [History.from_chat([messages[n]]).items[0].text for n in users[len(users) - ask_again :]]
+        name = path.stem if not line else f"{path.stem}:{line}"
+        return cls(name, history, "unknown", tuple(turns), note=f"from {path.name}")
+
     def __repr__(self) -> str:
-        return f"<Case {self.name}: {len(self.history)} items, reported: {self.reported}>"
+        more = f" and {len(self.turns)} turns" if self.turns else ""
+        return f"<Case {self.name}: {len(self.history)} items{more}, reported: {self.reported}>"
 
     def _repr_html_(self) -> str:
         return show.card(
@@ -71,31 +139,105 @@ def _all() -> dict[str, Case]:
     return {case.name: case for case in cases}
 
 
+@cache
+def _more() -> dict[str, Case]:
+    from .clip import Clip
+
+    spoken = Clip.named(CLIP_NAME)
+    system = History().system("You tell short jokes.").user("Tell me a joke.")
+    text_first = History().user("Tell me a joke.").assistant(SKELETON).user(spoken)
+    audio_first = History().user(spoken).assistant(SKELETON).user("Tell me a joke.")
+    tools = (
+        History()
+        .user("How many jokes do you know?")
+        .function_call("count_jokes", {"kind": "all"}, "call_1")
+        .function_output('{"count": 42}', "call_1")
+        .assistant("Forty-two.")
+        .user("Tell me a joke.")
+    )
+    cases = (
+        Case("system", system, "text", note="a system item is enough (openai-realtime-api-beta #58, 2024-10)"),
+        Case("text-first", text_first, "text", note="the same words as audio-first"),
+        Case("audio-first", audio_first, "audio", note="audio is kept for one pair (2a, 2024-10)"),
+        Case("tools", tools, "unknown", note="a call, its output, and an assistant turn as text"),
+        _all()["1b"].then(*["One more, please."] * 4),
+        _all()["2b"].then(*["One more, please."] * 4),
+    )
+    return {case.name: case for case in cases}
+
+
+def growing(n_turns: Iterable[int] = (2, 4, 8, 16, 40)) -> list[Case]:
+    """Histories of growing length, else alike: user and assistant by turns, all text, then the user asks once more.
+
+    Reported: "more history, more likely" (livekit/agents #1143, 2024-11).
+
+    Args:
+        n_turns: How many turns come before the last one: even numbers from 0 to 40.
+    """
+    grown = []
+    for n in n_turns:
+        if not isinstance(n, int) or isinstance(n, bool) or n % 2 or not 0 <= n <= 2 * len(JOKES):
+            raise InputError(
+                f"a growing history has an even number of turns from 0 to {2 * len(JOKES)}, not {clipped(n)}"
+            )
+        history = History().user("Tell me a joke.")
+        for joke in JOKES[: n // 2]:
+            history = history.assistant(joke).user("Another one, please.")
+        grown.append(Case(f"{n} turns", history, "text" if n else "audio", note="more history, more likely"))
+    return grown
+
+
 def case(name: str) -> Case:
-    """The case of that name.
+    """The case of that name: ``1a 1b 2a 2b``, ``system``, ``text-first``, ``audio-first``, ``tools``, ``1b+4``, ``2b+4``, or
+    ``8 turns`` (`growing`).
 
     Raises:
         InputError: For any other name.
     """
-    known = _all()
-    try:
-        return known[name.lower()]
-    except (KeyError, AttributeError):
-        raise InputError(f"no case is called {clipped(name)}; there are {', '.join(known)}") from None
+    known = _all() | _more()
+    wanted = name.lower() if isinstance(name, str) else ""
+    count, _, word = wanted.partition(" ")
+    if word == "turns" and count.isdecimal():
+        return growing([int(count)])[0]
+    if wanted not in known:
+        raise InputError(f"no case is called {clipped(name)}; there are {', '.join(known)}, and '8 turns' (0 to 40)")
+    return known[wanted]
 
 
 def all_cases() -> Iterator[Case]:
-    """Every case, in order."""
+    """The four cases that were reported in 2024-10, in order."""
     return iter(_all().values())
 
 
 def __getattr__(name: str) -> Case:
     """``cases.one_a`` … ``cases.two_b``: opened when asked for, since case 2 reads a clip."""
-    short = {"one_a": "1a", "one_b": "1b", "two_a": "2a", "two_b": "2b"}.get(name)
+    short = _SHORT.get(name)
     if short is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return case(short)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), "one_a", "one_b", "two_a", "two_b"])
+    return sorted([*globals(), *_SHORT])
+
+
+def _messages(path: Path, line: int) -> list[Mapping[str, Any]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise HistoryError(f"cannot read {path}: {exc}; it is a JSON file of chat messages") from exc
+    told: Any
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        lines = [each for each in text.splitlines() if each.strip()]
+        try:
+            told = json.loads(lines[line])
+        except IndexError:
+            raise HistoryError(f"{path} has {len(lines)} conversations; there is no line={line}") from None
+        except (ValueError, RecursionError) as exc:
+            raise HistoryError(f"{path} is not JSON ({exc}); it is a list of chat messages, or one per line") from exc
+    messages = told.get("messages") if isinstance(told, Mapping) else told
+    if not isinstance(messages, list) or not all(isinstance(each, Mapping) for each in messages):
+        raise HistoryError(f'{path} holds {clipped(told, 40)}, not chat messages: [{{"role": …, "content": …}}, …]')
+    return messages
