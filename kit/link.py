@@ -62,10 +62,10 @@ class Tapped(ClientConnection):
     n_received = 0
 
     def process_event(self, event: Any) -> None:
+        if self.taken and event.opcode is Opcode.TEXT and event.fin and self.n_queued == self.n_received:
+            self.taken(bytes(event.data))
+            return
         if isinstance(event, Frame) and event.opcode in _DATA:
-            if event.opcode is Opcode.TEXT and event.fin and self.taken and self.n_queued == self.n_received:
-                self.taken(bytes(event.data))
-                return
             self.n_queued += event.fin
         super().process_event(event)
 
@@ -116,6 +116,7 @@ class Link:
         self.on_close: list[Callable[[], Awaitable[None]]] = []
         self.loop = asyncio.get_running_loop()
         self._pending: list[Pending] = []
+        self._awaited: set[str] = set()  # the event types that could settle one of them
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -151,7 +152,7 @@ class Link:
             self.log.server(_bytes(frame), event, at_ms)
         self.conversation.receive(event)
         self._keep(event)
-        if self._pending:
+        if event.type in self._awaited:
             self._answer(event)
 
     def _keep(self, event: Event) -> None:
@@ -182,7 +183,7 @@ class Link:
                 self._settle(pending, event)
 
     def _settle(self, pending: Pending, outcome: Event | Exception) -> None:
-        self._pending.remove(pending)
+        self._no_longer(pending)
         if pending.future.done():
             return
         if isinstance(outcome, Exception):
@@ -251,12 +252,18 @@ class Link:
             pending.future.set_exception(self.closed)
         else:
             self._pending.append(pending)
+            self._awaited.update((pending.reply, "error"))
         return pending
+
+    def _no_longer(self, pending: Pending) -> None:
+        self._pending.remove(pending)
+        if not self._pending:
+            self._awaited.clear()
 
     def forget(self, pending: Pending) -> None:
         """Stop waiting for it. What the server still sends is folded all the same."""
         if pending in self._pending:
-            self._pending.remove(pending)
+            self._no_longer(pending)
         if pending.future.done() and not pending.future.cancelled():
             pending.future.exception()  # taken, so that asyncio does not report it as nobody's
         else:
@@ -272,6 +279,8 @@ class Link:
         """
         first_error = len(self.conversation.errors)
         try:
+            if pending.future.done():  # as most confirmations of a seed are, once the first is
+                return pending.future.result()
             async with asyncio.timeout(timeout_s):
                 return await pending.future
         except TimeoutError:
