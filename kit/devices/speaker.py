@@ -186,7 +186,7 @@ class Speaker:
     @property
     def n_underruns(self) -> int:
         """How often the sound stopped in the middle of a reply because its next samples had not come."""
-        return self._queue.n_underruns + self.n_device_underflows
+        return self._queue.n_underruns
 
     @property
     def delays_ms(self) -> list[float]:
