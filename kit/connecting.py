@@ -12,8 +12,9 @@ from .endpoint import Endpoint, endpoint
 from .errors import InputError
 from .eventlog.redact import Hook
 from .eventlog.writing import Audio, LogWriter
-from .link import Link, open_link
+from .link import Link
 from .notebook import close_when_rebound
+from .opening import open_link
 from .session import Session
 
 

@@ -15,7 +15,7 @@ RANKS = [
     ["history"],
     ["cases", "endpoint", "eventlog", "speech"],
     ["standin", "devices"],
-    ["link", "seeding", "session", "notebook", "connecting"],  # one session, in the parts it is made of
+    ["link", "opening", "seeding", "session", "notebook", "connecting"],  # one session, in the parts it is made of
     ["voice", "trials"],
     ["tables"],
     ["plots"],
@@ -24,7 +24,7 @@ RANKS = [
 ]
 GROUPS = [["errors", "show"], RANKS[6]]
 HOMES = {
-    "websockets": {"link", "standin"},
+    "websockets": {"link", "opening", "standin"},
     "sounddevice": {"devices"},
     "pandas": {"tables"},
     "matplotlib": {"plots"},

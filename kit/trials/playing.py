@@ -27,7 +27,8 @@ from ..errors import (
     SessionClosed,
 )
 from ..history import History
-from ..link import Link, open_link
+from ..link import Link
+from ..opening import open_link
 from ..session import Session
 from ..wire.events import Event, encode
 from ..wire.records import Response
@@ -262,7 +263,7 @@ class _Playing:
         kind, code = failure_kind(exc)
         outcome = self.outcome
         outcome.status = "failed"
-        outcome.fatal = isinstance(exc, HandshakeRefused) and kind == "refused"
+        outcome.fatal = kind == "refused" and (isinstance(exc, HandshakeRefused) or code in _HOPELESS)
         outcome.wait_s = waiting_time_s(exc)
         outcome.failure = {
             "kind": kind,
@@ -375,6 +376,7 @@ def _storable(text: str) -> str:
 # ------------------------------------------------------------------------------------------------------------- failures
 
 _RATE_CODES = ("rate_limit_exceeded", "rate_limit_error", "too_many_requests", "slow_down")
+_HOPELESS = ("insufficient_quota", "invalid_api_key")
 _TRY_AGAIN = re.compile(r"(?:try|retry) again (?:in|after) ([0-9.]+)\s*(ms|s|m)?", re.IGNORECASE)
 
 
@@ -382,7 +384,7 @@ def failure_kind(exc: BaseException) -> tuple[str, str | None]:
     """What kind of failure an error is, and the service's own code for it (the ledger's docstring lists the kinds)."""
     if isinstance(exc, ResponseFailed):
         code = _words((exc.response.error or {}).get("code")) or exc.response.reason
-        return ("rate_limit" if code in _RATE_CODES else "server"), code
+        return ("rate_limit" if code in _RATE_CODES else "refused" if code in _HOPELESS else "server"), code
     if isinstance(exc, HandshakeRefused):
         limited = exc.code in _RATE_CODES or exc.close_code == 429
         broken = exc.close_code is None or 500 <= exc.close_code < 600 or 1001 <= exc.close_code <= 1015

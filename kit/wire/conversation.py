@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ServerError
-from .dialect import AUDIO_FORMATS
 from .events import Event
+from .fields import dict_of, format_of, int_of, modalities_of, text_of
 from .records import PART_KINDS, Call, Item, Part, Response
 
 TAG = "kit_request"
@@ -143,16 +143,16 @@ class Conversation:
         """Take note of a client event. `at_ms` of a `response.create` is where its response's times count from."""
         self._sees_client = True
         kind = str(event.get("type"))
-        event_id = _str(event, "event_id")
+        event_id = text_of(event, "event_id")
         if event_id:
             self._sent[event_id] = kind
             if len(self._sent) > _MAX_SENT:
                 self._sent.popitem(last=False)
         if kind == "response.create":
-            tag = _str(_dict(_dict(event, "response"), "metadata"), TAG)
+            tag = text_of(dict_of(dict_of(event, "response"), "metadata"), TAG)
             self._creates.append(_Create(event_id, tag, at_ms))
         elif kind == "conversation.item.create" and event.get("previous_item_id") == "root":
-            item_id = _str(_dict(event, "item"), "id")
+            item_id = text_of(dict_of(event, "item"), "id")
             if item_id:
                 self._root_ids.add(item_id)
             else:
@@ -191,7 +191,7 @@ class Conversation:
         return
 
     def _session(self, event: Event) -> None:
-        session = _dict(event.data, "session")
+        session = dict_of(event.data, "session")
         if session:
             self.session = session
         if session.get("simulated"):
@@ -202,15 +202,15 @@ class Conversation:
         self.rate_limits = limits if isinstance(limits, list) else []
 
     def _error(self, event: Event) -> None:
-        told = _dict(event.data, "error")
-        event_id = _str(told, "event_id")
+        told = dict_of(event.data, "error")
+        event_id = text_of(told, "event_id")
         cause = self._sent.get(event_id) if event_id else None
         self.errors.append(
             ServerError(
-                type=_str(told, "type"),
-                code=_str(told, "code"),
-                message=_str(told, "message") or "",
-                param=_str(told, "param"),
+                type=text_of(told, "type"),
+                code=text_of(told, "code"),
+                message=text_of(told, "message") or "",
+                param=text_of(told, "param"),
                 event_id=event_id,
                 caused_by=cause,
             )
@@ -221,17 +221,17 @@ class Conversation:
                 break
         else:
             # Where no event is named (the client gave none an id), these can only have been caused by asking.
-            busy = _str(told, "code") == "conversation_already_has_active_response"
-            if self._creates and event_id is None and (busy or (_str(told, "param") or "").startswith("response.")):
+            busy = text_of(told, "code") == "conversation_already_has_active_response"
+            if self._creates and event_id is None and (busy or (text_of(told, "param") or "").startswith("response.")):
                 self._creates.pop()
 
     # ----------------------------------------------------------------------------------------------------------- items
 
     def _item_added(self, event: Event) -> None:
-        told = _dict(event.data, "item")
+        told = dict_of(event.data, "item")
         if not told:
             return
-        item_id = _str(told, "id")
+        item_id = text_of(told, "id")
         known = self._items_by_id.get(item_id) if item_id else None
         if known is not None:
             known.data = told
@@ -240,7 +240,7 @@ class Conversation:
         if item_id:
             self._items_by_id[item_id] = item
             self._deleted_ids.discard(item_id)
-        previous = _str(event.data, "previous_item_id")
+        previous = text_of(event.data, "previous_item_id")
         before = self._items_by_id.get(previous) if previous else None
         if before is not None and before in self.items:
             self.items.insert(self.items.index(before) + 1, item)
@@ -265,8 +265,8 @@ class Conversation:
         return item.id in self._root_ids
 
     def _item_done(self, event: Event) -> None:
-        told = _dict(event.data, "item")
-        item_id = _str(told, "id")
+        told = dict_of(event.data, "item")
+        item_id = text_of(told, "id")
         known = self._items_by_id.get(item_id) if item_id else self._latest_without_id(told)
         if item_id in self._deleted_ids:
             return  # it was deleted while it was being said
@@ -283,7 +283,7 @@ class Conversation:
         return None
 
     def _item_truncated(self, event: Event) -> None:
-        item = self._items_by_id.get(_str(event.data, "item_id") or "")
+        item = self._items_by_id.get(text_of(event.data, "item_id") or "")
         cut = event.data.get("audio_end_ms")
         if item is None or not isinstance(cut, int):
             return
@@ -294,16 +294,16 @@ class Conversation:
         }
 
     def _item_deleted(self, event: Event) -> None:
-        item_id = _str(event.data, "item_id") or ""
+        item_id = text_of(event.data, "item_id") or ""
         item = self._items_by_id.pop(item_id, None)
         if item is not None:
             self.items.remove(item)
             self._deleted_ids.add(item_id)
 
     def _transcribed(self, event: Event) -> None:
-        item = self._items_by_id.get(_str(event.data, "item_id") or "")
+        item = self._items_by_id.get(text_of(event.data, "item_id") or "")
         if item is not None:
-            item.transcript = _str(event.data, "transcript")
+            item.transcript = text_of(event.data, "transcript")
 
     def _speech_started(self, event: Event) -> None:
         self._heard_speech = True
@@ -317,7 +317,7 @@ class Conversation:
 
     def _response(self, data: Mapping[str, Any]) -> Response:
         """The response that an event is about; made here if its beginning was never seen."""
-        response_id = _str(data, "response_id")
+        response_id = text_of(data, "response_id")
         if response_id is None:
             for response in reversed(self.responses):
                 if response.status in (None, "in_progress"):
@@ -334,15 +334,15 @@ class Conversation:
         return response
 
     def _response_created(self, event: Event) -> None:
-        told = _dict(event.data, "response")
-        response_id = _str(told, "id")
+        told = dict_of(event.data, "response")
+        response_id = text_of(told, "id")
         response = self._responses_by_id.get(response_id) if response_id else None
         if response is None:
             response = self._new_response(response_id)
         response.created_at_ms = event.at_ms
         self._describe(response, told)
         if response.asked is None:
-            response.asked = _modalities(self.session)
+            response.asked = modalities_of(self.session)
         create = self._answered(response, told)
         if create is not None:
             response.started_by = "create"
@@ -355,7 +355,7 @@ class Conversation:
 
     def _answered(self, response: Response, told: Mapping[str, Any]) -> _Create | None:
         """Which of our `response.create` events this response answers; it is taken off the list."""
-        tag = _str(response.metadata or {}, TAG)
+        tag = text_of(response.metadata or {}, TAG)
         for create in self._creates:
             if tag is not None and create.tag == tag:
                 self._creates.remove(create)
@@ -371,43 +371,45 @@ class Conversation:
         return self._creates.popleft()
 
     def _response_done(self, event: Event) -> None:
-        told = _dict(event.data, "response")
-        response_id = _str(told, "id")
+        told = dict_of(event.data, "response")
+        response_id = text_of(told, "id")
         response = self._response({"response_id": response_id})
         response.done_at_ms = event.at_ms
         self._describe(response, told)
         if response.usage is None:
-            response.usage = _dict(event.data, "usage") or None  # xAI puts it beside the response
+            response.usage = dict_of(event.data, "usage") or None  # xAI puts it beside the response
         output = told.get("output")
         for index, item in enumerate(output if isinstance(output, list) else []):
             if isinstance(item, dict):
                 self._fill(response, index, item)
 
     def _describe(self, response: Response, told: Mapping[str, Any]) -> None:
-        response.status = _str(told, "status") or response.status
+        response.status = text_of(told, "status") or response.status
         details = told.get("status_details")
         if isinstance(details, str):  # xAI sends a bare string
             response.reason = details
         elif isinstance(details, dict):
-            error = _dict(details, "error")
+            error = dict_of(details, "error")
             response.error = error or response.error
-            response.reason = _str(details, "reason") or _str(error, "code") or _str(error, "type") or response.reason
-        response.asked = _modalities(told) or response.asked
-        response.usage = _dict(told, "usage") or response.usage
-        response.metadata = _dict(told, "metadata") or response.metadata
+            response.reason = (
+                text_of(details, "reason") or text_of(error, "code") or text_of(error, "type") or response.reason
+            )
+        response.asked = modalities_of(told) or response.asked
+        response.usage = dict_of(told, "usage") or response.usage
+        response.metadata = dict_of(told, "metadata") or response.metadata
         if "conversation_id" in told:
-            response.conversation_id = _str(told, "conversation_id")
+            response.conversation_id = text_of(told, "conversation_id")
         elif response.conversation_id is None:
             response.conversation_id = ""  # October 2024 did not say; what is not said is in the conversation
-        output = _dict(_dict(told, "audio"), "output")
+        output = dict_of(dict_of(told, "audio"), "output")
         voice = output.get("voice", told.get("voice"))
         response.voice = voice if isinstance(voice, str) else response.voice
         spelled = output.get("format") or told.get("output_audio_format")
         if spelled is None:
-            spelled = _dict(_dict(self.session, "audio"), "output").get(
+            spelled = dict_of(dict_of(self.session, "audio"), "output").get(
                 "format", self.session.get("output_audio_format")
             )
-        response.output_format = _format_name(spelled)
+        response.output_format = format_of(spelled)
 
     # ----------------------------------------------------------------------------------------- what a response contains
 
@@ -430,14 +432,14 @@ class Conversation:
 
     def _find_part(self, event: Event, kind: str) -> tuple[Response, Part]:
         response = self._response(event.data)
-        key = (_place(response, event.data), _int(event.data, "content_index"), kind)
+        key = (_place(response, event.data), int_of(event.data, "content_index"), kind)
         part = response.parts.get(key)
         if part is None:
             part = response.parts[key] = Part(kind)
         return response, part
 
     def _content_part(self, event: Event) -> None:
-        told = _dict(event.data, "part")
+        told = dict_of(event.data, "part")
         kind = PART_KINDS.get(str(told.get("type")))
         if kind is None:
             self.unknown[f"{event.type} of type {str(told.get('type'))[:40]}"] += 1
@@ -448,13 +450,13 @@ class Conversation:
 
     def _text_delta(self, event: Event) -> None:
         response, part = self._part(event, "text")
-        part.pieces.append(_str(event.data, "delta") or "")
+        part.pieces.append(text_of(event.data, "delta") or "")
         if response.first_text_at_ms is None:
             response.first_text_at_ms = event.at_ms
 
     def _transcript_delta(self, event: Event) -> None:
         response, part = self._part(event, "audio")
-        part.pieces.append(_str(event.data, "delta") or "")
+        part.pieces.append(text_of(event.data, "delta") or "")
         if response.first_transcript_at_ms is None:
             response.first_transcript_at_ms = event.at_ms
 
@@ -472,11 +474,11 @@ class Conversation:
 
     def _text_done(self, event: Event) -> None:
         _, part = self._part(event, "text")
-        part.words = _str(event.data, "text") or part.words
+        part.words = text_of(event.data, "text") or part.words
 
     def _transcript_done(self, event: Event) -> None:
         _, part = self._part(event, "audio")
-        part.words = _str(event.data, "transcript") or part.words
+        part.words = text_of(event.data, "transcript") or part.words
 
     def _audio_done(self, event: Event) -> None:
         _, part = self._part(event, "audio")
@@ -485,29 +487,29 @@ class Conversation:
     def _call(self, event: Event) -> Call:
         response = self._response(event.data)
         call = response.calls_by_index.setdefault(_place(response, event.data), Call())
-        call.item_id = _str(event.data, "item_id") or call.item_id
-        call.call_id = _str(event.data, "call_id") or call.call_id
+        call.item_id = text_of(event.data, "item_id") or call.item_id
+        call.call_id = text_of(event.data, "call_id") or call.call_id
         return call
 
     def _arguments_delta(self, event: Event) -> None:
-        self._call(event).arguments += _str(event.data, "delta") or ""
+        self._call(event).arguments += text_of(event.data, "delta") or ""
 
     def _arguments_done(self, event: Event) -> None:
         call = self._call(event)
-        call.arguments = _str(event.data, "arguments") or call.arguments
-        call.name = _str(event.data, "name") or call.name
+        call.arguments = text_of(event.data, "arguments") or call.arguments
+        call.name = text_of(event.data, "name") or call.name
 
     def _output_item(self, event: Event) -> None:
-        told = _dict(event.data, "item")
+        told = dict_of(event.data, "item")
         response = self._response(event.data)
         self._fill(response, _place(response, event.data | {"item_id": told.get("id")}), told)
-        item = self._items_by_id.get(_str(told, "id") or "")
+        item = self._items_by_id.get(text_of(told, "id") or "")
         if item is not None and event.type.endswith(".done"):
             item.data = told  # beta has no conversation.item.done: this is where its assistant items are completed
 
     def _fill_from_item(self, told: Mapping[str, Any]) -> None:
         """A finished item of a response whose own events are missing from the log."""
-        item_id = _str(told, "id")
+        item_id = text_of(told, "id")
         for response in reversed(self.responses):
             if item_id in response.index_of:
                 self._fill(response, response.index_of[item_id], told)
@@ -515,14 +517,14 @@ class Conversation:
 
     def _fill(self, response: Response, index: int, item: Mapping[str, Any]) -> None:
         """Take what an output item says, whole: it completes what the deltas brought and never adds a second time."""
-        item_id = _str(item, "id")
+        item_id = text_of(item, "id")
         index = _place(response, {"item_id": item_id, "output_index": response.index_of.get(item_id or "", index)})
         if item.get("type") == "function_call":
             call = response.calls_by_index.setdefault(index, Call())
-            call.name = _str(item, "name") or call.name
-            call.call_id = _str(item, "call_id") or call.call_id
-            call.arguments = _str(item, "arguments") or call.arguments
-            call.status = _str(item, "status") or call.status
+            call.name = text_of(item, "name") or call.name
+            call.call_id = text_of(item, "call_id") or call.call_id
+            call.arguments = text_of(item, "arguments") or call.arguments
+            call.status = text_of(item, "status") or call.status
             call.item_id = item_id or call.item_id
             return
         content = item.get("content")
@@ -535,7 +537,7 @@ class Conversation:
 
 def _place(response: Response, data: Mapping[str, Any]) -> int:
     """The output index of the item that an event is about, as it says or as it is known by the item's id."""
-    item_id, told = _str(data, "item_id"), data.get("output_index")
+    item_id, told = text_of(data, "item_id"), data.get("output_index")
     if not isinstance(told, int):
         told = response.index_of.get(item_id, len(response.index_of)) if item_id else 0
     if item_id:
@@ -543,40 +545,3 @@ def _place(response: Response, data: Mapping[str, Any]) -> int:
             response.item_ids.append(item_id)
         response.index_of[item_id] = told
     return told
-
-
-def _str(data: Mapping[str, Any], key: str) -> str | None:
-    value = data.get(key)
-    return value if isinstance(value, str) else None
-
-
-def _int(data: Mapping[str, Any], key: str) -> int:
-    value = data.get(key)
-    return value if isinstance(value, int) else 0
-
-
-def _dict(data: Mapping[str, Any], key: str) -> dict[str, Any]:
-    value = data.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _modalities(data: Mapping[str, Any]) -> tuple[str, ...] | None:
-    for field in ("output_modalities", "modalities"):
-        value = data.get(field)
-        if isinstance(value, list):
-            return tuple(str(word) for word in value)
-    return None
-
-
-def _format_name(spelled: object) -> str:
-    """GA's format object or beta's word → beta's word; PCM where nothing is said."""
-    if isinstance(spelled, str):
-        return spelled
-    if isinstance(spelled, dict):
-        for name, spec in AUDIO_FORMATS.items():
-            # xAI takes other rates than 24 000
-            if spec["type"] == spelled.get("type") and spelled.get("rate") in (None, spec.get("rate")):
-                return name
-        if isinstance(spelled.get("type"), str):
-            return " ".join(str(spelled[key]) for key in ("type", "rate") if isinstance(spelled.get(key), str | int))
-    return "pcm16"
