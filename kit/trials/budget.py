@@ -49,12 +49,16 @@ class Budget:
         self._held = 0
         self._freed = asyncio.Event()
 
+    def room_for(self, usd: float) -> bool:
+        """Whether this much could be set aside now."""
+        return self.spent_usd + self.reserved_usd + usd <= self.cap_usd
+
     async def reserve(self, usd: float) -> bool:
         """Set this much aside, waiting for trials in flight to give back what they did not need; ``False`` if it can never be.
 
         Cancelling is safe.
         """
-        while self.spent_usd + self.reserved_usd + usd > self.cap_usd:
+        while not self.room_for(usd):
             if not self._held:
                 return False
             self._freed.clear()

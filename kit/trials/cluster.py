@@ -1,12 +1,302 @@
-"""The same plan on a Dask cluster."""
+"""The same plan on a Dask cluster: workers play batches of trials on loops of their own, one ledger here takes everything down.
+
+::
+
+    from distributed import Client
+    ledger = await run(plan, "runs/study.sqlite", at_once=16, cluster=Client("tcp://scheduler:8786"))
+
+Dask would run a task again elsewhere when its worker dies, and nobody would know that a session was paid twice. So a batch is
+sent to one worker by name and never moves; when that worker is gone, its trials that have not come back are failures of kind
+``worker_lost``, tried again by the plan's own rule. Every trial of a sent batch is in flight for the budget. No key is in a
+task: a worker reads its own environment when it connects.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
+import itertools
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import MissingExtra
+from ..errors import ConnectError, KitError, MissingExtra
+from .backoff import Gate
+from .places import Places
+from .plan import Settings, Trial
+from .playing import Outcome, Prepared, play
+from .runner import Runner
+
+ROUNDS_PER_BATCH = (
+    4  # a batch is this many times what runs at once on a worker: the pause between batches is then small
+)
+_LOOK_S = 0.25  # how often it is looked whether the workers are still there, and on a worker whether to stop
+_NO_WORKER_S = 60.0
 
 
-async def run_on(runner: Any, client: Any, at_once: int, budget_usd: float | None) -> None:
-    """Run on a cluster's workers."""
-    raise MissingExtra("running on a cluster is not built yet")
+@dataclass(frozen=True)
+class Batch:
+    """What is sent to a worker. Everything that it plays was written down as pending before."""
+
+    topic: str
+    seed: int
+    timeout_s: float
+    keep_events: bool
+    at_once: int
+    tries: tuple[tuple[int, Trial, Prepared], ...]
+    """Attempt id, trial, and what its arm made of its case."""
+
+
+@dataclass
+class _Sent:
+    """A batch on its way, as the runner keeps it."""
+
+    worker: str
+    future: Any
+    open: dict[int, Trial] = field(default_factory=dict)
+
+
+async def run_on(runner: Runner, client: Any, at_once: int, budget_usd: float | None) -> None:
+    """Run what is left of a runner's plan on the workers of `client`.
+
+    Raises:
+        MissingExtra: If `distributed` is not installed here.
+        KitError: If the cluster has no worker for a minute, or a batch could not be played at all (a key that a worker does
+            not have, say): then in the worker's own words.
+    """
+    try:
+        import distributed
+    except ImportError as exc:
+        raise MissingExtra('a cluster needs Dask: pip install "realtime-history-kit[cluster]"') from exc
+    await runner.prepare()
+    cluster = _Cluster(runner, client, distributed, at_once)
+    runner.begin(at_once, budget_usd)
+    try:
+        await cluster.run()
+    except BaseException as exc:
+        runner.end_by(exc)
+        raise
+    runner.end()
+
+
+class _Cluster:
+    def __init__(self, runner: Runner, client: Any, distributed: Any, at_once: int) -> None:
+        self._runner, self._client, self._at_once = runner, client, at_once
+        self._topic = f"kit-trials-{secrets.token_hex(8)}"
+        self._stop = distributed.Event(f"{self._topic}-stop", client=client)
+        self._left: deque[Trial] = deque(runner.left)
+        self._sent: dict[str, _Sent] = {}
+        self._inbox: asyncio.Queue[tuple[int, dict[str, Any]]] = asyncio.Queue()
+        self._news = asyncio.Event()
+        self._numbers = itertools.count(1)
+        self._loop = asyncio.get_running_loop()
+
+    async def run(self) -> None:
+        client = self._client
+        await self._ask(client.subscribe_topic, self._topic, self._told)
+        idle_s = 0.0
+        try:
+            while self._sent or (self._left and self._runner.stopped is None):
+                workers = await self._workers()
+                self._bury(workers)
+                await self._send(workers)
+                idle_s = 0.0 if self._sent or workers else idle_s + _LOOK_S
+                if idle_s > _NO_WORKER_S:
+                    raise KitError(
+                        f"the cluster has had no worker for {_NO_WORKER_S:.0f} s; start one and run it again"
+                    )
+                await self._wait()
+                await self._take()
+        except BaseException:
+            await self._abandon()
+            raise
+        finally:
+            await self._ask(client.unsubscribe_topic, self._topic)
+
+    # ------------------------------------------------------------------------------------------------- to the workers
+
+    async def _send(self, workers: set[str]) -> None:
+        """One batch to each worker that has none, as far as plan and budget go."""
+        for worker in sorted(workers - self._sent.keys()):
+            await self._runner.gate.pass_()
+            trials: list[Trial] = []
+            while self._left and len(trials) < self._at_once * ROUNDS_PER_BATCH:
+                if not self._runner.budget.room_for(self._runner.worst_usd(self._left[0]) or 0.0) and (
+                    trials or self._sent
+                ):
+                    break  # what is in flight may give some of its reservation back
+                if not await self._runner.reserve(self._left[0]):
+                    break
+                trials.append(self._left.popleft())
+            if not trials:
+                return
+            plan = self._runner.plan
+            ids = self._runner.begun(trials, worker=worker)
+            batch = Batch(
+                self._topic,
+                plan.seed,
+                plan.timeout_s,
+                self._runner.keep_events,
+                self._at_once,
+                tuple((n, trial, self._runner.prepared(trial)) for n, trial in zip(ids, trials, strict=True)),
+            )
+            future = self._client.submit(
+                play_batch,
+                batch,
+                key=f"{self._topic}-{next(self._numbers)}",
+                workers=[worker],
+                allow_other_workers=False,
+                pure=False,
+                retries=0,
+            )
+            future.add_done_callback(lambda _: self._wake())
+            self._sent[worker] = _Sent(worker, future, dict(zip(ids, trials, strict=True)))
+
+    async def _workers(self) -> set[str]:
+        return set(await self._ask(self._client.nthreads))
+
+    async def _ask(self, method: Callable[..., Any], *args: Any) -> Any:
+        """Call the client, whichever kind it is, without blocking this loop."""
+        if self._client.asynchronous:
+            told = method(*args)
+            return await told if asyncio.iscoroutine(told) or asyncio.isfuture(told) else told
+        return await asyncio.to_thread(method, *args)
+
+    # ----------------------------------------------------------------------------------------------- from the workers
+
+    def _told(self, event: Any) -> None:
+        """A worker logged an outcome. Called on the client's own thread."""
+        _, (attempt_id, outcome) = event
+        self._loop.call_soon_threadsafe(self._inbox.put_nowait, (attempt_id, outcome))
+        self._wake()
+
+    def _wake(self) -> None:
+        self._loop.call_soon_threadsafe(self._news.set)
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(_LOOK_S):
+                await self._news.wait()
+        except TimeoutError:
+            return
+        self._news.clear()
+
+    async def _take(self) -> None:
+        """Write down what has come, then look which batches are over."""
+        self._empty_inbox()
+        for sent in [sent for sent in self._sent.values() if sent.future.done()]:
+            if sent.future.status == "finished":
+                for attempt_id, outcome in await self._ask_future(sent.future):
+                    self._decide(attempt_id, outcome)
+            elif sent.future.status == "error":
+                problem = await self._ask(sent.future.exception)
+                raise (
+                    problem
+                    if isinstance(problem, KitError)
+                    else KitError(f"a worker could not play its trials: {problem}")
+                )
+            self._lose(sent)
+
+    async def _ask_future(self, future: Any) -> Any:
+        return await future if self._client.asynchronous else await asyncio.to_thread(future.result)
+
+    def _empty_inbox(self) -> None:
+        while not self._inbox.empty():
+            self._decide(*self._inbox.get_nowait())
+
+    def _decide(self, attempt_id: int, told: dict[str, Any]) -> None:
+        """An outcome has come: by a message and once more with its batch, and what comes first counts."""
+        for sent in self._sent.values():
+            trial = sent.open.pop(attempt_id, None)
+            if trial is not None and self._runner.decide(trial, attempt_id, Outcome(**told)):
+                self._left.appendleft(trial)
+
+    def _bury(self, workers: set[str]) -> None:
+        """Give up what was with workers that are gone."""
+        self._empty_inbox()
+        for sent in [sent for sent in self._sent.values() if sent.worker not in workers]:
+            sent.future.cancel()
+            self._lose(sent)
+
+    def _lose(self, sent: _Sent) -> None:
+        """What a batch has not brought is lost; its worker is free, or gone."""
+        del self._sent[sent.worker]
+        for attempt_id, trial in sent.open.items():
+            failure = {
+                "kind": "worker_lost",
+                "error_type": "WorkerLost",
+                "error": f"the worker {sent.worker} was gone before this came back; what it used is not known",
+                "expected": 0,
+            }
+            if self._runner.decide(trial, attempt_id, Outcome("failed", failure=failure, usd=None)):
+                self._left.append(trial)
+
+    async def _abandon(self) -> None:
+        """Stopped from outside, or by an error: have the workers close their sessions, and write down what was in flight."""
+        self._empty_inbox()
+        for sent in self._sent.values():
+            for attempt_id, trial in sent.open.items():
+                self._runner.interrupted(trial, attempt_id)
+        if self._sent:
+            await self._ask(self._stop.set)
+            await asyncio.sleep(2 * _LOOK_S)
+        for sent in self._sent.values():
+            sent.future.cancel()
+
+
+# ---------------------------------------------------------------------------------------------------- on a worker's side
+
+
+def play_batch(batch: Batch) -> list[tuple[int, dict[str, Any]]]:
+    """Play a batch on a loop of its own, in a worker's thread; every outcome is also told as soon as it is there."""
+    import distributed
+
+    dask: Any = distributed
+    worker = dask.get_worker()
+    stop = dask.Event(f"{batch.topic}-stop", client=dask.get_client())
+
+    def tell(attempt_id: int, outcome: dict[str, Any]) -> None:
+        worker.log_event(batch.topic, (attempt_id, outcome))
+
+    return asyncio.run(_play_batch(batch, tell, stop.is_set))
+
+
+async def _play_batch(
+    batch: Batch, tell: Callable[[int, dict[str, Any]], None], stopped: Callable[[], bool]
+) -> list[tuple[int, dict[str, Any]]]:
+    settings: dict[int, Settings] = {trial.settings_n: trial.settings for _, trial, _ in batch.tries}
+    done: list[tuple[int, dict[str, Any]]] = []
+    gate = Gate()
+
+    async def work(tries: Iterator[tuple[int, Trial, Prepared]], places: Places) -> None:
+        for attempt_id, trial, prepared in tries:
+            await gate.pass_()
+            where, url = places.of(trial)
+            outcome = await play(trial, prepared, where, url, timeout_s=batch.timeout_s, keep_events=batch.keep_events)
+            if outcome.kind == "rate_limit":
+                gate.shut(outcome.wait_s)
+            told = {f.name: getattr(outcome, f.name) for f in dataclasses.fields(outcome)}
+            done.append((attempt_id, told))
+            tell(attempt_id, told)
+
+    async def all_of_it() -> None:
+        async with Places(settings.values(), batch.seed) as places, asyncio.TaskGroup() as group:
+            tries = iter(batch.tries)
+            for _ in range(min(batch.at_once, len(batch.tries))):
+                group.create_task(work(tries, places))
+
+    playing = asyncio.create_task(all_of_it())
+    while not playing.done():
+        await asyncio.wait([playing], timeout=_LOOK_S)
+        if not playing.done() and await asyncio.to_thread(stopped):
+            playing.cancel()
+    if playing.cancelled():
+        return done
+    problem = playing.exception()
+    if isinstance(problem, BaseExceptionGroup):
+        raise problem.exceptions[0]
+    if problem is not None:
+        raise ConnectError(str(problem)) from problem
+    return done

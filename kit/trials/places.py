@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,7 @@ from ..connecting import in_process_url
 from ..endpoint import Endpoint
 from ..errors import InputError, KitError
 from ..standin import StandIn
-from .plan import Plan, Settings, Trial
+from .plan import Settings, Trial
 
 _SERVED = ("drift", "seed", "pace")  # what `python -m kit serve` takes
 _STARTS_WITHIN_S = 60.0
@@ -27,20 +28,22 @@ class Places:
     """The stand-ins that a plan needs, running. Use it in an ``async with``.
 
     Args:
+        settings: What trials will be asked for.
+        seed: Of the stand-ins that name none.
         own_process: Each in a process of its own, instead of on this loop.
     """
 
-    def __init__(self, plan: Plan, *, own_process: bool = False) -> None:
-        self._plan, self._own_process = plan, own_process
+    def __init__(self, settings: Iterable[Settings], seed: int, *, own_process: bool = False) -> None:
+        self._settings, self._seed, self._own_process = tuple(settings), seed, own_process
         self._urls: dict[str, str] = {}
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         try:
-            for settings in self._plan.settings:
+            for settings in self._settings:
                 key = _key(settings)
                 if settings.where.name == "standin" and key not in self._urls:
-                    options = {"seed": self._plan.seed} | dict(settings.stand_in)
+                    options = {"seed": self._seed} | dict(settings.stand_in)
                     self._urls[key] = await (self._process(options) if self._own_process else self._server(options))
         except BaseException:
             await self._stack.aclose()

@@ -120,7 +120,7 @@ class Runner:
         await self.prepare()
         self.begin(at_once, budget_usd)
         try:
-            async with Places(self.plan, own_process=own_process) as places:
+            async with Places(self.plan.settings, self.plan.seed, own_process=own_process) as places:
                 queue = iter(self.left)
                 workers = min(at_once, max(1, len(self.left)))
                 async with asyncio.TaskGroup() as group:
