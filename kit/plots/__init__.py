@@ -10,7 +10,8 @@
     plots.cure_cost(table)         what an arm cures against what it costs
     plots.differences(compared)    each arm less the baseline, with intervals
 
-Each takes ``style="light"``, ``"dark"`` or ``"print"`` and ``ax=`` of yours. Each says n, the date and the endpoint, and
+Each takes ``style="light"``, ``"dark"`` or ``"print"``, ``title=``, and ``ax=``: axes of yours, or an empty `figure`, which is given
+the size that the plot wants. Each says n, the date and the endpoint, and
 carries a mark wherever a stand-in, or nobody knows who, answered. Colours are `kit.show.COLOURS`, told apart with any kind of
 colour vision; in print they have patterns too. Saved tables plot as well as fresh ones: only columns are read.
 """

@@ -12,6 +12,7 @@ from .style import ARM_COLOURS, ARM_MARKERS, BODY, SMALL, groups, need, percent_
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from ..tables.columns import Frame
 
@@ -29,7 +30,7 @@ def cure_cost(
     *,
     cost: str = "items_sent",
     style: str = "light",
-    ax: Axes | None = None,
+    ax: Axes | Figure | None = None,
     title: str | None = None,
 ) -> Axes:
     """What an arm cures against what it costs: a point per arm, drift with its Wilson interval up, the cost to the right.
@@ -87,7 +88,9 @@ def cure_cost(
     return ax
 
 
-def differences(compared: Frame, *, style: str = "light", ax: Axes | None = None, title: str | None = None) -> Axes:
+def differences(
+    compared: Frame, *, style: str = "light", ax: Axes | Figure | None = None, title: str | None = None
+) -> Axes:
     """Each arm less the baseline, in percentage points of drift, with the unadjusted interval; filled where it is shown.
 
     Args:

@@ -13,12 +13,13 @@ from .style import ARM_COLOURS, ARM_MARKERS, BODY, SMALL, Style, groups, need, p
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from ..tables.columns import Frame
 
 
 def drift_by_length(
-    table: Frame, *, by: str = "arm", style: str = "light", ax: Axes | None = None, title: str | None = None
+    table: Frame, *, by: str = "arm", style: str = "light", ax: Axes | Figure | None = None, title: str | None = None
 ) -> Axes:
     """Drift of the first turn against the number of items in the history, with Wilson intervals: a line per arm.
 
@@ -52,7 +53,7 @@ def drift_by_length(
 
 
 def first_audio(
-    turns: Frame, *, by: str = "arm", style: str = "light", ax: Axes | None = None, title: str | None = None
+    turns: Frame, *, by: str = "arm", style: str = "light", ax: Axes | Figure | None = None, title: str | None = None
 ) -> Axes:
     """How long until the user hears something, and how often never: the share of first turns in which audio had come by then.
 
@@ -94,7 +95,7 @@ def first_audio(
 
 
 def until_drift(
-    curve: Frame, *, by: str = "arm", style: str = "light", ax: Axes | None = None, title: str | None = None
+    curve: Frame, *, by: str = "arm", style: str = "light", ax: Axes | Figure | None = None, title: str | None = None
 ) -> Axes:
     """The share of trials that have not drifted yet, after each reply (Kaplan-Meier), with pointwise 95 % bands.
 

@@ -12,6 +12,7 @@ from .style import BODY, HATCHES, SMALL, need, percent_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from ..tables.columns import Frame
 
@@ -20,7 +21,12 @@ ORDER = ("text", "mixed", "function", "empty", "audio")
 
 
 def modality(
-    table: Frame, *, turns: str = "first", style: str = "light", ax: Axes | None = None, title: str | None = None
+    table: Frame,
+    *,
+    turns: str = "first",
+    style: str = "light",
+    ax: Axes | Figure | None = None,
+    title: str | None = None,
 ) -> Axes:
     """What the replies came as: a bar per row of `tables.modality_df`, its text share with an interval.
 

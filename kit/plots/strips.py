@@ -13,6 +13,7 @@ from .style import BODY, HATCHES, SMALL, groups, need, percent_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from ..tables.columns import Frame
 
@@ -27,7 +28,7 @@ def strip(
     *,
     by: tuple[str, ...] | None = None,
     style: str = "light",
-    ax: Axes | None = None,
+    ax: Axes | Figure | None = None,
     title: str | None = None,
 ) -> Axes:
     """Every trial as a narrow strip, its turns from top to bottom, coloured by what the user heard.
@@ -131,33 +132,37 @@ def _heights(bands: list[Band]) -> tuple[list[float], list[float]]:
 def _draw(ax: Axes, look: look_up.Style, band: Band, top: float) -> set[str]:
     """A band: cells that run into each other downwards, and a hair of the page between trials, so that each is a strip."""
     from matplotlib.collections import PolyCollection
-    from matplotlib.colors import ListedColormap
 
     n_turns, n_trials = band.cells.shape
     tall = max(LEAST, float(n_turns)) / n_turns
     x, y = np.linspace(0, 1, n_trials + 1), top - tall * np.arange(n_turns + 1)
     many = band.cells.size > _FEW
+    runs = _runs(band.cells)
     seen = set()
     for shade in np.unique(band.cells):
         word = SHADES[shade]
         seen.add(word)
-        here = band.cells == shade
-        colour, gid = show.COLOURS.get(word, look.grid), f"strip-{word}"
-        if _hatch(word, look) and not many:
-            boxes = [
-                [(x[c], y[r]), (x[c + 1], y[r]), (x[c + 1], y[r + 1]), (x[c], y[r + 1])] for r, c in np.argwhere(here)
-            ]
-            ax.add_collection(
-                PolyCollection(
-                    boxes, facecolor=colour, edgecolor=look.page, linewidth=0, hatch=_hatch(word, look), gid=gid
-                )
-            )
-        else:
-            mask = np.ma.masked_where(~here, np.zeros(here.shape))
-            ax.pcolormesh(x, y, mask, cmap=ListedColormap([colour]), rasterized=many, linewidth=0, gid=gid)
-    if n_trials > 1 and not many:
-        ax.vlines(x[1:-1], top, y[-1], color=look.page, linewidth=min(1.6, 90 / n_trials), zorder=3)
+        boxes = [
+            [(x[c], y[first]), (x[c + 1], y[first]), (x[c + 1], y[last]), (x[c], y[last])]
+            for c, first, last in runs[band.cells[runs[:, 1], runs[:, 0]] == shade]
+        ]
+        cells = PolyCollection(
+            boxes, facecolor=show.COLOURS.get(word, look.grid), linewidth=0, gid=f"strip-{word}", rasterized=many
+        )
+        cells.set(edgecolor=look.page, hatch=_hatch(word, look) or None)  # the edge's colour is the pattern's
+        ax.add_collection(cells)
+    if n_trials > 1:
+        ax.vlines(x[1:-1], top, y[-1], color=look.page, linewidth=min(1.6, 90 / n_trials), zorder=3, rasterized=many)
     return seen
+
+
+def _runs(cells: Any) -> Any:
+    """Turns of one trial that share a shade, as one: rows of (trial, first turn, turn after the last). No seams when drawn."""
+    changes = np.ones((cells.shape[0] + 1, cells.shape[1]), bool)
+    changes[1:-1] = cells[1:] != cells[:-1]
+    trial, edge = np.nonzero(changes.T)
+    same = trial[1:] == trial[:-1]
+    return np.stack([trial[:-1][same], edge[:-1][same], edge[1:][same]], axis=1)
 
 
 def _hatch(word: str, look: look_up.Style) -> str:

@@ -55,19 +55,23 @@ def style(name: str) -> Style:
         raise InputError(f"no style is called {clipped(name)}; there are {', '.join(STYLES)}") from None
 
 
-def figure(width_in: float, height_in: float) -> Figure:
-    """A figure that no notebook shows by itself: for files and reports."""
+def figure() -> Figure:
+    """An empty figure that no notebook shows by itself: give it to a plot as ``ax``, for files and reports."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width_in, height_in), layout="constrained")
+    return Figure(layout="constrained")
 
 
-def axes(ax: Axes | None, look: Style, width_in: float, height_in: float) -> Axes:
-    """The axes to draw on: yours, or new ones in a figure of that size; dressed in the style."""
+def axes(given: Axes | Figure | None, look: Style, width_in: float, height_in: float) -> Axes:
+    """The axes to draw on: yours, or new ones in a figure (yours, if it is an empty one) of that size; dressed in the style."""
+    ax: Any = given
     if ax is None:
         from matplotlib import pyplot
 
-        _, ax = pyplot.subplots(figsize=(width_in, height_in), layout="constrained")
+        ax = pyplot.figure(layout="constrained")
+    if hasattr(ax, "set_size_inches"):
+        ax.set_size_inches(width_in, height_in)
+        ax = ax.subplots()
     fig = ax.get_figure()
     if fig is not None:
         fig.set_facecolor(look.page)
@@ -80,7 +84,7 @@ def axes(ax: Axes | None, look: Style, width_in: float, height_in: float) -> Axe
     ax.tick_params(colors=look.muted, labelcolor=look.ink, labelsize=BODY - 1, length=3, width=0.8)
     ax.xaxis.label.set_color(look.muted)
     ax.yaxis.label.set_color(look.muted)
-    return ax
+    return ax  # type: ignore[no-any-return]
 
 
 def words(ax: Axes, look: Style, df: Frame, *, title: str, subtitle: str, n: str, below: float = 40) -> None:

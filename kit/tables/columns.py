@@ -18,7 +18,9 @@ import numpy.typing as npt
 from ..errors import InputError, clipped
 
 if TYPE_CHECKING:
-    pass  # plots take frames and import no pandas
+    from pandas import DataFrame
+
+    Frame = DataFrame  # plots take frames, and import no pandas
 
 Codes = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.floating]
