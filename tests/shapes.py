@@ -61,6 +61,7 @@ FRAMES = {
 
 _ERROR = "type code message param event_id"
 _VAD = "type threshold prefix_padding_ms silence_duration_ms idle_timeout_ms? create_response interrupt_response"
+_TRANSCRIPTION_VAD = "type threshold prefix_padding_ms silence_duration_ms"
 _SEMANTIC = "type eagerness create_response interrupt_response"
 SESSION = {
     "ga": "type object id model output_modalities instructions tools tool_choice max_output_tokens tracing truncation prompt "
@@ -131,7 +132,9 @@ def _session(session: dict[str, Any], dialect: str, where: str) -> list[str]:
         found += _keys(audio["input"], AUDIO_INPUT, f"{where}.audio.input")
         if kind != "transcription":
             found += _keys(audio["output"], AUDIO_OUTPUT, f"{where}.audio.output")
-    if vad is not None:
+    if kind == "transcription" and vad is not None:
+        found += _keys(vad, _TRANSCRIPTION_VAD, f"{where}.turn_detection")
+    elif vad is not None:
         found += _keys(vad, _SEMANTIC if vad["type"] == "semantic_vad" else _VAD, f"{where}.turn_detection")
         if ("idle_timeout_ms" in vad) != (dialect == "ga" and vad["type"] == "server_vad"):
             found.append(f"{where}.turn_detection: idle_timeout_ms is GA's, of server_vad")

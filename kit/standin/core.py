@@ -68,7 +68,7 @@ class Manners:
     drift: Rule
     seed: int = 0
     pace: float | None = None
-    """How fast speech streams, as a multiple of real time; ``None``: as fast as it can."""
+    """How fast speech streams, and an idle timeout runs, as a multiple of real time; ``None``: speech as fast as it can."""
     replies: tuple[Reply, ...] | None = None
     faults: tuple[Fault, ...] = ()
     session_s: float = SESSION_S

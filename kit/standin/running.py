@@ -75,7 +75,7 @@ class Responses:
     def _over(self, run: _Running) -> None:
         response, core = run.response, self._core
         if response.conversation_id is not None and response.status == "completed":
-            core.turns.replied(max(core.now(), run.began_s + response.audio_ms / 1000))
+            core.turns.replied(max(core.now(), run.began_s + response.audio_ms / 1000 / (core.manners.pace or 1)))
 
     def hold(self, response: Response, seconds: float) -> None:
         """Let a response wait, whatever the pace."""

@@ -131,7 +131,7 @@ class Turns:
         """A reply is out, and will have been played at that time: from then on silence is counted."""
         idle_ms = self._vad.get("idle_timeout_ms")
         if idle_ms is not None and not self._audio.speaking:
-            self._idle_at_s = played_at_s + idle_ms / 1000
+            self._idle_at_s = played_at_s + idle_ms / 1000 / (self._core.manners.pace or 1)
             self._reply_end_ms = self._audio.now_ms
 
     def advance(self, now_s: float) -> None:
