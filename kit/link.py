@@ -92,6 +92,8 @@ class Link:
         self.log = log
         mark = socket.response.headers.get(STAND_IN_HEADER) if socket.response else None
         self.stand_in = mark
+        self.replay: str | None = None
+        """What is played again, where the other side is a replay."""
         # A named service that bears no mark is the service. Any other address may be a proxy of a stand-in: unknown.
         self.conversation = Conversation(simulated=True if mark else None if endpoint.name == "url" else False)
         self.events: deque[Event] = deque(maxlen=KEPT_EVENTS)
@@ -200,6 +202,7 @@ class Link:
             self.log.end(code=self.closed.code, reason=reason, at_ms=self.now_ms())
         self._arrived.set()
         self._fail(self.closed)
+        self.socket.taken = None  # or the two would keep each other, and an hour of audio, until the next collection
 
     # ---------------------------------------------------------------------------------------------------------- sending
 

@@ -106,36 +106,6 @@ class Conversation:
         self._speech_stopped_at_ms: float | None = None
         self._last_names: tuple[Any, ...] | None = None
         self._last_part: tuple[Response, Part]
-        self._on: dict[str, Callable[[Event], None]] = {
-            "error": self._error,
-            "session.created": self._session,
-            "session.updated": self._session,
-            "conversation.item.added": self._item_added,
-            "conversation.item.done": self._item_done,
-            "conversation.item.retrieved": self._item_done,
-            "conversation.item.truncated": self._item_truncated,
-            "conversation.item.deleted": self._item_deleted,
-            "conversation.item.input_audio_transcription.completed": self._transcribed,
-            "input_audio_buffer.speech_started": self._speech_started,
-            "input_audio_buffer.speech_stopped": self._speech_stopped,
-            "input_audio_buffer.timeout_triggered": self._speech_stopped,
-            "input_audio_buffer.committed": self._noted,
-            "response.created": self._response_created,
-            "response.done": self._response_done,
-            "response.output_item.added": self._output_item,
-            "response.output_item.done": self._output_item,
-            "response.content_part.added": self._content_part,
-            "response.content_part.done": self._content_part,
-            "response.output_text.delta": self._text_delta,
-            "response.output_text.done": self._text_done,
-            "response.output_audio_transcript.delta": self._transcript_delta,
-            "response.output_audio_transcript.done": self._transcript_done,
-            "response.output_audio.delta": self._audio_delta,
-            "response.output_audio.done": self._audio_done,
-            "response.function_call_arguments.delta": self._arguments_delta,
-            "response.function_call_arguments.done": self._arguments_done,
-            "rate_limits.updated": self._limits,
-        }
 
     # ------------------------------------------------------------------------------------------------------------ in
 
@@ -161,9 +131,9 @@ class Conversation:
     def receive(self, event: Event) -> None:
         """Fold one server event in. Its audio, if any, moves into the response and is dropped from the event."""
         self.n_events += 1
-        handle = self._on.get(event.type)
+        handle = _HANDLERS.get(event.type)
         if handle is not None:
-            handle(event)
+            handle(self, event)
         elif event.type not in _NOTED:
             self.unknown[event.type] += 1
 
@@ -545,3 +515,35 @@ def _place(response: Response, data: Mapping[str, Any]) -> int:
             response.item_ids.append(item_id)
         response.index_of[item_id] = told
     return told
+
+
+_HANDLERS: dict[str, Callable[[Conversation, Event], None]] = {
+    "error": Conversation._error,
+    "session.created": Conversation._session,
+    "session.updated": Conversation._session,
+    "conversation.item.added": Conversation._item_added,
+    "conversation.item.done": Conversation._item_done,
+    "conversation.item.retrieved": Conversation._item_done,
+    "conversation.item.truncated": Conversation._item_truncated,
+    "conversation.item.deleted": Conversation._item_deleted,
+    "conversation.item.input_audio_transcription.completed": Conversation._transcribed,
+    "input_audio_buffer.speech_started": Conversation._speech_started,
+    "input_audio_buffer.speech_stopped": Conversation._speech_stopped,
+    "input_audio_buffer.timeout_triggered": Conversation._speech_stopped,
+    "input_audio_buffer.committed": Conversation._noted,
+    "response.created": Conversation._response_created,
+    "response.done": Conversation._response_done,
+    "response.output_item.added": Conversation._output_item,
+    "response.output_item.done": Conversation._output_item,
+    "response.content_part.added": Conversation._content_part,
+    "response.content_part.done": Conversation._content_part,
+    "response.output_text.delta": Conversation._text_delta,
+    "response.output_text.done": Conversation._text_done,
+    "response.output_audio_transcript.delta": Conversation._transcript_delta,
+    "response.output_audio_transcript.done": Conversation._transcript_done,
+    "response.output_audio.delta": Conversation._audio_delta,
+    "response.output_audio.done": Conversation._audio_done,
+    "response.function_call_arguments.delta": Conversation._arguments_delta,
+    "response.function_call_arguments.done": Conversation._arguments_done,
+    "rate_limits.updated": Conversation._limits,
+}
