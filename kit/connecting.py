@@ -34,6 +34,8 @@ class connect:
         log: A file that keeps every frame, both ways, as it happens and without secrets (`kit.eventlog`).
         audio: What that file keeps of sound: ``"digest"`` (default: hash and length) or ``"keep"``.
         redact: Called with each event before it is written; gives the event to write, or ``None`` for nothing of it.
+        replay: A log with both directions (see `log`), played again instead of any server: no key, no network. Takes ``pace=1.0``
+            (as recorded; default: at once) and ``session=n``. What differs from the recording is refused and told.
         **stand_in: For ``"standin"`` only: ``drift, seed, pace, replies, …`` as `kit.standin.StandIn` takes them.
 
     Raises:
@@ -55,10 +57,14 @@ class connect:
         log: str | os.PathLike[str] | None = None,
         audio: Audio = "digest",
         redact: Hook | None = None,
+        replay: str | os.PathLike[str] | None = None,
         **stand_in: Any,
     ) -> None:
         self._endpoint = endpoint(where, model=model, dialect_name=dialect, key_env=key_env)
-        if stand_in and self._endpoint.name != "standin":
+        self._replay = replay
+        if replay is not None and set(stand_in) - {"pace", "session"}:
+            raise InputError(f"{', '.join(stand_in)}: a replay takes pace= and session= only")
+        if replay is None and stand_in and self._endpoint.name != "standin":
             raise InputError(f"{', '.join(stand_in)}: only the stand-in takes this, and {where!r} is not it")
         self._settings = dict(settings or {})
         self._trial = trial
@@ -85,6 +91,8 @@ class connect:
     async def _open(self) -> Link:
         where = self._endpoint
         log = LogWriter(self._log, audio=self._audio, redact=self._redact) if self._log is not None else None
+        if self._replay is not None:
+            return await self._open_replay(self._replay, log)
         if where.name != "standin":
             return await open_link(where, where.url, timeout_s=self._timeout_s, log=log)
         from .standin import StandIn
@@ -99,6 +107,21 @@ class connect:
             await server.stop()
             raise
         link.on_close.append(server.stop)
+        return link
+
+    async def _open_replay(self, path: str | os.PathLike[str], log: LogWriter | None) -> Link:
+        from .standin.replay import Replay
+
+        server = Replay(path, **self._stand_in)
+        where = Endpoint("replay", "", server.first.dialect, server.first.model)
+        await server.start()
+        try:
+            link = await open_link(where, server.url, timeout_s=self._timeout_s, log=log)
+        except BaseException:
+            await server.stop()
+            raise
+        link.on_close.append(server.stop)
+        link.replay = repr(server)
         return link
 
     def __await__(self) -> Generator[Any, None, Session]:
@@ -123,6 +146,8 @@ def in_process_url(url: str, model: str | None, trial: str | None) -> str:
 def _announcement(session: Session) -> str:
     where = session.endpoint
     drift = (session.settings.get("simulated") or {}).get("drift")
+    if session.replay:
+        return f"connected to {session.replay.strip('<>')} (free: nothing is sent anywhere)"
     place = "the stand-in in this process" if where.name == "standin" else where.host
     who = "a stand-in: free, simulated" if session.simulated and where.name != "standin" else where.who_pays
     return f"connected to {place}, {session.model}, {session.dialect.name} ({who}{f'; drift rule: {drift}' if drift else ''})"

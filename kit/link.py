@@ -33,6 +33,7 @@ KEPT_EVENTS = 20_000  # of one session, audio apart: several hours of talk
 TAIL_EVENTS = 20
 
 STAND_IN_HEADER = "X-Stand-In"
+REPLAY_HEADER = "X-Replay"
 
 
 class Tapped(ClientConnection):
@@ -94,8 +95,11 @@ class Link:
         self.stand_in = mark
         self.replay: str | None = None
         """What is played again, where the other side is a replay."""
-        # A named service that bears no mark is the service. Any other address may be a proxy of a stand-in: unknown.
-        self.conversation = Conversation(simulated=True if mark else None if endpoint.name == "url" else False)
+        # A named service that bears no mark is the service. Any other address may be a proxy of a stand-in: unknown. A replay
+        # is what its log says.
+        told = socket.response.headers.get(REPLAY_HEADER, "") if socket.response else ""
+        service = "origin=service" in told if endpoint.name == "replay" else endpoint.name != "url"
+        self.conversation = Conversation(simulated=True if mark else False if service else None)
         self.events: deque[Event] = deque(maxlen=KEPT_EVENTS)
         self.n_events = 0
         self.malformed: list[RemoteProtocolError] = []

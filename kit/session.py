@@ -113,6 +113,16 @@ class Session:
         return EventList(self._link.events, self._link.n_events - len(self._link.events))
 
     @property
+    def now_ms(self) -> float:
+        """The session's clock: milliseconds since it was opened."""
+        return self._link.now_ms()
+
+    @property
+    def replay(self) -> str | None:
+        """What is played again here, if this is a replay of a log."""
+        return self._link.replay
+
+    @property
     def closed(self) -> SessionClosed | None:
         """How it ended; ``None`` while it is open."""
         return self._link.closed
@@ -370,13 +380,18 @@ class Session:
         """The next server event of that type (GA's name for it)."""
         return await self._link.answer(self._link.expect(None, type), timeout_s, type)
 
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        """Events as they come and go, both ways, from the first one on; ends when the session does.
+    def __aiter__(self) -> AsyncIterator[Event]:
+        """Events as they come and go, both ways, from the first one on; ends when the session does. See `follow`."""
+        return self.follow()
+
+    async def follow(self, *, from_now: bool = False) -> AsyncIterator[Event]:
+        """Events as they come and go, both ways, until the session ends: all of them, or those from now on.
 
         Raises:
             KitError: If the reader falls so far behind that events it has not seen are no longer kept.
         """
-        link, seen = self._link, 0
+        link = self._link
+        seen = link.n_events if from_now else 0
         while True:
             while seen < link.n_events:
                 kept_from = link.n_events - len(link.events)

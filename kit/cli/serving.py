@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..standin import StandIn
+from ..standin.replay import Replay
 from .options import Verbs, drift_options
 
 
@@ -24,8 +25,10 @@ def _serve(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _run_server(args: argparse.Namespace) -> None:
-    server = StandIn(
+def _server(args: argparse.Namespace) -> StandIn | Replay:
+    if args.replay:
+        return Replay(args.replay, pace=args.pace, host=args.host, port=args.port)
+    return StandIn(
         drift=args.drift,
         seed=args.seed,
         dialect=args.dialect,
@@ -34,6 +37,10 @@ async def _run_server(args: argparse.Namespace) -> None:
         port=args.port,
         beta_disabled=args.beta_disabled,
     )
+
+
+async def _run_server(args: argparse.Namespace) -> None:
+    server = _server(args)
     try:
         await server.start()
     except OSError as exc:
@@ -82,6 +89,9 @@ def add(verbs: Verbs) -> None:
     serve.add_argument("--port", type=int, default=8765, help="0: any free one (default 8765)")
     serve.add_argument("--dialect", choices=("ga", "beta", "both"), default="both")
     serve.add_argument("--beta-disabled", action="store_true", help="refuse beta as the service does since 2026-05")
+    serve.add_argument(
+        "--replay", metavar="LOG", help="play a recorded session again instead; --pace 1 keeps its times"
+    )
     serve.set_defaults(run=_serve)
     lab = verbs.add_parser("lab", help="the notebooks, in JupyterLab")
     lab.add_argument("jupyter", nargs=argparse.REMAINDER, help="options for jupyter lab, such as --no-browser")

@@ -10,6 +10,7 @@ See README.md beside this file for what is kept, where, and how to delete it.
 from .files import Reading
 from .objects import Frame
 from .reading import Log, LoggedSession, log_files, read_log, read_logs
+from .recording import Recording, recordings
 from .redact import Redactor
 from .rows import COLUMNS, row
 from .writing import LogWriter
@@ -21,9 +22,11 @@ __all__ = [
     "LogWriter",
     "LoggedSession",
     "Reading",
+    "Recording",
     "Redactor",
     "log_files",
     "read_log",
     "read_logs",
+    "recordings",
     "row",
 ]

@@ -54,6 +54,8 @@ class LoggedSession:
         end: ... and how it ended: ``code`` and ``reason``; ``None`` if the log breaks off or never says.
         n_malformed: Frames that were no events.
         n_withheld: Frames of which a redaction hook kept nothing.
+        has_client: Whether it has what the client sent.
+        last_ms: When its last event was, in ms since its first; NaN where the log does not say.
     """
 
     def __init__(self, file: str, key: str | None = None, *, whole: bool = True) -> None:
@@ -70,7 +72,7 @@ class LoggedSession:
         self._conversation = Conversation()
         self._clock: str | None = None
         self._zero_ms = 0.0
-        self._last_ms = math.nan
+        self.last_ms = math.nan
 
     @property
     def id(self) -> str | None:
@@ -171,6 +173,7 @@ class LoggedSession:
     def _at_ms(self, frame: Frame, reading: Reading) -> float:
         """Milliseconds since the session's first event; NaN where the log does not say."""
         if frame.at is None:
+            self.last_ms = math.nan
             return math.nan
         at_ms, clock = frame.at
         if self._clock is None:
@@ -180,10 +183,10 @@ class LoggedSession:
             reading.notes["events whose time is on another clock than their session's have none"] += 1
             return math.nan
         at_ms -= self._zero_ms
-        if clock == "day" and at_ms < self._last_ms - _DAY_MS / 2:  # past midnight
+        if clock == "day" and at_ms < self.last_ms - _DAY_MS / 2:  # past midnight
             self._zero_ms -= _DAY_MS
             at_ms += _DAY_MS
-        self._last_ms = at_ms
+        self.last_ms = at_ms
         return at_ms
 
     def finish(self) -> None:
@@ -305,7 +308,7 @@ def read_log(path: Path_, *, audio: bool = True) -> Log:
     """
     where = Path(path).expanduser()
     reading = Reading()
-    sorter = _Sorter(str(path), reading, whole=audio)
+    sorter = Sorter(str(path), reading, whole=audio)
     for frame in frames(where, reading):
         sorter.session_of(frame).take(frame, reading)
     for session in sorter.sessions:
@@ -366,7 +369,7 @@ _OVERLAP = (
 )
 
 
-class _Sorter:
+class Sorter:
     """Which session of a file a frame belongs to."""
 
     def __init__(self, file: str, reading: Reading, *, whole: bool) -> None:

@@ -1,0 +1,96 @@
+"""A session of a log, step by step, as it can be played again."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import InputError
+from ..wire.dialect import BETA_NAME
+from .files import Reading
+from .frames import frames
+from .reading import LoggedSession, Sorter
+
+_BETA_ONLY = frozenset(BETA_NAME.values()) - frozenset(BETA_NAME)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One frame: who sent it, what it was, and when (ms since the session's first; NaN where the log does not say)."""
+
+    direction: Literal["server", "client"]
+    data: dict[str, Any]
+    at_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One session of a log.
+
+    Attributes:
+        name: The file's name.
+        steps: Every event, both ways.
+        simulated: As the log says of itself.
+        digests: Whether audio is missing in it: its hash and length were kept.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    dialect: Literal["ga", "beta"]
+    model: str | None
+    simulated: bool | None
+    opened_at: str | None
+    end: dict[str, Any] | None
+    digests: bool
+
+
+def recordings(path: str | os.PathLike[str]) -> list[Recording]:
+    """The sessions of a log that can be played again: those of which it has both directions.
+
+    Raises:
+        InputError: If it cannot be read, or has no such session.
+    """
+    where = Path(path).expanduser()
+    reading = Reading()
+    sorter = Sorter(str(where), reading, whole=False)
+    steps: dict[int, list[Step]] = {}
+    for frame in frames(where, reading):
+        session = sorter.session_of(frame)
+        session.take(frame, reading)
+        if frame.kind == "event":
+            steps.setdefault(id(session), []).append(Step(frame.direction, frame.data, session.last_ms))
+        elif frame.kind == "withheld":
+            raise InputError(f"{where.name} cannot be played again: a redaction hook kept nothing of some frames")
+    made = [_recording(where.name, session, steps[id(session)]) for session in sorter.sessions if session.has_client]
+    if not made:
+        why = "it has what the server sent only" if sorter.sessions else "there is no Realtime event in it"
+        raise InputError(
+            f"{where.name} cannot be played again: {why}; a replay needs both directions, as connect(log=…) writes them"
+        )
+    return made
+
+
+def _recording(name: str, session: LoggedSession, steps: list[Step]) -> Recording:
+    session.finish()
+    header = session.header or {}
+    spelled = {step.data.get("type") for step in steps}
+    beta = header.get("dialect") == "beta" or bool(spelled & _BETA_ONLY) or "modalities" in session.settings
+    return Recording(
+        name=name,
+        steps=tuple(steps),
+        dialect="beta" if beta else "ga",
+        model=session.model,
+        simulated=session.simulated,
+        opened_at=header.get("opened_at"),
+        end=session.end,
+        digests=header.get("audio") == "digest",
+    )
+
+
+def gap_s(before: Step | None, step: Step) -> float:
+    """Seconds from the frame before to this one, where the log says so."""
+    gap_ms = step.at_ms - before.at_ms if before is not None else 0.0
+    return 0.0 if math.isnan(gap_ms) else max(0.0, gap_ms / 1000)

@@ -1,0 +1,231 @@
+"""A recorded session, played again: for a notebook that was made with a key, and must run without one.
+
+The server's frames come in the recorded order, each after the client has sent as many frames as it had then. The client's ids
+may be others; what it says must be the same. Where it departs from the recording it is told so, by an `error` event with the
+code ``replay_departed`` and a close, and the sentence names the frame and the field.
+
+What was simulated stays simulated. The handshake's ``X-Replay`` header says that this is a replay, and of what.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import itertools
+import os
+import time
+from collections import deque
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+from ..errors import InputError, LocalProtocolError, clipped
+from ..eventlog.recording import Recording, gap_s, recordings
+from ..eventlog.writing import DIGEST
+from .comparing import Ids, difference
+from .frames import encode, new_id
+
+REPLAY_HEADER = "X-Replay"
+_MARK_HEADER = "X-Stand-In"
+_MAX_FRAME_BYTES = 24 * 1024 * 1024
+_APPEND = "input_audio_buffer.append"
+_ORIGINS = {True: "simulated", False: "service", None: "unknown"}
+
+
+class Replay:
+    """Plays the sessions of a log to whoever connects: the first connection gets the first session, and so on, round and round.
+
+    Args:
+        path: A log with both directions; `connect(log=…)` writes one.
+        pace: ``None`` or 0: as fast as the client goes. ``1.0``: with the recorded times between frames; 2.0: twice as fast.
+        session: Only this one of the file's sessions, from 0.
+        host, port: Where to listen; port 0 takes a free one.
+
+    Raises:
+        InputError: If the file cannot be read or played again.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        pace: float | None = None,
+        session: int | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        if pace is not None and not (isinstance(pace, int | float) and 0 <= pace < float("inf")):
+            raise InputError(f"pace must be a factor of the recorded time such as 1.0, or None, not {clipped(pace)}")
+        self.recordings = recordings(path)
+        if session is not None:
+            if not isinstance(session, int) or not 0 <= session < len(self.recordings):
+                raise InputError(f"session must be 0 to {len(self.recordings) - 1} in this log, not {clipped(session)}")
+            self.recordings = [self.recordings[session]]
+        self.pace = pace or None
+        self._host, self._port = host, port
+        self._server: Server | None = None
+        self._next = itertools.count()
+
+    @property
+    def first(self) -> Recording:
+        """What the first connection gets."""
+        return self.recordings[0]
+
+    async def start(self) -> Self:
+        """Listen, on the running loop."""
+        if self._server is not None:
+            raise LocalProtocolError(f"this replay listens already, at {self.url}")
+        self._server = await serve(
+            self._handle,
+            self._host,
+            self._port,
+            process_response=self._marked,
+            compression=None,
+            max_size=_MAX_FRAME_BYTES,
+            ping_interval=None,
+            server_header=None,
+        )
+        return self
+
+    async def stop(self) -> None:
+        """Close every connection and the socket. May be called twice."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+            await server.wait_closed()
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def url(self) -> str:
+        """Where to connect."""
+        if self._server is None:
+            raise LocalProtocolError("this replay does not listen; use `async with Replay(...)` or `await .start()`")
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"ws://{host}:{self._server.sockets[0].getsockname()[1]}/v1/realtime"
+
+    def __repr__(self) -> str:
+        one = self.first
+        what = f"{one.name}, {one.model or 'model unknown'}, {one.dialect}, {_ORIGINS[one.simulated]}"
+        sound = ", sound as silence (its digest was kept)" if one.digests else ""
+        return f"<Replay of {what}{f', {len(self.recordings)} sessions' if len(self.recordings) > 1 else ''}{sound}>"
+
+    def _marked(self, connection: ServerConnection, request: Request, response: Response) -> None:
+        n = next(self._next) % len(self.recordings)
+        connection.recording = self.recordings[n]  # type: ignore[attr-defined]
+        origin = self.recordings[n].simulated
+        response.headers[REPLAY_HEADER] = f"realtime-history-kit; session={n}; origin={_ORIGINS[origin]}"
+        if origin:
+            response.headers[_MARK_HEADER] = "realtime-history-kit; replay"
+
+    async def _handle(self, connection: ServerConnection) -> None:
+        recording: Recording = connection.recording  # type: ignore[attr-defined]
+        with contextlib.suppress(ConnectionClosed):
+            await _Playing(recording, connection, self.pace).run()
+
+
+class _Departed(Exception):
+    """The client does something else than when it was recorded."""
+
+    def __init__(self, where: str, event_id: object = None) -> None:
+        super().__init__(where)
+        self.where = where
+        self.event_id = event_id if isinstance(event_id, str) else None
+
+
+class _Playing:
+    """One connection to one recording."""
+
+    def __init__(self, recording: Recording, connection: ServerConnection, pace: float | None) -> None:
+        self._recording, self._connection, self._pace = recording, connection, pace
+        self._ids = Ids()
+        self._ahead: deque[dict[str, Any]] = deque()  # taken from the socket, not yet compared
+        self._n_sent = 0
+
+    async def run(self) -> None:
+        try:
+            await self._play()
+        except _Departed as departed:
+            await self._tell(departed)
+
+    async def _play(self) -> None:
+        before = None
+        steps = self._recording.steps
+        for n, step in enumerate(steps):
+            if step.direction == "client":
+                await self._compare(step.data, more_sound=n > 0 and steps[n - 1].data.get("type") == _APPEND)
+            else:
+                if self._pace is not None:
+                    await asyncio.sleep(gap_s(before, step) / self._pace)
+                await self._connection.send(encode(_sounding(self._ids.now(step.data))), text=True)
+            before = step
+        end = self._recording.end or {}
+        code = end.get("code")
+        if isinstance(code, int) and code not in (1000, 1005, 1006) and (code == 1001 or 1007 <= code <= 4999):
+            await self._connection.close(code if code not in (1015,) else 1011, str(end.get("reason") or "")[:100])
+            return
+        event = await self._receive()
+        raise _Departed(f"the recording ends here, and now came {event.get('type')}", event.get("event_id"))
+
+    async def _compare(self, recorded: dict[str, Any], *, more_sound: bool) -> None:
+        """Take the client's next frame and hold it against the recorded one."""
+        event = await self._receive()
+        if recorded.get("type") != _APPEND:
+            while more_sound and event.get("type") == _APPEND:  # a microphone is never heard twice for the same time
+                event = await self._receive()
+        elif event.get("type") != _APPEND and more_sound:
+            self._ahead.appendleft(
+                event
+            )  # less was appended than then; what comes next is compared with what came next
+            return
+        where = difference(recorded, event, self._ids)
+        if where:
+            raise _Departed(where, event.get("event_id"))
+        self._ids.learn(recorded, event)
+
+    async def _receive(self) -> dict[str, Any]:
+        if self._ahead:
+            return self._ahead.popleft()
+        frame = await self._connection.recv()
+        self._n_sent += 1
+        try:
+            event = msgspec.json.decode(frame)
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            event = None
+        if not isinstance(event, dict):
+            raise _Departed("what came is not a JSON object")
+        return event
+
+    async def _tell(self, departed: _Departed) -> None:
+        message = (
+            f"This is a replay of {self._recording.name}, and your frame {self._n_sent} departs from it: {departed.where}. "
+            "Do what was recorded, or record again."
+        )
+        error = {
+            "type": "invalid_request_error", "code": "replay_departed", "message": message, "param": None,
+            "event_id": departed.event_id,
+        }  # fmt: skip
+        frame = {"type": "error", "event_id": new_id("event", int(time.time())), "error": error}
+        await self._connection.send(encode(frame), text=True)
+        await self._connection.close(4000, "replay_departed")
+
+
+def _sounding(value: Any) -> Any:
+    """A frame with silence, as long as it was, where the log keeps the sound's digest only."""
+    if isinstance(value, str):
+        kept = DIGEST.match(value) if value.startswith("sha256:") else None
+        return base64.b64encode(bytes(min(int(kept[2]), _MAX_FRAME_BYTES // 2))).decode() if kept else value
+    if isinstance(value, dict):
+        return {key: _sounding(each) for key, each in value.items()}
+    return [_sounding(each) for each in value] if isinstance(value, list) else value
