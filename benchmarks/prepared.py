@@ -31,7 +31,12 @@ def reply() -> list[bytes]:
     words = [f" word{n}" for n in range(N_TRANSCRIPT)]
     whole = item | {"status": "completed", "content": [{"type": "output_audio", "transcript": "".join(words)}]}
     told = {"object": "realtime.response", "id": RESPONSE, "conversation_id": "conv_1", "output_modalities": ["audio"]}
-    usage = {"total_tokens": 253, "input_tokens": 132, "output_tokens": 121, "output_token_details": {"text_tokens": 30, "audio_tokens": 91}}
+    usage = {
+        "total_tokens": 253,
+        "input_tokens": 132,
+        "output_tokens": 121,
+        "output_token_details": {"text_tokens": 30, "audio_tokens": 91},
+    }
     frames = [
         event("response.created", response=told | {"status": "in_progress", "output": [], "usage": None}),
         event("response.output_item.added", response_id=RESPONSE, output_index=0, item=item),
@@ -41,7 +46,9 @@ def reply() -> list[bytes]:
     for n in range(N_AUDIO):
         if n % 2 == 0:
             frames.append(event("response.output_audio_transcript.delta", **at, delta=words[n // 2]))
-        frames.append(event("response.output_audio.delta", **at, delta=base64.b64encode(rng.randbytes(AUDIO_BYTES)).decode()))
+        frames.append(
+            event("response.output_audio.delta", **at, delta=base64.b64encode(rng.randbytes(AUDIO_BYTES)).decode())
+        )
     return [
         *frames,
         event("response.output_audio.done", **at),
@@ -53,11 +60,21 @@ def reply() -> list[bytes]:
     ]
 
 
-CREATED = event("session.created", session={"type": "realtime", "id": "sess_1", "model": "gpt-realtime", "output_modalities": ["audio"]})
-UPDATED = event("session.updated", session={"type": "realtime", "id": "sess_1", "model": "gpt-realtime", "output_modalities": ["audio"]})
+CREATED = event(
+    "session.created",
+    session={"type": "realtime", "id": "sess_1", "model": "gpt-realtime", "output_modalities": ["audio"]},
+)
+UPDATED = event(
+    "session.updated",
+    session={"type": "realtime", "id": "sess_1", "model": "gpt-realtime", "output_modalities": ["audio"]},
+)
 REPLY = reply()
 ITEM_ID = re.compile(rb'"id":\s?"([^"]+)"')
-ADDED = event("conversation.item.added", previous_item_id=None, item={"id": "@", "type": "message", "status": "completed", "role": "user", "content": []})
+ADDED = event(
+    "conversation.item.added",
+    previous_item_id=None,
+    item={"id": "@", "type": "message", "status": "completed", "role": "user", "content": []},
+)
 DONE = ADDED.replace(b"item.added", b"item.done")
 
 

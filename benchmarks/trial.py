@@ -23,7 +23,9 @@ from websockets.asyncio.client import connect as ws_connect
 
 from kit import History, connect
 
-HISTORY = History().user("Tell me a joke.").assistant("One.").user("Another.").assistant("Two.").user("One more, please.")
+HISTORY = (
+    History().user("Tell me a joke.").assistant("One.").user("Another.").assistant("Two.").user("One more, please.")
+)
 ITEMS = HISTORY.spelled("ga")
 N_BYTES = 40 * 9_600
 OPTIONS = {"max_size": None, "compression": None, "ping_interval": None}
@@ -40,9 +42,14 @@ async def raw(url: str) -> int:
     n = 0
     async with ws_connect(url, **OPTIONS) as ws:
         await ws.recv(decode=False)
-        await ws.send(orjson.dumps({"type": "session.update", "session": {"type": "realtime", "instructions": "Be brief."}}), text=True)
+        await ws.send(
+            orjson.dumps({"type": "session.update", "session": {"type": "realtime", "instructions": "Be brief."}}),
+            text=True,
+        )
         for i, item in enumerate(ITEMS):
-            await ws.send(orjson.dumps({"type": "conversation.item.create", "item": {"id": f"item_{i}"} | item}), text=True)
+            await ws.send(
+                orjson.dumps({"type": "conversation.item.create", "item": {"id": f"item_{i}"} | item}), text=True
+            )
         acknowledged = 0
         while acknowledged < len(ITEMS):
             acknowledged += orjson.loads(await ws.recv(decode=False))["type"] == "conversation.item.added"
@@ -60,7 +67,9 @@ async def library_defaults(url: str) -> int:
     n = 0
     async with ws_connect(url) as ws:
         await ws.recv()
-        await ws.send(json.dumps({"type": "session.update", "session": {"type": "realtime", "instructions": "Be brief."}}))
+        await ws.send(
+            json.dumps({"type": "session.update", "session": {"type": "realtime", "instructions": "Be brief."}})
+        )
         for i, item in enumerate(ITEMS):
             await ws.send(json.dumps({"type": "conversation.item.create", "item": {"id": f"item_{i}"} | item}))
         await ws.send(json.dumps({"type": "response.create"}))
@@ -118,7 +127,10 @@ def openai_sdk() -> Callable[[str], Awaitable[int]] | None:
 def main() -> bool:
     at_once, trials, rounds = option("--at-once", 16), option("--trials", 64), option("--rounds", 15)
     server = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("prepared.py"))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, str(Path(__file__).with_name("prepared.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert server.stdout is not None
     url = server.stdout.readline().strip() + "?model=gpt-realtime"
