@@ -149,11 +149,11 @@ def _more() -> dict[str, Case]:
     audio_first = History().user(spoken).assistant(SKELETON).user("Tell me a joke.")
     tools = (
         History()
-        .user("How many jokes do you know?")
-        .function_call("count_jokes", {"kind": "all"}, "call_1")
-        .function_output('{"count": 42}', "call_1")
-        .assistant("Forty-two.")
         .user("Tell me a joke.")
+        .function_call("find_joke", {"about": "skeletons"}, "call_1")
+        .function_output(json.dumps({"joke": SKELETON}), "call_1")
+        .assistant(SKELETON)
+        .user("Another one, please.")
     )
     cases = (
         Case("system", system, "text", note="a system item is enough (openai-realtime-api-beta #58, 2024-10)"),

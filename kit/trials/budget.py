@@ -30,7 +30,7 @@ def check_budget(budget_usd: float | None, settings: Iterable[Settings]) -> floa
         if each.reckoned_price is None and budget_usd != math.inf:
             raise InputError(
                 f"the kit knows no price for {each.name}, so a budget of ${budget_usd:.2f} could not be kept; give one, "
-                "Settings(…, price=Price(text=(…), audio=(…))), or say budget_usd=float('inf')"
+                "Settings(…, price=Price(text=(…), audio=(…), image=(…))), or say budget_usd=float('inf')"
             )
     return math.inf if budget_usd is None else float(budget_usd)
 

@@ -100,7 +100,7 @@ class _Cluster:
         try:
             while self._sent or (self._left and self._runner.stopped is None):
                 workers = await self._workers()
-                self._bury(workers)
+                await self._bury(workers)
                 await self._send(workers)
                 idle_s = 0.0 if self._sent or workers else idle_s + _LOOK_S
                 if idle_s > _NO_WORKER_S:
@@ -213,11 +213,11 @@ class _Cluster:
             if trial is not None and self._runner.decide(trial, attempt_id, Outcome(**told)):
                 self._left.appendleft(trial)
 
-    def _bury(self, workers: set[str]) -> None:
+    async def _bury(self, workers: set[str]) -> None:
         """Give up what was with workers that are gone."""
         self._empty_inbox()
         for sent in [sent for sent in self._sent.values() if sent.worker not in workers]:
-            sent.future.cancel()
+            await self._ask(sent.future.cancel)
             self._lose(sent)
 
     def _lose(self, sent: _Sent) -> None:
@@ -243,7 +243,7 @@ class _Cluster:
             await self._ask(self._stop.set)
             await asyncio.sleep(2 * _LOOK_S)
         for sent in self._sent.values():
-            sent.future.cancel()
+            await self._ask(sent.future.cancel)
 
 
 # ---------------------------------------------------------------------------------------------------- on a worker's side

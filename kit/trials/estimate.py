@@ -133,19 +133,21 @@ def worst_usd(trial: Trial) -> float | None:
     text += len(str(arm.settings(history).get("instructions", "")).encode())
     items_text, audio = _size(arm.history(history), bytes_per_token=1)
     text += items_text
-    fresh = max(price.text[0], price.audio[0])
     usd = 0.0
-    replies_before = 0
     for said in (None, *trial.case.turns):
         if said is not None:
             more_text, more_audio = _size(History().user(arm.turn(said)), bytes_per_token=1)
             text, audio = text + more_text, audio + more_audio
-        for _ in range(arm.max_responses):
-            # what an arm adds on the way (silence, say) is less than the second of slack that each response is given
+        for left in reversed(range(arm.max_responses)):
+            # Asked again is only after a reply in text, so all but the last of a turn are text. What an arm adds on the way
+            # (silence, say) is within the ten seconds of audio that each response is given here.
             audio += 100
-            usd += text * price.text[0] + audio * price.audio[0] + replies_before * most_out * fresh
-            usd += most_out * max(price.text[2], price.audio[2])
-            replies_before += 1
+            usd += text * price.text[0] + audio * price.audio[0]
+            usd += most_out * (price.text[2] if left else max(price.text[2], price.audio[2]))
+            if left or price.text[0] > price.audio[0]:
+                text += most_out
+            else:
+                audio += most_out
     return usd / 1e6
 
 
