@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .endpoint import Endpoint as Endpoint
     from .errors import KitError as KitError
     from .history import History as History
+    from .reporting import report as report
     from .session import Session as Session
     from .session import sessions as sessions
     from .standin import StandIn as StandIn
@@ -55,6 +56,7 @@ _HOMES = {
     "cases": "cases",
     "connect": "connecting",
     "plots": "plots",
+    "report": "reporting",
     "run": "trials.runner",
     "sessions": "session",
     "tables": "tables",

@@ -7,6 +7,8 @@
     python -m kit chat                  no history: just talk
     python -m kit log FILE…             anyone's log of events, a row per response
     python -m kit serve --port 8765     the stand-in, for any client in any language
+    python -m kit table LEDGER          which replies were audio and which text; report LEDGER: as a page
+    python -m kit study                 the whole question: price, budget, run, report
     python -m kit lab                   the notebooks, in JupyterLab
 
 A verb lives in a module of this package that has an ``add(verbs)``.
@@ -19,7 +21,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import InputError, KitError
-from . import log, serving, talk
+from . import log, report, serving, talk
 from .options import complain
 
 
@@ -44,6 +46,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"realtime-history-kit {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for module in (talk, log, serving):
+    for module in (talk, log, report, serving):
         module.add(verbs)
     return parser

@@ -207,7 +207,7 @@ def table(m: Material) -> str:
         "function",
         "empty",
         "turns",
-        "responses a turn",
+        "responses per turn",
         "items sent",
         "cost",
         "origin",
@@ -499,10 +499,16 @@ def _rate(row: Any, name: str) -> str:
     rate, low, high = (row[f"{name}_{end}"] for end in ("rate", "low", "high"))
     if rate != rate:
         return "–"
-    return f"{percent(rate)}" + (f" ({100 * low:.2g} to {100 * high:.3g})" if low == low else "")
+    return f"{_points(rate)} %" + (f" ({_points(low)}–{_points(high)})" if low == low else "")
+
+
+def _points(rate: float) -> str:
+    """Percentage points in as few figures as a table needs."""
+    value = 100 * rate
+    return f"{value:.0f}" if value >= 9.95 or value < 0.05 else f"{value:.1f}"
 
 
 def _bounds(row: Any) -> str:
     if row["drift_least"] != row["drift_least"] or row["drift_least"] == row["drift_most"]:
         return "–"
-    return f"{100 * row['drift_least']:.3g} to {percent(row['drift_most'])}"
+    return f"{_points(row['drift_least'])}–{_points(row['drift_most'])} %"
