@@ -31,6 +31,7 @@ class connect:
         trial: A name for this session's random draws; the stand-in draws from its seed and this name. Sent to no one else.
         timeout_s: For the handshake and the first event.
         quiet: Do not print where this is and who pays.
+        keep_audio: ``False``: replies are told by their words, times and number of bytes, and their sound is thrown away.
         log: A file that keeps every frame, both ways, as it happens and without secrets (`kit.eventlog`).
         audio: What that file keeps of sound: ``"digest"`` (default: hash and length) or ``"keep"``.
         redact: Called with each event before it is written; gives the event to write, or ``None`` for nothing of it.
@@ -54,6 +55,7 @@ class connect:
         trial: str | None = None,
         timeout_s: float = 15,
         quiet: bool = False,
+        keep_audio: bool = True,
         log: str | os.PathLike[str] | None = None,
         audio: Audio = "digest",
         redact: Hook | None = None,
@@ -70,6 +72,7 @@ class connect:
         self._trial = trial
         self._timeout_s = timeout_s
         self._quiet = quiet
+        self._keep_audio = keep_audio
         self._log, self._audio, self._redact = log, audio, redact
         self._stand_in = stand_in
         self._session: Session | None = None
@@ -94,14 +97,18 @@ class connect:
         if self._replay is not None:
             return await self._open_replay(self._replay, log)
         if where.name != "standin":
-            return await open_link(where, where.url, timeout_s=self._timeout_s, log=log)
+            return await open_link(where, where.url, timeout_s=self._timeout_s, log=log, keep_audio=self._keep_audio)
         from .standin import StandIn
 
         server = StandIn(**self._stand_in)
         await server.start()
         try:
             link = await open_link(
-                where, in_process_url(server.url, where.model, self._trial), timeout_s=self._timeout_s, log=log
+                where,
+                in_process_url(server.url, where.model, self._trial),
+                timeout_s=self._timeout_s,
+                log=log,
+                keep_audio=self._keep_audio,
             )
         except BaseException:
             await server.stop()
@@ -116,7 +123,7 @@ class connect:
         where = Endpoint("replay", "", server.first.dialect, server.first.model)
         await server.start()
         try:
-            link = await open_link(where, server.url, timeout_s=self._timeout_s, log=log)
+            link = await open_link(where, server.url, timeout_s=self._timeout_s, log=log, keep_audio=self._keep_audio)
         except BaseException:
             await server.stop()
             raise

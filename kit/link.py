@@ -85,7 +85,13 @@ class Link:
     """One open socket and its fold. `now_ms` is milliseconds since the session was opened."""
 
     def __init__(
-        self, endpoint: Endpoint, socket: Tapped, now_ms: Callable[[], float], log: LogWriter | None = None
+        self,
+        endpoint: Endpoint,
+        socket: Tapped,
+        now_ms: Callable[[], float],
+        log: LogWriter | None = None,
+        *,
+        keep_audio: bool = True,
     ) -> None:
         self.endpoint = endpoint
         self.socket = socket
@@ -99,7 +105,7 @@ class Link:
         # is what its log says.
         told = socket.response.headers.get(REPLAY_HEADER, "") if socket.response else ""
         service = "origin=service" in told if endpoint.name == "replay" else endpoint.name != "url"
-        self.conversation = Conversation(simulated=True if mark else False if service else None)
+        self.conversation = Conversation(simulated=True if mark else False if service else None, keep_audio=keep_audio)
         self.events: deque[Event] = deque(maxlen=KEPT_EVENTS)
         self.n_events = 0
         self.malformed: list[RemoteProtocolError] = []

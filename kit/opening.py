@@ -22,7 +22,9 @@ from .link import Link, Tapped
 _SILENT = logging.Logger("kit.link", level=logging.CRITICAL + 1)
 
 
-async def open_link(endpoint: Endpoint, url: str, *, timeout_s: float, log: LogWriter | None = None) -> Link:
+async def open_link(
+    endpoint: Endpoint, url: str, *, timeout_s: float, log: LogWriter | None = None, keep_audio: bool = True
+) -> Link:
     """Open a socket and read its first event; with a `log`, every frame is written to it, also those of a refusal.
 
     Raises:
@@ -31,7 +33,7 @@ async def open_link(endpoint: Endpoint, url: str, *, timeout_s: float, log: LogW
         HandshakeRefused: If the service says no, by HTTP status or by an `error` event and a close.
     """
     try:
-        return await _open_link(endpoint, url, timeout_s, log)
+        return await _open_link(endpoint, url, timeout_s, log, keep_audio)
     except BaseException as exc:
         if log is not None:
             told = str(exc) if isinstance(exc, KitError) else type(exc).__name__
@@ -39,7 +41,7 @@ async def open_link(endpoint: Endpoint, url: str, *, timeout_s: float, log: LogW
         raise
 
 
-async def _open_link(endpoint: Endpoint, url: str, timeout_s: float, log: LogWriter | None) -> Link:
+async def _open_link(endpoint: Endpoint, url: str, timeout_s: float, log: LogWriter | None, keep_audio: bool) -> Link:
     deadline = asyncio.get_running_loop().time() + timeout_s
     if log is not None:
         log.redactor.add(*endpoint.secrets())
@@ -48,7 +50,7 @@ async def _open_link(endpoint: Endpoint, url: str, timeout_s: float, log: LogWri
         raise problem
     assert ws is not None
     opened = time.perf_counter()
-    link = Link(endpoint, ws, lambda: (time.perf_counter() - opened) * 1000, log)
+    link = Link(endpoint, ws, lambda: (time.perf_counter() - opened) * 1000, log, keep_audio=keep_audio)
     if log is not None:
         log.begin(
             endpoint=endpoint.name,

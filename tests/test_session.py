@@ -94,6 +94,14 @@ async def test_the_reply_to_a_clip_follows_the_clip():
     assert response.modality == "audio"
 
 
+async def test_audio_can_be_counted_and_not_kept():
+    async with standin(keep_audio=False) as session:
+        response = await session.ask("Tell me a joke.")
+
+    assert response.modality == "audio" and response.n_audio_bytes > 48_000
+    assert response.audio is None and response.transcript
+
+
 async def test_a_text_reply_can_be_asked_for():
     async with standin() as session:
         await session.seed(cases.one_a.history)

@@ -72,6 +72,10 @@ class Conversation:
 
     Feed it every server event with `receive` and, if you have them, every client event with `sent`, in order.
 
+    Args:
+        simulated: What the caller knows of where this comes from.
+        keep_audio: ``False``: a response's bytes of audio are counted and thrown away.
+
     Attributes:
         session: The session object as the server last told it.
         items: In conversation order; a deleted item is gone.
@@ -83,7 +87,8 @@ class Conversation:
         n_events: Server events received.
     """
 
-    def __init__(self, *, simulated: bool | None = None) -> None:
+    def __init__(self, *, simulated: bool | None = None, keep_audio: bool = True) -> None:
+        self.keeps_audio = keep_audio
         self.session: dict[str, Any] = {}
         self.items: list[Item] = []
         self.responses: list[Response] = []
@@ -434,9 +439,9 @@ class Conversation:
         response, part = self._part(event, "audio")
         if event.bad_audio:
             response.n_bad_audio += 1
-        if event.pcm:
+        if event.pcm and self.keeps_audio:
             part.chunks.append(event.pcm)
-        elif event.n_audio_bytes:
+        elif event.n_audio_bytes:  # not kept, or a log told only how many there were
             part.n_not_kept += event.n_audio_bytes
         event.pcm = None
         if response.first_audio_at_ms is None:
