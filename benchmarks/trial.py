@@ -81,9 +81,9 @@ async def library_defaults(url: str) -> int:
                 return n
 
 
-async def kit_session(url: str) -> int:
+async def kit_session(url: str, *, keep_audio: bool = True) -> int:
     """The kit: fold, modality, times, every event kept, the audio in one place."""
-    async with connect(url, quiet=True) as session:
+    async with connect(url, quiet=True, keep_audio=keep_audio) as session:
         await session.update(instructions="Be brief.")
         await session.seed(HISTORY)
         response = await session.respond()
@@ -153,6 +153,7 @@ def main() -> bool:
     contenders = {
         "raw websockets + orjson": raw,
         "kit session": kit_session,
+        "kit session, audio counted, not kept": lambda u: kit_session(u, keep_audio=False),
         "connect and close only": connect_only,
         "json + base64 + library defaults": library_defaults,
     } | ({"openai SDK, one client": sdk} if sdk else {})
