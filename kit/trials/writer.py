@@ -20,6 +20,8 @@ from .lock import Lock
 from .plan import Plan
 from .playing import Outcome, Row
 
+_BUSY_S = 2.0  # readers never keep a writer waiting in this mode, so whatever does is brief
+
 
 def _insert(table: str) -> str:
     columns = list(TABLES[table])
@@ -63,6 +65,10 @@ class Writer:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._db is not None:
+            with contextlib.suppress(sqlite3.Error):  # somebody is reading: then it stays as it is, which is as good
+                self._db.execute(
+                    "PRAGMA journal_mode = DELETE"
+                )  # one file again, which also reads from a read-only folder
             self._db.close()
         self._db = None
         self._lock.release()
@@ -272,7 +278,7 @@ class Writer:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, timeout=30)
+    db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_S)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
     return db
