@@ -6,6 +6,7 @@
     python -m kit case 1b               one of them; then you go on by typing
     python -m kit chat                  no history: just talk
     python -m kit log FILE…             anyone's log of events, a row per response
+    python -m kit voice                 talk, with this machine's microphone and speaker
     python -m kit serve --port 8765     the stand-in, for any client in any language
     python -m kit table LEDGER          which replies were audio and which text; report LEDGER: as a page
     python -m kit study                 the whole question: price, budget, run, report
@@ -21,7 +22,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import InputError, KitError
-from . import log, report, serving, talk
+from . import log, report, serving, talk, voice
 from .options import complain
 
 
@@ -46,6 +47,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"realtime-history-kit {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for module in (talk, log, report, serving):
+    for module in (talk, voice, log, report, serving):
         module.add(verbs)
     return parser

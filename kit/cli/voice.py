@@ -1,0 +1,223 @@
+"""``voice``: talk to the model and hear it answer, with the microphone and speaker of this machine."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import math
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from .. import show
+from ..connecting import connect
+from ..devices import Microphone, Speaker, devices
+from ..devices.echo import EchoCanceller, echo_cancellation_installed
+from ..session import Session
+from ..voice import Voice
+from ..voice.playback import response_of
+from ..wire.events import Event
+from ..wire.records import Response
+from .options import Verbs, session_options
+
+_PACE = 1.25  # of the stand-in, where none is asked for: a little ahead of the ear, as services are, so it can be interrupted
+_BAR = 24  # characters of the microphone's level
+
+
+def _voice(args: argparse.Namespace) -> int:
+    if args.devices:
+        print(repr(devices()))
+        return 0
+    return asyncio.run(_talk(args))
+
+
+async def _talk(args: argparse.Namespace) -> int:
+    async with contextlib.AsyncExitStack() as stack:
+        # Devices first: nobody should pay for a session that cannot be heard.
+        microphone = await stack.enter_async_context(Microphone(args.input))
+        speaker = await stack.enter_async_context(Speaker(args.output))
+        stand_in = (
+            {"drift": args.drift, "seed": args.seed, "pace": args.pace or _PACE} if args.endpoint == "standin" else {}
+        )
+        writer = args.transcribe or ("whisper-1" if stand_in else None)  # the stand-in's costs nothing
+        session = await stack.enter_async_context(
+            connect(
+                args.endpoint,
+                model=args.model,
+                dialect=args.dialect,
+                key_env=args.key_env,
+                settings={"transcription": {"model": writer}} if writer else None,
+                **stand_in,
+            )
+        )
+        canceller = _canceller(args, speaker)
+        face = _Face(session, wav=args.wav, every_event=args.events)
+        voice = Voice(
+            session,
+            microphone,
+            speaker,
+            half_duplex=args.half_duplex,
+            canceller=canceller,
+            on_event=face.take,
+        )
+        face.voice = voice
+        face.say(f"microphone: {microphone.device.name} · speaker: {speaker.device.name} · {_echo(args, canceller)}")
+        face.say("speak; Ctrl-C ends")
+        await _until_interrupted(face, voice, args.seconds)
+        face.summary()
+    return 0
+
+
+async def _until_interrupted(face: _Face, voice: Voice, seconds: float | None) -> None:
+    """Ctrl-C, the end of the time, or the end of the session."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C raises in the loop instead
+            loop.add_signal_handler(number, stop.set)
+    talking = loop.create_task(voice.run())
+    stopping = loop.create_task(stop.wait())
+    with face.shown():
+        await asyncio.wait({talking, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    ended = talking.done()
+    for task in (talking, stopping):
+        task.cancel()
+    await asyncio.gather(talking, stopping, return_exceptions=True)
+    if ended:
+        talking.result()  # raises what ended it
+
+
+def _canceller(args: argparse.Namespace, speaker: Speaker) -> EchoCanceller | None:
+    if args.no_echo_cancellation or args.half_duplex or not echo_cancellation_installed():
+        return None
+    canceller = EchoCanceller(far_rate_hz=speaker.rate_hz)
+    speaker.on_played = canceller.far
+    return canceller
+
+
+def _echo(args: argparse.Namespace, canceller: EchoCanceller | None) -> str:
+    if args.half_duplex:
+        return "half-duplex: not heard while it speaks"
+    if canceller is not None:
+        return "echo cancellation on"
+    if args.no_echo_cancellation:
+        return "echo cancellation off: wear headphones"
+    return 'no echo cancellation (pip install "realtime-history-kit[echo]"): wear headphones, or --half-duplex'
+
+
+class _Face:
+    """What the terminal shows: a line for each turn, and one that moves: the microphone's level and the last event."""
+
+    def __init__(self, session: Session, *, wav: str | None, every_event: bool) -> None:
+        self.voice: Voice | None = None
+        self._session = session
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._wav = Path(wav).expanduser() if wav else None
+        self._every_event = every_event
+        self._last, self._n_last = "", 0
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        if not sys.stdout.isatty():
+            yield
+            return
+        with Live(get_renderable=self._line, console=self._console, refresh_per_second=12, transient=True):
+            yield
+
+    def say(self, words: str, style: str = "dim") -> None:
+        self._console.print(Text(words, style=style))
+
+    def _line(self) -> Text:
+        level = self.voice.level if self.voice else 0.0
+        full = round(_BAR * max(0.0, min(1.0, 1 + _decibels(level) / 60)))
+        state = "speaking " if self.voice and self.voice.playback.speaking else "listening"
+        times = f" ×{self._n_last}" if self._n_last > 1 else ""
+        line = Text(f"{state} ▕{'█' * full}{' ' * (_BAR - full)}▏ {self._last}{times}", style="dim")
+        line.truncate(max(self._console.width - 1, 20))
+        return line
+
+    def take(self, event: Event) -> None:
+        """One event of the session."""
+        arrow = "←" if event.direction == "server" else "→"
+        name = f"{arrow} {show.one_line(event.type, 70)}"
+        self._n_last = self._n_last + 1 if name == self._last else 1
+        self._last = name
+        if self._every_event and self._n_last == 1:
+            self.say(f"{event.at_ms / 1000:8.2f} s {name}")
+        if event.type == "input_audio_buffer.speech_started":
+            self._cut_off()
+        elif event.type == "conversation.item.input_audio_transcription.completed":
+            self.say(f"you: {show.plain(event.data.get('transcript', '')).strip()}", "bold")
+        elif event.type == "response.done":
+            told = event.data.get("response") or {}
+            response = response_of(self._session, told.get("id") if isinstance(told, dict) else None)
+            if response is not None:
+                self._reply(response)
+        elif event.type == "error":
+            self.say(f"the server says: {show.plain(self._session.errors[-1])}", "red")
+
+    def _cut_off(self) -> None:
+        if self.voice is not None and self.voice.playback.speaking:
+            self.say("   (interrupted)")
+
+    def _reply(self, response: Response) -> None:
+        word = response.modality or "pending"
+        line = Text(f"{show.SIGNS.get(word, '…')} {word}", style=f"bold {show.COLOURS.get(word, '#7F7F7F')}")
+        line.append(f"  {show.plain(response.words)}", style="default not bold")
+        self._console.print(line)
+        state = "" if response.status == "completed" else f"{response.status} {response.reason or ''}, "
+        first = f"first audio {show.ms(response.first_audio_ms)}" if response.first_audio_ms is not None else "no audio"
+        mark = show.origin_word(response.simulated)
+        self.say(f"   {state}{first}{f', {mark}' if mark else ''}")
+        if self._wav is not None and response.audio is not None:
+            self._wav.mkdir(parents=True, exist_ok=True)
+            self.say(f"   saved {response.audio.save(self._wav / f'{response.id}.wav')}")
+
+    def summary(self) -> None:
+        """What was said, what was lost, and where the time went."""
+        if self.voice is None:
+            return
+        cuts = [cut.audio_end_ms for told in self.voice.playback.interruptions for cut in told.truncations]
+        n = len(self._session.responses)
+        words = f"{n} replies" if n != 1 else "1 reply"
+        if cuts:
+            words += f", interrupted after {', '.join(f'{cut / 1000:.2f} s' for cut in cuts)}"
+        lost = ", ".join(f"{name} {count}" for name, count in self.voice.dropped.items())
+        self.say(f"\n{words} · frames dropped: {lost}")
+        self.say(repr(self.voice.latency))
+        if mark := show.origin_word(self._session.simulated):
+            self.say(f"{mark}: this shows the instrument, not how fast a model is")
+
+
+def _decibels(level: float) -> float:
+    return 20 * math.log10(level) if level > 0 else -100.0
+
+
+def _device(text: str) -> int | str:
+    return int(text) if text.isdigit() else text
+
+
+def add(verbs: Verbs) -> None:
+    """Add this verb to the command line."""
+    voice = verbs.add_parser(
+        "voice", parents=[session_options()], help="talk to it: this machine's microphone and speaker"
+    )
+    voice.add_argument("--devices", action="store_true", help="list the microphones and speakers, and end")
+    voice.add_argument("--input", type=_device, metavar="DEVICE", help="microphone: a number or part of a name")
+    voice.add_argument("--output", type=_device, metavar="DEVICE", help="speaker: a number or part of a name")
+    voice.add_argument("--half-duplex", action="store_true", help="the microphone is silent while the model speaks")
+    voice.add_argument(
+        "--no-echo-cancellation", action="store_true", help="also where the extra 'echo' is installed (headphones)"
+    )
+    voice.add_argument(
+        "--transcribe", metavar="MODEL", help="have the server write down what you say (a service charges for it)"
+    )
+    voice.add_argument("--events", action="store_true", help="a line for every event")
+    voice.add_argument("--seconds", type=float, metavar="S", help="end by itself after so long")
+    voice.set_defaults(run=_voice)

@@ -1,0 +1,20 @@
+"""Voice to voice: replies heard while they arrive, interruptions, and where the time goes."""
+
+from .ends import Sink, Source
+from .floor import Floor, Interruption, Truncation
+from .latency import Latency
+from .loop import Voice
+from .playback import Playback, play_replies, turn_detection
+
+__all__ = [
+    "Floor",
+    "Interruption",
+    "Latency",
+    "Playback",
+    "Sink",
+    "Source",
+    "Truncation",
+    "Voice",
+    "play_replies",
+    "turn_detection",
+]

@@ -1,0 +1,219 @@
+"""Replies are heard while they arrive, and an interrupted one is cut off at the server where it was cut off for the ear."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..clip import RATE_HZ
+from ..errors import InputError, ServerError
+from ..session import Session
+from ..wire.events import AUDIO_DELTA, Event
+from ..wire.records import Response
+from .ends import Sink
+from .floor import Floor, Interruption
+
+# What the server answers when the end of a response, or its own interruption, came before our request: no fault of anybody's.
+_TOO_LATE = {"response_cancel_not_active"}
+
+
+@dataclass(slots=True)
+class Playback:
+    """Feeds a speaker with a session's replies as they arrive.
+
+    It is driven by events (`take`), so that it needs no task of its own; `play_replies` is the task around it.
+
+    Args:
+        session: Whose replies.
+        sink: Where they are heard.
+    """
+
+    session: Session
+    sink: Sink
+    floor: Floor = field(default_factory=Floor)
+    interruptions: list[Interruption] = field(default_factory=list)
+    handed_ms: list[float] = field(default_factory=list)
+    """Per reply, from the arrival of its first sound to its being given to the speaker: the kit's own part."""
+    too_late: list[ServerError] = field(default_factory=list)
+    """Requests that the server's own doing had overtaken."""
+    _taken: dict[tuple[str | None, int, int], int] = field(default_factory=dict)
+    _odd: bytes = b""
+    _heard_first: set[str | None] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        told = output_format(self.session)
+        if told != "pcm16":
+            raise InputError(
+                f"the session's output is {told}; to be heard here it must be pcm16: update(output_format='pcm16')"
+            )
+
+    def take(self, event: Event) -> None:
+        """Hear what one event brings."""
+        if event.type == AUDIO_DELTA:
+            self._play(event)
+        elif event.type in ("response.output_audio.done", "response.done"):
+            told = event.data.get("response")
+            response_id = told.get("id") if isinstance(told, dict) else event.data.get("response_id")
+            if self.floor.may_play(response_id) and response_id in self._heard_first:
+                self.sink.end()
+
+    def _play(self, event: Event) -> None:
+        response_id = _str(event, "response_id")
+        pcm = self._sound(event, response_id)
+        if not pcm or not self.floor.may_play(response_id):
+            return
+        first = self.sink.n_written
+        self.sink.write(pcm)
+        index = event.data.get("content_index")
+        self.floor.give(
+            response_id,
+            _str(event, "item_id"),
+            index if isinstance(index, int) else 0,
+            first=first,
+            n=self.sink.n_written - first,
+        )
+        if response_id not in self._heard_first:
+            self._heard_first.add(response_id)
+            self.handed_ms.append(self.session.now_ms - event.at_ms)
+
+    def _sound(self, event: Event, response_id: str | None) -> bytes:
+        """The bytes of an audio delta: the fold has put them into its response."""
+        response = response_of(self.session, response_id)
+        if response is None or not event.n_audio_bytes:
+            return b""
+        told = event.data.get("output_index")
+        place = response.index_of.get(_str(event, "item_id") or "", told if isinstance(told, int) else 0)
+        index = event.data.get("content_index")
+        key = (response_id, place, index if isinstance(index, int) else 0)
+        part = response.parts.get((place, key[2], "audio"))
+        if part is None:
+            return b""
+        start = self._taken.get(key, 0)
+        self._taken[key] = start + event.n_audio_bytes
+        newest = part.chunks[-1] if part.chunks else b""
+        up_to_date = part.n_bytes == start + event.n_audio_bytes and len(newest) == event.n_audio_bytes
+        data = self._odd + (newest if up_to_date else part.sound[start : start + event.n_audio_bytes])
+        self._odd = data[len(data) // 2 * 2 :]  # a delta may cut a sample in half
+        return data[: len(data) // 2 * 2]
+
+    async def interrupt(self, *, server_cancels: bool) -> Interruption:
+        """The user took the floor: silence at once, then the server is told what was heard.
+
+        Args:
+            server_cancels: The server's turn detection has cancelled the response by itself.
+
+        Raises:
+            ServerError: If the server refuses a truncation for any other reason than that it came too late.
+        """
+        n_heard = await self.sink.stop()
+        being_made = [
+            r.id for r in self.session.responses if r.status == "in_progress" and r.conversation_id is not None
+        ]
+        told = self.floor.interrupt(n_heard, being_made=being_made, server_cancels=server_cancels)
+        self._odd = b""
+        if told.truncations or told.cancel:
+            self.interruptions.append(told)
+        if told.cancel is not None:
+            try:
+                await self.session.cancel_response(told.cancel)
+            except ServerError as exc:
+                if exc.code not in _TOO_LATE:
+                    raise
+                self.too_late.append(exc)
+        for cut in told.truncations:
+            await self.session.truncate_item(cut.item_id, cut.audio_end_ms, content_index=cut.content_index)
+        return told
+
+    @property
+    def speaking(self) -> bool:
+        """Something of a reply is waiting to be heard."""
+        return self.sink.playing
+
+    def heard_ms(self, item_id: str) -> float:
+        """How much of an item has been heard."""
+        return self.floor.heard_ms(item_id, self.sink.n_heard)
+
+
+class play_replies:
+    """Hear a session's replies while they arrive::
+
+        async with Speaker() as speaker, play_replies(session, speaker) as playback:
+            response = await session.ask("Tell me a joke.")
+            await playback.drained()
+
+    Args:
+        session: Whose replies; those that begin from now on.
+        sink: A `Speaker` or a `Player`.
+        on_event: Called with every event of the session.
+    """
+
+    def __init__(self, session: Session, sink: Sink, *, on_event: Callable[[Event], None] | None = None) -> None:
+        self.playback = Playback(session, sink)
+        self._on_event = on_event
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> play_replies:
+        self._task = asyncio.get_running_loop().create_task(self._follow(), name="kit: playback")
+        await asyncio.sleep(0)  # the task has begun to follow: what happens from here on is heard
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        async for event in self.playback.session.follow(from_now=True):
+            self.playback.take(event)
+            if self._on_event is not None:
+                self._on_event(event)
+
+    async def interrupt(self) -> Interruption:
+        """Cut the reply off: silence, and the server knows what was heard."""
+        return await self.playback.interrupt(server_cancels=False)
+
+    async def drained(self) -> None:
+        """Wait until what has arrived has been heard."""
+        await asyncio.sleep(0)
+        while self.playback.speaking:  # noqa: ASYNC110  it is the device's clock that is asked
+            await asyncio.sleep(0.02)
+
+    def heard_ms(self, item_id: str) -> float:
+        """How much of an item has been heard."""
+        return self.playback.heard_ms(item_id)
+
+
+def response_of(session: Session, response_id: str | None) -> Response | None:
+    """The session's response with that id."""
+    return next((r for r in reversed(session.responses) if r.id == response_id), None)
+
+
+def output_format(session: Session) -> str:
+    """What the session's replies are spoken in, in beta's word; pcm16 where nothing is said."""
+    audio = session.settings.get("audio")
+    told = (
+        (audio.get("output") or {}).get("format")
+        if isinstance(audio, dict)
+        else session.settings.get("output_audio_format")
+    )
+    if isinstance(told, dict):
+        other = told.get("rate", RATE_HZ) != RATE_HZ
+        return "pcm16" if told.get("type") == "audio/pcm" and not other else str(told.get("type"))
+    return told if isinstance(told, str) else "pcm16"
+
+
+def turn_detection(session: Session) -> dict[str, object] | None:
+    """The session's turn detection as the server tells it; ``None`` where it is off."""
+    audio = session.settings.get("audio")
+    told = (
+        (audio.get("input") or {}).get("turn_detection")
+        if isinstance(audio, dict)
+        else session.settings.get("turn_detection")
+    )
+    return told if isinstance(told, dict) else None
+
+
+def _str(event: Event, key: str) -> str | None:
+    value = event.data.get(key)
+    return value if isinstance(value, str) else None
