@@ -1,6 +1,7 @@
 """What a cell can show that a reader can use. Widgets are optional: every one has a call that does the same."""
 
 from .chat import Chat
+from .events import EventTable
 from .recorder import Recorder
 
-__all__ = ["Chat", "Recorder"]
+__all__ = ["Chat", "EventTable", "Recorder"]

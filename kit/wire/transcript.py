@@ -45,7 +45,7 @@ class EventList(Sequence[Event]):
 
     def __repr__(self) -> str:
         lines = [
-            f"{first.at_ms:9.0f} ms  {_arrow(first)} {_name(first, n)}  {_gist(first, n, size)}".rstrip()
+            f"{first.at_ms:9.0f} ms  {_arrow(first)} {_name(first, n)}  {gist(first, n, size)}".rstrip()
             for first, n, size in self._runs()
         ]
         dropped = [f"({self.n_dropped} older events are no longer kept)"] if self.n_dropped else []
@@ -58,7 +58,7 @@ class EventList(Sequence[Event]):
                 f"{first.at_ms:.0f}",
                 _arrow(first),
                 f"<code>{show.esc(_name(first, n))}</code>",
-                show.esc(_gist(first, n, size)),
+                show.esc(gist(first, n, size)),
                 _json(first, n),
             ]
             for first, n, size in runs[:_MAX_ROWS]
@@ -103,7 +103,7 @@ def _name(event: Event, n: int) -> str:
     return name if n == 1 else f"{name} ×{n}"
 
 
-def _gist(event: Event, n: int, size: int) -> str:
+def gist(event: Event, n: int, size: int) -> str:
     """What a reader looks for first in this event, in a few words."""
     data: dict[str, Any] = event.data
     if size:
