@@ -14,14 +14,15 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
 ]
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+SILENT = ("03", "04", "05", "06")  # many trials: nothing is played
 SHOTS = os.environ.get("KIT_SCREENSHOTS")  # a folder to keep pictures in, to be looked at
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     root, home = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("home")
-    for notebook in NOTEBOOKS:
-        shutil.copy(notebook, root)
+    for file in [*NOTEBOOKS, *NOTEBOOKS[0].parent.glob("*.json")]:
+        shutil.copy(file, root)
     with jupyter_lab(root, home) as running:
         yield running
 
@@ -49,10 +50,11 @@ def test_a_notebook_runs_and_its_sound_plays_with_nothing_fetched_from_outside(l
         open_notebook(page, lab, notebook)
 
         assert run_all(page) == []
-        player = page.locator("audio").first
-        player.scroll_into_view_if_needed()
-        player.evaluate("player => { player.volume = 0.5; return player.play(); }")
-        page.wait_for_function("() => document.querySelector('audio').currentTime > 0.2", timeout=30_000)
+        if not notebook.startswith(SILENT):
+            player = page.locator("audio").first
+            player.scroll_into_view_if_needed()
+            player.evaluate("player => { player.volume = 0.5; return player.play(); }")
+            page.wait_for_function("() => document.querySelector('audio').currentTime > 0.2", timeout=30_000)
 
         shoot(page, notebook.removesuffix(".ipynb"))
         assert outside(page.requested) == []

@@ -1,5 +1,7 @@
 """Every notebook runs top to bottom without a browser, and says what it should."""
 
+import shutil
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -19,7 +21,10 @@ def run(path, **parameters):
     at = next(n for n, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", ()))
     lines = "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
     notebook.cells.insert(at + 1, nbformat.v4.new_code_cell(lines))
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
+    with tempfile.TemporaryDirectory() as folder:  # what it writes (runs/) is made anew, and is not left behind
+        for file in path.parent.glob("*.json"):
+            shutil.copy(file, folder)
+        NotebookClient(notebook, timeout=120, resources={"metadata": {"path": folder}}).execute()
     return notebook
 
 
