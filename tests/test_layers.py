@@ -18,8 +18,8 @@ RANKS = [
     ["link", "opening", "seeding", "session", "notebook", "connecting"],  # one session, in the parts it is made of
     ["voice", "trials"],
     ["tables"],
-    ["plots"],
-    ["reporting", "widgets"],
+    ["plots", "timelines"],
+    ["reporting", "evidence", "widgets"],
     ["cli"],
 ]
 GROUPS = [["errors", "show"], RANKS[6]]

@@ -58,7 +58,6 @@ function render({ model, el }) {
   list.tabIndex = 0;
   list.setAttribute("role", "listbox");
   list.setAttribute("aria-label", "events");
-  list.style.height = `${model.get("height_px")}px`;
   const space = make("div", "kit-ev-space");
   const inner = make("div", "kit-ev-inner");
   space.append(inner);
@@ -98,6 +97,7 @@ function render({ model, el }) {
       shown.push(one);
     }
     space.style.height = `${shown.length * ROW}px`;
+    list.style.height = `${Math.max(3 * ROW, Math.min(model.get("height_px"), shown.length * ROW))}px`;
     count.textContent = `${rows.length.toLocaleString("en")} events${shown.length !== rows.length ? `, ${shown.length.toLocaleString("en")} rows` : ""}${live ? ", live" : ""}`;
     draw();
   }
@@ -112,7 +112,7 @@ function render({ model, el }) {
       node.dataset.n = n;
       if (first + at === selected) node.classList.add("kit-ev-on");
       if (row[2] === "error") node.classList.add("kit-ev-error");
-      node.append(make("span", "kit-ev-at", row[0] === null ? "–" : row[0].toFixed(0)));
+      node.append(make("span", "kit-ev-at", row[0] === null ? "–" : Math.round(row[0]).toLocaleString("en")));
       node.append(make("span", "kit-ev-dir", row[1] ? "→" : "←"));
       node.append(make("span", "kit-ev-type", many > 1 ? `${row[2]} ×${many}` : row[2]));
       const of = make("span", "kit-ev-of");
@@ -223,7 +223,7 @@ function render({ model, el }) {
   for (const control of [direction, kind, which, folds]) control.addEventListener("change", () => { list.scrollTop = 0; selected = -1; filter(); });
   find.addEventListener("input", () => { list.scrollTop = 0; selected = -1; filter(); });
   for (const node of [find, list]) node.addEventListener("keydown", event => event.stopPropagation());
-  model.on("change:height_px", () => { list.style.height = `${model.get("height_px")}px`; draw(); });
+  model.on("change:height_px", filter);
   model.send({ kind: "ready" });
   return () => {
     model.off("msg:custom", take);
