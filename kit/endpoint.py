@@ -88,6 +88,15 @@ PRICES: dict[str, Price] = {
 _SHOWN_IN_URL = ("model", "deployment", "api-version", "dialect", "intent")
 
 
+class Address(str):
+    """A URL that shows itself without what may be a key in it: a traceback that prints the values of variables prints reprs."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(_shown(self))
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """Where to connect.
@@ -111,6 +120,9 @@ class Endpoint:
     key_env: str | None = None
     auth: Literal["bearer", "api-key"] = "bearer"
     token_env: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "url", Address(self.url))
 
     def headers(self, environ: Mapping[str, str] | None = None) -> dict[str, str]:
         """The headers of the handshake; reads the key now.
@@ -142,7 +154,10 @@ class Endpoint:
 
     def secrets(self, environ: Mapping[str, str] | None = None) -> list[str]:
         """What of a connection must be written nowhere: key, token, organisation, project, and what the URL hides."""
-        headers = self.headers(environ)
+        try:
+            headers = self.headers(environ)
+        except EndpointError:  # no key is set, so none was sent
+            headers = {}
         hidden = [value for name, value in headers.items() if name != "OpenAI-Beta"]
         parts = urlsplit(self.url)
         hidden += [value for name, value in parse_qsl(parts.query) if name not in _SHOWN_IN_URL]
@@ -161,9 +176,7 @@ class Endpoint:
     @property
     def shown_url(self) -> str:
         """The address with everything in its query but the model hidden: somebody may have put a key there."""
-        parts = urlsplit(self.url)
-        query = urlencode([(k, v if k in _SHOWN_IN_URL else "***") for k, v in parse_qsl(parts.query)], safe="*")
-        return urlunsplit((parts.scheme, self.host, parts.path, query, ""))
+        return _shown(self.url)
 
     @property
     def who_pays(self) -> str:
@@ -181,6 +194,12 @@ class Endpoint:
 
     def _repr_html_(self) -> str:
         return show.esc(repr(self))
+
+
+def _shown(url: str) -> str:
+    parts = urlsplit(str(url))
+    query = urlencode([(k, v if k in _SHOWN_IN_URL else "***") for k, v in parse_qsl(parts.query)], safe="*")
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
 
 
 def endpoint(

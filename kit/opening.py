@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from .endpoint import PRICES, Endpoint
 from .errors import ConnectError, EndpointError, HandshakeRefused, KitError, Unreachable, clipped
+from .eventlog.redact import Redactor
 from .eventlog.writing import LogWriter
 from .link import Link, Tapped
 
@@ -38,7 +39,12 @@ async def open_link(
         if log is not None:
             told = str(exc) if isinstance(exc, KitError) else type(exc).__name__
             log.end(code=getattr(exc, "close_code", None), problem=told)
-        raise
+        if isinstance(exc, KitError):
+            raise
+        # What was raised below had the handshake's headers, and with them the key, among its variables: a traceback that
+        # prints variables would print them.
+        exc.__context__ = exc.__cause__ = None
+        raise exc.with_traceback(None) from None
 
 
 async def _open_link(endpoint: Endpoint, url: str, timeout_s: float, log: LogWriter | None, keep_audio: bool) -> Link:
@@ -151,11 +157,12 @@ def _refused(link: Link, close_code: int | None) -> HandshakeRefused:
             if link.endpoint.key_env
             else "This server wants a key: key_env='…'."
         )
-    return HandshakeRefused(code=error.code, message=error.message, close_code=close_code, advice=advice)
+    message = Redactor(link.endpoint.secrets()).text(error.message)  # a proxy may repeat what it was sent
+    return HandshakeRefused(code=error.code, message=message, close_code=close_code, advice=advice)
 
 
 def _refused_by_status(endpoint: Endpoint, exc: InvalidStatus) -> HandshakeRefused:
-    status, body = exc.response.status_code, bytes(exc.response.body or b"")[:2_000]
+    status, body = exc.response.status_code, Redactor(endpoint.secrets())(bytes(exc.response.body or b"")[:2_000])
     code, message = None, body.decode("utf-8", "replace").strip()
     try:
         told = msgspec.json.decode(body)

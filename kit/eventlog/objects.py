@@ -58,6 +58,7 @@ class Frame:
         at: When, if the log says so.
         key: Which session it belongs to, where the log itself says so.
         n_line: From 1.
+        n_audio_bytes: How much audio it had, where the log says so and left the audio out.
     """
 
     kind: Literal["event", "header", "end", "raw", "withheld"]
@@ -66,6 +67,7 @@ class Frame:
     at: Instant | None = None
     key: str | None = None
     n_line: int = 0
+    n_audio_bytes: int | None = None
 
 
 def is_event(value: object) -> bool:
@@ -131,6 +133,10 @@ def _walk(
         at = clocks.of_fields(value) or at
         direction = _direction(value) or direction
         key = _session_key(value) or key
+        n_bytes = value.get("n_audio_bytes")
+        if isinstance(n_bytes, int) and isinstance(event := value.get("event"), dict) and is_event(event):
+            yield Frame("event", event, _sender(event, direction), at, key, n_audio_bytes=n_bytes)
+            return
         for each in value.values():
             yield from _walk(each, at, key, direction, depth + 1, budget)
     elif isinstance(value, list):

@@ -157,6 +157,8 @@ class LoggedSession:
             return
         try:
             event = event_from(frame.data, at_ms)
+            if frame.n_audio_bytes and not event.pcm:
+                event.n_audio_bytes = frame.n_audio_bytes
         except RemoteProtocolError:  # it has a type, so this does not happen
             self.n_malformed += 1
             return

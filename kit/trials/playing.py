@@ -26,6 +26,7 @@ from ..errors import (
     ServerError,
     SessionClosed,
 )
+from ..eventlog.redact import Redactor
 from ..history import History
 from ..link import Link
 from ..opening import open_link
@@ -299,7 +300,8 @@ class _Playing:
                 outcome.reset_s = float(reset_s) if isinstance(reset_s, int | float) else None
         if keep_events:
             outcome.n_events = len(link.events)
-            outcome.jsonl = zlib.compress(b"\n".join(map(_event, link.events)), 3)
+            redact = Redactor(link.endpoint.secrets())
+            outcome.jsonl = zlib.compress(b"\n".join(redact(_event(event)) for event in link.events), 3)
         return outcome
 
 
