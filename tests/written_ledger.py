@@ -15,12 +15,35 @@ BEGAN = 1_795_305_600.0  # 2026-11-22, midnight UTC
 FIRST_AUDIO_MS, STEP_MS = 300.0, 1_000.0
 
 
-def write(path, trials, *, simulated=1, endpoint="standin", model="gpt-realtime", plan_hash="feed" * 16, n_turns=None, settings=None):
+def write(
+    path,
+    trials,
+    *,
+    simulated=1,
+    endpoint="standin",
+    model="gpt-realtime",
+    plan_hash="feed" * 16,
+    n_turns=None,
+    settings=None,
+):
     """Trials as (case, arm, turns) or (case, arm, turns, role); response n of a turn starts n seconds after the first."""
     longest = n_turns or max(len([w for w in (t[2] or "").split() if w != "!"]) for t in trials) or 1
     rows = {name: [] for name in TABLES}
-    rows["plan"].append({"plan_hash": plan_hash, "plan": json.dumps({"plan": 1}), "created_at": BEGAN, "kit_version": "0.1.0"})
-    rows["runs"].append({"run_id": 1, "started_at": BEGAN, "ended_at": BEGAN + 60, "ended": "complete", "at_once": 8, "kit_version": "0.1.0", "python": "3.11", "pid": 1})
+    rows["plan"].append(
+        {"plan_hash": plan_hash, "plan": json.dumps({"plan": 1}), "created_at": BEGAN, "kit_version": "0.1.0"}
+    )
+    rows["runs"].append(
+        {
+            "run_id": 1,
+            "started_at": BEGAN,
+            "ended_at": BEGAN + 60,
+            "ended": "complete",
+            "at_once": 8,
+            "kit_version": "0.1.0",
+            "python": "3.11",
+            "pid": 1,
+        }
+    )
     for n, (case, arm, turns, *role) in enumerate(trials):
         trial_id, role = f"trial{n:04d}", role[0] if role else "measure"
         rows["trials"].append(
@@ -61,6 +84,8 @@ def write(path, trials, *, simulated=1, endpoint="standin", model="gpt-realtime"
             db.execute(sql)
         for name, some in rows.items():
             for row in some:
-                db.execute(f"INSERT INTO {name} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
+                db.execute(
+                    f"INSERT INTO {name} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values())
+                )
         db.commit()
     return Ledger(path)
