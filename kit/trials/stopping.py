@@ -29,6 +29,7 @@ class Watch:
         self._at = 0
         self._counts: dict[Cell, list[int]] = {}
         self._enough: dict[Cell, bool] = {}
+        self._changed: set[Cell] = set()
         self._fewest = 0 if plan.stop is None else plan.stop.trials_per_arm(0.0)
         for trial in plan.trials:
             if trial.role == "measure":
@@ -59,14 +60,15 @@ class Watch:
         rule = self._plan.stop
         if rule is None:
             return False
-        for cell in self._advance():
+        self._advance()
+        while self._changed:
+            cell = self._changed.pop()
             k, n = self._counts[cell]
             self._enough[cell] = n >= self._fewest and rule.enough(k, n)
         return len(self._enough) == len(self._counts) and all(self._enough.values())
 
-    def _advance(self) -> set[Cell]:
-        """Take in what is decided now; gives the cells that changed."""
-        changed: set[Cell] = set()
+    def _advance(self) -> None:
+        """Take in what is decided now."""
         trials = self._plan.trials
         while self._at < len(trials) and trials[self._at].trial_id in self._heard_of:
             trial = trials[self._at]
@@ -76,5 +78,4 @@ class Watch:
                 continue
             self._counts[trial.cell][0] += heard == "text"
             self._counts[trial.cell][1] += 1
-            changed.add(trial.cell)
-        return changed
+            self._changed.add(trial.cell)

@@ -1,0 +1,147 @@
+"""Runs a plan and dies at the n-th ledger write, saying how far each session in flight had come.
+
+    python tests/killed.py LEDGER SEED NTH before|after
+
+Each death is a SIGKILL: nothing is closed, flushed or said goodbye to. Run as a script by tests/test_runner.py, and many times by
+
+    python tests/killed.py many N
+"""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import weakref
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from kit import Ledger, Plan, Settings, run
+from kit.trials import playing
+from kit.trials.writer import Writer
+
+AT_ONCE = 4
+ALIVE = weakref.WeakSet()
+
+
+def plan(seed):
+    settings = Settings(stand_in={"drift": "p=0.4", "pace": 120})
+    return Plan(["1a", "1b", "2b", "1b+4"], repeats=6, settings=settings, seed=seed)
+
+
+def stages(book):
+    """How far each attempt in flight has come."""
+    told = []
+    for each in ALIVE:
+        link = each.link
+        if link is None:
+            told.append("before connect")
+        elif any(r.status == "in_progress" for r in link.conversation.responses):
+            told.append("mid-reply")
+        elif len(link.conversation.responses) > each.n_told or each.n_told > len(each.prepared.turns):
+            told.append("replied")
+        elif "seed_ms" in each.outcome.session:
+            told.append("seeded")
+        else:
+            told.append("seeding")
+    return told
+
+
+def arm_the_trap(nth, when):
+    written = iter(range(1, 1 << 30))
+    write, init = Writer._write, playing._Playing.__init__
+
+    def trapped(book, work):
+        work = list(work)
+        mine = next(written) == nth
+        if mine and when == "before":
+            die(book, [])
+        last = write(book, work)
+        if mine:
+            ended = any("SET" in sql and "status" in sql and "started" not in sql for sql, _ in work)
+            pending = any(sql.startswith("INSERT INTO attempts") for sql, _ in work)
+            die(book, ["committed"] if ended else ["before connect"] if pending else [])
+        return last
+
+    def die(book, more):
+        print(json.dumps(stages(book) + more), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def remembered(self, *args):
+        init(self, *args)
+        ALIVE.add(self)
+
+    Writer._write = trapped
+    playing._Playing.__init__ = remembered
+
+
+async def main(path, seed, nth, when):
+    arm_the_trap(int(nth), when)
+    await run(plan(int(seed)), path, at_once=AT_ONCE, progress=None)
+    print(json.dumps([]), flush=True)
+
+
+def killed(path, seed, nth, when):
+    """One run in a process of its own; gives what was in flight when it died (nothing if it came to its end)."""
+    done = subprocess.run(
+        [sys.executable, __file__, str(path), str(seed), str(nth), when], capture_output=True, text=True, check=False
+    )
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+async def quietly(plan, path, **options):
+    """Run without a bar, many at once."""
+    return await run(plan, path, **{"progress": None, "at_once": 16} | options)
+
+
+def heard(ledger):
+    """What was heard, trial by trial and turn by turn, of the attempts that count."""
+    rows = ledger.rows(
+        "SELECT t.trial_id, u.turn, u.final_modality FROM trial_states t JOIN turns u USING (attempt_id) "
+        "WHERE t.state = 'completed' ORDER BY 1, 2"
+    )
+    return [tuple(row) for row in rows]
+
+
+def deaths(folder, seed, n):
+    """A plan that is killed `n` times and then left to end; gives its ledger and how often each stage was hit."""
+    draw = random.Random(seed)
+    path = Path(folder) / f"{seed}.sqlite"
+    hit = Counter()
+    for _ in range(n):
+        hit.update(killed(path, seed, draw.randint(1, 30), draw.choice(["before", "after"])))
+    killed(path, seed, 1 << 29, "before")
+    return Ledger(path), hit
+
+
+def many(n_plans):
+    """The recorded run: every stage hit, every trial completed once, and heard what an undisturbed run heard."""
+    hit = Counter()
+    for seed in range(n_plans):
+        with tempfile.TemporaryDirectory() as folder:
+            ledger, more = deaths(folder, seed, 6)
+            hit += more
+            calm = asyncio.run(quietly(plan(seed), Path(folder) / "calm.sqlite"))
+            assert heard(ledger) == heard(calm)
+            assert ledger.counts() == calm.counts()
+            twice = ledger.rows("SELECT trial_id FROM attempts WHERE counts = 1 GROUP BY 1 HAVING COUNT(*) > 1")
+            assert not twice
+            paid = ledger.rows(
+                "SELECT COUNT(*) FROM attempts a JOIN attempts b USING (trial_id) "
+                "WHERE a.status = 'completed' AND b.attempt_id > a.attempt_id"
+            )
+            assert paid[0][0] == 0
+        print(seed, dict(hit), flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "many":
+        many(int(sys.argv[2]))
+    else:
+        asyncio.run(main(*sys.argv[1:]))

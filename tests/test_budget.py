@@ -1,0 +1,116 @@
+"""Money, and stopping early: what is spent and reserved, and when enough is known."""
+
+import asyncio
+
+import pytest
+from killed import quietly
+
+from kit import Plan, Settings, run
+from kit.endpoint import PRICES
+from kit.errors import InputError
+from kit.trials.budget import Budget
+from kit.trials.stopping import Watch
+
+pytest_plugins = ["trial_fixtures"]
+pytestmark = pytest.mark.usefixtures("unwatched")
+
+PRICED = PRICES["gpt-realtime-2.1"]
+
+
+# ---------------------------------------------------------------------------------------------------------- money
+
+
+def test_a_service_is_not_run_without_a_budget_or_with_one_that_cannot_be_kept():
+    async def asked(budget_usd, **settings):
+        return await run(
+            Plan("1a", repeats=1, settings=Settings(**settings)), "/nowhere/x.sqlite", budget_usd=budget_usd
+        )
+
+    for budget_usd, settings, says in (
+        (None, {"endpoint": "openai"}, "costs money: say how much it may"),
+        (5, {"endpoint": "openai", "model": "gpt-realtime-99"}, "no price for openai gpt-realtime-99"),
+        (-1, {}, "not -1"),
+        ("5", {}, "not '5'"),
+    ):
+        with pytest.raises(InputError) as caught:
+            asyncio.run(asked(budget_usd, **settings))
+        assert says in str(caught.value)
+
+
+async def test_spent_and_reserved_never_pass_the_cap_and_what_was_not_run_is_said(path):
+    plan = Plan(["1a", "1b"], repeats=100, settings=Settings(price=PRICED, max_output_tokens=400), controls=0)
+    most = []
+
+    def watch(progress):
+        most.append(progress.spent_usd + progress.reserved_usd)
+
+    ledger = await quietly(plan, path, budget_usd=0.5, progress=watch)
+
+    money, counts = ledger.spent(), ledger.counts()
+    assert 0.4 < max(most) <= 0.5
+    assert 0.4 < money["usd"] <= 0.5
+    assert counts["missing"] == 200 - counts["completed"] > 50
+    assert ledger.last_run["ended"] == "budget"
+    assert "budget: $0." in repr(ledger)
+
+
+async def test_more_money_goes_on_where_less_ended(path):
+    plan = Plan("1b", repeats=20, settings=Settings(price=PRICED, max_output_tokens=400), controls=0)
+    first = await quietly(plan, path, budget_usd=0.05)
+    began = first.counts()["completed"]
+    second = await quietly(plan, path, budget_usd=5)
+
+    assert 0 < began < 20
+    assert second.counts()["completed"] == 20
+    assert len(second.rows("SELECT 1 FROM attempts")) == 20
+
+
+async def test_an_attempt_without_usage_costs_its_reservation(trouble, path):
+    plan = Plan("1a", repeats=1, settings=Settings(price=PRICED), controls=0)
+    trouble({plan.trials[0].trial_id: "drop"})
+    ledger = await quietly(plan, path, budget_usd=5)
+
+    lost, paid = ledger.rows("SELECT cost_usd, reserved_usd, cost_estimated FROM attempts ORDER BY attempt_id")
+    assert (lost["cost_usd"], lost["cost_estimated"]) == (lost["reserved_usd"], 1)
+    assert paid["cost_usd"] < paid["reserved_usd"]
+    assert paid["cost_estimated"] == 0
+    assert "of it estimated" in repr(ledger)
+
+
+async def test_a_budget_waits_for_what_is_in_flight():
+    budget = Budget(1.0)
+    assert await budget.reserve(0.8)
+    waiting = asyncio.create_task(budget.reserve(0.8))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    budget.settle(0.8, 0.1)
+
+    assert await waiting
+    budget.settle(0.8, 0.8)
+    assert not await budget.reserve(0.2)
+
+
+# ------------------------------------------------------------------------------------------------------- stopping early
+
+
+async def test_a_stop_rule_ends_the_run_when_every_rate_is_known_well_enough(path):
+    plan = Plan(["1a", "1b"], repeats=400, stop=0.3, seed=2)
+    ledger = await quietly(plan, path)
+
+    counts = ledger.counts()
+    assert ledger.last_run["ended"] == "stop rule"
+    assert 30 < counts["completed"] < 200
+    assert counts["missing"] == 800 - counts["completed"]
+
+
+def test_the_stop_rule_sees_only_the_decided_beginning_of_the_planned_order():
+    plan = Plan("1b", repeats=40, stop=0.5)
+    watch = Watch(plan, {}, {})
+    for trial in plan.trials[1:]:
+        watch.decided(trial, "completed", "text")
+
+    assert watch.counts() == {plan.trials[0].cell: (0, 0)}
+    assert not watch.enough()
+    watch.decided(plan.trials[0], "failed", None)
+    assert watch.counts() == {plan.trials[0].cell: (39, 39)}
+    assert watch.enough()

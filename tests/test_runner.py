@@ -1,0 +1,292 @@
+"""Running a plan: what is heard, what goes wrong, and who is told."""
+
+import math
+import random
+from collections import Counter
+
+import pytest
+from killed import heard, quietly
+
+from kit import Ledger, Plan, Settings, run
+from kit.endpoint import PRICES
+from kit.errors import ConnectError, EndpointError, InputError, LedgerError
+from kit.standin import StandIn
+from kit.trials import runner as runner_module
+from kit.trials.backoff import Gate
+
+pytest_plugins = ["trial_fixtures"]
+pytestmark = pytest.mark.usefixtures("unwatched")
+
+FOUR = ["1a", "1b", "2a", "2b"]
+PRICED = PRICES["gpt-realtime-2.1"]
+
+
+def picture(ledger):
+    rows = ledger.rows(
+        "SELECT case_name, final_modality, COUNT(*) FROM trial_states JOIN turns USING (attempt_id) WHERE turn = 0 GROUP BY 1, 2"
+    )
+    return [tuple(row) for row in rows]
+
+
+# ------------------------------------------------------------------------------------------------------- the picture
+
+
+async def test_400_trials_give_exactly_the_reported_picture(path):
+    ledger = await quietly(Plan(FOUR, repeats=100, seed=11), path)
+
+    assert picture(ledger) == [("1a", "audio", 100), ("1b", "text", 100), ("2a", "audio", 100), ("2b", "text", 100)]
+    assert ledger.counts() == {"planned": 400, "completed": 400, "failed": 0, "missing": 0}
+    assert ledger.simulated is True
+
+
+async def test_20_plans_at_a_known_rate_agree_with_the_binomial(tmp_path):
+    n, p, drifted = 20, 0.3, []
+    for seed in range(20):
+        plan = Plan("1b", repeats=n, seed=seed, settings=Settings(stand_in={"drift": f"p={p}"}))
+        ledger = await quietly(plan, tmp_path / f"{seed}.sqlite")
+        drifted.append(dict((modality, k) for _, modality, k in picture(ledger)).get("text", 0))
+
+    spread = n * p * (1 - p)
+    assert abs(sum(drifted) - 20 * n * p) < 3 * math.sqrt(20 * spread)
+    # their chi-square on 20 degrees of freedom, between its 0.1 % and 99.9 % points
+    assert 5.92 < sum((k - n * p) ** 2 for k in drifted) / spread < 45.3
+
+
+async def test_draws_belong_to_the_trial_and_not_to_the_order(tmp_path):
+    settings = Settings(stand_in={"drift": "p=0.5"})
+    one = await quietly(Plan("1b", repeats=30, seed=3, settings=settings), tmp_path / "one.sqlite", at_once=1)
+    many = await quietly(Plan(["1a", "1b"], repeats=30, seed=3, settings=settings), tmp_path / "many.sqlite")
+
+    def of(ledger):
+        sql = "SELECT turns.trial_id, final_modality FROM trial_states JOIN turns USING (attempt_id) WHERE case_name = '1b'"
+        return {tuple(row) for row in ledger.rows(sql)}
+
+    assert of(one) == of(many)
+
+
+async def test_every_turn_is_a_row_so_that_persistence_can_be_seen(path):
+    ledger = await quietly(Plan(["1a", "1b+4"], repeats=2), path)
+
+    rows = ledger.rows("SELECT case_name, turn, final_modality FROM turns JOIN trials USING (trial_id) ORDER BY 1, 2")
+    assert [tuple(row) for row in rows if row["case_name"] == "1b+4"] == [
+        ("1b+4", n, "text") for n in range(5) for _ in "ab"
+    ]
+
+
+async def test_the_controls_read_what_they_must(path):
+    ledger = await quietly(Plan("1b", repeats=2, controls=2), path)
+
+    rows = ledger.rows(
+        "SELECT role, final_modality FROM trial_states JOIN turns USING (attempt_id) WHERE role != 'measure'"
+    )
+    assert Counter(map(tuple, rows)) == {("positive", "text"): 2, ("negative", "audio"): 2}
+    assert ledger.counts()["planned"] == 2
+
+
+async def test_settings_of_several_kinds_run_side_by_side(path):
+    settings = [
+        Settings(stand_in={"drift": "never"}, voice="echo", turn_detection="manual", instructions="Be brief."),
+        Settings(stand_in={"drift": "always"}, dialect="beta"),
+    ]
+    ledger = await quietly(Plan("1a", repeats=3, settings=settings), path)
+
+    rows = ledger.rows(
+        "SELECT DISTINCT settings, final_modality, drift_rule, voice, asked FROM attempts JOIN turns USING (attempt_id) "
+        "JOIN responses USING (attempt_id) JOIN trials t ON t.trial_id = attempts.trial_id ORDER BY 1"
+    )
+    assert [tuple(row) for row in rows] == [
+        (0, "audio", "never", "echo", "audio"),
+        (1, "text", "always", "alloy", "text+audio"),
+    ]
+
+
+async def test_a_stand_in_in_its_own_process_says_the_same(path, tmp_path):
+    plan = Plan("1b", repeats=10, settings=Settings(stand_in={"drift": "p=0.5"}))
+    there, here = await quietly(plan, path, own_process=True), await quietly(plan, tmp_path / "here.sqlite")
+
+    assert heard(there) == heard(here)
+    with pytest.raises(InputError, match="drift, seed, pace, not replies"):
+        await quietly(
+            Plan("1b", repeats=1, settings=Settings(stand_in={"replies": ["Hi."]})), tmp_path / "x", own_process=True
+        )
+
+
+async def test_events_are_kept_if_asked_for_and_without_their_audio(path):
+    ledger = await quietly(Plan("1a", repeats=2), path, keep_events=True)
+
+    rows = ledger.rows("SELECT n_events, LENGTH(jsonl) AS size FROM events")
+    assert all(row["n_events"] > 40 and row["size"] < 20_000 for row in rows)
+
+
+# --------------------------------------------------------------------------------------------------- what goes wrong
+
+
+async def attempts_with(trouble, path, fault, **options):
+    plan = Plan("1a", repeats=1, **options)
+    trouble({plan.trials[0].trial_id: fault})
+    ledger = await quietly(plan, path)
+    return [tuple(row) for row in ledger.rows("SELECT status, kind, counts FROM attempts ORDER BY attempt_id")]
+
+
+@pytest.mark.parametrize("fault", ["drop", "cut", "close=1011", "http-error"])
+async def test_a_failure_of_transport_is_tried_again_and_both_are_rows(trouble, path, fault):
+    if fault == "http-error":
+        fault = "http-error@every"  # connections are counted per stand-in
+        rows = await attempts_with(trouble, path, fault, max_attempts=2)
+        assert rows == [("failed", "transport", 0), ("failed", "transport", 1)]
+    else:
+        rows = await attempts_with(trouble, path, fault)
+        assert rows == [("failed", "transport", 0), ("completed", None, 1)]
+
+
+async def test_a_trial_is_tried_no_more_often_than_the_plan_allows(trouble, path):
+    rows = await attempts_with(trouble, path, "drop@every", max_attempts=3)
+
+    assert rows == [("failed", "transport", 0)] * 2 + [("failed", "transport", 1)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [("failed", "server"), ("stall", "timeout"), ("error-event", "server"), ("malformed", "protocol")],
+)
+async def test_what_is_no_failure_of_transport_is_a_result(trouble, path, fault, kind):
+    assert await attempts_with(trouble, path, fault, timeout_s=1) == [("failed", kind, 1)]
+
+
+async def test_a_drop_after_an_answer_is_not_tried_again_and_the_answer_counts(trouble, path):
+    plan = Plan("1b+4", repeats=1)
+    trouble({plan.trials[0].trial_id: "drop@2"})
+    ledger = await quietly(plan, path)
+
+    (attempt,) = ledger.rows("SELECT status, kind, counts, stage FROM attempts")
+    turns = ledger.rows("SELECT turn, final_modality FROM turns ORDER BY turn")
+    assert tuple(attempt) == ("failed", "transport", 1, "answered")
+    assert [tuple(turn) for turn in turns] == [(0, "text"), (1, None)]
+
+
+async def test_incomplete_replies_are_answers(trouble, path):
+    assert await attempts_with(trouble, path, "incomplete") == [("completed", None, 1)]
+
+
+async def test_a_refused_key_stops_the_run_and_the_trials_can_be_gone_on_with(path, monkeypatch):
+    async with StandIn(require_key="sk-right") as server:
+        settings = Settings(f"{server.url}?model=gpt-realtime", key_env="THEIR_KEY", price=PRICED)
+        plan = Plan("1a", repeats=20, settings=settings, controls=0)
+        with pytest.raises(EndpointError, match="THEIR_KEY is not set"):
+            await quietly(plan, path, budget_usd=10)
+        assert not path.exists()
+        monkeypatch.setenv("THEIR_KEY", "sk-wrong")
+        with pytest.raises(ConnectError, match="invalid_api_key"):
+            await quietly(plan, path, budget_usd=10, at_once=2)
+        assert Ledger(path).counts()["missing"] == 20
+        assert Ledger(path).last_run["ended"] == "error"
+        assert len(Ledger(path).rows("SELECT 1 FROM attempts")) <= 4
+        monkeypatch.setenv("THEIR_KEY", "sk-right")
+        ledger = await quietly(plan, path, budget_usd=10)
+
+    assert ledger.counts()["completed"] == 20
+    assert b"sk-right" not in path.read_bytes()
+
+
+async def test_nobody_at_the_address_is_a_failure_of_every_trial_and_an_end(path, monkeypatch):
+    monkeypatch.setattr(runner_module, "_UNREACHABLE_S", 0)
+    plan = Plan("1a", repeats=4, settings=Settings("ws://127.0.0.1:9/v1/realtime?model=m"), max_attempts=2)
+    ledger = await quietly(plan, path)
+
+    assert ledger.counts() == {"planned": 4, "completed": 0, "failed": 4, "missing": 0}
+    assert {tuple(row) for row in ledger.rows("SELECT kind, error_type FROM attempts")} == {
+        ("transport", "Unreachable")
+    }
+
+
+async def test_a_mix_of_faults_ends_and_every_failure_is_named(trouble, path):
+    plan = Plan(FOUR, repeats=25, seed=1, timeout_s=2)
+    draw = random.Random(1)
+    names = ["drop", "stall", "failed", "rate-limit"] + [None] * 4
+    weights = [10, 5, 5, 4] + [19] * 4
+    faults = {trial.trial_id: draw.choices(names, weights)[0] for trial in plan.trials}
+    faults = {trial_id: name for trial_id, name in faults.items() if name}
+    trouble(faults)
+
+    ledger = await quietly(plan, path)
+
+    given = Counter(faults.values())
+    kinds = {
+        row[0]: row[1] for row in ledger.rows("SELECT kind, COUNT(*) FROM attempts WHERE kind NOT NULL GROUP BY 1")
+    }
+    assert kinds == {
+        "transport": given["drop"],
+        "timeout": given["stall"],
+        "server": given["failed"],
+        "rate_limit": given["rate-limit"],
+    }
+    failed = given["stall"] + given["failed"]
+    assert ledger.counts() == {"planned": 100, "completed": 100 - failed, "failed": failed, "missing": 0}
+
+
+# ----------------------------------------------------------------------------------------------------- backing off
+
+
+async def test_all_wait_as_long_as_the_service_says(trouble, path):
+    plan = Plan("1a", repeats=20)
+    first = plan.trials[0].trial_id
+    trouble({first: "rate-limit"})
+    ledger = await quietly(plan, path, at_once=2)
+
+    (limited,) = ledger.rows("SELECT trial_id, ended_at FROM attempts WHERE kind = 'rate_limit'")
+    starts = [row[0] for row in ledger.rows("SELECT started_at FROM attempts") if row[0] > limited["ended_at"]]
+    assert limited["trial_id"] == first
+    assert min(starts) - limited["ended_at"] >= 1.4  # "Please try again in 1.5s."
+    assert ledger.counts()["completed"] == 20
+
+
+async def test_where_it_does_not_say_the_wait_doubles_and_one_burst_is_one_time():
+    gate = Gate()
+
+    waits = [gate.shut(None), gate.shut(None)]
+    assert [round(wait) for wait in waits] == [1, 1]
+    gate._opens_at = 0  # it is over
+    assert round(gate.shut(None)) == 2
+    gate._opens_at = 0
+    assert gate.spare(10_000, 2.0, 500) == 0
+    assert round(gate.spare(100, 2.0, 500)) == 2
+    gate._opens_at = 0
+    assert round(gate.shut(None)) == 1  # a session has come through in between
+
+
+# ----------------------------------------------------------------------------------------------------------- watching
+
+
+async def test_progress_tells_how_it_goes_and_ends_with_the_whole(path):
+    told = []
+
+    def tell(progress):
+        told.append((progress.decided, progress.in_flight, progress.over, str(progress)))
+
+    await quietly(Plan(["1a", "1b"], repeats=5), path, progress=tell, at_once=3)
+
+    assert told[0][0] == 0
+    assert told[-1][:3] == (10, 0, True)
+    assert max(n for _, n, _, _ in told) == 3
+    assert told[-1][3] == "♪ audio 5, ¶ text 5, simulated"
+
+
+async def test_the_bar_of_a_terminal_shows_the_tally(path, capfd):
+    await run(Plan("1b", repeats=5), path)
+
+    out = capfd.readouterr().err
+    assert "5/5" in out
+    assert "¶ text 5, simulated" in out
+
+
+async def test_what_run_is_given_wrong_is_named(path):
+    for options, says in (
+        ({"at_once": 0}, "at least 1, not 0"),
+        ({"at_once": "8"}, "not '8'"),
+    ):
+        with pytest.raises(InputError, match=says):
+            await run(Plan("1a", repeats=1), path, **options)
+    with pytest.raises(InputError, match="takes a Plan"):
+        await run("1a", path)
+    with pytest.raises(LedgerError, match="is a folder"):
+        await run(Plan("1a", repeats=1), path.parent)
