@@ -84,7 +84,13 @@ async def talk(server, dialect="ga", *, model="gpt-realtime", headers=None, subp
     url = f"{server.url}?{urlencode({'model': model, **query} if model else query)}"
     extra = (BETA_HEADER if dialect == "beta" else {}) | (headers or {})
     async with websockets.asyncio.client.connect(
-        url, additional_headers=extra, subprotocols=subprotocols, max_size=None, max_queue=None, compression=None, proxy=None
+        url,
+        additional_headers=extra,
+        subprotocols=subprotocols,
+        max_size=None,
+        max_queue=None,
+        compression=None,
+        proxy=None,
     ) as socket:
         talk = Talk(socket, dialect)
         if greet:

@@ -22,17 +22,6 @@ OUT_OF_SCOPE = {
 }
 OUT_OF_SCOPE_GA = {"conversation.item.created"}
 MCP = ("mcp_list_tools.", "response.mcp_call")
-# Comes with turn detection, transcription and tools.
-NOT_YET = {
-    "conversation.item.input_audio_transcription.delta",
-    "conversation.item.input_audio_transcription.completed",
-    "conversation.item.input_audio_transcription.failed",
-    "input_audio_buffer.speech_started",
-    "input_audio_buffer.speech_stopped",
-    "input_audio_buffer.timeout_triggered",
-    "response.function_call_arguments.delta",
-    "response.function_call_arguments.done",
-}
 
 
 CLEARED = {"type": "input_audio_buffer.cleared", "event_id": "event_1"}
@@ -74,8 +63,6 @@ def test_no_official_type_was_left_out(watch):
         (dialect, direction, kind)
         for (dialect, direction), kinds in TYPES.items()
         for kind in kinds
-        if kind not in OUT_OF_SCOPE | NOT_YET
-        and not kind.startswith(MCP)
-        and not (dialect == "ga" and kind in OUT_OF_SCOPE_GA)
+        if kind not in OUT_OF_SCOPE and not kind.startswith(MCP) and not (dialect == "ga" and kind in OUT_OF_SCOPE_GA)
     }
     assert not wanted - watch.record.seen

@@ -10,6 +10,28 @@ from typing import Any
 from .items import Item
 from .script import Call
 
+_VERBS = frozenset(
+    [
+        "the",
+        "get",
+        "set",
+        "tell",
+        "call",
+        "make",
+        "find",
+        "show",
+        "look",
+        "send",
+        "ask",
+        "give",
+        "fetch",
+        "read",
+        "write",
+        "check",
+        "start",
+        "stop",
+    ]
+)
 _WORD = re.compile(r"[A-Z]?[a-z]{3,}")
 _CAPITALISED = re.compile(r"(?<!^)(?<![.!?] )\b[A-Z][a-z]+\b")
 
@@ -42,7 +64,7 @@ def called(tools: Sequence[dict[str, Any]], choice: object, asked: Item | None, 
 
 def _named(name: str, words: str) -> bool:
     said = words.lower()
-    return any(part.lower() in said for part in _WORD.findall(name) if part.lower() not in ("get", "set", "the"))
+    return any(part.lower() in said for part in _WORD.findall(name) if part.lower() not in _VERBS)
 
 
 def arguments(schema: object, words: str) -> dict[str, Any]:

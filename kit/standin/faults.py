@@ -96,7 +96,7 @@ KINDS: tuple[Kind, ...] = (
         "status",
         503,
     ),
-    Kind("silent", "connection", "101, and then never a word", "`ResponseTimeout` while connecting"),
+    Kind("silent", "connection", "101, and then never a word", "`Unreachable`: no first event came"),
     Kind(
         "expire",
         "session",

@@ -39,6 +39,7 @@ class Link:
     async def run(self) -> None:
         """Until either side closes. Leaves no task behind."""
         writer = asyncio.create_task(self._write())
+        writer.add_done_callback(self._silenced)
         try:
             await self._read(writer)
             if self._core.over:
@@ -49,6 +50,12 @@ class Link:
             for task in (writer, *self._jobs):
                 with suppress(asyncio.CancelledError, ConnectionClosed):
                     await task
+
+    def _silenced(self, writer: asyncio.Task[None]) -> None:
+        """The writer is done: nobody shall wait for it, and a session that cannot speak is over."""
+        self._room.set()
+        if not writer.cancelled() and writer.exception() is not None:
+            self._connection.transport.abort()
 
     async def _read(self, writer: asyncio.Task[None]) -> None:
         core, loop = self._core, asyncio.get_running_loop()
