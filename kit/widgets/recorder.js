@@ -1,10 +1,13 @@
 // The recorder's face. The kernel holds the clip; what is played back here is what the kernel has.
 
+const MOST_UNCONFIRMED = 400; // blocks: Jupyter's message queues hold a thousand, and stall when they are full
+
 export default () => {
   const s = { state: 'idle', status: '', seconds: 0, peak: 0, peaks: [], problem: null, clip: null, saved: null, live: false };
   const views = new Set();
   const redraw = () => views.forEach(view => view());
   let microphone = null, take = -1, starting = 0, sound = [];
+  let outbox = [], nSent = 0, nConfirmed = 0; // a kernel that is busy for a minute loses nothing: blocks wait here
 
   function initialize({ model }) {
     const tell = (content, buffers = []) => model.send(content, undefined, buffers);
@@ -31,8 +34,10 @@ export default () => {
         microphone = opened;
       } catch (error) { fail(error.told || explained(error)); return; }
       const { rate, label, settings } = microphone;
+      outbox = []; nSent = nConfirmed = 0;
       const send = ({ pcm, seq, first, peak, last }) => {
-        tell({ kind: 'pcm', take, seq, first, last }, [pcm]);
+        outbox.push([{ kind: 'pcm', take: number, seq, first, last }, pcm]);
+        pump();
         s.seconds = (first + pcm.byteLength / 2) / rate; s.peak = peak; s.peaks.push(peak);
         redraw();
       };
@@ -40,6 +45,14 @@ export default () => {
       told = true;
       early.forEach(send);
       set({ state: 'recording', status: '', applied: settings });
+    }
+
+    function pump() {
+      while (outbox.length && nSent - nConfirmed < MOST_UNCONFIRMED) {
+        const [content, pcm] = outbox.shift();
+        tell(content, [pcm]);
+        nSent += 1;
+      }
     }
 
     async function stop() {
@@ -61,6 +74,7 @@ export default () => {
     const on = {
       start: m => start(m.take),
       stop: () => stop(),
+      got: m => { if (m.take === take) { nConfirmed = Math.max(nConfirmed, m.n); pump(); } },
       hear: m => set({ seconds: m.seconds, peak: m.peak, peaks: [...s.peaks, m.peak] }), // the kernel's microphone, as it comes
       state: m => set({ state: m.state, status: m.status, problem: m.problem ?? s.problem, ...(m.state === 'recording' ? { peaks: [], clip: null, saved: null, problem: null } : {}) }),
       sound: (m, buffers) => { if (m.n === 0) sound = []; sound[m.n] = buffers[0]; },

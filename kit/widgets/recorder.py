@@ -22,6 +22,7 @@ from ..errors import AudioFormatError, DeviceError, InputError, KitError, LocalP
 from .front import css, esm
 
 _PIECE_BYTES = 1 << 20  # of one message: what a notebook server passes on without a thought
+_CONFIRM_EVERY = 50  # blocks
 _LATE_S = 1.0  # how long blocks that another thread still handles may come after the last one
 _GONE_S = 3.0  # a kernel's microphone that brings nothing for so long is gone
 _HERE_S = 10.0  # how long a page may take to show the recorder
@@ -283,6 +284,8 @@ class Recorder(anywidget.AnyWidget):
         if take is None or told.get("take") != self._n_takes:
             return
         take.add(buffers[0], first=int(told["first"]), seq=int(told["seq"]), last=bool(told["last"]))
+        if take.n_blocks % _CONFIRM_EVERY == 0:
+            self.send({"kind": "got", "take": self._n_takes, "n": take.n_blocks})
         if take.complete:
             self._finish()
         elif told["last"]:
