@@ -101,12 +101,9 @@ def _intervals(ax: Axes, look: look_up.Style, table: Frame, y: Any, rate: str) -
 
 def _counts(row: Any, text: str, total: str, rate: str) -> str:
     n = int(row[total])
-    planned = row.get("planned")
-    of = (
-        f"; {int(planned)} planned"
-        if total == "first_turns" and planned == planned and planned is not None and int(planned) != n
-        else ""
-    )
+    planned = row.get("planned")  # <NA> where the table is of a frame of responses, which does not know it
+    known = isinstance(planned, int | float | np.number) and planned == planned
+    of = f"; {int(planned)} planned" if known and total == "first_turns" and int(planned) != n else ""
     return f"{100 * row[f'{rate}_rate']:.0f} %  ({int(row[text])} of {n}{of})" if n else f"no answer{of}"
 
 

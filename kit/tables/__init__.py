@@ -8,6 +8,8 @@
     tables.controls_df(ledger)                        whether the instrument was fit
     tables.brief_df(table)                            a table for reading: rates with their intervals, as words
 
+    tables.log_df("logs/")                            anybody's event logs as a frame of responses, to be counted like a ledger
+
     tables.trials_df, attempts_df, turns_df, responses_df, events_df     a row each per trial, attempt, turn, …
 
 A source is a ledger, its path, or a list of those; `modality_df` also takes a frame of responses. Frames are plain pandas.
@@ -16,6 +18,7 @@ A source is a ledger, its path, or a list of those; `modality_df` also takes a f
 from .comparing import compare_df
 from .controls import controls_df
 from .grains import attempts_df, events_df, responses_df, trials_df, turns_df
+from .logs import log_df
 from .modality import brief_df, modality_df, until_drift_df
 
 __all__ = [
@@ -24,6 +27,7 @@ __all__ = [
     "compare_df",
     "controls_df",
     "events_df",
+    "log_df",
     "modality_df",
     "responses_df",
     "trials_df",
