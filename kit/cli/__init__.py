@@ -8,6 +8,7 @@
     python -m kit log FILE…             anyone's log of events, a row per response
     python -m kit voice                 talk, with this machine's microphone and speaker
     python -m kit serve --port 8765     the stand-in, for any client in any language
+    python -m kit trials run LEDGER     many trials, which can be stopped and gone on with; trials plan: what they would take
     python -m kit table LEDGER          which replies were audio and which text; report LEDGER: as a page
     python -m kit study                 the whole question: price, budget, run, report
     python -m kit lab                   the notebooks, in JupyterLab
@@ -22,7 +23,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import InputError, KitError
-from . import log, report, serving, talk, voice
+from . import log, report, serving, talk, trials, voice
 from .options import complain
 
 
@@ -47,6 +48,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"realtime-history-kit {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for module in (talk, voice, log, report, serving):
+    for module in (talk, voice, log, trials, report, serving):
         module.add(verbs)
     return parser

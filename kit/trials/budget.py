@@ -25,7 +25,7 @@ def check_budget(budget_usd: float | None, settings: Iterable[Settings]) -> floa
             continue
         if budget_usd is None:
             raise InputError(
-                f"{each.name} costs money: say how much it may, run(…, budget_usd=2.50); the plan shows what to expect"
+                f"{each.name} costs money: say how much it may, run(…, budget_usd=2.50), or --budget 2.50 in a terminal; the plan shows what to expect"
             )
         if each.reckoned_price is None and budget_usd != math.inf:
             raise InputError(

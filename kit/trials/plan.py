@@ -118,7 +118,7 @@ class Settings:
         if where.name == "standin":
             told["stand_in"] = {word: _plain(value) for word, value in self.stand_in.items()}
         if self.price is not None:
-            told["price"] = {"text": self.price.text, "audio": self.price.audio}
+            told["price"] = {kind: list(getattr(self.price, kind)) for kind in ("text", "audio", "image")}
         return told
 
 
