@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from ..clip import RATE_HZ
@@ -153,18 +153,27 @@ class play_replies:
         self._on_event = on_event
         self._task: asyncio.Task[None] | None = None
 
+    def start(self) -> None:
+        """Begin, outside of ``async with``; `close` ends it, and so does the session."""
+        events = self.playback.session.follow(from_now=True)
+        self._task = asyncio.get_running_loop().create_task(self._follow(events), name="kit: playback")
+
     async def __aenter__(self) -> play_replies:
-        self._task = asyncio.get_running_loop().create_task(self._follow(), name="kit: playback")
+        self.start()
         await asyncio.sleep(0)  # the task has begun to follow: what happens from here on is heard
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End it; what is waiting is still heard."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _follow(self) -> None:
-        async for event in self.playback.session.follow(from_now=True):
+    async def _follow(self, events: AsyncIterator[Event]) -> None:
+        async for event in events:
             self.playback.take(event)
             if self._on_event is not None:
                 self._on_event(event)

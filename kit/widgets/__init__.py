@@ -3,6 +3,8 @@
 from ..timelines import timeline
 from .chat import Chat
 from .events import EventTable
+from .player import Player
 from .recorder import Recorder
+from .voicechat import VoiceChat
 
-__all__ = ["Chat", "EventTable", "Recorder", "timeline"]
+__all__ = ["Chat", "EventTable", "Player", "Recorder", "VoiceChat", "timeline"]

@@ -1,0 +1,224 @@
+"""Playing in the page: the browser's speaker as the kernel sees it, the player, and the voice chat in real Chromium."""
+
+import asyncio
+import os
+
+import numpy as np
+import pytest
+
+from kit import History, connect
+from kit.clip import Clip
+from kit.errors import DeviceError
+from kit.voice import apart
+from kit.widgets import Player, VoiceChat
+from kit.widgets.browser_sound import BrowserMicrophone, BrowserSpeaker
+
+SHOTS = os.environ.get("KIT_SCREENSHOTS")
+
+
+class Page:
+    """Stands for the page: keeps what it is sent, and says how far it has played."""
+
+    def __init__(self, played_ms=0.0):
+        self.said, self.played = [], 0
+        self.speaker = None
+        self.play_ms = played_ms
+
+    def send(self, content, buffers=None):
+        self.said.append(content["kind"])
+        if content["kind"] == "stop":
+            played = int(self.play_ms * 24)
+            self.speaker.heard({"played": played, "heard": played - 240, "underruns": 0, "peak": 0, "stopped": content["id"]})
+
+
+def browser_speaker(**options):
+    page = Page(**options)
+    page.speaker = BrowserSpeaker(page.send)
+    return page, page.speaker
+
+
+async def test_stopping_asks_the_page_what_was_heard():
+    page, speaker = browser_speaker(played_ms=500)
+    speaker.write(bytes(48_000))
+    heard = await speaker.stop()
+
+    assert heard == 500 * 24 - 240  # what the device still held was not
+    assert not speaker.playing and speaker.n_written == 500 * 24
+
+
+async def test_a_page_that_is_gone_stops_nobody(monkeypatch):
+    monkeypatch.setattr("kit.widgets.browser_sound._STOP_S", 0.01)
+    speaker = BrowserSpeaker(lambda content, buffers=None: None)
+    speaker.write(bytes(4_800))
+    speaker.heard({"played": 1_200, "heard": 1_000, "underruns": 0, "peak": 0})
+
+    assert await speaker.stop() == 1_000 and not speaker.playing
+
+
+async def test_a_page_that_was_opened_again_counts_from_where_the_last_one_was():
+    page, speaker = browser_speaker()
+    speaker.write(bytes(4_800))
+    speaker.page_opened()
+    speaker.write(bytes(4_800))
+    speaker.heard({"played": 1_200, "heard": 1_000, "underruns": 0, "peak": 0})
+
+    assert speaker.n_heard == 2_400 + 1_000
+
+
+async def test_a_microphone_in_the_page_is_heard_from_any_thread():
+    microphone = BrowserMicrophone(asyncio.get_running_loop())
+    await asyncio.to_thread(microphone.take, b"\1\0", 0)
+    await asyncio.to_thread(microphone.take, b"\2\0", 1)
+    heard = []
+    async for block in microphone:
+        heard.append(block.pcm)
+        if len(heard) == 2:
+            microphone.close()
+
+    assert heard == [b"\1\0", b"\2\0"] and microphone.n_dropped == 0
+
+
+async def test_a_voice_chat_that_has_no_microphone_says_so():
+    async with connect(quiet=True) as session:
+        chat = VoiceChat(session)
+        starting = asyncio.ensure_future(chat.start())
+        await asyncio.sleep(0)
+        chat._told(None, {"kind": "problem", "words": "The browser finds no microphone."}, [])
+
+        with pytest.raises(DeviceError, match="no microphone"):
+            await starting
+        assert "idle" in repr(chat)
+
+
+async def test_what_was_said_is_shown_and_foreign_text_does_nothing():
+    async with connect(quiet=True) as session:
+        await session.seed(History().user("<script>alert(1)</script>").assistant("<img src=x onerror=alert(1)>"))
+        await session.ask("hello", modality="text")
+        html = VoiceChat(session).html()
+
+    assert "&lt;script&gt;" in html and "<script" not in html and "<img" not in html
+    assert "simulated" in html
+
+
+async def test_a_session_apart_is_awaited_as_ever_and_goes_on_while_this_thread_blocks():
+    import threading
+    import time
+
+    async with await apart(connect(quiet=True, pace=1.0)) as session:
+        said = threading.Event()
+        asyncio.run_coroutine_threadsafe(_noting(session.session, said), session.loop)
+        time.sleep(0.05)  # noqa: ASYNC251  a cell that blocks
+        assert said.wait(20)
+
+        assert session.responses[0].modality == "audio"
+        assert (await session.ask("One more, please.")).modality in ("audio", "text")
+        assert "apart" in repr(session)
+
+
+async def _noting(session, said):
+    await session.ask("Tell me a joke.")
+    said.set()
+
+
+# ------------------------------------------------------------------------------------------------------- in real Chromium
+
+try:
+    from browser import CHROMIUM, jupyter_lab, outside, theme
+    from sound_in_chromium import in_kernel, microphone_file, notebook, run
+except ImportError:
+    CHROMIUM = None
+browser = pytest.mark.skipif(CHROMIUM is None, reason="playwright or Chromium is not installed")
+
+SETUP = """import asyncio, json, time
+from kit import Clip, connect
+from kit.voice import apart, play_replies
+from kit.widgets import Player, VoiceChat
+"""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("player")
+
+
+@pytest.fixture(scope="module")
+def lab(root, tmp_path_factory):
+    with jupyter_lab(root, tmp_path_factory.mktemp("home")) as running:
+        yield running
+
+
+def shoot(page, name):
+    if SHOTS:
+        for word in ("JupyterLab Light", "JupyterLab Dark"):
+            theme(page, word)
+            page.locator("#jupyterlab-splash").wait_for(state="detached")
+            page.locator(".kit-sound").first.screenshot(path=f"{SHOTS}/{name}-{word.split()[-1].lower()}.png")
+        theme(page, "JupyterLab Light")
+
+
+@browser
+@pytest.mark.browser
+def test_a_clip_is_heard_in_the_page_to_its_last_sample_without_a_gap(lab, root):
+    cells = [SETUP + "player = Player()\nplayer", "heard_ms = await player.play(Clip.named('tell-me-a-joke'))"]
+    with notebook(lab, root, *cells) as page:
+        run(page)
+        told = in_kernel(page, "print(json.dumps([heard_ms, player.n_heard, player.n_written, player.n_underruns]))")
+        shoot(page, "player")
+
+        assert told[0] == pytest.approx(Clip.named("tell-me-a-joke").duration_ms)
+        assert told[1] == told[2] and told[3] == 0
+        assert outside(page.requested) == [] and page.problems == []
+
+
+@browser
+@pytest.mark.browser
+def test_a_reply_is_heard_while_it_arrives_and_stop_tells_the_server_what_was(lab, root):
+    cells = [
+        SETUP + "session = await connect(quiet=True, pace=1.5)\nplayer = Player(session)\nplayer",
+        "response = await session.ask('Tell me a joke.')\narrived = player.n_heard",
+        "while not player.playing or player.n_heard < 12_000 + arrived: await asyncio.sleep(0.01)\nplayer.n_heard",
+    ]
+    with notebook(lab, root, *cells) as page:
+        from browser import READY
+
+        page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+        page.wait_for_function("() => { const b = document.querySelector('.kit-player button'); return b && !b.disabled && parseFloat(document.querySelector('.kit-player .kit-time').textContent.split(':')[1]) > 0.5; }", timeout=90_000)
+        shoot(page, "player-playing")
+        page.locator(".kit-player button").first.click()
+        page.get_by_text("the server knows").wait_for(timeout=20_000)
+        page.evaluate("() => window.jupyterapp.commands.execute('kernelmenu:interrupt')")
+        page.wait_for_function(READY, timeout=60_000)
+        told = in_kernel(page, "i = session.items[-1]\nprint(json.dumps([i.truncated_at_ms, session.responses[0].audio.duration_ms, player.n_heard / 24, len(session.errors)]))")
+
+    cut, length, heard, errors = told
+    assert 0 < cut < length and errors == 0
+    assert abs(cut - heard) < 100
+
+
+@browser
+@pytest.mark.browser
+@pytest.mark.parametrize("blocking", [False, True])
+def test_a_spoken_conversation_in_the_page_with_an_interruption(lab, root, tmp_path, blocking):
+    joke = Clip.named("tell-me-a-joke").pcm / 32_768
+    quiet = np.zeros(24_000)
+    said = np.concatenate([*[quiet] * 3, joke, *[quiet] * 3, joke, *[quiet] * 12])
+    busy = "while len(session.responses) < 2 or session.responses[-1].status != 'completed': time.sleep(0.1)" if blocking else "1"
+    cells = [
+        SETUP + "session = await apart(connect(quiet=True, pace=1.25, settings={'transcription': {'model': 'whisper-1'}}))\nchat = VoiceChat(session, echo_cancellation=False)\nchat",
+        "await chat.start()",
+        busy,
+    ]
+    with notebook(lab, root, *cells, args=microphone_file(tmp_path / "mic.wav", said, 24_000)) as page:
+        page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+        page.locator(".kit-voice .kit-warn").first.wait_for(timeout=90_000)  # "cut off after …"
+        page.wait_for_function("() => document.querySelectorAll('.kit-turn').length >= 4", timeout=60_000)
+        if not blocking:
+            shoot(page, "voicechat")
+        told = in_kernel(page, "while session.responses[-1].status == 'in_progress': time.sleep(0.1)\nprint(json.dumps([[r.modality for r in session.responses], [i.truncated_at_ms for i in session.items], [i.text for i in session.items if i.role == 'user'], len(session.errors), chat.voice.dropped]))")
+        page.locator(".kit-voice .kit-main").click()
+        page.locator(".kit-voice[data-state='idle']").wait_for(timeout=15_000)
+
+    modalities, cuts, users, errors, dropped = told
+    assert modalities == ["audio", "audio"] and errors == 0
+    assert cuts[1] > 0 and dropped["input"] == 0
+    assert "joke" in users[0].lower()
