@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .connecting import connect as connect
     from .endpoint import Endpoint as Endpoint
     from .errors import KitError as KitError
+    from .eventlog import read_log as read_log
+    from .evidence import bundle as bundle
     from .history import History as History
     from .reporting import report as report
     from .session import Session as Session
@@ -53,9 +55,11 @@ _HOMES = {
     "Settings": "trials.plan",
     "StandIn": "standin",
     "arms": "trials.arms",
+    "bundle": "evidence",
     "cases": "cases",
     "connect": "connecting",
     "plots": "plots",
+    "read_log": "eventlog",
     "report": "reporting",
     "run": "trials.runner",
     "sessions": "session",

@@ -11,7 +11,7 @@ that name. What cannot be read is counted and kept for looking at (`Reading`), n
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,13 @@ def frames(path: Path, reading: Reading) -> Iterator[Frame]:
             yield from _whole(rest, path, reading)
         else:
             yield from _by_line(rest, reading)
+
+
+def frames_of(told: Iterable[bytes], reading: Reading) -> Iterator[Frame]:
+    """Every frame in lines that are in memory."""
+    for line in told:
+        reading.n_lines += 1
+        yield from _by_line(iter((line,)), reading)
 
 
 def _whole(lines: Iterator[bytes], path: Path, reading: Reading) -> Iterator[Frame]:

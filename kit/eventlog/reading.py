@@ -191,8 +191,10 @@ class LoggedSession:
         self.last_ms = at_ms
         return at_ms
 
-    def finish(self) -> None:
-        """The log has no more of it."""
+    def finish(self, simulated: bool | None = None) -> None:
+        """The log has no more of it. `simulated` is what is known otherwise of who answered."""
+        if self._conversation.simulated is None:
+            self._conversation.simulated = simulated
         for response in self._conversation.responses:
             if not self._whole:
                 for part in response.parts.values():

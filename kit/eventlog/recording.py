@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from ..errors import InputError
 from ..wire.dialect import BETA_NAME
 from .files import Reading
 from .frames import frames
+from .objects import Frame
 from .reading import LoggedSession, Sorter
 
 _BETA_ONLY = frozenset(BETA_NAME.values()) - frozenset(BETA_NAME)
@@ -54,27 +56,39 @@ def recordings(path: str | os.PathLike[str]) -> list[Recording]:
         InputError: If it cannot be read, or has no such session.
     """
     where = Path(path).expanduser()
-    reading = Reading()
-    sorter = Sorter(str(where), reading, whole=False)
-    steps: dict[int, list[Step]] = {}
-    for frame in frames(where, reading):
-        session = sorter.session_of(frame)
-        session.take(frame, reading)
-        if frame.kind == "event":
-            steps.setdefault(id(session), []).append(Step(frame.direction, frame.data, session.last_ms))
-        elif frame.kind == "withheld":
-            raise InputError(f"{where.name} cannot be played again: a redaction hook kept nothing of some frames")
-    made = [_recording(where.name, session, steps[id(session)]) for session in sorter.sessions if session.has_client]
+    read = stepped(frames(where, reading := Reading()), reading, where.name)
+    if any(session.n_withheld for session, _ in read):
+        raise InputError(f"{where.name} cannot be played again: a redaction hook kept nothing of some frames")
+    made = [_recording(where.name, session, steps) for session, steps in read if session.has_client]
     if not made:
-        why = "it has what the server sent only" if sorter.sessions else "there is no Realtime event in it"
+        why = "it has what the server sent only" if read else "there is no Realtime event in it"
         raise InputError(
             f"{where.name} cannot be played again: {why}; a replay needs both directions, as connect(log=…) writes them"
         )
     return made
 
 
+def stepped(
+    told: Iterable[Frame], reading: Reading, name: str, *, simulated: bool | None = None
+) -> list[tuple[LoggedSession, list[Step]]]:
+    """The sessions among frames, each with its steps.
+
+    Args:
+        simulated: What is known of who answered, where the frames do not say.
+    """
+    sorter = Sorter(name, reading, whole=True)
+    steps: dict[int, list[Step]] = {}
+    for frame in told:
+        session = sorter.session_of(frame)
+        session.take(frame, reading)
+        if frame.kind == "event":
+            steps.setdefault(id(session), []).append(Step(frame.direction, frame.data, session.last_ms))
+    for session in sorter.sessions:
+        session.finish(simulated)
+    return [(session, steps.get(id(session), [])) for session in sorter.sessions if session.n_events]
+
+
 def _recording(name: str, session: LoggedSession, steps: list[Step]) -> Recording:
-    session.finish()
     header = session.header or {}
     spelled = {step.data.get("type") for step in steps}
     beta = header.get("dialect") == "beta" or bool(spelled & _BETA_ONLY) or "modalities" in session.settings
