@@ -47,15 +47,13 @@ async def _run_server(args: argparse.Namespace) -> None:
         raise InputError(
             f"cannot listen on {args.host}:{args.port} ({exc.strerror or exc}); choose another --port, or 0"
         ) from exc
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):  # before the first line: who reads it may end us at once
+        # Windows has no signal handlers on its loop; Ctrl-C still raises there
+        with contextlib.suppress(NotImplementedError):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
     print(server.url, flush=True)  # the first line, whatever else is said: scripts read it
     print(f"{server!r}; Ctrl-C ends it", flush=True)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(
-            NotImplementedError
-        ):  # Windows has no signal handlers on its loop; Ctrl-C still raises there
-            loop.add_signal_handler(number, stop.set)
     try:
         await stop.wait()
     finally:
