@@ -129,14 +129,14 @@ def test_a_strip_has_a_cell_per_turn_in_the_colours_of_the_kit(tmp_path):
     ax = plots.strip(tables.turns_df(ledger))
 
     area = {
-        cells.get_gid().removeprefix("strip-"): sum(
+        cells.get_gid().removeprefix("strip-").removesuffix("-0"): sum(
             np.ptp(path.vertices[:, 0]) * np.ptp(path.vertices[:, 1]) for path in cells.get_paths()
         )
         for cells in ax.collections
         if (cells.get_gid() or "").startswith("strip-")
     }
     assert area == pytest.approx({"text": 3 / 4, "audio": 2 / 4, "failed": 1 / 4, "not run": 2 / 4})
-    assert {to_hex(c.get_facecolor()[0]).upper() for c in ax.collections if c.get_gid() == "strip-text"} == {
+    assert {to_hex(c.get_facecolor()[0]).upper() for c in ax.collections if c.get_gid() == "strip-text-0"} == {
         show.COLOURS["text"]
     }
     assert "33 % text  (1 of 3)" in words(ax)
@@ -147,7 +147,7 @@ def test_strips_are_sorted_so_that_the_top_row_reads_as_a_share(tmp_path):
 
     ax = plots.strip(tables.turns_df(ledger))
 
-    (text,) = [cells for cells in ax.collections if cells.get_gid() == "strip-text"]
+    (text,) = [cells for cells in ax.collections if cells.get_gid() == "strip-text-0"]
     first = sorted(
         (path.vertices[:, 0].min(), path.vertices[:, 0].max())
         for path in text.get_paths()

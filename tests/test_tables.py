@@ -287,7 +287,7 @@ def test_the_brief_table_is_for_reading(ledger_of):
     brief = tables.brief_df(tables.modality_df(ledger_of([("1b", "as_is", "t"), ("1b", "as_is", None)])))
 
     (row,) = brief.to_dict("records")
-    assert (row["case"], row["trials"], row["drift"]) == ("1b", "1 of 2", "100 % (21 to 100)")
+    assert (row["case"], row["trials"], row["drift"]) == ("1b", "1 of 2", "100\u00a0%\u00a0(21–100)")
     assert row["origin"] == "stand-in: simulated"
     with pytest.raises(InputError, match="takes a table of modality_df"):
         tables.brief_df(brief)

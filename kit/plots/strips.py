@@ -47,9 +47,9 @@ def strip(
     height, gap = _heights(bands)
     ax = look_up.axes(ax, look, 9, 1.75 + 0.115 * (sum(height) + sum(gap)))
     top, middles, seen = 0.0, [], set()
-    for band, tall, before in zip(bands, height, gap, strict=True):
+    for at, (band, tall, before) in enumerate(zip(bands, height, gap, strict=True)):
         top -= before
-        seen |= _draw(ax, look, band, top)
+        seen |= _draw(ax, look, band, top, at)
         middles.append(top - tall / 2)
         ax.annotate(band.told, (1, middles[-1]), (8, 0), ("axes fraction", "data"), "offset points", va="center",
                     fontsize=SMALL, color=look.ink, annotation_clip=False)  # fmt: skip
@@ -129,7 +129,7 @@ def _heights(bands: list[Band]) -> tuple[list[float], list[float]]:
     return height, gap
 
 
-def _draw(ax: Axes, look: look_up.Style, band: Band, top: float) -> set[str]:
+def _draw(ax: Axes, look: look_up.Style, band: Band, top: float, at: int) -> set[str]:
     """A band: cells that run into each other downwards, and a hair of the page between trials, so that each is a strip."""
     from matplotlib.collections import PolyCollection
 
@@ -147,7 +147,7 @@ def _draw(ax: Axes, look: look_up.Style, band: Band, top: float) -> set[str]:
             for c, first, last in runs[band.cells[runs[:, 1], runs[:, 0]] == shade]
         ]
         cells = PolyCollection(
-            boxes, facecolor=show.COLOURS.get(word, look.grid), linewidth=0, gid=f"strip-{word}", rasterized=many
+            boxes, facecolor=show.COLOURS.get(word, look.grid), linewidth=0, gid=f"strip-{word}-{at}", rasterized=many
         )
         cells.set(edgecolor=look.page, hatch=_hatch(word, look) or None)  # the edge's colour is the pattern's
         ax.add_collection(cells)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import plots, show
 from ..stats.results import percent
+from ..tables.modality import points
 from .material import Material
 from .parts import bar, definitions, download, figure, grid, sentence_list, verdict, when
 
@@ -116,27 +117,27 @@ def _pictures(m: Material, name: str, n: int) -> Iterator[str]:
     table, arms, turns = m.of(m.table, name), m.of(m.arms, name), m.turns[m.turns["settings"].astype(str) == name]
     table, arms = (frame.drop(columns="settings", errors="ignore") for frame in (table, arms))
     curve = m.of(m.until_drift, name)
-    yield figure(plots.strip, turns, f"f{n}a", "Every trial as a strip of its turns, coloured by modality")
+    yield figure(plots.strip, turns, f"f{n}a-", "Every trial as a strip of its turns, coloured by modality")
     yield figure(
-        plots.modality, table, f"f{n}b", "Share of modalities of the first turn per case and arm, with intervals"
+        plots.modality, table, f"f{n}b-", "Share of modalities of the first turn per case and arm, with intervals"
     )
     if (turns["turn"] > 0).any():
-        yield figure(plots.until_drift, curve, f"f{n}c", "Share of trials not drifted yet, by reply")
+        yield figure(plots.until_drift, curve, f"f{n}c-", "Share of trials not drifted yet, by reply")
     if turns["heard_ms"].notna().any():
-        yield figure(plots.first_audio, turns, f"f{n}d", "Time until audio came, cumulative share of first turns")
+        yield figure(plots.first_audio, turns, f"f{n}d-", "Time until audio came, cumulative share of first turns")
     if len(sorted_words(arms, "arm")) > 1:
         cost = "responses_per_turn" if arms["responses_per_turn"].nunique() > 1 else "items_sent"
         yield figure(
-            lambda t, ax: plots.cure_cost(t, cost=cost, ax=ax), arms, f"f{n}e", "Drift against cost, a point per arm"
+            lambda t, ax: plots.cure_cost(t, cost=cost, ax=ax), arms, f"f{n}e-", "Drift against cost, a point per arm"
         )
     if table["history_items"].nunique() > 2:
-        yield figure(plots.drift_by_length, table, f"f{n}f", "Drift against the number of items in the history")
+        yield figure(plots.drift_by_length, table, f"f{n}f-", "Drift against the number of items in the history")
     if m.compared is not None:
         some = m.of(m.compared, name)
         yield figure(
             plots.differences,
             some.drop(columns="settings", errors="ignore"),
-            f"f{n}g",
+            f"f{n}g-",
             "Difference in drift from the baseline, with intervals",
         )
 
@@ -499,16 +500,10 @@ def _rate(row: Any, name: str) -> str:
     rate, low, high = (row[f"{name}_{end}"] for end in ("rate", "low", "high"))
     if rate != rate:
         return "–"
-    return f"{_points(rate)} %" + (f" ({_points(low)}–{_points(high)})" if low == low else "")
-
-
-def _points(rate: float) -> str:
-    """Percentage points in as few figures as a table needs."""
-    value = 100 * rate
-    return f"{value:.0f}" if value >= 9.95 or value < 0.05 else f"{value:.1f}"
+    return f"{points(rate)} %" + (f" ({points(low)}–{points(high)})" if low == low else "")
 
 
 def _bounds(row: Any) -> str:
     if row["drift_least"] != row["drift_least"] or row["drift_least"] == row["drift_most"]:
         return "–"
-    return f"{_points(row['drift_least'])}–{_points(row['drift_most'])} %"
+    return f"{points(row['drift_least'])}–{points(row['drift_most'])} %"

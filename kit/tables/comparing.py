@@ -60,6 +60,9 @@ def compare_df(
         if name not in table:
             raise InputError(f"the table has no column {clipped(name)}; make it with modality_df(source, by={keys})")
     family, told = _family(table, baseline, within, over, OUTCOMES[outcome], level)
+    if not family:
+        where = ", ".join(within) or "anything"
+        raise InputError(f"no {where} has both {baseline} and another arm, so nothing can be compared within it")
     return _frame(stats.adjusted(family), told, within, over, alpha)
 
 
@@ -118,8 +121,6 @@ def _frame(
         rows.append(first | facts | last)
     df = pd.DataFrame(rows)
     numbers = ["rate", "baseline_rate", "difference", "low", "high", "p", "p_holm"]
-    if not len(df):
-        return df
     df[numbers] = df[numbers].astype(np.float64)
     df[SIMULATED] = pd.array([None if pd.isna(v) else bool(v) for v in df[SIMULATED]], dtype="boolean")
     for name in (*over, *within, "arm", "baseline"):

@@ -25,7 +25,7 @@ import numpy as np
 
 from ..trials.ledger import Ledger
 from .columns import ANSWERED, MODALITIES, STATES
-from .sources import LABELS, Role, ledgers_of, plan_order, reading
+from .sources import LABELS, Role, ledgers_of, plan_order, reading, told_or_planned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,8 +36,8 @@ _KEYS = (
     "t.trial_id, t.role, t.case_name AS 'case', t.arm, t.settings_name AS settings, t.endpoint, "
     "COALESCE(t.asked_model, c.model) AS model, COALESCE(c.status, 'missing') AS state"
 )
-_SIMULATED = (  # as the server said to this row; else to the attempt that counts; else by the endpoint's name
-    "COALESCE({told}, c.simulated, CASE t.endpoint WHEN 'standin' THEN 1 END) AS simulated"
+_SIMULATED = (
+    "COALESCE({told}, c.simulated) AS simulated"  # as the server said to this row, else to the attempt that counts
 )
 _FROM = "FROM trials t LEFT JOIN attempts c ON c.trial_id = t.trial_id AND c.counts = 1"
 _WHERE = "WHERE (?1 IS NULL OR t.role = ?1)"
@@ -200,12 +200,14 @@ def _order(source: object) -> dict[str, list[str]]:
 
 
 def _made(names: Sequence[str], rows: list[tuple[Any, ...]], order: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    columns = zip(*rows, strict=True) if rows else ((),) * len(names)
     import pandas as pd
 
-    return pd.DataFrame(
-        {name: _column(name, values, order.get(name, ())) for name, values in zip(names, columns, strict=True)}
+    columns: dict[str, Sequence[Any]] = dict(
+        zip(names, zip(*rows, strict=True) if rows else ((),) * len(names), strict=True)
     )
+    told = told_or_planned(columns["simulated"], columns["endpoint"], columns["settings"])
+    columns["simulated"] = [None if one < 0 else bool(one) for one in told]
+    return pd.DataFrame({name: _column(name, values, order.get(name, ())) for name, values in columns.items()})
 
 
 def _column(name: str, values: Sequence[Any], first: Sequence[str]) -> Any:

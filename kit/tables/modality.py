@@ -151,7 +151,14 @@ def _rate(row: Any, name: str) -> str:
     rate, low, high = (row[f"{name}_{end}"] for end in ("rate", "low", "high"))
     if rate != rate:
         return "–"
-    return f"{100 * rate:.3g} %" + (f" ({100 * low:.2g} to {100 * high:.3g})" if low == low else "")
+    told = f"{points(rate)} %" + (f" ({points(low)}–{points(high)})" if low == low else "")
+    return told.replace(" ", "\u00a0")  # a cell of it is one word
+
+
+def points(rate: float) -> str:
+    """A rate in percent, in as few figures as a table needs."""
+    value = 100 * rate
+    return f"{value:.0f}" if value >= 9.95 or value < 0.05 else f"{value:.1f}"
 
 
 def _flag(value: Any) -> Any:

@@ -145,7 +145,7 @@ def _of_ledger(ledger: Ledger, role: Role | None) -> Rows:
     return Rows(
         labels={name: Labels.of(values, order.get(name, ())) for name, values in labels.items()},
         state=np.array([states.get(word, MISSING) for word in status], np.int8),
-        simulated=_told_or_planned(simulated, endpoints, settings),
+        simulated=told_or_planned(simulated, endpoints, settings),
         turns=_turns(turns, place_of_attempt),
         numbers={
             "history_items": np.array(items, np.float64),
@@ -179,7 +179,7 @@ def _code(column: str) -> str:
     return f"CASE {column} {cases} ELSE -1 END"
 
 
-def _told_or_planned(told: Sequence[int | None], endpoint: Sequence[str], settings: Sequence[str]) -> Any:
+def told_or_planned(told: Sequence[int | None], endpoint: Sequence[str], settings: Sequence[str]) -> Any:
     """Whether a stand-in answers: as the server said; for trials that never got so far, as it said to others of the same
     settings, or by the endpoint's name where that is the stand-in. Unknown stays unknown."""
     known: dict[str, set[int]] = {}

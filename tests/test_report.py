@@ -1,0 +1,259 @@
+"""The report: one page that says what it must, opens from disk and asks for nothing; and the verbs that make it."""
+
+import csv
+import io
+import json
+import os
+import re
+import sqlite3
+from contextlib import closing
+from html.parser import HTMLParser
+
+import pytest
+from browser import CHROMIUM, chromium
+from written_ledger import write
+
+from kit import report, show
+from kit.cli import main
+from kit.errors import InputError, LedgerError
+
+TRIALS = [
+    ("1b", "as_is", "t t"),
+    ("1b", "as_is", "a t"),
+    ("1b", "cure", "a a"),
+    ("1b", "cure", "a a"),
+    ("1b", "cure", "t !"),
+    ("1b", "as_is", None),
+]
+FIT = [("text asked", "as_is", "t", "positive"), ("no history", "as_is", "a", "negative")]
+UNFIT = [("text asked", "as_is", "a", "positive"), ("no history", "as_is", "a", "negative")]
+
+
+@pytest.fixture
+def page(tmp_path):
+    """``page(trials)``: the report's HTML."""
+
+    def make(trials, **about):
+        ledger = write(tmp_path / "a.sqlite", trials, **about)
+        return report(ledger, tmp_path / "out").path.read_text(encoding="utf-8")
+
+    return make
+
+
+class Tags(HTMLParser):
+    """The tags that are open at the end, and everything that an attribute points to."""
+
+    VOID = ("meta", "br", "img", "use", "path", "rect", "input", "link")
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.links, self.text = [], [], ""
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.links += [value for name, value in attributes if name in ("href", "src", "xlink:href") and value]
+
+    def handle_startendtag(self, tag, attributes):
+        self.links += [value for name, value in attributes if name in ("href", "src", "xlink:href") and value]
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def read(html):
+    tags = Tags()
+    tags.feed(html)
+    return tags
+
+
+def test_it_has_every_part_that_a_reader_needs(page):
+    text = read(page(TRIALS + FIT)).text
+
+    for part in (
+        "In short",
+        "Pictures",
+        "Table",
+        "Comparisons",
+        "Controls",
+        "Plan",
+        "Failures",
+        "Cost",
+        "Versions",
+        "For the vendor",
+        "How it was counted",
+    ):
+        assert part in text
+    assert "feed" * 16 in text
+    assert "5 of 6 planned trials" not in text and "4 of 6 planned trials" in text
+
+
+def test_it_is_whole_and_points_to_nothing_outside_itself(page):
+    tags = read(page(TRIALS))
+
+    assert tags.open == []
+    assert {link.split(":")[0] if not link.startswith("#") else "#" for link in tags.links} <= {"#", "data"}
+
+
+def test_ids_on_the_page_are_unique(page):
+    ids = re.findall(r'\bid="([^"]+)"', page(TRIALS))
+
+    assert len(ids) == len(set(ids))
+
+
+def test_controls_that_read_what_they_must_are_said_and_one_that_does_not_marks_it_unfit(page, tmp_path):
+    assert "Controls as they must be." in read(page(TRIALS + FIT)).text
+    (tmp_path / "a.sqlite").unlink()
+
+    html = page(TRIALS + UNFIT)
+
+    assert (
+        "Unfit. A control did not read what it must (standin gpt-realtime: asked so that it must read text, read audio 1)"
+        in read(html).text
+    )
+    assert report(tmp_path / "a.sqlite", tmp_path / "out").fit is False
+    assert "UNFIT" in repr(report(tmp_path / "a.sqlite", tmp_path / "out"))
+
+
+def test_without_controls_it_says_that_nothing_is_known_of_the_instrument(page):
+    assert "No controls. The plan has none" in read(page(TRIALS)).text
+
+
+def test_what_is_simulated_says_so_in_every_sentence_and_picture_and_what_is_measured_never(page, tmp_path):
+    html = page(TRIALS)
+    assert "This shows the instrument at work" in html
+    sentences = re.findall(r"<li[^>]*>(.*?)</li>", html)
+    assert sentences and all(sentence.startswith(f"[{show.SIMULATED}]") for sentence in sentences)
+    assert html.count('id="f0a-origin"') == 1
+    (tmp_path / "a.sqlite").unlink()
+
+    measured = page(TRIALS, simulated=0, endpoint="openai")
+    assert show.SIMULATED not in read(measured).text and "-origin" not in measured
+
+
+def test_ids_of_what_drifted_are_there_for_the_vendor(page):
+    tags = read(page(TRIALS))
+
+    assert "resp_0_0_0" in tags.text and "sess_0" in tags.text and "resp_2_0_0" not in tags.text
+    (link,) = [link for link in tags.links if link.startswith("data:text/csv")][-1:]
+    import base64
+
+    rows = list(csv.DictReader(io.StringIO(base64.b64decode(link.partition(",")[2]).decode())))
+    assert {row["response_id"] for row in rows} == {"resp_0_0_0", "resp_0_1_0", "resp_1_1_0", "resp_4_0_0"}
+
+
+def test_failures_are_named_by_kind(page):
+    text = read(page(TRIALS)).text
+
+    assert "1 of 5 attempts" in text and "timeout" in text and "nothing came for 60 s" in text
+
+
+def test_an_unfinished_ledger_says_what_was_not_run(page):
+    assert "Not finished. 1 of 6 trials were not run." in read(page(TRIALS)).text
+
+
+def test_foreign_words_do_nothing(page):
+    html = page([("<script>alert(1)</script>", "as_is", "t"), ("1b", "<img src=x>", "a")])
+
+    assert "<script>" not in html and "<img" not in html
+
+
+def test_nothing_to_compare_and_nothing_answered_still_make_a_page(page):
+    text = read(page([("1b", "cure", None), ("1b", "other", None)], n_turns=2)).text
+
+    assert "No trial has answered yet." in text and "There is nothing to compare with “as is”" in text
+
+
+def test_it_replaces_the_report_before_and_goes_where_it_is_told(tmp_path):
+    ledger = write(tmp_path / "a.sqlite", TRIALS)
+
+    assert report(ledger, tmp_path / "deep" / "out").path == tmp_path / "deep" / "out" / "report.html"
+    assert report(ledger, tmp_path / "mine.html").path == tmp_path / "mine.html"
+    report(ledger, tmp_path / "mine.html", question="Again?")
+    assert "<h1>Again?</h1>" in (tmp_path / "mine.html").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.sqlite", "deep", "mine.html"]
+
+
+def test_a_folder_that_cannot_be_one_and_a_ledger_that_is_none_are_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(InputError, match="cannot write .*choose another folder"):
+        report(write(tmp_path / "a.sqlite", TRIALS), tmp_path / "file" / "out")
+    with pytest.raises(LedgerError, match="there is no ledger"):
+        report(tmp_path / "no.sqlite", tmp_path)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+@pytest.mark.parametrize("dark", [False, True])
+def test_it_opens_from_disk_in_a_browser_with_no_network(tmp_path, dark):
+    made = report(write(tmp_path / "a.sqlite", TRIALS + FIT), tmp_path / "out")
+
+    with chromium("--host-resolver-rules=MAP * ~NOTFOUND", dark=dark) as page:
+        page.goto(made.path.as_uri())
+
+        assert page.requested == [made.path.as_uri()]
+        assert page.problems == []
+        assert page.locator("figure svg").count() >= 5
+        assert page.locator("figure svg").first.bounding_box()["width"] > 400
+        ink = page.evaluate("getComputedStyle(document.documentElement).color")
+        title = page.locator("figure svg text, figure svg [style*='--ink']").first
+        assert (ink == "rgb(27, 31, 36)") is not dark
+        assert page.evaluate("e => getComputedStyle(e).fill", title.element_handle()) in (ink, "none")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        if os.environ.get("KIT_SCREENSHOTS"):
+            page.screenshot(
+                path=f"{os.environ['KIT_SCREENSHOTS']}/report-{'dark' if dark else 'light'}.png", full_page=True
+            )
+
+
+# From a terminal
+
+
+def test_table_is_read_printed_or_passed_on(tmp_path, capsys):
+    path = str(write(tmp_path / "a.sqlite", TRIALS).path)
+
+    assert main(["table", path]) == 0
+    assert "stand-in: simulated" in capsys.readouterr().out
+    assert main(["table", path, "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [(row["arm"], row["text"], row["simulated"]) for row in rows] == [
+        ("as_is", "1", "True"),
+        ("cure", "1", "True"),
+    ]
+    assert main(["table", path, "--json", "--by", "arm"]) == 0
+    assert [row["planned"] for row in json.loads(capsys.readouterr().out)] == [3, 3]
+    assert main(["table", path, "--rows", "turns", "--csv"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 6 * 2
+    assert main(["table", path, "--rows", "comparisons"]) == 0
+    assert "[stand-in: simulated] In case 1b" in " ".join(capsys.readouterr().out.split())
+
+
+def test_table_and_report_of_no_ledger_say_so_in_a_sentence(tmp_path, capsys):
+    assert main(["table", str(tmp_path / "no.sqlite")]) != 0
+    assert "there is no ledger at" in " ".join(capsys.readouterr().err.split())
+    assert main(["report", str(tmp_path / "no.sqlite")]) != 0
+
+
+def test_report_goes_beside_the_ledger_and_says_where_it_is(tmp_path, capsys):
+    path = write(tmp_path / "a.sqlite", TRIALS + UNFIT).path
+
+    assert main(["report", str(path)]) == 0
+
+    out = capsys.readouterr().out
+    assert str(tmp_path / "a" / "report.html") in out.replace("\n", "") and (tmp_path / "a" / "report.html").is_file()
+    assert "unfit" in out
+
+
+def test_a_report_of_a_ledger_that_is_being_written_is_one_moment(tmp_path):
+    path = write(tmp_path / "a.sqlite", TRIALS).path
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("UPDATE attempts SET status = 'failed'")
+
+        assert "4 of 6 planned trials" in report(path, tmp_path / "out").path.read_text()
