@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from .endpoint import Endpoint as Endpoint
     from .errors import KitError as KitError
     from .eventlog import read_log as read_log
-    from .evidence import bundle as bundle
     from .history import History as History
     from .reporting import report as report
     from .session import Session as Session
@@ -55,7 +54,6 @@ _HOMES = {
     "Settings": "trials.plan",
     "StandIn": "standin",
     "arms": "trials.arms",
-    "bundle": "evidence",
     "cases": "cases",
     "connect": "connecting",
     "plots": "plots",
