@@ -26,7 +26,7 @@ from .drift import Rule, rule
 from .ephemeral import Post, Secrets
 from .faults import Fault, Faults, fault
 from .frames import OnPurpose, encode, new_id
-from .link import Link
+from .link import Connection, Link
 from .script import Reply, script
 
 MARK_HEADER = "X-Stand-In"
@@ -257,7 +257,7 @@ class StandIn:
             else:
                 await self._talk(connection, who, secret.update if secret is not None else None)
 
-    async def _talk(self, connection: ServerConnection, who: door.Caller, update: dict[str, Any] | None) -> None:
+    async def _talk(self, connection: _Connection, who: door.Caller, update: dict[str, Any] | None) -> None:
         core = Core(
             self.manners,
             GA if who.intent == "transcription" else who.dialect,
@@ -303,7 +303,7 @@ class StandIn:
         )
 
 
-class _Connection(ServerConnection):
+class _Connection(Connection):
     """A connection that may turn out to be a plain POST. `data_received` is asyncio's own hook."""
 
     def __init__(self, standin: StandIn, *args: Any, **kwargs: Any) -> None:
