@@ -193,7 +193,7 @@ def svg(ax: Axes, *, themed: bool = False, alt: str = "", prefix: str = "") -> s
         fig: Any = ax.get_figure()
         fig.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
     text = out.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
     if themed:
         light = STYLES["light"]
         for name in ("page", "ink", "muted", "grid"):
