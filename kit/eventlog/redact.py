@@ -15,7 +15,7 @@ give those as a hook: ``connect(log=…, redact=function)``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -69,8 +69,7 @@ class Redactor:
 
     def add(self, *secrets: str) -> None:
         """More values that must not be kept. Anything below 6 characters is no secret, and would tear words apart."""
-        known = {secret.encode("utf-8", "surrogatepass") for secret in secrets if len(secret) >= 6}
-        known |= {secret.replace(b"/", b"\\/") for secret in known if b"/" in secret}
+        known = {form for secret in secrets if len(secret) >= 6 for form in _as_written(secret)}
         # the longest first: one may be the beginning of another
         self._secrets = tuple(sorted({*self._secrets, *known}, key=len, reverse=True))
 
@@ -100,6 +99,13 @@ class Redactor:
     def text(self, words: str) -> str:
         """`words` without secrets."""
         return self(words.encode("utf-8", "surrogatepass")).decode("utf-8", "replace")
+
+
+def _as_written(secret: str) -> Iterator[bytes]:
+    """A value as it stands in text, in JSON, and in JSON inside JSON."""
+    for _ in range(3):
+        yield secret.encode("utf-8", "surrogatepass")
+        secret = msgspec.json.encode(secret.encode("utf-8", "replace").decode()).decode()[1:-1]
 
 
 def _may_hold_one(low: bytes) -> bool:

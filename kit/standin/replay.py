@@ -29,6 +29,7 @@ from ..eventlog.recording import Recording, gap_s, recordings
 from ..eventlog.writing import DIGEST
 from .comparing import Ids, difference
 from .frames import encode, new_id
+from .server import SILENT
 
 REPLAY_HEADER = "X-Replay"
 _MARK_HEADER = "X-Stand-In"
@@ -89,6 +90,7 @@ class Replay:
             max_size=_MAX_FRAME_BYTES,
             ping_interval=None,
             server_header=None,
+            logger=SILENT,
         )
         return self
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -30,6 +31,8 @@ from .link import Connection, Link
 from .script import Reply, script
 
 MARK_HEADER = "X-Stand-In"
+SILENT = logging.Logger("kit.standin", level=logging.CRITICAL + 1)
+"""websockets writes the handshake's headers at DEBUG, and with them whatever key a client sent. This logger has no parent."""
 PING_S = 20.26  # the service's own interval, its pings carry four bytes (capture of 2026-09)
 MAX_FRAME_BYTES = 24 * 1024 * 1024  # 15 MiB of audio in base64, and some
 
@@ -163,6 +166,7 @@ class StandIn:
             ping_interval=PING_S,
             ping_timeout=None,  # a notebook cell that blocks for a minute must not lose its session
             server_header=None,
+            logger=SILENT,
             create_connection=lambda *args, **kwargs: _Connection(self, *args, **kwargs),  # type: ignore[arg-type]
         )
         return self
