@@ -34,6 +34,7 @@ class Page:
 def browser_speaker(**options):
     page = Page(**options)
     page.speaker = BrowserSpeaker(page.send)
+    page.speaker.page_opened()
     return page, page.speaker
 
 
@@ -65,6 +66,17 @@ async def test_a_page_that_was_opened_again_counts_from_where_the_last_one_was()
     assert speaker.n_heard == 2_400 + 1_000
 
 
+async def test_what_is_written_before_the_page_is_drawn_is_heard_when_it_is():
+    page = Page()
+    speaker = BrowserSpeaker(page.send)
+    speaker.write(bytes(4_800))
+    speaker.end()
+    before = list(page.said)
+    speaker.page_opened()
+
+    assert before == [] and page.said == ["sound", "end"]
+
+
 async def test_a_microphone_in_the_page_is_heard_from_any_thread():
     microphone = BrowserMicrophone(asyncio.get_running_loop())
     await asyncio.to_thread(microphone.take, b"\1\0", 0)
@@ -81,6 +93,7 @@ async def test_a_microphone_in_the_page_is_heard_from_any_thread():
 async def test_a_voice_chat_that_has_no_microphone_says_so():
     async with connect(quiet=True) as session:
         chat = VoiceChat(session)
+        chat._told(None, {"kind": "here"}, [])
         starting = asyncio.ensure_future(chat.start())
         await asyncio.sleep(0)
         chat._told(None, {"kind": "problem", "words": "The browser finds no microphone."}, [])

@@ -12,9 +12,9 @@ from typing import Any
 
 from ..devices import Block
 
-_STOP_S = 1.5  # how long a page may take to say what was heard; then what it said last counts
+_STOP_S = 4.0  # how long a page may take to say what was heard; then what it said last counts
 _LOOK_S = 0.02
-_MAX_WAITING = 500  # blocks of 20 ms that a busy session may be late by
+_MAX_WAITING = 500  # blocks of 40 ms that a busy session may be late by
 
 Send = Callable[..., None]
 
@@ -37,6 +37,8 @@ class BrowserSpeaker:
         self._send = send
         self._n_written = 0
         self._n_heard = 0
+        self._is_here = False
+        self._early: list[tuple[dict[str, Any], list[bytes]]] = []
         self._base = 0  # the page counts from when it was opened
         self._ended = True
         self._marks: deque[float] = deque(maxlen=64)
@@ -66,12 +68,19 @@ class BrowserSpeaker:
                 self._ended = False
                 self._marks.append(time.perf_counter())
             self._n_written += len(pcm) // 2
-        self._send({"kind": "sound"}, buffers=[pcm])
+        self._tell({"kind": "sound"}, [pcm])
 
     def end(self) -> None:
         """Nothing more is to come for now."""
         self._ended = True
-        self._send({"kind": "end"})
+        self._tell({"kind": "end"}, [])
+
+    def _tell(self, content: dict[str, Any], buffers: list[bytes]) -> None:
+        with self._lock:
+            if not self._is_here:  # a page that is only just being drawn would not hear it
+                self._early.append((content, buffers))
+                return
+        self._send(content, buffers=buffers)
 
     async def stop(self) -> int:
         """Fall silent at once; the samples heard in all, as the page says (or said last, if it does not answer)."""
@@ -98,7 +107,12 @@ class BrowserSpeaker:
 
     def page_opened(self) -> None:
         """A page that counts from 0: what an earlier one was still to play is lost."""
-        self._base = self._n_heard = self._n_written
+        with self._lock:
+            early, self._early, first, self._is_here = self._early, [], not self._is_here, True
+        if not first:
+            self._base = self._n_heard = self._n_written
+        for content, buffers in early:
+            self._send(content, buffers=buffers)
 
     def heard(self, told: Mapping[str, Any]) -> None:
         """What the page reports."""

@@ -16,7 +16,7 @@ export default () => {
       try {
         await speaker().open();
         const opened = await openMicrophone({
-          rate: 24000, blockMs: 20, processing: m.processing,
+          rate: 24000, blockMs: 40, processing: m.processing,
           onBlock: ({ pcm, first, peak }) => {
             s.mine = peak;
             if (pcm.byteLength) tell({ kind: 'pcm', first }, [pcm]);

@@ -25,6 +25,7 @@ from .front import css, esm
 
 _SHOWN = 30  # turns: the conversation's last ones
 _DRAW_S = 0.1
+_HERE_S = 20.0  # how long a page may take to be drawn and to ask its reader for the microphone
 
 
 class VoiceChat(anywidget.AnyWidget):
@@ -73,6 +74,8 @@ class VoiceChat(anywidget.AnyWidget):
         self._microphone: BrowserMicrophone | None = None
         self._opened: asyncio.Future[None] | None = None
         self._running: asyncio.Task[None] | None = None
+        self._is_here = False
+        self._ask_for: dict[str, bool] | None = None
         self._state = "idle"
         self._problem: str | None = None
         self._drawn_at_s = 0.0
@@ -128,8 +131,20 @@ class VoiceChat(anywidget.AnyWidget):
         processing = {"echoCancellation": on, "noiseSuppression": on, "autoGainControl": on}
         stack.callback(self.send, {"kind": "close"})
         stack.callback(microphone.close)
-        self.send({"kind": "open", "processing": processing})
-        await self._opened
+        if self._is_here:
+            self.send({"kind": "open", "processing": processing})
+        else:  # a page that is only just being drawn would not hear it: it says when it is there
+            self._ask_for = processing
+        try:
+            async with asyncio.timeout(None if self._is_here else _HERE_S):
+                await self._opened
+        except TimeoutError:
+            raise DeviceError(
+                f"no page answered within {_HERE_S:g} s: show the chat as the last line of a cell of its own, and press "
+                'Start there; or VoiceChat(session, where="kernel")'
+            ) from None
+        finally:
+            self._ask_for = None
         return Voice(self._session, microphone, self._speaker, half_duplex=self.half_duplex, on_event=self._on_event)
 
     async def _open_kernel(self, stack: contextlib.AsyncExitStack) -> Voice:
@@ -200,11 +215,17 @@ class VoiceChat(anywidget.AnyWidget):
             asyncio.run_coroutine_threadsafe(self._press(str(told.get("what"))), self._loop)
         elif kind == "here":
             self._speaker.page_opened()
-            self._soon(self._draw)
+            self._soon(self._arrived)
         elif kind == "opened":
             self._soon(self._settle, None)
         elif kind == "problem":
             self._soon(self._settle, str(told.get("words")))
+
+    def _arrived(self) -> None:
+        self._is_here = True
+        if self._ask_for is not None:
+            self.send({"kind": "open", "processing": self._ask_for})
+        self._draw()
 
     def _soon(self, call: Any, *args: Any) -> None:
         if not self._loop.is_closed():
@@ -254,7 +275,8 @@ class VoiceChat(anywidget.AnyWidget):
         if voice is None:
             device = "the browser's" if self.where == "browser" else "the kernel's"
             return f"{device} microphone and speaker · headphones are advised"
-        words = [f"{name} {n} lost" for name, n in voice.dropped.items() if n]
+        lost = {"input": "frames of yours lost", "output": "frames of its lost", "underruns": "gaps in what you heard"}
+        words = [f"{n} {lost[name]}" for name, n in voice.dropped.items() if n]
         latency = voice.latency
         if latency.server_ms:
             words.append(f"first sound {show.ms(latency.server_ms[-1])} after you")
