@@ -200,4 +200,6 @@ def _usd(price: Price, text: int, audio: int, replies: int) -> float:
 
 
 def _minutes(minutes: float) -> str:
+    if minutes < 1 / 60:
+        return "a second"
     return f"{minutes * 60:.0f} s" if minutes < 1.5 else f"{minutes:.0f} min"

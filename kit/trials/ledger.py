@@ -192,9 +192,9 @@ TABLES: dict[str, dict[str, str]] = {
 
 _VIEW = """
 CREATE VIEW trial_states AS
-SELECT t.*, COALESCE(a.status, 'missing') AS state, a.attempt_id,
-       (SELECT COUNT(*) FROM attempts x WHERE x.trial_id = t.trial_id) AS n_attempts
-FROM trials t LEFT JOIN attempts a ON a.trial_id = t.trial_id AND a.counts = 1
+SELECT t.*, COALESCE(a.status, 'missing') AS state, a.attempt_id, COALESCE(x.n, 0) AS n_attempts
+FROM trials t LEFT JOIN (SELECT trial_id, status, attempt_id FROM attempts WHERE counts = 1) a ON a.trial_id = t.trial_id
+              LEFT JOIN (SELECT trial_id, COUNT(*) AS n FROM attempts GROUP BY trial_id) x ON x.trial_id = t.trial_id
 """
 
 
@@ -206,7 +206,6 @@ def statements() -> list[str]:
     ]
     return [
         *tables,
-        "CREATE INDEX attempts_by_trial ON attempts (trial_id)",
         _VIEW,
         f"PRAGMA application_id = {APPLICATION_ID}",
         f"PRAGMA user_version = {SCHEMA}",
@@ -264,10 +263,11 @@ class Ledger:
 
     def counts(self) -> dict[str, int]:
         """Trials ``planned``, ``completed``, ``failed``, ``missing``; controls are left out."""
-        told = {
-            row["state"]: row["n"]
-            for row in self.rows("SELECT state, COUNT(*) AS n FROM trial_states WHERE role = 'measure' GROUP BY state")
-        }
+        rows = self.rows(
+            "SELECT COALESCE(a.status, 'missing') AS state, COUNT(*) AS n FROM trials t LEFT JOIN "
+            "(SELECT trial_id, status FROM attempts WHERE counts = 1) a USING (trial_id) WHERE t.role = 'measure' GROUP BY 1"
+        )
+        told = {row["state"]: row["n"] for row in rows}
         return {"planned": sum(told.values())} | {
             word: told.get(word, 0) for word in ("completed", "failed", "missing")
         }

@@ -179,7 +179,7 @@ class _Playing:
         loop = asyncio.get_running_loop()
         began = loop.time()
         async with asyncio.timeout(self.timeout_s):
-            self.link = link = await open_link(where, url, timeout_s=self.timeout_s)
+            self.link = link = await open_link(where, url, timeout_s=self.timeout_s, keep_audio=False)
             self.session = session = Session(link)
             connect_ms = (loop.time() - began) * 1000
             try:

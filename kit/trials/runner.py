@@ -103,6 +103,7 @@ class Runner:
         self._tell = tell
         self._prepared: dict[_Key, Prepared] = {}
         self._worst: dict[_Key, float | None] = {}
+        self._tokens: dict[_Key, int] = {}
         decided, self._attempts, self._used = book.history()
         # An interrupted trial has all its tries left; one that failed for good or completed is decided.
         self.left = [trial for trial in plan.trials if trial.trial_id not in decided]
@@ -311,7 +312,10 @@ class Runner:
         elif trial.settings.where.name == "standin" and not self.gate.n_shut:
             wait_s = 0.0  # it tells a limit like the service's, and keeps none
         else:
-            wait_s = self.gate.spare(outcome.remaining_tokens, outcome.reset_s, tokens_of(trial))
+            key = self._key(trial)
+            if key not in self._tokens:
+                self._tokens[key] = tokens_of(trial)
+            wait_s = self.gate.spare(outcome.remaining_tokens, outcome.reset_s, self._tokens[key])
         self.progress.note = f"the service asks to wait {wait_s:.1f} s" if wait_s else ""
 
     def _look(self) -> None:

@@ -1,0 +1,137 @@
+"""What does a trial cost when a plan is run? ``python benchmarks/runner.py [--rounds N] [--at-once N] [--trials N] [--json FILE]``
+
+The trial of ``trial.py``, once as a hand-written loop, once as a kit session, once by `run` with every row in its ledger; then
+how long one append to a ledger takes, and how many trials a second the kit's own stand-in gives in this process and in one of
+its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from running import interleaved, machine, report
+from trial import HISTORY, N_BYTES, kit_session, option, raw
+
+from kit import Case, Plan, Settings, run
+from kit.trials.playing import Outcome
+from kit.trials.writer import Writer
+
+
+def cost_of_runs(at_once: int, trials: int, rounds: int) -> bool:
+    """Client CPU per trial, beside the raw loop and the session alone."""
+    server = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("prepared.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None
+    url = server.stdout.readline().strip() + "?model=gpt-realtime"
+    settings = Settings(url, instructions="Be brief.", max_output_tokens=None)
+    plan = Plan(Case("bench", HISTORY, "audio"), repeats=trials, settings=settings)
+
+    def sessions(trial) -> float:
+        async def many() -> None:
+            gate = asyncio.Semaphore(at_once)
+
+            async def one() -> None:
+                async with gate:
+                    assert await trial(url) == N_BYTES
+
+            await asyncio.gather(*(one() for _ in range(trials)))
+
+        began = time.process_time()
+        asyncio.run(many())
+        return (time.process_time() - began) * 1000 / trials
+
+    def runner() -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.process_time()
+            ledger = asyncio.run(run(plan, Path(folder) / "bench.sqlite", at_once=at_once, progress=None))
+            spent = (time.process_time() - began) * 1000 / trials
+            assert ledger.counts()["completed"] == trials
+        return spent
+
+    try:
+        costs = interleaved(
+            {
+                "raw websockets + orjson": lambda: sessions(raw),
+                "kit session, audio counted": lambda: sessions(lambda u: kit_session(u, keep_audio=False)),
+                "run, with its ledger": runner,
+            },
+            rounds,
+        )
+    finally:
+        server.terminate()
+    limits = {"run, with its ledger": 1.10}
+    return report(f"Client CPU per trial, {at_once} at once", costs, "raw websockets + orjson", limits)
+
+
+def appends(n: int = 500) -> None:
+    """Milliseconds per transaction of a ledger."""
+    plan = Plan("1b", repeats=n)
+    with tempfile.TemporaryDirectory() as folder, Writer(Path(folder) / "bench.sqlite", plan) as book:
+        run_id = book.begin_run(at_once=1, budget_usd=None)
+        took: dict[str, list[float]] = {"pending": [], "seeded": [], "ended": []}
+        turn = {
+            "turn": 0,
+            "n_responses": 1,
+            "first_modality": "text",
+            "final_modality": "text",
+            "final_status": "completed",
+        }
+        turn |= {"heard_ms": None, "n_items_sent": 0}
+        response = dict.fromkeys(
+            ("response_id", "modality", "status", "text"), "text of a usual length, a joke perhaps"
+        )
+        row = {"turn": 0, "response": 0, "n_audio_bytes": 0, "n_calls": 0} | response
+        for name in ("simulated", "reason", "asked", "started_by", "started_at_ms", "first_audio_ms", "first_text_ms"):
+            row.setdefault(name, None)
+        for name in ("first_transcript_ms", "done_ms", "transcript", "error_code", "error", "total_tokens", "cost_usd"):
+            row.setdefault(name, None)
+        for name in ("input_text", "input_audio", "cached_text", "cached_audio", "output_text", "output_audio"):
+            row[f"{name}_tokens"] = 10
+        row["cost_estimated"] = 0
+        for trial in plan.trials:
+            outcome = Outcome(turns=[turn], responses=[row])
+            t0 = time.perf_counter()
+            (attempt_id,) = book.pending(run_id, [(trial.trial_id, 1, 0.0)])
+            t1 = time.perf_counter()
+            book.seeded(attempt_id, {"session_id": "sess_1", "model": "gpt-realtime"})
+            t2 = time.perf_counter()
+            book.ended(attempt_id, trial.trial_id, outcome, counts=True, cost_usd=0.0, cost_estimated=False)
+            t3 = time.perf_counter()
+            for name, ms in zip(took, (t1 - t0, t2 - t1, t3 - t2), strict=True):
+                took[name].append(ms * 1000)
+    print(f"\nLedger, ms per transaction (median of {n})\n{machine()}\n")
+    for name, ms in took.items():
+        print(f"{name:10} {statistics.median(ms):.3f}")
+
+
+def rate(at_once: int = 16, repeats: int = 100) -> None:
+    """Trials a second on the stand-in: the four cases, as they are."""
+    print(f"\nTrials a second on the stand-in, {at_once} at once, the four cases\n{machine()}\n")
+    for own_process in (False, True):
+        best = 0.0
+        for n in range(3):
+            with tempfile.TemporaryDirectory() as folder:
+                plan = Plan(["1a", "1b", "2a", "2b"], repeats=repeats, seed=n)
+                began = time.perf_counter()
+                asyncio.run(
+                    run(plan, Path(folder) / "rate.sqlite", at_once=at_once, progress=None, own_process=own_process)
+                )
+                best = max(best, plan.n_trials / (time.perf_counter() - began))
+        print(f"{'in a process of its own' if own_process else 'in this process':24} {best:.0f}")
+
+
+if __name__ == "__main__":
+    met = cost_of_runs(option("--at-once", 16), option("--trials", 256), option("--rounds", 15))
+    appends()
+    rate(option("--at-once", 16))
+    raise SystemExit(0 if met else 1)
