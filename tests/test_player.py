@@ -10,7 +10,7 @@ from kit import History, connect
 from kit.clip import Clip
 from kit.errors import DeviceError
 from kit.voice import apart
-from kit.widgets import Player, VoiceChat
+from kit.widgets import VoiceChat
 from kit.widgets.browser_sound import BrowserMicrophone, BrowserSpeaker
 
 SHOTS = os.environ.get("KIT_SCREENSHOTS")
@@ -39,7 +39,7 @@ def browser_speaker(**options):
 
 
 async def test_stopping_asks_the_page_what_was_heard():
-    page, speaker = browser_speaker(played_ms=500)
+    _page, speaker = browser_speaker(played_ms=500)
     speaker.write(bytes(48_000))
     heard = await speaker.stop()
 
@@ -57,7 +57,7 @@ async def test_a_page_that_is_gone_stops_nobody(monkeypatch):
 
 
 async def test_a_page_that_was_opened_again_counts_from_where_the_last_one_was():
-    page, speaker = browser_speaker()
+    _page, speaker = browser_speaker()
     speaker.write(bytes(4_800))
     speaker.page_opened()
     speaker.write(bytes(4_800))
@@ -189,18 +189,13 @@ def test_a_reply_is_heard_while_it_arrives_and_stop_tells_the_server_what_was(la
     cells = [
         SETUP + "session = await connect(quiet=True, pace=1.5)\nplayer = Player(session)\nplayer",
         "response = await session.ask('Tell me a joke.')\narrived = player.n_heard",
-        "while not player.playing or player.n_heard < 12_000 + arrived: await asyncio.sleep(0.01)\nplayer.n_heard",
     ]
     with notebook(lab, root, *cells) as page:
-        from browser import READY
-
         page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
         page.wait_for_function("() => { const b = document.querySelector('.kit-player button'); return b && !b.disabled && parseFloat(document.querySelector('.kit-player .kit-time').textContent.split(':')[1]) > 0.5; }", timeout=90_000)
         shoot(page, "player-playing")
         page.locator(".kit-player button").first.click()
         page.get_by_text("the server knows").wait_for(timeout=20_000)
-        page.evaluate("() => window.jupyterapp.commands.execute('kernelmenu:interrupt')")
-        page.wait_for_function(READY, timeout=60_000)
         told = in_kernel(page, "i = session.items[-1]\nprint(json.dumps([i.truncated_at_ms, session.responses[0].audio.duration_ms, player.n_heard / 24, len(session.errors)]))")
 
     cut, length, heard, errors = told
@@ -214,10 +209,10 @@ def test_a_reply_is_heard_while_it_arrives_and_stop_tells_the_server_what_was(la
 def test_a_spoken_conversation_in_the_page_with_an_interruption(lab, root, tmp_path, blocking):
     joke = Clip.named("tell-me-a-joke").pcm / 32_768
     quiet = np.zeros(24_000)
-    said = np.concatenate([*[quiet] * 3, joke, *[quiet] * 3, joke, *[quiet] * 12])
+    said = np.concatenate([*[quiet] * 3, joke, *[quiet] * 4, joke, *[quiet] * 12])
     busy = "while len(session.responses) < 2 or session.responses[-1].status != 'completed': time.sleep(0.1)" if blocking else "1"
     cells = [
-        SETUP + "session = await apart(connect(quiet=True, pace=1.25, settings={'transcription': {'model': 'whisper-1'}}))\nchat = VoiceChat(session, echo_cancellation=False)\nchat",
+        SETUP + "session = await apart(connect(quiet=True, pace=1.25, replies=['I can count for you. One, two, three, four, five, six, seven, eight.'], settings={'transcription': {'model': 'whisper-1'}}))\nchat = VoiceChat(session, echo_cancellation=False)\nchat",
         "await chat.start()",
         busy,
     ]

@@ -125,7 +125,7 @@ class Voice:
         async for event in self.session.follow(from_now=True):
             self.playback.take(event)
             if event.type == "input_audio_buffer.speech_started" and self._tasks is not None:
-                self._tasks.create_task(self._interrupted(), name="kit: interruption")
+                self._tasks.create_task(self._interrupted(event.at_ms), name="kit: interruption")
             if self._on_event is not None:
                 self._on_event(event)
 
@@ -136,10 +136,10 @@ class Voice:
             check()
             await asyncio.sleep(0.5)
 
-    async def _interrupted(self) -> None:
+    async def _interrupted(self, at_ms: float) -> None:
         told = turn_detection(self.session)
         by_itself = told is not None and told.get("interrupt_response") is not False
-        await self.playback.interrupt(server_cancels=by_itself)
+        await self.playback.interrupt(server_cancels=by_itself, at_ms=at_ms)
 
     # ------------------------------------------------------------------------------------------------------- push to talk
 

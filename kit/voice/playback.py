@@ -97,19 +97,19 @@ class Playback:
         self._odd = data[len(data) // 2 * 2 :]  # a delta may cut a sample in half
         return data[: len(data) // 2 * 2]
 
-    async def interrupt(self, *, server_cancels: bool) -> Interruption:
+    async def interrupt(self, *, server_cancels: bool, at_ms: float | None = None) -> Interruption:
         """The user took the floor: silence at once, then the server is told what was heard.
 
         Args:
+            at_ms: When, on the session's clock; a response that began later is the answer, and goes on. Now, if left out.
             server_cancels: The server's turn detection has cancelled the response by itself.
 
         Raises:
             ServerError: If the server refuses a truncation for any other reason than that it came too late.
         """
         n_heard = await self.sink.stop()
-        being_made = [
-            r.id for r in self.session.responses if r.status == "in_progress" and r.conversation_id is not None
-        ]
+        when = self.session.now_ms if at_ms is None else at_ms
+        being_made = [r.id for r in self.session.responses if r.conversation_id is not None and _being_made(r, when)]
         told = self.floor.interrupt(n_heard, being_made=being_made, server_cancels=server_cancels)
         self._odd = b""
         if told.truncations or told.cancel:
@@ -221,6 +221,11 @@ def turn_detection(session: Session) -> dict[str, object] | None:
         else session.settings.get("turn_detection")
     )
     return told if isinstance(told, dict) else None
+
+
+def _being_made(response: Response, at_ms: float) -> bool:
+    begun = response.created_at_ms is not None and response.created_at_ms < at_ms
+    return begun and response.status == "in_progress"
 
 
 def _str(event: Event, key: str) -> str | None:
