@@ -186,7 +186,7 @@ class Core:
     def wake_at(self) -> float | None:
         """When `advance` has something to do, on the clock `now`; ``None`` while nothing is planned."""
         at_s = min(self.responses.wake_at, self.turns.wake_at, self._expires_at_s)
-        return None if at_s == math.inf else at_s
+        return None if self.over or at_s == math.inf else at_s
 
     def advance(self) -> None:
         """Do what is due."""

@@ -177,6 +177,8 @@ class Conversation:
         Raises:
             Refused: If the place does not exist, the id is taken, or an output answers no call.
         """
+        if previous_item_id is not None and not isinstance(previous_item_id, str):
+            raise Refused(wrong_type("previous_item_id", "a string", previous_item_id))
         if item.id in self._items:
             # the sentence is speaches'; the code is unverified
             raise refuse(
@@ -196,7 +198,7 @@ class Conversation:
         if previous_item_id is None:
             place = len(self._order)
         else:
-            place = 0 if previous_item_id == "root" else self._order.index(str(previous_item_id)) + 1
+            place = 0 if previous_item_id == "root" else self._order.index(previous_item_id) + 1
         self._order.insert(place, item.id)
         self._items[item.id] = item
         return self._order[place - 1] if place else None

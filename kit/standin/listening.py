@@ -104,7 +104,7 @@ def borrow() -> Ears:
 
 def give_back(used: Ears) -> None:
     """The stream is over."""
-    if isinstance(used, SileroEars) and len(_spare) < 16:
+    if isinstance(used, SileroEars) and len(_spare) < 8:
         _spare.append(used)
 
 

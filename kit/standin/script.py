@@ -59,12 +59,17 @@ def script(replies: Sequence[object]) -> tuple[Reply, ...]:
 
 
 def _reply(one: object) -> Reply:
-    if isinstance(one, str | Call | Reasoned):
-        return one
     if isinstance(one, dict) and isinstance(one.get("call"), str) and one.keys() <= {"call", "arguments", "say"}:
-        return Call(one["call"], one.get("arguments") or {}, one.get("say"))
+        one = Call(one["call"], one.get("arguments") or {}, one.get("say"))
     if isinstance(one, dict) and one.keys() == {"commentary", "answer"}:
-        return Reasoned(one["commentary"], one["answer"])
+        one = Reasoned(one["commentary"], one["answer"])
+    if isinstance(one, Call):
+        try:
+            json.dumps(one.arguments)
+        except (TypeError, ValueError) as exc:
+            raise InputError(f"the arguments of a call must be JSON: {exc}") from None
+    if isinstance(one, str | Call | Reasoned) and all(isinstance(text, str) for text in texts(one)):
+        return one
     raise InputError(
         f"a reply is a text, {{'call': name, 'arguments': {{…}}, 'say': text}} or {{'commentary': text, 'answer': text}}, "
         f"not {clipped(one)}"

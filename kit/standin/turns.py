@@ -139,6 +139,8 @@ class Turns:
         if now_s < self._idle_at_s:
             return
         self._idle_at_s = math.inf
+        if self._core.responses.busy:  # something is being said: silence is counted again when that is over
+            return
         core, item_id = self._core, self._core.new_id("item")
         start_ms, end_ms = int(self._reply_end_ms), int(self._audio.now_ms)
         core.emit("input_audio_buffer.timeout_triggered", audio_start_ms=start_ms, audio_end_ms=end_ms, item_id=item_id)
