@@ -79,7 +79,8 @@ class Arm:
         return {}
 
     async def on_text(self, session: Session, response: Response, n_texts: int) -> bool:
-        """What is done when a reply came as text, the `n_texts`-th of this turn; ``True`` asks again."""
+        """What is done when a reply came as text, the `n_texts`-th of this turn; ``True`` asks again. The sound of replies is
+        counted in trials, and not kept."""
         return False
 
     # ---------------------------------------------------------------------------------------------------- what it is

@@ -22,7 +22,7 @@ from .estimate import tokens_of, worst_usd
 from .ledger import Ledger
 from .places import Places
 from .plan import Plan, Trial
-from .playing import Outcome, Prepared, Row, play, prepare
+from .playing import AGAIN, Outcome, Prepared, Row, play, prepare
 from .progress import Bar, Callback, Progress
 from .stopping import Watch
 from .writer import Writer
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 _Key = tuple[str, str, str, int]
+_PATIENCE = 12  # attempts in a row that reach nobody, before the run is stopped: the network is down, not a trial
 _UNREACHABLE_S = 0.5  # before another try where no session came about: nobody gains from asking at once
 
 
@@ -69,7 +70,8 @@ async def run(
         InputError: For a plan that costs money and no budget, and a budget that cannot be kept.
         EndpointError: If a key is missing; nothing is written.
         LedgerError: If the file is not this plan's ledger, or another runner has it.
-        ConnectError: If the service refuses the key or the model: no trial could do better. The run can be gone on with.
+        ConnectError: If the service refuses the key or the model, or nobody answers any more: no trial could do better. The same
+            call goes on later.
     """
     if not isinstance(plan, Plan):
         raise InputError(f"run() takes a Plan, not {clipped(plan)}")
@@ -100,6 +102,7 @@ class Runner:
         self.stopped: tuple[str, str] | None = None
         """Why no more trials begin: ``(ended, note)``."""
         self.run_id = 0
+        self._unreachable, self._patience = 0, _PATIENCE
         self._tell = tell
         self._prepared: dict[_Key, Prepared] = {}
         self._worst: dict[_Key, float | None] = {}
@@ -151,6 +154,7 @@ class Runner:
 
     def begin(self, at_once: int, budget_usd: float | None) -> None:
         """Open the run in the ledger."""
+        self._patience = max(_PATIENCE, 2 * at_once)
         self.run_id = self.book.begin_run(at_once=at_once, budget_usd=budget_usd)
         self.budget.spent_usd = self.book.spent_usd()  # orphans of a dead runner count now
         self._look()
@@ -261,9 +265,10 @@ class Runner:
         """Write down how an attempt went; gives whether the trial is to be tried again.
 
         Raises:
-            ConnectError: In the service's words, if no trial of these settings could do better.
+            ConnectError: If no trial of these settings could do better, in the service's words; or if nobody has answered for
+                so long that more trials would only be used up.
         """
-        used = self._used[trial.trial_id] = self._used.get(trial.trial_id, 0) + 1
+        used = self._used[trial.trial_id] = self._used.get(trial.trial_id, 0) + (outcome.kind in AGAIN)
         again = outcome.may_be_tried_again and used < self.plan.max_attempts
         counts = not again and not outcome.fatal
         worst = self.worst_usd(trial)
@@ -282,6 +287,10 @@ class Runner:
         self._note(trial, outcome, counts)
         if outcome.fatal:
             raise ConnectError(str(outcome.failure["error"]))
+        self._unreachable = 0 if outcome.session else self._unreachable + (outcome.kind == "transport")
+        if self._unreachable >= self._patience:
+            said = outcome.failure["error"]
+            raise ConnectError(f"{self._unreachable} attempts in a row came to no session; the last one: {said}")
         self._limits(trial, outcome)
         self._look()
         self.tell()

@@ -18,7 +18,7 @@ from ..errors import LedgerError
 from .ledger import TABLES, Ledger, check_file, ledger_path, statements
 from .lock import Lock
 from .plan import Plan
-from .playing import Outcome, Row
+from .playing import AGAIN, Outcome, Row
 
 _BUSY_S = 2.0  # readers never keep a writer waiting in this mode, so whatever does is brief
 
@@ -127,6 +127,9 @@ class Writer:
         ]
         # Made whole beside its place and then moved there: a crash leaves a ledger or none, never half of one.
         begun = self.path.with_name(f"{self.path.name}.new")
+        for path in (begun, self.path):  # a journal whose file is gone would be replayed into the new one
+            for suffix in ("-wal", "-shm", "-journal"):
+                path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
         begun.unlink(missing_ok=True)
         self._db = _connect(begun)
         self._write(
@@ -158,16 +161,16 @@ class Writer:
 
     def history(self) -> tuple[dict[str, str], dict[str, int], dict[str, int]]:
         """What earlier runs left: decided trials with their status; per trial how many attempts, and how many of them used
-        the limit (an interrupted one does not)."""
+        the plan's limit (an interrupted one does not)."""
         assert self._db is not None
         decided: dict[str, str] = {}
         attempts: dict[str, int] = {}
         used: dict[str, int] = {}
-        for trial_id, attempt, status, counts in self._db.execute(
-            "SELECT trial_id, attempt, status, counts FROM attempts ORDER BY attempt_id"
+        for trial_id, attempt, status, counts, kind in self._db.execute(
+            "SELECT trial_id, attempt, status, counts, kind FROM attempts ORDER BY attempt_id"
         ):
             attempts[trial_id] = max(attempt, attempts.get(trial_id, 0))
-            used[trial_id] = used.get(trial_id, 0) + (status != "interrupted")
+            used[trial_id] = used.get(trial_id, 0) + (status == "failed" and kind in AGAIN)
             if counts:
                 decided[trial_id] = status
         return decided, attempts, used
