@@ -308,7 +308,8 @@ card = pytest.mark.skipif(not sound_card.installed(), reason="jackd2 or PortAudi
 @pytest.fixture(scope="module")
 def cables(tmp_path_factory):
     pytest.importorskip("jack", reason="JACK-Client is not installed")
-    with sound_card.jack_server(tmp_path_factory.mktemp("jack") / "log"), sound_card.Cables() as cables:
+    log = tmp_path_factory.mktemp("jack") / "log"
+    with sound_card.jack_server(log), sound_card.Cables() as cables, sound_card.portaudio():
         yield cables
 
 
@@ -347,7 +348,7 @@ class Terminal:
 
 def loud_from(recorded, after):
     """The sample from which on the speaker is heard, after a given one."""
-    heard = np.flatnonzero(np.abs(recorded[after:].astype(int)) > 200)
+    heard = np.flatnonzero(recorded[after:])
     return after + int(heard[0]) if heard.size else None
 
 
@@ -378,6 +379,38 @@ async def test_kit_voice_holds_a_conversation_of_two_turns_with_an_interruption(
     assert text.count("♪ audio") == 2 and "you: Tell me a joke." in text and "simulated" in text
     assert abs(cut_s - recorded_s) <= 0.1
     assert "input 0, output 0" in text
+
+
+@card
+@pytest.mark.sound_card
+async def test_an_echo_does_not_interrupt_where_it_is_cancelled_and_the_user_still_does(cables):
+    pytest.importorskip("livekit", reason="the extra 'echo' is not installed")
+    from kit.devices import Microphone, Speaker
+    from kit.devices.echo import EchoCanceller
+
+    cables.echo_gain, cables.echo_delay = 10 ** (-10 / 20), 80 * 24
+    line = "I can count for you. One, two, three, four, five, six, seven, eight."
+    try:
+        async with connect(quiet=True, pace=1.5, replies=[line]) as session, Microphone() as microphone, Speaker() as speaker:
+            canceller = EchoCanceller()
+            speaker.on_played = canceller.far
+            voice = Voice(session, microphone, speaker, canceller=canceller)
+            running = asyncio.ensure_future(voice.run())
+            await asyncio.sleep(0.3)  # silence, before anybody speaks
+            cables.say(JOKE.pcm)
+            await until(lambda: session.responses and session.responses[0].status == "completed")
+            await until(lambda: not speaker.playing)
+            quiet = list(voice.playback.interruptions)
+            await session.ask("Count for me.")
+            cables.say(JOKE.pcm)
+            await until(lambda: voice.playback.interruptions)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+    finally:
+        cables.echo_gain = 0.0
+
+    assert quiet == [] and session.responses[0].status == "completed"
+    assert len(voice.playback.interruptions) == 1
 
 
 @card
