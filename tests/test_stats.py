@@ -683,3 +683,14 @@ def test_the_slow_libraries_wait_until_they_are_needed():
 def test_what_cannot_be_is_refused_by_name(call, named):
     with pytest.raises(InputError, match=named):
         call()
+
+
+def test_trials_of_equal_counts_put_together_have_the_same_interval():
+    from kit.stats.clusters import from_counts
+
+    k, n = [0, 0, 0, 2, 2, 4, 1, 0], [4, 4, 4, 4, 4, 4, 2, 0]
+
+    apart = from_counts(k, n)
+    together = from_counts([0, 2, 4, 1, 0], [4, 4, 4, 2, 0], times=[3, 2, 1, 1, 1])
+
+    assert together == apart

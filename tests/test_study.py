@@ -62,7 +62,8 @@ async def test_a_ledger_is_counted_alike_by_its_turns_and_by_its_responses(tmp_p
     for name in ("first_final", "first_response_drifted", "final", "responses", "turns", "any_drifted"):
         assert np.array_equal(getattr(counts[0], name), getattr(counts[1], name)), name
     # by the session's clock on both sides, but for when a turn is said to begin
-    assert counts[0].heard_ms == pytest.approx(counts[1].heard_ms, abs=50)
+    for ours, theirs in zip(counts[0].heard_ms, counts[1].heard_ms, strict=True):
+        assert np.sort(ours) == pytest.approx(np.sort(theirs), abs=100)
 
 
 async def test_events_that_were_kept_become_rows(tmp_path):

@@ -48,11 +48,18 @@ def clustered(text: Sequence[object], trial: Sequence[Hashable], level: float = 
     return from_counts(np.bincount(codes, weights=values), np.bincount(codes), level)
 
 
-def from_counts(k: npt.ArrayLike, n: npt.ArrayLike, level: float = 0.95) -> Interval:
-    """`clustered` for counts that are made already: ``k[i]`` of ``n[i]`` turns of trial ``i``; trials of 0 turns do not count."""
+def from_counts(
+    k: npt.ArrayLike, n: npt.ArrayLike, level: float = 0.95, *, times: npt.ArrayLike | None = None
+) -> Interval:
+    """`clustered` for counts that are made already: ``k[i]`` of ``n[i]`` turns of trial ``i``; trials of 0 turns do not count.
+
+    Args:
+        times: How many trials have these counts, where equal ones were put together; once each unless given.
+    """
     few, all_ = k_of_n_arrays(k, n)
-    estimate, low, high, effective = (float(x) for x in _core(few, all_, level))
-    trials, turns = int((all_ > 0).sum()), int(all_.sum())
+    often = np.ones_like(all_) if times is None else k_of_n_arrays(times, times)[0]
+    estimate, low, high, effective = (float(x) for x in _core(few, all_, level, often))
+    trials, turns = int((often * (all_ > 0)).sum()), int((often * all_).sum())
     if trials == 0:
         return Interval(None, None, None, level, "Wilson, clustered by trial", 0, "no turns, so no rate", 0)
     if trials == 1:
@@ -84,10 +91,10 @@ def clustered_array(k: npt.ArrayLike, n: npt.ArrayLike, level: float = 0.95) -> 
         InputError: Naming the first entry that is not ``0 <= k <= n``.
     """
     few, all_ = k_of_n_arrays(k, n)
-    return _core(few, all_, level)[:3]
+    return _core(few, all_, level, np.ones_like(all_))[:3]
 
 
-def _core(k: Floats, n: Floats, level: float) -> tuple[Floats, Floats, Floats, Floats]:
+def _core(k: Floats, n: Floats, level: float, times: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     from scipy.special import stdtrit
 
     upper = 0.5 + probability(level, "level", example="0.95") / 2
@@ -95,15 +102,15 @@ def _core(k: Floats, n: Floats, level: float) -> tuple[Floats, Floats, Floats, F
         raise InputError(
             "k and n must hold one entry per trial, got single numbers; for independent trials see wilson()"
         )
-    turns, texts, trials = n.sum(-1), k.sum(-1), (n > 0).sum(-1)
+    turns, texts, trials = (times * n).sum(-1), (times * k).sum(-1), (times * (n > 0)).sum(-1)
     some = np.maximum(turns, 1)
     rate = texts / some
-    between = ((k - rate[..., None] * n) ** 2).sum(-1) * trials / np.maximum(trials - 1, 1)
+    between = (times * (k - rate[..., None] * n) ** 2).sum(-1) * trials / np.maximum(trials - 1, 1)
     chance = rate * (1 - rate)
     independent = np.maximum(between / (some * np.where(chance > 0, chance, 1)), LEAST)
-    together = np.maximum((n * n).sum(-1) / some, 1)  # the design effect if all turns of a trial agreed
+    together = np.maximum((times * n * n).sum(-1) / some, 1)  # the design effect if all turns of a trial agreed
     # the outcome with fewer turns, not with fewer trials: at high ICC both are the same
-    rarer = np.where(2 * texts <= turns, (k > 0).sum(-1), (n > k).sum(-1))
+    rarer = np.where(2 * texts <= turns, (times * (k > 0)).sum(-1), (times * (n > k)).sum(-1))
     doubt = np.clip(1 - (rarer - 1) / FEW, 0, 1)
     effect = np.maximum(independent, doubt * together + (1 - doubt) * independent)
     effective = some / effect

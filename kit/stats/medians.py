@@ -38,21 +38,24 @@ def median_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     if bad.any():
         at = int(np.argmax(bad))
         raise InputError(f"values[{at}] must be a finite number, got {float(array[at])}; leave missing ones out")
-    return of_sorted(np.sort(array), level)
+    return of_finite(array, level)
 
 
-def of_sorted(ordered: Floats, level: float = 0.95) -> Interval:
-    """`median_interval` of finite numbers that are in ascending order already; looks at a few of them only."""
-    n = len(ordered)
+def of_finite(values: Floats, level: float = 0.95) -> Interval:
+    """`median_interval` of an array that is known to hold finite numbers; it is not sorted, only parted where it must be."""
+    n = len(values)
     if n == 0:
         return Interval(None, None, None, level, "order statistics", 0, "no values")
-    middle = float(ordered[(n - 1) // 2] / 2 + ordered[n // 2] / 2)
     rank, covers = _rank(n, level)
+    places = [(n - 1) // 2, n // 2, max(rank - 1, 0), min(n - rank, n - 1)]
+    parted = np.partition(values, sorted(set(places)))
+    left, right, low, high = (float(parted[at]) for at in places)
+    middle = left / 2 + right / 2
     if rank == 0:
         note = f"{n} values are too few for {100 * level:.3g} %"
         return Interval(middle, None, None, level, "order statistics", n, note)
     method = f"order statistics {rank} and {n - rank + 1}, exact coverage {100 * covers:.2f} %"
-    return Interval(middle, float(ordered[rank - 1]), float(ordered[n - rank]), level, method, n)
+    return Interval(middle, low, high, level, method, n)
 
 
 @lru_cache(maxsize=4096)

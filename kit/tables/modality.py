@@ -11,7 +11,7 @@ from .. import show
 from ..errors import InputError, clipped
 from .columns import Labels
 from .counting import count
-from .rates import SIMULATED, WHERE, grouped, rate_columns, survival, told
+from .rates import SIMULATED, WHERE, grouped, rate_columns, survival, told, watching
 from .sources import Role, Source, rows_of
 
 if TYPE_CHECKING:
@@ -80,30 +80,21 @@ def until_drift_df(
     rows = rows_of(source, role)
     group, n_groups, keys = grouped(rows, [by] if isinstance(by, str) else list(by))
     counts = count(rows, group, n_groups)
-    curves = [survival(counts, g, level) for g in range(n_groups)]
-    longest = [
-        int(counts.trial_watched[counts.trial_starts[g] : counts.trial_starts[g + 1]].max(initial=0))
-        for g in range(n_groups)
-    ]
-    lines: list[tuple[int, int, int, int, float, float, float]] = []
-    for g, (curve, last) in enumerate(zip(curves, longest, strict=True)):
-        at = {int(turn): n for n, turn in enumerate(curve.times)}
-        watched = counts.trial_watched[counts.trial_starts[g] : counts.trial_starts[g + 1]]
-        drift = counts.trial_drift[counts.trial_starts[g] : counts.trial_starts[g + 1]]
-        ends = np.where(drift > 0, drift, watched)[watched > 0]
+    lines: list[tuple[int, int, int, int, float, float, float, int]] = []
+    for g in range(n_groups):
+        curve, (at_risk, events, n) = survival(counts, g, level), watching(counts, g)
+        step = {int(turn): at for at, turn in enumerate(curve.times)}
         share, low, high = 1.0, 1.0, 1.0
-        for turn in range(last + 1):
-            n = at.get(turn)
-            if n is not None:
-                share = curve.survival[n]
-                low, high = (np.nan if bound is None else bound for bound in (curve.low[n], curve.high[n]))
-            risk = int((ends >= turn).sum())
-            lines.append((g, turn, risk, curve.events[n] if n is not None else 0, share, low, high))
+        for turn, (risk, drifts) in enumerate(zip(at_risk, events, strict=True)):
+            at = step.get(turn)
+            if at is not None:
+                share = curve.survival[at]
+                low, high = (np.nan if bound is None else bound for bound in (curve.low[at], curve.high[at]))
+            lines.append((g, turn, int(risk), int(drifts), share, low, high, n))
     which = np.array([line[0] for line in lines], np.int64)
     columns: dict[str, Any] = {name: _repeated(values, which) for name, values in keys.items()}
-    for at_, name in enumerate(("after_turns", "at_risk", "drifted", "not_drifted", "low", "high"), start=1):
+    for at_, name in enumerate(("after_turns", "at_risk", "drifted", "not_drifted", "low", "high", "trials"), start=1):
         columns[name] = np.array([line[at_] for line in lines])
-    columns["trials"] = np.array([curve.n for curve in curves], np.int64)[which]
     for name in WHERE:
         words = told(rows, name, group, n_groups) if name not in keys else None
         if words is not None:

@@ -11,10 +11,10 @@ import numpy.typing as npt
 from .. import stats
 from ..errors import InputError, clipped
 from ..stats.clusters import from_counts
-from ..stats.medians import of_sorted
+from ..stats.medians import of_finite
 from ..stats.results import Interval
 from .columns import MODALITIES, TEXT, Codes, Labels, Rows
-from .counting import Counts, count
+from .counting import Counts, Spread, count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,15 +46,13 @@ def rate_columns(rows: Rows, by: Sequence[str], level: float) -> dict[str, Any]:
     out |= {"turns": c.turns, "turns_unanswered": c.turns_unanswered}
     out |= {f"turns_{name}": c.final[:, at] for at, name in enumerate(MODALITIES)}
     out["responses_per_turn"] = _share(c.responses, c.turns + c.turns_unanswered)
-    out |= _intervals(
-        "turn_drift", "rate", [_pooled(c, g, c.trial_text, c.trial_turns, level) for g in range(n_groups)]
-    )
-    again = [_pooled(c, g, c.trial_again, c.trial_pairs, level) for g in range(n_groups)]
+    out |= _intervals("turn_drift", "rate", [_pooled(c.text, g, level) for g in range(n_groups)])
+    again = [_pooled(c.again, g, level) for g in range(n_groups)]
     out["turns_after_text"] = np.array([i.n for i in again], np.int64)
     out |= _intervals("persistence", "rate", again)
     medians = [survival(c, g, level).median for g in range(n_groups)]
     out |= _intervals("turns_until_drift", "median", medians)
-    heard = [of_sorted(c.heard_ms[c.heard_starts[g] : c.heard_starts[g + 1]], level) for g in range(n_groups)]
+    heard = [of_finite(some, level) for some in c.heard_ms]
     out["heard_n"] = np.array([i.n for i in heard], np.int64)
     out |= {f"heard_{name}": value for name, value in _bounds(heard, ("median_ms", "low_ms", "high_ms")).items()}
     out |= _numbers(rows, group, n_groups)
@@ -103,15 +101,22 @@ def grouped(rows: Rows, by: Sequence[str]) -> tuple[Codes, int, dict[str, Any]]:
 
 def survival(c: Counts, g: int, level: float = 0.95) -> stats.Survival:
     """Turns until drift in group `g` (Kaplan-Meier): a trial is watched up to its first turn without an answer."""
-    span = slice(c.trial_starts[g], c.trial_starts[g + 1])
-    drift, watched = c.trial_drift[span], c.trial_watched[span]
-    watched, drift = watched[watched > 0], drift[watched > 0]  # never answered: nothing was watched
-    last = np.where(drift > 0, drift, watched)
-    longest = int(last.max()) if len(last) else 0
-    at_risk = len(last) - np.concatenate(([0], np.cumsum(np.bincount(last, minlength=longest + 1))))[:-1]
-    events = np.bincount(drift[drift > 0], minlength=longest + 1)
+    at_risk, events, n = watching(c, g)
     turns = np.flatnonzero(events)
-    return stats.survival_of_counts(turns, at_risk[turns], events[turns], len(last), level)
+    return stats.survival_of_counts(turns, at_risk[turns], events[turns], n, level)
+
+
+def watching(c: Counts, g: int) -> tuple[Codes, Codes, int]:
+    """By turn, counted from 1 (entry 0 is before the first): trials still watched without drift, those that drifted at it; and how
+    many there are in all."""
+    drift, watched, times = c.until_drift.of(g)
+    longest = int(watched.max(initial=0))
+    last = np.where(drift > 0, drift, watched)
+    n = int(times.sum())
+    ended = np.bincount(last, times, minlength=longest + 1)
+    at_risk = (n - np.concatenate(([0], np.cumsum(ended)[:-1]))).astype(np.int64)
+    events = np.bincount(drift[drift > 0], times[drift > 0], minlength=longest + 1).astype(np.int64)
+    return at_risk, events, n
 
 
 def frame(columns: Mapping[str, Any]) -> pd.DataFrame:
@@ -128,9 +133,9 @@ def frame(columns: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame({name: column(name, values) for name, values in columns.items()})
 
 
-def _pooled(c: Counts, g: int, k: Codes, n: Codes, level: float) -> Interval:
-    span = slice(c.trial_starts[g], c.trial_starts[g + 1])
-    return from_counts(k[span], n[span], level)
+def _pooled(spread: Spread, g: int, level: float) -> Interval:
+    k, n, times = spread.of(g)
+    return from_counts(k, n, level, times=times)
 
 
 def _wilson(name: str, k: Codes, n: Codes, level: float) -> dict[str, npt.NDArray[np.float64]]:

@@ -220,10 +220,11 @@ def _of_frame(df: pd.DataFrame, role: Role | None) -> Rows:
         )
     if role is not None and "role" in df:
         df = df[(df["role"] == role).to_numpy()]
-    ids, _ = _codes(df["trial_id"])
+    ids = _categories(df["trial_id"]).codes.to_numpy()
     if "plan" in df:
         plans, names = _codes(df["plan"])
-        ids = ids.astype(np.int64) * max(len(names), 1) + plans
+        if len(names) > 1:  # the same trial id in two plans is two trials
+            ids = ids.astype(np.int64) * len(names) + plans
     if len(ids) and np.all(ids[1:] >= ids[:-1]):  # in order already: no sort
         begins = np.concatenate(([True], ids[1:] != ids[:-1]))
         trial = (np.cumsum(begins) - 1).astype(np.int32)
@@ -255,10 +256,13 @@ def _of_frame(df: pd.DataFrame, role: Role | None) -> Rows:
     )
 
 
+def _categories(column: pd.Series) -> Any:
+    return (column if hasattr(column, "cat") else column.astype("category")).cat
+
+
 def _codes(column: pd.Series) -> tuple[Any, list[str]]:
-    if not hasattr(column, "cat"):
-        column = column.astype("category")
-    return column.cat.codes.to_numpy(), [str(word) for word in column.cat.categories]
+    told = _categories(column)
+    return told.codes.to_numpy(), [str(word) for word in told.categories]
 
 
 def _mapped(column: pd.Series, words: Sequence[str]) -> Any:
