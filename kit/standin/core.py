@@ -255,6 +255,8 @@ class Core:
                 raise Refused(unknown_parameter(name))
         if kind.startswith("response.") and not self.settings.is_conversation:  # the sentence is ours
             raise refuse("invalid_value", "A transcription session makes no responses.", "type")
+        if kind != "input_audio_buffer.append":
+            self.turns.settle()
         _HANDLERS[kind](self, event)
 
     # The session

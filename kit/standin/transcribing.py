@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 
 from .. import speech
 from ..clip import RATE_HZ
-from ..errors import MissingExtra
+from ..errors import InputError, MissingExtra
 
 INSTALL = 'pip install "realtime-history-kit[hear]"'
+
+MAX_S = 60  # it would take half as long to make out
 
 _HZ = 16_000
 _BLOCK = _HZ // 20  # 50 ms: the decoder holds the interpreter while it works, so it works in small bites
@@ -40,10 +42,13 @@ def transcribe(pcm: bytes) -> str:
 
     Raises:
         MissingExtra: If the recogniser is not installed.
+        InputError: If it lasts too long.
     """
     if not available():
         raise MissingExtra(f"no recogniser is installed to transcribe with; {INSTALL} brings one")
     samples = np.frombuffer(pcm, "<i2")
+    if len(samples) > MAX_S * RATE_HZ:
+        raise InputError(f"{len(samples) / RATE_HZ:.0f} s are too much for this recogniser: it takes {MAX_S} s at most")
     if not samples.any():
         return ""
     quiet = np.zeros(_HZ * 3 // 10, np.int16)

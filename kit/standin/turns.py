@@ -7,6 +7,7 @@ given out when speech starts.
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KitError
@@ -16,7 +17,7 @@ from .hearing import InputAudio
 from .items import Item, Part, base64_from_client
 from .listening import Started, Stopped
 from .schema import refuse
-from .sound import duration_ms
+from .sound import BYTES_PER_MS, duration_ms
 from .speaking import pieces
 from .usage import USER_MS_PER_TOKEN, audio_tokens, text_tokens
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from .core import Core
 
 MIN_COMMIT_MS = 100
+LISTEN_MS = 2_000  # heard in one go: some 30 ms of CPU
+UNHEARD_MS = 400_000  # of audio that may wait to be heard: one event of 15 MiB, and some
 
 
 class Turns:
@@ -35,6 +38,7 @@ class Turns:
         self._item_id: str | None = None  # of the turn that is being spoken
         self._idle_at_s = math.inf  # when `idle_timeout_ms` runs out
         self._reply_end_ms = 0.0  # where in the input stream the last reply had been played
+        self._unheard: deque[bytes] = deque()  # the rest of a long piece of audio: others want to be served meanwhile
         self.configure()
 
     # What clients ask for
@@ -58,11 +62,24 @@ class Turns:
             raise refuse(
                 "input_audio_buffer_full", f"This stand-in keeps {limit_s:g} s of audio: commit or clear it.", "audio"
             )
-        for heard in self._audio.append(data):
+        slice_bytes = LISTEN_MS * BYTES_PER_MS[core.settings.input_format]
+        self._unheard.extend(data[start : start + slice_bytes] for start in range(0, len(data), slice_bytes))
+        self._listen()
+        while len(self._unheard) * LISTEN_MS > UNHEARD_MS:
+            self._listen()
+
+    def _listen(self) -> None:
+        """Hear the next slice of what was appended."""
+        for heard in self._audio.append(self._unheard.popleft()) if self._unheard else ():
             if isinstance(heard, Started):
                 self._started()
             else:
                 self._stopped(heard)
+
+    def settle(self) -> None:
+        """Hear all that was appended, for what a client asks next is to be answered after it."""
+        while self._unheard:
+            self._listen()
 
     def commit(self, event: dict[str, Any]) -> None:
         have_ms = self._audio.since_commit_ms
@@ -125,7 +142,7 @@ class Turns:
 
     @property
     def wake_at(self) -> float:
-        return self._idle_at_s
+        return -math.inf if self._unheard else self._idle_at_s
 
     def replied(self, played_at_s: float) -> None:
         """A reply is out, and will have been played at that time: from then on silence is counted."""
@@ -135,7 +152,8 @@ class Turns:
             self._reply_end_ms = self._audio.now_ms
 
     def advance(self, now_s: float) -> None:
-        """Nobody said anything for too long: an empty turn, and a reply to it."""
+        """Listen on. And when nobody said anything for too long: an empty turn, and a reply to it."""
+        self._listen()
         if now_s < self._idle_at_s:
             return
         self._idle_at_s = math.inf
