@@ -9,16 +9,31 @@ from killed import heard, quietly
 
 from kit import Ledger, Plan, Settings, run
 from kit.endpoint import PRICES
-from kit.errors import ConnectError, EndpointError, InputError, LedgerError
+from kit.errors import (
+    ConnectError,
+    EndpointError,
+    HandshakeRefused,
+    InputError,
+    LedgerError,
+    RemoteProtocolError,
+    ResponseTimeout,
+    ServerError,
+    SessionClosed,
+)
 from kit.standin import StandIn
 from kit.trials import runner as runner_module
 from kit.trials.backoff import Gate
+from kit.trials.failures import failure_kind, waiting_time_s
 
 pytest_plugins = ["trial_fixtures"]
 pytestmark = pytest.mark.usefixtures("unwatched")
 
 FOUR = ["1a", "1b", "2a", "2b"]
 PRICED = PRICES["gpt-realtime-2.1"]
+
+
+def refusal(close_code, code=None):
+    return HandshakeRefused(code=code, message="no", close_code=close_code)
 
 
 def picture(ledger):
@@ -222,6 +237,48 @@ async def test_a_mix_of_faults_ends_and_every_failure_is_named(trouble, path):
     }
     failed = given["stall"] + given["failed"]
     assert ledger.counts() == {"planned": 100, "completed": 100 - failed, "failed": failed, "missing": 0}
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (refusal(429), "rate_limit"),
+        (refusal(429, "insufficient_quota"), "refused"),
+        (refusal(503), "transport"),
+        (refusal(None), "transport"),
+        (refusal(1011), "transport"),
+        (refusal(3000, "invalid_api_key"), "refused"),
+        (refusal(404), "refused"),
+        (SessionClosed("gone", code=1000), "transport"),
+        (ResponseTimeout("late"), "timeout"),
+        (TimeoutError(), "timeout"),
+        (RemoteProtocolError("no JSON"), "protocol"),
+        (ConnectionResetError(), "transport"),
+        (ServerError(type="server_error", code=None, message=""), "server"),
+        (ServerError(type="invalid_request_error", code="rate_limit_exceeded", message=""), "rate_limit"),
+        (ServerError(type="invalid_request_error", code="invalid_value", message=""), "refused"),
+        (ZeroDivisionError(), "error"),
+    ],
+    ids=str,
+)
+def test_a_failure_is_called_by_what_can_be_done_about_it(error, kind):
+    assert failure_kind(error)[0] == kind
+
+
+@pytest.mark.parametrize(
+    ("words", "wait_s"),
+    [
+        ("Please try again in 1.5s. Visit", 1.5),
+        ("try again in 200ms", 0.2),
+        ("Retry after 2 m", 120),
+        ("Please retry after 7 seconds", 7),
+        ("try again in 250 milliseconds", 0.25),
+        ("Try again later", None),
+        ("try again in 1.2.3s", None),
+    ],
+)
+def test_what_the_service_says_about_coming_back_is_understood(words, wait_s):
+    assert waiting_time_s(Exception(words)) == wait_s
 
 
 # ----------------------------------------------------------------------------------------------------- backing off

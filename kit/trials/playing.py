@@ -7,7 +7,6 @@ data that can also come back from another machine.
 from __future__ import annotations
 
 import asyncio
-import re
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -17,15 +16,7 @@ from typing import Any
 
 from ..clip import Clip
 from ..endpoint import Endpoint, Price
-from ..errors import (
-    ConnectError,
-    EndpointError,
-    HandshakeRefused,
-    HistoryError,
-    RemoteProtocolError,
-    ServerError,
-    SessionClosed,
-)
+from ..errors import EndpointError, HandshakeRefused
 from ..eventlog.redact import Redactor
 from ..history import History
 from ..link import Link
@@ -33,10 +24,8 @@ from ..opening import open_link
 from ..session import Session
 from ..wire.events import Event, encode
 from ..wire.records import Response
+from .failures import AGAIN, HOPELESS, ResponseFailed, failure_kind, waiting_time_s
 from .plan import Trial
-
-AGAIN = frozenset(("transport", "rate_limit", "worker_lost"))
-"""Kinds of failure that are tried again, unless an answer had come."""
 
 _BACKSTOP_S = 0.25  # what an arm waits for ends this much after the turn's own deadline, whose error says more
 _MAX_ERROR_CHARS = 500
@@ -109,18 +98,6 @@ class Outcome:
     def final_modality(self) -> str | None:
         """What the user finally heard of the first turn."""
         return self.turns[0]["final_modality"] if self.turns else None
-
-
-class ResponseFailed(Exception):
-    """A response that the service ended as failed or cancelled."""
-
-    def __init__(self, response: Response) -> None:
-        super().__init__(response)
-        self.response = response
-
-    def __str__(self) -> str:
-        said = (self.response.error or {}).get("message")
-        return f"response {self.response.status} ({self.response.reason}){f': {said}' if said else ''}"
 
 
 Seeded = Callable[[Row], None]
@@ -264,7 +241,7 @@ class _Playing:
         kind, code = failure_kind(exc)
         outcome = self.outcome
         outcome.status = "failed"
-        outcome.fatal = kind == "refused" and (isinstance(exc, HandshakeRefused) or code in _HOPELESS)
+        outcome.fatal = kind == "refused" and (isinstance(exc, HandshakeRefused) or code in HOPELESS)
         outcome.wait_s = waiting_time_s(exc)
         outcome.failure = {
             "kind": kind,
@@ -373,47 +350,3 @@ def _number(value: object) -> int | None:
 def _storable(text: str) -> str:
     """Half a surrogate pair, which JSON can carry and SQLite cannot, becomes a question mark."""
     return text.encode("utf-8", "replace").decode()
-
-
-# ------------------------------------------------------------------------------------------------------------- failures
-
-_RATE_CODES = ("rate_limit_exceeded", "rate_limit_error", "too_many_requests", "slow_down")
-_HOPELESS = ("insufficient_quota", "invalid_api_key")
-_TRY_AGAIN = re.compile(r"(?:try|retry) again (?:in|after) ([0-9.]+)\s*(ms|s|m)?", re.IGNORECASE)
-
-
-def failure_kind(exc: BaseException) -> tuple[str, str | None]:
-    """What kind of failure an error is, and the service's own code for it (the ledger's docstring lists the kinds)."""
-    if isinstance(exc, ResponseFailed):
-        code = _words((exc.response.error or {}).get("code")) or exc.response.reason
-        return ("rate_limit" if code in _RATE_CODES else "refused" if code in _HOPELESS else "server"), code
-    if isinstance(exc, HandshakeRefused):
-        limited = exc.code in _RATE_CODES or exc.close_code == 429
-        broken = exc.close_code is None or 500 <= exc.close_code < 600 or 1001 <= exc.close_code <= 1015
-        return (
-            "rate_limit" if limited and exc.code != "insufficient_quota" else "transport" if broken else "refused"
-        ), exc.code
-    if isinstance(exc, ServerError):
-        if exc.code in _RATE_CODES or exc.type in _RATE_CODES:
-            return "rate_limit", exc.code
-        return ("server" if exc.type == "server_error" else "refused"), exc.code
-    if isinstance(exc, TimeoutError):
-        return "timeout", None
-    if isinstance(exc, SessionClosed):
-        return "transport", None if exc.code is None else str(exc.code)
-    if isinstance(exc, ConnectError | OSError):
-        return "transport", None
-    if isinstance(exc, RemoteProtocolError):
-        return "protocol", None
-    return ("refused" if isinstance(exc, HistoryError) else "error"), None
-
-
-def waiting_time_s(exc: BaseException) -> float | None:
-    """What an error's own words say about when to come back; ``None`` if they say nothing."""
-    found = _TRY_AGAIN.search(str(exc))
-    if found is None:
-        return None
-    try:
-        return float(found[1]) * {"ms": 0.001, "m": 60.0}.get(found[2] or "s", 1.0)
-    except ValueError:
-        return None

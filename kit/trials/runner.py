@@ -19,10 +19,11 @@ from ..errors import ConnectError, InputError, clipped
 from .backoff import Gate
 from .budget import Budget, check_budget
 from .estimate import tokens_of, worst_usd
+from .failures import AGAIN
 from .ledger import Ledger
 from .places import Places
 from .plan import Plan, Trial
-from .playing import AGAIN, Outcome, Prepared, Row, play, prepare
+from .playing import Outcome, Prepared, Row, play, prepare
 from .progress import Bar, Callback, Progress
 from .stopping import Watch
 from .writer import Writer

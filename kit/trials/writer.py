@@ -15,10 +15,11 @@ from typing import Any, Self
 
 from .. import __version__
 from ..errors import LedgerError
+from .failures import AGAIN
 from .ledger import TABLES, Ledger, check_file, ledger_path, statements
 from .lock import Lock
 from .plan import Plan
-from .playing import AGAIN, Outcome, Row
+from .playing import Outcome, Row
 
 _BUSY_S = 2.0  # readers never keep a writer waiting in this mode, so whatever does is brief
 
