@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import show
 from . import style as look_up
-from .style import ARM_COLOURS, ARM_MARKERS, BODY, SMALL, Style, groups, need, percent_axis
+from .style import ARM_COLOURS, ARM_MARKERS, BODY, SMALL, Style, labels, need, percent_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -145,9 +144,7 @@ def until_drift(
 
 def _lines(df: Frame, by: str) -> Iterator[tuple[str, Frame, str, str]]:
     """Name, rows, colour and marker of each line, in the order of the plan."""
-    for n, word in enumerate(groups(df, by)):
-        name = show.plain(word, 40)
-        name = f"case {name}" if by == "case" else name.replace("_", " ")
+    for n, (word, name) in enumerate(labels(df, by).items()):
         yield name, df[df[by].astype(str) == word], ARM_COLOURS[n % len(ARM_COLOURS)], ARM_MARKERS[n % len(ARM_MARKERS)]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import show
 from . import style as look_up
-from .style import BODY, HATCHES, SMALL, need, percent_axis
+from .style import BODY, HATCHES, SMALL, labels, need, percent_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +40,7 @@ def modality(
     prefix, total, rate = ("", "first_turns", "drift") if first else ("turns_", "turns", "turn_drift")
     need(table, *(prefix + word for word in ORDER), total, *(f"{rate}_{end}" for end in ("rate", "low", "high")))
     look = look_up.style(style)
-    labels, gaps = _labels(table)
+    names, gaps = _labels(table)
     y = -(np.arange(len(table)) + 0.55 * np.cumsum(gaps))
     ax = look_up.axes(ax, look, 8.6, 1.9 + 0.36 * (len(table) + 0.55 * sum(gaps)))
     n = table[total].to_numpy(float)
@@ -56,7 +56,7 @@ def modality(
     for at, (_, row) in zip(y, table.iterrows(), strict=True):
         ax.annotate(_counts(row, prefix + "text", total, rate), (1, at), (8, 0), ("axes fraction", "data"), "offset points",
                     va="center", fontsize=SMALL, color=look.ink, annotation_clip=False)  # fmt: skip
-    ax.set(xlim=(0, 1), ylim=(y.min() - 0.6, y.max() + 0.6) if len(y) else (0, 1), yticks=y, yticklabels=labels)
+    ax.set(xlim=(0, 1), ylim=(y.min() - 0.6, y.max() + 0.6) if len(y) else (0, 1), yticks=y, yticklabels=names)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     percent_axis(ax.xaxis)
@@ -73,14 +73,13 @@ def modality(
 def _labels(table: Frame) -> tuple[list[str], list[bool]]:
     """A row's words, and whether a gap goes before it: where its first label changes."""
     names = list(table.columns[: list(table.columns).index("simulated")]) if "simulated" in table else []
-    rows = [[show.plain(table[name].iloc[at], 40) for name in names] for at in range(len(table))]
-    told = [" · ".join(_named(name, word) for name, word in zip(names, row, strict=True)) or "all" for row in rows]
+    rows = [[str(table[name].iloc[at]) for name in names] for at in range(len(table))]
+    called = {name: labels(table, name) for name in names}
+    told = [
+        " · ".join(called[name].get(word, "–") for name, word in zip(names, row, strict=True)) or "all" for row in rows
+    ]
     gaps = [at > 0 and len(names) > 1 and rows[at][0] != rows[at - 1][0] for at in range(len(rows))]
     return told, gaps
-
-
-def _named(name: str, word: str) -> str:
-    return f"case {word}" if name == "case" else word.replace("_", " ") if name == "arm" else word
 
 
 def _intervals(ax: Axes, look: look_up.Style, table: Frame, y: Any, rate: str) -> None:

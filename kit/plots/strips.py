@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import show
 from . import style as look_up
-from .style import BODY, HATCHES, SMALL, groups, need, percent_axis
+from .style import BODY, HATCHES, SMALL, groups, labels, need, percent_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,6 +93,7 @@ def _by(turns: Frame) -> tuple[str, ...]:
 def _bands(turns: Frame, by: tuple[str, ...]) -> list[Band]:
     need(turns, *by)
     several = [name for name in by if len(groups(turns, name)) > 1] or list(by[:1])
+    called = {name: labels(turns, name) for name in several}
     out = []
     for key, some in turns.groupby(list(by), observed=True, sort=True, dropna=False) if by else [((), turns)]:
         words = dict(zip(by, key, strict=True))
@@ -108,7 +109,7 @@ def _bands(turns: Frame, by: tuple[str, ...]) -> list[Band]:
         answered = cells[0] < SHADES.index("failed")
         text = int((cells[0] == 0).sum())
         share = f"{100 * text / answered.sum():.0f} % text" if answered.any() else "no answer"
-        name = " · ".join(_said(name, words[name]) for name in several) or "all"
+        name = " · ".join(called[name].get(str(words[name]), "–") for name in several) or "all"
         out.append(Band(name, str(key[0]) if key else "", cells, f"{share}  ({text} of {int(answered.sum())})"))
     return out
 
@@ -182,8 +183,3 @@ def _legend(ax: Axes, look: look_up.Style, words: list[str]) -> None:
 
     ax.legend(handles=[patch(word) for word in words], loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=under(ax, 34),
               ncols=len(words), frameon=False, fontsize=SMALL, labelcolor=look.ink, handlelength=1.1, borderaxespad=0, borderpad=0)  # fmt: skip
-
-
-def _said(name: str, word: object) -> str:
-    text = show.plain(word, 40)
-    return f"case {text}" if name == "case" else text.replace("_", " ") if name == "arm" else text

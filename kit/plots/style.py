@@ -163,6 +163,22 @@ def groups(df: Frame, name: str) -> list[str]:
     return [str(word) for word in values.dropna().unique()]
 
 
+def labels(df: Frame, name: str) -> dict[str, str]:
+    """What each word of a column is called in a picture: `case 1b`, `as is`; of settings, what they differ in."""
+    present = groups(df, name)
+    parted = [word.split(" ") for word in present]
+    same = set(parted[0]).intersection(*parted) if name == "settings" and len(present) > 1 else set()
+
+    def called(word: str) -> str:
+        if name == "arm":
+            word = word.replace("_", " ")
+        if same:
+            word = " ".join(part for part in word.split(" ") if part not in same)
+        return f"case {show.plain(word, 40)}" if name == "case" else show.plain(word, 60)
+
+    return {word: called(word) for word in present}
+
+
 def _distinct(df: Frame, name: str) -> list[str]:
     return [show.plain(word, 60) for word in groups(df, name)]
 
