@@ -205,3 +205,16 @@ async def test_telephone_speech_is_heard_as_its_transcript():
 
         assert len(speech_of(t.events)) == pytest.approx(say(words(response)).duration_ms * 8, abs=8)
         assert heard(wide, sorted(JOKES)) == words(response)
+
+
+async def test_an_update_in_the_middle_of_a_reply_is_for_the_next_one():
+    async with StandIn(drift="never", pace=20) as server, talk(server) as t:
+        await t.say("user", "Tell me a joke.")
+        await t.send("response.create")
+        await t.until("response.output_audio.delta")
+        await t.update(output_modalities=["text"], max_output_tokens=77)
+        first = (await t.until("response.done"))["response"]
+        second = await t.respond()
+
+    assert (first["output_modalities"], first["max_output_tokens"]) == (["audio"], "inf")
+    assert (second["output_modalities"], second["max_output_tokens"]) == (["text"], 77)

@@ -357,5 +357,5 @@ async def test_a_long_piece_of_audio_does_not_keep_others_waiting():
             gaps.append(loop.time() - began)
             began = loop.time()
 
-        assert max(gaps) < 0.5  # a hundred seconds of sound take more than one to listen to
+        assert max(gaps) < 1  # a hundred seconds of sound take longer than that to listen to
         assert await t.rest() == []

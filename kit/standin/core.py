@@ -188,16 +188,17 @@ class Core:
         at_s = min(self.responses.wake_at, self.turns.wake_at, self._expires_at_s)
         return None if self.over or at_s == math.inf else at_s
 
-    def advance(self) -> None:
-        """Do what is due."""
-        now_s = self.now()
-        if self.over:
-            return
+    def advance(self) -> bool:
+        """Take one step with everything that is due; gives whether anything was."""
+        now_s, wake_at = self.now(), self.wake_at
+        if wake_at is None or wake_at > now_s:
+            return False
         if now_s >= self._expires_at_s:
             self._expire()
-            return
+            return True
         self.turns.advance(now_s)
         self.responses.advance(now_s)
+        return True
 
     def _expire(self) -> None:
         minutes = self._session_s / 60

@@ -3,7 +3,7 @@
 ``NAME``, ``NAME=VALUE``, ``NAME@WHEN``, ``NAME=VALUE@WHEN``: WHEN is which reply, item or connection has the fault, counted
 from 1 (the default), or ``every``. Replies and items are counted per session, connections per stand-in.
 
-`KINDS` is the one list; the table in the docs is made of it (``python -m kit.standin.faults``).
+`KINDS` is the one list; the table in ``kit/standin/README.md`` is what `table` makes of it, and a test keeps it so.
 """
 
 from __future__ import annotations
@@ -262,7 +262,3 @@ def table() -> str:
         name = f"`{kind.name}{f'={kind.default:g}' if kind.value else ''}`"
         rows.append(f"| {name} | {kind.of} | {kind.does} | {kind.looks_like} |")
     return "\n".join(rows)
-
-
-if __name__ == "__main__":
-    print(table())

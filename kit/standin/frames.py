@@ -22,6 +22,8 @@ _PAIRS = [a + b for a in _BASE62 for b in _BASE62]
 _PAIRS += _PAIRS[: 4096 - len(_PAIRS)]  # so that twelve bits choose one: a little unfair to none that counts
 _NOISE = random.Random()  # seeded by the system
 
+_OBFUSCATION = "".join(_NOISE.choices(_BASE62, k=4096 + 16))
+
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -69,8 +71,8 @@ def encode(event: dict[str, Any]) -> bytes:
 
 def obfuscation(delta: str) -> str:
     """The noise on a GA text delta: it fills the delta up to a multiple of 16 (61 of 61 in the recordings of 2026-07)."""
-    wanted = 16 - len(delta) % 16
-    return new_id("", EPOCH)[6 : 6 + wanted]
+    start = _NOISE.getrandbits(12)
+    return _OBFUSCATION[start : start + 16 - len(delta) % 16]
 
 
 class DeltaFrame:

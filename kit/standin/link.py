@@ -110,7 +110,8 @@ class Link:
                 continue
             await self._until(core.wake_at, loop)
             for _ in range(_BURST):
-                core.advance()
+                if not core.advance():
+                    break
             for job in core.jobs():
                 self._start(job)
 

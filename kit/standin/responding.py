@@ -62,6 +62,7 @@ class Response:
         self._usage: dict[str, Any] | None = None
         self._at_s = 0.0
         self._text_out = 0
+        self._limit = asked.max_output_tokens
         self._limits_told = False
         self._reads = context_weights(asked.get("instructions") or "", asked.get("tools") or (), context)
 
@@ -218,7 +219,7 @@ class Response:
         return self._at_s
 
     def _spend(self, text: int, audio_ms: int = 0) -> None:
-        limit = self.asked.max_output_tokens
+        limit = self._limit
         if limit is not None and self._text_out + text + self._audio_out() + audio_ms // ASSISTANT_MS_PER_TOKEN > limit:
             raise _Stop
         self._text_out += text

@@ -124,9 +124,7 @@ class Settings:
 
     def get(self, word: str) -> Any:
         """A setting by the kit's word for it (`wire.dialect.SESSION_FIELDS`)."""
-        ga_path, beta_field = SESSION_FIELDS[word]
-        path = ga_path if self.dialect.name == "ga" else (beta_field,) if beta_field else None
-        return None if path is None else at(self.session, path)
+        return _lookup(self.session, self.dialect, SESSION_FIELDS[word])
 
     @property
     def is_conversation(self) -> bool:
@@ -230,7 +228,7 @@ class Asked:
 
     def __init__(self, response: object, settings: Settings) -> None:
         self.dialect = settings.dialect
-        self._settings = settings
+        self._session = settings.session  # as it is now: an update makes a new one
         body = {} if response is None else response
         demand((GA_RESPONSE if self.dialect.name == "ga" else BETA_RESPONSE)(body, "response"))
         assert isinstance(body, dict)
@@ -241,7 +239,9 @@ class Asked:
     def get(self, word: str) -> Any:
         """A setting by the kit's word for it (`wire.dialect.RESPONSE_FIELDS`)."""
         own = _lookup(self._body, self.dialect, RESPONSE_FIELDS[word])
-        return self._settings.get(word) if own is None and word in SESSION_FIELDS else own
+        if own is None and word in SESSION_FIELDS:
+            return _lookup(self._session, self.dialect, SESSION_FIELDS[word])
+        return own
 
     @property
     def speech(self) -> bool:
