@@ -13,7 +13,7 @@ from ..clip import RATE_HZ, Clip
 from ..session import Session
 from ..voice import play_replies
 from .browser_sound import BrowserSpeaker
-from .front import css, esm
+from .front import css, esm, heard_while_a_cell_blocks
 
 _HERE_S = 10.0
 
@@ -39,6 +39,7 @@ class Player(anywidget.AnyWidget):
         self._replies: play_replies | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.on_msg(self._told)
+        heard_while_a_cell_blocks(self)
         if session is not None:
             self._loop = asyncio.get_running_loop()
             self._replies = play_replies(session, self._speaker)

@@ -19,7 +19,7 @@ from .. import show
 from ..clip import MAX_MS, Clip, Provenance
 from ..devices import Microphone, Take, kernel_details
 from ..errors import AudioFormatError, DeviceError, InputError, KitError, LocalProtocolError, clipped
-from .front import css, esm
+from .front import css, esm, heard_while_a_cell_blocks
 
 _PIECE_BYTES = 1 << 20  # of one message: what a notebook server passes on without a thought
 _CONFIRM_EVERY = 50  # blocks
@@ -96,6 +96,7 @@ class Recorder(anywidget.AnyWidget):
             block_ms=block_ms,
         )
         self.on_msg(self._heard)
+        heard_while_a_cell_blocks(self)
 
     # ----------------------------------------------------------------------------------------------------- what it holds
 

@@ -21,7 +21,7 @@ from ..voice.apart import ApartSession
 from ..wire.events import Event
 from ..wire.records import Item, Response
 from .browser_sound import BrowserMicrophone, BrowserSpeaker
-from .front import css, esm
+from .front import css, esm, heard_while_a_cell_blocks
 
 _SHOWN = 30  # turns: the conversation's last ones
 _DRAW_S = 0.1
@@ -81,6 +81,7 @@ class VoiceChat(anywidget.AnyWidget):
         self._drawn_at_s = 0.0
         self._to_draw: asyncio.TimerHandle | None = None
         self.on_msg(self._told)
+        heard_while_a_cell_blocks(self)
 
     def __repr__(self) -> str:
         return f"<VoiceChat {self._state}, {len(self._session.responses)} replies>"
