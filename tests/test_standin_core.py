@@ -1,5 +1,6 @@
 """The stand-in's core by plain calls: no socket, a hand on its clock, and whatever a client may send."""
 
+import base64
 import itertools
 import json
 
@@ -12,6 +13,7 @@ from shapes import problems as shape_problems
 from kit.errors import InputError, MissingExtra
 from kit.standin import Call, StandIn, speaking
 from kit.standin.core import CLIENT_FIELDS, Core
+from kit.standin.turns import LISTEN_MS
 from kit.wire.dialect import dialect
 
 
@@ -100,6 +102,29 @@ def test_silence_is_counted_from_when_the_reply_has_been_played():
 
     assert said[0][1] == "input_audio_buffer.timeout_triggered"
     assert said[0][0] == pytest.approx(100 + speech_s + 6, abs=0.01)
+
+
+def test_a_long_piece_of_audio_is_heard_in_slices_so_that_others_are_served_meanwhile():
+    clock = Clock()
+    c = core(clock=clock)
+    say_nothing_for_20_s = base64.b64encode(bytes(20 * 48_000)).decode()
+
+    assert send(c, "input_audio_buffer.append", audio=say_nothing_for_20_s) == []
+    slices = 1
+    while c.wake_at <= clock.s:
+        c.advance()
+        slices += 1
+
+    assert slices == 20_000 / LISTEN_MS
+
+
+def test_what_is_asked_next_is_answered_after_all_of_it_was_heard():
+    c = core()
+    send(c, "input_audio_buffer.append", audio=base64.b64encode(bytes(20 * 48_000)).decode())
+    id = send(c, "input_audio_buffer.commit")[0]["item_id"]
+
+    sound = send(c, "conversation.item.retrieve", item_id=id)[0]["item"]["content"][0]["audio"]
+    assert len(base64.b64decode(sound)) == 20 * 48_000
 
 
 # Whatever a client may send
