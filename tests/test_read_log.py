@@ -121,6 +121,18 @@ def test_wrappers_with_times_of_many_shapes(tmp_path, wrapper, beta):
     assert log.reading.n_events == 9 and log.reading.n_not_understood == 0
 
 
+def test_what_a_browser_saves_of_its_network(tmp_path):
+    messages = [
+        {"type": "send" if e["type"] == "response.create" else "receive", "time": 1_777_636_800 + at / 1000, "opcode": 1, "data": json.dumps(e)}
+        for at, e in asking(talk())
+    ]
+    har = {"log": {"version": "1.2", "entries": [{"request": {"url": "wss://…"}, "_webSocketMessages": messages}]}}
+
+    log = read(tmp_path, json.dumps(har, indent=2), name="a.har")
+
+    assert only(log).words == "Hello." and only(log).first_audio_ms == pytest.approx(300, abs=0.01)
+
+
 def test_a_time_whose_unit_nobody_says_is_no_time(tmp_path):
     lines = [json.dumps({"t": at / 1000, "event": event}) for at, event in asking(talk())]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 
@@ -41,18 +42,24 @@ def of_fields(fields: Mapping[str, Any], *, inside_event: bool = False) -> Insta
     """When, as a wrapper's fields say it; those with a unit in their name count first."""
     plain: Instant | None = None
     for key, value in fields.items():
+        factor, unitless, inside, name = _meaning(key)
+        if (factor is None and not unitless) or (inside_event and not inside):
+            continue
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             continue
-        name = str(key).lower().replace("_", "").replace("-", "").lstrip("@$")
-        if inside_event and name not in _INSIDE:
-            continue
-        factor = _WITH_UNIT.get(name)
         if factor is not None and isinstance(value, int | float) and abs(value) < 1e20:
             at_ms = value * factor
             return Instant(at_ms, "unix" if at_ms > 1e11 else name)
-        if plain is None and (factor is not None or name in _WITHOUT_UNIT):
+        if plain is None:
             plain = of_text(value) if isinstance(value, str) else _of_epoch(value)
     return plain
+
+
+@lru_cache(maxsize=4_096)
+def _meaning(key: str) -> tuple[float | None, bool, bool, str]:
+    """Of a field's name: milliseconds per unit, whether it is a time without a unit, whether an event may have it, and its stem."""
+    name = str(key)[:60].lower().replace("_", "").replace("-", "").lstrip("@$")
+    return _WITH_UNIT.get(name), name in _WITHOUT_UNIT, name in _INSIDE, name
 
 
 def of_text(text: str) -> Instant | None:

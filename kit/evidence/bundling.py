@@ -200,8 +200,9 @@ def _members(
         table = tables.modality_df(tables.log_df(list(origin)), by=["model"])
     yield "tables/modality.csv", table.to_csv(index=False)
     if len(table):
-        axes = plots.modality(table)
-        yield "plots/modality.svg", plots.svg(axes)
+        axes = plots.modality(table, ax=plots.figure())
+        mark = show.origin_word(work.simulated)
+        yield "plots/modality.svg", plots.svg(axes, alt=f"What the replies came as{f' ({mark})' if mark else ''}")
     for word, chosen in (("with", work.shown), ("without", work.others)):
         for n, told in enumerate(chosen, 1):
             name = f"{word}-{n}-{_safe(told.session.id or told.session.file)}"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _NAMES = (
-    "plan", "trial_id", "role", "case", "arm", "settings", "endpoint", "model", "state", "simulated", "turn", "response",
+    "plan", "trial_id", "role", "case", "arm", "settings", "endpoint", "model", "day", "state", "simulated", "turn", "response",
     "modality", "status", "reason", "asked", "started_by", "started_at_ms", "first_audio_ms", "first_text_ms",
     "first_transcript_ms", "done_ms", "audio_bytes", "calls", "input_text_tokens", "input_audio_tokens",
     "output_text_tokens", "output_audio_tokens", "voice", "response_id", "session_id", "started_at", "transcript", "text",
@@ -74,12 +74,16 @@ def _rows(log: Log, session: LoggedSession, n: int, asked: str | None) -> Iterat
         tokens = (told[f"{way}_{kind}_tokens"] for way in ("input", "output") for kind in ("text", "audio"))
         yield (
             None, f"{session_id} #{n}", "measure", "as logged", "as logged", log.path.name, header.get("endpoint") or "log",
-            session.model, "completed", r.simulated, turn, 0, r.modality, r.status, r.reason,
+            session.model, _day(header.get("opened_at")), "completed", r.simulated, turn, 0, r.modality, r.status, r.reason,
             "+".join(r.asked) if r.asked else None, r.started_by, r.started_at_ms, r.first_audio_ms, r.first_text_ms,
             r.first_transcript_ms, r.done_ms, r.n_audio_bytes, len(r.calls), *tokens, r.voice, r.id, session.id,
             _unix(header.get("opened_at")), r.transcript, r.text,
         )  # fmt: skip
         turn += 1
+
+
+def _day(iso: object) -> str | None:
+    return iso[:10] if isinstance(iso, str) and _unix(iso) is not None else None
 
 
 def _unix(iso: object) -> float | None:
