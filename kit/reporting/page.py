@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .. import __version__, show
 from ..errors import InputError, clipped
 from ..trials.ledger import Ledger
-from . import sections
+from . import record, results
 from .material import Material
 
 if TYPE_CHECKING:
@@ -88,19 +88,19 @@ def report(
 def page(material: Material, question: str) -> str:
     """The whole page."""
     parts: Sequence[str] = [
-        sections.head(material, question),
-        sections.verdicts(material),
-        sections.in_short(material),
-        *sections.pictures(material),
-        sections.table(material),
-        sections.comparisons(material),
-        sections.controls(material),
-        sections.plan(material),
-        sections.failures(material),
-        sections.money(material),
-        sections.versions(material),
-        sections.ids(material),
-        sections.method(material),
+        results.head(material, question),
+        results.verdicts(material),
+        results.in_short(material),
+        *results.pictures(material),
+        results.table(material),
+        results.comparisons(material),
+        results.controls(material),
+        record.plan(material),
+        record.failures(material),
+        record.money(material),
+        record.versions(material),
+        record.ids(material),
+        record.method(material),
     ]
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return (

@@ -72,3 +72,34 @@ def when(at: Any) -> str:
     if isinstance(at, int | float):
         at = datetime.fromtimestamp(at, UTC)
     return str(at.strftime("%Y-%m-%d %H:%M:%S"))
+
+
+def sorted_words(df: Frame, name: str) -> list[str]:
+    """The different words of a column, in the plan's order."""
+    present = set(df[name].dropna().astype(str))
+    order: Iterable[Any] = df[name].cat.categories if hasattr(df[name], "cat") else df[name].dropna().unique()
+    return [str(word) for word in order if str(word) in present]
+
+
+def said(word: object) -> str:
+    return str(word).replace("_", " ")
+
+
+def counted(n: int, word: str) -> str:
+    return f"{n} {word}{'' if n == 1 else 's'}"
+
+
+def options(options: Any) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in (options or {}).items()) or "–"
+
+
+def number(value: Any) -> float | None:
+    return None if value != value else float(value)
+
+
+def flag(value: Any) -> bool | None:
+    return bool(value) if value is True or value is False or str(value) in ("True", "False") else None
+
+
+def origin(value: Any) -> str:
+    return show.esc(show.origin_word(flag(value)) or "measured")
