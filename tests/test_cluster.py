@@ -36,7 +36,7 @@ def client():
         yield client
 
 
-def plan_of(seed, repeats=50, **options):
+def plan_of(seed, repeats=25, **options):
     settings = Settings(stand_in={"drift": "p=0.4"})
     return Plan(["1b", "2b", "1b+4"], repeats=repeats, seed=seed, settings=settings, **options)
 
@@ -47,7 +47,7 @@ async def test_a_worker_is_killed_in_the_middle_and_it_is_as_if_nothing_had_been
     killed = threading.Event()
 
     def kill_half_way(progress):
-        if progress.decided >= 40 and not killed.is_set():
+        if progress.decided >= 20 and not killed.is_set():
             killed.set()
             os.kill(victim, signal.SIGKILL)
 
@@ -58,7 +58,7 @@ async def test_a_worker_is_killed_in_the_middle_and_it_is_as_if_nothing_had_been
     assert heard(ledger) == heard(calm)
     assert ledger.counts() == calm.counts()
     told = Counter(tuple(row) for row in ledger.rows("SELECT status, kind, counts FROM attempts"))
-    assert told.pop(("completed", None, 1)) == 150
+    assert told.pop(("completed", None, 1)) == 75
     assert set(told) == {("failed", "worker_lost", 0)}
     assert 0 < told["failed", "worker_lost", 0] <= 16
     assert not ledger.rows(
