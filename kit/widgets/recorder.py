@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import queue
 import tempfile
 import threading
 import time
@@ -12,14 +11,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import anywidget
-import numpy as np
 import traitlets
 
 from .. import show
 from ..clip import MAX_MS, Clip, Provenance
-from ..devices import Microphone, Take, kernel_details
+from ..devices import Take, kernel_details
 from ..errors import AudioFormatError, DeviceError, InputError, KitError, LocalProtocolError, clipped
 from .front import css, esm, heard_while_a_cell_blocks
+from .kernel_recording import KernelRecording
 
 _PIECE_BYTES = 1 << 20  # of one message: what a notebook server passes on without a thought
 _CONFIRM_EVERY = 50  # blocks
@@ -80,7 +79,7 @@ class Recorder(anywidget.AnyWidget):
         self._n_takes = 0
         self._recording: Take | None = None
         self._details: dict[str, Any] = {}
-        self._kernel: _KernelRecording | None = None
+        self._kernel: KernelRecording | None = None
         self._stop_at_silence_ms: float | None = None
         self._asked_to_stop = False
         self._upload: list[bytes] = []
@@ -222,16 +221,28 @@ class Recorder(anywidget.AnyWidget):
 
     def _begin_in_kernel(self) -> None:
         try:
-            self._kernel = _KernelRecording(self, self.device)
+            self._kernel = kernel = KernelRecording(
+                self.device, max_ms=self.max_s * 1000, enough=self._enough, tell=self._hear, over=self._over
+            )
+            kernel.start()
         except KitError as exc:
             self._refuse(exc)
             return
-        self._recording = self._kernel.take
-        self._details = kernel_details(self._kernel.microphone)
-        self.send(
-            {"kind": "state", "state": "recording", "status": f"the kernel's {self._kernel.microphone.device.name}"}
-        )
-        self._kernel.start()
+        self._recording = kernel.take
+        self._details = kernel_details(kernel.microphone)
+        self.send({"kind": "state", "state": "recording", "status": f"the kernel's {kernel.microphone.device.name}"})
+
+    def _hear(self, ms: float, peak: float) -> None:
+        self.send({"kind": "hear", "seconds": ms / 1000, "peak": peak})
+
+    def _over(self, take: Take, problem: DeviceError | None) -> None:
+        with self._guard:
+            if self._recording is not take:
+                return
+            if problem is None:
+                self._finish()
+            else:
+                self._refuse(problem)
 
     # ------------------------------------------------------------------------------------------- what the front end says
 
@@ -372,48 +383,6 @@ class Recorder(anywidget.AnyWidget):
         seconds = clip.duration_ms / 1000
         gaps = clip.provenance.details.get("missing_ms", [])
         self.send({"kind": "clip", "seconds": seconds, "gaps": gaps, "facts": _facts(clip)})
-
-
-class _KernelRecording:
-    """The kernel's microphone behind the recorder's face: a thread of its own, so that it records while a cell runs."""
-
-    def __init__(self, recorder: Recorder, device: int | str | None) -> None:
-        self.microphone = Microphone(device)
-        self.take = Take(rate_hz=self.microphone.rate_hz, max_ms=recorder.max_s * 1000)
-        self._recorder = recorder
-        self._blocks: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-
-    def start(self) -> None:
-        self.microphone.start(lambda data, _now: self._blocks.put(data))
-        threading.Thread(target=self._run, name="kit: recorder", daemon=True).start()
-
-    def stop(self) -> None:
-        self._blocks.put(None)
-
-    def _run(self) -> None:
-        peak, told_at, lost = 0.0, 0.0, False
-        while not self._recorder._enough(self.take):
-            try:
-                data = self._blocks.get(timeout=_GONE_S)
-            except queue.Empty:
-                lost = True
-                break
-            if data is None:
-                break
-            dbfs = self.take.add(data, first=self.take.n_samples)
-            peak = max(peak, 10 ** (dbfs / 20) if np.isfinite(dbfs) else 0.0)
-            if self.take.ms - told_at >= 60:
-                self._recorder.send({"kind": "hear", "seconds": self.take.ms / 1000, "peak": peak})
-                peak, told_at = 0.0, self.take.ms
-        self.microphone.stop()
-        with self._recorder._guard:
-            if self._recorder._recording is not self.take:
-                return
-            if lost and not self.take.n_samples:
-                words = f"the microphone {self.microphone.device.name!r} brought nothing for {_GONE_S:g} s; was it unplugged?"
-                self._recorder._refuse(DeviceError(words))
-            else:
-                self._recorder._finish()
 
 
 def _facts(clip: Clip) -> str:
