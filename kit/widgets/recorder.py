@@ -193,7 +193,7 @@ class Recorder(anywidget.AnyWidget):
                 raise DeviceError(
                     f"no page answered within {_HERE_S:g} s. In one cell this needs JupyterLab 4.4 and ipykernel 7 or newer; "
                     "elsewhere show the recorder in one cell, press Record and Stop, and use recorder.clip in the next. "
-                    "Without a browser: record_clip(), or Clip.load()"
+                    "Without a browser: kit.devices.record_clip(), or Clip.load()"
                 )
             await asyncio.sleep(0.05)
 
