@@ -419,7 +419,7 @@ def test_the_sound_reader_takes_whatever_is_in_a_file(tmp_path, data, headed):
 
 
 @few
-@given(values, st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=6, max_size=40))
+@given(values, st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters='"\\'), min_size=6))
 def test_a_known_secret_never_survives_in_any_json(value, secret):
     frame = json.dumps({"type": "x", "value": value, "said": f"so {secret} it is", "deep": json.dumps({"k": [secret]})}).encode()
 
