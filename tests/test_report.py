@@ -29,13 +29,17 @@ FIT = [("text asked", "as_is", "t", "positive"), ("no history", "as_is", "a", "n
 UNFIT = [("text asked", "as_is", "a", "positive"), ("no history", "as_is", "a", "negative")]
 
 
-@pytest.fixture
-def page(tmp_path):
-    """``page(trials)``: the report's HTML."""
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """``page(trials)``: the report's HTML; each is made once."""
+    made = {}
 
     def make(trials, **about):
-        ledger = write(tmp_path / "a.sqlite", trials, **about)
-        return report(ledger, tmp_path / "out").path.read_text(encoding="utf-8")
+        key = repr((trials, about))
+        if key not in made:
+            folder = tmp_path_factory.mktemp("report")
+            made[key] = report(write(folder / "a.sqlite", trials, **about), folder).path.read_text(encoding="utf-8")
+        return made[key]
 
     return make
 
@@ -106,32 +110,25 @@ def test_ids_on_the_page_are_unique(page):
 
 
 def test_controls_that_read_what_they_must_are_said_and_one_that_does_not_marks_it_unfit(page, tmp_path):
+    unfit = "Unfit. A control did not read what it must (standin gpt-realtime: asked so that it must read text, read audio 1)"
+
     assert "Controls as they must be." in read(page(TRIALS + FIT)).text
-    (tmp_path / "a.sqlite").unlink()
-
-    html = page(TRIALS + UNFIT)
-
-    assert (
-        "Unfit. A control did not read what it must (standin gpt-realtime: asked so that it must read text, read audio 1)"
-        in read(html).text
-    )
-    assert report(tmp_path / "a.sqlite", tmp_path / "out").fit is False
-    assert "UNFIT" in repr(report(tmp_path / "a.sqlite", tmp_path / "out"))
+    assert unfit in read(page(TRIALS + UNFIT)).text
+    made = report(write(tmp_path / "a.sqlite", [("1b", "as_is", "a"), *UNFIT]), tmp_path)
+    assert made.fit is False and "UNFIT" in repr(made)
 
 
 def test_without_controls_it_says_that_nothing_is_known_of_the_instrument(page):
     assert "No controls. The plan has none" in read(page(TRIALS)).text
 
 
-def test_what_is_simulated_says_so_in_every_sentence_and_picture_and_what_is_measured_never(page, tmp_path):
-    html = page(TRIALS)
-    assert "This shows the instrument at work" in html
+def test_what_is_simulated_says_so_in_every_sentence_and_picture_and_what_is_measured_never(page):
+    html, measured = page(TRIALS), page(TRIALS, simulated=0, endpoint="openai")
+
     sentences = re.findall(r"<li[^>]*>(.*?)</li>", html)
     assert sentences and all(sentence.startswith(f"[{show.SIMULATED}]") for sentence in sentences)
-    assert html.count('id="f0a-origin"') == 1
-    (tmp_path / "a.sqlite").unlink()
-
-    measured = page(TRIALS, simulated=0, endpoint="openai")
+    assert "This shows the instrument at work" in html
+    assert html.count("-origin") == html.count("<figure>")
     assert show.SIMULATED not in read(measured).text and "-origin" not in measured
 
 
@@ -169,11 +166,11 @@ def test_nothing_to_compare_and_nothing_answered_still_make_a_page(page):
 
 
 def test_it_replaces_the_report_before_and_goes_where_it_is_told(tmp_path):
-    ledger = write(tmp_path / "a.sqlite", TRIALS)
+    ledger = write(tmp_path / "a.sqlite", [("1b", "as_is", "a")])
+    (tmp_path / "mine.html").write_text("what was there")
 
     assert report(ledger, tmp_path / "deep" / "out").path == tmp_path / "deep" / "out" / "report.html"
-    assert report(ledger, tmp_path / "mine.html").path == tmp_path / "mine.html"
-    report(ledger, tmp_path / "mine.html", question="Again?")
+    assert report(ledger, tmp_path / "mine.html", question="Again?").path == tmp_path / "mine.html"
     assert "<h1>Again?</h1>" in (tmp_path / "mine.html").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.sqlite", "deep", "mine.html"]
 
