@@ -13,6 +13,7 @@ import zipfile
 import pytest
 
 from kit import Clip, Plan, arms, cases, connect, run
+from kit.cli import main
 from kit.errors import InputError
 from kit.eventlog import read_log
 from kit.evidence import bundle
@@ -210,6 +211,16 @@ async def test_a_file_that_is_there_is_not_replaced(tmp_path):
     with pytest.raises(InputError, match="exists"):
         bundle(tmp_path / "x.jsonl", tmp_path / "e.zip")
     bundle(tmp_path / "x.jsonl", tmp_path / "e.zip", overwrite=True)
+
+
+async def test_kit_bundle_does_the_same_from_a_terminal(tmp_path, capsys):
+    await talk(tmp_path / "x.jsonl", cases.one_b)
+
+    code = await asyncio.to_thread(main, ["bundle", str(tmp_path / "x.jsonl"), str(tmp_path / "e.zip")])
+
+    assert code == 0 and "1 sessions with the effect" in capsys.readouterr().out
+    assert "reproduce.py" in unpacked(tmp_path / "e.zip")
+    assert await asyncio.to_thread(main, ["bundle", str(tmp_path / "x.jsonl"), str(tmp_path / "e.zip")]) == 2
 
 
 # ------------------------------------------------------------------------------------------------------------ timeline

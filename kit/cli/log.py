@@ -1,4 +1,4 @@
-"""``log``: what happened in anyone's log, a row per response."""
+"""``log``: what happened in anyone's log, a row per response. ``bundle``: the evidence, for somebody else."""
 
 from __future__ import annotations
 
@@ -40,6 +40,14 @@ def _log(args: argparse.Namespace) -> int:
     complain_about = Console(stderr=True, highlight=False, soft_wrap=True)
     complain_about.print(Text(str(tally), style="dim"))
     return 1 if tally.n_unread else 0
+
+
+def _bundle(args: argparse.Namespace) -> int:
+    from ..evidence import bundle  # with pandas and matplotlib, which no other verb here needs
+
+    made = bundle(args.source, args.zip, n_each=args.each, overwrite=args.overwrite)
+    Console(highlight=False, soft_wrap=True).print(Text(repr(made).strip("<>")))
+    return 0
 
 
 class _Tally:
@@ -165,3 +173,16 @@ def add(verbs: Verbs) -> None:
     how.add_argument("--csv", action="store_true", help="as CSV, all columns")
     how.add_argument("--json", action="store_true", help="as one JSON array, all columns")
     log.set_defaults(run=_log)
+    evidence = verbs.add_parser(
+        "bundle",
+        help="evidence as one zip file: logs, tables, pictures, ids, and a script that makes it happen again",
+        description="Of a ledger whose events were kept, a log, or a folder of logs: sessions in which a reply came as text where "
+        "audio was asked for, and as many in which none did.",
+    )
+    evidence.add_argument("source", help="a ledger, a log, or a folder of logs")
+    evidence.add_argument("zip", help="the file to write")
+    evidence.add_argument(
+        "--each", type=int, default=3, metavar="N", help="sessions with the effect, and without (default 3)"
+    )
+    evidence.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    evidence.set_defaults(run=_bundle)
