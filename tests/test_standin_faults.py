@@ -26,7 +26,24 @@ def test_a_fault_is_called_what_was_asked_for(spec, shown):
     assert str(fault(spec)) == shown
 
 
-@pytest.mark.parametrize("spec", ["", "nope", "stall=2", "drop@0", "drop@x", "close=abc", "close=-1", "drop@1.5", 3])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "",
+        "nope",
+        "stall=2",
+        "drop@0",
+        "drop@x",
+        "close=abc",
+        "close=-1",
+        "close=1005",
+        "close=99",
+        "http-error=200",
+        "http-error=999",
+        "drop@1.5",
+        3,
+    ],
+)
 def test_no_other_fault_is_taken(spec):
     with pytest.raises(InputError):
         StandIn(faults=[spec])

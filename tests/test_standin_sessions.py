@@ -223,6 +223,10 @@ async def test_it_can_be_started_again():
         {"pace": "fast"},
         {"replies": "one text"},
         {"replies": ["…"]},
+        {"seed": "7"},
+        {"port": 70_000},
+        {"session_s": 0},
+        {"faults": "drop"},
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_at_once(setting):

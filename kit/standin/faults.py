@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, clipped
@@ -108,6 +109,9 @@ KINDS: tuple[Kind, ...] = (
 )
 _BY_NAME = {kind.name: kind for kind in KINDS}
 
+_STATUSES = frozenset(int(status) for status in HTTPStatus if status >= 400)
+_CLOSE_CODES = frozenset((1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)))  # RFC 6455, 7.4
+
 MIDWAY = 3  # steps into a reply: begun, and a little of it out
 _HUGE_BYTES = 3_476_354  # the largest frame that was seen from the service (items with their audio)
 
@@ -154,6 +158,12 @@ def fault(text: str | Fault) -> Fault:
         raise InputError(f"{clipped(text)} is not a fault; write NAME, NAME=NUMBER, NAME@COUNT or NAME@every") from None
     if not 0 <= value < math.inf or (nth is not None and nth < 1):
         raise InputError(f"{clipped(text)} is not a fault: values are positive, and occasions are counted from 1")
+    if name == "http-error" and value not in _STATUSES:
+        raise InputError(f"{clipped(text)}: {value:g} is no HTTP status of an error; 503, 429 or 401 are")
+    if name == "close" and value not in _CLOSE_CODES:
+        raise InputError(
+            f"{clipped(text)}: {value:g} is no code that a websocket may close with; 1011 or 3000 to 4999 are"
+        )
     return Fault(kind, value, nth)
 
 

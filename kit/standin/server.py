@@ -123,6 +123,10 @@ class StandIn:
             raise InputError(f"{clipped(host)} can be reached by others: give require_key=, or listen on 127.0.0.1")
         if isinstance(faults, str):
             raise InputError(f"faults must be a list of names, not {clipped(faults)}")
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise InputError(f"seed must be a whole number, not {clipped(seed)}")
+        if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65_535:
+            raise InputError(f"port must be 0 (any free one) to 65535, not {clipped(port)}")
         if not session_s > 0:
             raise InputError(f"session_s must be a number of seconds above 0, not {clipped(session_s)}")
         self.limits = limits or Limits()
