@@ -65,7 +65,7 @@ def modality(
               frameon=False, fontsize=SMALL, labelcolor=look.ink, handlelength=1.1, borderaxespad=0, borderpad=0)  # fmt: skip
     who = f"{int(np.nansum(n)):,} {'first turns' if first else 'turns'}"
     sub = "The reply to the seeded history" if first else "Every turn of every trial, pooled"
-    look_up.words(ax, look, table, title=title or "Spoken or written?", subtitle=f"{sub}; the line is the 95 % interval of the text share",
+    look_up.words(ax, look, table, title=title or "Spoken or written?", subtitle=f"{sub}; the line is the text share's 95 % interval",
                   n=who, below=52)  # fmt: skip
     return ax
 

@@ -27,18 +27,16 @@ Role = Literal["measure", "positive", "negative"]
 LABELS = ("plan", "role", "case", "arm", "settings", "endpoint", "model", "voice", "day")
 """What rows can be grouped by; `simulated` always is."""
 
+# Plain scans, put together here: joins by a text id would cost more than the rest.
 _TRIALS = """
-SELECT t.n, t.role, t.case_name, t.arm, t.settings_name, t.endpoint, COALESCE(t.asked_model, a.model), a.voice,
-       a.started_at, a.status, a.simulated, t.n_history_items, t.n_turns, a.n_items_sent, a.attempt_id
-FROM trials t LEFT JOIN attempts a ON a.trial_id = t.trial_id AND a.counts = 1
-WHERE (?1 IS NULL OR t.role = ?1) ORDER BY t.n
+SELECT trial_id, case_name, arm, settings, role, n_history_items, n_turns FROM trials WHERE ?1 IS NULL OR role = ?1 ORDER BY n
+"""
+_ATTEMPTS = """
+SELECT trial_id, attempt_id, counts, status, simulated, voice, CAST(started_at / 86400 AS INTEGER), n_items_sent, cost_usd, model
+FROM attempts ORDER BY attempt_id
 """
 _TURNS = f"""
-SELECT u.attempt_id, u.turn, {{final}}, {{first}}, u.heard_ms, u.n_responses, u.final_status IN {ANSWERED}
-FROM turns u JOIN attempts a USING (attempt_id) WHERE a.counts = 1 ORDER BY u.attempt_id, u.turn
-"""
-_COSTS = """
-SELECT a.trial_id, SUM(a.cost_usd), SUM(a.cost_usd IS NULL) FROM attempts a WHERE a.status != 'pending' GROUP BY a.trial_id
+SELECT attempt_id, turn, CASE WHEN final_status IN {ANSWERED} THEN {{final}} ELSE -1 END, {{first}}, heard_ms, n_responses FROM turns
 """
 
 
@@ -99,54 +97,48 @@ def plan_order(ledger: Ledger) -> dict[str, tuple[str, ...]]:
 
 def _of_ledger(ledger: Ledger, role: Role | None) -> Rows:
     with reading(ledger) as db:
-        trials = db.execute(_TRIALS, (role,)).fetchall()
-        words = [_code("final_modality"), _code("first_modality")]
-        turns = db.execute(_TURNS.format(final=words[0], first=words[1])).fetchall()
-        ids = dict(db.execute("SELECT trial_id, n FROM trials").fetchall())
-        costs = db.execute(_COSTS).fetchall()
-    columns: list[Any] = [list(column) for column in zip(*trials, strict=True)] or [[] for _ in range(15)]
-    (
-        n,
-        roles,
-        cases,
-        arms,
-        settings,
-        endpoints,
-        models,
-        voices,
-        started,
-        status,
-        simulated,
-        items,
-        planned,
-        sent,
-        attempts,
-    ) = columns
-    place_of_attempt = {attempt: at for at, attempt in enumerate(attempts) if attempt is not None}
-    place_of_n = {number: at for at, number in enumerate(n)}
-    usd = np.full(len(n), 0.0)
-    for trial_id, total, unknown in costs:
-        at = place_of_n.get(ids[trial_id])
-        if at is not None:
-            usd[at] = np.nan if unknown else total
-    labels = {
-        "plan": [ledger.plan_hash[:12]] * len(n),
-        "role": roles,
-        "case": cases,
-        "arm": arms,
-        "settings": settings,
-        "endpoint": endpoints,
-        "model": models,
-        "voice": voices,
-        "day": _days(started),
-    }
+        trials = _columns(db.execute(_TRIALS, (role,)).fetchall(), 7)
+        attempts = db.execute(_ATTEMPTS).fetchall()
+        turns = db.execute(_TURNS.format(final=_code("final_modality"), first=_code("first_modality"))).fetchall()
+        settings = db.execute("SELECT DISTINCT settings, settings_name, endpoint, asked_model FROM trials").fetchall()
+    ids, cases, arms, of_settings, roles, items, planned = trials
+    place = {trial_id: at for at, trial_id in enumerate(ids)}
+    deciding: list[tuple[Any, ...]] = [(None,) * 5] * len(ids)
+    of_attempt: dict[int, int] = {}
+    usd = np.zeros(len(ids))
+    served: dict[int, str] = {}
+    for trial_id, attempt_id, counts, *told, cost, model in attempts:
+        at = place.get(trial_id)
+        if at is None:
+            continue
+        if told[0] != "pending":
+            usd[at] += np.nan if cost is None else cost
+        if model is not None:
+            served.setdefault(of_settings[at], model)
+        if counts:
+            deciding[at] = tuple(told)
+            of_attempt[attempt_id] = at
+    status, simulated, voices, days, sent = _columns(deciding, 5)
+    by_settings = {n: (name, endpoint, asked or served.get(n)) for n, name, endpoint, asked in settings}
     order = plan_order(ledger)
     states = {"completed": COMPLETED, "failed": FAILED}
+    labels = {
+        "plan": Labels(np.zeros(len(ids), np.int8), (ledger.plan_hash[:12],)),
+        "role": Labels.of(roles),
+        "case": Labels.of(cases, order["case"]),
+        "arm": Labels.of(arms, order["arm"]),
+        **_settings(of_settings, by_settings, order["settings"]),
+        "voice": Labels.of(voices),
+        "day": Labels.of(days),
+    }
+    words = tuple(str(np.datetime64(int(day), "D")) for day in labels["day"].words)
+    labels["day"] = Labels(labels["day"].codes, words)
+    where = [by_settings[n][1] for n in of_settings]
     return Rows(
-        labels={name: Labels.of(values, order.get(name, ())) for name, values in labels.items()},
+        labels=labels,
         state=np.array([states.get(word, MISSING) for word in status], np.int8),
-        simulated=told_or_planned(simulated, endpoints, settings),
-        turns=_turns(turns, place_of_attempt),
+        simulated=told_or_planned(simulated, where, of_settings),
+        turns=_turns(turns, of_attempt),
         numbers={
             "history_items": np.array(items, np.float64),
             "turns_planned": np.array(planned, np.float64),
@@ -156,21 +148,29 @@ def _of_ledger(ledger: Ledger, role: Role | None) -> Rows:
     )
 
 
+def _columns(rows: Sequence[tuple[Any, ...]], n: int) -> list[Any]:
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(n)]
+
+
+def _settings(of: Sequence[int], told: dict[int, tuple[Any, ...]], first: Sequence[str]) -> dict[str, Labels]:
+    """What a trial's settings decide, looked up by their number."""
+    numbers = sorted(told)
+    which = np.searchsorted(np.array(numbers, np.int64), np.array(of, np.int64))
+    out = {}
+    for at, name in enumerate(("settings", "endpoint", "model")):
+        few = Labels.of([told[n][at] for n in numbers], first if name == "settings" else ())
+        out[name] = Labels(few.codes[which], few.words)
+    return out
+
+
 def _turns(rows: list[tuple[Any, ...]], place: dict[int, int]) -> Turns:
-    kept = [row for row in rows if row[0] in place]
-    attempt, turn, told, first, heard, n, answered = zip(*kept, strict=True) if kept else ((),) * 7
-    trial = np.array([place[one] for one in attempt], np.int32)
-    order = np.argsort(trial, kind="stable")
-    final = np.where(np.array(answered, bool), np.array(told, np.int8), np.int8(-1))  # NULL status: not answered
-    arrays: Any = (
-        trial,
-        np.array(turn, np.int16),
-        final,
-        np.array(first, np.int8),
-        _floats(heard),
-        np.array(n, np.int16),
-    )
-    return Turns(*(array[order] for array in arrays))
+    attempt, turn, final, first, heard, n = _columns(rows, 6)
+    whose = np.array([place.get(one, -1) for one in attempt], np.int32)
+    turn = np.array(turn, np.int16)
+    kept = np.flatnonzero(whose >= 0)
+    order = kept[np.lexsort((turn[kept], whose[kept]))]
+    arrays: Any = (np.array(final, np.int8), np.array(first, np.int8), _floats(heard), np.array(n, np.int16))
+    return Turns(whose[order], turn[order], *(array[order] for array in arrays))
 
 
 def _code(column: str) -> str:
@@ -179,16 +179,16 @@ def _code(column: str) -> str:
     return f"CASE {column} {cases} ELSE -1 END"
 
 
-def told_or_planned(told: Sequence[int | None], endpoint: Sequence[str], settings: Sequence[str]) -> Any:
+def told_or_planned(told: Sequence[int | None], endpoint: Sequence[str], settings: Sequence[object]) -> Any:
     """Whether a stand-in answers: as the server said; for trials that never got so far, as it said to others of the same
     settings, or by the endpoint's name where that is the stand-in. Unknown stays unknown."""
-    known: dict[str, set[int]] = {}
+    known: dict[object, set[int]] = {}
     for name, value in zip(settings, told, strict=True):
         if value is not None:
             known.setdefault(name, set()).add(value)
     guess = {name: values.pop() for name, values in known.items() if len(values) == 1}
 
-    def one(value: int | None, where: str, name: str) -> int:
+    def one(value: int | None, where: str, name: object) -> int:
         if value is not None:
             return value
         return 1 if where == "standin" else guess.get(name, -1)
@@ -196,15 +196,8 @@ def told_or_planned(told: Sequence[int | None], endpoint: Sequence[str], setting
     return np.array([one(*each) for each in zip(told, endpoint, settings, strict=True)], np.int8)
 
 
-def _days(seconds: Sequence[float | None]) -> list[str | None]:
-    known = (
-        np.array([0.0 if s is None else s for s in seconds]).astype("datetime64[s]").astype("datetime64[D]").astype(str)
-    )
-    return [None if s is None else str(day) for s, day in zip(seconds, known, strict=True)]
-
-
 def _floats(values: Sequence[float | None]) -> Any:
-    return np.array([np.nan if value is None else value for value in values], np.float64)
+    return np.array(values, dtype=np.float64)  # None becomes NaN
 
 
 # ------------------------------------------------------------------------------------------------------- from a frame
