@@ -13,6 +13,7 @@ import base64
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -81,9 +82,9 @@ async def library_defaults(url: str) -> int:
                 return n
 
 
-async def kit_session(url: str, *, keep_audio: bool = True) -> int:
-    """The kit: fold, modality, times, every event kept, the audio in one place."""
-    async with connect(url, quiet=True, keep_audio=keep_audio) as session:
+async def kit_session(url: str, *, keep_audio: bool = True, log: str | None = None) -> int:
+    """The kit: fold, modality, times, every event kept, the audio in one place; with `log`, every frame written down too."""
+    async with connect(url, quiet=True, keep_audio=keep_audio, log=log) as session:
         await session.update(instructions="Be brief.")
         await session.seed(HISTORY)
         response = await session.respond()
@@ -149,11 +150,13 @@ def main() -> bool:
         asyncio.run(many(trial))
         return (time.process_time() - began) * 1000 / trials
 
+    logs = tempfile.TemporaryDirectory()
     sdk = openai_sdk()
     contenders = {
         "raw websockets + orjson": raw,
         "kit session": kit_session,
         "kit session, audio counted, not kept": lambda u: kit_session(u, keep_audio=False),
+        "kit session, event log on": lambda u: kit_session(u, log=f"{logs.name}/x.jsonl"),
         "connect and close only": connect_only,
         "json + base64 + library defaults": library_defaults,
     } | ({"openai SDK, one client": sdk} if sdk else {})
@@ -161,7 +164,9 @@ def main() -> bool:
         costs = interleaved({name: lambda t=t: cost(t) for name, t in contenders.items()}, rounds)
     finally:
         server.terminate()
-    return report(f"Client CPU per trial, {at_once} at once", costs, "raw websockets + orjson", {"kit session": 1.15})
+        logs.cleanup()
+    limits = {"kit session": 1.15, "kit session, event log on": 1.3}
+    return report(f"Client CPU per trial, {at_once} at once", costs, "raw websockets + orjson", limits)
 
 
 if __name__ == "__main__":

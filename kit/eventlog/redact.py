@@ -111,9 +111,10 @@ def _as_written(secret: str) -> Iterator[bytes]:
 def _may_hold_one(low: bytes) -> bool:
     """Whether any expression above could match: most frames hold none of these, and looking for bytes is far cheaper."""
     return (
-        b"-" in low or b"=" in low or b"ek_" in low or b"key" in low or b"secret" in low or b"token" in low
+        b"key" in low or b"=" in low or b"secret" in low or b"sk-" in low or b"org" in low or b"proj" in low or b"ek_" in low
         or b"bearer" in low or b"basic" in low or b"authoriz" in low or b"cookie" in low or b"passw" in low or b"eyj" in low
-        or b"org" in low or b"proj" in low or b"://" in low or b"headers" in low
+        or b"_token\"" in low or b"_token\\" in low or b"_token'" in low or b"_token:" in low or b"xai-" in low or b"rk-" in low
+        or b"pk-" in low or b"://" in low or b"headers" in low
     )  # fmt: skip
 
 

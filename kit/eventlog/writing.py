@@ -12,11 +12,14 @@ and each further line is one frame, its secrets taken out::
 ``at_ms`` is the session's monotonic clock (milliseconds since it was opened), ``unix`` the wall clock; a frame that is not a JSON
 object has ``raw`` instead of ``event``. The last line says how it ended. A file may hold several sessions: a second one is appended.
 
-Each line is handed to the operating system at once, whole: a process that dies loses at most the line that it was writing.
+Each line is handed to the operating system at once, whole, but for deltas that come in one burst: they are handed over together, in
+the same turn of the event loop, before any code that waits for them runs. So a process that dies loses at most the line that it was
+writing, and the log is never behind what the program has seen.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import os
@@ -77,6 +80,7 @@ class LogWriter:
         self.problem: str | None = None
         self._id = secrets.token_hex(4)
         self._file: int | None = _open(self.path)
+        self._waiting: list[bytes] = []
 
     def __repr__(self) -> str:
         state = "open" if self._file is not None else f"stopped: {self.problem}" if self.problem else "closed"
@@ -113,11 +117,11 @@ class LogWriter:
         elif event.pcm and event.type == AUDIO_DELTA and self.audio == "digest":
             frame = _encode(event.data | {"delta": digest(event.pcm)})
             if self.redactor.hook is None and _is_plain_delta(event, frame) and not self.redactor.knows(frame):
-                self._line("server", at_ms, b'"event":' + frame)
+                self._line("server", at_ms, b'"event":' + frame, now=False)
             else:
                 self._event("server", at_ms, frame)
         elif self.redactor.hook is None and _is_plain_delta(event, frame) and not self.redactor.knows(frame):
-            self._line("server", at_ms, b'"event":' + _one_line(frame))
+            self._line("server", at_ms, b'"event":' + _one_line(frame), now=False)
         else:
             self._event("server", at_ms, frame, has_sound=bool(event.pcm))
 
@@ -137,6 +141,8 @@ class LogWriter:
 
     def close(self) -> None:
         """Let go of the file. Closing twice is fine."""
+        if self.problem is None:
+            self._flush()
         file, self._file = self._file, None
         if file is not None:
             os.close(file)
@@ -169,15 +175,40 @@ class LogWriter:
         except Exception as exc:  # whatever a hook of the user's raises: the frame is not written as it is
             return f"the redact hook raised {type(exc).__name__}"
 
-    def _line(self, direction: str, at_ms: float, what: bytes) -> None:
+    def _line(self, direction: str, at_ms: float, what: bytes, *, now: bool = True) -> None:
+        """One frame's line.
+
+        Args:
+            now: Write it before returning. Else it is written in this turn of the event loop, with the deltas that came with it,
+                before any code that waits for them runs.
+        """
         self.n_frames += 1
-        head = f'{{"log":"{self._id}","n":{self.n_frames},"at_ms":{at_ms:.3f},"unix":{time.time():.3f},"dir":"{direction}",'
-        self._write(b"%b%b}" % (head.encode(), what))
+        line = _LINES[direction] % (self._id.encode(), self.n_frames, at_ms, time.time(), what)
+        if now:
+            self._write(line)
+            return
+        self._waiting.append(line + b"\n")
+        if len(self._waiting) == 1:
+            try:
+                asyncio.get_running_loop().call_soon(self._flush)
+            except RuntimeError:  # no loop runs
+                self._flush()
+        elif len(self._waiting) >= _MAX_WAITING:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            lines, self._waiting = self._waiting, []
+            self._put(b"".join(lines))
 
     def _write(self, line: bytes) -> None:
+        self._flush()
+        self._put(line + b"\n")
+
+    def _put(self, text: bytes) -> None:
         if self._file is None:
             return
-        left = memoryview(line + b"\n")
+        left = memoryview(text)
         try:
             while left:
                 left = left[os.write(self._file, left) :]
@@ -189,6 +220,13 @@ class LogWriter:
                 RuntimeWarning,
                 stacklevel=2,
             )
+
+
+_LINES = {
+    way: b'{"log":"%b","n":%d,"at_ms":%.3f,"unix":%.3f,"dir":"' + way.encode() + b'",%b}'
+    for way in ("server", "client")
+}
+_MAX_WAITING = 64  # deltas
 
 
 def _open(path: Path) -> int:
