@@ -6,45 +6,39 @@ becomes one at the door, in `Clip.load` and its siblings, and what was converted
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kit import show
-from kit.errors import AudioFormatError, InputError, clipped
+from . import show
+from .errors import AudioFormatError, InputError, clipped
+from .soundfiles import (
+    FULL_SCALE,
+    MAX_MS,
+    RATE_HZ,
+    Provenance,
+    bare_options,
+    comment_of,
+    decoded,
+    has_header,
+    quantised,
+    refuse_beyond_one,
+    refuse_cut_wav,
+)
 
-RATE_HZ = 24_000  # the only PCM rate the Realtime API takes
-MAX_MS = 600_000.0  # what `load` takes without being asked twice: ten minutes, longer than any turn of a conversation
+__all__ = ["MAX_MS", "RATE_HZ", "Clip", "Provenance", "clips_dir", "waveform"]
 
-_FULL_SCALE = 32_768.0
 _PLAYER_MAX_MS = 120_000.0  # a player carries its sound in the page: two minutes are 7.7 MB of base64
-_MAX_COMMENT_CHARS = 30_000  # libsndfile keeps a WAV header under 100 kB
 _FORMATS = {".wav": "WAV", ".flac": "FLAC"}
 _BARE = {".raw", ".pcm"}
-_MARK = "realtime-history-kit"  # tells our comment in a file from anybody else's
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Where a clip came from. It is saved with the sound and comes back with it."""
-
-    kind: str = ""
-    """``file``, ``microphone``, ``synthesised``, or the caller's own word; empty where nobody said."""
-    text: str = ""
-    """What is spoken, where that is known."""
-    when: str = ""
-    """When it was made, as ISO 8601; empty where nobody said."""
-    details: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """What else is known: the file's name, the voice, the device. Must be JSON; never a path of this machine."""
 
 
 class Clip:
@@ -139,8 +133,8 @@ class Clip:
         samples = np.asarray(array)
         if samples.ndim != 1 or samples.dtype.kind != "f":
             raise AudioFormatError(f"expected float samples of shape (n,), got {samples.dtype} {samples.shape}")
-        _refuse_beyond_one(samples, "sample {index:,} of {total:,}")
-        pcm, _ = _quantised(samples.astype(np.float64))
+        refuse_beyond_one(samples, "sample {index:,} of {total:,}")
+        pcm, _ = quantised(samples.astype(np.float64))
         return cls(pcm, source=source, text=text, provenance=provenance)
 
     @classmethod
@@ -196,19 +190,24 @@ class Clip:
         if not file.stat().st_size:
             raise AudioFormatError(f"{name} is empty (0 bytes); record or copy it again")
         given = rate_hz is not None or channels is not None
-        if file.suffix.lower() in _BARE or (given and not _has_header(file)):
+        if file.suffix.lower() in _BARE or (given and not has_header(file)):
             if rate_hz is None or channels is None:
                 raise AudioFormatError(
                     f"{name} holds bare samples and no header says of which kind; "
                     f"say it: Clip.load({name!r}, rate_hz=24_000, channels=1)"
                 )
-            return _decoded(file, name, _bare_options(file, name, rate_hz, channels), allow_long)
+            return cls._of(decoded(file, name, bare_options(file, name, rate_hz, channels), allow_long))
         if given:
             raise AudioFormatError(
                 f"{name} has a header that gives its rate and channels; leave rate_hz and channels out"
             )
-        _refuse_cut_wav(file, name)
-        return _decoded(file, name, {}, allow_long)
+        refuse_cut_wav(file, name)
+        return cls._of(decoded(file, name, {}, allow_long))
+
+    @classmethod
+    def _of(cls, found: tuple[NDArray[np.int16], Provenance, str]) -> Clip:
+        pcm, provenance, converted = found
+        return cls(pcm, provenance=provenance, converted=converted)
 
     @classmethod
     def named(cls, name: str, *, allow_long: bool = False) -> Clip:
@@ -319,7 +318,7 @@ class Clip:
         """
         size = RATE_HZ // 100
         pieces = np.pad(self.pcm, (0, -self.n_samples % size)).reshape(-1, size).astype(np.int32)
-        loud = np.flatnonzero(np.abs(pieces).max(axis=1) >= _FULL_SCALE * 10 ** (below_dbfs / 20))
+        loud = np.flatnonzero(np.abs(pieces).max(axis=1) >= FULL_SCALE * 10 ** (below_dbfs / 20))
         if not loud.size:
             raise InputError(
                 f"nothing in this clip is louder than {below_dbfs:g} dBFS: its peak is {self.peak_dbfs:.1f} dBFS"
@@ -354,7 +353,7 @@ class Clip:
             raise AudioFormatError(
                 f"there is no folder {show.one_line(str(file.parent), 200)} to save {name} in; make it first"
             )
-        comment = _comment(self.provenance)
+        comment = comment_of(self.provenance)
         import soundfile
 
         temporary = file.with_name(f".{secrets.token_hex(8)}.part")
@@ -430,8 +429,8 @@ def waveform(pcm: NDArray[np.int16], *, width: int = 480, height: int = 56) -> s
     columns = min(width // 2, int(pcm.size))
     edges = np.linspace(0, pcm.size, columns, endpoint=False).astype(np.intp)
     middle = height / 2
-    tops = middle - np.maximum.reduceat(pcm, edges).astype(float) * (middle / _FULL_SCALE)
-    bottoms = middle - np.minimum.reduceat(pcm, edges).astype(float) * (middle / _FULL_SCALE)
+    tops = middle - np.maximum.reduceat(pcm, edges).astype(float) * (middle / FULL_SCALE)
+    bottoms = middle - np.minimum.reduceat(pcm, edges).astype(float) * (middle / FULL_SCALE)
     step = width / columns
     marks = "".join(
         f"M{(i + 0.5) * step:.1f} {top - 0.5:.1f}V{bottom + 0.5:.1f}"
@@ -449,7 +448,7 @@ def _revive(data: bytes, provenance: Provenance, converted: str) -> Clip:
 
 
 def _dbfs(amplitude: float) -> float:
-    return 20 * math.log10(amplitude / _FULL_SCALE) if amplitude > 0 else -math.inf
+    return 20 * math.log10(amplitude / FULL_SCALE) if amplitude > 0 else -math.inf
 
 
 def _level_word(dbfs: float) -> str:
@@ -473,196 +472,6 @@ def _n_samples(ms: float, what: str) -> int:
             f"a {what} of {ms / 60_000:,.1f} minutes is longer than any clip; the limit is {MAX_MS / 60_000:.0f}"
         )
     return round(ms * RATE_HZ / 1000)
-
-
-def _refuse_beyond_one(samples: NDArray[np.floating[Any]], where: str) -> None:
-    """`where` says whose sample it is: a template with ``index`` and ``total``."""
-    outside = ~(np.abs(samples) <= 1)  # NaN compares as False, and so counts
-    if outside.any():
-        index = int(np.argmax(outside))
-        value = float(samples[index])
-        way_out = (
-            "replace what is not a number before making a clip"
-            if math.isnan(value)
-            else "scale it first, such as by its peak"
-        )
-        raise AudioFormatError(
-            f"{where.format(index=index, total=samples.size)} is {value:g}, and float samples lie within ±1; {way_out}"
-        )
-
-
-def _quantised(samples: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int16], int]:
-    """Float samples as int16, and how many had to be clipped to fit."""
-    scaled = np.rint(samples * samples.dtype.type(_FULL_SCALE))
-    n_clipped = int(np.count_nonzero((scaled > _FULL_SCALE) | (scaled < -_FULL_SCALE)))
-    return np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16), n_clipped
-
-
-# Reading files
-
-
-def _has_header(file: Path) -> bool:
-    import soundfile
-
-    try:
-        soundfile.info(str(file))
-    except (soundfile.LibsndfileError, TypeError):
-        return False
-    return True
-
-
-def _bare_options(file: Path, name: str, rate_hz: int, channels: int) -> dict[str, Any]:
-    """How libsndfile is told of samples without a header."""
-    if not 1 <= channels <= 32:
-        raise AudioFormatError(f"{name} cannot have {channels} channels; 1 is mono, 2 is stereo")
-    n_bytes = file.stat().st_size
-    if n_bytes % (2 * channels):
-        raise AudioFormatError(
-            f"{name} has {n_bytes:,} bytes, which is no whole number of int16 samples in {channels} channels; "
-            "check rate_hz and channels, or copy it again"
-        )
-    _check_rate(name, rate_hz)
-    return {"samplerate": rate_hz, "channels": channels, "format": "RAW", "subtype": "PCM_16", "endian": "LITTLE"}
-
-
-def _decoded(file: Path, name: str, options: Mapping[str, Any], allow_long: bool) -> Clip:
-    """Decode in blocks: what a header claims is never allocated, and an hour of stereo never lies in memory as float."""
-    import soundfile
-
-    try:
-        with soundfile.SoundFile(str(file), **options) as sound:
-            _check_rate(name, sound.samplerate)
-            if not sound.frames:
-                raise AudioFormatError(f"{name} holds no samples, only a header; record or copy it again")
-            minutes = sound.frames / sound.samplerate / 60
-            if minutes * 60_000 > MAX_MS and not allow_long:
-                raise AudioFormatError(
-                    f"{name} is {minutes:,.1f} minutes long, more than the {MAX_MS / 60_000:.0f} of a turn; "
-                    f"cut it, or say Clip.load({name!r}, allow_long=True)"
-                )
-            pcm, n_clipped = _mono_24k(sound, name)
-            provenance = _provenance(sound, name)
-            converted = _conversion(sound.samplerate, sound.channels, sound.subtype, n_clipped)
-    except soundfile.LibsndfileError as exc:
-        raise AudioFormatError(
-            f"{name} is not a sound file that can be read ({exc.error_string.removeprefix('Error : ').rstrip('.')}); WAV, FLAC and OGG can; "
-            "bare samples need rate_hz and channels"
-        ) from exc
-    return Clip(pcm, provenance=provenance, converted=converted)
-
-
-def _check_rate(name: str, rate_hz: int) -> None:
-    if not 4_000 <= rate_hz <= 768_000:
-        raise AudioFormatError(
-            f"{name} gives its rate as {rate_hz:,} Hz; speech has 4 000 to 768 000, and most files 48 000"
-        )
-
-
-def _refuse_cut_wav(file: Path, name: str) -> None:
-    """libsndfile reads what is left of a WAV that was cut short and says nothing: compare its header with its size."""
-    size = file.stat().st_size
-    with file.open("rb") as data:
-        head = data.read(12)
-        if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":  # RF64, or not a WAV: libsndfile will say
-            return
-        at = 12
-        for _ in range(1_000):  # as many chunks as a header may have before the samples
-            data.seek(at)
-            chunk = data.read(8)
-            if len(chunk) < 8:
-                raise AudioFormatError(
-                    f"{name} is cut short: it ends before its samples begin; record or copy it again"
-                )
-            claimed = int.from_bytes(chunk[4:], "little")
-            if chunk[:4] == b"data":
-                if claimed > size - at - 8:
-                    raise AudioFormatError(
-                        f"{name} is cut short: its header announces {claimed:,} bytes of sound and {size - at - 8:,} are "
-                        "there; record or copy it again (one that was written to a pipe: `sox --ignore-length`)"
-                    )
-                return
-            at += 8 + claimed + claimed % 2
-
-
-def _mono_24k(sound: Any, name: str) -> tuple[NDArray[np.int16], int]:
-    """All of an open sound file as clip samples, and how many were clipped to fit."""
-    resampler = None
-    if sound.samplerate != RATE_HZ:
-        import soxr
-
-        resampler = soxr.ResampleStream(sound.samplerate, RATE_HZ, 1, dtype="float32", quality="HQ")
-    as_float = sound.subtype in ("FLOAT", "DOUBLE")  # the only ones that can say anything beyond ±1 on purpose
-    block = max(262_144 // sound.channels, 1_024)
-    pieces: list[NDArray[np.int16]] = []
-    n_read = n_clipped = 0
-    while n_read < sound.frames:
-        frames = sound.read(min(block, sound.frames - n_read), dtype="float32", always_2d=True)
-        if not len(frames):
-            raise AudioFormatError(
-                f"{name} is cut short: its header announces {sound.frames:,} frames and {n_read:,} can be read; "
-                "record or copy it again"
-            )
-        if as_float:
-            _refuse_beyond_one(frames.reshape(-1), f"{name}: a sample after {n_read / sound.samplerate:.1f} s")
-        n_read += len(frames)
-        mono = frames.mean(axis=1) if sound.channels > 1 else frames[:, 0]
-        if resampler is not None:
-            mono = resampler.resample_chunk(np.ascontiguousarray(mono), last=n_read >= sound.frames)
-        piece, more = _quantised(mono)
-        pieces.append(piece)
-        n_clipped += more
-    return np.concatenate(pieces), n_clipped
-
-
-_SAMPLE_WORDS = {"PCM_16": "int16", "PCM_24": "int24", "PCM_32": "int32", "PCM_U8": "uint8", "PCM_S8": "int8"}
-
-
-def _conversion(rate_hz: int, channels: int, subtype: str, n_clipped: int) -> str:
-    """What was done to a file, for a reader; empty where its samples were taken as they are."""
-    word = _SAMPLE_WORDS.get(subtype, subtype.replace("_", " ").lower())
-    if subtype in ("VORBIS", "OPUS"):
-        word = word.capitalize()
-    layout = {1: "mono", 2: "stereo"}.get(channels, f"{channels} channels")
-    was, now = f"{rate_hz:,} Hz {layout} {word}".replace(",", " "), "24 000 Hz mono int16"
-    lost = f", {n_clipped:,} samples clipped" if n_clipped else ""
-    return "" if was == now else f"{was} → {now}{lost}"
-
-
-# What is kept beside the samples
-
-
-def _comment(provenance: Provenance) -> str:
-    body = {
-        "kind": provenance.kind,
-        "text": provenance.text,
-        "when": provenance.when,
-        "details": dict(provenance.details),
-    }
-    try:
-        comment = json.dumps({_MARK: 1, **body}, allow_nan=False)  # ASCII, so that no player's encoding can spoil it
-    except (TypeError, ValueError) as exc:
-        raise InputError(f"the details of a clip's provenance must be JSON to be saved with it: {exc}") from exc
-    if len(comment) > _MAX_COMMENT_CHARS:
-        raise InputError(
-            f"the provenance of this clip takes {len(comment):,} characters and a file keeps {_MAX_COMMENT_CHARS:,}; "
-            "shorten its text or details"
-        )
-    return comment
-
-
-def _provenance(sound: Any, name: str) -> Provenance:
-    """Ours, if the kit saved the file; otherwise only that it is a file, and its name."""
-    plain = Provenance("file", details={"file": name})
-    try:
-        found = json.loads(sound.comment or "")
-    except (ValueError, RecursionError, UnicodeDecodeError):
-        return plain
-    if not isinstance(found, dict) or _MARK not in found:
-        return plain
-    kind, text, when, details = (found.get(key) for key in ("kind", "text", "when", "details"))
-    if not (isinstance(kind, str) and isinstance(text, str) and isinstance(when, str) and isinstance(details, dict)):
-        return plain
-    return Provenance(kind, text, when, details)
 
 
 def _inside(folder: Path, name: str) -> Path:

@@ -10,7 +10,7 @@ KIT = Path(__file__).parents[1] / "kit"
 # A module may import only from ranks below its own; peers do not import each other, but for the groups named here.
 RANKS = [
     ["errors", "show"],
-    ["clip", "stats"],
+    ["soundfiles", "clip", "stats"],
     ["wire"],
     ["history"],
     ["cases", "endpoint", "eventlog", "speech"],
@@ -22,7 +22,7 @@ RANKS = [
     ["reporting", "evidence", "widgets"],
     ["cli"],
 ]
-GROUPS = [["errors", "show"], RANKS[6]]
+GROUPS = [["soundfiles", "clip"], ["errors", "show"], RANKS[6]]
 HOMES = {
     "websockets": {"link", "opening", "standin"},
     "sounddevice": {"devices"},
@@ -30,8 +30,8 @@ HOMES = {
     "matplotlib": {"plots"},
     "anywidget": {"widgets"},
     "ipywidgets": {"widgets"},
-    "soundfile": {"clip", "speech"},
-    "soxr": {"clip", "speech", "standin", "devices"},
+    "soundfile": {"clip", "soundfiles", "speech"},
+    "soxr": {"soundfiles", "speech", "standin", "devices"},
     "pybase64": {"wire", "history", "standin"},
     "rich": {"cli"},
     "prompt_toolkit": {"cli"},
