@@ -115,7 +115,7 @@ class LogWriter:
         if event is None:
             self._line("server", at_ms, b'"raw":' + _encode(self.redactor(frame).decode("utf-8", "replace")))
         elif event.pcm and event.type == AUDIO_DELTA and self.audio == "digest":
-            frame = _encode(event.data | {"delta": digest(event.pcm)})
+            frame = _digested_delta(frame, event.data, event.pcm)
             if self.redactor.hook is None and _is_plain_delta(event, frame) and not self.redactor.knows(frame):
                 self._line("server", at_ms, b'"event":' + frame, now=False)
             else:
@@ -235,7 +235,8 @@ def _open(path: Path) -> int:
             f"{path.name}: a log is written as it happens and cannot be packed; name it .jsonl, gzip it later"
         )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True, exist_ok=True)
         # O_NOFOLLOW: a link that somebody left in a shared folder must not decide where the words of a call go.
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         file = os.open(path, flags, 0o600)
@@ -248,6 +249,17 @@ def _open(path: Path) -> int:
     if os.path.getsize(path) and _last_byte(file) != b"\n":
         os.write(file, b"\n")  # somebody's torn last line: ours begins on a line of its own
     return file
+
+
+_DELTA_KEY = b'"delta":"'
+
+
+def _digested_delta(frame: bytes, data: dict[str, Any], pcm: bytes) -> bytes:
+    """An audio delta's frame with the digest in the place of its base64."""
+    start = frame.find(_DELTA_KEY) + len(_DELTA_KEY)
+    if start >= len(_DELTA_KEY) and frame.find(b'"', start) == len(frame) - 2 and frame.endswith(b'"}'):
+        return frame[:start] + digest(pcm).encode() + b'"}'
+    return _encode(data | {"delta": digest(pcm)})
 
 
 _DELTA_FIELDS = frozenset(
