@@ -54,6 +54,10 @@ def test_chat_answers_each_line_that_is_piped_in():
         (["chat", "--endpoint", "ws://127.0.0.1:9"], 1, "cannot reach ws://127.0.0.1:9/v1/realtime"),
         (["cases", "--drift", "sometimes"], 2, "sometimes"),
         (["serve", "--port", "99999"], 2, "99999"),
+        (["serve", "--fault", "flood"], 2, "flood"),
+        (["serve", "--host", "0.0.0.0"], 2, "can be reached by others"),
+        (["serve", "--host", "0.0.0.0", "--key-env", "NO_SUCH_KEY"], 2, "NO_SUCH_KEY is not set"),
+        (["serve", "--replies", "nowhere.json"], 2, "cannot read 'nowhere.json'"),
     ],
 )
 def test_wrong_usage_is_one_sentence_and_no_traceback(args, code, sentence):
@@ -94,6 +98,16 @@ def test_serve_ends_cleanly_on_an_interrupt(served):
     process.send_signal(signal.SIGINT)
 
     assert process.wait(timeout=10) == 0
+
+
+def test_a_served_stand_in_fails_on_demand():
+    with subprocess.Popen(
+        [*KIT, "serve", "--port", "0", "--fault", "failed"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        ran = kit("chat", "--endpoint", process.stdout.readline().strip(), "--say", "Tell me a joke.")
+        process.terminate()
+
+    assert "failed" in ran.stdout
 
 
 def test_a_port_that_is_taken_is_said(served):

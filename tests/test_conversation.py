@@ -284,13 +284,13 @@ def test_a_log_that_breaks_off_leaves_the_response_without_an_end(talk):
     assert talk.fold.active is talk.response
 
 
-def test_deltas_after_the_end_go_to_their_response(talk):
+def test_deltas_after_the_end_are_counted_and_are_no_part_of_the_response(talk):
     spoken(talk.creates().opens()).closes(words="Hi there").done(status="cancelled")
 
     talk.delta("audio", b64(pcm(10))).delta("audio_transcript", "!!")
 
     assert len(talk.fold.responses) == 1
-    assert talk.response.n_audio_bytes == 500
+    assert (talk.response.n_audio_bytes, talk.response.n_surplus) == (480, 2)
     assert talk.response.transcript == "Hi there"
     assert talk.response.status == "cancelled"
 
@@ -844,3 +844,23 @@ def test_foreign_words_are_shown_and_do_nothing(ga):
     assert not Markup(page).foreign
     assert page.count("&lt;script&gt;") == 4
     assert "\u202e" not in page + repr(ga.response)
+
+
+def test_a_delta_that_is_sent_twice_is_heard_once():
+    talk = Talk().creates().opens()
+    about = {"response_id": "resp_1", "item_id": "item_a", "output_index": 0, "content_index": 0}
+
+    for _ in range(2):
+        talk.hears("response.output_text.delta", event_id="event_9", **about, delta="Ha")
+
+    assert (talk.response.text, talk.response.n_surplus) == ("Ha", 1)
+
+
+def test_where_every_event_has_the_same_id_it_tells_nothing():
+    talk = Talk().creates().opens()
+    about = {"response_id": "resp_1", "item_id": "item_a", "output_index": 0, "content_index": 0}
+
+    for word in ("One", " two", " two"):
+        talk.hears("response.output_text.delta", event_id="event_1", **about, delta=word)
+
+    assert talk.response.text == "One two two"

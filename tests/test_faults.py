@@ -95,7 +95,6 @@ async def test_the_reply_says_so_and_the_session_goes_on(fault, status, reason):
     assert asyncio.all_tasks() <= before
 
 
-@pytest.mark.xfail(reason="the fold takes a delta that comes twice, or after response.done, for more of the reply")
 @pytest.mark.parametrize("fault", ["duplicate", "late"])
 async def test_nothing_is_heard_twice_or_after_the_end(fault):
     async with asyncio.timeout(BOUND_S):

@@ -13,7 +13,10 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..standin import StandIn
+from ..standin.core import SESSION_S
+from ..standin.faults import KINDS
 from ..standin.replay import Replay
+from ..standin.script import Reply, from_json
 from .options import Verbs, drift_options
 
 
@@ -28,7 +31,14 @@ def _serve(args: argparse.Namespace) -> int:
 def _server(args: argparse.Namespace) -> StandIn | Replay:
     if args.replay:
         return Replay(args.replay, pace=args.pace, host=args.host, port=args.port)
+    if args.key_env and not os.environ.get(args.key_env):
+        raise InputError(f"{args.key_env} is not set; put the key that clients must send into it")
     return StandIn(
+        faults=args.fault,
+        replies=_script(args.replies) if args.replies else None,
+        require_key=os.environ[args.key_env] if args.key_env else None,
+        origins=args.origin,
+        session_s=args.session_seconds,
         drift=args.drift,
         seed=args.seed,
         dialect=args.dialect,
@@ -37,6 +47,13 @@ def _server(args: argparse.Namespace) -> StandIn | Replay:
         port=args.port,
         beta_disabled=args.beta_disabled,
     )
+
+
+def _script(path: str) -> tuple[Reply, ...]:
+    try:
+        return from_json(Path(path).expanduser().read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as exc:
+        raise InputError(f"cannot read {path!r}: {exc}; --replies takes a JSON list in UTF-8") from exc
 
 
 async def _run_server(args: argparse.Namespace) -> None:
@@ -87,6 +104,25 @@ def add(verbs: Verbs) -> None:
     serve.add_argument("--port", type=int, default=8765, help="0: any free one (default 8765)")
     serve.add_argument("--dialect", choices=("ga", "beta", "both"), default="both")
     serve.add_argument("--beta-disabled", action="store_true", help="refuse beta as the service does since 2026-05")
+    serve.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="NAME[=V][@N]",
+        help=f"fail on purpose, at the Nth time or @every (may be repeated): {', '.join(kind.name for kind in KINDS)}",
+    )
+    serve.add_argument("--replies", metavar="FILE", help="say these instead, in order: a JSON list of texts and calls")
+    serve.add_argument(
+        "--key-env", metavar="NAME", help="the variable with the key that clients must send; needed off loopback"
+    )
+    serve.add_argument("--origin", action="append", default=[], metavar="URL", help="web pages that may connect")
+    serve.add_argument(
+        "--session-seconds",
+        type=float,
+        default=SESSION_S,
+        metavar="S",
+        help="how long a session may last (default 3600)",
+    )
     serve.add_argument(
         "--replay", metavar="LOG", help="play a recorded session again instead; --pace 1 keeps its times"
     )

@@ -30,6 +30,7 @@ from .records import PART_KINDS, Call, Item, Part, Response
 TAG = "kit_request"
 """Metadata key by which a response is matched to our `response.create`, where the server echoes metadata."""
 
+_RECENT_DELTAS = 32  # a delta that is sent again comes soon after the first
 _MAX_SENT = 4_096  # client events remembered, so that an error can be tied to its cause
 
 # Of the reference, and nothing for the fold to do.
@@ -109,6 +110,8 @@ class Conversation:
         self._heard_speech = False
         self._creates: deque[_Create] = deque()
         self._speech_stopped_at_ms: float | None = None
+        self._recent: dict[str, tuple[str, Any]] = {}
+        self._ids_differ = True
         self._last_names: tuple[Any, ...] | None = None
         self._last_part: tuple[Response, Part]
 
@@ -138,9 +141,35 @@ class Conversation:
         self.n_events += 1
         handle = _HANDLERS.get(event.type)
         if handle is not None:
+            if event.type.endswith(".delta") and self._is_surplus(event):
+                event.pcm = None
+                return
             handle(self, event)
         elif event.type not in _NOTED:
             self.unknown[event.type] += 1
+
+    def _is_surplus(self, event: Event) -> bool:
+        """Whether this delta has come already, or comes after its response is over: nobody said it twice, or later."""
+        response = self._responses_by_id.get(text_of(event.data, "response_id") or "")
+        if response is not None and response.done_at_ms is not None:
+            response.n_surplus += 1
+            return True
+        event_id = text_of(event.data, "event_id")
+        if event_id is None or not self._ids_differ:
+            return False
+        said = (event.type, event.pcm or event.data.get("delta"))
+        before = self._recent.get(event_id)
+        if before is None:
+            self._recent[event_id] = said
+            if len(self._recent) > _RECENT_DELTAS:
+                del self._recent[next(iter(self._recent))]
+            return False
+        if before != said:
+            self._ids_differ = False  # some servers give every event the same id: it then tells nothing
+            return False
+        if response is not None:
+            response.n_surplus += 1
+        return True
 
     # ----------------------------------------------------------------------------------------------------------- out
 

@@ -177,6 +177,8 @@ class Response:
     parts: dict[tuple[int, int, str], Part] = field(default_factory=dict)
     """By (output index, content index, kind), in the order in which they came."""
     calls_by_index: dict[int, Call] = field(default_factory=dict)
+    n_surplus: int = 0
+    """Deltas that came a second time, or after its end; they are not part of it."""
     n_bad_audio: int = 0
     """Audio deltas whose base64 was cut or broken."""
 
