@@ -156,7 +156,7 @@ class LogWriter:
                 self._line(direction, at_ms, b'"withheld":' + _encode(kept))
                 return
             frame = kept
-        if self.audio == "digest" and b'"audio"' in frame:
+        if self.audio == "digest" and b'"audio"' in frame and _HAS_AUDIO.search(frame):
             frame = _without_audio(frame)
         cut = frame.find(b'"delta"') if has_sound else 0
         if cut > 0 and frame.count(b'"', cut) == 4:
@@ -251,6 +251,7 @@ def _open(path: Path) -> int:
     return file
 
 
+_HAS_AUDIO = re.compile(rb'"audio"\s*:\s*"')  # a field of that name that holds text, not the name of a modality
 _DELTA_KEY = b'"delta":"'
 
 
