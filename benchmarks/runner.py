@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 from running import interleaved, machine, report
-from trial import HISTORY, N_BYTES, kit_session, option, raw
+from trial import HISTORY, cost, kit_session, option, prepared_server, raw
 
 from kit import Case, Plan, Settings, run
 from kit.trials.playing import Outcome
@@ -25,30 +23,13 @@ from kit.trials.writer import Writer
 
 def cost_of_runs(at_once: int, trials: int, rounds: int) -> bool:
     """Client CPU per trial, beside the raw loop and the session alone."""
-    server = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("prepared.py"))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert server.stdout is not None
-    url = server.stdout.readline().strip() + "?model=gpt-realtime"
+    with prepared_server() as url:
+        return _cost_of_runs(url, at_once, trials, rounds)
+
+
+def _cost_of_runs(url: str, at_once: int, trials: int, rounds: int) -> bool:
     settings = Settings(url, instructions="Be brief.", max_output_tokens=None)
     plan = Plan(Case("bench", HISTORY, "audio"), repeats=trials, settings=settings)
-
-    def sessions(trial) -> float:
-        async def many() -> None:
-            gate = asyncio.Semaphore(at_once)
-
-            async def one() -> None:
-                async with gate:
-                    assert await trial(url) == N_BYTES
-
-            await asyncio.gather(*(one() for _ in range(trials)))
-
-        began = time.process_time()
-        asyncio.run(many())
-        return (time.process_time() - began) * 1000 / trials
 
     def runner() -> float:
         with tempfile.TemporaryDirectory() as folder:
@@ -58,17 +39,16 @@ def cost_of_runs(at_once: int, trials: int, rounds: int) -> bool:
             assert ledger.counts()["completed"] == trials
         return spent
 
-    try:
-        costs = interleaved(
-            {
-                "raw websockets + orjson": lambda: sessions(raw),
-                "kit session, audio counted": lambda: sessions(lambda u: kit_session(u, keep_audio=False)),
-                "run, with its ledger": runner,
-            },
-            rounds,
-        )
-    finally:
-        server.terminate()
+    costs = interleaved(
+        {
+            "raw websockets + orjson": lambda: cost(raw, url, at_once, trials),
+            "kit session, audio counted": lambda: cost(
+                lambda u: kit_session(u, keep_audio=False), url, at_once, trials
+            ),
+            "run, with its ledger": runner,
+        },
+        rounds,
+    )
     limits = {"run, with its ledger": 1.10}
     return report(f"Client CPU per trial, {at_once} at once", costs, "raw websockets + orjson", limits)
 

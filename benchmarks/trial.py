@@ -15,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pybase64
@@ -125,8 +126,9 @@ def openai_sdk() -> Callable[[str], Awaitable[int]] | None:
     return trial
 
 
-def main() -> bool:
-    at_once, trials, rounds = option("--at-once", 16), option("--trials", 64), option("--rounds", 15)
+@contextmanager
+def prepared_server() -> Iterator[str]:
+    """The server of prepared bytes in a process of its own: its URL."""
     server = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("prepared.py"))],
         stdin=subprocess.PIPE,
@@ -134,9 +136,16 @@ def main() -> bool:
         text=True,
     )
     assert server.stdout is not None
-    url = server.stdout.readline().strip() + "?model=gpt-realtime"
+    try:
+        yield server.stdout.readline().strip() + "?model=gpt-realtime"
+    finally:
+        server.terminate()
 
-    async def many(trial: Callable[[str], Awaitable[int]]) -> None:
+
+def cost(trial: Callable[[str], Awaitable[int]], url: str, at_once: int, trials: int) -> float:
+    """Client CPU of one trial, in ms."""
+
+    async def many() -> None:
         gate = asyncio.Semaphore(at_once)
 
         async def one() -> None:
@@ -145,11 +154,13 @@ def main() -> bool:
 
         await asyncio.gather(*(one() for _ in range(trials)))
 
-    def cost(trial: Callable[[str], Awaitable[int]]) -> float:
-        began = time.process_time()
-        asyncio.run(many(trial))
-        return (time.process_time() - began) * 1000 / trials
+    began = time.process_time()
+    asyncio.run(many())
+    return (time.process_time() - began) * 1000 / trials
 
+
+def main() -> bool:
+    at_once, trials, rounds = option("--at-once", 16), option("--trials", 64), option("--rounds", 15)
     logs = tempfile.TemporaryDirectory()
     sdk = openai_sdk()
     contenders = {
@@ -160,11 +171,9 @@ def main() -> bool:
         "connect and close only": connect_only,
         "json + base64 + library defaults": library_defaults,
     } | ({"openai SDK, one client": sdk} if sdk else {})
-    try:
-        costs = interleaved({name: lambda t=t: cost(t) for name, t in contenders.items()}, rounds)
-    finally:
-        server.terminate()
-        logs.cleanup()
+    with prepared_server() as url:
+        costs = interleaved({name: lambda t=t: cost(t, url, at_once, trials) for name, t in contenders.items()}, rounds)
+    logs.cleanup()
     limits = {"kit session": 1.15, "kit session, event log on": 1.3}
     return report(f"Client CPU per trial, {at_once} at once", costs, "raw websockets + orjson", limits)
 

@@ -43,7 +43,9 @@ def trial(n, near_db, *, cancel=True):
     """(instants at which turn detection heard speech, from and to when the user spoke), in ms; ``near_db=None``: nobody does."""
     rng = np.random.default_rng([SEED, n])
     replies = [line for line in speech.repertoire() if line.kind in ("joke", "answer") and line.duration_ms > 2_500]
-    far = np.concatenate([speech.recorded(replies[k].text).pcm / 32_768 for k in rng.choice(len(replies), 3, replace=False)])
+    far = np.concatenate(
+        [speech.recorded(replies[k].text).pcm / 32_768 for k in rng.choice(len(replies), 3, replace=False)]
+    )
     near = room(far, rng) + 10 ** (FLOOR_DB / 20) * rng.standard_normal(far.size)
     span = None
     if near_db is not None:

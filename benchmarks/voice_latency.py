@@ -50,13 +50,25 @@ def p(values, percentile):
 
 def main():
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 20
-    with tempfile.TemporaryDirectory() as folder, sound_card.jack_server(Path(folder) / "log"), sound_card.Cables() as cables, sound_card.portaudio():
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        sound_card.jack_server(Path(folder) / "log"),
+        sound_card.Cables() as cables,
+        sound_card.portaudio(),
+    ):
         latency, dropped = asyncio.run(turns(cables, n, 0))
-    print(f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    print(
+        f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    )
     print(f"{n} turns, prebuffer 0, frames dropped {dropped}")
     print(latency)
-    inward, outward = p(latency.input_ms, 95), p([a + b for a, b in zip(latency.output_ms, latency.queue_ms, strict=False)], 95)
-    print(f"the kit's own part at p95: in {inward:.1f} ms, out {outward:.1f} ms (up to one 10 ms period of the device in it), both {inward + outward:.1f} ms")
+    inward, outward = (
+        p(latency.input_ms, 95),
+        p([a + b for a, b in zip(latency.output_ms, latency.queue_ms, strict=False)], 95),
+    )
+    print(
+        f"the kit's own part at p95: in {inward:.1f} ms, out {outward:.1f} ms (up to one 10 ms period of the device in it), both {inward + outward:.1f} ms"
+    )
 
 
 if __name__ == "__main__":
