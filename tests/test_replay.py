@@ -1,7 +1,7 @@
 """A recorded session, played again."""
 
+import asyncio
 import json
-import subprocess
 import sys
 
 import pytest
@@ -254,11 +254,12 @@ async def test_kit_serve_plays_a_log_for_any_client(path):
     async with standin(log=path) as session:
         await session.ask(JOKE)
     command = [sys.executable, "-m", "kit", "serve", "--replay", str(path), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        url = server.stdout.readline().strip()
+    server = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    url = (await server.stdout.readline()).decode().strip()
 
-        async with connect(url, quiet=True) as replayed:
-            response = await replayed.ask(JOKE)
-        server.terminate()
+    async with connect(url, quiet=True) as replayed:
+        response = await replayed.ask(JOKE)
+    server.terminate()
+    await server.communicate()
 
     assert response.words == session.responses[0].words and replayed.simulated is True

@@ -8,8 +8,9 @@ See README.md beside this file for what is kept, where, and how to delete it.
 """
 
 from .files import Reading
+from .logged import LoggedSession
 from .objects import Frame
-from .reading import Log, LoggedSession, log_files, read_log, read_logs
+from .reading import Log, log_files, read_log, read_logs
 from .recording import Recording, recordings
 from .redact import Redactor
 from .rows import COLUMNS, row

@@ -13,8 +13,9 @@ from ..errors import InputError
 from ..wire.dialect import BETA_NAME
 from .files import Reading
 from .frames import frames
+from .logged import LoggedSession
 from .objects import Frame
-from .reading import LoggedSession, Sorter
+from .reading import Sorter
 
 _BETA_ONLY = frozenset(BETA_NAME.values()) - frozenset(BETA_NAME)
 
