@@ -187,15 +187,15 @@ def test_a_clip_is_heard_in_the_page_to_its_last_sample_without_a_gap(lab, root)
 @pytest.mark.browser
 def test_a_reply_is_heard_while_it_arrives_and_stop_tells_the_server_what_was(lab, root):
     cells = [
-        SETUP + "session = await connect(quiet=True, pace=1.5)\nplayer = Player(session)\nplayer",
+        SETUP + "session = await connect(quiet=True, pace=1.5, replies=['I can count for you. One, two, three, four, five, six, seven, eight.'])\nplayer = Player(session)\nplayer",
         "response = await session.ask('Tell me a joke.')\narrived = player.n_heard",
     ]
     with notebook(lab, root, *cells) as page:
         page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
         page.wait_for_function("() => { const b = document.querySelector('.kit-player button'); return b && !b.disabled && parseFloat(document.querySelector('.kit-player .kit-time').textContent.split(':')[1]) > 0.5; }", timeout=90_000)
-        shoot(page, "player-playing")
         page.locator(".kit-player button").first.click()
         page.get_by_text("the server knows").wait_for(timeout=20_000)
+        shoot(page, "player-stopped")
         told = in_kernel(page, "i = session.items[-1]\nprint(json.dumps([i.truncated_at_ms, session.responses[0].audio.duration_ms, player.n_heard / 24, len(session.errors)]))")
 
     cut, length, heard, errors = told

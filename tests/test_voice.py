@@ -300,6 +300,17 @@ def test_latency_keeps_the_kits_own_part_apart():
     assert "200 ms" in repr(latency) and "kit:" in latency._repr_html_()
 
 
+def test_an_echo_alone_does_not_interrupt_and_a_user_over_it_is_heard():
+    """In a computed room, at −10 dB after 80 ms; benchmarks/voice_echo.py has more trials, and levels."""
+    pytest.importorskip("livekit", reason="the extra 'echo' is not installed")
+    sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+    import voice_echo
+
+    assert voice_echo.false_starts(2, cancel=False) == 2
+    assert voice_echo.false_starts(2, cancel=True) == 0
+    assert voice_echo.detections(2, near_db=0) == 2
+
+
 # ------------------------------------------------------------------------------- real PortAudio, two cables, `kit voice`
 
 card = pytest.mark.skipif(not sound_card.installed(), reason="jackd2 or PortAudio is not installed")
@@ -379,38 +390,6 @@ async def test_kit_voice_holds_a_conversation_of_two_turns_with_an_interruption(
     assert text.count("♪ audio") == 2 and "you: Tell me a joke." in text and "simulated" in text
     assert abs(cut_s - recorded_s) <= 0.1
     assert "input 0, output 0" in text
-
-
-@card
-@pytest.mark.sound_card
-async def test_an_echo_does_not_interrupt_where_it_is_cancelled_and_the_user_still_does(cables):
-    pytest.importorskip("livekit", reason="the extra 'echo' is not installed")
-    from kit.devices import Microphone, Speaker
-    from kit.devices.echo import EchoCanceller
-
-    cables.echo_gain, cables.echo_delay = 10 ** (-10 / 20), 80 * 24
-    line = "I can count for you. One, two, three, four, five, six, seven, eight."
-    try:
-        async with connect(quiet=True, pace=1.5, replies=[line]) as session, Microphone() as microphone, Speaker() as speaker:
-            canceller = EchoCanceller()
-            speaker.on_played = canceller.far
-            voice = Voice(session, microphone, speaker, canceller=canceller)
-            running = asyncio.ensure_future(voice.run())
-            await asyncio.sleep(0.3)  # silence, before anybody speaks
-            cables.say(JOKE.pcm)
-            await until(lambda: session.responses and session.responses[0].status == "completed")
-            await until(lambda: not speaker.playing)
-            quiet = list(voice.playback.interruptions)
-            await session.ask("Count for me.")
-            cables.say(JOKE.pcm)
-            await until(lambda: voice.playback.interruptions)
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-    finally:
-        cables.echo_gain = 0.0
-
-    assert quiet == [] and session.responses[0].status == "completed"
-    assert len(voice.playback.interruptions) == 1
 
 
 @card

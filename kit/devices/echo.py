@@ -16,6 +16,7 @@ from ..clip import RATE_HZ
 from ..errors import MissingExtra
 
 _FRAME = RATE_HZ // 100  # the canceller takes 10 ms at a time, no more and no less
+_WATCHED_FRAMES = 100
 _FAR_FRAMES = 100  # what waits between two blocks of the microphone; more means that nobody is listening
 
 
@@ -46,8 +47,10 @@ class EchoCanceller:
             ) from exc
         self._frame_of = rtc.AudioFrame
         self._processing: Any = rtc.AudioProcessingModule(echo_cancellation=True)
-        self._far: deque[np.ndarray[Any, np.dtype[np.int16]]] = deque(maxlen=_FAR_FRAMES)
+        self._played: deque[np.ndarray[Any, np.dtype[np.int16]]] = deque(maxlen=_FAR_FRAMES)
+        self._far: deque[bytes] = deque(maxlen=_FAR_FRAMES)
         self._far_rest = np.zeros(0, np.int16)
+        self._n_near, self._least = 0, _FAR_FRAMES
         self._near_rest = np.zeros(0, np.int16)
         self._resampler: Any = None
         if far_rate_hz != RATE_HZ:
@@ -57,29 +60,43 @@ class EchoCanceller:
 
     def far(self, samples: np.ndarray[Any, np.dtype[np.int16]]) -> None:
         """What is being played, silence too. From the speaker's thread: it is only copied."""
-        self._far.append(samples.copy())
+        self._played.append(samples.copy())
 
     def near(self, pcm: bytes) -> bytes:
         """What was heard (int16, 24 kHz) without its echo. Up to 10 ms of it may come with the next call."""
-        while self._far:
-            self._take_far(self._far.popleft())
+        while self._played:
+            self._cut(self._played.popleft())
         samples = np.concatenate([self._near_rest, np.frombuffer(pcm, np.int16)])
         whole = samples.size // _FRAME * _FRAME
         self._near_rest = samples[whole:]
         cleaned = []
         for start in range(0, whole, _FRAME):
+            self._feed()
             frame = self._frame_of(bytearray(samples[start : start + _FRAME].tobytes()), RATE_HZ, 1, _FRAME)
             self._processing.set_stream_delay_ms(0)  # it finds the delay by itself
             self._processing.process_stream(frame)
             cleaned.append(bytes(frame.data))
         return b"".join(cleaned)
 
-    def _take_far(self, samples: np.ndarray[Any, np.dtype[np.int16]]) -> None:
+    def _feed(self) -> None:
+        """One frame of what is played for each that is heard: a busy loop brings both in bursts, and the canceller needs them
+        side by side. What stays behind for a second (blocks of the microphone were lost) is caught up with."""
+        if self._far:
+            self._reverse(self._far.popleft())
+        self._least = min(self._least, len(self._far))
+        self._n_near += 1
+        if self._n_near % _WATCHED_FRAMES == 0:
+            for _ in range(self._least - 1):
+                self._reverse(self._far.popleft())
+            self._least = _FAR_FRAMES
+
+    def _reverse(self, data: bytes) -> None:
+        self._processing.process_reverse_stream(self._frame_of(bytearray(data), RATE_HZ, 1, _FRAME))
+
+    def _cut(self, samples: np.ndarray[Any, np.dtype[np.int16]]) -> None:
         if self._resampler is not None:
             samples = self._resampler.resample_chunk(samples)
         samples = np.concatenate([self._far_rest, samples])
         whole = samples.size // _FRAME * _FRAME
         self._far_rest = samples[whole:]
-        for start in range(0, whole, _FRAME):
-            data = bytearray(samples[start : start + _FRAME].tobytes())
-            self._processing.process_reverse_stream(self._frame_of(data, RATE_HZ, 1, _FRAME))
+        self._far.extend(samples[start : start + _FRAME].tobytes() for start in range(0, whole, _FRAME))
