@@ -6,8 +6,8 @@ import re
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from collections import deque
+from pathlib import Path
 
 import numpy as np
 import pytest
