@@ -12,14 +12,12 @@ and each further line is one frame, its secrets taken out::
 ``at_ms`` is the session's monotonic clock (milliseconds since it was opened), ``unix`` the wall clock; a frame that is not a JSON
 object has ``raw`` instead of ``event``. The last line says how it ended. A file may hold several sessions: a second one is appended.
 
-Each line is handed to the operating system at once, whole, but for deltas that come in one burst: they are handed over together, in
-the same turn of the event loop, before any code that waits for them runs. So a process that dies loses at most the line that it was
-writing, and the log is never behind what the program has seen.
+Each line is handed to the operating system at once, whole, before the frame is folded or sent. So a process that dies loses at most
+the line that it was writing, and the log is never behind what the program has seen.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import os
@@ -80,7 +78,6 @@ class LogWriter:
         self.problem: str | None = None
         self._id = secrets.token_hex(4)
         self._file: int | None = _open(self.path)
-        self._waiting: list[bytes] = []
 
     def __repr__(self) -> str:
         state = "open" if self._file is not None else f"stopped: {self.problem}" if self.problem else "closed"
@@ -117,11 +114,11 @@ class LogWriter:
         elif event.pcm and event.type == AUDIO_DELTA and self.audio == "digest":
             frame = _digested_delta(frame, event.data, event.pcm)
             if self.redactor.hook is None and _is_plain_delta(event, frame) and not self.redactor.knows(frame):
-                self._line("server", at_ms, b'"event":' + frame, now=False)
+                self._line("server", at_ms, b'"event":' + frame)
             else:
                 self._event("server", at_ms, frame)
         elif self.redactor.hook is None and _is_plain_delta(event, frame) and not self.redactor.knows(frame):
-            self._line("server", at_ms, b'"event":' + _one_line(frame), now=False)
+            self._line("server", at_ms, b'"event":' + _one_line(frame))
         else:
             self._event("server", at_ms, frame, has_sound=bool(event.pcm))
 
@@ -141,8 +138,6 @@ class LogWriter:
 
     def close(self) -> None:
         """Let go of the file. Closing twice is fine."""
-        if self.problem is None:
-            self._flush()
         file, self._file = self._file, None
         if file is not None:
             os.close(file)
@@ -175,40 +170,14 @@ class LogWriter:
         except Exception as exc:  # whatever a hook of the user's raises: the frame is not written as it is
             return f"the redact hook raised {type(exc).__name__}"
 
-    def _line(self, direction: str, at_ms: float, what: bytes, *, now: bool = True) -> None:
-        """One frame's line.
-
-        Args:
-            now: Write it before returning. Else it is written in this turn of the event loop, with the deltas that came with it,
-                before any code that waits for them runs.
-        """
+    def _line(self, direction: str, at_ms: float, what: bytes) -> None:
         self.n_frames += 1
-        line = _LINES[direction] % (self._id.encode(), self.n_frames, at_ms, time.time(), what)
-        if now:
-            self._write(line)
-            return
-        self._waiting.append(line + b"\n")
-        if len(self._waiting) == 1:
-            try:
-                asyncio.get_running_loop().call_soon(self._flush)
-            except RuntimeError:  # no loop runs
-                self._flush()
-        elif len(self._waiting) >= _MAX_WAITING:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._waiting:
-            lines, self._waiting = self._waiting, []
-            self._put(b"".join(lines))
+        self._write(_LINES[direction] % (self._id.encode(), self.n_frames, at_ms, time.time(), what))
 
     def _write(self, line: bytes) -> None:
-        self._flush()
-        self._put(line + b"\n")
-
-    def _put(self, text: bytes) -> None:
         if self._file is None:
             return
-        left = memoryview(text)
+        left = memoryview(line + b"\n")
         try:
             while left:
                 left = left[os.write(self._file, left) :]
@@ -226,7 +195,6 @@ _LINES = {
     way: b'{"log":"%b","n":%d,"at_ms":%.3f,"unix":%.3f,"dir":"' + way.encode() + b'",%b}'
     for way in ("server", "client")
 }
-_MAX_WAITING = 64  # deltas
 
 
 def _open(path: Path) -> int:
