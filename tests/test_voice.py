@@ -367,7 +367,7 @@ def loud_from(recorded, after):
 @card
 @pytest.mark.sound_card
 async def test_kit_voice_holds_a_conversation_of_two_turns_with_an_interruption(cables):
-    async with Terminal("--no-echo-cancellation", "--events") as terminal:
+    async with Terminal("--full-duplex", "--no-echo-cancellation", "--events") as terminal:
         await terminal.says("speak; Ctrl-C ends")
         cables.say(JOKE.pcm)
         await terminal.says("completed", 0)

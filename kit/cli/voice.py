@@ -103,12 +103,12 @@ def _canceller(args: argparse.Namespace, speaker: Speaker) -> EchoCanceller | No
 
 def _echo(args: argparse.Namespace, canceller: EchoCanceller | None) -> str:
     if args.half_duplex:
-        return "half-duplex: not heard while it speaks"
+        return "half-duplex: you are not heard while it speaks (--full-duplex: you can interrupt it)"
     if canceller is not None:
         return "echo cancellation on"
     if args.no_echo_cancellation:
         return "echo cancellation off: wear headphones"
-    return 'no echo cancellation (pip install "realtime-history-kit[echo]"): wear headphones, or --half-duplex'
+    return 'no echo cancellation (pip install "realtime-history-kit[echo]"): wear headphones'
 
 
 class _Face:
@@ -211,9 +211,20 @@ def add(verbs: Verbs) -> None:
     voice.add_argument("--devices", action="store_true", help="list the microphones and speakers, and end")
     voice.add_argument("--input", type=_device, metavar="DEVICE", help="microphone: a number or part of a name")
     voice.add_argument("--output", type=_device, metavar="DEVICE", help="speaker: a number or part of a name")
-    voice.add_argument("--half-duplex", action="store_true", help="the microphone is silent while the model speaks")
+    # Half-duplex unless told otherwise: on a real-time virtual card the model's own voice interrupted it in some runs, also with
+    # the canceller on (README, "Talk").
+    duplex = voice.add_mutually_exclusive_group()
+    duplex.add_argument(
+        "--half-duplex",
+        action="store_true",
+        default=True,
+        help="the microphone is silent while the model speaks (default)",
+    )
+    duplex.add_argument(
+        "--full-duplex", dest="half_duplex", action="store_false", help="speak to interrupt it; wear headphones"
+    )
     voice.add_argument(
-        "--no-echo-cancellation", action="store_true", help="also where the extra 'echo' is installed (headphones)"
+        "--no-echo-cancellation", action="store_true", help="of --full-duplex, also where the extra 'echo' is installed"
     )
     voice.add_argument(
         "--transcribe", metavar="MODEL", help="have the server write down what you say (a service charges for it)"
