@@ -124,4 +124,8 @@ class Cables:
     def recorded(self):
         """What the speaker was given so far, int16."""
         heard = list(self._heard)
-        return (np.concatenate(heard) * 32_768).round().clip(-32_768, 32_767).astype(np.int16) if heard else np.zeros(0, np.int16)
+        return (
+            (np.concatenate(heard) * 32_768).round().clip(-32_768, 32_767).astype(np.int16)
+            if heard
+            else np.zeros(0, np.int16)
+        )

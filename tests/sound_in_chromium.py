@@ -88,7 +88,10 @@ def best_match(heard, said):
     lag = int(np.argmax(correlate(a, b, mode="valid", method="fft")))
     part = a[lag : lag + b.size]
     spectrum, turns = np.fft.rfft(b), np.fft.rfftfreq(b.size)
-    best = max((_cosine(part, np.fft.irfft(spectrum * np.exp(-2j * np.pi * turns * f), b.size)), f) for f in np.linspace(-1, 1, 33))
+    best = max(
+        (_cosine(part, np.fft.irfft(spectrum * np.exp(-2j * np.pi * turns * f), b.size)), f)
+        for f in np.linspace(-1, 1, 33)
+    )
     return best[0], lag + float(best[1])
 
 

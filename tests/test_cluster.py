@@ -43,13 +43,15 @@ def plan_of(seed, repeats=25, **options):
 
 async def test_a_worker_is_killed_in_the_middle_and_it_is_as_if_nothing_had_been(client, path, tmp_path):
     plan = plan_of(1)
-    victim = sorted((await asyncio.to_thread(client.run, os.getpid)).values())[0]
+    pids = await asyncio.to_thread(client.run, os.getpid)
+    workers = client.cluster.scheduler.workers
     killed = threading.Event()
 
     def kill_half_way(progress):
-        if progress.decided >= 20 and not killed.is_set():
+        busy = [address for address, worker in workers.items() if worker.processing and address in pids]
+        if progress.decided >= 20 and busy and not killed.is_set():
             killed.set()
-            os.kill(victim, signal.SIGKILL)
+            os.kill(pids[busy[0]], signal.SIGKILL)
 
     ledger = await run(plan, path, at_once=4, cluster=client, progress=kill_half_way)
     calm = await quietly(plan, tmp_path / "calm.sqlite")
@@ -59,8 +61,9 @@ async def test_a_worker_is_killed_in_the_middle_and_it_is_as_if_nothing_had_been
     assert ledger.counts() == calm.counts()
     told = Counter(tuple(row) for row in ledger.rows("SELECT status, kind, counts FROM attempts"))
     assert told.pop(("completed", None, 1)) == 75
-    assert set(told) == {("failed", "worker_lost", 0)}
-    assert 0 < told["failed", "worker_lost", 0] <= 16
+    # None, if the worker had just told the last result of its batch.
+    assert set(told) <= {("failed", "worker_lost", 0)}
+    assert told["failed", "worker_lost", 0] <= 16
     assert not ledger.rows(
         "SELECT 1 FROM attempts a JOIN attempts b USING (trial_id) WHERE a.status = 'completed' AND b.attempt_id > a.attempt_id"
     )

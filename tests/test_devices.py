@@ -137,7 +137,9 @@ def test_an_unknown_device_is_answered_with_those_there_are(monkeypatch):
     assert "&lt;x&gt;" in there._repr_html_()
 
 
-@pytest.mark.parametrize("call", [lambda: record_clip(0), lambda: record_clip(float("nan")), lambda: record_clip(10_000)])
+@pytest.mark.parametrize(
+    "call", [lambda: record_clip(0), lambda: record_clip(float("nan")), lambda: record_clip(10_000)]
+)
 async def test_a_length_that_cannot_be_is_refused(call):
     with pytest.raises(InputError):
         await call()
@@ -255,7 +257,9 @@ async def test_stopping_is_silence_at_once_and_the_heard_samples_are_those_that_
 @card
 @pytest.mark.sound_card
 async def test_a_rate_that_the_device_refuses_is_resampled(cables, monkeypatch):
-    monkeypatch.setattr("kit.devices.microphone.RATE_HZ", 16_000)  # the card runs at 24 000 only: a kit that wants 16 000
+    monkeypatch.setattr(
+        "kit.devices.microphone.RATE_HZ", 16_000
+    )  # the card runs at 24 000 only: a kit that wants 16 000
     heard = b""
     async with Microphone("cables") as microphone:
         cables.say(tone(440, 2).pcm)

@@ -62,7 +62,10 @@ async def test_the_page_gets_the_rows_when_it_is_ready_and_an_event_when_it_is_o
     assert sound["kind"] == "sound" and page.buffers[0][0][:4] == b"RIFF"
 
 
-@pytest.mark.parametrize("message", [{}, {"kind": "open"}, {"kind": "open", "n": -1}, {"kind": "open", "n": 10**9}, {"kind": "hear", "n": "0"}])
+@pytest.mark.parametrize(
+    "message",
+    [{}, {"kind": "open"}, {"kind": "open", "n": -1}, {"kind": "open", "n": 10**9}, {"kind": "hear", "n": "0"}],
+)
 async def test_a_message_that_makes_no_sense_is_answered_with_nothing(log, message):
     assert Page(EventTable(log)).ask(**message) == []
 
@@ -80,7 +83,9 @@ async def test_a_live_sessions_events_are_added_as_they_come():
 
 async def test_a_megabyte_in_an_event_is_cut_and_says_so(tmp_path):
     path = tmp_path / "x.jsonl"
-    path.write_text(json.dumps({"type": "response.output_text.delta", "delta": "x" * 1_000_000, "more": list(range(5_000))}) + "\n")
+    path.write_text(
+        json.dumps({"type": "response.output_text.delta", "delta": "x" * 1_000_000, "more": list(range(5_000))}) + "\n"
+    )
 
     table = EventTable(path)
 
@@ -114,7 +119,9 @@ def write_big_log(path):
     events = [{"type": "session.created", "session": {"id": "sess_1", "model": HOSTILE, "instructions": HOSTILE}}]
     events.append({"type": "response.created", "response": {"id": "resp_1", "status": "in_progress"}})
     for n in range(5_000):
-        events.append({"type": "response.output_text.delta", **place, "delta": f"{n} {HOSTILE if n % 50 == 0 else 'word'} "})
+        events.append(
+            {"type": "response.output_text.delta", **place, "delta": f"{n} {HOSTILE if n % 50 == 0 else 'word'} "}
+        )
         events.append({"type": HOSTILE if n % 500 == 0 else "rate_limits.updated", "rate_limits": []})
     events.append({"type": "error", "error": {"type": HOSTILE, "code": HOSTILE, "message": HOSTILE}})
     done = {"id": "resp_1", "status": "completed", "output": []}
@@ -168,7 +175,9 @@ def test_ten_thousand_events_in_chromium(tmp_path):
         assert live.locator(".kit-ev-list .kit-ev-row", has_text="response.done").count() == 1
         live.locator(".kit-ev-list .kit-ev-row", has_text="response.done").click()
         live.locator(".kit-ev-hear").click()
-        page.wait_for_function("() => document.querySelector('.kit-ev-detail audio')?.currentTime > 0.2", timeout=20_000)
+        page.wait_for_function(
+            "() => document.querySelector('.kit-ev-detail audio')?.currentTime > 0.2", timeout=20_000
+        )
         shoot(page, "event-table-live")
 
         big.scroll_into_view_if_needed()
@@ -179,7 +188,9 @@ def test_ten_thousand_events_in_chromium(tmp_path):
         began = time.monotonic()
         for n in range(20):
             listing.evaluate("(l, n) => { l.scrollTop = n * l.scrollHeight / 20; }", n)
-            page.wait_for_function("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))")
+            page.wait_for_function(
+                "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"
+            )
         listing.evaluate("l => { l.scrollTop = l.scrollHeight; }")
         rows.filter(has_text="response.done").wait_for()
         assert time.monotonic() - began < 10

@@ -217,7 +217,9 @@ def test_a_log_is_not_written_through_a_link(path, tmp_path):
     assert not (tmp_path / "elsewhere.jsonl").exists()
 
 
-@pytest.mark.parametrize("name, why", [("x.jsonl.gz", "cannot be packed"), ("", "Is a directory"), ("pipe", "no ordinary file")])
+@pytest.mark.parametrize(
+    "name, why", [("x.jsonl.gz", "cannot be packed"), ("", "Is a directory"), ("pipe", "no ordinary file")]
+)
 def test_a_path_that_cannot_be_a_log_is_refused_before_anything_is_connected(tmp_path, name, why):
     os.mkfifo(tmp_path / "pipe")
 
@@ -237,7 +239,10 @@ KEY = "canary0123456789abcdef"
         {"type": "session.created", "session": {"client_secret": {"value": "ek_abc123def456", "expires_at": 1}}},
         {"type": "session.created", "session": {"client_secret": "c4n4ry-abc123def456"}},
         {"type": "x", "tools": [{"type": "mcp", "authorization": "c4n4ry-abc", "headers": {"X-Any": "c4n4ry-abc"}}]},
-        {"type": "x", "arguments": json.dumps({"api_key": "c4n4ry-abc", "note": json.dumps({"password": "c4n4ry-abc"})})},
+        {
+            "type": "x",
+            "arguments": json.dumps({"api_key": "c4n4ry-abc", "note": json.dumps({"password": "c4n4ry-abc"})}),
+        },
         {"type": "x", "text": "Authorization: Bearer c4n4ryabcdef.x-y"},
         {"type": "x", "text": "GET wss://user:c4n4ry@host/v1/realtime?model=m&api-key=c4n4ry&x=1"},
         {"type": "error", "error": {"message": "Rate limit in organization org-c4n4ryAbc123XyZ on tokens"}},
@@ -264,7 +269,14 @@ def test_a_secret_written_with_escapes_is_taken_out_too():
 
 
 @pytest.mark.parametrize(
-    "words", ["a risk-free task-list", "the secret of comedy: timing", "keys and tokens: 12", "12 tokens left, key of C", "me@home"]
+    "words",
+    [
+        "a risk-free task-list",
+        "the secret of comedy: timing",
+        "keys and tokens: 12",
+        "12 tokens left, key of C",
+        "me@home",
+    ],
 )
 def test_ordinary_words_are_left_alone(words):
     frame = json.dumps({"type": "response.output_text.delta", "delta": words, "usage": {"input_tokens": 12}}).encode()
@@ -285,7 +297,12 @@ async def test_your_own_hook_decides_what_is_kept_of_an_event(path):
 
     frames = lines(path)
     assert any(frame.get("withheld") == "by the redact hook" for frame in frames)
-    assert next(f["event"] for f in frames if f.get("event", {}).get("type") == "conversation.item.create")["item"]["content"] == []
+    assert (
+        next(f["event"] for f in frames if f.get("event", {}).get("type") == "conversation.item.create")["item"][
+            "content"
+        ]
+        == []
+    )
     assert read_log(path).session().n_withheld == 1
     assert session.items[0].text == "my name is Canary"
 

@@ -42,7 +42,9 @@ def unpacked(path):
 def reproduce(folder, url):
     script = folder / "reproduce.py"
     env = {"PATH": os.environ["PATH"]}
-    return subprocess.run([sys.executable, "-I", str(script), url], capture_output=True, text=True, cwd=folder, env=env, timeout=60)
+    return subprocess.run(
+        [sys.executable, "-I", str(script), url], capture_output=True, text=True, cwd=folder, env=env, timeout=60
+    )
 
 
 @pytest.fixture
@@ -63,13 +65,21 @@ async def test_the_script_needs_only_websockets_and_sees_the_effect(tmp_path, se
 
     assert out.returncode == 0, out.stdout + out.stderr
     assert "completed: text" in out.stdout and "1 of 1 last replies came as text" in out.stdout
-    imports = [line.split()[1] for line in unpacked(made.path)["reproduce.py"].splitlines() if line.startswith(("import", "from"))]
-    assert [name for name in imports if name.partition(".")[0] not in sys.stdlib_module_names] == ["websockets.asyncio.client"]
+    imports = [
+        line.split()[1]
+        for line in unpacked(made.path)["reproduce.py"].splitlines()
+        if line.startswith(("import", "from"))
+    ]
+    assert [name for name in imports if name.partition(".")[0] not in sys.stdlib_module_names] == [
+        "websockets.asyncio.client"
+    ]
 
 
 async def test_the_script_says_so_when_the_effect_does_not_show(tmp_path):
     await talk(tmp_path / "x.jsonl", cases.one_b)
-    (tmp_path / "reproduce.py").write_text(unpacked(bundle(tmp_path / "x.jsonl", tmp_path / "e.zip").path)["reproduce.py"])
+    (tmp_path / "reproduce.py").write_text(
+        unpacked(bundle(tmp_path / "x.jsonl", tmp_path / "e.zip").path)["reproduce.py"]
+    )
 
     async with StandIn(drift="never") as server:
         out = await asyncio.to_thread(reproduce, tmp_path, f"{server.url}?model=gpt-realtime")
@@ -86,8 +96,20 @@ async def test_a_folder_of_logs_gives_as_many_without_as_with(tmp_path):
     files = unpacked(made.path)
     assert (made.n_with, made.n_without, made.reproduces, made.simulated) == (2, 2, True, True)
     logs = [name for name in files if name.startswith("logs/")]
-    assert [name.partition("-")[0] for name in sorted(logs)] == ["logs/with", "logs/with", "logs/without", "logs/without"]
-    assert {"README.md", "ids.csv", "responses.csv", "versions.json", "tables/modality.csv", "plots/modality.svg"} <= files.keys()
+    assert [name.partition("-")[0] for name in sorted(logs)] == [
+        "logs/with",
+        "logs/with",
+        "logs/without",
+        "logs/without",
+    ]
+    assert {
+        "README.md",
+        "ids.csv",
+        "responses.csv",
+        "versions.json",
+        "tables/modality.csv",
+        "plots/modality.svg",
+    } <= files.keys()
     assert "It shows in 4 of 10 responses, in 2 of 5 sessions (5 logs)" in files["README.md"]
 
 
@@ -100,7 +122,9 @@ async def test_ids_and_times_are_what_a_vendor_asks_for(tmp_path):
     assert [(r["session_id"], r["response_id"], r["shows_effect"]) for r in rows] == [
         (session.id, r.id, "True") for r in session.responses
     ]
-    assert rows[0]["session_opened_at"] <= rows[0]["response_asked_at"] and rows[0]["response_asked_at"].endswith("+00:00")
+    assert rows[0]["session_opened_at"] <= rows[0]["response_asked_at"] and rows[0]["response_asked_at"].endswith(
+        "+00:00"
+    )
 
 
 async def test_a_log_in_a_bundle_reads_as_the_original(tmp_path):
@@ -151,7 +175,9 @@ async def test_secrets_and_what_your_hook_takes_out_are_not_in_it(tmp_path, monk
     await talk(path, cases.one_b, turn="My name is Alma.")
     path.write_text(path.read_text().replace("My name", "canary0123456789 sk-abcdef123456 My name"))
 
-    files = unpacked(bundle(path, tmp_path / "e.zip", redact=lambda e: None if e["type"] == "rate_limits.updated" else e).path)
+    files = unpacked(
+        bundle(path, tmp_path / "e.zip", redact=lambda e: None if e["type"] == "rate_limits.updated" else e).path
+    )
 
     everything = "".join(files.values())
     assert "canary" not in everything and "sk-abcdef" not in everything
@@ -182,10 +208,20 @@ async def test_hostile_words_are_ascii_in_the_script_and_escaped_in_pictures(tmp
 async def test_a_hostile_log_neither_writes_code_into_the_script_nor_says_where_keys_go(tmp_path):
     hostile = '"""\nraise SystemExit("pwned")\n"""'
     events = [
-        {"log": "a", "format": 1, "opened_at": "x", "endpoint": "url", "url": "wss://evil.example/v1", "simulated": False},
+        {
+            "log": "a",
+            "format": 1,
+            "opened_at": "x",
+            "endpoint": "url",
+            "url": "wss://evil.example/v1",
+            "simulated": False,
+        },
         {"dir": "server", "event": {"type": "session.created", "session": {"id": hostile, "model": hostile}}},
         {"dir": "client", "event": {"type": "response.create"}},
-        {"dir": "server", "event": {"type": "response.created", "response": {"id": hostile, "output_modalities": ["audio", hostile]}}},
+        {
+            "dir": "server",
+            "event": {"type": "response.created", "response": {"id": hostile, "output_modalities": ["audio", hostile]}},
+        },
         {"dir": "server", "event": {"type": "response.output_text.delta", "response_id": hostile, "delta": hostile}},
     ]
     (tmp_path / "x.jsonl").write_text("".join(json.dumps({"log": "a"} | event) + "\n" for event in events))
@@ -193,13 +229,15 @@ async def test_a_hostile_log_neither_writes_code_into_the_script_nor_says_where_
     script = unpacked(bundle(tmp_path / "x.jsonl", tmp_path / "e.zip").path)["reproduce.py"]
 
     assert "SystemExit" not in {getattr(node, "id", None) for node in ast.walk(ast.parse(script))}
-    assert "evil" not in script and 'URL = sys.argv[1] if len(sys.argv) > 1 else \'\'' in script
+    assert "evil" not in script and "URL = sys.argv[1] if len(sys.argv) > 1 else ''" in script
 
 
 async def test_nothing_to_show_is_refused(tmp_path):
     await talk(tmp_path / "x.jsonl", cases.one_a)
 
-    with pytest.raises(InputError, match="none of the 2 responses shows the effect .A reply came as text where audio was asked for."):
+    with pytest.raises(
+        InputError, match="none of the 2 responses shows the effect .A reply came as text where audio was asked for."
+    ):
         bundle(tmp_path / "x.jsonl", tmp_path / "e.zip")
     assert not (tmp_path / "e.zip").exists()
 

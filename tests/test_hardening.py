@@ -82,11 +82,20 @@ async def refuse(url_of, **options):
     """A server that refuses: at once with an HTTP status, or with an error and a close; either repeats what it was sent."""
 
     def by_status(connection, request):
-        return connection.respond(401, json.dumps({"error": {"message": f"no: {request.headers.get('Authorization')} {request.path}"}}))
+        return connection.respond(
+            401, json.dumps({"error": {"message": f"no: {request.headers.get('Authorization')} {request.path}"}})
+        )
 
     async def by_error(ws):
         said = f"no: {ws.request.headers.get('Authorization')} {ws.request.path}"
-        await ws.send(json.dumps({"type": "error", "error": {"type": "invalid_request_error", "code": "invalid_api_key", "message": said}}))
+        await ws.send(
+            json.dumps(
+                {
+                    "type": "error",
+                    "error": {"type": "invalid_request_error", "code": "invalid_api_key", "message": said},
+                }
+            )
+        )
         await ws.close(3000, "invalid_request_error.invalid_api_key")
 
     for how in ({"process_request": by_status}, {}):
@@ -105,7 +114,9 @@ URLS = {
 async def test_a_refused_handshake_tells_no_traceback_the_key(key, where, heard, tmp_path):
     log = tmp_path / "x.jsonl"
     async for url in refuse(URLS[where]):
-        exc = await caught(connect(url, key_env=key if where == "header" else None, log=log, quiet=True), HandshakeRefused)
+        exc = await caught(
+            connect(url, key_env=key if where == "header" else None, log=log, quiet=True), HandshakeRefused
+        )
 
         assert exc.code in (None, "invalid_api_key") and CANARY not in told(exc)
     assert CANARY not in log.read_text() and CANARY not in heard.getvalue()
@@ -143,7 +154,10 @@ async def test_a_session_tells_nobody_the_key(key, where, heard, tmp_path):
         url = URLS[where](server.port)
         session = await connect(url, key_env=key if where == "header" else None, log=tmp_path / "x.jsonl", quiet=True)
         response = await session.ask("Tell me a joke.")
-        shown = [repr(x) + getattr(x, "_repr_html_", lambda: "")() for x in (session, session.endpoint, response, session.events, session.items)]
+        shown = [
+            repr(x) + getattr(x, "_repr_html_", lambda: "")()
+            for x in (session, session.endpoint, response, session.events, session.items)
+        ]
         await session.close()
         exc = await caught(session.ask("More."), KitError)
 
@@ -154,7 +168,11 @@ async def test_a_session_tells_nobody_the_key(key, where, heard, tmp_path):
 async def test_what_a_server_repeats_of_the_key_is_not_written_down(key, tmp_path):
     async def parrot(ws):
         said = ws.request.headers["Authorization"]
-        await ws.send(json.dumps({"type": "session.created", "session": {"id": "sess_1", "model": "gpt-realtime", "instructions": said}}))
+        await ws.send(
+            json.dumps(
+                {"type": "session.created", "session": {"id": "sess_1", "model": "gpt-realtime", "instructions": said}}
+            )
+        )
         await ws.send(json.dumps({"type": "error", "error": {"type": "x", "message": said}}))
         await ws.send("not json " + said)
         await ws.wait_closed()
@@ -203,7 +221,9 @@ def test_an_executed_notebook_holds_no_key(tmp_path):
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
 
-    nbclient.NotebookClient(notebook, timeout=120, allow_errors=True, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    nbclient.NotebookClient(
+        notebook, timeout=120, allow_errors=True, resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
 
     outputs = json.dumps([cell.outputs for cell in notebook.cells])
     assert "HandshakeRefused" in outputs and "simulated" in outputs
@@ -212,7 +232,10 @@ def test_an_executed_notebook_holds_no_key(tmp_path):
 
 # ----------------------------------------------------------------------------------------------------- hostile words
 
-HOSTILE = "<script>window.pwned=1</script><img src=x onerror='window.pwned=1'>\"' onmouseover=window.pwned=1 \u202egnp " + "x" * 1_000_000
+HOSTILE = (
+    "<script>window.pwned=1</script><img src=x onerror='window.pwned=1'>\"' onmouseover=window.pwned=1 \u202egnp "
+    + "x" * 1_000_000
+)
 
 
 @pytest.mark.browser
@@ -305,7 +328,9 @@ def test_a_packed_bomb_is_refused_with_a_sentence(tmp_path):
         read_log(tmp_path / "b.gz")
 
 
-@pytest.mark.parametrize("data", [b"", b"SQLite format 3\0" + bytes(84), b"not a database at all", b"SQLite format 3\0garbage" * 100])
+@pytest.mark.parametrize(
+    "data", [b"", b"SQLite format 3\0" + bytes(84), b"not a database at all", b"SQLite format 3\0garbage" * 100]
+)
 def test_a_ledger_that_is_none_is_refused_with_a_sentence(tmp_path, data):
     (tmp_path / "x.sqlite").write_bytes(data)
 
@@ -314,10 +339,35 @@ def test_a_ledger_that_is_none_is_refused_with_a_sentence(tmp_path, data):
 
 
 def wav(n_bytes, rate=24_000, channels=1):
-    return struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", n_bytes + 36, b"WAVE", b"fmt ", 16, 1, channels, rate, rate * 2, 2, 16, b"data", n_bytes)
+    return struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        b"RIFF",
+        n_bytes + 36,
+        b"WAVE",
+        b"fmt ",
+        16,
+        1,
+        channels,
+        rate,
+        rate * 2,
+        2,
+        16,
+        b"data",
+        n_bytes,
+    )
 
 
-@pytest.mark.parametrize("data", [wav(0xFFFFFF00), wav(2**31) + bytes(100), wav(0), wav(100, rate=0) + bytes(100), wav(100, channels=0) + bytes(100), b"RIFF"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        wav(0xFFFFFF00),
+        wav(2**31) + bytes(100),
+        wav(0),
+        wav(100, rate=0) + bytes(100),
+        wav(100, channels=0) + bytes(100),
+        b"RIFF",
+    ],
+)
 def test_a_sound_file_that_lies_about_itself_is_refused_with_a_sentence(tmp_path, data):
     (tmp_path / "x.wav").write_bytes(data)
 
@@ -330,7 +380,11 @@ def test_a_sound_file_that_lies_about_itself_is_refused_with_a_sentence(tmp_path
 # --------------------------------------------------------------------------------------------------------------- fuzz
 
 # KIT_FUZZ=5000 for a longer look
-few = settings(max_examples=int(os.environ.get("KIT_FUZZ", 100)), deadline=2_000, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+few = settings(
+    max_examples=int(os.environ.get("KIT_FUZZ", 100)),
+    deadline=2_000,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 TYPES = st.sampled_from(
     ["session.created", "session.updated", "conversation.item.added", "conversation.item.created", "conversation.item.done",
      "conversation.item.deleted", "conversation.item.truncated", "response.created", "response.done", "response.output_item.added",
@@ -346,8 +400,22 @@ NAMES = st.sampled_from(
      "timestamp", "simulated", "conversation_id", "rate_limits", "end", "raw", "withheld", "opened_at", "n_audio_bytes", "kit_request"]
 )  # fmt: skip
 IDS = st.sampled_from(["a", "b", "", None])
-leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | IDS | TYPES | st.just("audio") | st.just("AAAA")
-values = st.recursive(leaves, lambda v: st.lists(v, max_size=4) | st.dictionaries(NAMES | st.text(max_size=5), v, max_size=5), max_leaves=15)
+leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | IDS
+    | TYPES
+    | st.just("audio")
+    | st.just("AAAA")
+)
+values = st.recursive(
+    leaves,
+    lambda v: st.lists(v, max_size=4) | st.dictionaries(NAMES | st.text(max_size=5), v, max_size=5),
+    max_leaves=15,
+)
 events = st.builds(lambda kind, rest: {**rest, "type": kind}, TYPES, st.dictionaries(NAMES, values, max_size=7))
 
 
@@ -376,7 +444,14 @@ def test_the_fold_takes_whatever_comes(sent):
 
 
 @few
-@given(data=st.lists(st.binary(max_size=120) | st.builds(lambda v: json.dumps(v).encode(), events | values) | st.builds(lambda v: f"12:00:01 <<< {v!r}".encode(), events), max_size=15))
+@given(
+    data=st.lists(
+        st.binary(max_size=120)
+        | st.builds(lambda v: json.dumps(v).encode(), events | values)
+        | st.builds(lambda v: f"12:00:01 <<< {v!r}".encode(), events),
+        max_size=15,
+    )
+)
 def test_the_log_reader_takes_whatever_is_in_a_file(tmp_path, data):
     (tmp_path / "x.log").write_bytes(b"\n".join(data))
     try:
@@ -400,7 +475,13 @@ def test_the_parser_of_printed_objects_ends_in_a_value_or_a_refusal(text):
 
 
 @few
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=30), lambda v: st.lists(v, max_size=4) | st.dictionaries(st.text(max_size=8), v, max_size=4), max_leaves=12))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=30),
+        lambda v: st.lists(v, max_size=4) | st.dictionaries(st.text(max_size=8), v, max_size=4),
+        max_leaves=12,
+    )
+)
 def test_what_python_prints_is_read_as_it_was(value):
     text = repr({"value": value})
 
@@ -421,7 +502,9 @@ def test_the_sound_reader_takes_whatever_is_in_a_file(tmp_path, data, headed):
 @few
 @given(values, st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters='"\\'), min_size=6))
 def test_a_known_secret_never_survives_in_any_json(value, secret):
-    frame = json.dumps({"type": "x", "value": value, "said": f"so {secret} it is", "deep": json.dumps({"k": [secret]})}).encode()
+    frame = json.dumps(
+        {"type": "x", "value": value, "said": f"so {secret} it is", "deep": json.dumps({"k": [secret]})}
+    ).encode()
 
     kept = json.loads(Redactor([secret])(frame))
 

@@ -28,7 +28,9 @@ class Page:
         self.said.append(content["kind"])
         if content["kind"] == "stop":
             played = int(self.play_ms * 24)
-            self.speaker.heard({"played": played, "heard": played - 240, "underruns": 0, "peak": 0, "stopped": content["id"]})
+            self.speaker.heard(
+                {"played": played, "heard": played - 240, "underruns": 0, "peak": 0, "stopped": content["id"]}
+            )
 
 
 def browser_speaker(**options):
@@ -187,16 +189,23 @@ def test_a_clip_is_heard_in_the_page_to_its_last_sample_without_a_gap(lab, root)
 @pytest.mark.browser
 def test_a_reply_is_heard_while_it_arrives_and_stop_tells_the_server_what_was(lab, root):
     cells = [
-        SETUP + "session = await connect(quiet=True, pace=1.5, replies=['I can count for you. One, two, three, four, five, six, seven, eight.'])\nplayer = Player(session)\nplayer",
+        SETUP
+        + "session = await connect(quiet=True, pace=1.5, replies=['I can count for you. One, two, three, four, five, six, seven, eight.'])\nplayer = Player(session)\nplayer",
         "response = await session.ask('Tell me a joke.')\narrived = player.n_heard",
     ]
     with notebook(lab, root, *cells) as page:
         page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
-        page.wait_for_function("() => { const b = document.querySelector('.kit-player button'); return b && !b.disabled && parseFloat(document.querySelector('.kit-player .kit-time').textContent.split(':')[1]) > 0.5; }", timeout=90_000)
+        page.wait_for_function(
+            "() => { const b = document.querySelector('.kit-player button'); return b && !b.disabled && parseFloat(document.querySelector('.kit-player .kit-time').textContent.split(':')[1]) > 0.5; }",
+            timeout=90_000,
+        )
         page.locator(".kit-player button").first.click()
         page.get_by_text("the server knows").wait_for(timeout=20_000)
         shoot(page, "player-stopped")
-        told = in_kernel(page, "i = session.items[-1]\nprint(json.dumps([i.truncated_at_ms, session.responses[0].audio.duration_ms, player.n_heard / 24, len(session.errors)]))")
+        told = in_kernel(
+            page,
+            "i = session.items[-1]\nprint(json.dumps([i.truncated_at_ms, session.responses[0].audio.duration_ms, player.n_heard / 24, len(session.errors)]))",
+        )
 
     cut, length, heard, errors = told
     assert 0 < cut < length and errors == 0
@@ -210,9 +219,14 @@ def test_a_spoken_conversation_in_the_page_with_an_interruption(lab, root, tmp_p
     joke = Clip.named("tell-me-a-joke").pcm / 32_768
     quiet = np.zeros(24_000)
     said = np.concatenate([*[quiet] * 3, joke, *[quiet] * 4, joke, *[quiet] * 12])
-    busy = "while len(session.responses) < 2 or session.responses[-1].status != 'completed': time.sleep(0.1)" if blocking else "1"
+    busy = (
+        "while len(session.responses) < 2 or session.responses[-1].status != 'completed': time.sleep(0.1)"
+        if blocking
+        else "1"
+    )
     cells = [
-        SETUP + "session = await apart(connect(quiet=True, pace=1.25, replies=['I can count for you. One, two, three, four, five, six, seven, eight.'], settings={'transcription': {'model': 'whisper-1'}}))\nchat = VoiceChat(session, echo_cancellation=False)\nchat",
+        SETUP
+        + "session = await apart(connect(quiet=True, pace=1.25, replies=['I can count for you. One, two, three, four, five, six, seven, eight.'], settings={'transcription': {'model': 'whisper-1'}}))\nchat = VoiceChat(session, echo_cancellation=False)\nchat",
         "await chat.start()",
         busy,
     ]
@@ -222,7 +236,10 @@ def test_a_spoken_conversation_in_the_page_with_an_interruption(lab, root, tmp_p
         page.wait_for_function("() => document.querySelectorAll('.kit-turn').length >= 4", timeout=60_000)
         if not blocking:
             shoot(page, "voicechat")
-        told = in_kernel(page, "while session.responses[-1].status == 'in_progress': time.sleep(0.1)\nprint(json.dumps([[r.modality for r in session.responses], [i.truncated_at_ms for i in session.items], [i.text for i in session.items if i.role == 'user'], len(session.errors), chat.voice.dropped]))")
+        told = in_kernel(
+            page,
+            "while session.responses[-1].status == 'in_progress': time.sleep(0.1)\nprint(json.dumps([[r.modality for r in session.responses], [i.truncated_at_ms for i in session.items], [i.text for i in session.items if i.role == 'user'], len(session.errors), chat.voice.dropped]))",
+        )
         page.locator(".kit-voice .kit-main").click()
         page.locator(".kit-voice[data-state='idle']").wait_for(timeout=15_000)
 

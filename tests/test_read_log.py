@@ -34,7 +34,12 @@ def talk(session="sess_A", response="resp_A", beta=False, text=False, audio=True
     events = [
         {"type": "session.created", "session": {"id": session, "model": "m", **asked}},
         {"type": "response.created", "response": {"id": response, "status": "in_progress", **asked}},
-        {"type": "response.output_item.added", "response_id": response, "output_index": 0, "item": whole | {"content": []}},
+        {
+            "type": "response.output_item.added",
+            "response_id": response,
+            "output_index": 0,
+            "item": whole | {"content": []},
+        },
         {"type": "response.content_part.added", **place, "part": {"type": kind}},
         {"type": f"response.{said}.delta", **place, "delta": "Hello."},
     ]
@@ -100,7 +105,11 @@ WRAPPERS = {
     "seconds named": lambda at, e: {"elapsed_s": at / 1000, "message": e},
     "nested": lambda at, e: {"time": f"2026-05-01 12:00:{at / 1000:06.3f}", "record": {"extra": {"event": e}}},
     "json in json": lambda at, e: {"receivedAt": 1_777_636_800_000 + at, "data": json.dumps(e)},
-    "container": lambda at, e: {"log": json.dumps(e) + "\n", "stream": "stdout", "time": f"2026-05-01T12:00:{at / 1000:012.9f}Z"},
+    "container": lambda at, e: {
+        "log": json.dumps(e) + "\n",
+        "stream": "stdout",
+        "time": f"2026-05-01T12:00:{at / 1000:012.9f}Z",
+    },
     "line in json": lambda at, e: {"level": "debug", "time": 1_777_636_800_000 + at, "message": f"<<< {e!r}"},
     "in the event": lambda at, e: e | {"timestamp": 1_777_636_800_000 + at},
     "type repeated": lambda at, e: {"type": e["type"], "ts_ms": at, "event": e},
@@ -123,7 +132,12 @@ def test_wrappers_with_times_of_many_shapes(tmp_path, wrapper, beta):
 
 def test_what_a_browser_saves_of_its_network(tmp_path):
     messages = [
-        {"type": "send" if e["type"] == "response.create" else "receive", "time": 1_777_636_800 + at / 1000, "opcode": 1, "data": json.dumps(e)}
+        {
+            "type": "send" if e["type"] == "response.create" else "receive",
+            "time": 1_777_636_800 + at / 1000,
+            "opcode": 1,
+            "data": json.dumps(e),
+        }
         for at, e in asking(talk())
     ]
     har = {"log": {"version": "1.2", "entries": [{"request": {"url": "wss://…"}, "_webSocketMessages": messages}]}}
@@ -147,7 +161,9 @@ STAMP = "2026-05-01 12:00:{:06.3f}"
 LINES = {
     "python dict": lambda at, e: f"{STAMP.format(at / 1000).replace('.', ',')} DEBUG realtime <<< {e!r}",
     "json": lambda at, e: f"[{STAMP.format(at / 1000)}] event: {json.dumps(e)} (end)",
-    "time of day": lambda at, e: f"23:59:{59 + at / 1000:06.3f} got {e!r}" if at < 1000 else f"00:00:{at / 1000 - 1:06.3f} got {e!r}",
+    "time of day": lambda at, e: (
+        f"23:59:{59 + at / 1000:06.3f} got {e!r}" if at < 1000 else f"00:00:{at / 1000 - 1:06.3f} got {e!r}"
+    ),
     "quoted json": lambda at, e: f"{STAMP.format(at / 1000)}Z < TEXT {json.dumps(e)!r} [{len(json.dumps(e))} bytes]",
     "bytes": lambda at, e: f"{STAMP.format(at / 1000)} recv {json.dumps(e).encode()!r}",
     "pydantic": lambda at, e: f"{STAMP.format(at / 1000)} INFO {printed(e)}",
@@ -199,7 +215,7 @@ def test_words_keep_their_quotes_and_lines(tmp_path):
 def test_a_line_about_an_event_that_cannot_be_read_is_counted_and_shown(tmp_path):
     lines = [repr(event) for event in talk()]
     lines.insert(4, "DEBUG <<< {'type': 'response.content_part.added', 'part': <Part object at 0x7f>}")
-    lines.insert(5, "< TEXT '{\"type\":\"response.output_audio.delta\",\"delta\":\"AAAA...' [13000 bytes]")
+    lines.insert(5, '< TEXT \'{"type":"response.output_audio.delta","delta":"AAAA...\' [13000 bytes]')
 
     log = read(tmp_path, *lines)
 
@@ -283,7 +299,10 @@ def test_a_packed_file_that_breaks_off_is_read_as_far_as_it_goes(tmp_path):
 def test_sessions_are_told_apart_by_session_created(tmp_path):
     log = read(tmp_path, *map(json.dumps, talk("sess_A", "resp_A") + talk("sess_B", "resp_B")))
 
-    assert [(s.id, [r.id for r in s.responses]) for s in log.sessions] == [("sess_A", ["resp_A"]), ("sess_B", ["resp_B"])]
+    assert [(s.id, [r.id for r in s.responses]) for s in log.sessions] == [
+        ("sess_A", ["resp_A"]),
+        ("sess_B", ["resp_B"]),
+    ]
 
 
 def test_sessions_that_overlap_are_told_apart_by_the_ids_in_their_events(tmp_path):
@@ -306,7 +325,10 @@ def test_a_session_id_beside_the_event_wins(tmp_path):
     pairs = zip(talk("sess_A", None), talk("sess_B", None, text=True), strict=False)
     log = read(tmp_path, *[line for a, b in pairs for line in (called("one", a), called("two", b))])
 
-    assert [(s.id, [r.modality for r in s.responses]) for s in log.sessions] == [("sess_A", ["audio"]), ("sess_B", ["text"])]
+    assert [(s.id, [r.modality for r in s.responses]) for s in log.sessions] == [
+        ("sess_A", ["audio"]),
+        ("sess_B", ["text"]),
+    ]
 
 
 def test_nothing_says_who_answered_so_the_origin_is_unknown(tmp_path):
@@ -318,7 +340,10 @@ def test_nothing_says_who_answered_so_the_origin_is_unknown(tmp_path):
 def test_an_unknown_event_is_kept_and_counted(tmp_path):
     log = read(tmp_path, *map(json.dumps, [*talk(), {"type": "response.gesture.delta", "response_id": "resp_A"}]))
 
-    assert log.session().unknown == {"response.gesture.delta": 1} and log.session().events[-1].type == "response.gesture.delta"
+    assert (
+        log.session().unknown == {"response.gesture.delta": 1}
+        and log.session().events[-1].type == "response.gesture.delta"
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------- many of them
@@ -412,7 +437,12 @@ def test_kit_log_prints_a_row_per_response_as_json_and_csv(tmp_path):
     assert COLUMNS[:9] == (
         "session_id", "response_id", "asked", "modality", "status", "reason", "transcript", "text", "function_calls",
     )  # fmt: skip
-    assert (row["session_id"], row["response_id"], row["asked"], row["modality"]) == ("sess_A", "resp_A", ["audio"], "audio")
+    assert (row["session_id"], row["response_id"], row["asked"], row["modality"]) == (
+        "sess_A",
+        "resp_A",
+        ["audio"],
+        "audio",
+    )
     assert (row["first_audio_ms"], row["done_ms"], row["output_audio_tokens"]) == (300.0, 400.0, 3)
     assert (flat["asked"], flat["reason"], flat["text"], flat["first_audio_ms"], flat["simulated"]) == (
         "audio", "", "", "300.0", "unknown",

@@ -133,10 +133,18 @@ def speak(recorder, n=3, *, rate=24_000, skip=(), **applied):
     take = recorder.said[-1][0]["take"]
     settings = {"echoCancellation": False, "noiseSuppression": False, "autoGainControl": False} | applied
     asked = dict.fromkeys(settings, False)
-    recorder._heard(None, {"kind": "started", "take": take, "rate": rate, "label": "Mic <b>", "settings": settings, "asked": asked}, [])
+    recorder._heard(
+        None,
+        {"kind": "started", "take": take, "rate": rate, "label": "Mic <b>", "settings": settings, "asked": asked},
+        [],
+    )
     for seq, pcm in enumerate(blocks(n, 960)):
         if seq not in skip:
-            recorder._heard(None, {"kind": "pcm", "take": take, "seq": seq, "first": 960 * seq, "last": seq == n - 1}, [memoryview(pcm)])
+            recorder._heard(
+                None,
+                {"kind": "pcm", "take": take, "seq": seq, "first": 960 * seq, "last": seq == n - 1},
+                [memoryview(pcm)],
+            )
 
 
 def test_what_the_page_sends_is_the_clip_with_what_the_browser_applied(recorder):
@@ -235,7 +243,9 @@ async def test_record_returns_the_clip_from_whatever_thread_it_comes(recorder):
 
     def page():
         recorder._heard(None, {"kind": "started", "take": take, "rate": 24_000}, [])
-        recorder._heard(None, {"kind": "pcm", "take": take, "seq": 0, "first": 0, "last": True}, [memoryview(blocks(1)[0])])
+        recorder._heard(
+            None, {"kind": "pcm", "take": take, "seq": 0, "first": 0, "last": True}, [memoryview(blocks(1)[0])]
+        )
 
     await asyncio.to_thread(page)
 
@@ -280,7 +290,7 @@ def shoot(page, name):
     if SHOTS:
         for word in ("JupyterLab Light", "JupyterLab Dark"):
             theme(page, word)
-            page.locator('#jupyterlab-splash').wait_for(state='detached')
+            page.locator("#jupyterlab-splash").wait_for(state="detached")
             page.locator(".kit-sound").first.screenshot(path=f"{SHOTS}/{name}-{word.split()[-1].lower()}.png")
         theme(page, "JupyterLab Light")
 
@@ -293,10 +303,14 @@ def recorded(page, seconds):
     """Press Record, wait, press Stop; what the kernel then has: samples, and what it knows of them."""
     page.locator(".kit-main").click()
     state(page, "recording")
-    page.wait_for_function(f"() => parseFloat(document.querySelector('.kit-time').textContent.split(':')[1]) > {seconds}", timeout=60_000)
+    page.wait_for_function(
+        f"() => parseFloat(document.querySelector('.kit-time').textContent.split(':')[1]) > {seconds}", timeout=60_000
+    )
     page.locator(".kit-main").click()
     page.locator(".kit-recorder audio").wait_for(timeout=30_000)
-    pcm, details = in_kernel(page, "print(json.dumps([recorder.clip.pcm.tolist(), dict(recorder.clip.provenance.details)]))")
+    pcm, details = in_kernel(
+        page, "print(json.dumps([recorder.clip.pcm.tolist(), dict(recorder.clip.provenance.details)]))"
+    )
     return np.array(pcm, np.int16), details
 
 
@@ -320,15 +334,17 @@ def test_what_is_said_to_the_browser_is_the_kernels_clip_and_a_turn(lab, root, t
             page.locator(".kit-recorder input[type=text]").fill("what I said")
             page.get_by_role("button", name="Save", exact=True).click()
             page.get_by_text("Clip.named('what I said') opens it").wait_for(timeout=10_000)
-            turn = in_kernel(page, "async with connect(quiet=True) as s:\n    r = await s.ask(Clip.named('what I said'))\nprint(json.dumps([r.modality, s.items[0].role, Clip.named('what I said') == recorder.clip]))")
+            turn = in_kernel(
+                page,
+                "async with connect(quiet=True) as s:\n    r = await s.ask(Clip.named('what I said'))\nprint(json.dumps([r.modality, s.items[0].role, Clip.named('what I said') == recorder.clip]))",
+            )
             assert turn == ["audio", "user", True]
             assert outside(page.requested) == [] and page.problems == []
             return
 
 
 @browser
-@pytest.mark.browser
-@pytest.mark.skipif(not SHOTS, reason="KIT_SCREENSHOTS names no folder")
+@pytest.mark.skipif(not SHOTS, reason="KIT_SCREENSHOTS names no folder")  # for people: CI does not miss it
 def test_pictures_to_be_looked_at(lab, root, tmp_path):
     sound, _ = speech_like(8.0)
     with notebook(lab, root, SETUP, args=microphone_file(tmp_path / "mic.wav", sound)) as page:
@@ -364,7 +380,9 @@ LEVEL = """async () => {
 @pytest.mark.browser
 def test_one_cell_records_and_stops_at_silence(lab, root, tmp_path):
     sound, said = speech_like(seconds=2.0)
-    one_cell = "clip = await recorder.record(timeout_s=30, stop_at_silence_s=0.6)\nheard = json.dumps(clip.pcm.tolist())"
+    one_cell = (
+        "clip = await recorder.record(timeout_s=30, stop_at_silence_s=0.6)\nheard = json.dumps(clip.pcm.tolist())"
+    )
     with notebook(lab, root, SETUP, one_cell, args=microphone_file(tmp_path / "mic.wav", sound)) as page:
         run(page)
         heard = np.array(in_kernel(page, "print(heard)"), np.int16)
@@ -409,7 +427,10 @@ def test_an_insecure_page_and_vs_code_say_so_before_anybody_presses(lab, root):
         with notebook(lab, root, SETUP) as page:
             page.add_init_script(script)
             page.reload()
-            page.wait_for_function("() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'", timeout=90_000)
+            page.wait_for_function(
+                "() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
+                timeout=90_000,
+            )
             run(page)
 
             page.get_by_role("alert").get_by_text(words).wait_for(timeout=15_000)
@@ -447,9 +468,14 @@ def test_a_long_recording_loses_nothing_and_needs_little_memory(lab, root):
         before = in_kernel(page, "peak_since(); print(json.dumps(peak_since()))")
         page.locator(".kit-main").click()
         page.locator(".kit-recorder audio").wait_for(timeout=120_000 + MINUTES * 60_000)
-        code = "x = recorder.clip.pcm.reshape(-1, 960); same = bool((x == (np.arange(len(x)) % 30000 + 1)[:, None]).all())"
+        code = (
+            "x = recorder.clip.pcm.reshape(-1, 960); same = bool((x == (np.arange(len(x)) % 30000 + 1)[:, None]).all())"
+        )
         after = in_kernel(page, "print(json.dumps(peak_since()))")
-        n_blocks, same, n_bytes, lost = in_kernel(page, code + "; print(json.dumps([len(x), same, x.nbytes, 'missing_ms' in recorder.clip.provenance.details]))")
+        n_blocks, same, n_bytes, lost = in_kernel(
+            page,
+            code + "; print(json.dumps([len(x), same, x.nbytes, 'missing_ms' in recorder.clip.provenance.details]))",
+        )
 
     print(json.dumps({"minutes": MINUTES, "blocks": n_blocks, "memory over pcm": round((after - before) / n_bytes, 2)}))
     assert n_blocks == MINUTES * 60 * 25 and same and not lost

@@ -144,7 +144,9 @@ async def test_a_client_that_does_something_else_is_told_what_was_recorded(path)
         await session.ask(JOKE)
 
     async with again(path) as session:
-        with pytest.raises(ServerError, match=r"recorded was conversation.item.create \('Tell me a joke.'\), now came session.update"):
+        with pytest.raises(
+            ServerError, match=r"recorded was conversation.item.create \('Tell me a joke.'\), now came session.update"
+        ):
             await session.update(instructions="Be brief.")
 
 
@@ -160,7 +162,9 @@ async def test_a_client_that_goes_on_after_the_end_is_told_so(path):
 
 @pytest.mark.refusal
 async def test_the_ids_of_an_error_are_todays(path):
-    wrong = History.from_events([{"type": "message", "role": "user", "content": [{"type": "output_text", "text": "x"}]}])
+    wrong = History.from_events(
+        [{"type": "message", "role": "user", "content": [{"type": "output_text", "text": "x"}]}]
+    )
 
     async def refused(session):
         with pytest.raises(ServerError, match="item 0 of the history was refused"):
@@ -170,8 +174,6 @@ async def test_the_ids_of_an_error_are_todays(path):
         await refused(session)
     async with again(path) as session:
         await refused(session)
-
-
 
 
 @pytest.mark.parametrize("more", [True, False])

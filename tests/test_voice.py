@@ -330,7 +330,9 @@ class Terminal:
 
     def __init__(self, *options):
         command = [sys.executable, "-u", "-m", "kit", "voice", *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"NO_COLOR": "1"})
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"NO_COLOR": "1"}
+        )
         self.lines = []
 
     async def __aenter__(self):
@@ -404,9 +406,9 @@ async def test_a_device_that_is_not_there_is_one_line(cables):
 
 
 def test_devices_are_listed_or_said_to_be_missing():
-    out = subprocess.run([sys.executable, "-m", "kit", "voice", "--devices"], capture_output=True, text=True, timeout=60, check=False)
+    out = subprocess.run(
+        [sys.executable, "-m", "kit", "voice", "--devices"], capture_output=True, text=True, timeout=60, check=False
+    )
 
     assert "Traceback" not in out.stderr
     assert out.stdout.strip() or "PortAudio" in out.stderr
-
-
