@@ -62,6 +62,10 @@ def watch(request):
 def pytest_collection_modifyitems(config, items):
     """What judges the whole suite comes last, and knows whether it was the whole suite."""
     items.sort(key=lambda item: item.path.name == LAST)
+    for item in items:
+        # A virtual card without a real-time kernel and Chromium's fake microphone skip now and then; a fault of ours stays.
+        if item.get_closest_marker("sound_card") or item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.flaky(reruns=2))
     files = {path.name for path in Path(__file__).parent.glob("test_*.py")}
     narrowed = config.option.keyword or config.option.markexpr or any("::" in arg for arg in config.args)
     config.stash[WATCH].whole_suite = not narrowed and files <= {item.path.name for item in items}

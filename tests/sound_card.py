@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +20,7 @@ PERIOD = 240
 @contextlib.contextmanager
 def jack_server(log, *options):
     """A JACK server of our own, with the dummy driver; PortAudio sees only it."""
+    _forget_dead_servers()
     name = f"kit{os.getpid()}"
     os.environ["JACK_DEFAULT_SERVER"] = name
     os.environ["JACK_NO_AUDIO_RESERVATION"] = "1"
@@ -39,6 +41,13 @@ def jack_server(log, *options):
         except subprocess.TimeoutExpired:  # it hung once
             server.kill()
             server.wait()
+
+
+def _forget_dead_servers():
+    """JACK has room for eight servers in its registry, and one that was killed keeps its place for good."""
+    if subprocess.run(["pgrep", "-x", "jackd"], capture_output=True, check=False).returncode:  # none is alive
+        for left in Path("/dev/shm").glob("jack*"):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 @contextlib.contextmanager

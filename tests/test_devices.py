@@ -290,6 +290,7 @@ async def until(true, limit_s=20):
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.sound_card
 def test_a_device_that_goes_away_is_a_sentence_and_no_hang(tmp_path):
     """In a process of its own: PortAudio does not survive the end of its server."""
     if not sound_card.installed():
