@@ -20,7 +20,6 @@ PERIOD = 240
 @contextlib.contextmanager
 def jack_server(log, *options):
     """A JACK server of our own, with the dummy driver; PortAudio sees only it."""
-    _forget_dead_servers()
     name = f"kit{os.getpid()}"
     os.environ["JACK_DEFAULT_SERVER"] = name
     os.environ["JACK_NO_AUDIO_RESERVATION"] = "1"
@@ -44,7 +43,12 @@ def jack_server(log, *options):
 
 
 def _forget_dead_servers():
-    """JACK has room for eight servers in its registry, and one that was killed keeps its place for good."""
+    """JACK has room for eight servers in its registry, and one that was killed keeps its place for good.
+
+    Once, before this process or one that it starts opens the registry: who has it open goes on with the old one.
+    """
+    if os.environ.setdefault("KIT_JACK_REGISTRY_IS_FRESH", str(os.getpid())) != str(os.getpid()):
+        return
     if subprocess.run(["pgrep", "-x", "jackd"], capture_output=True, check=False).returncode:  # none is alive
         for left in Path("/dev/shm").glob("jack*"):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
@@ -73,6 +77,10 @@ def installed():
     except OSError:
         return False
     return True
+
+
+if shutil.which("jackd"):
+    _forget_dead_servers()
 
 
 class Cables:
