@@ -10,12 +10,10 @@ import asyncio
 import contextlib
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
-from websockets.frames import Frame, Opcode
 
 from .endpoint import Endpoint
 from .errors import (
@@ -26,6 +24,7 @@ from .errors import (
     SessionClosed,
 )
 from .eventlog.writing import LogWriter
+from .intake import Tapped
 from .wire.conversation import Conversation
 from .wire.events import Event, decode, encode
 
@@ -34,36 +33,6 @@ TAIL_EVENTS = 20
 
 STAND_IN_HEADER = "X-Stand-In"
 REPLAY_HEADER = "X-Replay"
-
-
-class Tapped(ClientConnection):
-    """A connection that hands whole text frames over where it meets them, past its queue and the task behind it.
-
-    `process_event` is private to websockets, so nothing depends on it: where it is not called as expected, and for a message
-    in several frames, `recv` brings the message as it always does. A frame is handed over only while no message waits in
-    the queue, so the order stays. What this saves is measured in benchmarks/trial.py.
-    """
-
-    taken: Callable[[bytes], None] | None = None
-    n_queued = 0
-    n_received = 0
-
-    def process_event(self, event: Any) -> None:
-        if self.taken and event.opcode is Opcode.TEXT and event.fin and self.n_queued == self.n_received:
-            self.taken(bytes(event.data))
-            return
-        if isinstance(event, Frame) and event.opcode in _DATA:
-            self.n_queued += event.fin
-        super().process_event(event)
-
-    async def receive(self) -> bytes:
-        """The next message that was not handed over."""
-        message = await self.recv(decode=False)
-        self.n_received += 1
-        return message
-
-
-_DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
 
 class Pending:
@@ -122,40 +91,37 @@ class Link:
 
     def start(self) -> None:
         """Begin to read; the session's first event has been read already."""
-        self.socket.taken = self._take_now
+        self.socket.taken = self.take
         self._task = self.loop.create_task(self._read(), name="kit: session reader")
-
-    def _take_now(self, frame: bytes) -> None:
-        self.take(frame, self.now_ms())
 
     async def _read(self) -> None:
         try:
             while True:
-                frame = await self.socket.receive()
-                self.take(frame, self.now_ms())
+                self.take([await self.socket.receive()])
         except ConnectionClosed as exc:
             self._end(exc)
 
-    def take(self, frame: bytes | str, at_ms: float) -> None:
-        """Fold one frame in and wake whoever waits for it."""
-        try:
-            event = decode(frame, at_ms)
-        except RemoteProtocolError as exc:
-            if self.log is not None:
-                self.log.server(_bytes(frame), None, at_ms)
-            self.malformed.append(exc)
-            self._fail(exc)
-            return
+    def take(self, frames: Sequence[bytes]) -> None:
+        """Fold in what arrived together, all of it logged before any of it is folded, and wake whoever waits for it."""
+        at_ms = self.now_ms()  # before decoding, which is no part of what is measured
+        told: list[Event | RemoteProtocolError] = []
+        for frame in frames:
+            try:
+                told.append(decode(frame, at_ms))
+            except RemoteProtocolError as exc:
+                told.append(exc)
         if self.log is not None:
-            self.log.server(_bytes(frame), event, at_ms)
-        self.conversation.receive(event)
-        self._keep(event)
-        if event.type in self._awaited:
-            self._answer(event)
-
-    def _keep(self, event: Event) -> None:
-        self.events.append(event)
-        self.n_events += 1
+            self.log.server(frames, told, at_ms)
+        for event in told:
+            if type(event) is Event:
+                self.conversation.receive(event)
+                self.events.append(event)
+                self.n_events += 1
+                if event.type in self._awaited:
+                    self._answer(event)
+            elif isinstance(event, RemoteProtocolError):
+                self.malformed.append(event)
+                self._fail(event)
         self._arrived.set()
 
     def _answer(self, event: Event) -> None:
@@ -226,16 +192,28 @@ class Link:
             encoded: Its bytes, where they were made already.
             shown: What the event list keeps instead, for events that carry audio.
         """
+        await self._send([self._noted(event, encoded or encode(event), shown or event)])
+
+    async def send_all(self, events: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
+        """Send several events, each with what the event list keeps of it, in one write."""
+        await self._send([self._noted(event, encode(event), shown) for event, shown in events])
+
+    def _noted(self, event: Mapping[str, Any], frame: bytes, shown: Mapping[str, Any]) -> bytes:
+        """Take note of what is about to be sent: in the fold, the event list and the log."""
         if self.closed is not None:
             raise self.closed
         at_ms = self.now_ms()
         self.conversation.sent(event, at_ms)
-        self._keep(Event(str(event["type"]), dict(shown or event), at_ms, "client"))
-        frame = encoded or encode(event)
+        self.events.append(Event(str(event["type"]), dict(shown), at_ms, "client"))
+        self.n_events += 1
+        self._arrived.set()
         if self.log is not None:
             self.log.client(frame, at_ms)
+        return frame
+
+    async def _send(self, frames: Sequence[bytes]) -> None:
         try:
-            await self.socket.send(frame, text=True)
+            await self.socket.send_all(frames)
         except ConnectionClosed as exc:
             if self.closed is None:
                 self._end(exc)
@@ -323,10 +301,6 @@ class Link:
         if not self.loop.is_closed():
             with contextlib.suppress(RuntimeError):
                 self.loop.call_soon_threadsafe(lambda: _dropped.add(self.loop.create_task(self.close())))
-
-
-def _bytes(frame: bytes | str) -> bytes:
-    return frame if isinstance(frame, bytes) else frame.encode("utf-8", "surrogatepass")
 
 
 def new_id(prefix: str) -> str:

@@ -16,7 +16,8 @@ from .endpoint import PRICES, Endpoint
 from .errors import ConnectError, EndpointError, HandshakeRefused, KitError, Unreachable, clipped
 from .eventlog.redact import Redactor
 from .eventlog.writing import LogWriter
-from .link import Link, Tapped
+from .intake import Tapped
+from .link import Link
 
 # websockets writes the handshake's headers, and with them the key, at DEBUG. This logger has no parent and no handler.
 # Its level is above all others, for at DEBUG the library would also spend more on each frame than the kit does.
@@ -67,7 +68,7 @@ async def _open_link(endpoint: Endpoint, url: str, timeout_s: float, log: LogWri
         )
     try:
         async with asyncio.timeout_at(deadline):
-            link.take(await ws.receive(), link.now_ms())
+            link.take([await ws.receive()])
             first = link.events[-1] if link.events else None
             if first is not None and first.type == "error":
                 await ws.wait_closed()

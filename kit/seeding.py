@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .errors import LocalProtocolError, SeedRefused, ServerError
@@ -36,8 +36,12 @@ class Seeding:
     async def send(self, link: Link, d: Dialect, timeout_s: float) -> None:
         waiting: list[tuple[int, Pending]] = []
         try:
-            for n in (n for n in range(len(self.items)) if n not in self.accepted):
-                waiting.append((n, await self._send_one(link, d, n)))
+            missing = [n for n in range(len(self.items)) if n not in self.accepted]
+            creates = [self._create(d, n) for n in missing]
+            for n, (create, _) in zip(missing, creates, strict=True):
+                waiting.append((n, link.expect(create["event_id"], "conversation.item.added", self._confirms(n))))
+            if creates:
+                await link.send_all(creates)
             refused: list[tuple[int, ServerError]] = []
             deadline = link.loop.time() + timeout_s
             for n, pending in waiting:
@@ -58,12 +62,18 @@ class Seeding:
             missing = sorted(set(range(len(self.items))) - self.accepted)
             raise SeedRefused(index=index, accepted=sorted(self.accepted), not_accepted=missing, error=error)
 
-    async def _send_one(self, link: Link, d: Dialect, n: int) -> Pending:
+    def _create(self, d: Dialect, n: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What is sent of an item, and what the event list keeps of it."""
         item = self.items[n]
         spelled = {"id": self.ids[n]} | item.spelled(d)
         event: dict[str, Any] = {"type": "conversation.item.create", "event_id": new_id("event"), "item": spelled}
         if self.resumed:
             event["previous_item_id"] = self.ids[n - 1] if n else "root"
+        with_audio = any(part.clip for part in item.parts)
+        return event, event | {"item": _without_audio(spelled)} if with_audio else event
+
+    def _confirms(self, n: int) -> Callable[[Event], bool]:
+        item = self.items[n]
 
         def confirmed(event: Event) -> bool:
             told = event.data.get("item")
@@ -72,15 +82,7 @@ class Seeding:
             # A server that gives items ids of its own confirms them in order.
             return told.get("type") == item.type and told.get("role") == item.role
 
-        pending = link.expect(event["event_id"], "conversation.item.added", confirmed)
-        sizes = [part.clip.n_samples * 2 for part in item.parts if part.clip]
-        shown = event | {"item": _without_audio(spelled)} if sizes else event
-        try:
-            await link.send(event, shown=shown)
-        except BaseException:
-            link.forget(pending)
-            raise
-        return pending
+        return confirmed
 
 
 def _without_audio(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from kit import Clip, cases, connect
-from kit.errors import HandshakeRefused, InputError
+from kit.errors import HandshakeRefused, InputError, RemoteProtocolError
 from kit.eventlog import LogWriter, Redactor, read_log
 from kit.standin import StandIn
 
@@ -321,7 +321,7 @@ async def test_a_hook_that_raises_keeps_the_frame_out_and_the_session_going(path
 async def test_a_frame_that_is_no_event_is_kept_as_it_came(path):
     writer = LogWriter(path)
     writer.begin(endpoint="url", url="", model=None, dialect="ga", simulated=None)
-    writer.server(b'{"oops": sk-abcdef123456\n', None, 1.0)
+    writer.server([b'{"oops": sk-abcdef123456\n'], [RemoteProtocolError("not JSON", "")], 1.0)
     writer.end(code=1000)
 
     log = read_log(path)

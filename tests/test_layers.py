@@ -15,7 +15,7 @@ RANKS = [
     ["history"],
     ["cases", "endpoint", "eventlog", "speech"],
     ["standin", "devices"],
-    ["link", "opening", "seeding", "session", "notebook", "connecting"],  # one session, in the parts it is made of
+    ["intake", "link", "opening", "seeding", "session", "notebook", "connecting"],  # one session, in the parts it is made of
     ["voice", "trials"],
     ["tables"],
     ["plots", "timelines"],
@@ -24,7 +24,7 @@ RANKS = [
 ]
 GROUPS = [["soundfiles", "clip"], ["errors", "show"], RANKS[6]]
 HOMES = {
-    "websockets": {"link", "opening", "standin"},
+    "websockets": {"intake", "link", "opening", "standin"},
     "sounddevice": {"devices"},
     "pandas": {"tables"},
     "matplotlib": {"plots"},

@@ -198,7 +198,5 @@ def event_from(data: dict[str, Any], at_ms: float) -> Event:
     if GA_NAME.get(data["type"]) == AUDIO_DELTA and isinstance(delta := data.get("delta"), str):
         kept = DIGEST.match(delta)
         if kept is not None:
-            event = Event(AUDIO_DELTA, data | {"delta": ""}, at_ms, pcm=b"")
-            event.n_audio_bytes = int(kept[2])
-            return event
+            return Event(AUDIO_DELTA, data | {"delta": ""}, at_ms, pcm=b"", n_audio_bytes=int(kept[2]))
     return event_of(data, at_ms)

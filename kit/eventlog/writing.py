@@ -12,8 +12,8 @@ and each further line is one frame, its secrets taken out::
 ``at_ms`` is the session's monotonic clock (milliseconds since it was opened), ``unix`` the wall clock; a frame that is not a JSON
 object has ``raw`` instead of ``event``. The last line says how it ended. A file may hold several sessions: a second one is appended.
 
-Each line is handed to the operating system at once, whole, before the frame is folded or sent. So a process that dies loses at most
-the line that it was writing, and the log is never behind what the program has seen.
+Each line is handed to the operating system at once, whole, before the frame is folded or sent; frames that arrived together go in one
+write. So a process that dies loses nothing that it has seen or sent: the log is never behind the program.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import re
 import secrets
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -101,31 +101,17 @@ class LogWriter:
         }
         self._write(self.redactor(_encode(head)))
 
-    def server(self, frame: bytes, event: Event | None, at_ms: float) -> None:
-        """A frame that came. Call it before the fold takes the audio out of the event.
+    def server(self, frames: Sequence[bytes], events: Sequence[Event | Exception], at_ms: float) -> None:
+        """Frames that came together, in one write. Call it before the fold takes the audio out of the events.
 
         Args:
-            event: What it decoded to; ``None`` if it is no event.
+            events: What each decoded to, or why it is no event.
         """
-        if self._file is None:
-            return
-        if event is None:
-            self._line("server", at_ms, b'"raw":' + _encode(self.redactor(frame).decode("utf-8", "replace")))
-        elif event.pcm and event.type == AUDIO_DELTA and self.audio == "digest":
-            frame = _digested_delta(frame, event.data, event.pcm)
-            if self.redactor.hook is None and _is_plain_delta(event, frame) and not self.redactor.knows(frame):
-                self._line("server", at_ms, b'"event":' + frame)
-            else:
-                self._event("server", at_ms, frame)
-        elif self.redactor.hook is None and _is_plain_delta(event, frame) and not self.redactor.knows(frame):
-            self._line("server", at_ms, b'"event":' + _one_line(frame))
-        else:
-            self._event("server", at_ms, frame, has_sound=bool(event.pcm))
+        self._lines("server", at_ms, [self._told(frame, event) for frame, event in zip(frames, events, strict=True)])
 
     def client(self, frame: bytes, at_ms: float) -> None:
         """A frame that goes, as it goes."""
-        if self._file is not None:
-            self._event("client", at_ms, frame)
+        self._lines("client", at_ms, [self._event(frame)])
 
     def end(self, *, code: int | None = None, reason: str = "", problem: str = "", at_ms: float | None = None) -> None:
         """The last line, and the end of the file."""
@@ -144,21 +130,31 @@ class LogWriter:
 
     # ------------------------------------------------------------------------------------------------------------ lines
 
-    def _event(self, direction: str, at_ms: float, frame: bytes, *, has_sound: bool = False) -> None:
+    def _told(self, frame: bytes, event: Event | Exception) -> bytes:
+        """What the line of a server's frame says."""
+        if isinstance(event, Exception):
+            return b'"raw":' + _encode(self.redactor(frame).decode("utf-8", "replace"))
+        has_sound = bool(event.pcm) and event.type == AUDIO_DELTA
+        if has_sound and self.audio == "digest":
+            assert event.pcm is not None
+            frame, has_sound = _digested_delta(frame, event.data, event.pcm), False
+        if self.redactor.hook is None and _is_plain_delta(event, frame) and not self.redactor.knows(frame):
+            return b'"event":' + _one_line(frame)
+        return self._event(frame, has_sound=has_sound)
+
+    def _event(self, frame: bytes, *, has_sound: bool = False) -> bytes:
         if self.redactor.hook is not None:
             kept = self._hooked(frame)
             if isinstance(kept, str):
-                self._line(direction, at_ms, b'"withheld":' + _encode(kept))
-                return
+                return b'"withheld":' + _encode(kept)
             frame = kept
         if self.audio == "digest" and b'"audio"' in frame and _HAS_AUDIO.search(frame):
             frame = _without_audio(frame)
         cut = frame.find(b'"delta"') if has_sound else 0
         if cut > 0 and frame.count(b'"', cut) == 4:
             # Nothing follows the delta, and base64 has none of the characters that secrets are known by.
-            self._line(direction, at_ms, b'"event":' + _one_line(self.redactor(frame[:cut]) + frame[cut:]))
-        else:
-            self._line(direction, at_ms, b'"event":' + _one_line(self.redactor(frame)))
+            return b'"event":' + _one_line(self.redactor(frame[:cut]) + frame[cut:])
+        return b'"event":' + _one_line(self.redactor(frame))
 
     def _hooked(self, frame: bytes) -> bytes | str:
         """What the user's hook leaves of a frame, or why nothing of it is kept."""
@@ -170,14 +166,16 @@ class LogWriter:
         except Exception as exc:  # whatever a hook of the user's raises: the frame is not written as it is
             return f"the redact hook raised {type(exc).__name__}"
 
-    def _line(self, direction: str, at_ms: float, what: bytes) -> None:
-        self.n_frames += 1
-        self._write(_LINES[direction] % (self._id.encode(), self.n_frames, at_ms, time.time(), what))
+    def _lines(self, direction: str, at_ms: float, told: Sequence[bytes]) -> None:
+        n, unix, form, name = self.n_frames, time.time(), _LINES[direction], self._id.encode()
+        if self._write(b"\n".join(form % (name, n + i, at_ms, unix, what) for i, what in enumerate(told, 1))):
+            self.n_frames += len(told)
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, lines: bytes) -> bool:
+        """Hand lines to the operating system; gives whether it took them."""
         if self._file is None:
-            return
-        left = memoryview(line + b"\n")
+            return False
+        left = memoryview(lines + b"\n")
         try:
             while left:
                 left = left[os.write(self._file, left) :]
@@ -189,6 +187,7 @@ class LogWriter:
                 RuntimeWarning,
                 stacklevel=2,
             )
+        return self._file is not None
 
 
 _LINES = {

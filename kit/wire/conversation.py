@@ -110,7 +110,8 @@ class Conversation:
         self._heard_speech = False
         self._creates: deque[_Create] = deque()
         self._speech_stopped_at_ms: float | None = None
-        self._recent: dict[str, tuple[str, Any]] = {}
+        self._recent: dict[str, tuple[Any, ...]] = {}
+        self._less_recent: dict[str, tuple[Any, ...]] = {}
         self._ids_differ = True
         self._last_names: tuple[Any, ...] | None = None
         self._last_part: tuple[Response, Part]
@@ -141,28 +142,25 @@ class Conversation:
         self.n_events += 1
         handle = _HANDLERS.get(event.type)
         if handle is not None:
-            if event.type.endswith(".delta") and self._is_surplus(event):
-                event.pcm = None
-                return
             handle(self, event)
         elif event.type not in _NOTED:
             self.unknown[event.type] += 1
 
-    def _is_surplus(self, event: Event) -> bool:
+    def _is_surplus(self, event: Event, response: Response | None) -> bool:
         """Whether this delta has come already, or comes after its response is over: nobody said it twice, or later."""
-        response = self._responses_by_id.get(text_of(event.data, "response_id") or "")
         if response is not None and response.done_at_ms is not None:
             response.n_surplus += 1
             return True
-        event_id = text_of(event.data, "event_id")
-        if event_id is None or not self._ids_differ:
+        event_id = event.data.get("event_id")
+        if type(event_id) is not str or not self._ids_differ:
             return False
-        said = (event.type, event.pcm or event.data.get("delta"))
-        before = self._recent.get(event_id)
+        # Of sound, every 257th byte will do, and keeps nothing of it.
+        said = (event.type, event.n_audio_bytes, event.pcm[::257] if event.pcm else event.data.get("delta"))
+        before = self._recent.get(event_id) or self._less_recent.get(event_id)
         if before is None:
             self._recent[event_id] = said
-            if len(self._recent) > _RECENT_DELTAS:
-                del self._recent[next(iter(self._recent))]
+            if len(self._recent) >= _RECENT_DELTAS:
+                self._recent, self._less_recent = {}, self._recent
             return False
         if before != said:
             self._ids_differ = False  # some servers give every event the same id: it then tells nothing
@@ -417,24 +415,21 @@ class Conversation:
 
     # ----------------------------------------------------------------------------------------- what a response contains
 
-    def _part(self, event: Event, kind: str) -> tuple[Response, Part]:
-        """The response and the content part that an event is about."""
-        data = event.data
+    def _added_to(self, event: Event, kind: str) -> tuple[Response, Part] | None:
+        """The response and the content part that a delta adds to; ``None`` if it adds nothing."""
+        get = event.data.get
         # A reply's deltas all name the same part, so where it was found last time it is found again.
-        names = (
-            kind,
-            data.get("response_id"),
-            data.get("item_id"),
-            data.get("output_index"),
-            data.get("content_index"),
-        )
+        names = (kind, get("response_id"), get("item_id"), get("output_index"), get("content_index"))
         if names == self._last_names:
-            return self._last_part
-        self._last_part = self._find_part(event, kind)
+            return None if self._is_surplus(event, self._last_part[0]) else self._last_part
+        if self._is_surplus(event, self._responses_by_id.get(text_of(event.data, "response_id") or "")):
+            return None
+        self._last_part = self._part(event, kind)
         self._last_names = names if names[1] is not None else None  # without a name it may be another one next time
         return self._last_part
 
-    def _find_part(self, event: Event, kind: str) -> tuple[Response, Part]:
+    def _part(self, event: Event, kind: str) -> tuple[Response, Part]:
+        """The response and the content part that an event is about."""
         response = self._response(event.data)
         key = (_place(response, event.data), int_of(event.data, "content_index"), kind)
         part = response.parts.get(key)
@@ -453,26 +448,33 @@ class Conversation:
             part.fill(told)
 
     def _text_delta(self, event: Event) -> None:
-        response, part = self._part(event, "text")
+        if (found := self._added_to(event, "text")) is None:
+            return
+        response, part = found
         part.pieces.append(text_of(event.data, "delta") or "")
         if response.first_text_at_ms is None:
             response.first_text_at_ms = event.at_ms
 
     def _transcript_delta(self, event: Event) -> None:
-        response, part = self._part(event, "audio")
+        if (found := self._added_to(event, "audio")) is None:
+            return
+        response, part = found
         part.pieces.append(text_of(event.data, "delta") or "")
         if response.first_transcript_at_ms is None:
             response.first_transcript_at_ms = event.at_ms
 
     def _audio_delta(self, event: Event) -> None:
-        response, part = self._part(event, "audio")
+        found = self._added_to(event, "audio")
+        pcm, event.pcm = event.pcm, None
+        if found is None:
+            return
+        response, part = found
         if event.bad_audio:
             response.n_bad_audio += 1
-        if event.pcm and self.keeps_audio:
-            part.chunks.append(event.pcm)
+        if pcm and self.keeps_audio:
+            part.chunks.append(pcm)
         elif event.n_audio_bytes:  # not kept, or a log told only how many there were
             part.n_not_kept += event.n_audio_bytes
-        event.pcm = None
         if response.first_audio_at_ms is None:
             response.first_audio_at_ms = event.at_ms
 
@@ -496,6 +498,8 @@ class Conversation:
         return call
 
     def _arguments_delta(self, event: Event) -> None:
+        if self._is_surplus(event, self._responses_by_id.get(text_of(event.data, "response_id") or "")):
+            return
         self._call(event).arguments += text_of(event.data, "delta") or ""
 
     def _arguments_done(self, event: Event) -> None:

@@ -31,43 +31,30 @@ _AUDIO_HEADS = tuple(
     f'{{"type":{space}"response.{name}.delta"'.encode() for name in ("output_audio", "audio") for space in ("", " ")
 )
 _LONGEST_HEAD = 1_024  # bytes before the delta: two ids, two indexes and room to spare
-_DELTA_KEYS = (b',"delta":"', b', "delta": "')
+_DELTA_KEY, _SPACED_DELTA_KEY = b',"delta":"', b', "delta": "'
 
 _decode_json = msgspec.json.Decoder().decode
 _encode_json = msgspec.json.Encoder().encode
 
 
-class Event:
-    """One frame, either way.
+class Event(
+    msgspec.Struct, gc=False, eq=False
+):  # made by the thousand: gc=False, for nothing in one can lead back to it
+    """One frame, either way."""
 
-    Attributes:
-        type: GA's name for it, also when it came in beta's spelling; an unknown type is kept as it came.
-        data: The frame as a dict, as it came, but for audio: an audio delta's base64 is left out (``delta`` is "").
-        at_ms: When it arrived or was sent, on the session's clock.
-        direction: ``"server"`` or ``"client"``.
-        pcm: The bytes of an audio delta until the fold has taken them; then ``None``: audio is kept once, in its response.
-        n_audio_bytes: How many there were; ``None`` for an event without audio.
-        bad_audio: Why the base64 of an audio delta could not be decoded, else ``None``.
-    """
-
-    __slots__ = ("at_ms", "bad_audio", "data", "direction", "n_audio_bytes", "pcm", "type")
-
-    def __init__(
-        self,
-        type: str,
-        data: dict[str, Any],
-        at_ms: float,
-        direction: Literal["server", "client"] = "server",
-        pcm: bytes | None = None,
-        bad_audio: str | None = None,
-    ) -> None:
-        self.type = type
-        self.data = data
-        self.at_ms = at_ms
-        self.direction = direction
-        self.pcm = pcm
-        self.n_audio_bytes = None if pcm is None else len(pcm)
-        self.bad_audio = bad_audio
+    type: str
+    """GA's name for it, also when it came in beta's spelling; an unknown type is kept as it came."""
+    data: dict[str, Any]
+    """The frame as a dict, as it came, but for audio: an audio delta's base64 is left out (``delta`` is "")."""
+    at_ms: float
+    """When it arrived or was sent, on the session's clock. Frames that were read from the socket together arrived together."""
+    direction: Literal["server", "client"] = "server"
+    pcm: bytes | None = None
+    """The bytes of an audio delta until the fold has taken them; then ``None``: audio is kept once, in its response."""
+    n_audio_bytes: int | None = None
+    """How many there were; ``None`` for an event without audio."""
+    bad_audio: str | None = None
+    """Why the base64 of an audio delta could not be decoded, else ``None``."""
 
     @property
     def wire_type(self) -> str:
@@ -78,6 +65,10 @@ class Event:
         arrow = "←" if self.direction == "server" else "→"
         audio = f", {self.n_audio_bytes} bytes of audio" if self.n_audio_bytes is not None else ""
         return f"<{arrow} {self.type} at {self.at_ms:.0f} ms{audio}>"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """For tracebacks that print variables: no more than `repr`, for a server may repeat a key that it was sent."""
+        return [(name, getattr(self, name)) for name in ("type", "at_ms", "direction", "n_audio_bytes")]
 
 
 def decode(frame: bytes | str, at_ms: float) -> Event:
@@ -124,22 +115,20 @@ def event_of(data: object, at_ms: float, *, head: bytes = b"") -> Event:
         return Event(kind, data, at_ms)
     delta = data.get("delta")
     if not isinstance(delta, str):
-        return Event(kind, data, at_ms, pcm=b"", bad_audio="its delta is not text")
+        return Event(kind, data, at_ms, "server", b"", 0, "its delta is not text")
     try:
         pcm = pybase64.b64decode(delta, validate=True)
     except (binascii.Error, ValueError) as exc:
-        return Event(kind, data | {"delta": ""}, at_ms, pcm=b"", bad_audio=str(exc))
-    return Event(kind, data | {"delta": ""}, at_ms, pcm=pcm)
+        return Event(kind, data | {"delta": ""}, at_ms, "server", b"", 0, str(exc))
+    return Event(kind, data | {"delta": ""}, at_ms, "server", pcm, len(pcm))
 
 
 def _decode_audio_delta(frame: bytes, at_ms: float) -> Event | None:
-    for key in _DELTA_KEYS:
-        at = frame.find(key, 0, _LONGEST_HEAD)
-        if at >= 0:
-            break
-    else:
-        return None
-    start = at + len(key)
+    start = frame.find(_DELTA_KEY, 0, _LONGEST_HEAD) + len(_DELTA_KEY)
+    if start < len(_DELTA_KEY):
+        start = frame.find(_SPACED_DELTA_KEY, 0, _LONGEST_HEAD) + len(_SPACED_DELTA_KEY)
+        if start < len(_SPACED_DELTA_KEY):
+            return None
     if not frame.endswith(b'"}'):
         return None
     try:
@@ -152,7 +141,7 @@ def _decode_audio_delta(frame: bytes, at_ms: float) -> Event | None:
     wire_type = data.get("type")  # a second "type" in the frame wins over the one that it begins with
     if not isinstance(wire_type, str) or GA_NAME.get(wire_type) != AUDIO_DELTA:
         return None
-    return Event(AUDIO_DELTA, data, at_ms, pcm=pcm)
+    return Event(AUDIO_DELTA, data, at_ms, "server", pcm, len(pcm))
 
 
 def encode(event: Mapping[str, Any]) -> bytes:
