@@ -13,7 +13,8 @@ and each further line is one frame, its secrets taken out::
 object has ``raw`` instead of ``event``. The last line says how it ended. A file may hold several sessions: a second one is appended.
 
 Each line is handed to the operating system at once, whole, before the frame is folded or sent; frames that arrived together go in one
-write. So a process that dies loses nothing that it has seen or sent: the log is never behind the program.
+write. So the log is never behind what the program has seen or sent, and a process that dies breaks off at most the lines that it
+was just writing.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import hashlib
 import os
 import re
 import secrets
+import stat
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -34,7 +36,7 @@ import msgspec
 
 from .. import __version__
 from ..errors import InputError, clipped
-from ..wire.events import AUDIO_DELTA, Event
+from ..wire.events import Event
 from .redact import Hook, Redactor
 
 Audio = Literal["keep", "digest"]
@@ -77,6 +79,8 @@ class LogWriter:
         self.n_frames = 0
         self.problem: str | None = None
         self._id = secrets.token_hex(4)
+        self._before = b'{"log":"%b","n":' % self._id.encode()
+        self._delta_fields: tuple[str, ...] = ()  # of the last delta: the next one has the same
         self._file: int | None = _open(self.path)
 
     def __repr__(self) -> str:
@@ -134,13 +138,27 @@ class LogWriter:
         """What the line of a server's frame says."""
         if isinstance(event, Exception):
             return b'"raw":' + _encode(self.redactor(frame).decode("utf-8", "replace"))
-        has_sound = bool(event.pcm) and event.type == AUDIO_DELTA
+        has_sound = bool(event.pcm)
         if has_sound and self.audio == "digest":
-            assert event.pcm is not None
-            frame, has_sound = _digested_delta(frame, event.data, event.pcm), False
-        if self.redactor.hook is None and _is_plain_delta(event, frame) and not self.redactor.knows(frame):
-            return b'"event":' + _one_line(frame)
+            frame, has_sound = _digested_delta(frame, event), False
+        if self.redactor.hook is None and self._is_plain_delta(event.data, frame) and not self.redactor.knows(frame):
+            return b'"event":' + frame
         return self._event(frame, has_sound=has_sound)
+
+    def _is_plain_delta(self, data: dict[str, Any], frame: bytes) -> bool:
+        """Whether a frame is a word or two and ids, in one line: most frames of a reply are, and no secret has room in one.
+
+        It spares them the redactor, which would cost more than everything else that is done with them.
+        """
+        delta = data.get("delta")
+        if type(delta) is not str or len(delta) >= 12 or len(frame) >= 500:
+            return False
+        fields = tuple(data)
+        if fields != self._delta_fields:
+            if not _DELTA_FIELDS.issuperset(fields):
+                return False
+            self._delta_fields = fields
+        return not (b"-" in frame or b"k_" in frame or b"\\" in frame or b"\n" in frame or b"\r" in frame)
 
     def _event(self, frame: bytes, *, has_sound: bool = False) -> bytes:
         if self.redactor.hook is not None:
@@ -167,8 +185,10 @@ class LogWriter:
             return f"the redact hook raised {type(exc).__name__}"
 
     def _lines(self, direction: str, at_ms: float, told: Sequence[bytes]) -> None:
-        n, unix, form, name = self.n_frames, time.time(), _LINES[direction], self._id.encode()
-        if self._write(b"\n".join(form % (name, n + i, at_ms, unix, what) for i, what in enumerate(told, 1))):
+        # What the lines of one write share is put into words once: numbers with decimals are the dear part of a line.
+        after = b',"at_ms":%.3f,"unix":%.3f,"dir":"%b",' % (at_ms, time.time(), direction.encode())
+        lines = [b"%b%d%b%b}" % (self._before, n, after, what) for n, what in enumerate(told, self.n_frames + 1)]
+        if self._write(b"\n".join(lines)):
             self.n_frames += len(told)
 
     def _write(self, lines: bytes) -> bool:
@@ -190,12 +210,6 @@ class LogWriter:
         return self._file is not None
 
 
-_LINES = {
-    way: b'{"log":"%b","n":%d,"at_ms":%.3f,"unix":%.3f,"dir":"' + way.encode() + b'",%b}'
-    for way in ("server", "client")
-}
-
-
 def _open(path: Path) -> int:
     if path.suffix == ".gz":
         raise InputError(
@@ -205,16 +219,21 @@ def _open(path: Path) -> int:
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)
         # O_NOFOLLOW: a link that somebody left in a shared folder must not decide where the words of a call go.
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
+        for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # each where there is such a thing
+            flags |= getattr(os, name, 0)
         file = os.open(path, flags, 0o600)
     except OSError as exc:
         why = "it is a link; name the file itself" if path.is_symlink() else exc.strerror or type(exc).__name__
         raise InputError(f"cannot write the event log {path}: {why}") from None
-    if not path.is_file():
+    found = os.fstat(file)
+    if not stat.S_ISREG(found.st_mode):
         os.close(file)
         raise InputError(f"cannot write the event log {path}: it is no ordinary file")
-    if os.path.getsize(path) and _last_byte(file) != b"\n":
-        os.write(file, b"\n")  # somebody's torn last line: ours begins on a line of its own
+    if found.st_size:
+        os.lseek(file, -1, os.SEEK_END)
+        if os.read(file, 1) != b"\n":
+            os.write(file, b"\n")  # somebody's torn last line: ours begins on a line of its own
     return file
 
 
@@ -222,39 +241,21 @@ _HAS_AUDIO = re.compile(rb'"audio"\s*:\s*"')  # a field of that name that holds 
 _DELTA_KEY = b'"delta":"'
 
 
-def _digested_delta(frame: bytes, data: dict[str, Any], pcm: bytes) -> bytes:
+def _digested_delta(frame: bytes, event: Event) -> bytes:
     """An audio delta's frame with the digest in the place of its base64."""
-    start = frame.find(_DELTA_KEY) + len(_DELTA_KEY)
-    if start >= len(_DELTA_KEY) and frame.find(b'"', start) == len(frame) - 2 and frame.endswith(b'"}'):
-        return frame[:start] + digest(pcm).encode() + b'"}'
-    return _encode(data | {"delta": digest(pcm)})
+    assert event.pcm is not None
+    start = (
+        len(frame) - 2 - (len(event.pcm) + 2) // 3 * 4
+    )  # of the base64, if that is all there is to the end of the frame
+    if frame.endswith(b'"}') and frame.endswith(_DELTA_KEY, 0, start):
+        return b'%b%b"}' % (frame[:start], digest(event.pcm).encode())
+    return _encode(event.data | {"delta": digest(event.pcm)})
 
 
+# Of a delta whose words are as short as most: nothing else is in it, and no secret has room in one.
 _DELTA_FIELDS = frozenset(
     {"type", "event_id", "response_id", "item_id", "output_index", "content_index", "call_id", "delta", "obfuscation"}
 )
-
-
-def _is_plain_delta(event: Event, frame: bytes) -> bool:
-    """Whether a frame is a word or two and ids: most frames of a reply are, and no secret has room in one.
-
-    It spares them the redactor's expressions, which would cost more than everything else that is done with them.
-    """
-    delta = event.data.get("delta")
-    return (
-        type(delta) is str
-        and len(delta) < 12
-        and len(frame) < 500
-        and event.data.keys() <= _DELTA_FIELDS
-        and b"-" not in frame
-        and b"k_" not in frame
-        and b"\\" not in frame
-    )
-
-
-def _last_byte(file: int) -> bytes:
-    os.lseek(file, -1, os.SEEK_END)
-    return os.read(file, 1)
 
 
 def _one_line(frame: bytes) -> bytes:
