@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
+import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -305,7 +305,10 @@ class Link:
 
 def new_id(prefix: str) -> str:
     """A new id: a prefix and 20 random characters; an item's may have at most 32 in all."""
-    return f"{prefix}_{secrets.token_hex(10)}"
+    return f"{prefix}_{_ids.getrandbits(80):020x}"
+
+
+_ids = random.Random()  # from the system's entropy; what a notebook seeds does not repeat them, and they guard nothing
 
 
 _dropped: set[asyncio.Task[None]] = set()  # asyncio keeps only weak references to tasks

@@ -78,7 +78,7 @@ async def test_what_a_response_was_is_in_its_row(done):
             "create",
         )
         assert row["first_audio_ms"] is None
-        assert 0 < row["first_text_ms"] < row["done_ms"]
+        assert 0 < row["first_text_ms"] <= row["done_ms"]  # what one read of the socket brings arrived together
         assert row["text"]
         assert row["transcript"] == ""
         assert row["input_text_tokens"] + row["output_text_tokens"] == row["total_tokens"]

@@ -133,6 +133,7 @@ class Trial:
             read audio.
         settings_n: Which of the plan's settings.
         repeat: From 0.
+        cell: What is repeated: the names of case and arm, and which settings.
     """
 
     trial_id: str
@@ -143,16 +144,12 @@ class Trial:
     settings: Settings
     settings_n: int
     repeat: int
+    cell: tuple[str, str, int]
 
     @property
     def modality(self) -> str:
         """What is asked for: ``audio``, or ``text`` in a positive control."""
         return "text" if self.role == "positive" else "audio"
-
-    @property
-    def cell(self) -> tuple[str, str, int]:
-        """What is repeated: case, arm and settings."""
-        return self.case.name, self.arm.name, self.settings_n
 
     @property
     def n_turns(self) -> int:
@@ -246,13 +243,15 @@ class Plan:
                         row.append(("negative", _NEGATIVE, _arms.as_is, n, control))
             draw.shuffle(row)
             rows += row
-        return tuple(
-            Trial(self._id(role, each, how, n, repeat), at, role, each, how, self.settings[n], n, repeat)
-            for at, (role, each, how, n, repeat) in enumerate(rows)
-        )
+        names = {id(how): how.name for how in (*self.arms, _arms.as_is)}
+        trials = []
+        for at, (role, each, how, n, repeat) in enumerate(rows):
+            cell = (each.name, names[id(how)], n)
+            trials.append(Trial(self._id(role, cell, repeat), at, role, each, how, self.settings[n], n, repeat, cell))
+        return tuple(trials)
 
-    def _id(self, role: Role, each: Case, how: Arm, settings_n: int, repeat: int) -> str:
-        about = json.dumps([self.seed, role, each.name, how.name, settings_n, repeat])
+    def _id(self, role: Role, cell: tuple[str, str, int], repeat: int) -> str:
+        about = json.dumps([self.seed, role, *cell, repeat])
         return hashlib.sha256(about.encode()).hexdigest()[:16]
 
     @property

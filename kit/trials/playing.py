@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 from ..clip import Clip
@@ -147,8 +145,6 @@ class _Playing:
         self.session: Session | None = None
         self.turn = 0
         self.n_told = 0  # responses of the conversation that are in rows already
-        self.n_counted = 0  # events whose kinds are in `sent` already
-        self.sent: Counter[str] = Counter()
         self.n_items_before = 0
 
     async def play(self, where: Endpoint, url: str) -> None:
@@ -178,8 +174,7 @@ class _Playing:
                     added = History().user(said)
                     await arm.seed(session, added)
                     so_far = so_far + added
-                self._count()
-                self.n_items_before = self.sent["conversation.item.create"]
+                self.n_items_before = self._n_sent("conversation.item.create")
                 last = await self._answer(session, so_far, deadline)
             self._end_turn(last)
             if last.words:
@@ -202,19 +197,15 @@ class _Playing:
 
     # ------------------------------------------------------------------------------------------------------------ rows
 
-    def _count(self) -> None:
-        assert self.link is not None
-        new = self.link.n_events - self.n_counted
-        self.sent.update(e.type for e in islice(reversed(self.link.events), new) if e.direction == "client")
-        self.n_counted = self.link.n_events
+    def _n_sent(self, kind: str) -> int:
+        return 0 if self.link is None else self.link.conversation.n_sent[kind]
 
     def _end_turn(self, last: Response | None) -> None:
         """Rows of the turn; `last` is ``None`` for one that never ended."""
         assert self.link is not None
-        self._count()
         told = self.link.conversation.responses[self.n_told :]
         self.n_told += len(told)
-        n_items = self.sent["conversation.item.create"]
+        n_items = self._n_sent("conversation.item.create")
         price = self.trial.settings.reckoned_price
         rows = [
             {"turn": self.turn, "response": n} | _response(response, price, free=self.trial.settings.free)
@@ -250,25 +241,22 @@ class _Playing:
             "error": (str(exc) or type(exc).__name__)[:_MAX_ERROR_CHARS],
             "expected": int(kind == self.trial.arm.expects),
         }
-        if self.link is not None:
-            self._count()
-            if self.sent["response.create"] and self.n_told < len(self.link.conversation.responses):
-                self._end_turn(None)
+        if self._n_sent("response.create") and self.link and self.n_told < len(self.link.conversation.responses):
+            self._end_turn(None)
 
     def finish(self, keep_events: bool) -> Outcome:
         """The outcome, complete."""
         outcome, link = self.outcome, self.link
         if link is None:  # nothing was sent, so nothing is owed
             return outcome
-        self._count()
         outcome.session |= _facts(link) | {
-            "n_items_sent": self.sent["conversation.item.create"],
-            "n_updates_sent": self.sent["session.update"],
-            "n_deletes_sent": self.sent["conversation.item.delete"],
+            "n_items_sent": self._n_sent("conversation.item.create"),
+            "n_updates_sent": self._n_sent("session.update"),
+            "n_deletes_sent": self._n_sent("conversation.item.delete"),
             "n_responses": len(link.conversation.responses),
         }
         usd = [row["cost_usd"] for row in outcome.responses]
-        unanswered = self.sent["response.create"] > len(usd)
+        unanswered = self._n_sent("response.create") > len(usd)
         outcome.usd = None if None in usd or (unanswered and not self.trial.settings.free) else float(sum(usd))
         for limit in link.conversation.rate_limits:
             if isinstance(limit, dict) and limit.get("name") == "tokens":

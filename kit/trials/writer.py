@@ -8,7 +8,7 @@ import os
 import platform
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,13 +25,20 @@ _BUSY_S = 2.0  # readers never keep a writer waiting in this mode, so whatever d
 
 
 def _insert(table: str) -> str:
-    columns = list(TABLES[table])
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join(f':{name}' for name in columns)})"
+    columns = TABLES[table]
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
 
 
 _INSERT = {table: _insert(table) for table in TABLES}
-_BLANK = {table: dict.fromkeys(columns) for table, columns in TABLES.items()}
-_Work = tuple[str, Mapping[str, Any] | Sequence[Any]]
+_Work = tuple[str, Sequence[Any]]
+
+
+def _row(table: str, *told: Mapping[str, Any]) -> _Work:
+    """An insert: each column from the first mapping that has it, else null."""
+    values: dict[str, Any] = {}
+    for each in reversed(told):
+        values |= each
+    return _INSERT[table], [values.get(name) for name in TABLES[table]]
 
 
 class Writer:
@@ -134,19 +141,17 @@ class Writer:
         begun.unlink(missing_ok=True)
         self._db = _connect(begun)
         self._write(
-            [
-                *((sql, ()) for sql in statements()),
-                (_INSERT["plan"], row),
-                *((_INSERT["trials"], each) for each in trials),
-            ]
+            [*((sql, ()) for sql in statements()), _row("plan", row), *(_row("trials", each) for each in trials)]
         )
         self._db.close()
         begun.replace(self.path)
 
-    def _write(self, work: Iterable[_Work]) -> int:
+    def _write(self, work: Sequence[_Work]) -> int:
         """One transaction; gives the id of the last row. The only place where a ledger is written."""
         db = self._db
         assert db is not None
+        if len(work) == 1:  # a statement by itself is a transaction by itself
+            return db.execute(*work[0]).lastrowid or 0
         db.execute("BEGIN IMMEDIATE")
         try:
             last = 0
@@ -195,7 +200,7 @@ class Writer:
     def begin_run(self, *, at_once: int, budget_usd: float | None) -> int:
         """Open a run. Attempts that an earlier one left pending are orphans of its death: interrupted, their cost unknown."""
         now = time.time()
-        row = _BLANK["runs"] | {
+        row = {
             "started_at": now,
             "at_once": at_once,
             "budget_usd": budget_usd,
@@ -207,7 +212,7 @@ class Writer:
             "UPDATE attempts SET status = 'interrupted', ended_at = ?, cost_usd = reserved_usd, "
             "cost_estimated = (reserved_usd > 0) WHERE status = 'pending'"
         )
-        return self._write([(orphans, (now,)), (_INSERT["runs"], row)])
+        return self._write([(orphans, (now,)), _row("runs", row)])
 
     def end_run(self, run_id: int, ended: str, note: str | None = None) -> None:
         """Close a run: ``complete``, ``interrupted``, ``budget``, ``stop rule`` or ``error``."""
@@ -222,10 +227,10 @@ class Writer:
         Args:
             tries: Per attempt: trial id, the how-manieth attempt, reserved dollars.
         """
-        blank = _BLANK["attempts"] | {"run_id": run_id, "worker": worker, "started_at": time.time(), "counts": 0}
-        blank |= {"status": "pending", "stage": "connecting"}
+        same = {"run_id": run_id, "worker": worker, "started_at": time.time(), "counts": 0}
+        same |= {"status": "pending", "stage": "connecting"}
         work = [
-            (_INSERT["attempts"], blank | {"trial_id": trial_id, "attempt": attempt, "reserved_usd": usd})
+            _row("attempts", same, {"trial_id": trial_id, "attempt": attempt, "reserved_usd": usd})
             for trial_id, attempt, usd in tries
         ]
         last = self._write(work)
@@ -270,7 +275,7 @@ class Writer:
         work.append(_update(attempt_id, columns))
         if outcome.jsonl is not None:
             ids = {"attempt_id": attempt_id, "trial_id": trial_id}
-            work.append((_INSERT["events"], ids | {"n_events": outcome.n_events, "jsonl": outcome.jsonl}))
+            work.append(_row("events", ids, {"n_events": outcome.n_events, "jsonl": outcome.jsonl}))
         self._write(work)
 
     def interrupted(self, attempt_id: int, *, cost_usd: float | None, cost_estimated: bool) -> None:
@@ -295,4 +300,4 @@ def _update(attempt_id: int, columns: Row) -> tuple[str, list[Any]]:
 
 def _turn(attempt_id: int, trial_id: str, turn: Row, responses: Sequence[Row]) -> list[_Work]:
     ids = {"attempt_id": attempt_id, "trial_id": trial_id}
-    return [(_INSERT["turns"], ids | turn), *((_INSERT["responses"], ids | row) for row in responses)]
+    return [_row("turns", ids, turn), *(_row("responses", ids, row) for row in responses)]

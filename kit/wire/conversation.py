@@ -86,6 +86,7 @@ class Conversation:
         simulated: True where the session object carries the stand-in's mark; else what the caller knows (``None``: nothing).
         rate_limits: The last `rate_limits.updated`.
         n_events: Server events received.
+        n_sent: Client events sent, by type.
     """
 
     def __init__(self, *, simulated: bool | None = None, keep_audio: bool = True) -> None:
@@ -98,6 +99,7 @@ class Conversation:
         self.simulated = simulated
         self.rate_limits: list[Any] = []
         self.n_events = 0
+        self.n_sent: Counter[str] = Counter()
         self._items_by_id: dict[str, Item] = {}
         self._responses_by_id: dict[str, Response] = {}
         self._sent: OrderedDict[str, str] = OrderedDict()
@@ -122,6 +124,7 @@ class Conversation:
         """Take note of a client event. `at_ms` of a `response.create` is where its response's times count from."""
         self._sees_client = True
         kind = str(event.get("type"))
+        self.n_sent[kind] += 1
         event_id = text_of(event, "event_id")
         if event_id:
             self._sent[event_id] = kind
