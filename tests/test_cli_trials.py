@@ -38,6 +38,17 @@ def test_run_shows_plan_bar_table_and_that_it_is_simulated(tmp_path):
     assert str(path) in ran.stdout
 
 
+def test_faults_are_asked_for_like_drift_and_stay_with_the_ledger(tmp_path):
+    path = tmp_path / "t.sqlite"
+    ran = kit("run", path, "--case", "1a", "--repeats", 20, "--fault", "drop@p=0.5", "failed@p=0.2", "--own-process")
+    resumed = kit("resume", path)
+
+    kinds = dict(map(tuple, Ledger(path).rows("SELECT kind, COUNT(*) FROM attempts WHERE kind NOT NULL GROUP BY 1")))
+    assert (ran.returncode, resumed.returncode) == (0, 0), ran.stderr + resumed.stderr
+    assert set(kinds) == {"transport", "server"}
+    assert Ledger(path).counts()["missing"] == 0
+
+
 def test_interrupted_it_says_how_to_go_on_and_resume_does(tmp_path):
     path = tmp_path / "t.sqlite"
     with subprocess.Popen(

@@ -34,6 +34,7 @@ _console = Console(highlight=False, soft_wrap=True)
 def _plan(args: argparse.Namespace) -> Plan:
     """What the options ask for."""
     stand_in = {"drift": args.drift} | ({} if args.pace is None else {"pace": args.pace})
+    stand_in |= {"faults": args.fault} if args.fault else {}
     models = args.model or [None]
     settings = [
         Settings(
@@ -197,6 +198,13 @@ def _plan_options() -> argparse.ArgumentParser:
         type=float,
         metavar="FACTOR",
         help="of the stand-in: audio at FACTOR times real time (default: at once)",
+    )
+    add(
+        "--fault",
+        nargs="+",
+        default=[],
+        metavar="NAME[=V][@WHEN]",
+        help="of the stand-in: drop@p=0.1 stall@p=0.05 … (kit/standin/README.md lists them)",
     )
     return options
 
