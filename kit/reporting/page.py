@@ -13,6 +13,7 @@ from ..errors import InputError, clipped
 from ..trials.ledger import Ledger
 from . import record, results
 from .material import Material
+from .reported import reported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,6 +94,7 @@ def page(material: Material, question: str) -> str:
         results.in_short(material),
         *results.pictures(material),
         results.table(material),
+        reported(material),
         results.comparisons(material),
         results.controls(material),
         record.plan(material),
