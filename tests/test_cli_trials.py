@@ -28,10 +28,10 @@ def test_run_shows_plan_bar_table_and_that_it_is_simulated(tmp_path):
     assert ran.returncode == 0, ran.stderr
     assert "12 trials, 12 sessions" in ran.stdout
     assert rows == [
-        ["1a", "as_is", "3", "3", "0", "3", "0"],
-        ["1a", "one_user_message", "3", "3", "0", "3", "0"],
-        ["1b", "as_is", "3", "3", "0", "0", "3"],
-        ["1b", "one_user_message", "3", "3", "0", "3", "0"],
+        ["1a", "as_is", "audio", "3", "3", "0", "3", "0"],
+        ["1a", "one_user_message", "–", "3", "3", "0", "3", "0"],
+        ["1b", "as_is", "text", "3", "3", "0", "0", "3"],
+        ["1b", "one_user_message", "–", "3", "3", "0", "3", "0"],
     ]
     assert "stand-in: simulated" in ran.stdout
     assert "12/12" in ran.stderr

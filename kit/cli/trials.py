@@ -116,24 +116,26 @@ def _print_plan(plan: Plan) -> None:
 
 def _print_ledger(ledger: Ledger) -> None:
     rows = ledger.rows(
-        "SELECT t.case_name, t.arm, t.settings_name, COUNT(*) AS planned, SUM(t.state = 'completed') AS completed, "
+        f"SELECT t.case_name, t.arm, CASE t.arm WHEN '{arms.as_is.name}' THEN t.reported ELSE '–' END AS reported, "
+        "t.settings_name, COUNT(*) AS planned, SUM(t.state = 'completed') AS completed, "
         "SUM(t.state = 'failed') AS failed, "
         + ", ".join(
             f"SUM(t.state = 'completed' AND u.final_modality = '{word}') AS {word}"
             for word in ("audio", "text", "mixed", "function", "empty")
         )
         + " FROM trial_states t LEFT JOIN turns u ON u.attempt_id = t.attempt_id AND u.turn = 0 "
-        "WHERE t.role = 'measure' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+        "WHERE t.role = 'measure' GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 4"
     )
     several = len({row["settings_name"] for row in rows}) > 1
-    names = ["case_name", "arm", *(["settings_name"] if several else []), "planned", "completed", "failed"]
+    names = ["case_name", "arm", "reported", *(["settings_name"] if several else []), "planned", "completed", "failed"]
     names += [word for word in ("audio", "text", "mixed", "function", "empty") if any(row[word] for row in rows)]
     table = Table(box=None, pad_edge=False)
     for name in names:
         words = name.removesuffix("_name")
         sign = show.SIGNS.get(words)
         table.add_column(
-            f"{sign} {words}" if sign else words, justify="left" if "_name" in name or name == "arm" else "right"
+            f"{sign} {words}" if sign else words,
+            justify="left" if "_name" in name or name in ("arm", "reported") else "right",
         )
     for row in rows:
         table.add_row(*(Text(show.plain(row[name])) for name in names))
@@ -143,6 +145,7 @@ def _print_ledger(ledger: Ledger) -> None:
         "what the user finally heard of the first turn"
         + (f" – {origin}: this shows the instrument, not what a model does" if origin else "")
     )
+    _say("reported: what people said in public of the case as it is, without a count; nothing that was seen here")
     last: dict[str, Any] = dict(ledger.last_run or {})
     if last.get("ended") not in (None, "complete"):
         _say(f"ended by {last['ended']}: {last['note']}", "bold")
