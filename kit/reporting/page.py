@@ -12,6 +12,7 @@ from .. import __version__, show
 from ..errors import InputError, clipped
 from ..trials.ledger import Ledger
 from . import record, results
+from .costs import costs
 from .material import Material
 from .reported import reported
 
@@ -94,6 +95,7 @@ def page(material: Material, question: str) -> str:
         results.in_short(material),
         *results.pictures(material),
         results.table(material),
+        costs(material),
         reported(material),
         results.comparisons(material),
         results.controls(material),

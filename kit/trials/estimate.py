@@ -69,7 +69,7 @@ class Estimate:
                 f"${self.worst_usd:,.2f} at worst"
             )
         return (
-            f"{self.n_trials} trials{controls}, {self.n_sessions} sessions, about {self.n_responses} responses and {tokens}: "
+            f"{_n(self.n_trials, 'trial')}{controls}, {_n(self.n_sessions, 'session')}, about {_n(self.n_responses, 'response')} and {tokens}: "
             f"{cost}; about {_minutes(self.minutes)} at {AT_ONCE} at once{self.elsewhere}"
         )
 
@@ -206,6 +206,10 @@ def _size(history: History, *, bytes_per_token: int) -> tuple[int, int]:
 def _usd(price: Price, text: int, audio: int, replies: int) -> float:
     made = replies * (_REPLY_TEXT_TOKENS * price.text[2] + _REPLY_AUDIO_TOKENS * price.audio[2])
     return (text * price.text[0] + audio * price.audio[0] + made) / 1e6
+
+
+def _n(n: int, word: str) -> str:
+    return f"{n} {word}{'' if n == 1 else 's'}"
 
 
 def _minutes(minutes: float) -> str:
