@@ -24,24 +24,20 @@ def costs(m: Material) -> str:
     keys = [*over, "arm"]
     if not len(done) or done["arm"].nunique() < 2:
         return ""
-    means = done.groupby(keys, observed=True)[list(MEANS)].mean()
+    means = done.groupby(keys, observed=True)[list(MEANS)].mean().astype(float)
     known = {key if isinstance(key, tuple) else (key,): mean for key, mean in means.iterrows()}
     rows = []
     for _, row in m.arms.iterrows():
         who = tuple(row[name] for name in keys)
         mean, usual = known.get(who), known.get((*who[:-1], m.baseline))
-        cells = [show.esc(said(word)) for word in who]
+        cells = [show.esc(m.called(name, row)) for name in keys]
         cells.append(rated(row, "drift"))
         for name in MEANS:
             if mean is None or mean[name] != mean[name]:
                 cells.append("–")
                 continue
-            more = (
-                ""
-                if usual is None or str(row["arm"]) == m.baseline
-                else f" ({mean[name] - usual[name]:+.3g})".replace("-", "−")
-            )
-            cells.append(f"{mean[name]:,.4g}{more}")
+            more = 0.0 if usual is None else mean[name] - usual[name]
+            cells.append(f"{_short(mean[name])} ({_short(more, sign='+')})" if round(more, 9) else _short(mean[name]))
         cells.append(show.ms(number(row["heard_median_ms"])))
         rows.append((cells, False))
     return (
@@ -50,3 +46,7 @@ def costs(m: Material) -> str:
         "mixed otherwise, and the rows above say more.</p>"
         + grid([*keys, "drift", *MEANS.values(), "heard after"], rows)
     )
+
+
+def _short(value: float, *, sign: str = "") -> str:
+    return f"{value:{sign},.{0 if abs(value) >= 100 else 3}{'f' if abs(value) >= 100 else 'g'}}".replace("-", "−")

@@ -81,7 +81,7 @@ def _arms(m: Material) -> Iterator[list[str]]:
 
 
 def _settings(m: Material, row: Any) -> list[str]:
-    return [show.esc(row["settings"])] if len(m.settings) > 1 else []
+    return [show.esc(m.called("settings", row))] if len(m.settings) > 1 else []
 
 
 def _found(row: Any) -> str:

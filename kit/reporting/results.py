@@ -164,7 +164,7 @@ def table(m: Material) -> str:
     numbers = ["planned", "completed", "failed", "missing", "first_turns", "audio", "text", *rare, "turns"]
     for _, row in m.table.iterrows():
         first = tuple(row[name] for name in m.by[:-1])
-        who = [show.esc(said(row[name])) for name in m.by]
+        who = [show.esc(m.called(name, row)) for name in m.by]
         rates.append((
             [*who, bar(row["drift_rate"], row["drift_low"], row["drift_high"]), f"<strong>{rated(row, 'drift')}</strong>", _bounds(row),
              *(rated(row, name) for name in ("first_response", "any_drift", "turn_drift", "persistence")), show.ms(number(row["heard_median_ms"]))],
@@ -172,7 +172,7 @@ def table(m: Material) -> str:
         ))  # fmt: skip
         means = ["–" if value != value else f"{value:.3g}" for value in (row["responses_per_turn"], row["items_sent"])]
         cost = "–" if row["usd"] != row["usd"] else f"${row['usd']:.2f}"
-        cells = [*who, *(str(int(row[name])) for name in numbers), *means, cost, origin(row["simulated"])]
+        cells = [*who, origin(row["simulated"]), *(str(int(row[name])) for name in numbers), *means, cost]
         counts.append((cells, first != before))
         before = first
     names = [
@@ -186,8 +186,9 @@ def table(m: Material) -> str:
         "text stays",
         "heard after",
     ]
-    of = [*m.by, *("answered" if name == "first_turns" else name for name in numbers), "responses per turn", "items sent", "cost", "origin"]  # fmt: skip
-    none = ", ".join(name for name in ("mixed", "function", "empty") if name not in rare)
+    counted_as = ["answered" if name == "first_turns" else name for name in numbers]
+    of = [*m.by, "origin", *counted_as, "responses per turn", "items sent", "cost"]
+    none = " or ".join(name for name in ("mixed", "function", "empty") if name not in rare)
     return (
         f"<h2>Table</h2><p>Drift: first turns answered in text, of those answered; what the user finally heard decides. Percent, with "
         f"{percent(m.level)} intervals in brackets.</p>{grid(names, rates)}<h3>What it is out of</h3><p>Trials, then first turns by what was heard"
