@@ -212,7 +212,7 @@ def test_faults_are_part_of_a_plan_and_of_its_settings_name():
 def test_a_plan_shows_itself_as_a_table():
     html = Plan(FOUR, stop=0.2, seed=7)._repr_html_()
 
-    for words in ("1a, 1b, 2a, 2b", "as_is", "order by seed 7", "known to within 0.2", "standin gpt-realtime"):
+    for words in ("1a, 1b, 2a, 2b", "as_is", "order by seed 7", "known to ±10 points", "standin gpt-realtime"):
         assert words in html
 
 

@@ -188,7 +188,7 @@ def _plan_options() -> argparse.ArgumentParser:
     )
     add("--max-attempts", type=int, default=3, help="of a trial whose connection fails (default 3)")
     add("--timeout", type=float, default=60, metavar="S", help="for one turn (default 60)")
-    add("--stop", type=float, metavar="WIDTH", help="stop once every rate is known to within this, such as 0.2")
+    add("--stop", type=float, metavar="WIDTH", help="stop once no interval is wider, such as 0.2: ±10 points")
     add("--controls", type=int, metavar="N", help="of each kind and setting (default 3 where somebody pays)")
     add(
         "--drift",

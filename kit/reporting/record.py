@@ -33,7 +33,7 @@ def plan(m: Material) -> str:
         (
             "stops",
             show.esc(
-                f"when every rate is known to within {stop['width']:g} (confidence sequences, α = {stop['alpha']:g})"
+                f"when every rate is known to ±{50 * stop['width']:g} points (confidence sequences, α = {stop['alpha']:g})"
                 if stop
                 else "at its end"
             ),

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any, ClassVar
 
+from .. import show
 from ..clip import Clip
 from ..errors import InputError, clipped
 from ..history import History, HistoryItem, Part
@@ -124,6 +125,13 @@ class Arm:
     def __repr__(self) -> str:
         line = (type(self).__doc__ or "").strip().partition("\n")[0]
         return f"<Arm {self.name}: {line}>" if line else f"<Arm {self.name}>"
+
+    def _repr_html_(self) -> str:
+        line = (type(self).__doc__ or "").strip().partition("\n\n")[0]
+        told = [(word, show.esc(text)) for word, text in (("source", self.source), ("reported", self.reported)) if text]
+        return show.card(
+            f"<b>arm {show.esc(self.name)}</b> {show.esc(line)}", *(f"{word}: {text}" for word, text in told)
+        )
 
 
 # ------------------------------------------------------------------------------------------- another shape of the history

@@ -316,7 +316,9 @@ class Plan:
             ],
             [
                 "stops",
-                show.esc(f"when every rate is known to within {self.stop.width:g}" if self.stop else "at its end"),
+                show.esc(
+                    f"when every rate is known to ±{50 * self.stop.width:g} points" if self.stop else "at its end"
+                ),
             ],
         ]
         return show.card(

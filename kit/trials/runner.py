@@ -337,7 +337,7 @@ class Runner:
     def _look(self) -> None:
         """Whether the stop rule is content."""
         if self.stopped is None and self.plan.stop is not None and self.watch.enough():
-            self.stopped = "stop rule", f"every rate is known to within {self.plan.stop.width:g}"
+            self.stopped = "stop rule", f"every rate is known to ±{50 * self.plan.stop.width:g} points"
 
 
 class _Notes:
