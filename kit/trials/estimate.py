@@ -121,7 +121,7 @@ def estimate(plan: Plan) -> Estimate:
         n_out,
         usd,
         worst,
-        None if usd is None else float(math.ceil(usd + AT_ONCE * dearest)),
+        None if usd is None or worst is None else float(math.ceil(min(usd + AT_ONCE * dearest, worst))),
         seconds / AT_ONCE / 60,
         free,
         tuple(sorted(prices)),
