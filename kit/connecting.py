@@ -145,9 +145,10 @@ class connect:
             await self._session.close()
 
 
-def in_process_url(url: str, model: str | None, trial: str | None) -> str:
+def in_process_url(url: str, model: str | None, trial: str | None, attempt: int = 1) -> str:
     """The address of a session at a stand-in that this process runs."""
-    return f"{url}?{urlencode({'model': model or 'gpt-realtime'} | ({'trial': trial} if trial else {}))}"
+    told = {"model": model or "gpt-realtime", "trial": trial, "attempt": attempt if trial and attempt > 1 else None}
+    return f"{url}?{urlencode({name: value for name, value in told.items() if value})}"
 
 
 def _announcement(session: Session) -> str:

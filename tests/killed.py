@@ -5,6 +5,9 @@
 Each death is a SIGKILL: nothing is closed, flushed or said goodbye to. Run as a script by tests/test_runner.py, and many times by
 
     python tests/killed.py many N
+
+12 plans take about three minutes. If some stage was hit less than four times by then it goes on, for up to four times as many plans,
+and ends with an error if that was not enough.
 """
 
 import asyncio
@@ -26,6 +29,7 @@ from kit.trials import playing
 from kit.trials.writer import Writer
 
 AT_ONCE = 4
+STAGES = ("before connect", "seeded", "mid-reply", "replied", "committed")
 ALIVE = weakref.WeakSet()
 
 
@@ -123,7 +127,9 @@ def deaths(folder, seed, n):
 def many(n_plans):
     """The recorded run: every stage hit, every trial completed once, and heard what an undisturbed run heard."""
     hit = Counter()
-    for seed in range(n_plans):
+    for seed in range(4 * n_plans):
+        if seed >= n_plans and all(hit[stage] >= 4 for stage in STAGES):
+            break
         with tempfile.TemporaryDirectory() as folder:
             ledger, more = deaths(folder, seed, 6)
             hit += more
@@ -137,7 +143,9 @@ def many(n_plans):
                 "WHERE a.status = 'completed' AND b.attempt_id > a.attempt_id"
             )
             assert paid[0][0] == 0
-        print(seed, dict(hit), flush=True)
+        print(f"{6 * (seed + 1)} deaths, in flight then: {dict(hit)}", flush=True)
+    missed = [stage for stage in STAGES if hit[stage] < 4]
+    assert not missed, f"hit less than four times: {', '.join(missed)}"
 
 
 if __name__ == "__main__":

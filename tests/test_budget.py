@@ -9,6 +9,7 @@ from kit import Plan, Settings, run
 from kit.endpoint import PRICES
 from kit.errors import InputError
 from kit.trials.budget import Budget
+from kit.trials.estimate import estimate
 from kit.trials.stopping import Watch
 
 pytest_plugins = ["trial_fixtures"]
@@ -63,6 +64,17 @@ async def test_more_money_goes_on_where_less_ended(path):
     assert 0 < began < 20
     assert second.counts()["completed"] == 20
     assert len(second.rows("SELECT 1 FROM attempts")) == 20
+
+
+async def test_the_budget_that_is_called_enough_lets_a_plan_end(path):
+    settings = Settings(price=PRICED, stand_in={"drift": "never"})
+    plan = Plan(["1a", "1b", "2a", "2b"], repeats=15, settings=settings, controls=1)
+    told = estimate(plan)
+
+    ledger = await quietly(plan, path, budget_usd=told.enough_usd, at_once=8)
+
+    assert ledger.last_run["ended"] == "complete"
+    assert told.usd < told.enough_usd < told.worst_usd
 
 
 async def test_an_attempt_without_usage_costs_its_reservation(trouble, path):

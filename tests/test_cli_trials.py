@@ -28,14 +28,25 @@ def test_run_shows_plan_bar_table_and_that_it_is_simulated(tmp_path):
     assert ran.returncode == 0, ran.stderr
     assert "12 trials, 12 sessions" in ran.stdout
     assert rows == [
-        ["1a", "as_is", "3", "3", "0", "3", "0"],
-        ["1a", "one_user_message", "3", "3", "0", "3", "0"],
-        ["1b", "as_is", "3", "3", "0", "0", "3"],
-        ["1b", "one_user_message", "3", "3", "0", "3", "0"],
+        ["1a", "as_is", "audio", "3", "3", "0", "3", "0"],
+        ["1a", "one_user_message", "–", "3", "3", "0", "3", "0"],
+        ["1b", "as_is", "text", "3", "3", "0", "0", "3"],
+        ["1b", "one_user_message", "–", "3", "3", "0", "3", "0"],
     ]
     assert "stand-in: simulated" in ran.stdout
     assert "12/12" in ran.stderr
     assert str(path) in ran.stdout
+
+
+def test_faults_are_asked_for_like_drift_and_stay_with_the_ledger(tmp_path):
+    path = tmp_path / "t.sqlite"
+    ran = kit("run", path, "--case", "1a", "--repeats", 20, "--fault", "drop@p=0.5", "failed@p=0.2", "--own-process")
+    resumed = kit("resume", path)
+
+    kinds = dict(map(tuple, Ledger(path).rows("SELECT kind, COUNT(*) FROM attempts WHERE kind NOT NULL GROUP BY 1")))
+    assert (ran.returncode, resumed.returncode) == (0, 0), ran.stderr + resumed.stderr
+    assert set(kinds) == {"transport", "server"}
+    assert Ledger(path).counts()["missing"] == 0
 
 
 def test_interrupted_it_says_how_to_go_on_and_resume_does(tmp_path):

@@ -188,10 +188,31 @@ async def test_no_reply_of_the_stand_in_costs_more_than_its_worst_case(tmp_path)
     assert all(0 < row["cost_usd"] < row["reserved_usd"] and not row["cost_estimated"] for row in rows)
 
 
+@pytest.mark.parametrize(
+    ("stand_in", "said"),
+    [
+        ({"drift": "sometimes"}, "no drift rule is called 'sometimes'"),
+        ({"faults": ["flood@p=0.1"]}, "no fault is called 'flood'"),
+        ({"faults": ["drop@p=0.7", "stall@p=0.7"]}, "1.4 together"),
+        ({"falts": []}, "a stand-in takes drift, .*, not falts"),
+    ],
+)
+def test_what_no_stand_in_can_do_is_said_when_it_is_planned(stand_in, said):
+    with pytest.raises(InputError, match=said):
+        Settings(stand_in=stand_in)
+
+
+def test_faults_are_part_of_a_plan_and_of_its_settings_name():
+    calm, bad_day = Plan("1a"), Plan("1a", settings=Settings(stand_in={"faults": ["drop@p=0.1"]}))
+
+    assert calm.hash != bad_day.hash
+    assert bad_day.settings[0].name == "standin gpt-realtime drift=documented fault=drop@p=0.1"
+
+
 def test_a_plan_shows_itself_as_a_table():
     html = Plan(FOUR, stop=0.2, seed=7)._repr_html_()
 
-    for words in ("1a, 1b, 2a, 2b", "as_is", "order by seed 7", "known to within 0.2", "standin gpt-realtime"):
+    for words in ("1a, 1b, 2a, 2b", "as_is", "order by seed 7", "known to ±10 points", "standin gpt-realtime"):
         assert words in html
 
 

@@ -167,7 +167,7 @@ def test_the_curve_until_drift_starts_at_all_and_steps_down(ledger):
     ax = plots.until_drift(tables.until_drift_df(ledger, by="arm"))
 
     lines = {line.get_label(): list(line.get_ydata()) for line in ax.get_lines()}
-    assert lines["as is  (5)"] == pytest.approx([1, 3 / 5, 3 / 5 * 2 / 3])
+    assert lines["as is  (5 trials)"] == pytest.approx([1, 3 / 5, 3 / 5 * 2 / 3])
 
 
 def test_drift_by_length_has_a_point_per_length(tmp_path):

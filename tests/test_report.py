@@ -1,5 +1,6 @@
 """The report: one page that says what it must, opens from disk and asks for nothing; and the verbs that make it."""
 
+import asyncio
 import csv
 import io
 import json
@@ -13,7 +14,7 @@ import pytest
 from browser import CHROMIUM, chromium
 from written_ledger import write
 
-from kit import report, show
+from kit import Plan, Settings, arms, report, run, show
 from kit.cli import main
 from kit.errors import InputError, LedgerError
 
@@ -141,6 +142,38 @@ def test_ids_of_what_drifted_are_there_for_the_vendor(page):
 
     rows = list(csv.DictReader(io.StringIO(base64.b64decode(link.partition(",")[2]).decode())))
     assert {row["response_id"] for row in rows} == {"resp_0_0_0", "resp_0_1_0", "resp_1_1_0", "resp_4_0_0"}
+
+
+def test_what_was_reported_stands_beside_what_was_found_and_is_never_taken_for_it(page):
+    trials = [("1b", "as_is", "t t"), ("1b", "as_is", "a t"), ("1b", "one_user_message", "a a"), ("1b", "mine", "t t")]
+    text = read(page(trials)).text.partition("Reported, and found")[2].partition("Comparisons")[0]
+
+    assert "no finding of this report" in text
+    assert "found (stand-in: simulated)" in text and "1 of 2 text: 50 %" in text
+    assert arms.one_user_message.reported in text and arms.one_user_message.source in text
+    assert "nothing: this arm is not one of the kit's" in text
+    assert "measured 2" in read(page(trials, simulated=0, endpoint="openai")).text
+
+
+def test_rules_that_were_made_from_the_reports_are_said_to_be(tmp_path):
+    ledger = asyncio.run(run(Plan("1b", repeats=2), tmp_path / "a.sqlite", progress=None))
+
+    text = read(report(ledger, tmp_path).path.read_text()).text
+
+    assert "made from these reports, so that agreement with them shows nothing but the instrument" in text
+    assert "2 of 2 text: 100 %" in text and "text only, for the rest of the session" in text
+
+
+def test_what_an_arm_costs_stands_beside_what_it_cures(tmp_path):
+    settings = Settings(stand_in={"drift": "always"})
+    plan = Plan("1b", ["as_is", "delete_and_retry"], repeats=2, settings=settings)
+    ledger = asyncio.run(run(plan, tmp_path / "a.sqlite", progress=None))
+
+    html = report(ledger, tmp_path).path.read_text().partition("What an arm costs")[2].partition("</table>")[0]
+
+    as_is, retry = (re.findall(r"<td>(.*?)</td>", row) for row in html.split("<tr>")[2:4])
+    assert as_is[2:6] == ["3", "1", "0", "1"]  # items, updates, deletions, responses
+    assert retry[2:6] == ["8 (+5)", "1", "5 (+5)", "6 (+5)"]
 
 
 def test_failures_are_named_by_kind(page):

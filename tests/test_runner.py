@@ -1,7 +1,7 @@
 """Running a plan: what is heard, what goes wrong, and who is told."""
 
+import asyncio
 import math
-import random
 from collections import Counter
 
 import pytest
@@ -21,6 +21,7 @@ from kit.errors import (
     SessionClosed,
 )
 from kit.standin import StandIn
+from kit.tables import modality_df
 from kit.trials import runner as runner_module
 from kit.trials.backoff import Gate
 from kit.trials.failures import failure_kind, waiting_time_s
@@ -120,7 +121,7 @@ async def test_a_stand_in_in_its_own_process_says_the_same(path, tmp_path):
     there, here = await quietly(plan, path, own_process=True), await quietly(plan, tmp_path / "here.sqlite")
 
     assert heard(there) == heard(here)
-    with pytest.raises(InputError, match="drift, seed, pace, not replies"):
+    with pytest.raises(InputError, match="drift, seed, pace, faults, not replies"):
         await quietly(
             Plan("1b", repeats=1, settings=Settings(stand_in={"replies": ["Hi."]})), tmp_path / "x", own_process=True
         )
@@ -214,29 +215,51 @@ async def test_where_nobody_answers_the_run_stops_before_every_trial_is_used_up(
     assert {row[0] for row in Ledger(path).rows("SELECT kind FROM attempts WHERE status = 'failed'")} == {"transport"}
 
 
-async def test_a_mix_of_faults_ends_and_every_failure_is_named(trouble, path):
-    plan = Plan(FOUR, repeats=25, seed=1, timeout_s=2)
-    draw = random.Random(1)
-    names = ["drop", "stall", "failed", "rate-limit"] + [None] * 4
-    weights = [10, 5, 5, 4] + [19] * 4
-    faults = {trial.trial_id: draw.choices(names, weights)[0] for trial in plan.trials}
-    faults = {trial_id: name for trial_id, name in faults.items() if name}
-    trouble(faults)
+async def test_a_mix_of_faults_ends_and_every_failure_is_named(path):
+    """A service on a bad day, asked for as anybody can ask for it; two bursts in which it takes nobody."""
+    mix = ["drop@p=0.1", "stall@p=0.05", "failed@p=0.05", "http-error=429@30-37", "http-error=429@120-125"]
+    plan = Plan(FOUR, repeats=50, seed=1, timeout_s=3, settings=Settings(stand_in={"faults": mix}))
 
     ledger = await quietly(plan, path)
 
-    given = Counter(faults.values())
-    kinds = {
-        row[0]: row[1] for row in ledger.rows("SELECT kind, COUNT(*) FROM attempts WHERE kind NOT NULL GROUP BY 1")
-    }
-    assert kinds == {
-        "transport": given["drop"],
-        "timeout": given["stall"],
-        "server": given["failed"],
-        "rate_limit": given["rate-limit"],
-    }
-    failed = given["stall"] + given["failed"]
-    assert ledger.counts() == {"planned": 100, "completed": 100 - failed, "failed": failed, "missing": 0}
+    n = ledger.counts()
+    assert ledger.last_run["ended"] == "complete"
+    assert (n["planned"], n["completed"] + n["failed"], n["missing"]) == (200, 200, 0)
+    kinds = dict(map(tuple, ledger.rows("SELECT kind, COUNT(*) FROM attempts WHERE kind NOT NULL GROUP BY 1")))
+    assert set(kinds) == {"transport", "timeout", "server", "rate_limit"}
+    assert kinds["rate_limit"] == 14
+    given_up = ledger.rows("SELECT 1 FROM attempts WHERE counts = 1 AND kind IN ('transport', 'rate_limit')")
+    assert n["failed"] == kinds["timeout"] + kinds["server"] + len(given_up)
+    # of 200 and some attempts: 20, 10 and 10, within three standard errors
+    found = [kinds["transport"], kinds["timeout"], kinds["server"]]
+    assert all(abs(k - 200 * p) <= 3 * (200 * p) ** 0.5 + 2 for k, p in zip(found, [0.1, 0.05, 0.05], strict=True))
+    table = modality_df(ledger, by=["case"])
+    assert list(table["planned"]) == [50] * 4
+    assert (table["completed"] + table["failed"]).tolist() == [50] * 4
+
+
+async def test_stopped_and_gone_on_with_the_same_things_go_wrong(path, tmp_path):
+    settings = Settings(stand_in={"faults": ["drop@p=0.3", "failed@p=0.2"], "drift": "p=0.5"})
+    plan = Plan(FOUR, repeats=10, seed=3, settings=settings)
+    task = None
+
+    def stop(progress):
+        if progress.decided >= 15:
+            task.cancel()
+
+    task = asyncio.create_task(quietly(plan, path, at_once=4, progress=stop))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    ledger, calm = await quietly(plan, path, at_once=2), await quietly(plan, tmp_path / "calm.sqlite")
+
+    def ends(ledger):
+        rows = ledger.rows(
+            "SELECT trial_id, status, kind FROM attempts WHERE status <> 'interrupted' ORDER BY 1, attempt"
+        )
+        return [tuple(row) for row in rows]
+
+    assert ends(ledger) == ends(calm)
+    assert {kind for _, _, kind in ends(calm)} == {None, "transport", "server"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 
 import pytest
 import websockets
@@ -9,7 +10,8 @@ from talk import talk
 
 from kit.errors import InputError
 from kit.standin import StandIn
-from kit.standin.faults import KINDS, fault, table
+from kit.standin.drift import Draws
+from kit.standin.faults import KINDS, Faults, fault, table
 
 
 @pytest.mark.parametrize(
@@ -20,6 +22,9 @@ from kit.standin.faults import KINDS, fault, table
         ("close=4001@2", "close=4001@2"),
         ("close", "close=1011@1"),
         ("slow-start=0.5@every", "slow-start=0.5@every"),
+        ("drop@p=0.1", "drop@p=0.1"),
+        ("close=4001@p=1", "close=4001@p=1"),
+        ("http-error=429@20-27", "http-error=429@20-27"),
     ],
 )
 def test_a_fault_is_called_what_was_asked_for(spec, shown):
@@ -41,12 +46,77 @@ def test_a_fault_is_called_what_was_asked_for(spec, shown):
         "http-error=200",
         "http-error=999",
         "drop@1.5",
+        "drop@p=",
+        "drop@p=1.1",
+        "drop@p=-0.1",
+        "drop@p=nan",
+        "drop@q=0.1",
+        "drop@5-3",
+        "drop@0-3",
         3,
     ],
 )
 def test_no_other_fault_is_taken(spec):
     with pytest.raises(InputError):
         StandIn(faults=[spec])
+
+
+def test_probabilities_of_one_thing_are_at_most_1_together():
+    StandIn(faults=["drop@p=0.6", "stall@p=0.4", "lose-item@p=0.5"])
+
+    with pytest.raises(InputError, match="the faults of one reply are 1.1 together"):
+        StandIn(faults=["drop@p=0.6", "stall@p=0.5"])
+
+
+MIX = ["drop@p=0.1", "stall@p=0.05", "failed@p=0.05"]
+
+
+def due(trial, attempt="1", *, names=MIX, of="reply", nth=1):
+    """The name of the fault that the nth occasion of an attempt at a trial has, or None."""
+    faults, draws = Faults([fault(name) for name in names]), Draws(7, trial).of_attempt(attempt)
+    return [getattr(faults.due(of, draws), "name", None) for _ in range(nth)][-1]
+
+
+def test_each_fault_is_as_frequent_as_was_asked():
+    found = Counter(due(str(n)) for n in range(20_000))
+
+    shares = {name: count / 20_000 for name, count in found.items()}
+    assert shares == pytest.approx({"drop": 0.1, "stall": 0.05, "failed": 0.05, None: 0.8}, abs=0.01)
+
+
+def test_another_attempt_draws_again_and_so_does_another_reply():
+    dropped = [str(n) for n in range(20_000) if due(str(n)) == "drop"]
+
+    again = [due(trial, "2") == "drop" for trial in dropped]
+    later = [due(trial, nth=2) == "drop" for trial in dropped]
+    assert (sum(again) / len(dropped), sum(later) / len(dropped)) == pytest.approx((0.1, 0.1), abs=0.03)
+
+
+async def test_what_goes_wrong_belongs_to_trial_and_attempt_and_not_to_the_order():
+    async def failed(order):
+        async with StandIn(faults=["failed@p=0.5", "http-error@p=0.3"], seed=2) as server:
+            return {about: await ends(server, *about) for about in order}
+
+    async def ends(server, trial, attempt):
+        try:
+            async with talk(server, trial=trial, attempt=attempt) as t:
+                return (await t.respond())["status"]
+        except websockets.InvalidStatus:
+            return "refused"
+
+    order = [(trial, attempt) for trial in "abcdef" for attempt in (1, 2)]
+    found = await failed(order)
+
+    assert set(found.values()) == {"completed", "failed", "refused"}
+    assert await failed(order[::-1]) == found
+    assert any(found[trial, 1] != found[trial, 2] for trial in "abcdef")
+
+
+async def test_a_burst_has_an_end():
+    async with StandIn(faults=["refuse-item@2-3"]) as server, talk(server) as t:
+        answers = [(await t.say("user", word))["type"] for word in ("one", "two", "three", "four")]
+
+    assert answers == ["conversation.item.done", "error", "error", "conversation.item.done"]
 
 
 async def closed_by(fault):

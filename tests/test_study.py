@@ -12,6 +12,7 @@ from kit.reporting.study import ARMS, MODELS, study_plan
 from kit.tables.counting import count
 from kit.tables.rates import grouped
 from kit.tables.sources import rows_of
+from kit.trials.estimate import estimate
 
 
 async def test_400_trials_under_the_documented_rule_give_the_reported_picture(tmp_path):
@@ -109,6 +110,17 @@ def test_the_study_on_a_service_is_priced_and_needs_a_budget(capsys, monkeypatch
     told = capsys.readouterr()
     assert "about $" in told.out and "at worst" in told.out
     assert "this costs money: give --budget" in " ".join(told.err.split())
+
+
+def test_a_first_look_costs_a_few_dollars_and_the_whole_study_says_that_there_is_one(capsys):
+    quick = study_plan("openai", quick=True)
+
+    assert 1 < estimate(quick).usd < 4 and estimate(quick).enough_usd <= 5
+    assert main(["study", "--endpoint", "openai", "--dry-run"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"for about ${estimate(quick).usd:.2f}: the same with --quick" in out
+    assert main(["study", "--endpoint", "openai", "--quick", "--dry-run"]) == 0
+    assert quick.settings[0].model in capsys.readouterr().out
 
 
 def test_a_study_of_nothing_is_refused():

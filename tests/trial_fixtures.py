@@ -36,8 +36,8 @@ class Troubled(Places):
             self.places[name] = await self._stack.enter_async_context(StandIn(faults=[name]))
         return self
 
-    def of(self, trial):
-        where, url = super().of(trial)
+    def of(self, trial, attempt=1):
+        where, url = super().of(trial, attempt)
         self.seen[trial.trial_id] += 1
         fault = self.faults.get(trial.trial_id)
         if fault is None or (self.seen[trial.trial_id] > 1 and not fault.endswith("every")):

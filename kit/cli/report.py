@@ -67,12 +67,13 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _study(args: argparse.Namespace) -> int:
-    from ..reporting.study import ARMS, MODELS, study_plan
+    from ..reporting.study import study_plan
 
     plan = study_plan(
         args.endpoint,
-        models=args.model or MODELS,
-        arms=args.arm or ARMS,
+        quick=args.quick,
+        models=args.model,
+        arms=args.arm,
         repeats=args.repeats,
         p0=args.p0,
         p1=args.p1,
@@ -80,6 +81,7 @@ def _study(args: argparse.Namespace) -> int:
         drift=args.drift,
     )
     _say_plan(plan)
+    _say_price(plan, args)
     if args.dry_run:
         return 0
     return _run_study(plan, args, _budget(plan, args.budget))
@@ -115,6 +117,29 @@ def _say_plan(plan: Plan) -> None:
         ("price", str(estimate(plan))),
     ):
         _console.print(Text(f"{word:8} {show.plain(told)}"), soft_wrap=True)
+
+
+def _say_price(plan: Plan, args: argparse.Namespace) -> None:
+    """What the two prices mean, and what less money buys."""
+    from ..reporting.study import study_plan
+    from ..trials.estimate import estimate
+
+    if all(settings.free for settings in plan.settings):
+        return
+    lines = [
+        f"at worst: every reply of the full {plan.settings[0].max_output_tokens} tokens, and every retry used. No session begins unless its own "
+        "worst case still fits into the budget, and what it does not use is given back: the budget is never passed.",
+        "A smaller budget runs a balanced beginning of the plan, and says what was not run; the same command goes on.",
+    ]
+    if not args.quick and not (args.model or args.arm or args.repeats):
+        quick = study_plan(args.endpoint, quick=True)
+        usd = estimate(quick).usd
+        lines.append(
+            f"A first look, {quick.repeats} of each on {' and '.join(s.where.model or '?' for s in quick.settings)}"
+            f"{f', for about ${usd:.2f}' if usd else ''}: the same with --quick."
+        )
+    for line in lines:
+        _console.print(Text(f"{'':8} {line}"), soft_wrap=True)
 
 
 def _budget(plan: Plan, given: float | None) -> float | None:
@@ -162,12 +187,17 @@ def add(verbs: Verbs) -> None:
         help="openai measures and is paid (default: standin, a rehearsal)",
     )
     study.add_argument(
+        "--quick",
+        action="store_true",
+        help="a first look for a few dollars: two models, one cure, enough to tell drift of 90 %% from 10 %%",
+    )
+    study.add_argument(
         "--model", action="append", help="one of them (may be repeated; default: all whose price is known)"
     )
     study.add_argument("--arm", action="append", help="one of them, the baseline first (may be repeated)")
     study.add_argument("--repeats", type=int, help="of each case, arm and model (default: as --p0 and --p1 need)")
-    study.add_argument("--p0", type=float, default=0.5, help="drift that is to be told ... (default 0.5)")
-    study.add_argument("--p1", type=float, default=0.2, help="... from this (default 0.2)")
+    study.add_argument("--p0", type=float, help="drift that is to be told ... (default 0.5; --quick 0.9)")
+    study.add_argument("--p1", type=float, help="... from this (default 0.2; --quick 0.1)")
     study.add_argument(
         "--budget", type=float, metavar="USD", help="the most that it may cost; asked for where it is paid"
     )

@@ -108,8 +108,9 @@ def add(verbs: Verbs) -> None:
         "--fault",
         action="append",
         default=[],
-        metavar="NAME[=V][@N]",
-        help=f"fail on purpose, at the Nth time or @every (may be repeated): {', '.join(kind.name for kind in KINDS)}",
+        metavar="NAME[=V][@WHEN]",
+        help="fail on purpose, the Nth time (@N, @N-M), @every time or by chance (@p=0.1); may be repeated: "
+        + ", ".join(kind.name for kind in KINDS),
     )
     serve.add_argument("--replies", metavar="FILE", help="say these instead, in order: a JSON list of texts and calls")
     serve.add_argument(

@@ -34,6 +34,7 @@ _console = Console(highlight=False, soft_wrap=True)
 def _plan(args: argparse.Namespace) -> Plan:
     """What the options ask for."""
     stand_in = {"drift": args.drift} | ({} if args.pace is None else {"pace": args.pace})
+    stand_in |= {"faults": args.fault} if args.fault else {}
     models = args.model or [None]
     settings = [
         Settings(
@@ -115,24 +116,26 @@ def _print_plan(plan: Plan) -> None:
 
 def _print_ledger(ledger: Ledger) -> None:
     rows = ledger.rows(
-        "SELECT t.case_name, t.arm, t.settings_name, COUNT(*) AS planned, SUM(t.state = 'completed') AS completed, "
+        f"SELECT t.case_name, t.arm, CASE t.arm WHEN '{arms.as_is.name}' THEN t.reported ELSE '–' END AS reported, "
+        "t.settings_name, COUNT(*) AS planned, SUM(t.state = 'completed') AS completed, "
         "SUM(t.state = 'failed') AS failed, "
         + ", ".join(
             f"SUM(t.state = 'completed' AND u.final_modality = '{word}') AS {word}"
             for word in ("audio", "text", "mixed", "function", "empty")
         )
         + " FROM trial_states t LEFT JOIN turns u ON u.attempt_id = t.attempt_id AND u.turn = 0 "
-        "WHERE t.role = 'measure' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+        "WHERE t.role = 'measure' GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 4"
     )
     several = len({row["settings_name"] for row in rows}) > 1
-    names = ["case_name", "arm", *(["settings_name"] if several else []), "planned", "completed", "failed"]
+    names = ["case_name", "arm", "reported", *(["settings_name"] if several else []), "planned", "completed", "failed"]
     names += [word for word in ("audio", "text", "mixed", "function", "empty") if any(row[word] for row in rows)]
     table = Table(box=None, pad_edge=False)
     for name in names:
         words = name.removesuffix("_name")
         sign = show.SIGNS.get(words)
         table.add_column(
-            f"{sign} {words}" if sign else words, justify="left" if "_name" in name or name == "arm" else "right"
+            f"{sign} {words}" if sign else words,
+            justify="left" if "_name" in name or name in ("arm", "reported") else "right",
         )
     for row in rows:
         table.add_row(*(Text(show.plain(row[name])) for name in names))
@@ -142,6 +145,7 @@ def _print_ledger(ledger: Ledger) -> None:
         "what the user finally heard of the first turn"
         + (f" – {origin}: this shows the instrument, not what a model does" if origin else "")
     )
+    _say("reported: what people said in public of the case as it is, without a count; nothing that was seen here")
     last: dict[str, Any] = dict(ledger.last_run or {})
     if last.get("ended") not in (None, "complete"):
         _say(f"ended by {last['ended']}: {last['note']}", "bold")
@@ -184,7 +188,7 @@ def _plan_options() -> argparse.ArgumentParser:
     )
     add("--max-attempts", type=int, default=3, help="of a trial whose connection fails (default 3)")
     add("--timeout", type=float, default=60, metavar="S", help="for one turn (default 60)")
-    add("--stop", type=float, metavar="WIDTH", help="stop once every rate is known to within this, such as 0.2")
+    add("--stop", type=float, metavar="WIDTH", help="stop once no interval is wider, such as 0.2: ±10 points")
     add("--controls", type=int, metavar="N", help="of each kind and setting (default 3 where somebody pays)")
     add(
         "--drift",
@@ -197,6 +201,13 @@ def _plan_options() -> argparse.ArgumentParser:
         type=float,
         metavar="FACTOR",
         help="of the stand-in: audio at FACTOR times real time (default: at once)",
+    )
+    add(
+        "--fault",
+        nargs="+",
+        default=[],
+        metavar="NAME[=V][@WHEN]",
+        help="of the stand-in: drop@p=0.1 stall@p=0.05 … (kit/standin/README.md lists them)",
     )
     return options
 

@@ -53,12 +53,14 @@ def cure_cost(
     drawn = table[(table["first_turns"] > 0) & table[cost].notna()]
     arms, reach = groups(table, "arm"), float(drawn[cost].max() - drawn[cost].min()) if len(drawn) else 0.0
     taken: list[float] = []
+    dodged = False
     fig: Any = ax.get_figure()
     for _, row in drawn.iterrows():
         n = arms.index(str(row["arm"]))
         colour, marker = ARM_COLOURS[n % len(ARM_COLOURS)], ARM_MARKERS[n % len(ARM_MARKERS)]
         beside = sum(abs(x - row[cost]) < 0.015 * (reach or 1) for x in taken)  # points at one cost stand side by side
         taken.append(row[cost])
+        dodged = dodged or beside > 0
         place = offset_copy(ax.transData, fig, x=9 * ((beside + 1) // 2) * (-1) ** beside, units="points")
         ax.vlines(
             row[cost], row["drift_low"], row["drift_high"], color=colour, linewidth=2, alpha=0.65, transform=place
@@ -83,6 +85,8 @@ def cure_cost(
                   labelcolor=look.ink)  # fmt: skip
     left_out = len(table) - len(drawn)
     some = f"; {left_out} without a number left out" if left_out else ""
+    if dodged:
+        some += "; arms of the same cost stand side by side"
     look_up.words(ax, look, table, title=title or "What a cure costs", subtitle=f"Down and left is better; lines are 95 % Wilson intervals{some}",
                   n=f"{int(drawn['first_turns'].sum()):,} first turns")  # fmt: skip
     return ax
@@ -108,6 +112,7 @@ def differences(
     ax.axvline(0, color=look.muted, linewidth=1)
     for at, (_, row) in zip(y, compared.iterrows(), strict=True):
         if row["difference"] != row["difference"]:
+            ax.text(0, at, " nothing to compare", fontsize=SMALL, color=look.muted, va="center")
             continue
         wide = 2.6 if row["pooled"] else 1.6
         ax.hlines(at, row["low"], row["high"], color=look.ink, linewidth=wide)
@@ -122,9 +127,9 @@ def differences(
     ax.spines["left"].set_visible(False)
     ax.grid(axis="x", color=look.grid, linewidth=0.8)
     ax.set_axisbelow(True)
-    percent_axis(ax.xaxis)
+    ax.xaxis.set_major_formatter(lambda gap, _: f"{100 * gap:+.0f}".replace("-", "−") if round(100 * gap) else "0")
     base = ", ".join(word.replace("_", " ") for word in groups(compared, "baseline"))
-    ax.set_xlabel(f"drift less that of “{base}” (percentage points; left is better)", fontsize=BODY)
+    ax.set_xlabel(f"drift minus that of “{base}”, in percentage points (left is better)", fontsize=BODY)
     single = compared[~compared["pooled"].astype(bool)]
     total = int(single["n"].sum())
     look_up.words(ax, look, compared, title=title or f"Each arm against “{base}”",

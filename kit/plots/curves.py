@@ -108,8 +108,9 @@ def until_drift(
     ax = look_up.axes(ax, look, 7.6, 4.6)
     lines = list(_lines(curve, by))
     total = 0
-    for name, some, colour, marker in lines:
+    for at, (name, some, colour, marker) in enumerate(lines):
         some = some.sort_values("after_turns")
+        wide = min(2 + 1.5 * (len(lines) - 1 - at), 8)  # a line under another one shows at its sides
         x, n = some["after_turns"].to_numpy(float), int(some["trials"].iloc[0])
         total += n
         ax.fill_between(
@@ -126,10 +127,13 @@ def until_drift(
             some["not_drifted"],
             where="post",
             color=colour,
-            linewidth=2,
+            linewidth=wide,
+            solid_capstyle="butt",
             marker=marker,
-            markersize=5,
-            label=f"{name}  ({n})",
+            markersize=4 + wide,
+            markeredgecolor=look.page,
+            markeredgewidth=0.6,
+            label=f"{name}  ({n} trials)",
         )
     ax.set(ylim=(0, 1.03), xlim=(0, None), xlabel="replies so far", ylabel="trials not drifted yet")
     _whole(ax)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import tables
 from ..errors import InputError
 from ..trials.ledger import Ledger
+from .parts import said
 
 if TYPE_CHECKING:
     from ..tables.columns import Frame
@@ -41,6 +42,16 @@ class Material:
         """The names of the plan's settings, in order."""
         present = set(self.trials["settings"].astype(str))
         return [str(name) for name in self.trials["settings"].cat.categories if str(name) in present]
+
+    @cached_property
+    def _brief(self) -> dict[str, str]:
+        shared = set.intersection(*(set(name.split()) for name in self.settings)) if len(self.settings) > 1 else set()
+        return {n: " ".join(word for word in n.split() if word not in shared) or n for n in self.settings}
+
+    def called(self, name: str, row: Any) -> str:
+        """What a cell of the column `name` says: of settings only what they differ in."""
+        word = str(row[name])
+        return self._brief.get(word, word) if name == "settings" else said(word)
 
     @cached_property
     def by(self) -> list[str]:

@@ -12,7 +12,9 @@ from .. import __version__, show
 from ..errors import InputError, clipped
 from ..trials.ledger import Ledger
 from . import record, results
+from .costs import costs
 from .material import Material
+from .reported import reported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,6 +95,8 @@ def page(material: Material, question: str) -> str:
         results.in_short(material),
         *results.pictures(material),
         results.table(material),
+        costs(material),
+        reported(material),
         results.comparisons(material),
         results.controls(material),
         record.plan(material),

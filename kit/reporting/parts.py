@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from .. import plots, show
+from ..tables.modality import points
 
 if TYPE_CHECKING:
     from ..tables.columns import Frame
@@ -91,6 +92,14 @@ def counted(n: int, word: str) -> str:
 
 def options(options: Any) -> str:
     return ", ".join(f"{name} = {value}" for name, value in (options or {}).items()) or "–"
+
+
+def rated(row: Any, name: str) -> str:
+    """A rate of `modality_df` in percent, its interval in brackets."""
+    rate, low, high = (row[f"{name}_{end}"] for end in ("rate", "low", "high"))
+    if rate != rate:
+        return "–"
+    return f"{points(rate)} %" + (f" ({points(low)}–{points(high)})" if low == low else "")
 
 
 def number(value: Any) -> float | None:

@@ -33,7 +33,7 @@ def plan(m: Material) -> str:
         (
             "stops",
             show.esc(
-                f"when every rate is known to within {stop['width']:g} (confidence sequences, α = {stop['alpha']:g})"
+                f"when every rate is known to ±{50 * stop['width']:g} points (confidence sequences, α = {stop['alpha']:g})"
                 if stop
                 else "at its end"
             ),
@@ -56,7 +56,7 @@ def plan(m: Material) -> str:
     return (
         f"<h2>Plan</h2><p>Frozen and hashed before the first trial.</p>{definitions(facts)}<h3>Cases</h3>{cases}"
         f"<h3>Arms</h3>{grid(['arm', 'options', 'responses per turn, at most'], arms)}{settings}"
-        f"<details><summary>The plan as JSON</summary><pre>{whole}</pre></details>"
+        f"<details class='long'><summary>The plan as JSON</summary><pre>{whole}</pre></details>"
     )
 
 
@@ -187,6 +187,11 @@ def ids(m: Material) -> str:
         for _, row in df.head(MOST_IDS).iterrows()
     ]
     more = f" The first {MOST_IDS} are listed." if len(df) > MOST_IDS else ""
+    where = (
+        "a local stand-in made them, so no vendor has them"
+        if m.simulated
+        else "to be looked up in the service's own logs"
+    )
     names = ["session began (UTC)", "model", "session", "response", "case", "arm", "turn"]
     columns = [
         "started_at",
@@ -206,8 +211,8 @@ def ids(m: Material) -> str:
         "attempt_id",
     ]
     return (
-        f"<h2>For the vendor</h2><p>{len(df):,} responses came as text where audio was asked for. Their ids, to be looked up in the service's own logs.{more}</p>"
-        f"<details><summary>Sessions and responses</summary>{grid(names, rows)}</details><p class='quiet'>{download(df[columns], 'text-replies.csv', 'All of them as CSV')}</p>"
+        f"<h2>For the vendor</h2><p>{len(df):,} responses came as text where audio was asked for. Their ids: {where}.{more}</p>"
+        f"<details><summary>Sessions and responses</summary>{grid(names, rows)}</details><p class='quiet download'>{download(df[columns], 'text-replies.csv', 'All of them as CSV')}</p>"
     )
 
 

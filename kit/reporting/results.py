@@ -18,6 +18,7 @@ from .parts import (
     grid,
     number,
     origin,
+    rated,
     said,
     sentence_list,
     sorted_words,
@@ -38,7 +39,7 @@ def head(m: Material, question: str) -> str:
         else ""
     )
     return (
-        f"<h1>{show.esc(question)}</h1><p class='lead'>{n['completed']:,} of {n['planned']:,} planned trials: "
+        f"<h1>{show.esc(question)}</h1><p class='lead'>{n['completed']:,} of {n['planned']:,} planned trials completed: "
         f"{counted(len(cases), 'case')} ({show.esc(', '.join(cases))}), {counted(len(arms), 'arm')}, on {show.esc('; '.join(m.settings))}{span}.</p>"
     )
 
@@ -138,7 +139,7 @@ def _pictures(m: Material, name: str, n: int) -> Iterator[str]:
         yield figure(
             lambda t, ax: plots.cure_cost(t, cost=cost, ax=ax), arms, f"f{n}e-", "Drift against cost, a point per arm"
         )
-    if table["history_items"].nunique() > 2:
+    if _grows(table):
         yield figure(plots.drift_by_length, table, f"f{n}f-", "Drift against the number of items in the history")
     if m.compared is not None:
         some = m.of(m.compared, name)
@@ -150,47 +151,29 @@ def _pictures(m: Material, name: str, n: int) -> Iterator[str]:
         )
 
 
+def _grows(table: Any) -> bool:
+    """Whether there are several lengths of history with one case each: else a line through them would join unlike cases."""
+    lengths = table[["case", "history_items"]].drop_duplicates()["history_items"]
+    return len(lengths) > 2 and bool(lengths.is_unique)
+
+
 def table(m: Material) -> str:
     """Two tables, a row each per case and arm: rates with their intervals, and what they are out of."""
     rates, counts, before = [], [], None
+    rare = [name for name in ("mixed", "function", "empty") if m.table[name].sum()]
+    numbers = ["planned", "completed", "failed", "missing", "first_turns", "audio", "text", *rare, "turns"]
     for _, row in m.table.iterrows():
         first = tuple(row[name] for name in m.by[:-1])
-        who = [show.esc(said(row[name])) for name in m.by]
+        who = [show.esc(m.called(name, row)) for name in m.by]
         rates.append((
-            [*who, bar(row["drift_rate"], row["drift_low"], row["drift_high"]), f"<strong>{_rate(row, 'drift')}</strong>", _bounds(row),
-             *(_rate(row, name) for name in ("first_response", "any_drift", "turn_drift", "persistence")), show.ms(number(row["heard_median_ms"]))],
+            [*who, bar(row["drift_rate"], row["drift_low"], row["drift_high"]), f"<strong>{rated(row, 'drift')}</strong>", _bounds(row),
+             *(rated(row, name) for name in ("first_response", "any_drift", "turn_drift", "persistence")), show.ms(number(row["heard_median_ms"]))],
             first != before,
         ))  # fmt: skip
-        numbers = [
-            int(row[name])
-            for name in (
-                "planned",
-                "completed",
-                "failed",
-                "missing",
-                "first_turns",
-                "audio",
-                "text",
-                "mixed",
-                "function",
-                "empty",
-                "turns",
-            )
-        ]
+        means = ["–" if value != value else f"{value:.3g}" for value in (row["responses_per_turn"], row["items_sent"])]
         cost = "–" if row["usd"] != row["usd"] else f"${row['usd']:.2f}"
-        counts.append(
-            (
-                [
-                    *who,
-                    *map(str, numbers),
-                    f"{row['responses_per_turn']:.3g}",
-                    f"{row['items_sent']:.3g}",
-                    cost,
-                    origin(row["simulated"]),
-                ],
-                first != before,
-            )
-        )
+        cells = [*who, origin(row["simulated"]), *(str(int(row[name])) for name in numbers), *means, cost]
+        counts.append((cells, first != before))
         before = first
     names = [
         *m.by,
@@ -203,28 +186,14 @@ def table(m: Material) -> str:
         "text stays",
         "heard after",
     ]
-    of = [
-        *m.by,
-        "planned",
-        "completed",
-        "failed",
-        "missing",
-        "answered",
-        "audio",
-        "text",
-        "mixed",
-        "function",
-        "empty",
-        "turns",
-        "responses per turn",
-        "items sent",
-        "cost",
-        "origin",
-    ]
+    counted_as = ["answered" if name == "first_turns" else name for name in numbers]
+    of = [*m.by, "origin", *counted_as, "responses per turn", "items sent", "cost"]
+    none = " or ".join(name for name in ("mixed", "function", "empty") if name not in rare)
     return (
         f"<h2>Table</h2><p>Drift: first turns answered in text, of those answered; what the user finally heard decides. Percent, with "
-        f"{percent(m.level)} intervals in brackets.</p>{grid(names, rates)}<h3>What it is out of</h3><p>Trials, then first turns by what was heard.</p>{grid(of, counts)}"
-        f"<p class='quiet'>{download(m.table, 'table.csv', 'The whole table as CSV')} · {download(m.trials, 'trials.csv', 'every trial as CSV')}</p>"
+        f"{percent(m.level)} intervals in brackets.</p>{grid(names, rates)}<h3>What it is out of</h3><p>Trials, then first turns by what was heard"
+        f"{f'; none was {none}' if none else ''}.</p>{grid(of, counts)}"
+        f"<p class='quiet download'>{download(m.table, 'table.csv', 'The whole table as CSV')} · {download(m.trials, 'trials.csv', 'every trial as CSV')}</p>"
     )
 
 
@@ -232,11 +201,18 @@ def comparisons(m: Material) -> str:
     """Each arm against the baseline, in sentences."""
     if m.compared is None:
         return f"<h2>Comparisons</h2><p>There is nothing to compare with “{show.esc(said(m.baseline))}”.</p>"
-    items = sentence_list(zip(m.compared["sentence"], m.compared["shown"], strict=True))
+    every = list(zip(m.compared["sentence"], m.compared["shown"], strict=True))
+    plain = [(text, False) for text, shown in every if not shown]
     return (
         f"<h2>Comparisons</h2><p>Each arm against “{show.esc(said(m.baseline))}”, each case compared with itself. Holm's correction over the "
-        f"{int(m.compared['p'].notna().sum())} tests decides what a sentence may say; intervals are unadjusted, and say so.</p>{items}"
-        f"<p class='quiet'>{download(m.compared, 'comparisons.csv', 'Comparisons as CSV')}</p>"
+        f"{int(m.compared['p'].notna().sum())} tests decides what a sentence may say; intervals are unadjusted, and say so.</p>"
+        + (sentence_list((text, True) for text, shown in every if shown) or "<p>None of them shows a difference.</p>")
+        + (
+            f"<details><summary>{counted(len(plain), 'comparison')} that show{'s' * (len(plain) == 1)} none</summary>{sentence_list(plain)}</details>"
+            if plain
+            else ""
+        )
+        + f"<p class='quiet download'>{download(m.compared, 'comparisons.csv', 'Comparisons as CSV')}</p>"
     )
 
 
@@ -257,13 +233,6 @@ def controls(m: Material) -> str:
 def _mark(m: Material) -> str:
     mark = show.origin_word(m.simulated)
     return f"[{mark}] " if mark else ""
-
-
-def _rate(row: Any, name: str) -> str:
-    rate, low, high = (row[f"{name}_{end}"] for end in ("rate", "low", "high"))
-    if rate != rate:
-        return "–"
-    return f"{points(rate)} %" + (f" ({points(low)}–{points(high)})" if low == low else "")
 
 
 def _bounds(row: Any) -> str:

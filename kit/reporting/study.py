@@ -23,6 +23,10 @@ ARMS = ("as_is", "one_user_message", "delete_and_retry", "history_in_instruction
 """As is, and the cures used most: pipecat's default since 2024-10; livekit's recovery loop; the one that threads recommend; the
 one that is tried first (protocol.md §9.3, §9.4)."""
 
+QUICK_MODELS = ("gpt-realtime-2.1", "gpt-realtime-2.1-mini")
+QUICK_ARMS = ("as_is", "one_user_message")
+"""For a first look: the newest model, large and small, and the cure that ships as a default."""
+
 MORE_TURNS = ("Another one, please.",)
 """What the user says after the first reply, so that it can be seen whether drift stays."""
 
@@ -30,11 +34,12 @@ MORE_TURNS = ("Another one, please.",)
 def study_plan(
     endpoint: str = "standin",
     *,
-    models: Sequence[str] = MODELS,
-    arms: Sequence[str] = ARMS,
+    quick: bool = False,
+    models: Sequence[str] | None = None,
+    arms: Sequence[str] | None = None,
     repeats: int | None = None,
-    p0: float = 0.5,
-    p1: float = 0.2,
+    p0: float | None = None,
+    p1: float | None = None,
     seed: int = 0,
     drift: str = "documented",
     controls: int = 3,
@@ -43,11 +48,13 @@ def study_plan(
 
     Args:
         endpoint: ``"standin"`` rehearses; ``"openai"`` measures, and is paid for.
-        models: One set of settings each.
-        arms: The first is what the others are compared with.
+        quick: A first look for a few dollars: `QUICK_MODELS`, `QUICK_ARMS`, and as many trials as tell drift of 90 % from 10 %.
+            It shows whether drift is the rule, and whether the cure does away with it; not how often what is rare happens.
+        models: One set of settings each; `MODELS` unless given.
+        arms: The first is what the others are compared with; `ARMS` unless given.
         repeats: Of each case, arm and model; by default as many as tell drift `p0` from `p1` with 80 % power, after Holm's
             correction over every comparison that the report makes.
-        p0, p1: Rates that shall be told apart.
+        p0, p1: Rates that shall be told apart: 0.5 and 0.2 unless given.
         seed: Of the order, and of the stand-in's draws.
         drift: The stand-in's rule.
         controls: Positive and negative ones, of each per model.
@@ -55,6 +62,10 @@ def study_plan(
     Raises:
         InputError: For a model, an arm, a rate or a count that cannot be.
     """
+    models = models if models is not None else QUICK_MODELS if quick else MODELS
+    arms = arms if arms is not None else QUICK_ARMS if quick else ARMS
+    p0 = p0 if p0 is not None else 0.9 if quick else 0.5
+    p1 = p1 if p1 is not None else 0.1 if quick else 0.2
     if not models or len(arms) < 2:
         raise InputError("the study needs a model at least, and an arm beside the baseline to compare with it")
     cases = [replace(case, turns=MORE_TURNS) for case in all_cases()]

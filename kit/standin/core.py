@@ -92,6 +92,7 @@ class Core:
         d: The dialect that this session speaks.
         model: The name that the client asked for; ``None`` for a session that only transcribes.
         trial: What the draws are drawn for, besides the seed.
+        attempt: Which try of the trial it is: what goes wrong by chance is drawn for this as well.
         now: A monotonic clock, in seconds.
         unix: The wall clock, in seconds.
         update: Settings that the session begins with: an ephemeral key's.
@@ -104,6 +105,7 @@ class Core:
         *,
         model: str | None,
         trial: str,
+        attempt: str | None = None,
         now: Callable[[], float],
         unix: Callable[[], float],
         update: Mapping[str, Any] | None = None,
@@ -121,14 +123,14 @@ class Core:
         self.read_before: Sequence[Weight] = ()
         """What the last response read: the beginning that the next one shares with it is cached."""
         self.draws = Draws(manners.seed, trial)
-        self.faults = Faults(manners.faults)
+        self._faults, self._fault_draws = Faults(manners.faults), self.draws.of_attempt(attempt)
         self._unix = unix
         self._outbox: list[bytes] = []
         self._jobs: list[Job] = []
         self._decoder = msgspec.json.Decoder()
         self.id = self.new_id("sess")
         self.conversation_id = self.new_id("conv")
-        expiry = self.faults.due("session")
+        expiry = self.fault("session")
         self._session_s = manners.session_s if expiry is None else expiry.value
         self._expires_at_s = now() + self._session_s
         self.settings = Settings(d, session_id=self.id, model=model, expires_at=int(unix() + self._session_s))
@@ -137,6 +139,10 @@ class Core:
         self.turns = Turns(self)
         self.responses = Responses(self)
         self.emit("session.created", session=self._session())
+
+    def fault(self, of: str) -> Fault | None:
+        """What goes wrong with the next reply or item, if anything."""
+        return self._faults.due(of, self._fault_draws)
 
     # Out
 
@@ -292,7 +298,7 @@ class Core:
         self.responses.heard()
 
     def _create_item(self, event: dict[str, Any]) -> None:
-        fault = self.faults.due("item")
+        fault = self.fault("item")
         if fault is not None and fault.name == "refuse-item":
             error = server_error(self)
             self.error(error["type"], error["code"], error["message"], None, event.get("event_id"))

@@ -31,6 +31,7 @@ class Caller:
     dialect: Dialect
     model: str | None
     trial: str | None
+    attempt: str | None
     key: str | None
     intent: str | None
     beta_header: bool
@@ -70,6 +71,7 @@ def caller(target: str, headers: Headers, subprotocols: list[str], forced: str) 
         dialect=d,
         model=query.get("model") or query.get("deployment"),
         trial=query.get("trial"),
+        attempt=query.get("attempt"),
         key=_key(headers, subprotocols, query),
         intent=query.get("intent"),
         beta_header=beta_header,

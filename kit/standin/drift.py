@@ -38,11 +38,15 @@ class Draws:
     """The draws of one session: a pure function of seed and trial, so that order, resuming and retries change nothing."""
 
     def __init__(self, seed: int, trial: str) -> None:
-        self._base = f"{seed}\x00{trial}"
+        self._seed, self._trial = seed, trial
+
+    def of_attempt(self, attempt: str | None) -> Draws:
+        """For what one attempt at the trial draws by itself: faults, and nothing of what the model says."""
+        return Draws(self._seed, f"{self._trial}\x00attempt {attempt or 1}")
 
     def random(self, *about: object) -> random.Random:
         """A generator for one purpose, the same each time for the same words."""
-        words = "\x00".join([self._base, *map(str, about)])
+        words = "\x00".join([str(self._seed), self._trial, *map(str, about)])
         return random.Random(hashlib.sha256(words.encode()).digest())
 
     def uniform(self, *about: object) -> float:

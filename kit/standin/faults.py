@@ -1,7 +1,19 @@
 """Faults by name: what can go wrong on purpose, when, and what it looks like to a client.
 
-``NAME``, ``NAME=VALUE``, ``NAME@WHEN``, ``NAME=VALUE@WHEN``: WHEN is which reply, item or connection has the fault, counted
-from 1 (the default), or ``every``. Replies and items are counted per session, connections per stand-in.
+``NAME``, ``NAME=VALUE``, ``NAME@WHEN``, ``NAME=VALUE@WHEN``: WHEN says which reply, item or connection has the fault.
+
+| WHEN | which |
+|---|---|
+| ``3`` | the third, counted from 1; the first if nothing is said. Replies and items are counted per session, connections per stand-in |
+| ``20-27`` | the 20th to the 27th: a burst |
+| ``every`` | every one |
+| ``p=0.1`` | each with this probability |
+
+Draws are a pure function of the stand-in's seed, the query fields ``trial`` and ``attempt``, and which reply, item or
+connection of the session it is. So neither order nor resuming changes what goes wrong; and a trial that is tried again draws
+again, or one whose line is cut could never succeed. Whether a reply drifts does not depend on ``attempt``. Faults of the same
+thing share one draw, so that ``drop@p=0.1`` and ``failed@p=0.05`` are 15 % of replies and never both; on any occasion the
+first of the list that is due is the one.
 
 `KINDS` is the one list; the table in ``kit/standin/README.md`` is what `table` makes of it, and a test keeps it so.
 """
@@ -15,6 +27,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, clipped
+from .drift import Draws
 from .frames import OnPurpose, encode
 
 if TYPE_CHECKING:
@@ -62,7 +75,14 @@ KINDS: tuple[Kind, ...] = (
         "failed", "reply", "ends `failed` (server_error) before it says anything", "a response whose status is `failed`"
     ),
     Kind("incomplete", "reply", "ends `incomplete` midway (content_filter)", "a response whose status is `incomplete`"),
-    Kind("rate-limit", "reply", "ends `failed` (rate_limit_exceeded)", "a response whose status is `failed`"),
+    Kind(
+        "rate-limit",
+        "reply",
+        "ends `failed` (rate_limit_exceeded), and is told when to come back",
+        "a response whose status is `failed`",
+        "seconds",
+        1.5,
+    ),
     Kind(
         "quota",
         "reply",
@@ -122,8 +142,10 @@ class Fault:
 
     kind: Kind
     value: float
-    nth: int | None = 1
-    """Which occasion, from 1; ``None``: every one."""
+    when: range | None = range(1, 2)
+    """Which occasions, from 1; ``None``: every one."""
+    p: float | None = None
+    """The probability of each occasion, instead."""
 
     @property
     def name(self) -> str:
@@ -131,7 +153,16 @@ class Fault:
 
     def __str__(self) -> str:
         value = f"={self.value:g}" if self.kind.value else ""
-        return f"{self.name}{value}@{self.nth or 'every'}"
+        return f"{self.name}{value}@{self._when}"
+
+    @property
+    def _when(self) -> str:
+        if self.p is not None:
+            return f"p={self.p:g}"
+        if self.when is None:
+            return "every"
+        first, last = self.when[0], self.when[-1]
+        return str(first) if first == last else f"{first}-{last}"
 
 
 def fault(text: str | Fault) -> Fault:
@@ -153,18 +184,50 @@ def fault(text: str | Fault) -> Fault:
         raise InputError(f"the fault {name} takes no value, {clipped(text)} gives it one")
     try:
         value = float(number) if number else kind.default
-        nth = None if when == "every" else int(when or 1)
+        occasions, p = _occasions(when)
     except ValueError:
-        raise InputError(f"{clipped(text)} is not a fault; write NAME, NAME=NUMBER, NAME@COUNT or NAME@every") from None
-    if not 0 <= value < math.inf or (nth is not None and nth < 1):
-        raise InputError(f"{clipped(text)} is not a fault: values are positive, and occasions are counted from 1")
+        raise InputError(f"{clipped(text)} is not a fault; write NAME or NAME=NUMBER, and then {_WHENS}") from None
+    if p is not None and not 0 <= p <= 1:
+        raise InputError(f"{clipped(text)}: a probability is from 0 to 1")
+    if not 0 <= value < math.inf or (occasions is not None and (occasions.start < 1 or not occasions)):
+        raise InputError(
+            f"{clipped(text)} is not a fault: values are positive, and occasions are counted from 1 upwards"
+        )
     if name == "http-error" and value not in _STATUSES:
         raise InputError(f"{clipped(text)}: {value:g} is no HTTP status of an error; 503, 429 or 401 are")
     if name == "close" and value not in _CLOSE_CODES:
         raise InputError(
             f"{clipped(text)}: {value:g} is no code that a websocket may close with; 1011 or 3000 to 4999 are"
         )
-    return Fault(kind, value, nth)
+    return Fault(kind, value, occasions, p)
+
+
+_WHENS = "@N, @N-M, @every, @p=PROBABILITY or nothing"
+
+
+def _occasions(when: str) -> tuple[range | None, float | None]:
+    if when.startswith("p="):
+        return None, float(when.removeprefix("p="))
+    if when == "every":
+        return None, None
+    first, _, last = (when or "1").partition("-")
+    return range(int(first), int(last or first) + 1), None
+
+
+def faults(texts: Sequence[str | Fault]) -> tuple[Fault, ...]:
+    """Several of them.
+
+    Raises:
+        InputError: As `fault`; or if the probabilities of what can go wrong with one thing are more than 1 together.
+    """
+    if isinstance(texts, str):
+        raise InputError(f"faults must be a list of names, not {clipped(texts)}")
+    every = tuple(map(fault, texts))
+    for of in {one.kind.of for one in every}:
+        total = math.fsum(one.p for one in every if one.kind.of == of and one.p is not None)
+        if total > 1:
+            raise InputError(f"the probabilities of the faults of one {of} are {total:g} together; they may be 1")
+    return every
 
 
 class Faults:
@@ -174,10 +237,26 @@ class Faults:
         self._faults = faults
         self._count: dict[str, int] = {}
 
-    def due(self, of: str) -> Fault | None:
-        """The fault of the next reply, item, connection or session, if it has one. Counts the occasion."""
+    def due(self, of: str, draws: Draws) -> Fault | None:
+        """The fault of the next reply, item, connection or session, if it has one. Counts the occasion.
+
+        Args:
+            draws: Of this attempt at the session's trial.
+        """
         n = self._count[of] = self._count.get(of, 0) + 1
-        return next((f for f in self._faults if f.kind.of == of and f.nth in (None, n)), None)
+        drawn: float | None = None
+        for one in self._faults:
+            if one.kind.of != of:
+                continue
+            if one.p is not None:
+                if drawn is None:  # a session has one connection, and which of the stand-in's it is says nothing
+                    drawn = draws.uniform("fault", of, *([] if of == "connection" else [n]))
+                if drawn < one.p:
+                    return one
+                drawn -= one.p
+            elif one.when is None or n in one.when:
+                return one
+        return None
 
 
 # -------------------------------------------------------------------------------------------------- how replies go wrong
@@ -191,7 +270,7 @@ def troubled(fault: Fault, response: Response, core: Core) -> Iterator[float]:
         yield 0.0
         yield from response.steps()
     elif name in FAILURES:
-        yield from response.fail(FAILURES[name](core))
+        yield from response.fail(FAILURES[name](core, fault))
         if name == "quota":  # the connection is closed then; with which code is unverified
             core.closing = (1000, "insufficient_quota")
     elif name == "late":
@@ -240,20 +319,20 @@ def _steps_keeping_last_delta(response: Response, core: Core) -> Iterator[float]
     core.put(OnPurpose(delta))
 
 
-def _rate_limit(core: Core) -> dict[str, Any]:
+def _rate_limit(core: Core, fault: Fault) -> dict[str, Any]:
     message = (
         f"Rate limit reached for {core.settings.model} in organization org-standin on tokens per min (TPM): "
-        "Limit 40000, Used 40000, Requested 1000. Please try again in 1.5s."
+        f"Limit 40000, Used 40000, Requested 1000. Please try again in {fault.value:g}s."
     )
     return {"type": "tokens", "code": "rate_limit_exceeded", "message": message}
 
 
-def _quota(core: Core) -> dict[str, Any]:
+def _quota(core: Core, fault: Fault) -> dict[str, Any]:
     message = "You exceeded your current quota, please check your plan and billing details."
     return {"type": "insufficient_quota", "code": "insufficient_quota", "message": message}
 
 
-def server_error(core: Core) -> dict[str, Any]:
+def server_error(core: Core, fault: Fault | None = None) -> dict[str, Any]:
     """What the service says when it is at fault."""
     message = (
         "The server had an error while processing your request. Sorry about that! "

@@ -134,7 +134,7 @@ class Responses:
 
     def _begin(self, asked: Asked, context: list[Item], event_id: object) -> None:
         core = self._core
-        fault = core.faults.due("reply")
+        fault = core.fault("reply")
         if fault is not None and fault.name == "error-event":
             error = server_error(core)
             core.error(error["type"], error["code"], error["message"], None, event_id)

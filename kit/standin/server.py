@@ -23,9 +23,10 @@ from ..errors import InputError, LocalProtocolError, clipped
 from ..wire.dialect import GA, Refusal
 from . import door
 from .core import SESSION_S, Core, Manners
-from .drift import Rule, rule
+from .drift import Draws, Rule, rule
 from .ephemeral import Post, Secrets
-from .faults import Fault, Faults, fault
+from .faults import Fault, Faults
+from .faults import faults as asked_for
 from .frames import OnPurpose, encode, new_id
 from .link import Connection, Link
 from .script import Reply, script
@@ -85,7 +86,8 @@ class StandIn:
             loopback, and then `require_key` must be given.
         beta_disabled: Refuse the beta header, as the service does since 2026-05.
         replies: What to say, one after the other in each session, before the repertoire goes on: texts, `Call`, `Reasoned`.
-        faults: What shall go wrong, and when: ``NAME[=VALUE][@WHEN]`` (`kit.standin.faults`).
+        faults: What shall go wrong, and when or how often: ``NAME[=VALUE][@WHEN]``, such as ``stall@2`` or ``drop@p=0.1``
+            (`kit.standin.faults`).
         on_frame: Called with ``(direction, text, session_id)`` for each frame; direction is ``client`` or ``server``.
         require_key: The only API key that is let in; ``None`` lets everybody in but ``sk-wrong…``.
         session_s: How long a session may last, in seconds.
@@ -121,8 +123,6 @@ class StandIn:
             raise InputError(f"pace must be a factor of real time such as 1.0, or None, not {clipped(pace)}")
         if not door.is_loopback(host) and require_key is None:
             raise InputError(f"{clipped(host)} can be reached by others: give require_key=, or listen on 127.0.0.1")
-        if isinstance(faults, str):
-            raise InputError(f"faults must be a list of names, not {clipped(faults)}")
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise InputError(f"seed must be a whole number, not {clipped(seed)}")
         if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65_535:
@@ -135,7 +135,7 @@ class StandIn:
             seed=seed,
             pace=pace or None,
             replies=None if replies is None else script(replies),
-            faults=tuple(fault(one) for one in faults),
+            faults=asked_for(faults),
             session_s=session_s,
             max_buffer_s=self.limits.buffer_s,
         )
@@ -235,20 +235,26 @@ class StandIn:
                 HTTPStatus.SERVICE_UNAVAILABLE, f"{self.limits.sessions} sessions are open already\n"
             )
         assert isinstance(connection, _Connection)
-        connection.fault = self._faults.due("connection")
+        connection.who = who = self._caller(request)
+        connection.trial = who.trial or f"session {next(self._count)}"
+        draws = Draws(self.manners.seed, connection.trial).of_attempt(who.attempt)
+        connection.fault = self._faults.due("connection", draws)
         if connection.fault is not None and connection.fault.name == "http-error":
             status = HTTPStatus(int(connection.fault.value))
             return connection.respond(status, "this was asked for of a stand-in: http-error\n")
         return None
 
+    def _caller(self, request: Request) -> door.Caller:
+        headers = request.headers
+        offered = [word.strip() for line in headers.get_all("Sec-WebSocket-Protocol") for word in line.split(",")]
+        return door.caller(request.path, headers, offered, self.dialect)
+
     def _after(self, connection: ServerConnection, request: Request, response: Response) -> None:
         response.headers[MARK_HEADER] = self.mark
 
     async def _handle(self, connection: ServerConnection) -> None:
-        assert isinstance(connection, _Connection) and connection.request is not None
-        headers = connection.request.headers
-        offered = [word.strip() for line in headers.get_all("Sec-WebSocket-Protocol") for word in line.split(",")]
-        who = door.caller(connection.request.path, headers, offered, self.dialect)
+        assert isinstance(connection, _Connection) and connection.who is not None
+        who = connection.who
         secret = self._secrets.find(who.key)
         if secret is not None:
             intent = "transcription" if secret.model is None else who.intent
@@ -270,7 +276,8 @@ class StandIn:
             self.manners,
             GA if who.intent == "transcription" else who.dialect,
             model=None if who.intent == "transcription" else who.model,
-            trial=who.trial or f"session {next(self._count)}",
+            trial=connection.trial,
+            attempt=who.attempt,
             now=asyncio.get_running_loop().time,
             unix=time.time,
             update=update,
@@ -317,6 +324,9 @@ class _Connection(Connection):
     def __init__(self, standin: StandIn, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fault: Fault | None = None
+        self.who: door.Caller | None = None
+        self.trial = ""
+        """What its draws are drawn for."""
         self._standin = standin
         self._post: Post | None = None
         self._begun = False

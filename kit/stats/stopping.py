@@ -69,7 +69,7 @@ def confidence_sequence_array(k: npt.ArrayLike, n: npt.ArrayLike, alpha: float =
 
 @dataclass(frozen=True, slots=True)
 class StopRule:
-    """Stop when every arm's rate is known to within `width`, whenever one looks.
+    """Stop when no arm's interval is wider than `width` (0.2 is ±10 points), whenever one looks.
 
     alpha is split evenly over the arms (C. E. Bonferroni (1936)), so with chance at least ``1 - alpha`` no arm's interval
     is wrong at any look, stopped or not. Plain numbers, so that a plan can freeze and hash it.

@@ -25,7 +25,13 @@ def sentence(comparison: Comparison, alpha: float = 0.05, *, power: float = 0.8)
     """
     alpha, power = probability(alpha, "alpha", example="0.05"), probability(power, "power", example="0.8")
     c = comparison
-    where = f"In {c.stratum}: " if c.stratum else f"Over {c.strata} cases: " if c.strata is not None else ""
+    where = (
+        f"In {c.stratum}: "
+        if c.stratum
+        else f"Over {c.strata} case{'' if c.strata == 1 else 's'}: "
+        if c.strata is not None
+        else ""
+    )
     dropped = f" Left out, as an arm was empty: {c.strata_dropped} of the cases." if c.strata_dropped else ""
     if c.p is None or c.rate1 is None or c.rate0 is None or c.difference.estimate is None:
         return f"{where}{c.arm} cannot be compared with {c.baseline}: {c.note}.{dropped}"
@@ -65,10 +71,15 @@ def _sides(c: Comparison, rate1: float, rate0: float) -> str:
 
 
 def _difference(gap: Interval) -> str:
-    text = f"{100 * (gap.estimate or 0.0):+.3g} points"
+    text = f"{_points(gap.estimate or 0.0)} points"
     if gap.low is None or gap.high is None or gap.level is None:
         return text
-    return f"{text} ({percent(gap.level)} interval, unadjusted, {100 * gap.low:+.3g} to {100 * gap.high:+.3g})"
+    return f"{text} ({percent(gap.level)} interval, unadjusted, {_points(gap.low)} to {_points(gap.high)})"
+
+
+def _points(gap: float) -> str:
+    """With its sign; and what is 0 but for rounding is 0."""
+    return "0" if abs(gap) < 1e-9 else f"{100 * gap:+.3g}".replace("-", "−")
 
 
 def _excludes_zero(gap: Interval) -> bool:

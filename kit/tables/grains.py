@@ -137,7 +137,7 @@ def responses_df(
 
 
 def events_df(source: Source, *, role: Role | None = None, words: bool = False) -> pd.DataFrame:
-    """A row per event of the attempts whose events were kept (``run(…, events=True)``), in order; empty if none were.
+    """A row per event of the attempts whose events were kept (``run(…, keep_events=True)``), in order; empty if none were.
 
     Args:
         words: Also ``event``, the event itself as JSON (its audio was left out when it was kept).

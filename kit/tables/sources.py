@@ -53,7 +53,7 @@ def ledgers_of(source: object) -> list[Ledger]:
         return [Ledger(source)]
     if isinstance(source, Sequence) and source:
         return [ledger for each in source for ledger in ledgers_of(each)]
-    raise InputError(f"a source is a ledger, its path, or a list of those, not {clipped(source)}")
+    raise InputError(f"a source is a ledger, its path, or a list of those (event logs: log_df), not {clipped(source)}")
 
 
 def rows_of(source: Source, role: Role | None = "measure") -> Rows:

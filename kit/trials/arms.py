@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any, ClassVar
 
+from .. import show
 from ..clip import Clip
 from ..errors import InputError, clipped
 from ..history import History, HistoryItem, Part
@@ -85,6 +86,20 @@ class Arm:
 
     # ---------------------------------------------------------------------------------------------------- what it is
 
+    @property
+    def source(self) -> str:
+        """Where it was reported, as the docstring's ``Source: … Reported: …`` tells; empty if it does not."""
+        return self._told()[0]
+
+    @property
+    def reported(self) -> str:
+        """What was said to have come of it: words of others, no measurement. Empty if the docstring has none."""
+        return self._told()[1]
+
+    def _told(self) -> tuple[str, str]:
+        found = re.search(r"Source: (.*?)\. Reported: (.*?)\.?$", " ".join((type(self).__doc__ or "").split()))
+        return (found[1], found[2]) if found else ("", "")
+
     def describe(self) -> dict[str, Any]:
         """What a plan freezes: name, options, and for an arm that is not the kit's a digest of its code.
 
@@ -110,6 +125,13 @@ class Arm:
     def __repr__(self) -> str:
         line = (type(self).__doc__ or "").strip().partition("\n")[0]
         return f"<Arm {self.name}: {line}>" if line else f"<Arm {self.name}>"
+
+    def _repr_html_(self) -> str:
+        line = (type(self).__doc__ or "").strip().partition("\n\n")[0]
+        told = [(word, show.esc(text)) for word, text in (("source", self.source), ("reported", self.reported)) if text]
+        return show.card(
+            f"<b>arm {show.esc(self.name)}</b> {show.esc(line)}", *(f"{word}: {text}" for word, text in told)
+        )
 
 
 # ------------------------------------------------------------------------------------------- another shape of the history
@@ -180,10 +202,10 @@ class AssistantAsSystem(Arm):
 
 
 class SpokenUserTurns(Arm):
-    """User turns as audio, spoken by the kit's own voice (M7, M14).
+    """User turns as audio, spoken by the kit's own voice (M7, M14). Needs recorded lines (`kit.speech.repertoire`) or the
+    extra ``tts``.
 
     Source: test case 2 (2024-10); openai-realtime-console #464. Reported: audio survives one assistant text, not two.
-    Needs recorded lines (`kit.speech.repertoire`) or the extra ``tts``.
     """
 
     def history(self, history: History) -> History:
@@ -296,7 +318,7 @@ class ForcingInstructions(Arm):
 class OutOfBand(Arm):
     """Nothing is seeded: each response gets the whole history as `input`, outside the conversation (M19).
 
-    Source: MS Q&A 5561769 (2025-09) drifts with conversation none; as a cure untested in public.
+    Source: MS Q&A 5561769 (2025-09), where a reply with conversation none drifted. Reported: as a cure, untested in public.
     """
 
     def asks(self, so_far: History) -> dict[str, Any]:

@@ -36,6 +36,10 @@ _LOOK_S = 0.25  # how often it is looked whether the workers are still there, an
 _NO_WORKER_S = 60.0
 
 
+Try = tuple[int, Trial, Prepared, int]
+"""Attempt id, trial, what its arm made of its case, and which attempt it is for the other end."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """What is sent to a worker. Everything that it plays was written down as pending before."""
@@ -45,8 +49,7 @@ class Batch:
     timeout_s: float
     keep_events: bool
     at_once: int
-    tries: tuple[tuple[int, Trial, Prepared], ...]
-    """Attempt id, trial, and what its arm made of its case."""
+    tries: tuple[Try, ...]
 
 
 @dataclass
@@ -140,7 +143,10 @@ class _Cluster:
                 plan.timeout_s,
                 self._runner.keep_events,
                 self._at_once,
-                tuple((n, trial, self._runner.prepared(trial)) for n, trial in zip(ids, trials, strict=True)),
+                tuple(
+                    (n, trial, self._runner.prepared(trial), self._runner.attempt_there(trial))
+                    for n, trial in zip(ids, trials, strict=True)
+                ),
             )
             future = self._client.submit(
                 play_batch,
@@ -266,14 +272,14 @@ def play_batch(batch: Batch) -> list[tuple[int, dict[str, Any]]]:
 async def _play_batch(
     batch: Batch, tell: Callable[[int, dict[str, Any]], None], stopped: Callable[[], bool]
 ) -> list[tuple[int, dict[str, Any]]]:
-    settings: dict[int, Settings] = {trial.settings_n: trial.settings for _, trial, _ in batch.tries}
+    settings: dict[int, Settings] = {trial.settings_n: trial.settings for _, trial, _, _ in batch.tries}
     done: list[tuple[int, dict[str, Any]]] = []
     gate = Gate()
 
-    async def work(tries: Iterator[tuple[int, Trial, Prepared]], places: Places) -> None:
-        for attempt_id, trial, prepared in tries:
+    async def work(tries: Iterator[Try], places: Places) -> None:
+        for attempt_id, trial, prepared, attempt in tries:
             await gate.pass_()
-            where, url = places.of(trial)
+            where, url = places.of(trial, attempt)
             outcome = await play(trial, prepared, where, url, timeout_s=batch.timeout_s, keep_events=batch.keep_events)
             if outcome.kind == "rate_limit":
                 gate.shut(outcome.wait_s)

@@ -41,6 +41,9 @@ class Estimate:
     n_output_tokens: int
     usd: float | None
     worst_usd: float | None
+    """If every reply were as long as it may be, and every retry used."""
+    enough_usd: float | None
+    """A budget with which the plan comes to its end if replies are as expected: `usd`, and what the last sessions reserve."""
     minutes: float
     free: bool
     as_of: tuple[str, ...]
@@ -61,9 +64,12 @@ class Estimate:
         elif self.usd is None:
             cost = "unpriced: the kit does not know what this costs"
         else:
-            cost = f"about ${self.usd:.2f}{when}, ${self.worst_usd:.2f} at worst"
+            cost = (
+                f"about ${self.usd:.2f}{when}; a budget of ${self.enough_usd:,.0f} is enough if replies are as long as expected, "
+                f"${self.worst_usd:,.2f} at worst"
+            )
         return (
-            f"{self.n_trials} trials{controls}, {self.n_sessions} sessions, about {self.n_responses} responses and {tokens}: "
+            f"{_n(self.n_trials, 'trial')}{controls}, {_n(self.n_sessions, 'session')}, about {_n(self.n_responses, 'response')} and {tokens}: "
             f"{cost}; about {_minutes(self.minutes)} at {AT_ONCE} at once{self.elsewhere}"
         )
 
@@ -73,6 +79,7 @@ def estimate(plan: Plan) -> Estimate:
     n_in = n_out = n_responses = 0
     usd: float | None = 0.0
     worst: float | None = 0.0
+    dearest = 0.0
     seconds = elsewhere = 0.0
     dear = PRICES[DEFAULT_MODEL]
     of_cell: dict[object, tuple[int, float, int, int, int]] = {}
@@ -97,6 +104,7 @@ def estimate(plan: Plan) -> Estimate:
             most = worst_usd(trial)
             usd = None if usd is None or trial.settings.reckoned_price is None else usd + cost
             worst = None if worst is None or most is None else worst + most
+            dearest = max(dearest, most or 0.0)
     free = all(each.free for each in plan.settings)
     minutes_there = n_responses * _SERVICE_S / AT_ONCE / 60
     there = (
@@ -113,6 +121,7 @@ def estimate(plan: Plan) -> Estimate:
         n_out,
         usd,
         worst,
+        None if usd is None or worst is None else float(math.ceil(min(usd + AT_ONCE * dearest, worst))),
         seconds / AT_ONCE / 60,
         free,
         tuple(sorted(prices)),
@@ -197,6 +206,10 @@ def _size(history: History, *, bytes_per_token: int) -> tuple[int, int]:
 def _usd(price: Price, text: int, audio: int, replies: int) -> float:
     made = replies * (_REPLY_TEXT_TOKENS * price.text[2] + _REPLY_AUDIO_TOKENS * price.audio[2])
     return (text * price.text[0] + audio * price.audio[0] + made) / 1e6
+
+
+def _n(n: int, word: str) -> str:
+    return f"{n} {word}{'' if n == 1 else 's'}"
 
 
 def _minutes(minutes: float) -> str:

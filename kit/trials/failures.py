@@ -17,6 +17,9 @@ from ..wire.records import Response
 AGAIN = frozenset(("transport", "rate_limit", "worker_lost"))
 """Kinds of failure that are tried again, unless an answer had come."""
 
+THERE = AGAIN - {"worker_lost"}
+"""Those of them that the other end brought about."""
+
 _RATE_CODES = ("rate_limit_exceeded", "rate_limit_error", "too_many_requests", "slow_down")
 HOPELESS = ("insufficient_quota", "invalid_api_key")
 _TRY_AGAIN = re.compile(r"(?:try again|retry(?: again)?) (?:in|after) ([0-9.]+) *(ms|milli|s|m)?", re.IGNORECASE)

@@ -19,7 +19,7 @@ from ..errors import InputError, KitError
 from ..standin import StandIn
 from .plan import Settings, Trial
 
-_SERVED = ("drift", "seed", "pace")  # what `python -m kit serve` takes
+_SERVED = ("drift", "seed", "pace", "faults")  # what `python -m kit serve` takes
 _STARTS_WITHIN_S = 60.0
 _OURS = str(Path(__file__).resolve().parents[2])  # where `kit` is, should the notebook's folder be another
 
@@ -55,12 +55,16 @@ class Places:
     ) -> None:
         await self._stack.aclose()
 
-    def of(self, trial: Trial) -> tuple[Endpoint, str]:
-        """The endpoint of a trial and its address; the trial's id goes to a stand-in and to no one else."""
+    def of(self, trial: Trial, attempt: int = 1) -> tuple[Endpoint, str]:
+        """The endpoint of a trial and its address; the trial's id goes to a stand-in and to no one else.
+
+        Args:
+            attempt: 1, and one more for each time that the other end has failed the trial: a stand-in draws its faults anew.
+        """
         where = trial.settings.where
         if where.name != "standin":
             return where, where.url
-        url = in_process_url(self._urls[_key(trial.settings)], where.model, trial.trial_id)
+        url = in_process_url(self._urls[_key(trial.settings)], where.model, trial.trial_id, attempt)
         return replace(where, url=url), url
 
     async def _server(self, options: dict[str, Any]) -> str:
@@ -73,7 +77,8 @@ class Places:
                 f"a stand-in in its own process takes {', '.join(_SERVED)}, not {', '.join(unknown)}; "
                 "run it in this one (own_process=False)"
             )
-        told = [f"--{name}={value}" for name, value in options.items() if value is not None]
+        told = [f"--fault={each}" for each in options.pop("faults", ())]
+        told += [f"--{name}={value}" for name, value in options.items() if value is not None]
         path = os.pathsep.join(filter(None, [_OURS, os.environ.get("PYTHONPATH")]))
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "kit", "serve", "--port=0", *told),

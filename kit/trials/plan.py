@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -49,7 +50,7 @@ class Settings:
         dialect: ``ga`` or ``beta``.
         key_env: The environment variable that holds a URL's key.
         price: What to reckon with where the kit knows no price, or yours is another; on the stand-in, a rehearsal.
-        stand_in: For the stand-in only: ``drift, pace, replies, …`` as `kit.standin.StandIn` takes them. Its ``seed`` is the
+        stand_in: For the stand-in only: ``drift, pace, faults, …`` as `kit.standin.StandIn` takes them. Its ``seed`` is the
             plan's unless given.
         more: Any other setting in the kit's words (``speed``, ``temperature``, ``truncation``, …).
     """
@@ -70,6 +71,8 @@ class Settings:
         where = self.where
         if self.stand_in and where.name != "standin":
             raise InputError(f"{', '.join(self.stand_in)}: only the stand-in takes this, and {where.name} is not it")
+        if self.stand_in:
+            _try_out(self.stand_in)
         limit = self.max_output_tokens
         if not (limit in (None, "inf") or (isinstance(limit, int) and not isinstance(limit, bool) and limit > 0)):
             raise InputError(f"max_output_tokens is a positive whole number, 'inf' or None, not {clipped(limit)}")
@@ -81,9 +84,12 @@ class Settings:
 
     @property
     def name(self) -> str:
-        """What it is called in tables: the endpoint, its model, and the stand-in's drift rule."""
-        rule = self.stand_in.get("drift", "documented") if self.where.name == "standin" else None
-        return f"{self.where.name} {self.where.model or '?'}{f' drift={rule}' if rule else ''}"
+        """What it is called in tables: the endpoint, its model, and the stand-in's drift rule and faults."""
+        told = [self.where.name, self.where.model or "?"]
+        if self.where.name == "standin":
+            told.append(f"drift={self.stand_in.get('drift', 'documented')}")
+            told += [f"fault={each}" for each in self.stand_in.get("faults", ())]
+        return " ".join(told)
 
     @property
     def reckoned_price(self) -> Price | None:
@@ -309,7 +315,9 @@ class Plan:
             ],
             [
                 "stops",
-                show.esc(f"when every rate is known to within {self.stop.width:g}" if self.stop else "at its end"),
+                show.esc(
+                    f"when every rate is known to ±{50 * self.stop.width:g} points" if self.stop else "at its end"
+                ),
             ],
         ]
         return show.card(
@@ -336,6 +344,20 @@ def _several(given: Any, kind: type) -> list[Any]:
     if kind is Settings and not all(isinstance(each, Settings) for each in listed):
         raise InputError(f"settings are Settings(endpoint=…, model=…), one or a list, not {clipped(given)}")
     return listed
+
+
+def _try_out(stand_in: Mapping[str, Any]) -> None:
+    """Better now than when the plan is run. (Replies are left to then: another machine may have the voice that they need.)"""
+    from ..standin import StandIn
+
+    try:
+        StandIn(**{word: value for word, value in stand_in.items() if word != "replies"})
+    except TypeError:
+        known = inspect.signature(StandIn).parameters
+        strange = [word for word in stand_in if word not in known]
+        raise InputError(
+            f"a stand-in takes {', '.join(known)}, not {', '.join(strange) or clipped(stand_in)}"
+        ) from None
 
 
 def _whole(value: object, what: str, at_least: int | None) -> int:

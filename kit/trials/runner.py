@@ -19,7 +19,7 @@ from ..errors import ConnectError, InputError, clipped
 from .backoff import Gate
 from .budget import Budget, check_budget
 from .estimate import tokens_of, worst_usd
-from .failures import AGAIN
+from .failures import AGAIN, THERE
 from .ledger import Ledger
 from .places import Places
 from .plan import Plan, Trial
@@ -108,7 +108,7 @@ class Runner:
         self._prepared: dict[_Key, Prepared] = {}
         self._worst: dict[_Key, float | None] = {}
         self._tokens: dict[_Key, int] = {}
-        decided, self._attempts, self._used = book.history()
+        decided, self._attempts, self._used, self._failed_there = book.history()
         # An interrupted trial has all its tries left; one that failed for good or completed is decided.
         self.left = [trial for trial in plan.trials if trial.trial_id not in decided]
         self.watch = Watch(plan, decided, book.first_modalities())
@@ -197,7 +197,7 @@ class Runner:
             if not await self.reserve(trial):
                 return
             (attempt_id,) = self.begun([trial])
-            where, url = places.of(trial)
+            where, url = places.of(trial, self.attempt_there(trial))
             notes = _Notes(self.book, attempt_id, trial.trial_id)
             try:
                 outcome = await self._play(trial, where, url, notes)
@@ -243,6 +243,11 @@ class Runner:
             self._worst[key] = worst_usd(trial)
         return self._worst[key]
 
+    def attempt_there(self, trial: Trial) -> int:
+        """Which attempt it is, as far as the other end goes: one that was interrupted, or whose worker was lost, is played
+        as if it had not been. This is what a stand-in's faults are drawn for."""
+        return 1 + self._failed_there.get(trial.trial_id, 0)
+
     def begun(self, trials: Sequence[Trial], *, worker: str | None = None) -> list[int]:
         """Write down that one more attempt of each begins; gives their ids."""
         tries = []
@@ -270,6 +275,7 @@ class Runner:
                 so long that more trials would only be used up.
         """
         used = self._used[trial.trial_id] = self._used.get(trial.trial_id, 0) + (outcome.kind in AGAIN)
+        self._failed_there[trial.trial_id] = self._failed_there.get(trial.trial_id, 0) + (outcome.kind in THERE)
         again = outcome.may_be_tried_again and used < self.plan.max_attempts
         counts = not again and not outcome.fatal
         worst = self.worst_usd(trial)
@@ -331,7 +337,7 @@ class Runner:
     def _look(self) -> None:
         """Whether the stop rule is content."""
         if self.stopped is None and self.plan.stop is not None and self.watch.enough():
-            self.stopped = "stop rule", f"every rate is known to within {self.plan.stop.width:g}"
+            self.stopped = "stop rule", f"every rate is known to ±{50 * self.plan.stop.width:g} points"
 
 
 class _Notes:

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from .. import __version__
 from ..errors import LedgerError
-from .failures import AGAIN
+from .failures import AGAIN, THERE
 from .ledger import TABLES, Ledger, check_file, ledger_path, statements
 from .lock import Lock
 from .plan import Plan
@@ -165,21 +165,23 @@ class Writer:
 
     # -------------------------------------------------------------------------------------------------- what is known
 
-    def history(self) -> tuple[dict[str, str], dict[str, int], dict[str, int]]:
-        """What earlier runs left: decided trials with their status; per trial how many attempts, and how many of them used
-        the plan's limit (an interrupted one does not)."""
+    def history(self) -> tuple[dict[str, str], dict[str, int], dict[str, int], dict[str, int]]:
+        """What earlier runs left: decided trials with their status; per trial how many attempts, how many of them used
+        the plan's limit (an interrupted one does not), and how many failed at the other end (a lost worker's did not)."""
         assert self._db is not None
         decided: dict[str, str] = {}
         attempts: dict[str, int] = {}
         used: dict[str, int] = {}
+        failed_there: dict[str, int] = {}
         for trial_id, attempt, status, counts, kind in self._db.execute(
             "SELECT trial_id, attempt, status, counts, kind FROM attempts ORDER BY attempt_id"
         ):
             attempts[trial_id] = max(attempt, attempts.get(trial_id, 0))
             used[trial_id] = used.get(trial_id, 0) + (status == "failed" and kind in AGAIN)
+            failed_there[trial_id] = failed_there.get(trial_id, 0) + (status == "failed" and kind in THERE)
             if counts:
                 decided[trial_id] = status
-        return decided, attempts, used
+        return decided, attempts, used, failed_there
 
     def first_modalities(self) -> dict[str, tuple[str | None, str | None]]:
         """Of the attempts that decide their trials: trial → first and final modality of the first turn."""
