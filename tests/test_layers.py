@@ -15,7 +15,15 @@ RANKS = [
     ["history"],
     ["cases", "endpoint", "eventlog", "speech"],
     ["standin", "devices"],
-    ["intake", "link", "opening", "seeding", "session", "notebook", "connecting"],  # one session, in the parts it is made of
+    [
+        "intake",
+        "link",
+        "opening",
+        "seeding",
+        "session",
+        "notebook",
+        "connecting",
+    ],  # one session, in the parts it is made of
     ["voice", "trials"],
     ["tables"],
     ["plots", "timelines"],
