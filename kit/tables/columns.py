@@ -45,8 +45,12 @@ class Labels:
     def of(cls, values: Iterable[object], first: Iterable[str] = ()) -> Labels:
         """From the words themselves, numbered in the order of `first` and then as they come; ``None`` and NaN have no word."""
         seen: dict[str, int] = {word: at for at, word in enumerate(dict.fromkeys(first))}
-        codes = [-1 if v is None or v != v else seen.setdefault(str(v), len(seen)) for v in values]
-        return cls(np.asarray(codes, dtype=np.int32), tuple(seen))
+        listed = list(values)
+        codes = {
+            value: -1 if value is None or value != value else seen.setdefault(str(value), len(seen))
+            for value in dict.fromkeys(listed)
+        }
+        return cls(np.fromiter(map(codes.__getitem__, listed), np.int32, len(listed)), tuple(seen))
 
     @classmethod
     def joined(cls, parts: Sequence[Labels]) -> Labels:

@@ -6,8 +6,9 @@ A source of another kind needs one function here that fills a `Rows`; every tabl
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from ..errors import InputError, clipped
 from ..trials.ledger import Ledger
-from .columns import ANSWERED, COMPLETED, FAILED, MISSING, MODALITIES, STATES, Labels, Rows, Turns, joined
+from .columns import ANSWERED, MISSING, MODALITIES, STATES, Labels, Rows, Turns, joined
 from .counting import fold
 
 if TYPE_CHECKING:
@@ -27,17 +28,55 @@ Role = Literal["measure", "positive", "negative"]
 LABELS = ("plan", "role", "case", "arm", "settings", "endpoint", "model", "voice", "day")
 """What rows can be grouped by; `simulated` always is."""
 
+
+class _Packed:
+    """Small whole numbers of a row, fetched as one: in SQL arithmetic is cheap, and a cell that becomes a Python object is not.
+
+    Args:
+        fields: Name → (SQL, what its value is below). The values are not negative; all of the limits multiplied are below 2⁶³.
+    """
+
+    def __init__(self, **fields: tuple[str, int]) -> None:
+        self._fields = fields
+        sql = "0"
+        for expression, below in fields.values():
+            sql = f"({sql} * {below} + {expression})"
+        self.sql = sql
+
+    def apart(self, packed: Sequence[int]) -> dict[str, Any]:
+        """The fields again, as int64 arrays."""
+        rest, out = np.array(packed, np.int64), {}
+        for name, (_, below) in reversed(self._fields.items()):
+            rest, out[name] = np.divmod(rest, below)
+        return out
+
+
+def _word(column: str, words: Sequence[str]) -> str:
+    """SQL for the number of a word, from 1; 0 is any other."""
+    cases = " ".join(f"WHEN '{word}' THEN {at}" for at, word in enumerate(words, 1))
+    return f"CASE {column} {cases} ELSE 0 END"
+
+
+_ROLES = ("measure", "positive", "negative")
+_OF_TRIAL = _Packed(
+    settings=("settings", 2**16), role=(_word("role", _ROLES), 4), items=("n_history_items", 2**20), turns=("n_turns", 2**20)
+)  # fmt: skip
+_OF_ATTEMPT = _Packed(
+    day=("CAST(started_at / 86400 AS INTEGER)", 2**20), items=("IFNULL(n_items_sent + 1, 0)", 2**20),
+    simulated=("IFNULL(simulated + 1, 0)", 4), state=(_word("status", STATES[:2]), 4), over=("(status != 'pending')", 2),
+    counts=("counts", 2),
+)  # fmt: skip
+_OF_TURN = _Packed(
+    turn=("turn", 2**20), n=("n_responses", 2**20), first=(_word("first_modality", MODALITIES), 8),
+    final=(f"CASE WHEN final_status IN {ANSWERED} THEN {_word('final_modality', MODALITIES)} ELSE 0 END", 8),
+)  # fmt: skip
 # Plain scans, put together here: joins by a text id would cost more than the rest.
-_TRIALS = """
-SELECT trial_id, case_name, arm, settings, role, n_history_items, n_turns FROM trials WHERE ?1 IS NULL OR role = ?1 ORDER BY n
-"""
-_ATTEMPTS = """
-SELECT trial_id, attempt_id, counts, status, simulated, voice, CAST(started_at / 86400 AS INTEGER), n_items_sent, cost_usd, model
-FROM attempts ORDER BY attempt_id
-"""
-_TURNS = f"""
-SELECT attempt_id, turn, CASE WHEN final_status IN {ANSWERED} THEN {{final}} ELSE -1 END, {{first}}, heard_ms, n_responses FROM turns
-"""
+_TRIALS = f"SELECT trial_id, case_name, arm, {_OF_TRIAL.sql} FROM trials WHERE ?1 IS NULL OR role = ?1 ORDER BY n"
+_ATTEMPTS = f"SELECT trial_id, attempt_id, {_OF_ATTEMPT.sql}, voice, model, cost_usd FROM attempts ORDER BY attempt_id"
+_TURNS = f"SELECT attempt_id, {_OF_TURN.sql}, heard_ms FROM turns"
+_FETCHED = (
+    10_000  # rows at a time: a million tuples at once would only be counted over and over by the garbage collector
+)
 
 
 def ledgers_of(source: object) -> list[Ledger]:
@@ -97,65 +136,76 @@ def plan_order(ledger: Ledger) -> dict[str, tuple[str, ...]]:
 
 def _of_ledger(ledger: Ledger, role: Role | None) -> Rows:
     with reading(ledger) as db:
-        trials = _columns(db.execute(_TRIALS, (role,)).fetchall(), 7)
-        attempts = db.execute(_ATTEMPTS).fetchall()
-        turns = db.execute(_TURNS.format(final=_code("final_modality"), first=_code("first_modality"))).fetchall()
+        ids, cases, arms, packed_trials = _columns(db.execute(_TRIALS, (role,)), 4)
+        trial_of, attempt_ids, packed_attempts, voices, models, cost = _columns(db.execute(_ATTEMPTS), 6)
+        turns = _columns(db.execute(_TURNS), 3)
         settings = db.execute("SELECT DISTINCT settings, settings_name, endpoint, asked_model FROM trials").fetchall()
-    ids, cases, arms, of_settings, roles, items, planned = trials
-    place = {trial_id: at for at, trial_id in enumerate(ids)}
-    deciding: list[tuple[Any, ...]] = [(None,) * 5] * len(ids)
-    of_attempt: dict[int, int] = {}
-    usd = np.zeros(len(ids))
-    served: dict[int, str] = {}
-    for trial_id, attempt_id, counts, *told, cost, model in attempts:
-        at = place.get(trial_id)
-        if at is None:
-            continue
-        if told[0] != "pending":
-            usd[at] += np.nan if cost is None else cost
-        if model is not None:
-            served.setdefault(of_settings[at], model)
-        if counts:
-            deciding[at] = tuple(told)
-            of_attempt[attempt_id] = at
-    status, simulated, voices, days, sent = _columns(deciding, 5)
+    n, trial, attempt = len(ids), _OF_TRIAL.apart(packed_trials), _OF_ATTEMPT.apart(packed_attempts)
+    whose = _looked_up(ids, trial_of)
+    usd = np.zeros(n)
+    owed = np.flatnonzero((whose >= 0) & (attempt["over"] == 1))
+    np.add.at(usd, whose[owed], _floats(cost)[owed])
+    which = np.flatnonzero((whose >= 0) & (attempt["counts"] == 1))  # of each trial the one attempt that counts
+    at = whose[which]
+
+    def of_deciding(values: Any, without: float) -> Any:
+        out = np.full(n, without, values.dtype)
+        out[at] = values[which]
+        return out
+
+    served = _first_of_each(trial["settings"], whose, models)
     by_settings = {n: (name, endpoint, asked or served.get(n)) for n, name, endpoint, asked in settings}
     order = plan_order(ledger)
-    states = {"completed": COMPLETED, "failed": FAILED}
+    voice, day = Labels.of(voices), Labels.of(attempt["day"].tolist())
+    role_words = np.array([-1, *range(len(_ROLES))], np.int32)
     labels = {
-        "plan": Labels(np.zeros(len(ids), np.int8), (ledger.plan_hash[:12],)),
-        "role": Labels.of(roles),
+        "plan": Labels(np.zeros(n, np.int8), (ledger.plan_hash[:12],)),
+        "role": Labels(role_words[trial["role"]], _ROLES),
         "case": Labels.of(cases, order["case"]),
         "arm": Labels.of(arms, order["arm"]),
-        **_settings(of_settings, by_settings, order["settings"]),
-        "voice": Labels.of(voices),
-        "day": Labels.of(days),
+        **_settings(trial["settings"], by_settings, order["settings"]),
+        "voice": Labels(of_deciding(voice.codes, -1), voice.words),
+        "day": Labels(of_deciding(day.codes, -1), tuple(str(np.datetime64(int(each), "D")) for each in day.words)),
     }
-    words = tuple(str(np.datetime64(int(day), "D")) for day in labels["day"].words)
-    labels["day"] = Labels(labels["day"].codes, words)
-    where = [by_settings[n][1] for n in of_settings]
+    items_sent = np.where(attempt["items"] > 0, attempt["items"] - 1.0, np.nan)
+    state = np.where(attempt["state"] > 0, attempt["state"] - 1, MISSING).astype(np.int8)
+    simulated = of_deciding((attempt["simulated"] - 1).astype(np.int8), -1)
+    trial_at = np.full(max(attempt_ids, default=-1) + 1, -1, np.int32)
+    trial_at[np.array(attempt_ids, np.int64)[which]] = at
     return Rows(
         labels=labels,
-        state=np.array([states.get(word, MISSING) for word in status], np.int8),
-        simulated=told_or_planned(simulated, where, of_settings),
-        turns=_turns(turns, of_attempt),
+        state=of_deciding(state, MISSING),
+        simulated=_simulated(simulated, trial["settings"], by_settings),
+        turns=_turns(turns, trial_at),
         numbers={
-            "history_items": np.array(items, np.float64),
-            "turns_planned": np.array(planned, np.float64),
-            "items_sent": _floats(sent),
+            "history_items": trial["items"].astype(np.float64),
+            "turns_planned": trial["turns"].astype(np.float64),
+            "items_sent": of_deciding(items_sent, np.nan),
             "usd": usd,
         },
     )
 
 
-def _columns(rows: Sequence[tuple[Any, ...]], n: int) -> list[Any]:
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(n)]
+def _columns(found: sqlite3.Cursor, n: int) -> list[list[Any]]:
+    columns: list[list[Any]] = [[] for _ in range(n)]
+    while rows := found.fetchmany(_FETCHED):
+        for column, values in zip(columns, zip(*rows, strict=True), strict=True):
+            column.extend(values)
+    return columns
 
 
-def _settings(of: Sequence[int], told: dict[int, tuple[Any, ...]], first: Sequence[str]) -> dict[str, Labels]:
+def _looked_up(ids: Sequence[str], wanted: Sequence[str]) -> Any:
+    """The place of each wanted id among `ids`, -1 where it is not there."""
+    if ids == wanted:  # one attempt at each trial, in their order
+        return np.arange(len(ids), dtype=np.int32)
+    place = dict(zip(ids, range(len(ids)), strict=True))
+    return np.fromiter(map(place.get, wanted, repeat(-1)), np.int32, len(wanted))
+
+
+def _settings(of: Any, told: dict[int, tuple[Any, ...]], first: Sequence[str]) -> dict[str, Labels]:
     """What a trial's settings decide, looked up by their number."""
     numbers = sorted(told)
-    which = np.searchsorted(np.array(numbers, np.int64), np.array(of, np.int64))
+    which = np.searchsorted(np.array(numbers, np.int64), of)
     out = {}
     for at, name in enumerate(("settings", "endpoint", "model")):
         few = Labels.of([told[n][at] for n in numbers], first if name == "settings" else ())
@@ -163,20 +213,37 @@ def _settings(of: Sequence[int], told: dict[int, tuple[Any, ...]], first: Sequen
     return out
 
 
-def _turns(rows: list[tuple[Any, ...]], place: dict[int, int]) -> Turns:
-    attempt, turn, final, first, heard, n = _columns(rows, 6)
-    whose = np.array([place.get(one, -1) for one in attempt], np.int32)
-    turn = np.array(turn, np.int16)
-    kept = np.flatnonzero(whose >= 0)
-    order = kept[np.lexsort((turn[kept], whose[kept]))]
-    arrays: Any = (np.array(final, np.int8), np.array(first, np.int8), _floats(heard), np.array(n, np.int16))
-    return Turns(whose[order], turn[order], *(array[order] for array in arrays))
+def _simulated(told: Any, of_settings: Any, settings: Mapping[int, tuple[Any, ...]]) -> Any:
+    """`told_or_planned` for whole columns: the unknown ones are guessed by settings, of which there are few."""
+    for n, (_, endpoint, _) in settings.items():
+        same = of_settings == n
+        unknown, known = same & (told < 0), np.unique(told[same & (told >= 0)])
+        if endpoint == "standin":
+            told[unknown] = 1
+        elif len(known) == 1:
+            told[unknown] = known[0]
+    return told
 
 
-def _code(column: str) -> str:
-    """SQL for a modality's code."""
-    cases = " ".join(f"WHEN '{word}' THEN {at}" for at, word in enumerate(MODALITIES))
-    return f"CASE {column} {cases} ELSE -1 END"
+def _first_of_each(of_settings: Any, whose: Any, models: Sequence[str | None]) -> dict[int, str]:
+    """The model that answered first, by settings: where none was asked for."""
+    named = np.flatnonzero((whose >= 0) & np.fromiter((model is not None for model in models), bool, len(models)))
+    numbers, first = np.unique(of_settings[whose[named]], return_index=True)
+    return {int(n): str(models[named[at]]) for n, at in zip(numbers, first, strict=True)}
+
+
+def _turns(columns: Sequence[list[Any]], trial_at: Any) -> Turns:
+    """Those of the attempts that count, by trial and turn. `trial_at`: attempt id → trial, or -1."""
+    attempt, packed, heard = columns
+    told = _OF_TURN.apart(packed)
+    attempts = np.array(attempt, np.int64)
+    known = np.flatnonzero(attempts < len(trial_at))
+    known = known[trial_at[attempts[known]] >= 0]
+    whose, turn = trial_at[attempts[known]], told["turn"][known].astype(np.int16)
+    order = np.lexsort((turn, whose))
+    kept = known[order]
+    final, first = ((told[name][kept] - 1).astype(np.int8) for name in ("final", "first"))
+    return Turns(whose[order], turn[order], final, first, _floats(heard)[kept], told["n"][kept].astype(np.int16))
 
 
 def told_or_planned(told: Sequence[int | None], endpoint: Sequence[str], settings: Sequence[object]) -> Any:
