@@ -15,7 +15,7 @@ from collections.abc import Callable
 import orjson
 import prepared
 import pybase64
-from running import absolute, interleaved, option, report
+from running import absolute, interleaved, option, report, status
 
 from kit.wire.conversation import Conversation
 from kit.wire.events import decode
@@ -88,4 +88,4 @@ def main() -> bool:
 
 
 if __name__ == "__main__":
-    raise SystemExit(0 if main() else 1)
+    raise SystemExit(status(main()))

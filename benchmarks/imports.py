@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 
-from running import absolute, interleaved, option, report
+from running import absolute, interleaved, option, report, status
 
 ROUNDS = option("--rounds", 15)
 BARE = "pass"
@@ -62,4 +62,4 @@ def main() -> bool:
 
 
 if __name__ == "__main__":
-    raise SystemExit(0 if main() else 1)
+    raise SystemExit(status(main()))

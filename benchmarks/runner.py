@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from prepared import INSTRUCTIONS, N_BYTES
-from running import interleaved, machine, option, report
+from running import interleaved, machine, option, report, status
 from trial import HISTORY, cost, kit_session, prepared_server, raw
 
 from kit import Case, Plan, Settings, run
@@ -119,4 +119,4 @@ if __name__ == "__main__":
     met = cost_of_runs(option("--at-once", 16), option("--trials", 256), option("--rounds", 15))
     appends()
     rate(option("--at-once", 16), option("--repeats", 100))
-    raise SystemExit(0 if met else 1)
+    raise SystemExit(status(met))

@@ -12,6 +12,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import TypeVar
+
+NOT_MET = 3
+Name, Cost = TypeVar("Name"), TypeVar("Cost")
 
 
 def option(name: str, default: int) -> int:
@@ -44,9 +48,9 @@ def machine() -> str:
     return f"{platform.system()} {platform.machine()}, {cores} cores, load {load:.1f}, {python}, {libraries}"
 
 
-def interleaved(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+def interleaved(contenders: Mapping[Name, Callable[[], Cost]], rounds: int) -> dict[Name, list[Cost]]:
     """`rounds` costs of each contender, taken in turns and in a new order each round, after one round that is not kept."""
-    costs: dict[str, list[float]] = {name: [] for name in contenders}
+    costs: dict[Name, list[Cost]] = {name: [] for name in contenders}
     order = list(contenders)
     for n in range(rounds + 1):
         random.Random(n).shuffle(order)
@@ -103,6 +107,11 @@ def absolute(title: str, values: Mapping[str, Sequence[float]], unit: str, limit
         print(f"{name:38} {middle:8.2f} {unit:2} {'':>25}  {low:5.2f}–{high:5.2f} {_shown(limit, high)}")
         rows.append({"name": name, "value": middle, "unit": unit, "low": low, "high": high, "limit": limit})
     return _kept(title, rows)
+
+
+def status(met: bool) -> int:
+    """What a benchmark exits with: 3 where a limit is not met, because an exception gives 1."""
+    return 0 if met else NOT_MET
 
 
 def _shown(limit: float | None, high: float) -> str:

@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-from running import absolute, interleaved, option, report
+from running import absolute, interleaved, option, report, status
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
 
@@ -224,4 +224,4 @@ def main():
 
 
 if __name__ == "__main__":
-    raise SystemExit(0 if main() else 1)
+    raise SystemExit(status(main()))

@@ -32,7 +32,7 @@ except ImportError:
     sys.exit("needs duckdb and pyarrow: the dependency group `peers`")
 import numpy as np
 import pandas as pd
-from running import absolute, interleaved, option, report, versions
+from running import absolute, interleaved, option, report, status, versions
 
 from kit import tables
 from kit.tables.columns import MODALITIES, Labels, Rows, Turns
@@ -214,4 +214,4 @@ def main() -> bool:
 
 
 if __name__ == "__main__":
-    raise SystemExit(0 if main() else 1)
+    raise SystemExit(status(main()))

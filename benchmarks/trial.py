@@ -25,7 +25,7 @@ from unittest.mock import patch
 import peers
 import pybase64
 from prepared import INSTRUCTIONS, ITEMS, LINES, N_BYTES, named_items
-from running import interleaved, option, report
+from running import interleaved, option, report, status
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as ws_connect
 
@@ -164,4 +164,4 @@ def main() -> bool:
 
 
 if __name__ == "__main__":
-    raise SystemExit(0 if main() else 1)
+    raise SystemExit(status(main()))

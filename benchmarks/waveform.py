@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from running import absolute, interleaved, option, report
+from running import absolute, interleaved, option, report, status
 
 from kit.clip import RATE_HZ, waveform
 
@@ -34,4 +34,4 @@ def main() -> bool:
 
 
 if __name__ == "__main__":
-    raise SystemExit(0 if main() else 1)
+    raise SystemExit(status(main()))
