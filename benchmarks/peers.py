@@ -1,7 +1,7 @@
 """The trial of ``trial.py`` with other people's clients: `installed` has those that are here, each ``trial(url) -> n_bytes`` of audio.
 
-Each takes its library's fastest reasonable way: no log output, no tracing, no callbacks that are not needed, the audio counted and
-dropped. All wait for five acknowledgements before they ask for the response, as the hand-written loop does. What each does beyond
+Each takes its library's fastest reasonable way: no log output, no tracing, no keep-alive where it can be turned off, no callbacks
+that are not needed, the audio counted and dropped. All wait for five acknowledgements before they ask for the response, as the hand-written loop does. What each does beyond
 the trial, and by which interface:
 
 openai SDK (`AsyncOpenAI.realtime.connect`): a pydantic model per event. With a new client per trial, a connection pool and its
@@ -59,7 +59,8 @@ def openai_sdk(*, anew: bool) -> Trial:
 
     async def talk(client: AsyncOpenAI) -> int:
         n = acknowledged = 0
-        async with client.realtime.connect(model="gpt-realtime") as connection:
+        options = TRANSPORT | {"compression": None}
+        async with client.realtime.connect(model="gpt-realtime", websocket_connection_options=options) as connection:
             await connection.session.update(session={"type": "realtime", "instructions": INSTRUCTIONS})
             for item in named_items():
                 await connection.conversation.item.create(item=item)
