@@ -8,7 +8,6 @@ its own.
 from __future__ import annotations
 
 import asyncio
-import gc
 import statistics
 import tempfile
 import time
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from prepared import INSTRUCTIONS, N_BYTES
 from running import interleaved, machine, option, report, status
-from trial import HISTORY, cost, kit_session, prepared_server, raw
+from trial import HISTORY, cost, kit_session, prepared_server, raw, settle
 
 from kit import Case, Plan, Settings, run
 from kit.trials.playing import Outcome
@@ -46,7 +45,7 @@ def run_timed(url: str, at_once: int, trials: int) -> tuple[float, float]:
     """Client CPU of one trial in ms, and trials a second, when a plan is run into a new ledger."""
     settings = Settings(url, instructions=INSTRUCTIONS, max_output_tokens=None)
     plan = Plan(Case("bench", HISTORY, "audio"), repeats=trials, settings=settings)
-    gc.collect()
+    settle()
     with tempfile.TemporaryDirectory() as folder:
         began, wall = time.process_time(), time.perf_counter()
         ledger = asyncio.run(run(plan, Path(folder) / "bench.sqlite", at_once=at_once, progress=None))

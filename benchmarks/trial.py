@@ -120,6 +120,12 @@ def cost(trial: Callable[[str], Awaitable[int]], url: str, at_once: int, trials:
     return timed(trial, url, at_once, trials)[0]
 
 
+def settle() -> None:
+    """Leave a contender nothing to collect but its own: not what the one before left, nor what other libraries keep for good."""
+    gc.collect()
+    gc.freeze()
+
+
 def timed(trial: Callable[[str], Awaitable[int]], url: str, at_once: int, trials: int) -> tuple[float, float]:
     """Client CPU of one trial in ms, and trials a second. Every trial must have heard all of the audio."""
 
@@ -133,7 +139,7 @@ def timed(trial: Callable[[str], Awaitable[int]], url: str, at_once: int, trials
 
         await asyncio.gather(*(one() for _ in range(trials)))
 
-    gc.collect()  # what the contender before has left behind is not this one's cost
+    settle()
     began, wall = time.process_time(), time.perf_counter()
     asyncio.run(many())
     return (time.process_time() - began) * 1000 / trials, trials / (time.perf_counter() - wall)
