@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import sys
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -16,13 +15,13 @@ from collections.abc import Callable
 import orjson
 import prepared
 import pybase64
-from running import interleaved, report
+from running import absolute, interleaved, option, report, status
 
 from kit.wire.conversation import Conversation
 from kit.wire.events import decode
 
-MINUTES = int(sys.argv[sys.argv.index("--minutes") + 1]) if "--minutes" in sys.argv else 10
-ROUNDS = int(sys.argv[sys.argv.index("--rounds") + 1]) if "--rounds" in sys.argv else 9
+MINUTES, ROUNDS = option("--minutes", 10), option("--rounds", 9)
+GROWTH = 1.05  # our reading of "memory grows by its audio and no more"
 
 
 def long_reply(minutes: int) -> list[bytes]:
@@ -84,9 +83,9 @@ def main() -> bool:
     held = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     audio = conversation.responses[0].n_audio_bytes
-    print(f"\nheld after the fold: {held / 1e6:.2f} MB, of which audio {audio / 1e6:.2f} MB ({held / audio:.3f} of it)")
-    return met
+    held_by = {"all, to its audio": [held / audio]}
+    return absolute(f"Held after the fold of {MINUTES} minutes", held_by, "×", dict.fromkeys(held_by, GROWTH)) and met
 
 
 if __name__ == "__main__":
-    raise SystemExit(0 if main() else 1)
+    raise SystemExit(status(main()))

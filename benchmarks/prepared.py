@@ -1,7 +1,7 @@
-"""A Realtime server that sends prepared bytes: the least that a client can be measured against. ``python prepared.py`` prints
-its URL and serves until its standard input closes.
+"""The trial that is measured, both sides of it: what a client sends, and a server that answers with prepared bytes, the least that
+a client can be measured against. ``python prepared.py`` prints its URL and serves until its standard input closes.
 
-It answers each client frame by what the frame begins with, and parses nothing but an item's id.
+It answers each client frame by the type that is somewhere in it, and parses nothing but an item's id.
 """
 
 from __future__ import annotations
@@ -15,8 +15,24 @@ import sys
 
 from websockets.asyncio.server import ServerConnection, serve
 
+INSTRUCTIONS = "Be brief."
+LINES = ("Tell me a joke.", "One.", "Another.", "Two.", "One more, please.")  # the user's and the assistant's by turns
+ITEMS = [
+    {
+        "type": "message",
+        "role": ("user", "assistant")[n % 2],
+        "content": [{"type": ("input_text", "output_text")[n % 2], "text": line}],
+    }
+    for n, line in enumerate(LINES)
+]
 N_AUDIO, N_TRANSCRIPT, AUDIO_BYTES = 40, 20, 9_600
+N_BYTES = N_AUDIO * AUDIO_BYTES
 RESPONSE, ITEM = "resp_" + "A" * 21, "item_" + "B" * 21
+
+
+def named_items() -> list[dict]:
+    """The items as they are sent, each with an id."""
+    return [{"id": f"item_{n}"} | item for n, item in enumerate(ITEMS)]
 
 
 def event(kind: str, **fields: object) -> bytes:
@@ -82,15 +98,16 @@ async def talk(ws: ServerConnection) -> None:
     await ws.send(CREATED, text=True)
     async for frame in ws:
         data = frame.encode() if isinstance(frame, str) else frame
-        if b'"conversation.item.create"' in data[:80]:
-            match = ITEM_ID.search(data, 30)
+        # a pydantic model puts its type last, so no frame is told by how it begins
+        if b'"conversation.item.create"' in data:
+            match = ITEM_ID.search(data)
             name = match[1] if match else b"item_1"
             await ws.send(ADDED.replace(b"@", name), text=True)
             await ws.send(DONE.replace(b"@", name), text=True)
-        elif b'"response.create"' in data[:80]:
+        elif b'"response.create"' in data:
             for out in REPLY:
                 await ws.send(out, text=True)
-        elif b'"session.update"' in data[:80]:
+        elif b'"session.update"' in data:
             await ws.send(UPDATED, text=True)
 
 

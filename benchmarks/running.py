@@ -1,7 +1,8 @@
-"""What the benchmarks share: interleaved rounds, a ratio with its interval, the machine, and one way to print."""
+"""What the benchmarks share: interleaved rounds, a ratio with its interval, the machine, and one way to print and to keep."""
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import platform
@@ -11,19 +12,45 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import TypeVar
+
+NOT_MET = 3
+Name, Cost = TypeVar("Name"), TypeVar("Cost")
+
+
+def option(name: str, default: int) -> int:
+    """The whole number after `name` on the command line."""
+    return int(sys.argv[sys.argv.index(name) + 1]) if name in sys.argv else default
+
+
+def named(name: str) -> Path | None:
+    """The path after `name` on the command line."""
+    return Path(sys.argv[sys.argv.index(name) + 1]) if name in sys.argv else None
+
+
+def versions(*names: str) -> str:
+    """Those that are installed."""
+    found = []
+    for name in names:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return ", ".join(found)
 
 
 def machine() -> str:
     """What the figures were taken on; only ratios within one run mean anything."""
     cores = os.cpu_count()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("websockets", "msgspec", "numpy"))
-    return f"{platform.system()} {platform.machine()}, {cores} cores, load {load:.1f}, Python {platform.python_version()}, {versions}"
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    libraries = versions("websockets", "msgspec", "numpy", "orjson")
+    return f"{platform.system()} {platform.machine()}, {cores} cores, load {load:.1f}, {python}, {libraries}"
 
 
-def interleaved(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+def interleaved(contenders: Mapping[Name, Callable[[], Cost]], rounds: int) -> dict[Name, list[Cost]]:
     """`rounds` costs of each contender, taken in turns and in a new order each round, after one round that is not kept."""
-    costs: dict[str, list[float]] = {name: [] for name in contenders}
+    costs: dict[Name, list[Cost]] = {name: [] for name in contenders}
     order = list(contenders)
     for n in range(rounds + 1):
         random.Random(n).shuffle(order)
@@ -54,32 +81,49 @@ def report(
     A limit is met when the upper end of the ratio's interval is at or below it.
     """
     print(f"\n{title}\n{machine()}\n")
-    print(f"{'':34} {'median':>10} {'quartiles':>19} {'ratio':>7} {'95 %':>13} {'limit':>7}")
-    rows, met = [], True
+    print(f"{'':38} {'median':>10} {'quartiles':>19} {'ratio':>7} {'95 %':>13} {'limit':>7}")
+    rows = []
     for name, values in costs.items():
         middle, low, high = ratio(values, costs[base])
         quartiles = statistics.quantiles(values, n=4) if len(values) > 1 else [values[0]] * 3
         limit = limits.get(name)
-        verdict = "" if limit is None else "  met" if high <= limit else "  NOT MET"
-        met &= limit is None or high <= limit
         spread = f"{quartiles[0]:.2f}–{quartiles[2]:.2f}"
-        shown = f"{limit:.2f}" if limit else ""
         print(
-            f"{name:34} {statistics.median(values):8.2f} {unit:2}{spread:>18} {middle:7.2f}  {low:5.2f}–{high:5.2f} {shown:>7}{verdict}"
+            f"{name:38} {statistics.median(values):8.2f} {unit:2}{spread:>18} {middle:7.2f}  {low:5.2f}–{high:5.2f} {_shown(limit, high)}"
         )
-        rows.append(
-            {
-                "name": name,
-                "median": statistics.median(values),
-                "unit": unit,
-                "ratio": middle,
-                "low": low,
-                "high": high,
-                "limit": limit,
-            }
-        )
-    if "--json" in sys.argv:
-        path = Path(sys.argv[sys.argv.index("--json") + 1])
+        cost = {"cost": statistics.median(values), "cost_unit": unit, "base": base}
+        rows.append({"name": name, "value": middle, "unit": "×", "low": low, "high": high, "limit": limit} | cost)
+    return _kept(title, rows)
+
+
+def absolute(title: str, values: Mapping[str, Sequence[float]], unit: str, limits: Mapping[str, float]) -> bool:
+    """The same for limits that are no ratio: medians in `unit`, each with its interval where there are several rounds."""
+    print(f"\n{title}\n{machine()}\n")
+    print(f"{'':38} {'median':>10} {'':>27} {'95 %':>13} {'limit':>7}")
+    rows = []
+    for name, some in values.items():
+        middle, low, high = ratio(some, [1.0] * len(some))
+        limit = limits.get(name)
+        print(f"{name:38} {middle:8.2f} {unit:2} {'':>25}  {low:5.2f}–{high:5.2f} {_shown(limit, high)}")
+        rows.append({"name": name, "value": middle, "unit": unit, "low": low, "high": high, "limit": limit})
+    return _kept(title, rows)
+
+
+def status(met: bool) -> int:
+    """What a benchmark exits with: 3 where a limit is not met, because an exception gives 1."""
+    return 0 if met else NOT_MET
+
+
+def _shown(limit: float | None, high: float) -> str:
+    return "" if limit is None else f"{limit:7.2f}  {'met' if high <= limit else 'NOT MET'}"
+
+
+def _kept(title: str, rows: list[dict]) -> bool:
+    for row in rows:
+        row["met"] = None if row["limit"] is None else row["high"] <= row["limit"]
+    if path := named("--json"):
         past = json.loads(path.read_text()) if path.exists() else []
-        path.write_text(json.dumps([*past, {"title": title, "machine": machine(), "rows": rows}], indent=1))
-    return met
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        entry = {"title": title, "file": Path(sys.argv[0]).name, "machine": machine(), "at": now, "rows": rows}
+        path.write_text(json.dumps([*past, entry], indent=1, ensure_ascii=False))
+    return all(row["met"] is not False for row in rows)

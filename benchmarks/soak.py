@@ -19,22 +19,18 @@ import tempfile
 import time
 from pathlib import Path
 
-from running import machine
+from running import absolute, machine, option, status
 
 from kit import Clip, Plan, arms, cases, connect, run
 from kit.trials.ledger import Ledger
 from kit.trials.progress import Progress
 
 
-def option(name: str, default: int) -> int:
-    return int(sys.argv[sys.argv.index(name) + 1]) if name in sys.argv else default
-
-
 class Watch:
     """Memory and file descriptors, as they are now and were."""
 
     def __init__(self, what: str, every: int) -> None:
-        self.every, self.began = every, time.monotonic()
+        self.what, self.every, self.began = what, every, time.monotonic()
         self.samples: list[tuple[int, float, int]] = []
         print(f"\n{what}\n{'done':>8} {'s':>7} {'MB':>8} {'fds':>5}")
 
@@ -52,9 +48,13 @@ class Watch:
         (first, mb, fds), (last, mb_end, fds_end) = settled[0], settled[-1]
         peak_fds = max(sample[2] for sample in settled)
         print(
-            f"from {first:,} to {last:,}: memory {mb_end - mb:+.1f} MB ({100 * (mb_end / mb - 1):+.1f} %), file descriptors {fds_end - fds:+d}, most {peak_fds}"
+            f"from {first:,} to {last:,}: {100 * (mb_end / mb - 1):+.1f} %, file descriptors {fds_end - fds:+d}, most {peak_fds}"
         )
-        return mb_end < mb * 1.1 + 5 and peak_fds < 200
+        title = f"{self.what}: growth in the second half"
+        memory = absolute(title, {"memory": [mb_end - mb]}, "MB", {"memory": mb * 0.1 + 5})
+        return (
+            absolute(title, {"file descriptors at most": [peak_fds]}, "", {"file descriptors at most": 200}) and memory
+        )
 
 
 def left() -> bool:
@@ -115,7 +115,7 @@ async def main() -> int:
     ok = await many(option("--sessions", 10_000), option("--at-once", 16))
     ok = await long(option("--minutes", 60)) and ok
     print("\nflat" if ok else "\nGREW")
-    return 0 if ok else 1
+    return status(ok)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,26 @@
-"""What the stand-in costs: CPU per trial beside a server that sends prepared bytes, memory per idle session, lateness when paced.
+"""What does the stand-in cost? ``python benchmarks/standin.py [trial] [idle] [paced] [--rounds N] [--sessions N] [--replies N] [--json FILE]``
 
-    python benchmarks/standin.py [trial] [idle] [paced]
+CPU per trial beside a server that sends the very same bytes prepared, memory per idle session, and how late the audio of paced
+sessions comes. Servers run as processes of their own; the client is a loop of `websockets`. CPU is the server process's user
+and system time.
 
-Both servers run as processes of their own; the client is a loop of `websockets`. CPU is the server process's user + system
-time. Only ratios within one run mean anything.
+Lateness is against each reply's own earliest delta, the best guess at its clock: none of a reply can seem early because its first
+delta was late. Sessions begin over six seconds, and only what comes while all of them are live is counted. Growth is the
+median lateness of the last third of that time less that of the first.
 """
+
+from __future__ import annotations
 
 import asyncio
 import json
 import multiprocessing
 import os
-import platform
 import statistics
 import sys
 import time
 from pathlib import Path
 
+from running import absolute, interleaved, option, report, status
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
 
@@ -23,7 +28,8 @@ from kit.speech import repertoire
 from kit.standin import StandIn
 
 LINE = max(repertoire(), key=lambda line: line.duration_ms).text
-AT_ONCE, TRIALS, ROUNDS = 16, 320, 9
+AT_ONCE, TRIALS = 16, 320
+RAMP_S, REPLIES = 6, option("--replies", 10)
 OPENING = [
     {"type": "session.update", "session": {"type": "realtime", "instructions": "Be brief."}},
     *(
@@ -125,28 +131,22 @@ def trials():
     answers = asyncio.run(trial(ours.url))
     frames = [frame for group in answers for frame in group]
     prepared = Process(run_prepared, answers)
-    per_trial = {ours: [], prepared: []}
-    for _ in range(ROUNDS):
-        for server in (ours, prepared):
-            asyncio.run(many(server.url, 32))
-            before = cpu_s(server.pid)
-            asyncio.run(many(server.url, TRIALS))
-            per_trial[server].append((cpu_s(server.pid) - before) / TRIALS * 1000)
-    ratios = [a / b for a, b in zip(per_trial[ours], per_trial[prepared], strict=True)]
-    print(
-        f"one trial: {len(frames)} frames, {sum(map(len, frames)):,} bytes, {AT_ONCE} at once, {ROUNDS} rounds of {TRIALS}"
-    )
-    print(
-        f"  stand-in {statistics.median(per_trial[ours]):.2f} ms CPU, prepared bytes {statistics.median(per_trial[prepared]):.2f} ms"
-    )
-    print(
-        f"  ratio: median {statistics.median(ratios):.2f}, range {min(ratios):.2f} to {max(ratios):.2f} (to reach: 2)"
-    )
+
+    def cost(server):
+        before = cpu_s(server.pid)
+        asyncio.run(many(server.url, TRIALS))
+        return (cpu_s(server.pid) - before) / TRIALS * 1000
+
+    servers = {"prepared bytes": prepared, "stand-in": ours}
+    costs = interleaved({name: lambda s=server: cost(s) for name, server in servers.items()}, option("--rounds", 9))
+    title = f"Server CPU per trial of {len(frames)} frames, {sum(map(len, frames)):,} bytes, {AT_ONCE} at once"
+    met = report(title, costs, "prepared bytes", {"stand-in": 2})
     ours.stop()
     prepared.stop()
+    return met
 
 
-def idle(n=2000):
+def idle(n=2_000):
     ours = Process(run_standin, None)
 
     async def hold():
@@ -160,42 +160,39 @@ def idle(n=2000):
             )
         await asyncio.gather(*(socket.recv() for socket in sockets))
         after = rss_kb(ours.pid)
-        print(f"idle: {(after - before) / len(sockets):.1f} kB per session, {len(sockets)} of them (to reach: 40)")
         await asyncio.gather(first.close(), *(socket.close() for socket in sockets))
+        return (after - before) / len(sockets)
 
-    asyncio.run(hold())
+    kb = asyncio.run(hold())
     ours.stop()
+    name = "per idle session"
+    return absolute(f"Resident memory of the stand-in, {n:,} idle sessions", {name: [kb]}, "kB", {name: 40})
 
 
 def run_listeners(pipe, url, n):
-    """`n` clients in one process, each asking again when a reply ends; gives how late each audio delta came."""
-    late = []
+    """`n` clients in one process, each asking again when a reply ends; gives (when, how late) for each audio delta, in seconds."""
+    told = []
 
     async def listen(start_s):
         loop = asyncio.get_running_loop()
         await asyncio.sleep(start_s)
         async with connect(url, compression=None, max_size=None, proxy=None, ping_interval=None) as socket:
-            for _ in range(PACED_REPLIES):
+            for _ in range(REPLIES):
                 await socket.send('{"type":"response.create"}')
-                first, k = None, 0
-                while True:
-                    frame = await socket.recv(decode=False)
+                arrived = []
+                while not (frame := await socket.recv(decode=False)).startswith(b'{"type":"rate_limits'):
                     if frame.startswith(b'{"type":"response.output_audio.delta"'):
-                        now = loop.time()
-                        first = now if first is None else first
-                        late.append(now - first - k * 0.2)
-                        k += 1
-                    elif frame.startswith(b'{"type":"rate_limits'):
-                        break
+                        arrived.append(loop.time())
+                start = min(at - 0.2 * k for k, at in enumerate(arrived))
+                told.extend((at, at - 0.2 * k - start) for k, at in enumerate(arrived))
+            return loop.time()
 
     async def main():
-        await asyncio.gather(*(listen(i * 6 / n) for i in range(n)))
+        began = asyncio.get_running_loop().time()
+        ended = await asyncio.gather(*(listen(i * RAMP_S / n) for i in range(n)))
+        return [(at, late) for at, late in told if began + RAMP_S <= at <= min(ended)]
 
-    asyncio.run(main())
-    pipe.send(late)
-
-
-PACED_REPLIES = 5
+    pipe.send(asyncio.run(main()))
 
 
 def paced(n=500):
@@ -204,20 +201,27 @@ def paced(n=500):
     before, began = cpu_s(ours.pid), time.monotonic()
     listeners = multiprocessing.Process(target=run_listeners, args=(theirs, ours.url, n), daemon=True)
     listeners.start()
-    late = sorted(pipe.recv())
-    took = time.monotonic() - began
-    p = {q: late[int(q / 100 * (len(late) - 1))] * 1000 for q in (1, 50, 99)}
-    print(
-        f"paced: {n} sessions, {len(late):,} deltas in {took:.0f} s, {(cpu_s(ours.pid) - before) / took * 100:.0f} % of a core; "
-        f"lateness against the session's own first delta p1 {p[1]:.0f}, p50 {p[50]:.0f}, p99 {p[99]:.0f} ms (to reach: p99 < 100)"
-    )
+    told = sorted(pipe.recv())
+    cpu = (cpu_s(ours.pid) - before) / (time.monotonic() - began)
     ours.stop()
+    ms = [late * 1000 for _, late in told]
+    third = len(ms) // 3
+    values = {
+        "lateness, median": [statistics.median(ms)],
+        "lateness, p99": [sorted(ms)[int(0.99 * (len(ms) - 1))]],
+        "its growth": [statistics.median(ms[-third:]) - statistics.median(ms[:third])],
+    }
+    # 10 ms is our reading of "no growth": a queue that grows in such a test gains hundreds
+    limits = {"lateness, p99": 100, "its growth": 10}
+    title = f"{n} paced sessions, {len(ms):,} deltas over {told[-1][0] - told[0][0]:.0f} s, {cpu * 100:.0f} % of a core"
+    return absolute(title, values, "ms", limits)
+
+
+def main():
+    wanted = [name for name in ("trial", "idle", "paced") if name in sys.argv] or ["trial", "idle", "paced"]
+    measure = {"trial": trials, "idle": idle, "paced": lambda: paced(option("--sessions", 500))}
+    return all([measure[name]() for name in wanted])  # all of them, also after one that is not met
 
 
 if __name__ == "__main__":
-    print(
-        f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
-    )
-    wanted = sys.argv[1:] or ["trial", "idle", "paced"]
-    for name in wanted:
-        {"trial": trials, "idle": idle, "paced": paced}[name]()
+    raise SystemExit(status(main()))

@@ -1,49 +1,68 @@
-"""What the table of modalities costs beside DuckDB: a million responses in memory, and a ledger of a hundred thousand.
+"""What does the table of modalities cost? ``python benchmarks/tables.py [--rounds N] [--most ROWS] [--json FILE]``
 
-    python benchmarks/tables.py          # needs duckdb, which is no dependency of the kit: pip install duckdb pyarrow
+Needs duckdb and pyarrow, which are no dependencies of the kit: they are in the dependency group `peers`. Wall time, because DuckDB
+has two threads; the kit has one. Both sides count the same million responses, 20 groups of case and arm. What each does:
 
-Both sides do the same work: final and first modality per turn, counts per case and arm, trials with any drift, Wilson's interval
-and the median time to audio. Ours also makes what DuckDB is not asked for: clustered intervals, persistence, the curve until
-drift. `counts only` is the least that DuckDB could be asked: counts of responses, an interval, a median. Interleaved rounds,
-medians; only ratios within one run mean anything.
+* DuckDB, the same questions: responses folded to turns (final and first modality, time to first audio) and turns to trials; per group
+  the counts of planned trials, turns, responses, of first turns by final modality, of first responses that were text, of text turns
+  and of trials with any; Wilson's interval of the share of text, in SQL; the exact median time to audio of first turns.
+* DuckDB, counts only: the least that can be meant by counts, an interval and a median. It takes every row for a first turn with
+  one response, and folds nothing: what it counts is the same only where each trial has one turn of one response.
+* `modality_df`: the same questions, and three more intervals of rates by Wilson, two that know which turns share a trial, the median
+  turn of first drift (Kaplan-Meier) and of the time to audio with their intervals. From a frame it also finds each trial's rows,
+  which lie in order, as `responses_df` gives them; from columns they are counted already. It returns a DataFrame.
+
+The ledger is SQLite with every column a run writes, in its usual order; DuckDB reads a Parquet file of the ten columns that are
+counted. Bytes are those of every array of the `Rows` that `modality_df` reads. Growth: milliseconds per thousand responses, at 1e4 as 1.
 """
 
-import os
-import platform
+from __future__ import annotations
+
 import sqlite3
-import statistics
+import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
-import duckdb
+try:
+    import duckdb
+except ImportError:
+    sys.exit("needs duckdb and pyarrow: the dependency group `peers`")
 import numpy as np
 import pandas as pd
+from running import absolute, interleaved, option, report, status, versions
 
 from kit import tables
-from kit.tables.columns import MODALITIES
+from kit.tables.columns import MODALITIES, Labels, Rows, Turns
 from kit.tables.rates import frame, rate_columns
 from kit.tables.sources import rows_of
 from kit.trials.ledger import TABLES, statements
 
+Sides = dict[str, Callable[[], pd.DataFrame]]
 CASES, ARMS = ("1a", "1b", "2a", "2b"), tuple(f"arm {n}" for n in range(5))
-ROUNDS = 9
+SAME, LEAST = "DuckDB, the same questions", "DuckDB, counts only"
 WILSON = """
   ({k}/{n} + 1.9208/{n} - 1.96*sqrt({k}/{n}*(1-{k}/{n})/{n} + 0.9604/{n}/{n}))/(1+3.8416/{n}) AS low,
   ({k}/{n} + 1.9208/{n} + 1.96*sqrt({k}/{n}*(1-{k}/{n})/{n} + 0.9604/{n}/{n}))/(1+3.8416/{n}) AS high"""
-COUNTS = ", ".join(f"count(*) FILTER ({{where}}{{column}} = '{word}') AS n_{word}" for word in MODALITIES)
-SAME = f"""
-WITH turns AS (SELECT trial_id, turn, any_value("case") c, any_value(arm) a, arg_max(modality, response) final,
-                 arg_min(modality, response) first, count(*) n, min(first_audio_ms) heard FROM {{source}} GROUP BY trial_id, turn),
- g AS (SELECT c, a, count(DISTINCT trial_id) planned, count(*) turns, sum(n) responses, count(*) FILTER (turn = 0) n,
-         {COUNTS.format(where="turn = 0 AND ", column="final")}, count(*) FILTER (turn = 0 AND first = 'text') first_text,
-         count(*) FILTER (final = 'text') all_text, count(DISTINCT trial_id) FILTER (final = 'text') any_text,
-         median(heard) FILTER (turn = 0) heard FROM turns GROUP BY c, a)
-SELECT *, {WILSON.format(k="n_text", n="n")} FROM g ORDER BY c, a"""
-LEAST = f"""
-WITH g AS (SELECT "case" c, arm a, count(*) n, {COUNTS.format(where="", column="modality")}, median(first_audio_ms) heard
+COUNTS = ", ".join(f"count(*) FILTER ({{column}} = '{word}') AS n_{word}" for word in MODALITIES)
+SQL = {
+    SAME: f"""
+WITH turns AS (SELECT trial_id, turn, "case" AS c, arm AS a, arg_max(modality, response) AS final, arg_min(modality, response) AS first,
+                 count(*) AS n, min(first_audio_ms) AS heard FROM {{source}} GROUP BY trial_id, turn, "case", arm),
+ trials AS (SELECT c, a, count(*) AS turns, sum(n) AS responses, count(*) FILTER (final = 'text') AS texts,
+              any_value(final) FILTER (turn = 0) AS final0, any_value(first) FILTER (turn = 0) AS first0,
+              any_value(heard) FILTER (turn = 0) AS heard FROM turns GROUP BY trial_id, c, a),
+ g AS (SELECT c, a, count(*) AS planned, sum(turns) AS turns, sum(responses) AS responses, count(final0) AS n,
+         {COUNTS.format(column="final0")}, count(*) FILTER (first0 = 'text') AS first_text, sum(texts) AS all_text,
+         count(*) FILTER (texts > 0) AS any_text, median(heard) AS heard FROM trials GROUP BY c, a)
+SELECT *, {WILSON.format(k="n_text", n="n")} FROM g ORDER BY c, a""",
+    LEAST: f"""
+WITH g AS (SELECT "case" AS c, arm AS a, count(*) AS n, {COUNTS.format(column="modality")}, median(first_audio_ms) AS heard
            FROM {{source}} GROUP BY c, a)
-SELECT *, {WILSON.format(k="n_text", n="n")} FROM g ORDER BY c, a"""
+SELECT *, {WILSON.format(k="n_text", n="n")} FROM g ORDER BY c, a""",
+}
 
 
 def responses(n_trials, turns, seed=0):
@@ -67,51 +86,97 @@ def responses(n_trials, turns, seed=0):
     )
 
 
-def medians(**sides):
-    """Interleaved: name → median seconds."""
-    times = {name: [] for name in sides}
-    for _ in range(ROUNDS):
-        for name, side in sides.items():
-            begin = time.perf_counter()
-            side()
-            times[name].append(time.perf_counter() - begin)
-    return {name: statistics.median(some) for name, some in times.items()}
+def ms(work: Callable[[], object]) -> Callable[[], float]:
+    def timed() -> float:
+        begin = time.perf_counter()
+        work()
+        return (time.perf_counter() - begin) * 1000
+
+    return timed
 
 
-def in_memory(n_trials, turns):
+def checked(ours: pd.DataFrame, theirs: pd.DataFrame) -> None:
+    """Both sides told the same."""
+    ours = ours.assign(c=ours["case"].astype(str), a=ours["arm"].astype(str)).sort_values(["c", "a"])
+    for name, column in (("text", "n_text"), ("any_drifted", "any_text"), ("turns_text", "all_text")):
+        assert (ours[name].to_numpy() == theirs[column].to_numpy()).all(), name
+    for name, column in (("drift_low", "low"), ("drift_high", "high"), ("heard_median_ms", "heard")):
+        assert np.allclose(ours[name], theirs[column], atol=2e-4), name
+
+
+def beside_duckdb(title: str, ours: Sides, source: str, limit: float, turns: int, rounds: int, db) -> bool:
+    """A table against each of the two things that DuckDB can be asked."""
+    for side in ours.values():
+        checked(side(), db.execute(SQL[SAME].format(source=source)).df())
+    duck = {name: ms(lambda sql=sql: db.execute(sql.format(source=source)).fetchall()) for name, sql in SQL.items()}
+    costs = interleaved(duck | {name: ms(side) for name, side in ours.items()}, rounds)
+    limits = dict.fromkeys(ours, limit)
+    met = report(f"{title}, beside {SAME}", costs, SAME, limits)
+    # where a trial is one response, the least that can be asked is the same question
+    return report(f"{title}, beside {LEAST}", costs, LEAST, limits if turns == 1 else {}) and met
+
+
+def in_memory(n_trials: int, turns: int, rounds: int) -> bool:
     df = responses(n_trials, turns)
     rows = rows_of(df)
-    db = duckdb.connect(config={"threads": 2})
-    db.register("df", df)
-    db.execute("CREATE TABLE responses AS SELECT * FROM df")
-    told = medians(
-        columns=lambda: frame(rate_columns(rows, ["case", "arm"], 0.95)),
-        frame=lambda: tables.modality_df(df),
-        same=lambda: db.execute(SAME.format(source="responses")).fetchall(),
-        least=lambda: db.execute(LEAST.format(source="responses")).fetchall(),
-    )
-    check = db.execute(SAME.format(source="responses")).df()
-    assert (check["n_text"].to_numpy() == tables.modality_df(df)["text"].to_numpy()).all()
-    print(
-        f"\n{len(df):,} responses of {n_trials:,} trials in memory ({rows.turns.n_bytes / len(rows.turns):.0f} bytes a turn)"
-    )
-    for name, words in (("columns", "from columns"), ("frame", "from a frame of responses")):
-        print(f"  modality_df {words:26} {told[name] * 1e3:6.0f} ms: {told[name] / told['same']:.2f} of DuckDB on the same work, "
-              f"{told[name] / told['least']:.2f} of DuckDB on counts only")  # fmt: skip
+    with duckdb.connect(config={"threads": 2}) as db:
+        db.register("df", df)
+        db.execute("CREATE TABLE responses AS SELECT * FROM df")
+        ours = {
+            "modality_df": lambda: tables.modality_df(df),
+            "modality_df, from columns": lambda: frame(rate_columns(rows, ["case", "arm"], 0.95)),
+        }
+        return beside_duckdb(
+            f"{len(df):,} responses of {n_trials:,} trials in memory", ours, "responses", 0.75, turns, rounds, db
+        )
 
 
-def from_storage(n_trials, turns, folder):
+def from_storage(n_trials: int, turns: int, rounds: int, folder: Path) -> bool:
     df = responses(n_trials, turns)
-    path, parquet = folder / "ledger.sqlite", folder / "responses.parquet"
+    path, parquet = folder / f"{n_trials}.sqlite", folder / f"{n_trials}.parquet"
     df.to_parquet(parquet)
     write(path, df, n_trials, turns)
-    db = duckdb.connect(config={"threads": 2})
-    told = medians(
-        ours=lambda: tables.modality_df(path), same=lambda: db.execute(SAME.format(source=f"'{parquet}'")).fetchall(),
-        least=lambda: db.execute(LEAST.format(source=f"'{parquet}'")).fetchall(),
-    )  # fmt: skip
-    print(f"\na ledger of {len(df):,} responses, {n_trials:,} trials, to the table: {told['ours'] * 1e3:.0f} ms: {told['ours'] / told['same']:.1f} of "
-          f"DuckDB on Parquet on the same work, {told['ours'] / told['least']:.1f} on counts only")  # fmt: skip
+    title = f"a ledger of {len(df):,} responses, {n_trials:,} trials"
+    with duckdb.connect(config={"threads": 2}) as db:
+        ours = {"ledger → table": lambda: tables.modality_df(path)}
+        met = beside_duckdb(f"{title}, on Parquet", ours, f"'{parquet}'", 10, turns, rounds, db)
+    held = sum(array.nbytes for array in arrays(rows_of(path)))
+    return (
+        absolute(
+            f"{title}: its columns in memory", {"bytes a response": [held / len(df)]}, "B", {"bytes a response": 60}
+        )
+        and met
+    )
+
+
+def arrays(part: object) -> Iterator[np.ndarray]:
+    """Every array of `Rows`."""
+    if isinstance(part, np.ndarray):
+        yield part
+    elif isinstance(part, dict):
+        for one in part.values():
+            yield from arrays(one)
+    elif isinstance(part, Labels | Rows | Turns):
+        for name in part.__slots__:
+            yield from arrays(getattr(part, name))
+
+
+def growth(most: int, rounds: int, folder: Path) -> bool:
+    """Of the cost per response, with ten and a hundred times the responses, four to a trial."""
+    memory, ledger = {}, {}
+    for n in (10_000, 100_000, 1_000_000):
+        if n <= most:
+            df, path = responses(n // 4, 4), folder / f"growth-{n}.sqlite"
+            write(path, df, n // 4, 4)
+            memory[f"{n:,} responses"] = lambda df=df, n=n: ms(lambda: tables.modality_df(df))() / n * 1000
+            ledger[f"{n:,} responses"] = lambda path=path, n=n: ms(lambda: tables.modality_df(path))() / n * 1000
+    base, *more = memory
+    limits = dict.fromkeys(more, LINEAR)
+    met = report("Growth in memory, ms per thousand responses", interleaved(memory, rounds), base, limits)
+    return report("Growth from a ledger, ms per thousand responses", interleaved(ledger, rounds), base, limits) and met
+
+
+LINEAR = 1.25  # cost per response at most a quarter more with a hundred times as many: our reading of "linear"
 
 
 def write(path, df, n_trials, turns):
@@ -131,21 +196,22 @@ def write(path, df, n_trials, turns):
             for n in range(len(df))
         ],
     }  # fmt: skip
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         for sql in statements():
             db.execute(sql)
         for name, some in rows.items():
             db.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' * len(TABLES[name]))})", some)
 
 
-if __name__ == "__main__":
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, DuckDB {duckdb.__version__}"
-    )
-    in_memory(250_000, 4)
-    in_memory(1_000_000, 1)
+def main() -> bool:
+    rounds, most = option("--rounds", 9), option("--most", 1_000_000)
+    print(versions("duckdb", "pyarrow", "pandas"))
+    met = [in_memory(most // 4, 4, rounds), in_memory(most, 1, rounds)]
     with tempfile.TemporaryDirectory() as folder:
-        for n_trials, turns in ((25_000, 4), (100_000, 1)):
-            here = Path(folder) / str(turns)
-            here.mkdir()
-            from_storage(n_trials, turns, here)
+        met += [from_storage(n_trials, turns, rounds, Path(folder)) for n_trials, turns in ((25_000, 4), (100_000, 1))]
+        met.append(growth(most, min(rounds, 5), Path(folder)))
+    return all(met)
+
+
+if __name__ == "__main__":
+    raise SystemExit(status(main()))

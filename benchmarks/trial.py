@@ -1,15 +1,16 @@
 """What does one trial cost a client? ``python benchmarks/trial.py [--rounds N] [--at-once N] [--trials N] [--json FILE]``
 
 A trial: connect, `session.update`, seed five items (each acknowledged), `response.create`, 40 audio deltas of 9,600 bytes and
-20 transcript deltas, the closing events, close. The server sends prepared bytes from a process of its own. Client CPU per
-trial, as a ratio to a hand-written loop of websockets and orjson, interleaved. The peers are measured if they are installed:
-``pip install orjson "openai[realtime]" openai-agents``.
+20 transcript deltas, the closing events, close. The server sends prepared bytes from a process of its own (``prepared.py``).
+Client CPU per trial, as a ratio to a hand-written loop of websockets and orjson, interleaved. The peers of ``peers.py`` are
+measured if they are installed: the dependency group `peers`, in an environment of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
 import subprocess
 import sys
@@ -17,24 +18,27 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
+import peers
 import pybase64
-from running import interleaved, report
+from prepared import INSTRUCTIONS, ITEMS, LINES, N_BYTES, named_items
+from running import interleaved, option, report, status
+from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as ws_connect
 
 from kit import History, connect
+from kit.link import Tapped
 
-HISTORY = (
-    History().user("Tell me a joke.").assistant("One.").user("Another.").assistant("Two.").user("One more, please.")
-)
-ITEMS = HISTORY.spelled("ga")
-N_BYTES = 40 * 9_600
+HISTORY = History()
+for n, line in enumerate(LINES):
+    HISTORY = HISTORY.assistant(line) if n % 2 else HISTORY.user(line)
+assert HISTORY.spelled("ga") == ITEMS
+PUBLIC = "kit session, public websockets"
 OPTIONS = {"max_size": None, "compression": None, "ping_interval": None}
-
-
-def option(name: str, default: int) -> int:
-    return int(sys.argv[sys.argv.index(name) + 1]) if name in sys.argv else default
+UPDATE = {"type": "session.update", "session": {"type": "realtime", "instructions": INSTRUCTIONS}}
 
 
 async def raw(url: str) -> int:
@@ -44,14 +48,9 @@ async def raw(url: str) -> int:
     n = 0
     async with ws_connect(url, **OPTIONS) as ws:
         await ws.recv(decode=False)
-        await ws.send(
-            orjson.dumps({"type": "session.update", "session": {"type": "realtime", "instructions": "Be brief."}}),
-            text=True,
-        )
-        for i, item in enumerate(ITEMS):
-            await ws.send(
-                orjson.dumps({"type": "conversation.item.create", "item": {"id": f"item_{i}"} | item}), text=True
-            )
+        await ws.send(orjson.dumps(UPDATE), text=True)
+        for item in named_items():
+            await ws.send(orjson.dumps({"type": "conversation.item.create", "item": item}), text=True)
         acknowledged = 0
         while acknowledged < len(ITEMS):
             acknowledged += orjson.loads(await ws.recv(decode=False))["type"] == "conversation.item.added"
@@ -65,15 +64,16 @@ async def raw(url: str) -> int:
 
 
 async def library_defaults(url: str) -> int:
-    """The scripts' style: json, base64, the library's defaults."""
+    """The usual script: json, base64, the library's defaults."""
     n = 0
     async with ws_connect(url) as ws:
         await ws.recv()
-        await ws.send(
-            json.dumps({"type": "session.update", "session": {"type": "realtime", "instructions": "Be brief."}})
-        )
-        for i, item in enumerate(ITEMS):
-            await ws.send(json.dumps({"type": "conversation.item.create", "item": {"id": f"item_{i}"} | item}))
+        await ws.send(json.dumps(UPDATE))
+        for item in named_items():
+            await ws.send(json.dumps({"type": "conversation.item.create", "item": item}))
+        acknowledged = 0
+        while acknowledged < len(ITEMS):
+            acknowledged += json.loads(await ws.recv())["type"] == "conversation.item.added"
         await ws.send(json.dumps({"type": "response.create"}))
         while True:
             event = json.loads(await ws.recv())
@@ -86,7 +86,7 @@ async def library_defaults(url: str) -> int:
 async def kit_session(url: str, *, keep_audio: bool = True, log: str | None = None) -> int:
     """The kit: fold, modality, times, every event kept, the audio in one place; with `log`, every frame written down too."""
     async with connect(url, quiet=True, keep_audio=keep_audio, log=log) as session:
-        await session.update(instructions="Be brief.")
+        await session.update(instructions=INSTRUCTIONS)
         await session.seed(HISTORY)
         response = await session.respond()
         assert response.modality == "audio" and response.first_audio_ms is not None
@@ -97,33 +97,6 @@ async def connect_only(url: str) -> int:
     async with ws_connect(url, **OPTIONS) as ws:
         await ws.recv(decode=False)
     return N_BYTES
-
-
-def openai_sdk() -> Callable[[str], Awaitable[int]] | None:
-    """The official SDK, one client for all trials."""
-    try:
-        from openai import AsyncOpenAI
-    except ImportError:
-        return None
-    clients: dict[str, AsyncOpenAI] = {}
-
-    async def trial(url: str) -> int:
-        base = url.replace("ws://", "http://").removesuffix("/realtime")
-        client = clients.setdefault(base, AsyncOpenAI(api_key="none", base_url=base))
-        n = 0
-        async with client.realtime.connect(model="gpt-realtime") as connection:
-            await connection.session.update(session={"type": "realtime", "instructions": "Be brief."})
-            for i, item in enumerate(ITEMS):
-                await connection.conversation.item.create(item={"id": f"item_{i}"} | item)  # type: ignore[arg-type]
-            await connection.response.create()
-            async for event in connection:
-                if event.type == "response.output_audio.delta":
-                    n += len(pybase64.b64decode(event.delta))
-                elif event.type == "response.done":
-                    return n
-        return n
-
-    return trial
 
 
 @contextmanager
@@ -144,39 +117,57 @@ def prepared_server() -> Iterator[str]:
 
 def cost(trial: Callable[[str], Awaitable[int]], url: str, at_once: int, trials: int) -> float:
     """Client CPU of one trial, in ms."""
+    return timed(trial, url, at_once, trials)[0]
+
+
+def settle() -> None:
+    """Leave a contender nothing to collect but its own: not what the one before left, nor what other libraries keep for good."""
+    gc.collect()
+    gc.freeze()
+
+
+def timed(trial: Callable[[str], Awaitable[int]], url: str, at_once: int, trials: int) -> tuple[float, float]:
+    """Client CPU of one trial in ms, and trials a second. Every trial must have heard all of the audio."""
 
     async def many() -> None:
         gate = asyncio.Semaphore(at_once)
 
         async def one() -> None:
             async with gate:
-                assert await trial(url) == N_BYTES
+                heard = await trial(url)
+                assert heard == N_BYTES, f"{heard} bytes of {N_BYTES}"
 
         await asyncio.gather(*(one() for _ in range(trials)))
 
-    began = time.process_time()
+    settle()
+    began, wall = time.process_time(), time.perf_counter()
     asyncio.run(many())
-    return (time.process_time() - began) * 1000 / trials
+    return (time.process_time() - began) * 1000 / trials, trials / (time.perf_counter() - wall)
+
+
+def public_cost(url: str, at_once: int, trials: int) -> float:
+    """The kit's session with websockets' public interface alone, as where the private method that it overrides is not called."""
+    with patch.object(Tapped, "process_event", ClientConnection.process_event):
+        return cost(kit_session, url, at_once, trials)
 
 
 def main() -> bool:
     at_once, trials, rounds = option("--at-once", 16), option("--trials", 64), option("--rounds", 15)
-    logs = tempfile.TemporaryDirectory()
-    sdk = openai_sdk()
-    contenders = {
-        "raw websockets + orjson": raw,
-        "kit session": kit_session,
-        "kit session, audio counted, not kept": lambda u: kit_session(u, keep_audio=False),
-        "kit session, event log on": lambda u: kit_session(u, log=f"{logs.name}/x.jsonl"),
-        "connect and close only": connect_only,
-        "json + base64 + library defaults": library_defaults,
-    } | ({"openai SDK, one client": sdk} if sdk else {})
-    with prepared_server() as url:
-        costs = interleaved({name: lambda t=t: cost(t, url, at_once, trials) for name, t in contenders.items()}, rounds)
-    logs.cleanup()
-    limits = {"kit session": 1.15, "kit session, event log on": 1.3}
+    with tempfile.TemporaryDirectory() as logs, prepared_server() as url:
+        contenders = {
+            "raw websockets + orjson": raw,
+            "kit session": kit_session,
+            "kit session, audio counted, not kept": partial(kit_session, keep_audio=False),
+            "kit session, event log on": partial(kit_session, log=f"{logs}/x.jsonl"),
+            "connect and close only": connect_only,
+            "json + base64 + library defaults": library_defaults,
+        } | peers.installed()
+        measured = {name: lambda t=t: cost(t, url, at_once, trials) for name, t in contenders.items()}
+        measured[PUBLIC] = lambda: public_cost(url, at_once, trials)
+        costs = interleaved(measured, rounds)
+    limits = {"kit session": 0.95, PUBLIC: 1.15, "kit session, event log on": 1.3}
     return report(f"Client CPU per trial, {at_once} at once", costs, "raw websockets + orjson", limits)
 
 
 if __name__ == "__main__":
-    raise SystemExit(0 if main() else 1)
+    raise SystemExit(status(main()))
