@@ -30,7 +30,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as ws_connect
 
 from kit import History, connect
-from kit.link import Tapped
+from kit.intake import Tapped
 
 HISTORY = History()
 for n, line in enumerate(LINES):
@@ -147,7 +147,7 @@ def timed(trial: Callable[[str], Awaitable[int]], url: str, at_once: int, trials
 
 def public_cost(url: str, at_once: int, trials: int) -> float:
     """The kit's session with websockets' public interface alone, as where the private method that it overrides is not called."""
-    with patch.object(Tapped, "process_event", ClientConnection.process_event):
+    with patch.object(Tapped, "data_received", ClientConnection.data_received):
         return cost(kit_session, url, at_once, trials)
 
 

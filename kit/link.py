@@ -192,26 +192,24 @@ class Link:
             encoded: Its bytes, where they were made already.
             shown: What the event list keeps instead, for events that carry audio.
         """
-        await self._send([self._noted(event, encoded or encode(event), shown or event)])
+        await self._send([(event, encoded or encode(event), shown or event)])
 
     async def send_all(self, events: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
-        """Send several events, each with what the event list keeps of it, in one write."""
-        await self._send([self._noted(event, encode(event), shown) for event, shown in events])
+        """Send several events, each with what the event list keeps of it, together."""
+        await self._send([(event, encode(event), shown) for event, shown in events])
 
-    def _noted(self, event: Mapping[str, Any], frame: bytes, shown: Mapping[str, Any]) -> bytes:
-        """Take note of what is about to be sent: in the fold, the event list and the log."""
+    async def _send(self, told: Sequence[tuple[Mapping[str, Any], bytes, Mapping[str, Any]]]) -> None:
         if self.closed is not None:
             raise self.closed
         at_ms = self.now_ms()
-        self.conversation.sent(event, at_ms)
-        self.events.append(Event(str(event["type"]), dict(shown), at_ms, "client"))
-        self.n_events += 1
+        frames = [frame for _, frame, _ in told]
+        for event, _, shown in told:
+            self.conversation.sent(event, at_ms)
+            self.events.append(Event(str(event["type"]), dict(shown), at_ms, "client"))
+        self.n_events += len(told)
         self._arrived.set()
         if self.log is not None:
-            self.log.client(frame, at_ms)
-        return frame
-
-    async def _send(self, frames: Sequence[bytes]) -> None:
+            self.log.client(frames, at_ms)
         try:
             await self.socket.send_all(frames)
         except ConnectionClosed as exc:

@@ -22,7 +22,7 @@ import msgspec
 
 MARK = "[redacted]"
 _MARK = MARK.encode()
-_MAX_CLEAN, _MAX_REMEMBERED = 500, 2_000  # words, and bytes of a frame whose words are remembered
+_BACKSLASH = ord("\\")  # as a number: bytes in bytes costs CPython an exception, `find` does not
 
 Hook = Callable[[dict[str, Any]], Mapping[str, Any] | None]
 """Takes an event, gives the event to keep; ``None`` keeps nothing of it but that it was there."""
@@ -77,8 +77,6 @@ _NETS: tuple[tuple[tuple[bytes, ...], re.Pattern[bytes], bytes], ...] = (
     ((b"@",), _USER_IN_URL, rb"\1" + _MARK + b"@"),
 )
 _MARKERS = tuple(sorted({marker for markers, _, _ in _NETS for marker in markers}))
-_MARKER = re.compile(b"|".join(map(re.escape, _MARKERS)))
-_SHORT = 200  # bytes, below which the expression is the faster way
 
 
 class Redactor:
@@ -92,8 +90,6 @@ class Redactor:
     def __init__(self, secrets: Iterable[str] = (), hook: Hook | None = None) -> None:
         self.hook = hook
         self._secrets: tuple[bytes, ...] = ()
-        self._clean: set[bytes] = set()
-        """What stood between two quotes and holds no marker."""
         self.add(*secrets)
 
     def add(self, *secrets: str) -> None:
@@ -107,35 +103,22 @@ class Redactor:
 
     def __call__(self, frame: bytes) -> bytes:
         """The same bytes without secrets. JSON stays JSON."""
-        if b"\\" in frame and _ESCAPED.search(frame):
+        if _BACKSLASH in frame and _ESCAPED.search(frame):
             frame = _plainly_written(frame)
         for secret in self._secrets:
-            if secret in frame:
+            if frame.find(secret) >= 0:
                 frame = frame.replace(secret, _MARK)
-        if self._is_clean(frame):
+        if _is_clean(frame):
             return frame
         low = frame.lower()
         for markers, expression, instead in _NETS:
-            if any(map(low.__contains__, markers)):
+            if max(map(low.find, markers)) >= 0:
                 frame = expression.sub(instead, frame)
         return frame
 
-    def _is_clean(self, frame: bytes) -> bool:
-        """Whether no expression can match. A session says most of its words many times over: each is looked at once."""
-        new = set(frame.split(b'"')) - self._clean
-        if not new:
-            return True
-        if _may_hold_one(b'"'.join(new).lower()):
-            return False
-        if len(frame) < _MAX_REMEMBERED:
-            if len(self._clean) > _MAX_CLEAN:
-                self._clean = set()
-            self._clean |= new
-        return True
-
     def knows(self, frame: bytes) -> bool:
         """Whether one of the values that must not be kept is in a frame."""
-        return any(map(frame.__contains__, self._secrets))
+        return max(map(frame.find, self._secrets), default=-1) >= 0
 
     def text(self, words: str) -> str:
         """`words` without secrets."""
@@ -149,9 +132,23 @@ def _as_written(secret: str) -> Iterator[bytes]:
         secret = msgspec.json.encode(secret.encode("utf-8", "replace").decode()).decode()[1:-1]
 
 
-def _may_hold_one(low: bytes) -> bool:
-    """Whether any expression above could match."""
-    return bool(_MARKER.search(low)) if len(low) < _SHORT else any(map(low.__contains__, _MARKERS))
+_clean: set[bytes] = set()  # what stood between two quotes, in any session, and holds no marker
+_MAX_CLEAN, _MAX_REMEMBERED = 5_000, 1_000  # how many, and of frames of how many bytes
+
+
+def _is_clean(frame: bytes) -> bool:
+    """Whether no expression can match. Sessions say most of their words many times over: each is looked at once."""
+    new = set(frame.split(b'"')) - _clean
+    if not new:
+        return True
+    words = b'"'.join(new).lower()
+    if max(map(words.find, _MARKERS)) >= 0:
+        return False
+    if len(frame) < _MAX_REMEMBERED:
+        if len(_clean) > _MAX_CLEAN:
+            _clean.clear()
+        _clean.update(new)
+    return True
 
 
 def _plainly_written(frame: bytes) -> bytes:
