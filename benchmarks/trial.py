@@ -36,7 +36,7 @@ HISTORY = History()
 for n, line in enumerate(LINES):
     HISTORY = HISTORY.assistant(line) if n % 2 else HISTORY.user(line)
 assert HISTORY.spelled("ga") == ITEMS
-PUBLIC = "kit session, public websockets"
+PUBLIC = "kit session, by recv alone"
 OPTIONS = {"max_size": None, "compression": None, "ping_interval": None}
 UPDATE = {"type": "session.update", "session": {"type": "realtime", "instructions": INSTRUCTIONS}}
 
@@ -146,7 +146,7 @@ def timed(trial: Callable[[str], Awaitable[int]], url: str, at_once: int, trials
 
 
 def public_cost(url: str, at_once: int, trials: int) -> float:
-    """The kit's session with websockets' public interface alone, as where the private method that it overrides is not called."""
+    """The kit's session with every message taken by `recv`, as where bytes do not come through `data_received`."""
     with patch.object(Tapped, "data_received", ClientConnection.data_received):
         return cost(kit_session, url, at_once, trials)
 

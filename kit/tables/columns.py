@@ -50,7 +50,7 @@ class Labels:
             value: -1 if value is None or value != value else seen.setdefault(str(value), len(seen))
             for value in dict.fromkeys(listed)
         }
-        return cls(np.fromiter(map(codes.__getitem__, listed), np.int32, len(listed)), tuple(seen))
+        return cls(np.fromiter(map(codes.__getitem__, listed), _small(len(seen)), len(listed)), tuple(seen))
 
     @classmethod
     def joined(cls, parts: Sequence[Labels]) -> Labels:
@@ -58,12 +58,17 @@ class Labels:
         seen: dict[str, int] = {}
         arrays = []
         for part in parts:
-            book = np.asarray([*(seen.setdefault(word, len(seen)) for word in part.words), -1], dtype=np.int32)
-            arrays.append(book[part.codes])  # code -1 takes the last entry, which is -1
-        return cls(np.concatenate(arrays) if arrays else np.empty(0, np.int32), tuple(seen))
+            book = [*(seen.setdefault(word, len(seen)) for word in part.words), -1]
+            arrays.append(np.asarray(book, _small(len(seen)))[part.codes])  # code -1 takes the last entry, which is -1
+        return cls(np.concatenate(arrays) if arrays else np.empty(0, np.int8), tuple(seen))
 
     def __len__(self) -> int:
         return len(self.codes)
+
+
+def _small(n_words: int) -> npt.DTypeLike:
+    """The smallest whole numbers that hold the codes of so many words, and one more."""
+    return np.min_scalar_type(-n_words - 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,7 @@ class Rows:
         labels: Per trial, by name: ``case``, ``arm``, ``endpoint``, ``model``, ``day`` (UTC, ``2026-11-22``), …
         state: Code in `STATES`.
         simulated: 1 where a stand-in answered, 0 where a service did, -1 where nothing says.
-        numbers: Per trial, by name: float64, NaN where unknown.
+        numbers: Per trial, by name: floats, NaN where unknown.
         planned: Whether every trial of a plan is here. A frame of responses has only those with a response.
     """
 
@@ -111,7 +116,7 @@ class Rows:
     state: Codes
     simulated: Codes
     turns: Turns
-    numbers: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    numbers: Mapping[str, Floats] = field(default_factory=dict)
     planned: bool = True
 
     @property
@@ -142,7 +147,7 @@ def joined(parts: Sequence[Rows]) -> Rows:
     def label(part: Rows, name: str) -> Labels:
         return part.labels.get(name) or Labels(np.full(part.n_trials, -1, np.int32), ())
 
-    def number(part: Rows, name: str) -> npt.NDArray[np.float64]:
+    def number(part: Rows, name: str) -> Floats:
         return part.numbers[name] if name in part.numbers else np.full(part.n_trials, np.nan)
 
     def stacked(name: str) -> npt.NDArray[np.generic]:

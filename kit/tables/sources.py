@@ -30,7 +30,7 @@ LABELS = ("plan", "role", "case", "arm", "settings", "endpoint", "model", "voice
 
 
 class _Packed:
-    """Small whole numbers of a row, fetched as one: in SQL arithmetic is cheap, and a cell that becomes a Python object is not.
+    """Small whole numbers of a row as one: arithmetic costs SQLite less than another column.
 
     Args:
         fields: Name → (SQL, what its value is below). The values are not negative; all of the limits multiplied are below 2⁶³.
@@ -43,9 +43,9 @@ class _Packed:
             sql = f"({sql} * {below} + {expression})"
         self.sql = sql
 
-    def apart(self, packed: Sequence[int]) -> dict[str, Any]:
+    def apart(self, packed: Any) -> dict[str, Any]:
         """The fields again, as int64 arrays."""
-        rest, out = np.array(packed, np.int64), {}
+        rest, out = packed, {}
         for name, (_, below) in reversed(self._fields.items()):
             rest, out[name] = np.divmod(rest, below)
         return out
@@ -70,13 +70,41 @@ _OF_TURN = _Packed(
     turn=("turn", 2**20), n=("n_responses", 2**20), first=(_word("first_modality", MODALITIES), 8),
     final=(f"CASE WHEN final_status IN {ANSWERED} THEN {_word('final_modality', MODALITIES)} ELSE 0 END", 8),
 )  # fmt: skip
-# Plain scans, put together here: joins by a text id would cost more than the rest.
-_TRIALS = f"SELECT trial_id, case_name, arm, {_OF_TRIAL.sql} FROM trials WHERE ?1 IS NULL OR role = ?1 ORDER BY n"
-_ATTEMPTS = f"SELECT trial_id, attempt_id, {_OF_ATTEMPT.sql}, voice, model, cost_usd FROM attempts ORDER BY attempt_id"
-_TURNS = f"SELECT attempt_id, {_OF_TURN.sql}, heard_ms FROM turns"
-_FETCHED = (
-    10_000  # rows at a time: a million tuples at once would only be counted over and over by the garbage collector
+# Numbers with a fraction come as whole ones, exactly down to these parts: below a nanosecond, below a millionth of a cent.
+_PARTS_OF_MS, _PARTS_OF_USD = 2**20, 2**40
+# Plain scans, put together here: joins by a text id, and sorting whole rows, would cost more than the rest.
+_TRIALS = "trials WHERE ?1 IS NULL OR role = ?1", ("trial_id", "case_name", "arm"), ("n", _OF_TRIAL.sql)
+_ATTEMPTS = (
+    "attempts",
+    ("trial_id", "IFNULL(voice, '')", "IFNULL(model, '')"),
+    ("attempt_id", _OF_ATTEMPT.sql, f"IFNULL(CAST(cost_usd * {_PARTS_OF_USD} AS INTEGER), -1)"),
 )
+_TURNS = "turns", (), ("attempt_id", _OF_TURN.sql, f"IFNULL(CAST(heard_ms * {_PARTS_OF_MS} AS INTEGER), -1)")
+_Table = tuple[str, Sequence[str], Sequence[str]]
+
+
+def _columns(db: sqlite3.Connection, table: _Table, values: Sequence[Any] = ()) -> tuple[list[Any], list[Any]]:
+    """A table's columns in the order of the first number: of words as lists, of whole numbers as int64 arrays.
+
+    Each comes out of SQLite as one text and is taken apart here: a Python object per cell would cost several times as much.
+    """
+    source, words, numbers = table
+    texts = [f"group_concat(REPLACE({each}, char(31), ' '), char(31))" for each in words]
+    texts += [f"group_concat({each})" for each in numbers]
+    n, *told = db.execute(f"SELECT COUNT(*), {', '.join(texts)} FROM {source}", values).fetchone()
+    if not n:
+        return [[] for _ in words], [np.empty(0, np.int64) for _ in numbers]
+    listed = [each.split("\x1f") for each in told[: len(words)]]
+    arrays = [np.fromstring(each, np.int64, sep=",") for each in told[len(words) :]]
+    if np.all(arrays[0][1:] >= arrays[0][:-1]):
+        return listed, arrays
+    order = np.argsort(arrays[0], kind="stable")
+    return [[column[at] for at in order.tolist()] for column in listed], [array[order] for array in arrays]
+
+
+def _parts(whole: Any, of_one: int) -> Any:
+    """Whole numbers of parts as float64; -1 becomes NaN."""
+    return np.where(whole >= 0, whole / of_one, np.nan)
 
 
 def ledgers_of(source: object) -> list[Ledger]:
@@ -136,15 +164,15 @@ def plan_order(ledger: Ledger) -> dict[str, tuple[str, ...]]:
 
 def _of_ledger(ledger: Ledger, role: Role | None) -> Rows:
     with reading(ledger) as db:
-        ids, cases, arms, packed_trials = _columns(db.execute(_TRIALS, (role,)), 4)
-        trial_of, attempt_ids, packed_attempts, voices, models, cost = _columns(db.execute(_ATTEMPTS), 6)
-        turns = _columns(db.execute(_TURNS), 3)
+        (ids, cases, arms), (_, packed) = _columns(db, _TRIALS, (role,))
+        (trial_of, voices, models), (attempt_ids, packed_attempts, cost) = _columns(db, _ATTEMPTS)
+        _, turns = _columns(db, _TURNS)
         settings = db.execute("SELECT DISTINCT settings, settings_name, endpoint, asked_model FROM trials").fetchall()
-    n, trial, attempt = len(ids), _OF_TRIAL.apart(packed_trials), _OF_ATTEMPT.apart(packed_attempts)
+    n, trial, attempt = len(ids), _OF_TRIAL.apart(packed), _OF_ATTEMPT.apart(packed_attempts)
     whose = _looked_up(ids, trial_of)
     usd = np.zeros(n)
     owed = np.flatnonzero((whose >= 0) & (attempt["over"] == 1))
-    np.add.at(usd, whose[owed], _floats(cost)[owed])
+    np.add.at(usd, whose[owed], _parts(cost, _PARTS_OF_USD)[owed])
     which = np.flatnonzero((whose >= 0) & (attempt["counts"] == 1))  # of each trial the one attempt that counts
     at = whose[which]
 
@@ -156,8 +184,8 @@ def _of_ledger(ledger: Ledger, role: Role | None) -> Rows:
     served = _first_of_each(trial["settings"], whose, models)
     by_settings = {n: (name, endpoint, asked or served.get(n)) for n, name, endpoint, asked in settings}
     order = plan_order(ledger)
-    voice, day = Labels.of(voices), Labels.of(attempt["day"].tolist())
-    role_words = np.array([-1, *range(len(_ROLES))], np.int32)
+    voice, day = Labels.of(voice or None for voice in voices), Labels.of(attempt["day"].tolist())
+    role_words = np.array([-1, *range(len(_ROLES))], np.int8)
     labels = {
         "plan": Labels(np.zeros(n, np.int8), (ledger.plan_hash[:12],)),
         "role": Labels(role_words[trial["role"]], _ROLES),
@@ -170,28 +198,20 @@ def _of_ledger(ledger: Ledger, role: Role | None) -> Rows:
     items_sent = np.where(attempt["items"] > 0, attempt["items"] - 1.0, np.nan)
     state = np.where(attempt["state"] > 0, attempt["state"] - 1, MISSING).astype(np.int8)
     simulated = of_deciding((attempt["simulated"] - 1).astype(np.int8), -1)
-    trial_at = np.full(max(attempt_ids, default=-1) + 1, -1, np.int32)
-    trial_at[np.array(attempt_ids, np.int64)[which]] = at
+    trial_at = np.full(int(attempt_ids.max(initial=-1)) + 1, -1, np.int32)
+    trial_at[attempt_ids[which]] = at
     return Rows(
         labels=labels,
         state=of_deciding(state, MISSING),
         simulated=_simulated(simulated, trial["settings"], by_settings),
         turns=_turns(turns, trial_at),
         numbers={
-            "history_items": trial["items"].astype(np.float64),
-            "turns_planned": trial["turns"].astype(np.float64),
-            "items_sent": of_deciding(items_sent, np.nan),
+            "history_items": trial["items"].astype(np.float32),
+            "turns_planned": trial["turns"].astype(np.float32),
+            "items_sent": of_deciding(items_sent.astype(np.float32), np.nan),
             "usd": usd,
         },
     )
-
-
-def _columns(found: sqlite3.Cursor, n: int) -> list[list[Any]]:
-    columns: list[list[Any]] = [[] for _ in range(n)]
-    while rows := found.fetchmany(_FETCHED):
-        for column, values in zip(columns, zip(*rows, strict=True), strict=True):
-            column.extend(values)
-    return columns
 
 
 def _looked_up(ids: Sequence[str], wanted: Sequence[str]) -> Any:
@@ -225,25 +245,25 @@ def _simulated(told: Any, of_settings: Any, settings: Mapping[int, tuple[Any, ..
     return told
 
 
-def _first_of_each(of_settings: Any, whose: Any, models: Sequence[str | None]) -> dict[int, str]:
+def _first_of_each(of_settings: Any, whose: Any, models: Sequence[str]) -> dict[int, str]:
     """The model that answered first, by settings: where none was asked for."""
-    named = np.flatnonzero((whose >= 0) & np.fromiter((model is not None for model in models), bool, len(models)))
+    named = np.flatnonzero((whose >= 0) & np.fromiter(map(bool, models), bool, len(models)))
     numbers, first = np.unique(of_settings[whose[named]], return_index=True)
-    return {int(n): str(models[named[at]]) for n, at in zip(numbers, first, strict=True)}
+    return {int(n): models[named[at]] for n, at in zip(numbers, first, strict=True)}
 
 
-def _turns(columns: Sequence[list[Any]], trial_at: Any) -> Turns:
+def _turns(columns: Sequence[Any], trial_at: Any) -> Turns:
     """Those of the attempts that count, by trial and turn. `trial_at`: attempt id → trial, or -1."""
-    attempt, packed, heard = columns
+    attempts, packed, heard = columns
     told = _OF_TURN.apart(packed)
-    attempts = np.array(attempt, np.int64)
     known = np.flatnonzero(attempts < len(trial_at))
     known = known[trial_at[attempts[known]] >= 0]
     whose, turn = trial_at[attempts[known]], told["turn"][known].astype(np.int16)
     order = np.lexsort((turn, whose))
     kept = known[order]
     final, first = ((told[name][kept] - 1).astype(np.int8) for name in ("final", "first"))
-    return Turns(whose[order], turn[order], final, first, _floats(heard)[kept], told["n"][kept].astype(np.int16))
+    heard_ms = _parts(heard, _PARTS_OF_MS)[kept]
+    return Turns(whose[order], turn[order], final, first, heard_ms, told["n"][kept].astype(np.int16))
 
 
 def told_or_planned(told: Sequence[int | None], endpoint: Sequence[str], settings: Sequence[object]) -> Any:
