@@ -25,7 +25,8 @@ import numpy as np
 
 from ..trials.ledger import Ledger
 from .columns import ANSWERED, MODALITIES, STATES
-from .sources import LABELS, Role, ledgers_of, plan_order, reading, told_or_planned
+from .ledgers import Role, plan_order, reading, told_or_planned
+from .sources import LABELS, ledgers_of
 
 if TYPE_CHECKING:
     import pandas as pd

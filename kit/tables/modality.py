@@ -11,8 +11,9 @@ from .. import show
 from ..errors import InputError, clipped
 from .columns import Labels
 from .counting import count
+from .ledgers import Role
 from .rates import SIMULATED, WHERE, grouped, rate_columns, survival, told, watching
-from .sources import Role, Source, rows_of
+from .sources import Source, rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
