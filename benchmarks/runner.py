@@ -1,7 +1,7 @@
 """What does a trial cost when a plan is run? ``python benchmarks/runner.py [--rounds N] [--at-once N] [--trials N] [--json FILE]``
 
-The trial of ``trial.py``, once as a hand-written loop, once as a kit session, once by `run` with every row in its ledger; then
-how long one append to a ledger takes, and how many trials a second the kit's own stand-in gives in this process and in one of
+The trial of ``trial.py``: as a hand-written loop, as a kit session, by `run` with every row in its ledger, and with every event in
+it too; then how long one append to a ledger takes, and how many trials a second the kit's own stand-in gives in this process and in one of
 its own.
 """
 
@@ -34,6 +34,7 @@ def cost_of_runs(at_once: int, trials: int, rounds: int) -> bool:
                     partial(kit_session, keep_audio=False), url, at_once, trials
                 ),
                 "run, with its ledger": lambda: run_timed(url, at_once, trials)[0],
+                "run, keeping every event too": lambda: run_timed(url, at_once, trials, keep_events=True)[0],
             },
             rounds,
         )
@@ -41,14 +42,15 @@ def cost_of_runs(at_once: int, trials: int, rounds: int) -> bool:
     return report(f"Client CPU per trial of a plan, {at_once} at once", costs, "raw websockets + orjson", limits)
 
 
-def run_timed(url: str, at_once: int, trials: int) -> tuple[float, float]:
+def run_timed(url: str, at_once: int, trials: int, *, keep_events: bool = False) -> tuple[float, float]:
     """Client CPU of one trial in ms, and trials a second, when a plan is run into a new ledger."""
     settings = Settings(url, instructions=INSTRUCTIONS, max_output_tokens=None)
     plan = Plan(Case("bench", HISTORY, "audio"), repeats=trials, settings=settings)
     settle()
     with tempfile.TemporaryDirectory() as folder:
         began, wall = time.process_time(), time.perf_counter()
-        ledger = asyncio.run(run(plan, Path(folder) / "bench.sqlite", at_once=at_once, progress=None))
+        path = Path(folder) / "bench.sqlite"
+        ledger = asyncio.run(run(plan, path, at_once=at_once, progress=None, keep_events=keep_events))
         spent, took = time.process_time() - began, time.perf_counter() - wall
         assert ledger.counts()["completed"] == trials
         with closing(ledger.connect()) as db:

@@ -47,7 +47,8 @@ class Clip:
     Two clips are equal where their samples are; where they came from does not count.
 
     Args:
-        pcm: int16 samples, shape ``(n_samples,)``, mono at 24 kHz; they are copied. Open files with `Clip.load`.
+        pcm: int16 samples, shape ``(n_samples,)``, mono at 24 kHz; copied, unless they lie in `bytes`, which nobody can change.
+            Open files with `Clip.load`.
         source: ``file``, ``microphone``, ``synthesised``, or your own word.
         text: What is spoken, if known.
         provenance: All that is known of its origin, in place of `source` and `text`.
@@ -85,8 +86,10 @@ class Clip:
             raise AudioFormatError(
                 "expected at least one sample, got none: there is no empty clip; use None for no sound"
             )
-        own = np.array(pcm)
-        own.flags.writeable = False
+        own = pcm
+        if pcm.flags.writeable or not isinstance(pcm.base, bytes):  # somebody could change it; bytes nobody can
+            own = np.array(pcm)
+            own.flags.writeable = False
         object.__setattr__(self, "pcm", own)
         object.__setattr__(self, "provenance", provenance or Provenance(source, text))
         object.__setattr__(self, "converted", converted)

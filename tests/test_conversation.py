@@ -4,6 +4,7 @@ import html.parser
 import random
 import struct
 
+import numpy as np
 import pytest
 from building import Talk, b64, event
 
@@ -74,6 +75,16 @@ def test_a_spoken_reply(talk):
     assert response.item_ids == ["item_a"]
     assert talk.fold.rate_limits == [{"name": "tokens"}]
     assert not talk.fold.unknown
+
+
+def test_a_replys_audio_is_one_array_that_is_kept_once(talk):
+    talk.creates().opens().delta("audio", b64(pcm(240))).delta("audio", b64(pcm(240, 240)))
+    talk.done(output=[talk.message("item_a", "audio", "Hi there")])
+
+    first, again = talk.response.audio.pcm, talk.response.audio.pcm
+
+    assert first.flags.c_contiguous and first.dtype == "int16" and first.size == 480
+    assert np.shares_memory(first, again)
 
 
 def test_a_written_reply(talk):
