@@ -1,9 +1,7 @@
 """Voice to voice: who has the floor, interruptions, and a spoken conversation over two cables of a virtual sound card."""
 
 import asyncio
-import os
 import re
-import signal
 import subprocess
 import sys
 from collections import deque
@@ -12,8 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sound_card
+from spoken import Terminal, loud_from, reply_interrupted, until
 
 from kit import connect
+from kit.cli import _parser
+from kit.cli.voice import _half_duplex
 from kit.clip import Clip
 from kit.devices import Block
 from kit.errors import InputError, LocalProtocolError
@@ -137,12 +138,6 @@ class Ear:
     async def stop(self):
         self.n_written = self.n_heard
         return self.n_heard
-
-
-async def until(true, limit_s=30):
-    async with asyncio.timeout(limit_s):
-        while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
 
 
 class Talking:
@@ -325,47 +320,6 @@ def cables(tmp_path_factory):
         yield cables
 
 
-class Terminal:
-    """`kit voice` in a process of its own, and the lines that it prints."""
-
-    def __init__(self, *options):
-        command = [sys.executable, "-u", "-m", "kit", "voice", *options]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"NO_COLOR": "1"}
-        )
-        self.lines = []
-
-    async def __aenter__(self):
-        self._reading = asyncio.ensure_future(asyncio.to_thread(self._read))
-        return self
-
-    async def __aexit__(self, *_):
-        if self.process.poll() is None:
-            self.process.kill()
-        await self._reading
-        self.process.stdout.close()
-        self.process.wait()
-
-    def _read(self):
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip())
-
-    async def says(self, words, times=1):
-        async with asyncio.timeout(60):
-            while sum(words in line for line in self.lines) < times:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
-
-    async def interrupted_by_ctrl_c(self):
-        self.process.send_signal(signal.SIGINT)
-        return await asyncio.to_thread(self.process.wait, 20)
-
-
-def loud_from(recorded, after):
-    """The sample from which on the speaker is heard, after a given one."""
-    heard = np.flatnonzero(recorded[after:])
-    return after + int(heard[0]) if heard.size else None
-
-
 @card
 @pytest.mark.sound_card
 async def test_kit_voice_holds_a_conversation_of_two_turns_with_an_interruption(cables):
@@ -393,6 +347,38 @@ async def test_kit_voice_holds_a_conversation_of_two_turns_with_an_interruption(
     assert text.count("♪ audio") == 2 and "you: Tell me a joke." in text and "simulated" in text
     assert abs(cut_s - recorded_s) <= 0.1
     assert "input 0, output 0" in text
+
+
+@card
+@pytest.mark.sound_card
+async def test_an_echo_does_not_interrupt_the_terminal_and_a_user_as_loud_as_it_does(cables):
+    """In real time, at −10 dB after 80 ms; `benchmarks/voice_echo.py --card` has more replies, and levels."""
+    pytest.importorskip("livekit", reason="the extra 'echo' is not installed")
+    async with Terminal() as terminal:
+        await terminal.says("speak; Ctrl-C ends")
+        by_echo = await reply_interrupted(cables, terminal, JOKE.pcm)
+        by_user = await reply_interrupted(cables, terminal, JOKE.pcm, user_db=0)
+        code = await terminal.interrupted_by_ctrl_c()
+
+    assert (by_echo, by_user, code) == (False, True, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "installed", "half_duplex"),
+    [
+        ([], True, False),
+        ([], False, True),
+        (["--no-echo-cancellation"], True, True),
+        (["--half-duplex"], True, True),
+        (["--full-duplex"], False, False),
+    ],
+)
+def test_the_microphone_stays_open_while_it_speaks_only_where_its_echo_is_taken_out_or_one_asks_for_it(
+    monkeypatch, options, installed, half_duplex
+):
+    monkeypatch.setattr("kit.cli.voice.echo_cancellation_installed", lambda: installed)
+
+    assert _half_duplex(_parser().parse_args(["voice", *options])) is half_duplex
 
 
 @card
