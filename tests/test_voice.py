@@ -391,6 +391,28 @@ async def test_a_device_that_is_not_there_is_one_line(cables):
     assert code == 1 and "Traceback" not in "\n".join(terminal.lines)
 
 
+@card
+@pytest.mark.sound_card
+def test_a_device_that_is_unplugged_ends_the_talk_with_a_sentence(tmp_path):
+    """In a process of its own: a sound system that dies takes down who shares it."""
+    code = f"""
+import asyncio, os, pathlib, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import sound_card, spoken
+async def main(server):
+    async with spoken.Terminal() as terminal:
+        await terminal.says("speak; Ctrl-C ends")
+        server.kill()
+        code = await asyncio.to_thread(terminal.process.wait, 20)
+    print(code, *terminal.lines, sep="\\n", flush=True)
+with sound_card.jack_server(pathlib.Path({str(tmp_path / "log")!r}), "-L", "1") as server:
+    asyncio.run(main(server))
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=90, check=False).stdout
+
+    assert out.splitlines()[0] == "1" and "the microphone 'loopback' is gone" in out and "Traceback" not in out
+
+
 def test_devices_are_listed_or_said_to_be_missing():
     out = subprocess.run(
         [sys.executable, "-m", "kit", "voice", "--devices"], capture_output=True, text=True, timeout=60, check=False

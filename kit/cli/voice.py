@@ -74,6 +74,8 @@ async def _talk(args: argparse.Namespace) -> int:
         face.say(
             f"microphone: {microphone.device.name} · speaker: {speaker.device.name} · {_echo(half_duplex, args, canceller)}"
         )
+        await asyncio.sleep(0)  # what the devices' threads have handed over meanwhile
+        microphone.forget()  # nobody was asked to speak yet
         face.say("speak; Ctrl-C ends")
         await _until_interrupted(face, voice, args.seconds)
         face.summary()
