@@ -293,7 +293,7 @@ def _turn(item: Item, response: Response | None) -> str:
         return f'<div class="kit-turn"><span>{show.esc(who)}</span><span>{said}</span></div>'
     cut = ""
     if item.truncated_at_ms is not None:
-        cut = f' <span class="kit-warn">cut off after {item.truncated_at_ms / 1000:.2f} s</span>'
+        cut = f' <span class="kit-warn">cut off after {item.truncated_at_ms / 1000:.2f}&nbsp;s</span>'
     elif response.status not in ("completed", "in_progress"):
         cut = f' <span class="kit-warn">{show.esc(response.status)} {show.esc(response.reason or "")}</span>'
     said = f"{show.badge(response.modality)} {show.esc(response.words)}{cut}"
