@@ -230,7 +230,13 @@ class Recorder(anywidget.AnyWidget):
             return
         self._recording = kernel.take
         self._details = kernel_details(kernel.microphone)
-        self.send({"kind": "state", "state": "recording", "status": f"the kernel's {kernel.microphone.device.name}"})
+        self.send(
+            {
+                "kind": "state",
+                "state": "recording",
+                "status": f"the kernel's microphone: {kernel.microphone.device.name}",
+            }
+        )
 
     def _hear(self, ms: float, peak: float) -> None:
         self.send({"kind": "hear", "seconds": ms / 1000, "peak": peak})
