@@ -223,6 +223,24 @@ async def test_nothing_of_an_interrupted_reply_is_heard_afterwards():
         assert len(talk.ear.heard) == heard
 
 
+async def test_what_arrives_while_a_speaker_takes_its_time_to_stop_is_not_heard():
+    class FarAway(Ear):
+        async def stop(self):
+            before = session.responses[0].n_audio_bytes
+            await until(lambda: session.responses[0].n_audio_bytes > before)
+            return await super().stop()
+
+    ear = FarAway()
+    async with connect(quiet=True, pace=2.0) as session, play_replies(session, ear) as playing:
+        asking = asyncio.ensure_future(session.ask("Tell me a joke."))
+        await until(lambda: ear.n_written > 9_600)
+        heard = len(ear.heard)
+        await playing.interrupt()
+        await asking
+
+        assert len(ear.heard) == heard
+
+
 async def test_push_to_talk_sends_only_what_is_said_while_it_is_held():
     async with connect(quiet=True, settings={"turn_detection": None}) as session, Talking(session) as talk:
         talk.mouth.say(JOKE)
