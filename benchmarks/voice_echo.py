@@ -1,25 +1,37 @@
 """Does an echo interrupt, and is a user who speaks over the model still heard?
 
     python benchmarks/voice_echo.py [TRIALS]
+    python benchmarks/voice_echo.py --card [TRIALS] [--busy N]
 
-The room is computed, so that every trial is the same on every machine: the reply comes back to the microphone at −10 dB after
-80 ms with a tail of 60 ms, over a noise floor of −65 dBFS; the user speaks over it at so many dB above or below the echo.
+In the first way the room is computed, so that every trial is the same on every machine: the reply comes back to the microphone
+at −10 dB after 80 ms with a tail of 60 ms, over a noise floor of −65 dBFS; the user speaks over it at so many dB above or below.
 What leaves the canceller goes to the stand-in's turn detection (silero, threshold 0.5). Each trial has a reply, a user's line and
 a moment of its own, from a seed, and begins with a canceller that has heard nothing yet.
+
+In the second everything is in real time: `kit voice` in a process of its own, real PortAudio on a virtual sound card, and what it
+says comes back to its microphone at −10 dB after 80 ms. Each trial is a new process with a reply that nobody interrupts, and
+one that a user speaks over at each level. `--busy` keeps so many processor cores busy meanwhile.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
+import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 
 from kit import speech
+from kit.clip import Clip
 from kit.devices.echo import EchoCanceller
 from kit.standin.listening import Started, TurnDetector
 from kit.stats import wilson
 
 ECHO_DB, DELAY_MS, TAIL_MS, FLOOR_DB = -10.0, 80, 60, -65.0
+LEVELS_DB = (6, 0, -6)
 FRAME = 240
 SEED = 4
 
@@ -90,12 +102,55 @@ def detections(n, near_db):
     return hits
 
 
+async def in_real_time(cables, n):
+    """How many of n replies were interrupted: by their echo alone, and by a user at each level over it."""
+    from spoken import Terminal, reply_interrupted
+
+    said = Clip.named("tell-me-a-joke").pcm
+    hits = dict.fromkeys((None, *LEVELS_DB), 0)
+    for _ in range(n):
+        async with Terminal() as terminal:
+            await terminal.says("speak; Ctrl-C ends")
+            for user_db in hits:
+                hits[user_db] += await reply_interrupted(cables, terminal, said, user_db=user_db)
+    return hits
+
+
+def on_the_card(n, n_busy):
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    import sound_card
+
+    work = f"import os\nwhile os.getppid() == {os.getpid()}: sum(range(100_000))"
+    busy = [subprocess.Popen([sys.executable, "-c", work]) for _ in range(n_busy)]
+    try:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            sound_card.jack_server(Path(folder) / "log"),
+            sound_card.Cables() as cables,
+        ):
+            hits = asyncio.run(in_real_time(cables, n))
+    finally:
+        for each in busy:
+            each.kill()
+            each.wait()
+    print(f"echo at {ECHO_DB:g} dB after {DELAY_MS} ms in real time, {n} trials (95 % Wilson interval)")
+    print(f"{os.cpu_count()} cores, {n_busy} of them kept busy, load {os.getloadavg()[0]:.1f}")
+    print(f"echo alone interrupts                     {rate(hits.pop(None), n)}")
+    for user_db, n_heard in hits.items():
+        print(f"user at {user_db:+d} dB over the echo interrupts  {rate(n_heard, n)}")
+
+
 def main():
-    n = int(sys.argv[1]) if len(sys.argv) > 1 else 40
+    numbers = [int(word) for word in sys.argv[1:] if word.isdigit()]
+    if "--card" in sys.argv:
+        n_busy = int(sys.argv[sys.argv.index("--busy") + 1]) if "--busy" in sys.argv else 0
+        on_the_card(numbers[0] if sys.argv[2:3] and sys.argv[2].isdigit() else 20, n_busy)
+        return
+    n = numbers[0] if numbers else 40
     print(f"echo at {ECHO_DB:g} dB after {DELAY_MS} ms, {n} trials each (95 % Wilson interval)")
     print(f"echo alone interrupts, cancellation off   {rate(false_starts(n, cancel=False), n)}")
     print(f"echo alone interrupts, cancellation on    {rate(false_starts(n, cancel=True), n)}")
-    for near_db in (6, 0, -6):
+    for near_db in LEVELS_DB:
         print(f"user at {near_db:+d} dB over the echo is heard      {rate(detections(n, near_db), n)}")
 
 

@@ -113,8 +113,8 @@ def decoded(
             converted = _conversion(sound.samplerate, sound.channels, sound.subtype, n_clipped)
     except soundfile.LibsndfileError as exc:
         raise AudioFormatError(
-            f"{name} is not a sound file that can be read ({exc.error_string.removeprefix('Error : ').rstrip('.')}); WAV, FLAC and OGG can; "
-            "bare samples need rate_hz and channels"
+            f"{name} is not a sound file that can be read ({exc.error_string.removeprefix('Error : ').rstrip('.')}): "
+            "cut short or damaged? WAV, FLAC and OGG can be read; bare samples need rate_hz and channels"
         ) from exc
     return pcm, provenance, converted
 

@@ -21,6 +21,7 @@ ARGS = [
     "--disable-sync",
     "--autoplay-policy=no-user-gesture-required",
 ]
+INSECURE_HOST = "kit.test"  # this machine under a name that browsers trust with no microphone
 READY = """() => {
   const c = window.jupyterapp?.shell?.currentWidget?.sessionContext;
   return c?.isReady && c.session?.kernel?.status === 'idle' && c.session.kernel.connectionStatus === 'connected';
@@ -78,6 +79,7 @@ def jupyter_lab(root, home):
         "--LabApp.news_url=",
     ]
     command += ["--LabApp.extension_manager=readonly", f"--ServerApp.root_dir={root}"]
+    command += [f"--ServerApp.local_hostnames={INSECURE_HOST}", "--ServerApp.local_hostnames=localhost"]
     with open(home / "lab.log", "wb") as log, subprocess.Popen(command, stdout=log, stderr=log, env=env) as lab:
         try:
             wait_until_listening(port, lab, home / "lab.log")

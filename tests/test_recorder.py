@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 
+from kit import speech
 from kit.clip import Clip
 from kit.devices import Take
 from kit.errors import AudioFormatError, DeviceError, InputError
@@ -261,7 +262,7 @@ def test_a_recorder_that_cannot_be_is_refused(wrong):
 # ------------------------------------------------------------------------------------------------------- in real Chromium
 
 try:
-    from browser import CHROMIUM, jupyter_lab, outside, theme
+    from browser import CHROMIUM, INSECURE_HOST, jupyter_lab, outside, theme
     from sound_in_chromium import best_match, in_kernel, microphone_file, notebook, run, speech_like
 except ImportError:  # playwright is not installed
     CHROMIUM = None
@@ -346,8 +347,10 @@ def test_what_is_said_to_the_browser_is_the_kernels_clip_and_a_turn(lab, root, t
 @browser
 @pytest.mark.skipif(not SHOTS, reason="KIT_SCREENSHOTS names no folder")  # for people: CI does not miss it
 def test_pictures_to_be_looked_at(lab, root, tmp_path):
-    sound, _ = speech_like(8.0)
-    with notebook(lab, root, SETUP, args=microphone_file(tmp_path / "mic.wav", sound)) as page:
+    quiet = np.zeros(24_000)
+    lines = [speech.recorded(line.text).pcm / 32_768 for line in speech.repertoire("user")[:4]]
+    sound = np.concatenate([quiet, *[np.concatenate([line, quiet[:9_000]]) for line in lines], quiet])
+    with notebook(lab, root, SETUP, args=microphone_file(tmp_path / "mic.wav", sound, 24_000)) as page:
         run(page)
         shoot(page, "recorder-idle")
         page.locator(".kit-main").click()
@@ -418,22 +421,35 @@ def test_a_machine_without_a_microphone_says_so(lab, root):
 
 @browser
 @pytest.mark.browser
-def test_an_insecure_page_and_vs_code_say_so_before_anybody_presses(lab, root):
-    pretend = {
-        "plain HTTP": "Object.defineProperty(window, 'isSecureContext', { value: false })",
-        "VS Code": "document.addEventListener('DOMContentLoaded', () => { document.body.dataset.vscodeThemeId = 'Dark+'; })",
-    }
-    for words, script in pretend.items():
-        with notebook(lab, root, SETUP) as page:
-            page.add_init_script(script)
-            page.reload()
-            page.wait_for_function(
-                "() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
-                timeout=90_000,
-            )
-            run(page)
+def test_a_page_over_plain_http_says_so_before_anybody_presses_and_takes_a_file(lab, root, tmp_path):
+    url, token = lab
+    elsewhere = url.replace("127.0.0.1", INSECURE_HOST), token
+    file = Clip.named("tell-me-a-joke").save(tmp_path / "mine.wav")
+    with notebook(elsewhere, root, SETUP, args=[f"--host-resolver-rules=MAP {INSECURE_HOST} 127.0.0.1"]) as page:
+        run(page)
+        page.get_by_role("alert").get_by_text(f"plain HTTP ({INSECURE_HOST}").wait_for(timeout=15_000)
+        shoot(page, "recorder-insecure")
+        page.locator(".kit-recorder input[type=file]").set_input_files(str(file))
+        page.locator(".kit-recorder audio").wait_for(timeout=15_000)
 
-            page.get_by_role("alert").get_by_text(words).wait_for(timeout=15_000)
+        assert page.evaluate("() => window.isSecureContext") is False
+        assert in_kernel(page, f"print(json.dumps(recorder.clip == Clip.load({str(file)!r})))")
+
+
+@browser
+@pytest.mark.browser
+def test_vs_code_is_told_that_it_cannot_before_anybody_presses(lab, root):
+    pretend = "document.addEventListener('DOMContentLoaded', () => { document.body.dataset.vscodeThemeId = 'Dark+'; })"
+    with notebook(lab, root, SETUP) as page:
+        page.add_init_script(pretend)
+        page.reload()
+        page.wait_for_function(
+            "() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
+            timeout=90_000,
+        )
+        run(page)
+
+        page.get_by_role("alert").get_by_text("VS Code").wait_for(timeout=15_000)
 
 
 # Ten minutes, or as many as asked for, through the path that a recording takes: a microphone that speaks faster than the clock.

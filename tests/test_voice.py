@@ -1,9 +1,7 @@
 """Voice to voice: who has the floor, interruptions, and a spoken conversation over two cables of a virtual sound card."""
 
 import asyncio
-import os
 import re
-import signal
 import subprocess
 import sys
 from collections import deque
@@ -12,8 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sound_card
+from spoken import Terminal, loud_from, reply_interrupted, until
 
 from kit import connect
+from kit.cli import _parser
+from kit.cli.voice import _half_duplex
 from kit.clip import Clip
 from kit.devices import Block
 from kit.errors import InputError, LocalProtocolError
@@ -139,12 +140,6 @@ class Ear:
         return self.n_heard
 
 
-async def until(true, limit_s=30):
-    async with asyncio.timeout(limit_s):
-        while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
-
-
 class Talking:
     """A conversation that runs for a test."""
 
@@ -226,6 +221,24 @@ async def test_nothing_of_an_interrupted_reply_is_heard_afterwards():
 
         assert (await asking).status == "cancelled"
         assert len(talk.ear.heard) == heard
+
+
+async def test_what_arrives_while_a_speaker_takes_its_time_to_stop_is_not_heard():
+    class FarAway(Ear):
+        async def stop(self):
+            before = session.responses[0].n_audio_bytes
+            await until(lambda: session.responses[0].n_audio_bytes > before)
+            return await super().stop()
+
+    ear = FarAway()
+    async with connect(quiet=True, pace=2.0) as session, play_replies(session, ear) as playing:
+        asking = asyncio.ensure_future(session.ask("Tell me a joke."))
+        await until(lambda: ear.n_written > 9_600)
+        heard = len(ear.heard)
+        await playing.interrupt()
+        await asking
+
+        assert len(ear.heard) == heard
 
 
 async def test_push_to_talk_sends_only_what_is_said_while_it_is_held():
@@ -325,47 +338,6 @@ def cables(tmp_path_factory):
         yield cables
 
 
-class Terminal:
-    """`kit voice` in a process of its own, and the lines that it prints."""
-
-    def __init__(self, *options):
-        command = [sys.executable, "-u", "-m", "kit", "voice", *options]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"NO_COLOR": "1"}
-        )
-        self.lines = []
-
-    async def __aenter__(self):
-        self._reading = asyncio.ensure_future(asyncio.to_thread(self._read))
-        return self
-
-    async def __aexit__(self, *_):
-        if self.process.poll() is None:
-            self.process.kill()
-        await self._reading
-        self.process.stdout.close()
-        self.process.wait()
-
-    def _read(self):
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip())
-
-    async def says(self, words, times=1):
-        async with asyncio.timeout(60):
-            while sum(words in line for line in self.lines) < times:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
-
-    async def interrupted_by_ctrl_c(self):
-        self.process.send_signal(signal.SIGINT)
-        return await asyncio.to_thread(self.process.wait, 20)
-
-
-def loud_from(recorded, after):
-    """The sample from which on the speaker is heard, after a given one."""
-    heard = np.flatnonzero(recorded[after:])
-    return after + int(heard[0]) if heard.size else None
-
-
 @card
 @pytest.mark.sound_card
 async def test_kit_voice_holds_a_conversation_of_two_turns_with_an_interruption(cables):
@@ -397,12 +369,66 @@ async def test_kit_voice_holds_a_conversation_of_two_turns_with_an_interruption(
 
 @card
 @pytest.mark.sound_card
+async def test_an_echo_does_not_interrupt_the_terminal_and_a_user_as_loud_as_it_does(cables):
+    """In real time, at −10 dB after 80 ms; `benchmarks/voice_echo.py --card` has more replies, and levels."""
+    pytest.importorskip("livekit", reason="the extra 'echo' is not installed")
+    async with Terminal() as terminal:
+        await terminal.says("speak; Ctrl-C ends")
+        by_echo = await reply_interrupted(cables, terminal, JOKE.pcm)
+        by_user = await reply_interrupted(cables, terminal, JOKE.pcm, user_db=0)
+        code = await terminal.interrupted_by_ctrl_c()
+
+    assert (by_echo, by_user, code) == (False, True, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "installed", "half_duplex"),
+    [
+        ([], True, False),
+        ([], False, True),
+        (["--no-echo-cancellation"], True, True),
+        (["--half-duplex"], True, True),
+        (["--full-duplex"], False, False),
+    ],
+)
+def test_the_microphone_stays_open_while_it_speaks_only_where_its_echo_is_taken_out_or_one_asks_for_it(
+    monkeypatch, options, installed, half_duplex
+):
+    monkeypatch.setattr("kit.cli.voice.echo_cancellation_installed", lambda: installed)
+
+    assert _half_duplex(_parser().parse_args(["voice", *options])) is half_duplex
+
+
+@card
+@pytest.mark.sound_card
 async def test_a_device_that_is_not_there_is_one_line(cables):
     async with Terminal("--input", "bluetooth") as terminal:
         code = await asyncio.to_thread(terminal.process.wait, 30)
         await terminal.says("no microphone is called 'bluetooth'; there are:")
 
     assert code == 1 and "Traceback" not in "\n".join(terminal.lines)
+
+
+@card
+@pytest.mark.sound_card
+def test_a_device_that_is_unplugged_ends_the_talk_with_a_sentence(tmp_path):
+    """In a process of its own: a sound system that dies takes down who shares it."""
+    code = f"""
+import asyncio, os, pathlib, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import sound_card, spoken
+async def main(server):
+    async with spoken.Terminal() as terminal:
+        await terminal.says("speak; Ctrl-C ends")
+        server.kill()
+        code = await asyncio.to_thread(terminal.process.wait, 20)
+    print(code, *terminal.lines, sep="\\n", flush=True)
+with sound_card.jack_server(pathlib.Path({str(tmp_path / "log")!r}), "-L", "1") as server:
+    asyncio.run(main(server))
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=90, check=False).stdout
+
+    assert out.splitlines()[0] == "1" and "the microphone 'loopback' is gone" in out and "Traceback" not in out
 
 
 def test_devices_are_listed_or_said_to_be_missing():

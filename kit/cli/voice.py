@@ -20,6 +20,7 @@ from ..connecting import connect
 from ..devices import Microphone, Speaker, devices
 from ..devices.echo import EchoCanceller, echo_cancellation_installed
 from ..session import Session
+from ..standin.transcribing import prepare
 from ..voice import Voice
 from ..voice.playback import response_of
 from ..wire.events import Event
@@ -45,6 +46,8 @@ async def _talk(args: argparse.Namespace) -> int:
         stand_in = (
             {"drift": args.drift, "seed": args.seed, "pace": args.pace or _PACE} if args.endpoint == "standin" else {}
         )
+        if stand_in:
+            await asyncio.to_thread(prepare)  # it holds up the sound for a moment: before anybody talks
         writer = args.transcribe or ("whisper-1" if stand_in else None)  # the stand-in's costs nothing
         session = await stack.enter_async_context(
             connect(
@@ -57,17 +60,22 @@ async def _talk(args: argparse.Namespace) -> int:
             )
         )
         canceller = _canceller(args, speaker)
+        half_duplex = _half_duplex(args)
         face = _Face(session, wav=args.wav, every_event=args.events)
         voice = Voice(
             session,
             microphone,
             speaker,
-            half_duplex=args.half_duplex,
+            half_duplex=half_duplex,
             canceller=canceller,
             on_event=face.take,
         )
         face.voice = voice
-        face.say(f"microphone: {microphone.device.name} · speaker: {speaker.device.name} · {_echo(args, canceller)}")
+        face.say(
+            f"microphone: {microphone.device.name} · speaker: {speaker.device.name} · {_echo(half_duplex, args, canceller)}"
+        )
+        await asyncio.sleep(0)  # what the devices' threads have handed over meanwhile
+        microphone.forget()  # nobody was asked to speak yet
         face.say("speak; Ctrl-C ends")
         await _until_interrupted(face, voice, args.seconds)
         face.summary()
@@ -93,22 +101,31 @@ async def _until_interrupted(face: _Face, voice: Voice, seconds: float | None) -
         talking.result()  # raises what ended it
 
 
+def _half_duplex(args: argparse.Namespace) -> bool:
+    """As asked; else only where nothing takes the model's voice out of what the microphone hears."""
+    if args.half_duplex is not None:
+        return bool(args.half_duplex)
+    return args.no_echo_cancellation or not echo_cancellation_installed()
+
+
 def _canceller(args: argparse.Namespace, speaker: Speaker) -> EchoCanceller | None:
-    if args.no_echo_cancellation or args.half_duplex or not echo_cancellation_installed():
+    if args.no_echo_cancellation or _half_duplex(args) or not echo_cancellation_installed():
         return None
     canceller = EchoCanceller(far_rate_hz=speaker.rate_hz)
     speaker.on_played = canceller.far
     return canceller
 
 
-def _echo(args: argparse.Namespace, canceller: EchoCanceller | None) -> str:
-    if args.half_duplex:
-        return "half-duplex: you are not heard while it speaks (--full-duplex: you can interrupt it)"
+def _echo(half_duplex: bool, args: argparse.Namespace, canceller: EchoCanceller | None) -> str:
+    install = 'pip install "realtime-history-kit[echo]"'
+    if half_duplex:
+        how = "--full-duplex" if args.half_duplex or echo_cancellation_installed() else install
+        return f"half-duplex: you are not heard while it speaks (to interrupt it: {how})"
     if canceller is not None:
-        return "echo cancellation on"
+        return "echo cancellation on: you can interrupt it"
     if args.no_echo_cancellation:
         return "echo cancellation off: wear headphones"
-    return 'no echo cancellation (pip install "realtime-history-kit[echo]"): wear headphones'
+    return f"no echo cancellation ({install}): wear headphones"
 
 
 class _Face:
@@ -211,20 +228,23 @@ def add(verbs: Verbs) -> None:
     voice.add_argument("--devices", action="store_true", help="list the microphones and speakers, and end")
     voice.add_argument("--input", type=_device, metavar="DEVICE", help="microphone: a number or part of a name")
     voice.add_argument("--output", type=_device, metavar="DEVICE", help="speaker: a number or part of a name")
-    # Half-duplex unless told otherwise: on a real-time virtual card the model's own voice interrupted it in some runs, also with
-    # the canceller on (README, "Talk").
+    # Full duplex with the extra: on a real-time virtual card the reply's echo at −10 dB interrupted none of its replies, and the
+    # user was heard over it (benchmarks/voice_echo.py --card).
     duplex = voice.add_mutually_exclusive_group()
     duplex.add_argument(
         "--half-duplex",
         action="store_true",
-        default=True,
-        help="the microphone is silent while the model speaks (default)",
+        default=None,
+        help="the microphone is silent while the model speaks (default without the extra 'echo')",
     )
     duplex.add_argument(
-        "--full-duplex", dest="half_duplex", action="store_false", help="speak to interrupt it; wear headphones"
+        "--full-duplex",
+        dest="half_duplex",
+        action="store_false",
+        help="speak to interrupt it (default with the extra 'echo'; without it wear headphones)",
     )
     voice.add_argument(
-        "--no-echo-cancellation", action="store_true", help="of --full-duplex, also where the extra 'echo' is installed"
+        "--no-echo-cancellation", action="store_true", help="do without it, also where the extra 'echo' is installed"
     )
     voice.add_argument(
         "--transcribe", metavar="MODEL", help="have the server write down what you say (a service charges for it)"

@@ -3,6 +3,11 @@
 It is WebRTC's canceller in livekit's package (Apache-2.0), the only one found that runs at 24 kHz by itself and installs as a
 wheel: 60 dB of echo gone once it has settled, 36 dB within the first two seconds, at 0.25 ms of CPU per 10 ms. It costs the
 user's own voice 6 to 8 dB while both speak.
+
+What is played and what is heard are paired by counting: a device brings every block, however late its thread runs. Pairing by
+the instants of the callbacks was tried on recorded runs of a busy machine and let 11 of 56 echoes through, where counting let
+none. What counting cannot know at once is a block that the device itself lost: 10 ms of the microphone alone interrupted 9 of
+12 replies of a computed room before it was caught up with.
 """
 
 from __future__ import annotations

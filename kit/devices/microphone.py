@@ -13,7 +13,7 @@ import numpy as np
 
 from ..clip import MAX_MS, RATE_HZ, Clip
 from ..errors import DeviceError, InputError
-from .portaudio import Device, find, in_words, latency_ms, rate_for, sounddevice
+from .portaudio import Device, close, find, in_words, latency_ms, rate_for, sounddevice
 from .take import Take
 
 _SILENT_S = 3.0  # a device that brings no block for so long is gone; the slowest start measured is below one second
@@ -109,7 +109,11 @@ class Microphone:
         """Close the device. Closing twice is fine, and so is closing one that was unplugged."""
         stream, self._stream = self._stream, None
         if stream is not None:
-            stream.close(ignore_errors=True)
+            close(stream)
+
+    def forget(self) -> None:
+        """Drop what it has heard and nobody has taken: what comes next is from now."""
+        self._waiting.clear()
 
     async def __aenter__(self) -> Microphone:
         loop = asyncio.get_running_loop()

@@ -6,7 +6,9 @@ PortAudio is loaded when a device is first wanted, never by importing the kit: o
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,6 +17,7 @@ from .. import show
 from ..errors import DeviceError, MissingExtra, clipped
 
 Kind = Literal["input", "output"]
+_CLOSE_S = 1.0  # a device that is there closes in a fraction of that
 WORD = {"input": "microphone", "output": "speaker"}
 
 _INSTALL = (
@@ -173,6 +176,15 @@ def rate_for(device: Device, kind: Kind, rate_hz: int) -> int:
     except (sd.PortAudioError, ValueError):
         return device.rate_hz
     return rate_hz
+
+
+def close(stream: Any) -> None:
+    """Close a stream, also one whose device is gone: its driver may then never return (JACK's does not), so nobody waits for it."""
+    closing = threading.Thread(target=stream.close, kwargs={"ignore_errors": True}, name="kit: closing", daemon=True)
+    closing.start()
+    closing.join(_CLOSE_S)
+    if closing.is_alive() and (at_exit := getattr(sounddevice(), "_exit_handler", None)):
+        atexit.unregister(at_exit)  # it would wait for the same stream
 
 
 def latency_ms(stream: Any) -> float | None:

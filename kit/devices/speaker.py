@@ -13,7 +13,7 @@ import numpy as np
 
 from ..clip import MAX_MS, RATE_HZ, Clip
 from ..errors import DeviceError, InputError
-from .portaudio import Device, find, in_words, latency_ms, rate_for, sounddevice
+from .portaudio import Device, close, find, in_words, latency_ms, rate_for, sounddevice
 
 _GONE_S = 3.0  # a device that asks for nothing for so long is gone
 _LOOK_S = 0.02  # how often a wait looks at what was heard
@@ -287,7 +287,7 @@ class Speaker:
     ) -> None:
         stream, self._stream = self._stream, None
         if stream is not None:
-            stream.close(ignore_errors=True)
+            close(stream)
 
 
 async def play(clip: Clip, *, device: int | str | None = None) -> None:

@@ -17,7 +17,7 @@ class Latency:
     """
 
     input_ms: list[float] = field(default_factory=list)
-    """Per block: from the device's handing it over to the socket's taking it."""
+    """Per block of the last minute: from the device's handing it over to the socket's taking it."""
     output_ms: list[float] = field(default_factory=list)
     """Per reply: from the arrival of its first sound to its being given to the speaker's queue."""
     queue_ms: list[float] = field(default_factory=list)

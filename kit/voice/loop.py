@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from .ends import Sink, Source
 from .latency import Latency
 from .playback import Playback, response_of, turn_detection
 
+_TIMED_BLOCKS = 3_000  # whose time to the socket is kept: the last minute of them, so that a long talk holds no more than a short one
 _MUTED_AFTER_S = 0.25  # half-duplex: a room still rings after the speaker has fallen silent
 
 
@@ -64,7 +66,7 @@ class Voice:
         """Samples of the microphone that half-duplex kept back."""
         self._canceller = canceller
         self._on_event = on_event
-        self._input_ms: list[float] = []
+        self._input_ms: deque[float] = deque(maxlen=_TIMED_BLOCKS)
         self._pressed = False
         self._quiet_from_s = 0.0
         self._tasks: asyncio.TaskGroup | None = None

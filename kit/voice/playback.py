@@ -40,6 +40,7 @@ class Playback:
     _taken: dict[tuple[str | None, int, int], int] = field(default_factory=dict)
     _odd: bytes = b""
     _heard_first: set[str | None] = field(default_factory=set)
+    _stopping: set[str | None] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         told = output_format(self.session)
@@ -61,7 +62,7 @@ class Playback:
     def _play(self, event: Event) -> None:
         response_id = _str(event, "response_id")
         pcm = self._sound(event, response_id)
-        if not pcm or not self.floor.may_play(response_id):
+        if not pcm or response_id in self._stopping or not self.floor.may_play(response_id):
             return
         first = self.sink.n_written
         self.sink.write(pcm)
@@ -107,10 +108,12 @@ class Playback:
         Raises:
             ServerError: If the server refuses a truncation for any other reason than that it came too late.
         """
-        n_heard = await self.sink.stop()
         when = self.session.now_ms if at_ms is None else at_ms
         being_made = [r.id for r in self.session.responses if r.conversation_id is not None and _being_made(r, when)]
+        self._stopping.update(being_made)  # a browser takes a moment to say what was heard, and deltas come meanwhile
+        n_heard = await self.sink.stop()
         told = self.floor.interrupt(n_heard, being_made=being_made, server_cancels=server_cancels)
+        self._stopping.difference_update(being_made)  # from here on the floor keeps them out
         self._odd = b""
         if told.truncations or told.cancel:
             self.interruptions.append(told)

@@ -1,7 +1,7 @@
 // The player's face: replies are heard while they arrive, and a press stops them.
 
 export default () => {
-  const s = { heard: 0, written: 0, peak: 0, playing: false, blocked: false, words: '' };
+  const s = { heard: 0, written: 0, peak: 0, playing: false, blocked: false, words: '', cut: null }; // cut: what had been heard when it was stopped, as the server was told
   const views = new Set();
   const redraw = () => views.forEach(view => view());
   let written = 0;
@@ -10,13 +10,13 @@ export default () => {
     const tell = content => model.send(content);
     const out = new Playout(told => {
       Object.assign(s, { heard: told.heard / 24000, peak: told.peak, playing: told.waiting > 0 || told.heard < told.played && told.stopped === undefined });
-      if (told.stopped !== undefined) { written = told.played; s.playing = false; }
+      if (told.stopped !== undefined) { written = told.played; s.playing = false; s.cut = s.heard; }
       tell({ kind: 'heard', ...told });
       redraw();
     }, model.get('prebuffer_ms'));
     const on = {
       sound: async (_m, [pcm]) => {
-        written += pcm.byteLength / 2; s.playing = true;
+        written += pcm.byteLength / 2; s.playing = true; s.cut = null; s.words = '';
         out.write(pcm);
         await out.open();
         s.blocked = out.blocked;
@@ -46,7 +46,7 @@ export default () => {
       root.dataset.state = s.playing ? 'playing' : 'idle';
       stop.disabled = !s.playing;
       enable.hidden = !s.blocked;
-      time.textContent = `${clock(s.heard)} of ${clock(s.total())} heard`;
+      time.textContent = `${clock(s.cut ?? s.heard)} of ${clock(s.total())} heard`;
       s.playing ? meter.show(s.peak) : meter.clear();
       words.textContent = s.words;
     };

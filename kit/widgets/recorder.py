@@ -230,7 +230,13 @@ class Recorder(anywidget.AnyWidget):
             return
         self._recording = kernel.take
         self._details = kernel_details(kernel.microphone)
-        self.send({"kind": "state", "state": "recording", "status": f"the kernel's {kernel.microphone.device.name}"})
+        self.send(
+            {
+                "kind": "state",
+                "state": "recording",
+                "status": f"the kernel's microphone: {kernel.microphone.device.name}",
+            }
+        )
 
     def _hear(self, ms: float, peak: float) -> None:
         self.send({"kind": "hear", "seconds": ms / 1000, "peak": peak})
@@ -388,7 +394,8 @@ class Recorder(anywidget.AnyWidget):
 def _facts(clip: Clip) -> str:
     """One line of small print under the waveform."""
     details = clip.provenance.details
-    words = [f"{clip.duration_ms / 1000:.2f} s", f"level {clip.level_dbfs:.0f} dBFS", f"peak {clip.peak_dbfs:.0f} dBFS"]
+    loud = f"level {clip.level_dbfs:.0f} dBFS · peak {clip.peak_dbfs:.0f} dBFS".replace("-", "−")
+    words = [f"{clip.duration_ms / 1000:.2f} s", loud if clip.pcm.any() else "silent: is the microphone muted?"]
     words += [show.one_line(str(details[key]), 60) for key in ("device", "file") if details.get(key)]
     applied = details.get("applied")
     if isinstance(applied, dict):

@@ -276,8 +276,12 @@ class VoiceChat(anywidget.AnyWidget):
         if voice is None:
             device = "the browser's" if self.where == "browser" else "the kernel's"
             return f"{device} microphone and speaker · headphones are advised"
-        lost = {"input": "frames of yours lost", "output": "frames of its lost", "underruns": "gaps in what you heard"}
-        words = [f"{n} {lost[name]}" for name, n in voice.dropped.items() if n]
+        lost = {
+            "input": "frame{} of yours lost",
+            "output": "frame{} of its lost",
+            "underruns": "gap{} in what you heard",
+        }
+        words = [f"{n} {lost[name].format('s' * (n != 1))}" for name, n in voice.dropped.items() if n]
         latency = voice.latency
         if latency.server_ms:
             words.append(f"first sound {show.ms(latency.server_ms[-1])} after you")
@@ -293,7 +297,7 @@ def _turn(item: Item, response: Response | None) -> str:
         return f'<div class="kit-turn"><span>{show.esc(who)}</span><span>{said}</span></div>'
     cut = ""
     if item.truncated_at_ms is not None:
-        cut = f' <span class="kit-warn">cut off after {item.truncated_at_ms / 1000:.2f} s</span>'
+        cut = f' <span class="kit-warn">cut off after {item.truncated_at_ms / 1000:.2f}&nbsp;s</span>'
     elif response.status not in ("completed", "in_progress"):
         cut = f' <span class="kit-warn">{show.esc(response.status)} {show.esc(response.reason or "")}</span>'
     said = f"{show.badge(response.modality)} {show.esc(response.words)}{cut}"
