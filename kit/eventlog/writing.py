@@ -45,6 +45,9 @@ FORMAT = 1
 DIGEST = re.compile(r"sha256:([0-9a-f]{64}):(\d{1,12})\Z")
 """What stands for audio that was not kept: its SHA-256 and its length in bytes. No base64 looks like this."""
 
+_Pieces = tuple[bytes, ...]
+"""What stands in a line after ``dir``, in one or more pieces: key, colon, value."""
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -55,7 +58,7 @@ def digest(pcm: bytes) -> str:
 
 
 def _digest(pcm: bytes) -> bytes:
-    return b"sha256:%b:%d" % (hexlify(hashlib.sha256(pcm).digest()), len(pcm))
+    return b"".join((b"sha256:", hexlify(hashlib.sha256(pcm).digest()), b":", str(len(pcm)).encode()))
 
 
 class LogWriter:
@@ -108,7 +111,7 @@ class LogWriter:
             "audio": self.audio,
             "opened_at": _iso(time.time()),
         }
-        self._write(self.redactor(_encode(head)))
+        self._write(self.redactor(_encode(head)) + b"\n")
 
     def server(self, frames: Sequence[bytes], events: Sequence[Event | Exception], at_ms: float) -> None:
         """Frames that came together, in one write. Call it before the fold takes the audio out of the events.
@@ -128,7 +131,9 @@ class LogWriter:
             return
         told = {"code": code, "reason": reason} | ({"problem": problem} if problem else {})
         clock = {} if at_ms is None else {"at_ms": round(at_ms, 3)}
-        self._write(self.redactor(_encode({"log": self._id, **clock, "unix": round(time.time(), 3), "end": told})))
+        self._write(
+            self.redactor(_encode({"log": self._id, **clock, "unix": round(time.time(), 3), "end": told})) + b"\n"
+        )
         self.close()
 
     def close(self) -> None:
@@ -139,16 +144,22 @@ class LogWriter:
 
     # ------------------------------------------------------------------------------------------------------------ lines
 
-    def _told(self, frame: bytes, event: Event | Exception) -> bytes:
+    def _told(self, frame: bytes, event: Event | Exception) -> _Pieces:
         """What the line of a server's frame says."""
         if isinstance(event, Exception):
-            return b'"raw":' + _encode(self.redactor(frame).decode("utf-8", "replace"))
+            return b'"raw":', _encode(self.redactor(frame).decode("utf-8", "replace"))
+        pieces: _Pieces = (frame,)
         has_sound = bool(event.pcm)
         if has_sound and self.audio == "digest":
-            frame, has_sound = _digested_delta(frame, event), False
-        if self.redactor.hook is None and self._is_plain_delta(event.data, frame) and not self.redactor.knows(frame):
-            return b'"event":' + frame
-        return self._event(frame, has_sound=has_sound)
+            pieces, has_sound = _digested_delta(frame, event), False
+        beginning = pieces[0]  # of an audio delta all but its digest, in which nothing can be
+        if (
+            self.redactor.hook is None
+            and self._is_plain_delta(event.data, beginning)
+            and not self.redactor.knows(beginning)
+        ):
+            return b'"event":', *pieces
+        return self._event(b"".join(pieces), has_sound=has_sound)
 
     def _is_plain_delta(self, data: dict[str, Any], frame: bytes) -> bool:
         """Whether a frame is a word or two and ids, in one line: most frames of a reply are, and no secret has room in one.
@@ -166,19 +177,19 @@ class LogWriter:
         odd = _HYPHEN in frame or _BACKSLASH in frame or _NEWLINE in frame or _RETURN in frame
         return not odd and frame.find(b"k_") < 0
 
-    def _event(self, frame: bytes, *, has_sound: bool = False) -> bytes:
+    def _event(self, frame: bytes, *, has_sound: bool = False) -> _Pieces:
         if self.redactor.hook is not None:
             kept = self._hooked(frame)
             if isinstance(kept, str):
-                return b'"withheld":' + _encode(kept)
+                return b'"withheld":', _encode(kept)
             frame = kept
         if self.audio == "digest" and frame.find(b'"audio"') >= 0 and _HAS_AUDIO.search(frame):
             frame = _without_audio(frame)
         cut = frame.find(b'"delta"') if has_sound else 0
         if cut > 0 and frame.count(b'"', cut) == 4:
             # Nothing follows the delta, and base64 has none of the characters that secrets are known by.
-            return b'"event":' + _one_line(self.redactor(frame[:cut]) + frame[cut:])
-        return b'"event":' + _one_line(self.redactor(frame))
+            return b'"event":', _one_line(self.redactor(frame[:cut])), _one_line(frame[cut:])
+        return b'"event":', _one_line(self.redactor(frame))
 
     def _hooked(self, frame: bytes) -> bytes | str:
         """What the user's hook leaves of a frame, or why nothing of it is kept."""
@@ -190,18 +201,20 @@ class LogWriter:
         except Exception as exc:  # whatever a hook of the user's raises: the frame is not written as it is
             return f"the redact hook raised {type(exc).__name__}"
 
-    def _lines(self, direction: str, at_ms: float, told: Sequence[bytes]) -> None:
-        # What the lines of one write share is put into words once: numbers with decimals are the dear part of a line.
+    def _lines(self, direction: str, at_ms: float, told: Sequence[_Pieces]) -> None:
+        # What the lines of one write share is put into words once, and all is joined once: formatting each would cost most of it.
         after = b',"at_ms":%.3f,"unix":%.3f,"dir":"%b",' % (at_ms, time.time(), direction.encode())
-        lines = [b"%b%d%b%b}" % (self._before, n, after, what) for n, what in enumerate(told, self.n_frames + 1)]
-        if self._write(b"\n".join(lines)):
+        pieces: list[bytes] = []
+        for n, what in enumerate(told, self.n_frames + 1):
+            pieces += (self._before, str(n).encode(), after, *what, b"}\n")
+        if self._write(b"".join(pieces)):
             self.n_frames += len(told)
 
     def _write(self, lines: bytes) -> bool:
         """Hand lines to the operating system; gives whether it took them."""
         if self._file is None:
             return False
-        left = memoryview(lines + b"\n")
+        left = memoryview(lines)
         try:
             while left:
                 left = left[os.write(self._file, left) :]
@@ -247,15 +260,14 @@ _HAS_AUDIO = re.compile(rb'"audio"\s*:\s*"')  # a field of that name that holds 
 _DELTA_KEY = b'"delta":"'
 
 
-def _digested_delta(frame: bytes, event: Event) -> bytes:
-    """An audio delta's frame with the digest in the place of its base64."""
+def _digested_delta(frame: bytes, event: Event) -> _Pieces:
+    """An audio delta's frame with the digest in the place of its base64: what is before it, the digest, what is after."""
     assert event.pcm is not None
-    start = (
-        len(frame) - 2 - (len(event.pcm) + 2) // 3 * 4
-    )  # of the base64, if that is all there is to the end of the frame
+    # Where the base64 begins, if that is all there is to the end of the frame.
+    start = len(frame) - 2 - (len(event.pcm) + 2) // 3 * 4
     if frame.endswith(b'"}') and frame.endswith(_DELTA_KEY, 0, start):
-        return b'%b%b"}' % (frame[:start], _digest(event.pcm))
-    return _encode(event.data | {"delta": digest(event.pcm)})
+        return frame[:start], _digest(event.pcm), b'"}'
+    return (_encode(event.data | {"delta": digest(event.pcm)}),)
 
 
 # Of a delta whose words are as short as most: nothing else is in it, and no secret has room in one.

@@ -27,9 +27,8 @@ INSTALL = 'pip install "realtime-history-kit[hear]"'
 MAX_S = 60  # it would take half as long to make out
 
 _HZ = 16_000
-_BLOCK = (
-    _HZ // 100
-)  # 10 ms: the decoder holds the interpreter while it works (3 ms a bite), and sound devices wait for it
+# 10 ms: the decoder holds the interpreter while it works, 3 ms a bite, and sound devices wait for it
+_BLOCK = _HZ // 100
 _ALIKE = 0.6  # share of words that both passes must agree in
 _ONE_AT_A_TIME = threading.Lock()  # a decoder holds the state of one utterance
 
