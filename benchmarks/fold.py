@@ -10,6 +10,7 @@ import base64
 import json
 import time
 import tracemalloc
+from collections import deque
 from collections.abc import Callable
 
 import orjson
@@ -17,11 +18,12 @@ import prepared
 import pybase64
 from running import absolute, interleaved, option, report, status
 
+from kit.link import KEPT_EVENTS
 from kit.wire.conversation import Conversation
-from kit.wire.events import decode
+from kit.wire.events import Event, decode
 
 MINUTES, ROUNDS = option("--minutes", 10), option("--rounds", 9)
-GROWTH = 1.05  # our reading of "memory grows by its audio and no more"
+GROWTH = 1.05  # our reading of "memory grows by its audio and no more"; the list of its last events comes to an end at some 13 MB
 
 
 def long_reply(minutes: int) -> list[bytes]:
@@ -44,10 +46,13 @@ def plain(loads: Callable[[bytes], dict], b64decode: Callable[[str], bytes], fra
     return n
 
 
-def folded(frames: list[bytes]) -> Conversation:
+def folded(frames: list[bytes], events: deque[Event] | None = None) -> Conversation:
     conversation = Conversation()
     for frame in frames:
-        conversation.receive(decode(frame, 1.0))
+        event = decode(frame, 1.0)
+        conversation.receive(event)
+        if events is not None:
+            events.append(event)
     return conversation
 
 
@@ -79,12 +84,15 @@ def main() -> bool:
     )
 
     tracemalloc.start()
-    conversation = folded(frames)
+    events: deque[Event] = deque(maxlen=KEPT_EVENTS)  # as a session keeps them
+    conversation = folded(frames, events)
+    with_events = tracemalloc.get_traced_memory()[0]
+    events.clear()
     held = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     audio = conversation.responses[0].n_audio_bytes
-    held_by = {"all, to its audio": [held / audio]}
-    return absolute(f"Held after the fold of {MINUTES} minutes", held_by, "×", dict.fromkeys(held_by, GROWTH)) and met
+    held_by = {"all, to its audio": [held / audio], f"and the last {KEPT_EVENTS:,} events": [with_events / audio]}
+    return absolute(f"Held after the fold of {MINUTES} minutes", held_by, "×", {"all, to its audio": GROWTH}) and met
 
 
 if __name__ == "__main__":
