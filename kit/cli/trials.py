@@ -163,7 +163,10 @@ def _say(words: str, style: str = "") -> None:
 
 
 def _tokens(text: str) -> int | str:
-    return text if text == "inf" else int(text)
+    try:
+        return text if text == "inf" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a whole number or inf, not {text!r}") from None
 
 
 def _plan_options() -> argparse.ArgumentParser:
