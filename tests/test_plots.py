@@ -216,9 +216,9 @@ def test_in_print_modalities_have_patterns(ledger):
 
 
 def test_a_frame_that_lacks_a_column_and_a_style_that_there_is_not_are_named(ledger):
-    with pytest.raises(InputError, match="no column 'turn'; kit.tables makes it"):
+    with pytest.raises(InputError, match="no column 'turn'; this plot takes what tables.turns_df makes"):
         plots.strip(tables.attempts_df(ledger))
-    with pytest.raises(InputError, match="a plot takes a DataFrame"):
+    with pytest.raises(InputError, match=r"a plot takes a DataFrame, here what tables\.modality_df makes"):
         plots.modality(ledger)
     with pytest.raises(InputError, match="no style is called 'sepia'; there are light, dark, print"):
         plots.modality(tables.modality_df(ledger), style="sepia")

@@ -47,7 +47,7 @@ def cure_cost(
 
     if cost == "usd_per_trial" and "usd" in table and cost not in table:
         table = table.assign(usd_per_trial=table["usd"] / table["completed"].astype(float))
-    need(table, "arm", cost, "drift_rate", "drift_low", "drift_high", "first_turns")
+    need(table, "modality_df", "arm", cost, "drift_rate", "drift_low", "drift_high", "first_turns")
     look = look_up.style(style)
     ax = look_up.axes(ax, look, 7.6, 4.8)
     drawn = table[(table["first_turns"] > 0) & table[cost].notna()]
@@ -101,7 +101,7 @@ def differences(
         compared: From `tables.compare_df`.
         style, ax, title: See `kit.plots`.
     """
-    need(compared, "arm", "baseline", "difference", "low", "high", "shown", "pooled", "n", "baseline_n")
+    need(compared, "compare_df", "arm", "baseline", "difference", "low", "high", "shown", "pooled", "n", "baseline_n")
     look = look_up.style(style)
     names = list(compared.columns[: list(compared.columns).index("baseline")])
     several = [name for name in names if len(groups(compared, name)) > 1] or ["arm"]

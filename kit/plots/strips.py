@@ -41,7 +41,7 @@ def strip(
         by: Columns that make a band; ``case`` and ``arm``, and the model where there are several, unless told.
         style, ax, title: See `kit.plots`.
     """
-    need(turns, "trial_id", "turn", "modality", "state")
+    need(turns, "turns_df", "trial_id", "turn", "modality", "state")
     look = look_up.style(style)
     bands = _bands(turns, by or _by(turns))
     height, gap = _heights(bands)
@@ -91,7 +91,7 @@ def _by(turns: Frame) -> tuple[str, ...]:
 
 
 def _bands(turns: Frame, by: tuple[str, ...]) -> list[Band]:
-    need(turns, *by)
+    need(turns, "turns_df", *by)
     several = [name for name in by if len(groups(turns, name)) > 1] or list(by[:1])
     called = {name: labels(turns, name) for name in several}
     out = []

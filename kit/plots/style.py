@@ -138,18 +138,18 @@ def origin_mark(df: Frame) -> str:
     return " and ".join(part for part in parts if part) + (", beside measured" if False in kinds else "")
 
 
-def need(df: Any, *names: str) -> None:
-    """Refuse a frame that lacks what is to be drawn.
+def need(df: Any, maker: str, *names: str) -> None:
+    """Refuse a frame that lacks what is to be drawn; `maker` is the function of `kit.tables` that makes it.
 
     Raises:
         InputError: Naming the column, and the function that makes it.
     """
     columns = getattr(df, "columns", None)
     if columns is None:
-        raise InputError(f"a plot takes a DataFrame (see kit.tables), not {clipped(df)}")
+        raise InputError(f"a plot takes a DataFrame, here what tables.{maker} makes, not {clipped(df)}")
     lacking = [name for name in names if name not in columns]
     if lacking:
-        raise InputError(f"the frame has no column {clipped(lacking[0])}; kit.tables makes it")
+        raise InputError(f"the frame has no column {clipped(lacking[0])}; this plot takes what tables.{maker} makes")
 
 
 def groups(df: Frame, name: str) -> list[str]:
