@@ -281,6 +281,16 @@ def test_a_line_of_a_chat_file_is_picked_by_its_number(tmp_path):
         Case.from_chat(file, line=5)
 
 
+def test_two_chat_files_of_one_name_are_told_what_to_do(tmp_path):
+    (tmp_path / "b").mkdir()
+    files = [tmp_path / "chat.json", tmp_path / "b" / "chat.json"]
+    for file in files:
+        file.write_text('[{"role": "user", "content": "Hi"}]')
+
+    with pytest.raises(InputError, match=r"two cases .*'chat'; .*replace\(case, name=…\), or rename its file"):
+        Plan([Case.from_chat(file) for file in files])
+
+
 def test_a_message_per_line_is_one_conversation(tmp_path):
     file = tmp_path / "log.jsonl"
     file.write_text("""{"role": "user", "content": "Hi"}
