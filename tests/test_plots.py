@@ -191,6 +191,13 @@ def test_cure_against_cost_has_a_point_per_arm(cost, label, ledger):
     assert ax.get_xlabel() == label
 
 
+def test_a_single_arm_is_named_where_no_label_names_it(tmp_path, ledger):
+    more = write(tmp_path / "b.sqlite", [("1b", "as_is", "t"), ("1b", "one_user_message", "a"), ("1b", "retry", "a")])
+
+    assert plots.differences(tables.compare_df(ledger)).get_title(loc="left") == "“retry” against “as is”"
+    assert plots.differences(tables.compare_df(more)).get_title(loc="left") == "Each arm against “as is”"
+
+
 def test_a_difference_is_filled_only_where_it_is_shown(tmp_path):
     clear = [("x", "as_is", "t")] * 20 + [("x", "cure", "a")] * 20
     open_ = [("y", "as_is", "t"), ("y", "cure", "a")]

@@ -129,10 +129,12 @@ def differences(
     ax.set_axisbelow(True)
     ax.xaxis.set_major_formatter(lambda gap, _: f"{100 * gap:+.0f}".replace("-", "−") if round(100 * gap) else "0")
     base = ", ".join(word.replace("_", " ") for word in groups(compared, "baseline"))
+    arms = groups(compared, "arm")
+    who = f"“{_said('arm', arms[0])}”" if len(arms) == 1 else "Each arm"
     ax.set_xlabel(f"drift minus that of “{base}”, in percentage points (left is better)", fontsize=BODY)
     single = compared[~compared["pooled"].astype(bool)]
     total = int(single["n"].sum())
-    look_up.words(ax, look, compared, title=title or f"Each arm against “{base}”",
+    look_up.words(ax, look, compared, title=title or f"{who} against “{base}”",
                   subtitle="95 % intervals, unadjusted; filled: shown after Holm's correction; diamonds: all cases pooled",
                   n=f"{total:,} first turns of arms, each case beside its own baseline")  # fmt: skip
     return ax
