@@ -7,7 +7,7 @@ from matplotlib import pyplot
 from matplotlib.colors import to_hex
 from written_ledger import write
 
-from kit import plots, show, tables
+from kit import arms, plots, show, tables
 from kit.errors import InputError
 
 mpl.use("Agg")
@@ -189,6 +189,15 @@ def test_cure_against_cost_has_a_point_per_arm(cost, label, ledger):
         {"as is": 2 / 5, "retry": 0}
     )
     assert ax.get_xlabel() == label
+
+
+def test_many_arms_of_one_cost_all_stay_inside_the_picture(tmp_path):
+    trials = [("1b", arm.name, "t") for arm in arms.all_arms()] + [("1b", "retry", "t" * 6)]
+    ax = plots.cure_cost(tables.modality_df(write(tmp_path / "b.sqlite", trials), by="arm"), cost="responses_per_turn")
+
+    left, right = ax.get_window_extent().intervalx
+    drawn = [line.get_transform().transform(line.get_xydata())[0][0] for line in ax.get_lines()]
+    assert len(drawn) == 16 and all(left < x < right for x in drawn)
 
 
 def test_a_single_arm_is_named_where_no_label_names_it(tmp_path, ledger):

@@ -59,9 +59,11 @@ def cure_cost(
         n = arms.index(str(row["arm"]))
         colour, marker = ARM_COLOURS[n % len(ARM_COLOURS)], ARM_MARKERS[n % len(ARM_MARKERS)]
         beside = sum(abs(x - row[cost]) < 0.015 * (reach or 1) for x in taken)  # points at one cost stand side by side
+        among = int(((drawn[cost] - row[cost]).abs() < 0.015 * (reach or 1)).sum())
+        step = min(9.0, 50 / among)  # points of the paper: all of them stay within the margin
         taken.append(row[cost])
         dodged = dodged or beside > 0
-        place = offset_copy(ax.transData, fig, x=9 * ((beside + 1) // 2) * (-1) ** beside, units="points")
+        place = offset_copy(ax.transData, fig, x=step * ((beside + 1) // 2) * (-1) ** beside, units="points")
         ax.vlines(
             row[cost], row["drift_low"], row["drift_high"], color=colour, linewidth=2, alpha=0.65, transform=place
         )

@@ -39,7 +39,7 @@ HATCHES = {"audio": "", "text": "////", "mixed": "xxx", "function": "..", "empty
 # For arms: Okabe and Ito's hues that no modality has taken first, then those that some have, each with a marker of its own,
 # so that colour is never alone.
 ARM_COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#7F7F7F", "#0072B2", "#D55E00")
-ARM_MARKERS = "osD^vPX*<>hp"
+ARM_MARKERS = "osD^vPXd<>hp"
 SMALL, BODY, TITLE = 8.5, 10, 13
 
 
