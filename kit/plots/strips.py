@@ -108,9 +108,10 @@ def _bands(turns: Frame, by: tuple[str, ...]) -> list[Band]:
         cells = cells[:, np.lexsort(cells[::-1])]
         answered = cells[0] < SHADES.index("failed")
         text = int((cells[0] == 0).sum())
-        share = f"{100 * text / answered.sum():.0f} % text" if answered.any() else "no answer"
+        n = int(answered.sum())
+        share = f"{100 * text / n:.0f} % text  ({text} of {n})" if n else "no answer"
         name = " · ".join(called[name].get(str(words[name]), "–") for name in several) or "all"
-        out.append(Band(name, str(key[0]) if key else "", cells, f"{share}  ({text} of {int(answered.sum())})"))
+        out.append(Band(name, str(key[0]) if key else "", cells, share))
     return out
 
 
