@@ -87,7 +87,8 @@ class Case:
         """A conversation of your own: a file of Chat Completions messages, up to the last user turn, which is to be answered.
 
         Args:
-            file: JSON, a list of messages or an object with ``messages``; or JSON Lines with one of these per line.
+            file: JSON, a list of messages or an object with ``messages``; or JSON Lines, with one of these or one message per
+                line.
             line: Which conversation of a JSON Lines file, from 0.
             ask_again: How many of the last user turns are not seeded but asked one by one, each after the model's own reply to
                 the one before (what the file says was replied to them is left out).
@@ -95,18 +96,30 @@ class Case:
         Raises:
             HistoryError: If it cannot be read, is no such file, or has no user turn.
         """
+        if not isinstance(file, str | Path):
+            raise HistoryError(
+                f"{clipped(file, 40)} is no path of a file; for messages that you have already: "
+                "Case(name, History.from_chat(messages), 'unknown')"
+            )
+        for name, n in (("line", line), ("ask_again", ask_again)):
+            if not isinstance(n, int) or isinstance(n, bool) or n < 0:
+                raise HistoryError(f"{name} is a whole number of at least 0, not {clipped(n)}")
         path = Path(file).expanduser()
         messages = _messages(path, line)
         users = [n for n, message in enumerate(messages) if message.get("role") == "user"]
         if len(users) <= ask_again:
+            roles = ", ".join(dict.fromkeys(clipped(message.get("role")) for message in messages)) or "none"
             raise HistoryError(
-                f"{path} has {len(users)} user turns, and {ask_again + 1} are needed: one to be answered first"
+                f"{path} has {len(users)} turns of the role 'user' (its roles: {roles}), and {ask_again + 1} are needed: one to be answered first"
                 f"{f', and {ask_again} to ask again' if ask_again else ''}"
             )
-        history = History.from_chat(messages[: users[-1 - ask_again] + 1])
-        turns = [History.from_chat([messages[n]]).items[0].text for n in users[len(users) - ask_again :]]
+        try:
+            history = History.from_chat(messages[: users[-1 - ask_again] + 1])
+            later = [History.from_chat(messages[: n + 1]).items[-1] for n in users[len(users) - ask_again :]]
+        except HistoryError as exc:
+            raise HistoryError(f"{path}: {exc}") from exc
         name = path.stem if not line else f"{path.stem}:{line}"
-        return cls(name, history, "unknown", tuple(turns), note=f"from {path.name}")
+        return cls(name, history, "unknown", tuple(item.text for item in later), note=f"from {path.name}")
 
     def __repr__(self) -> str:
         more = f" and {len(self.turns)} turns" if self.turns else ""
@@ -227,16 +240,22 @@ def _messages(path: Path, line: int) -> list[Mapping[str, Any]]:
     except (OSError, UnicodeDecodeError) as exc:
         raise HistoryError(f"cannot read {path}: {exc}; it is a JSON file of chat messages") from exc
     told: Any
+    lines: list[Any]
     try:
         told = json.loads(text)
     except (ValueError, RecursionError):
-        lines = [each for each in text.splitlines() if each.strip()]
         try:
-            told = json.loads(lines[line])
-        except IndexError:
-            raise HistoryError(f"{path} has {len(lines)} conversations; there is no line={line}") from None
+            lines = [json.loads(each) for each in text.splitlines() if each.strip()]
         except (ValueError, RecursionError) as exc:
             raise HistoryError(f"{path} is not JSON ({exc}); it is a list of chat messages, or one per line") from exc
+    else:
+        lines = [told]
+    if lines and all(isinstance(each, Mapping) and "role" in each and "messages" not in each for each in lines):
+        lines = [lines]  # a message per line is one conversation
+    if line >= len(lines):
+        n = f"{len(lines)} conversation{'' if len(lines) == 1 else 's'}"
+        raise HistoryError(f"{path} has {n}; there is no line={line}")
+    told = lines[line]
     messages = told.get("messages") if isinstance(told, Mapping) else told
     if not isinstance(messages, list) or not all(isinstance(each, Mapping) for each in messages):
         raise HistoryError(f'{path} holds {clipped(told, 40)}, not chat messages: [{{"role": …, "content": …}}, …]')

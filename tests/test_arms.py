@@ -243,3 +243,13 @@ async def test_an_arm_cannot_ask_for_ever(tmp_path):
     _, (turn,), _ = await one(tmp_path, Stubborn)
 
     assert turn["n_responses"] == 4
+
+
+async def test_an_arm_of_ones_own_that_fails_says_why_in_the_ledgers_own_line(tmp_path):
+    class Wrong(arms.Arm):
+        async def after_seed(self, session):
+            raise KeyError("voice")
+
+    ledger = await run(Plan("1a", [arms.as_is, Wrong()], 2), tmp_path / "t.sqlite", progress=None)
+
+    assert "failed 2, missing 0, failed most often by KeyError (2), such as: 'voice'" in repr(ledger)

@@ -46,6 +46,7 @@ def test_faults_are_asked_for_like_drift_and_stay_with_the_ledger(tmp_path):
     kinds = dict(map(tuple, Ledger(path).rows("SELECT kind, COUNT(*) FROM attempts WHERE kind NOT NULL GROUP BY 1")))
     assert (ran.returncode, resumed.returncode) == (0, 0), ran.stderr + resumed.stderr
     assert set(kinds) == {"transport", "server"}
+    assert "failed most often by " in ran.stdout
     assert Ledger(path).counts()["missing"] == 0
 
 

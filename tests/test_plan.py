@@ -149,6 +149,22 @@ def test_the_stand_in_is_free_and_the_plan_says_what_the_service_would_cost():
     assert PRICES["gpt-realtime-2.1"].as_of in told
 
 
+def test_a_url_without_a_key_is_not_called_simulated():
+    told = repr(Plan("1a", repeats=2, settings=Settings("wss://host.example/v1/realtime")))
+
+    assert "no key is sent" in told
+    assert "simulated" not in told
+
+
+def test_a_rehearsal_of_several_models_says_what_those_would_cost():
+    names = ["gpt-realtime", "gpt-realtime-2.1-mini"]
+    rehearsed, paid = (
+        Plan("1a", repeats=9, settings=[Settings(on, m) for m in names], controls=0) for on in ("standin", "openai")
+    )
+
+    assert f"On OpenAI's 2 models of these names: about ${estimate(paid).usd:.2f}" in repr(rehearsed)
+
+
 def test_a_price_nobody_knows_is_unpriced_and_not_zero():
     plan = Plan("1a", repeats=2, settings=Settings("openai", model="gpt-realtime-9"))
 
@@ -263,6 +279,49 @@ def test_a_line_of_a_chat_file_is_picked_by_its_number(tmp_path):
     assert [Case.from_chat(file, line=n).history.items[0].text for n in (0, 1)] == ["one", "two"]
     with pytest.raises(InputError, match="2 conversations; there is no line=5"):
         Case.from_chat(file, line=5)
+
+
+def test_two_chat_files_of_one_name_are_told_what_to_do(tmp_path):
+    (tmp_path / "b").mkdir()
+    files = [tmp_path / "chat.json", tmp_path / "b" / "chat.json"]
+    for file in files:
+        file.write_text('[{"role": "user", "content": "Hi"}]')
+
+    with pytest.raises(InputError, match=r"two cases .*'chat'; .*replace\(case, name=…\), or rename its file"):
+        Plan([Case.from_chat(file) for file in files])
+
+
+def test_a_message_per_line_is_one_conversation(tmp_path):
+    file = tmp_path / "log.jsonl"
+    file.write_text("""{"role": "user", "content": "Hi"}
+{"role": "assistant", "content": [{"type": "output_text", "text": "Hello!"}]}
+{"role": "user", "content": [{"type": "input_text", "text": "Help"}]}
+""")
+
+    assert [item.text for item in Case.from_chat(file).history] == ["Hi", "Hello!", "Help"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"line": 1}, "1 conversation; there is no line=1"),
+        ({"line": -1}, "line is a whole number of at least 0, not -1"),
+        ({"ask_again": -1}, "ask_again is a whole number of at least 0, not -1"),
+        ({"ask_again": 1}, r"chat\.json: message 1 has a part that is not text"),
+        ({"ask_again": 2}, "its roles: 'user'"),
+    ],
+)
+def test_what_a_chat_file_does_not_have_is_not_guessed(tmp_path, wrong, told):
+    file = tmp_path / "chat.json"
+    file.write_text('[{"role": "user", "content": "Hi"}, {"role": "user", "content": [{"type": "image_url"}]}]')
+
+    with pytest.raises(InputError, match=told):
+        Case.from_chat(file, **wrong)
+
+
+def test_messages_instead_of_a_file_are_told_where_to_go():
+    with pytest.raises(InputError, match=r"Case\(name, History\.from_chat\(messages\), 'unknown'\)"):
+        Case.from_chat([{"role": "user", "content": "Hi"}])
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", "no json", '[{"role": "assistant", "content": "Hi"}]'])

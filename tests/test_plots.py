@@ -7,7 +7,7 @@ from matplotlib import pyplot
 from matplotlib.colors import to_hex
 from written_ledger import write
 
-from kit import plots, show, tables
+from kit import arms, plots, show, tables
 from kit.errors import InputError
 
 mpl.use("Agg")
@@ -191,6 +191,22 @@ def test_cure_against_cost_has_a_point_per_arm(cost, label, ledger):
     assert ax.get_xlabel() == label
 
 
+def test_many_arms_of_one_cost_all_stay_inside_the_picture(tmp_path):
+    trials = [("1b", arm.name, "t") for arm in arms.all_arms()] + [("1b", "retry", "t" * 6)]
+    ax = plots.cure_cost(tables.modality_df(write(tmp_path / "b.sqlite", trials), by="arm"), cost="responses_per_turn")
+
+    left, right = ax.get_window_extent().intervalx
+    drawn = [line.get_transform().transform(line.get_xydata())[0][0] for line in ax.get_lines()]
+    assert len(drawn) == 16 and all(left < x < right for x in drawn)
+
+
+def test_a_single_arm_is_named_where_no_label_names_it(tmp_path, ledger):
+    more = write(tmp_path / "b.sqlite", [("1b", "as_is", "t"), ("1b", "one_user_message", "a"), ("1b", "retry", "a")])
+
+    assert plots.differences(tables.compare_df(ledger)).get_title(loc="left") == "“retry” against “as is”"
+    assert plots.differences(tables.compare_df(more)).get_title(loc="left") == "Each arm against “as is”"
+
+
 def test_a_difference_is_filled_only_where_it_is_shown(tmp_path):
     clear = [("x", "as_is", "t")] * 20 + [("x", "cure", "a")] * 20
     open_ = [("y", "as_is", "t"), ("y", "cure", "a")]
@@ -216,9 +232,9 @@ def test_in_print_modalities_have_patterns(ledger):
 
 
 def test_a_frame_that_lacks_a_column_and_a_style_that_there_is_not_are_named(ledger):
-    with pytest.raises(InputError, match="no column 'turn'; kit.tables makes it"):
+    with pytest.raises(InputError, match="no column 'turn'; this plot takes what tables.turns_df makes"):
         plots.strip(tables.attempts_df(ledger))
-    with pytest.raises(InputError, match="a plot takes a DataFrame"):
+    with pytest.raises(InputError, match=r"a plot takes a DataFrame, here what tables\.modality_df makes"):
         plots.modality(ledger)
     with pytest.raises(InputError, match="no style is called 'sepia'; there are light, dark, print"):
         plots.modality(tables.modality_df(ledger), style="sepia")

@@ -217,6 +217,13 @@ def test_a_folder_that_cannot_be_one_and_a_ledger_that_is_none_are_refused(tmp_p
         report(tmp_path / "no.sqlite", tmp_path)
 
 
+def test_a_baseline_that_is_not_in_the_plan_is_refused_and_nothing_written(tmp_path):
+    with pytest.raises(InputError, match="no trial has the arm 'cuer' to compare with; there are as_is, cure"):
+        report(write(tmp_path / "a.sqlite", TRIALS), tmp_path / "out", baseline="cuer")
+
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 @pytest.mark.parametrize("dark", [False, True])
@@ -261,6 +268,15 @@ def test_table_is_read_printed_or_passed_on(tmp_path, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 1 + 6 * 2
     assert main(["table", path, "--rows", "comparisons"]) == 0
     assert "[stand-in: simulated] In case 1b" in " ".join(capsys.readouterr().out.split())
+
+
+def test_an_empty_table_says_how_it_would_have_rows_and_a_sentence_stays_on_its_line(tmp_path, capsys):
+    path = str(write(tmp_path / "a.sqlite", TRIALS).path)
+
+    assert main(["table", path, "--rows", "events"]) == 0
+    assert capsys.readouterr().out == "no events: `kit trials run` keeps them with --events\n"
+    assert main(["table", path, "--rows", "comparisons"]) == 0
+    assert all(line.startswith("- [stand-in: simulated]") for line in capsys.readouterr().out.splitlines())
 
 
 def test_table_and_report_of_no_ledger_say_so_in_a_sentence(tmp_path, capsys):

@@ -578,6 +578,15 @@ def test_no_difference_shown_is_not_no_difference():
     assert f"needs about {stats.trials_needed(0.225, 0.3)} trials per arm" in text
 
 
+def test_points_have_a_tenth_at_most_and_what_follows_a_colon_is_small():
+    text = said(30, 40, 26, 40, stratum="case 1a")
+
+    assert (
+        text.startswith("In case 1a: no difference shown")
+        and "+10 points (95 % interval, unadjusted, −9.9 to +28.9)" in text
+    )
+
+
 def test_holm_decides_the_sentence_not_the_interval():
     alone, of_six = said(12, 40, 3, 40), said(12, 40, 3, 40, family=6)
 

@@ -123,6 +123,13 @@ def test_a_first_look_costs_a_few_dollars_and_the_whole_study_says_that_there_is
     assert quick.settings[0].model in capsys.readouterr().out
 
 
+def test_elsewhere_than_at_openai_the_study_asks_for_the_endpoints_own_model(capsys):
+    assert [settings.where.model for settings in study_plan("xai").settings] == ["grok-voice-latest"]
+    assert main(["study", "--endpoint", "xai", "--dry-run"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "unpriced" in out and "--budget inf" in out and "never passed" not in out
+
+
 def test_a_study_of_nothing_is_refused():
     with pytest.raises(InputError, match="needs a model at least"):
         study_plan(models=[])

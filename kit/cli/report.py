@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 _console = Console(highlight=False, width=None if sys.stdout.isatty() else 220)
 _ROWS = ("modality", "comparisons", "controls", "trials", "attempts", "turns", "responses", "events")
+_WHY_NONE = {
+    "events": "`kit trials run` keeps them with --events",
+    "controls": "a free plan has none unless asked with --controls",
+}
 
 
 def _table(args: argparse.Namespace) -> int:
@@ -40,7 +44,9 @@ def _table(args: argparse.Namespace) -> int:
         sys.stdout.write(df.to_json(orient="records", date_format="iso", indent=1) + "\n")
     elif args.rows == "comparisons":
         for sentence in df["sentence"]:
-            _console.print(Text(f"- {show.plain(sentence)}"))
+            _console.print(Text(f"- {show.plain(sentence)}"), soft_wrap=not sys.stdout.isatty())
+    elif df.empty:
+        _console.print(f"no {args.rows}: {_WHY_NONE.get(args.rows, 'nothing was run yet')}")
     else:
         _print(tables.brief_df(df) if args.rows == "modality" else df)
     return 0
@@ -126,12 +132,16 @@ def _say_price(plan: Plan, args: argparse.Namespace) -> None:
 
     if all(settings.free for settings in plan.settings):
         return
-    lines = [
-        f"at worst: every reply of the full {plan.settings[0].max_output_tokens} tokens, and every retry used. No session begins unless its own "
-        "worst case still fits into the budget, and what it does not use is given back: the budget is never passed.",
-        "A smaller budget runs a balanced beginning of the plan, and says what was not run; the same command goes on.",
-    ]
-    if not args.quick and not (args.model or args.arm or args.repeats):
+    lines = (
+        ["Without a price no budget can be kept: --budget inf runs it all the same, whatever it costs."]
+        if estimate(plan).usd is None
+        else [
+            f"at worst: every reply of the full {plan.settings[0].max_output_tokens} tokens, and every retry used. No session begins unless its own "
+            "worst case still fits into the budget, and what it does not use is given back: the budget is never passed.",
+            "A smaller budget runs a balanced beginning of the plan, and says what was not run; the same command goes on.",
+        ]
+    )
+    if args.endpoint == "openai" and not args.quick and not (args.model or args.arm or args.repeats):
         quick = study_plan(args.endpoint, quick=True)
         usd = estimate(quick).usd
         lines.append(
@@ -192,7 +202,9 @@ def add(verbs: Verbs) -> None:
         help="a first look for a few dollars: two models, one cure, enough to tell drift of 90 %% from 10 %%",
     )
     study.add_argument(
-        "--model", action="append", help="one of them (may be repeated; default: all whose price is known)"
+        "--model",
+        action="append",
+        help="one of them (may be repeated; default: all of OpenAI's whose price is known; elsewhere the endpoint's own)",
     )
     study.add_argument("--arm", action="append", help="one of them, the baseline first (may be repeated)")
     study.add_argument("--repeats", type=int, help="of each case, arm and model (default: as --p0 and --p1 need)")

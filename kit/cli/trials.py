@@ -149,6 +149,8 @@ def _print_ledger(ledger: Ledger) -> None:
     last: dict[str, Any] = dict(ledger.last_run or {})
     if last.get("ended") not in (None, "complete"):
         _say(f"ended by {last['ended']}: {last['note']}", "bold")
+    if why := dict(ledger.facts()).get("failed most often by"):
+        _say(f"failed most often by {why}")
     money = ledger.spent()
     if money["usd"]:
         _say(f"spent ${money['usd']:.2f}, ${money['estimated_usd']:.2f} of it estimated")
@@ -163,7 +165,10 @@ def _say(words: str, style: str = "") -> None:
 
 
 def _tokens(text: str) -> int | str:
-    return text if text == "inf" else int(text)
+    try:
+        return text if text == "inf" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a whole number or inf, not {text!r}") from None
 
 
 def _plan_options() -> argparse.ArgumentParser:
@@ -230,7 +235,7 @@ def _run_options() -> argparse.ArgumentParser:
 def add(verbs: Verbs) -> None:
     """Add this verb to the command line."""
     trials = verbs.add_parser(
-        "trials", help="many trials: plan, run, resume", description=__doc__.split("\n")[0] if __doc__ else None
+        "trials", help="many trials: plan, run, resume", description="Plan, run and go on with many trials."
     )
     what = trials.add_subparsers(required=True, metavar="WHAT")
     plan = what.add_parser(

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from . import History
 
 _ROLES = ("system", "user", "assistant")
+_TEXTS = ("text", "input_text", "output_text")
+"""What parts of text are called: in Chat Completions, and in the Responses and Realtime APIs."""
 
 
 def place_after(previous: object, items: Sequence[HistoryItem], n: int) -> int:
@@ -77,7 +79,7 @@ def _imported(told: Mapping[str, Any], role: str, n: int) -> Part:
 def from_message(history: History, n: int, message: Mapping[str, Any]) -> History:
     role, content = message.get("role"), message.get("content")
     if isinstance(content, list):  # parts of text; a Realtime item has no use for the others
-        other = [part for part in content if not (isinstance(part, Mapping) and part.get("type") == "text")]
+        other = [part for part in content if not (isinstance(part, Mapping) and part.get("type") in _TEXTS)]
         if other:
             raise HistoryError(
                 f"message {n} has a part that is not text: {clipped(other[0])}; leave it out or use a Clip"

@@ -47,7 +47,7 @@ def cure_cost(
 
     if cost == "usd_per_trial" and "usd" in table and cost not in table:
         table = table.assign(usd_per_trial=table["usd"] / table["completed"].astype(float))
-    need(table, "arm", cost, "drift_rate", "drift_low", "drift_high", "first_turns")
+    need(table, "modality_df", "arm", cost, "drift_rate", "drift_low", "drift_high", "first_turns")
     look = look_up.style(style)
     ax = look_up.axes(ax, look, 7.6, 4.8)
     drawn = table[(table["first_turns"] > 0) & table[cost].notna()]
@@ -59,9 +59,11 @@ def cure_cost(
         n = arms.index(str(row["arm"]))
         colour, marker = ARM_COLOURS[n % len(ARM_COLOURS)], ARM_MARKERS[n % len(ARM_MARKERS)]
         beside = sum(abs(x - row[cost]) < 0.015 * (reach or 1) for x in taken)  # points at one cost stand side by side
+        among = int(((drawn[cost] - row[cost]).abs() < 0.015 * (reach or 1)).sum())
+        step = min(9.0, 50 / among)  # points of the paper: all of them stay within the margin
         taken.append(row[cost])
         dodged = dodged or beside > 0
-        place = offset_copy(ax.transData, fig, x=9 * ((beside + 1) // 2) * (-1) ** beside, units="points")
+        place = offset_copy(ax.transData, fig, x=step * ((beside + 1) // 2) * (-1) ** beside, units="points")
         ax.vlines(
             row[cost], row["drift_low"], row["drift_high"], color=colour, linewidth=2, alpha=0.65, transform=place
         )
@@ -101,7 +103,7 @@ def differences(
         compared: From `tables.compare_df`.
         style, ax, title: See `kit.plots`.
     """
-    need(compared, "arm", "baseline", "difference", "low", "high", "shown", "pooled", "n", "baseline_n")
+    need(compared, "compare_df", "arm", "baseline", "difference", "low", "high", "shown", "pooled", "n", "baseline_n")
     look = look_up.style(style)
     names = list(compared.columns[: list(compared.columns).index("baseline")])
     several = [name for name in names if len(groups(compared, name)) > 1] or ["arm"]
@@ -129,10 +131,12 @@ def differences(
     ax.set_axisbelow(True)
     ax.xaxis.set_major_formatter(lambda gap, _: f"{100 * gap:+.0f}".replace("-", "−") if round(100 * gap) else "0")
     base = ", ".join(word.replace("_", " ") for word in groups(compared, "baseline"))
+    arms = groups(compared, "arm")
+    who = f"“{_said('arm', arms[0])}”" if len(arms) == 1 else "Each arm"
     ax.set_xlabel(f"drift minus that of “{base}”, in percentage points (left is better)", fontsize=BODY)
     single = compared[~compared["pooled"].astype(bool)]
     total = int(single["n"].sum())
-    look_up.words(ax, look, compared, title=title or f"Each arm against “{base}”",
+    look_up.words(ax, look, compared, title=title or f"{who} against “{base}”",
                   subtitle="95 % intervals, unadjusted; filled: shown after Holm's correction; diamonds: all cases pooled",
                   n=f"{total:,} first turns of arms, each case beside its own baseline")  # fmt: skip
     return ax

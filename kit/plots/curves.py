@@ -27,7 +27,7 @@ def drift_by_length(
         by: The column that makes a line.
         style, ax, title: See `kit.plots`.
     """
-    need(table, "history_items", "drift_rate", "drift_low", "drift_high", "first_turns", by)
+    need(table, "modality_df", "history_items", "drift_rate", "drift_low", "drift_high", "first_turns", by)
     look = look_up.style(style)
     ax = look_up.axes(ax, look, 7.6, 4.6)
     lines = list(_lines(table, by))
@@ -63,7 +63,7 @@ def first_audio(
         by: The column that makes a line.
         style, ax, title: See `kit.plots`.
     """
-    need(turns, "turn", "modality", "heard_ms", by)
+    need(turns, "turns_df", "turn", "modality", "heard_ms", by)
     look = look_up.style(style)
     ax = look_up.axes(ax, look, 7.6, 4.6)
     first = turns[(turns["turn"] == 0) & turns["modality"].notna()]
@@ -103,7 +103,7 @@ def until_drift(
         by: The column that makes a line.
         style, ax, title: See `kit.plots`.
     """
-    need(curve, "after_turns", "not_drifted", "low", "high", "trials", by)
+    need(curve, "until_drift_df", "after_turns", "not_drifted", "low", "high", "trials", by)
     look = look_up.style(style)
     ax = look_up.axes(ax, look, 7.6, 4.6)
     lines = list(_lines(curve, by))

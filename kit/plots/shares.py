@@ -38,7 +38,13 @@ def modality(
     """
     first = turns != "all"
     prefix, total, rate = ("", "first_turns", "drift") if first else ("turns_", "turns", "turn_drift")
-    need(table, *(prefix + word for word in ORDER), total, *(f"{rate}_{end}" for end in ("rate", "low", "high")))
+    need(
+        table,
+        "modality_df",
+        *(prefix + word for word in ORDER),
+        total,
+        *(f"{rate}_{end}" for end in ("rate", "low", "high")),
+    )
     look = look_up.style(style)
     names, gaps = _labels(table)
     y = -(np.arange(len(table)) + 0.55 * np.cumsum(gaps))

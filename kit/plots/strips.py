@@ -41,7 +41,7 @@ def strip(
         by: Columns that make a band; ``case`` and ``arm``, and the model where there are several, unless told.
         style, ax, title: See `kit.plots`.
     """
-    need(turns, "trial_id", "turn", "modality", "state")
+    need(turns, "turns_df", "trial_id", "turn", "modality", "state")
     look = look_up.style(style)
     bands = _bands(turns, by or _by(turns))
     height, gap = _heights(bands)
@@ -91,7 +91,7 @@ def _by(turns: Frame) -> tuple[str, ...]:
 
 
 def _bands(turns: Frame, by: tuple[str, ...]) -> list[Band]:
-    need(turns, *by)
+    need(turns, "turns_df", *by)
     several = [name for name in by if len(groups(turns, name)) > 1] or list(by[:1])
     called = {name: labels(turns, name) for name in several}
     out = []
@@ -108,9 +108,10 @@ def _bands(turns: Frame, by: tuple[str, ...]) -> list[Band]:
         cells = cells[:, np.lexsort(cells[::-1])]
         answered = cells[0] < SHADES.index("failed")
         text = int((cells[0] == 0).sum())
-        share = f"{100 * text / answered.sum():.0f} % text" if answered.any() else "no answer"
+        n = int(answered.sum())
+        share = f"{100 * text / n:.0f} % text  ({text} of {n})" if n else "no answer"
         name = " · ".join(called[name].get(str(words[name]), "–") for name in several) or "all"
-        out.append(Band(name, str(key[0]) if key else "", cells, f"{share}  ({text} of {int(answered.sum())})"))
+        out.append(Band(name, str(key[0]) if key else "", cells, share))
     return out
 
 

@@ -39,7 +39,7 @@ HATCHES = {"audio": "", "text": "////", "mixed": "xxx", "function": "..", "empty
 # For arms: Okabe and Ito's hues that no modality has taken first, then those that some have, each with a marker of its own,
 # so that colour is never alone.
 ARM_COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#7F7F7F", "#0072B2", "#D55E00")
-ARM_MARKERS = "osD^vPX*<>hp"
+ARM_MARKERS = "osD^vPXd<>hp"
 SMALL, BODY, TITLE = 8.5, 10, 13
 
 
@@ -138,18 +138,18 @@ def origin_mark(df: Frame) -> str:
     return " and ".join(part for part in parts if part) + (", beside measured" if False in kinds else "")
 
 
-def need(df: Any, *names: str) -> None:
-    """Refuse a frame that lacks what is to be drawn.
+def need(df: Any, maker: str, *names: str) -> None:
+    """Refuse a frame that lacks what is to be drawn; `maker` is the function of `kit.tables` that makes it.
 
     Raises:
         InputError: Naming the column, and the function that makes it.
     """
     columns = getattr(df, "columns", None)
     if columns is None:
-        raise InputError(f"a plot takes a DataFrame (see kit.tables), not {clipped(df)}")
+        raise InputError(f"a plot takes a DataFrame, here what tables.{maker} makes, not {clipped(df)}")
     lacking = [name for name in names if name not in columns]
     if lacking:
-        raise InputError(f"the frame has no column {clipped(lacking[0])}; kit.tables makes it")
+        raise InputError(f"the frame has no column {clipped(lacking[0])}; this plot takes what tables.{maker} makes")
 
 
 def groups(df: Frame, name: str) -> list[str]:

@@ -64,15 +64,18 @@ def report(
     Args:
         ledger: A ledger or its path. One that is still being written to gives a report of that moment.
         folder: Made if there is none; a report that is there is replaced. A path that ends in ``.html`` is the file itself.
-        baseline: The arm that others are compared with; without trials of it nothing is compared.
+        baseline: The arm that others are compared with; without trials of it nothing is compared. One that is named must be in the plan.
         question: The heading.
         level: Of every interval.
 
     Raises:
         LedgerError: If the path leads to no ledger.
-        InputError: If the folder cannot be written to.
+        InputError: If the folder cannot be written to, or for a baseline that the plan does not have.
     """
     material = Material(ledger if isinstance(ledger, Ledger) else Ledger(ledger), baseline, level)
+    arms = list(dict.fromkeys(material.trials["arm"].astype(str)))
+    if baseline not in ("as_is", *arms):
+        raise InputError(f"no trial has the arm {clipped(baseline)} to compare with; there are {', '.join(arms)}")
     target = Path(folder).expanduser().resolve()
     if target.suffix.lower() != ".html":
         target /= "report.html"

@@ -27,7 +27,7 @@ def plan(m: Material) -> str:
         (
             "tries",
             show.esc(
-                f"at most {p.get('max_attempts', '–')} per trial, only after a failure of transport; {p.get('timeout_s', '–')} s per turn"
+                f"at most {p.get('max_attempts', '–')} per trial, only after a failure of transport; {str(p.get('timeout_s', '–')).removesuffix('.0')} s per turn"
             ),
         ),
         (
@@ -77,10 +77,11 @@ def _case(each: dict[str, Any]) -> str:
                 False,
             )
         )
+    n = len(rows)
     for turn in each.get("turns", ()):
         rows.append((["user, later", "", show.esc(turn if isinstance(turn, str) else _audio(turn))], False))
     reported = f" Reported: {show.badge(each['reported'])}" if each.get("reported") else ""
-    return f"<details><summary>Case {show.esc(each.get('name'))}: {len(each.get('items', ()))} items</summary><p>{reported} {show.esc(each.get('note', ''))}</p>{grid(['who', 'content', 'says'], rows, wide=(2,))}</details>"
+    return f"<details><summary>Case {show.esc(each.get('name'))}: {n} item{'' if n == 1 else 's'}</summary><p>{reported} {show.esc(each.get('note', ''))}</p>{grid(['who', 'content', 'says'], rows, wide=(2,))}</details>"
 
 
 def _audio(value: Any) -> str:

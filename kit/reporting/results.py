@@ -88,7 +88,7 @@ def in_short(m: Material) -> str:
         who = f"{row['settings']}, " if "settings" in row else ""
         n, k = int(row["first_turns"]), int(row["text"])
         if n:
-            interval = f"{percent(row['drift_rate'])}, 95 % interval {100 * row['drift_low']:.3g} to {100 * row['drift_high']:.3g}"
+            interval = f"{percent(row['drift_rate'])}, 95 % interval {100 * row['drift_low']:.1f} to {100 * row['drift_high']:.1f}"
             stays = (
                 f" After a text reply the next was text again in {percent(row['persistence_rate'])} of {int(row['turns_after_text'])} turns."
                 if row["turns_after_text"]

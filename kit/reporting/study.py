@@ -35,7 +35,7 @@ def study_plan(
     endpoint: str = "standin",
     *,
     quick: bool = False,
-    models: Sequence[str] | None = None,
+    models: Sequence[str | None] | None = None,
     arms: Sequence[str] | None = None,
     repeats: int | None = None,
     p0: float | None = None,
@@ -50,7 +50,7 @@ def study_plan(
         endpoint: ``"standin"`` rehearses; ``"openai"`` measures, and is paid for.
         quick: A first look for a few dollars: `QUICK_MODELS`, `QUICK_ARMS`, and as many trials as tell drift of 90 % from 10 %.
             It shows whether drift is the rule, and whether the cure does away with it; not how often what is rare happens.
-        models: One set of settings each; `MODELS` unless given.
+        models: One set of settings each; `MODELS` unless given, and elsewhere than at OpenAI the endpoint's own.
         arms: The first is what the others are compared with; `ARMS` unless given.
         repeats: Of each case, arm and model; by default as many as tell drift `p0` from `p1` with 80 % power, after Holm's
             correction over every comparison that the report makes.
@@ -62,7 +62,8 @@ def study_plan(
     Raises:
         InputError: For a model, an arm, a rate or a count that cannot be.
     """
-    models = models if models is not None else QUICK_MODELS if quick else MODELS
+    if models is None:
+        models = (QUICK_MODELS if quick else MODELS) if endpoint in ("standin", "openai") else (None,)
     arms = arms if arms is not None else QUICK_ARMS if quick else ARMS
     p0 = p0 if p0 is not None else 0.9 if quick else 0.5
     p1 = p1 if p1 is not None else 0.1 if quick else 0.2

@@ -38,7 +38,7 @@ def sentence(comparison: Comparison, alpha: float = 0.05, *, power: float = 0.8)
     facts = f"{_sides(c, c.rate1, c.rate0)}, {_difference(c.difference)}"
     if c.p_holm is None:
         return (
-            f"{where}Not decided: {c.arm} and {c.baseline}, {facts}; p {_p(c.p)} is not adjusted for the number of "
+            f"{where}{'n' if where else 'N'}ot decided: {c.arm} and {c.baseline}, {facts}; p {_p(c.p)} is not adjusted for the number of "
             f"comparisons.{dropped}"
         )
     tests = "1 test" if c.family == 1 else f"{c.family} tests"
@@ -50,7 +50,7 @@ def sentence(comparison: Comparison, alpha: float = 0.05, *, power: float = 0.8)
         return f"{where}{c.arm} drifts {more} often than {c.baseline}: {facts}.{touch}{dropped}"
     touch = " The unadjusted interval leaves out 0; the adjusted test decides." if zero_outside else ""
     needs = _needs(c, alpha, power)
-    return f"{where}No difference shown between {c.arm} and {c.baseline}: {facts}.{touch} {needs}{dropped}"
+    return f"{where}{'n' if where else 'N'}o difference shown between {c.arm} and {c.baseline}: {facts}.{touch} {needs}{dropped}"
 
 
 def _needs(c: Comparison, alpha: float, power: float) -> str:
@@ -79,7 +79,9 @@ def _difference(gap: Interval) -> str:
 
 def _points(gap: float) -> str:
     """With its sign; and what is 0 but for rounding is 0."""
-    return "0" if abs(gap) < 1e-9 else f"{100 * gap:+.3g}".replace("-", "−")
+    if abs(gap) < 1e-9:
+        return "0"
+    return (f"{100 * gap:+.1g}" if abs(gap) < 0.001 else f"{100 * gap:+.1f}".removesuffix(".0")).replace("-", "−")
 
 
 def _excludes_zero(gap: Interval) -> bool:

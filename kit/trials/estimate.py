@@ -8,6 +8,7 @@ audio and none of it cached.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,9 @@ class Estimate:
     """A budget with which the plan comes to its end if replies are as expected: `usd`, and what the last sessions reserve."""
     minutes: float
     free: bool
-    as_of: tuple[str, ...]
+    simulated: bool
+    as_of: str
+    """The months of the prices, as a phrase; empty where there is none."""
     elsewhere: str = ""
     """For a free plan: what it would cost as a measurement."""
 
@@ -56,16 +59,15 @@ class Estimate:
         return self.n_trials + self.n_controls
 
     def __str__(self) -> str:
-        controls = f" and {self.n_controls} controls" if self.n_controls else ""
+        controls = f" and {self.n_controls:,} controls" if self.n_controls else ""
         tokens = f"{self.n_input_tokens + self.n_output_tokens:,} tokens"
-        when = f" at the prices of {' and '.join(self.as_of)}" if self.as_of else ""
         if self.free:
-            cost = "free, simulated"
+            cost = "free, simulated" if self.simulated else "no key is sent, so nothing is reckoned"
         elif self.usd is None:
             cost = "unpriced: the kit does not know what this costs"
         else:
             cost = (
-                f"about ${self.usd:.2f}{when}; a budget of ${self.enough_usd:,.0f} is enough if replies are as long as expected, "
+                f"about ${self.usd:,.2f}{self.as_of}; a budget of ${self.enough_usd:,.0f} is enough if replies are as long as expected, "
                 f"${self.worst_usd:,.2f} at worst"
             )
         return (
@@ -81,7 +83,9 @@ def estimate(plan: Plan) -> Estimate:
     worst: float | None = 0.0
     dearest = 0.0
     seconds = elsewhere = 0.0
-    dear = PRICES[DEFAULT_MODEL]
+    models = list(dict.fromkeys(each.where.model or "" for each in plan.settings))
+    if len(models) == 1 or not set(models) <= set(PRICES):
+        models = [DEFAULT_MODEL]  # what a stand-in's one model is called says nothing of what would be measured
     of_cell: dict[object, tuple[int, float, int, int, int]] = {}
     for trial in plan.trials:
         key = (trial.role, *trial.cell)
@@ -98,7 +102,8 @@ def estimate(plan: Plan) -> Estimate:
             )
         replies, cost, given, made, text = of_cell[key]
         n_in, n_out, n_responses = n_in + given, n_out + made, n_responses + replies
-        elsewhere += _usd(dear, text, given - text, replies)
+        there = trial.settings.where.model or ""
+        elsewhere += _usd(PRICES[there if there in models else models[0]], text, given - text, replies)
         seconds += (_STAND_IN_S if trial.settings.where.name == "standin" else _SERVICE_S) * replies
         if not trial.settings.free:
             most = worst_usd(trial)
@@ -107,12 +112,10 @@ def estimate(plan: Plan) -> Estimate:
             dearest = max(dearest, most or 0.0)
     free = all(each.free for each in plan.settings)
     minutes_there = n_responses * _SERVICE_S / AT_ONCE / 60
-    there = (
-        f". On {DEFAULT_MODEL}: about ${elsewhere:.2f} at the prices of {dear.as_of}, {_minutes(minutes_there)}"
-        if all(each.where.name == "standin" for each in plan.settings)
-        else ""
-    )
-    prices = {price.as_of for each in plan.settings if (price := each.reckoned_price)}
+    simulated = all(each.where.name == "standin" for each in plan.settings)
+    on = models[0] if len(models) == 1 else f"OpenAI's {len(models)} models of these names"
+    when = _dates(PRICES[name] for name in models)
+    measured = f". On {on}: about ${elsewhere:,.2f}{when}, {_minutes(minutes_there)}" if simulated else ""
     return Estimate(
         plan.n_trials,
         plan.n_controls,
@@ -124,8 +127,9 @@ def estimate(plan: Plan) -> Estimate:
         None if usd is None or worst is None else float(math.ceil(min(usd + AT_ONCE * dearest, worst))),
         seconds / AT_ONCE / 60,
         free,
-        tuple(sorted(prices)),
-        there,
+        simulated,
+        _dates(price for each in plan.settings if (price := each.reckoned_price)),
+        measured,
     )
 
 
@@ -208,11 +212,18 @@ def _usd(price: Price, text: int, audio: int, replies: int) -> float:
     return (text * price.text[0] + audio * price.audio[0] + made) / 1e6
 
 
+def _dates(prices: Iterable[Price]) -> str:
+    dates = sorted({price.as_of for price in prices})
+    return f" at the prices of {' and '.join(dates)}" if dates else ""
+
+
 def _n(n: int, word: str) -> str:
-    return f"{n} {word}{'' if n == 1 else 's'}"
+    return f"{n:,} {word}{'' if n == 1 else 's'}"
 
 
 def _minutes(minutes: float) -> str:
     if minutes < 1 / 60:
         return "a second"
+    if minutes >= 90:
+        return f"{minutes / 60:.1f} h"
     return f"{minutes * 60:.0f} s" if minutes < 1.5 else f"{minutes:.0f} min"

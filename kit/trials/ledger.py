@@ -296,9 +296,17 @@ class Ledger:
 
     # ------------------------------------------------------------------------------------------------- showing itself
 
-    def _facts(self) -> list[tuple[str, object]]:
+    def facts(self) -> list[tuple[str, object]]:
+        """What it says of itself in a line: counts, money, what failed most often, and why the last run ended early."""
         n, money, last = self.counts(), self.spent(), self.last_run
         facts: list[tuple[str, object]] = [("plan", self.plan_hash[:12]), *n.items()]
+        for why in self.rows(
+            "SELECT error_type, COUNT(*) AS n, error FROM attempts WHERE counts = 1 AND status = 'failed' "
+            "GROUP BY error_type ORDER BY n DESC, MIN(attempt_id) LIMIT 1"
+        ):
+            facts.append(
+                ("failed most often by", f"{why['error_type']} ({why['n']}), such as: {show.plain(why['error'], 120)}")
+            )
         if money["usd"]:
             estimated = f", ${money['estimated_usd']:.2f} of it estimated" if money["estimated_usd"] else ""
             facts.append(("spent", f"${money['usd']:.2f}{estimated}"))
@@ -310,12 +318,12 @@ class Ledger:
 
     def __repr__(self) -> str:
         mark = show.origin_word(self.simulated)
-        told = ", ".join(f"{name} {value}" for name, value in self._facts())
+        told = ", ".join(f"{name} {value}" for name, value in self.facts())
         return f"<Ledger {self.path}: {told}{f', {mark}' if mark else ''}>"
 
     def _repr_html_(self) -> str:
         return show.card(
-            f"<b>ledger</b> <code>{show.esc(self.path)}</code> {show.origin(self.simulated)}", show.facts(self._facts())
+            f"<b>ledger</b> <code>{show.esc(self.path)}</code> {show.origin(self.simulated)}", show.facts(self.facts())
         )
 
 

@@ -217,7 +217,14 @@ class Plan:
                 raise InputError(f"a plan needs at least one {what}")
             twice = {name for name in names if names.count(name) > 1}
             if twice:
-                raise InputError(f"two {what}s are the same or have the same name: {clipped(min(twice))}")
+                hint = (
+                    "; give one another: dataclasses.replace(case, name=…), or rename its file"
+                    if what == "case"
+                    else ""
+                )
+                raise InputError(
+                    f"two {what.removesuffix('s')}s are the same or have the same name: {clipped(min(twice))}{hint}"
+                )
         paid = not all(each.free for each in self.settings)
         self.controls = _whole(controls, "controls", 0) if controls is not None else CONTROLS_WHEN_PAID * paid
         n_cells = len(self.cases) * len(self.arms) * len(self.settings)
