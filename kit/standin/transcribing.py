@@ -1,14 +1,15 @@
 """What was said in a piece of sound, by an optional recogniser: pocketsphinx, which is small, offline and often wrong.
 
-Words are decoded from the samples that came, never looked up by a file's name, length or hash. First the recogniser's own
-model of English, then a grammar of the sentences that the kit's cases ask; where both hear nearly the same, the sentence
-of the grammar is taken, for it is spelled and punctuated.
+Words are decoded from the samples that came, never looked up by a file's name or length; what was decoded here once is not decoded
+again, for trials repeat their clips. First the recogniser's own model of English, then a grammar of the sentences that the kit's
+cases ask; where both hear nearly the same, the sentence of the grammar is taken, for it is spelled and punctuated.
 """
 
 from __future__ import annotations
 
 import difflib
 import functools
+import hashlib
 import importlib.util
 import re
 import threading
@@ -31,6 +32,8 @@ _HZ = 16_000
 _BLOCK = _HZ // 100
 _ALIKE = 0.6  # share of words that both passes must agree in
 _ONE_AT_A_TIME = threading.Lock()  # a decoder holds the state of one utterance
+_words: dict[bytes, str] = {}  # by the hash of their sound
+_MAX_WORDS = 1_000
 
 
 def available() -> bool:
@@ -46,7 +49,7 @@ def prepare() -> None:
 
 
 def transcribe(pcm: bytes) -> str:
-    """The words in PCM at 24 kHz; empty where none are heard. Blocks for about half as long as the sound lasts.
+    """The words in PCM at 24 kHz; empty where none are heard. Blocks for about half as long as the sound lasts, the first time.
 
     Raises:
         MissingExtra: If the recogniser is not installed.
@@ -59,11 +62,20 @@ def transcribe(pcm: bytes) -> str:
         raise InputError(f"{len(samples) / RATE_HZ:.0f} s are too much for this recogniser: it takes {MAX_S} s at most")
     if not samples.any():
         return ""
+    sound = hashlib.sha256(pcm).digest()
+    with _ONE_AT_A_TIME:
+        if sound not in _words:
+            if len(_words) >= _MAX_WORDS:
+                _words.clear()
+            _words[sound] = _words_in(samples)
+        return _words[sound]
+
+
+def _words_in(samples: NDArray[np.int16]) -> str:
     quiet = np.zeros(_HZ * 3 // 10, np.int16)
     narrow = np.concatenate([quiet, soxr.resample(samples, RATE_HZ, _HZ), quiet])
-    with _ONE_AT_A_TIME:
-        free = _heard(_decoder("english"), narrow)
-        asked = _heard(_decoder("cases"), narrow)
+    free = _heard(_decoder("english"), narrow)
+    asked = _heard(_decoder("cases"), narrow)
     if asked and difflib.SequenceMatcher(None, asked.split(), free.split()).ratio() >= _ALIKE:
         return _sentences()[asked]
     return free
