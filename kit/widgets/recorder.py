@@ -25,6 +25,7 @@ _CONFIRM_EVERY = 50  # blocks
 _LATE_S = 1.0  # how long blocks that another thread still handles may come after the last one
 _GONE_S = 3.0  # a kernel's microphone that brings nothing for so long is gone
 _HERE_S = 10.0  # how long a page may take to show the recorder
+_LEFT_S = 1.0  # a page that records and brings nothing for so long has been left or opened again
 
 
 class Recorder(anywidget.AnyWidget):
@@ -82,6 +83,7 @@ class Recorder(anywidget.AnyWidget):
         self._kernel: KernelRecording | None = None
         self._stop_at_silence_ms: float | None = None
         self._asked_to_stop = False
+        self._told_at_s = 0.0
         self._upload: list[bytes] = []
         self._is_here = threading.Event()
         self._shown = False
@@ -212,6 +214,7 @@ class Recorder(anywidget.AnyWidget):
                 return
             self._n_takes += 1
             self._asked_to_stop = False
+            self._told_at_s = time.monotonic()
             self._details = {"where": "browser"}
             if self.microphone == "kernel":
                 self._begin_in_kernel()
@@ -272,7 +275,9 @@ class Recorder(anywidget.AnyWidget):
 
     def _on_here(self, _told: Mapping[str, Any], _buffers: list[memoryview]) -> None:
         self._is_here.set()
-        if self._clip is not None and not self.recording:
+        if self._recording is not None and self._kernel is None and time.monotonic() - self._told_at_s > _LEFT_S:
+            self._finish()  # the page that recorded is gone, and this one follows it: what came is kept
+        elif self._clip is not None and not self.recording:
             self._tell_clip(self._clip)  # a page that was opened again
 
     def _on_press(self, told: Mapping[str, Any], _buffers: list[memoryview]) -> None:
@@ -280,9 +285,12 @@ class Recorder(anywidget.AnyWidget):
             if self._kernel is not None:
                 self._kernel.stop()
             return
-        if told.get("what") == "kernel":
+        other = told.get("what") == "kernel"
+        if other:
             self.microphone = "kernel"
         self._begin()
+        if other and not self.recording:  # it has none: the browser's may still be allowed
+            self.microphone = "browser"
 
     def _on_started(self, told: Mapping[str, Any], _buffers: list[memoryview]) -> None:
         if told.get("take") != self._n_takes or self._recording is None:
@@ -301,6 +309,7 @@ class Recorder(anywidget.AnyWidget):
         take = self._recording
         if take is None or told.get("take") != self._n_takes:
             return
+        self._told_at_s = time.monotonic()
         take.add(buffers[0], first=int(told["first"]), seq=int(told["seq"]), last=bool(told["last"]))
         if take.n_blocks % _CONFIRM_EVERY == 0:
             self.send({"kind": "got", "take": self._n_takes, "n": take.n_blocks})
