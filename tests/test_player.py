@@ -105,6 +105,26 @@ async def test_a_voice_chat_that_has_no_microphone_says_so():
         assert "idle" in repr(chat)
 
 
+@pytest.mark.parametrize("left", [True, False])
+async def test_a_talk_ends_in_words_when_its_page_is_opened_again_and_a_second_page_does_not_end_it(left):
+    async with connect(quiet=True) as session:
+        chat = VoiceChat(session)
+        chat._told(None, {"kind": "here"}, [])
+        starting = asyncio.ensure_future(chat.start())
+        await asyncio.sleep(0)
+        chat._told(None, {"kind": "opened"}, [])
+        await starting
+        chat._told(None, {"kind": "pcm", "first": 0}, [bytes(1_920)])
+        chat._heard_at_s -= 60 * left
+        talk = chat._running
+        chat._told(None, {"kind": "here"}, [])
+        await asyncio.wait({talk}, timeout=None if left else 0)
+
+        assert talk.done() is left and (chat._running is None) is left
+        assert ("Press Start talking" in (chat._problem or "")) is left
+        await chat.stop()
+
+
 async def test_what_was_said_is_shown_and_foreign_text_does_nothing():
     async with connect(quiet=True) as session:
         await session.seed(History().user("<script>alert(1)</script>").assistant("<img src=x onerror=alert(1)>"))

@@ -25,6 +25,7 @@ from .front import css, esm, heard_while_a_cell_blocks
 
 _SHOWN = 30  # turns: the conversation's last ones
 _DRAW_S = 0.1
+_LEFT_S = 1.0  # a page that talks and brings nothing of its microphone for so long has been left or opened again
 _HERE_S = 20.0  # how long a page may take to be drawn and to ask its reader for the microphone
 
 
@@ -75,6 +76,7 @@ class VoiceChat(anywidget.AnyWidget):
         self._opened: asyncio.Future[None] | None = None
         self._running: asyncio.Task[None] | None = None
         self._is_here = False
+        self._heard_at_s = 0.0
         self._ask_for: dict[str, bool] | None = None
         self._state = "idle"
         self._problem: str | None = None
@@ -209,6 +211,7 @@ class VoiceChat(anywidget.AnyWidget):
         kind = told.get("kind")
         if kind == "pcm":
             if self._microphone is not None:
+                self._heard_at_s = time.monotonic()
                 self._microphone.take(bytes(buffers[0]), int(told["first"]))
         elif kind == "heard":
             self._speaker.heard(told)
@@ -226,6 +229,8 @@ class VoiceChat(anywidget.AnyWidget):
         self._is_here = True
         if self._ask_for is not None:
             self.send({"kind": "open", "processing": self._ask_for})
+        elif self._microphone is not None and time.monotonic() - self._heard_at_s > _LEFT_S:
+            self._settle("The page was opened again, and its microphone is closed. Press Start talking to go on.")
         self._draw()
 
     def _soon(self, call: Any, *args: Any) -> None:
