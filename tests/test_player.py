@@ -8,7 +8,7 @@ import pytest
 
 from kit import History, connect
 from kit.clip import Clip
-from kit.errors import DeviceError
+from kit.errors import DeviceError, LocalProtocolError
 from kit.voice import apart
 from kit.widgets import VoiceChat
 from kit.widgets.browser_sound import BrowserMicrophone, BrowserSpeaker
@@ -103,6 +103,22 @@ async def test_a_voice_chat_that_has_no_microphone_says_so():
         with pytest.raises(DeviceError, match="no microphone"):
             await starting
         assert "idle" in repr(chat)
+
+
+async def test_a_talk_whose_session_is_closed_says_so_and_so_does_the_next_start():
+    async with connect(quiet=True) as session:
+        chat = VoiceChat(session)
+        chat._told(None, {"kind": "here"}, [])
+        starting = asyncio.ensure_future(chat.start())
+        await asyncio.sleep(0)
+        chat._told(None, {"kind": "opened"}, [])
+        await starting
+        talk = chat._running
+    await asyncio.wait({talk})
+
+    assert "idle" in repr(chat) and "connect again" in chat._problem
+    with pytest.raises(LocalProtocolError, match="connect again"):
+        await chat.start()
 
 
 @pytest.mark.parametrize("left", [True, False])

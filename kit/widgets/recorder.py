@@ -16,6 +16,7 @@ import traitlets
 from .. import show
 from ..clip import MAX_MS, Clip, Provenance
 from ..devices import Take, kernel_details
+from ..devices.take import silence_limit_ms
 from ..errors import AudioFormatError, DeviceError, InputError, KitError, LocalProtocolError, clipped
 from .front import css, esm, heard_while_a_cell_blocks
 from .kernel_recording import KernelRecording
@@ -134,6 +135,7 @@ class Recorder(anywidget.AnyWidget):
         """
         if not timeout_s > 0:
             raise InputError(f"a timeout of {timeout_s:g} s leaves nothing to record")
+        quiet_ms = silence_limit_ms(stop_at_silence_s)
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Clip] = loop.create_future()
 
@@ -151,7 +153,7 @@ class Recorder(anywidget.AnyWidget):
             if self._waiter is not None or self.recording:
                 raise LocalProtocolError("this recorder is recording already; press Stop, or make another Recorder()")
             self._waiter = lambda outcome: _soon(loop, settle, outcome)
-            self._stop_at_silence_ms = None if stop_at_silence_s is None else stop_at_silence_s * 1000
+            self._stop_at_silence_ms = quiet_ms
         try:
             self._begin()
             try:

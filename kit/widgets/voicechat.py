@@ -14,7 +14,7 @@ import traitlets
 from .. import show
 from ..devices import Microphone, Speaker
 from ..devices.echo import EchoCanceller, echo_cancellation_installed
-from ..errors import DeviceError, InputError, KitError, clipped
+from ..errors import DeviceError, InputError, KitError, LocalProtocolError, clipped
 from ..session import Session
 from ..voice import Voice, turn_detection
 from ..voice.apart import ApartSession
@@ -23,6 +23,7 @@ from ..wire.records import Item, Response
 from .browser_sound import BrowserMicrophone, BrowserSpeaker
 from .front import css, esm, heard_while_a_cell_blocks
 
+_CLOSED = "the session is closed; connect again, and make a new VoiceChat of it"
 _SHOWN = 30  # turns: the conversation's last ones
 _DRAW_S = 0.1
 _LEFT_S = 1.0  # a page that talks and brings nothing of its microphone for so long has been left or opened again
@@ -95,6 +96,7 @@ class VoiceChat(anywidget.AnyWidget):
 
         Raises:
             DeviceError: If they cannot be had; the sentence says why.
+            LocalProtocolError: If the session is closed.
         """
         await self._there(self._start())
 
@@ -117,6 +119,8 @@ class VoiceChat(anywidget.AnyWidget):
         self._enter("opening")
         stack = contextlib.AsyncExitStack()
         try:
+            if self._session.closed:
+                raise LocalProtocolError(_CLOSED)
             voice = await (self._open_page(stack) if self.where == "browser" else self._open_kernel(stack))
         except BaseException as exc:
             await stack.aclose()
@@ -170,6 +174,7 @@ class VoiceChat(anywidget.AnyWidget):
         meters = self._loop.create_task(self._show_levels(voice)) if self.where == "kernel" else None
         try:
             await voice.run()
+            self._problem = _CLOSED  # nothing else ends it by itself
         except KitError as exc:
             self._problem = str(exc)
         finally:
