@@ -217,7 +217,7 @@ class Clip:
         """Open a clip of the clip folder by its name, with or without its ending: ``Clip.named("tell-me-a-joke")``."""
         folder = clips_dir()
         for ending in ("", ".wav", ".flac", ".ogg"):
-            file = _inside(folder, name + ending)
+            file = _inside(folder, name, ending)
             if file.is_file():
                 return cls.load(file, allow_long=allow_long)
         there = sorted(p.stem for p in folder.glob("*") if p.suffix in (".wav", ".flac", ".ogg"))
@@ -324,7 +324,7 @@ class Clip:
         loud = np.flatnonzero(np.abs(pieces).max(axis=1) >= FULL_SCALE * 10 ** (below_dbfs / 20))
         if not loud.size:
             raise InputError(
-                f"nothing in this clip is louder than {below_dbfs:g} dBFS: its peak is {self.peak_dbfs:.1f} dBFS"
+                f"nothing in this clip is louder than {below_dbfs:g} dBFS: its peak is {_level_word(self.peak_dbfs)}"
             )
         keep = _n_samples(keep_ms, "kept quiet")
         first, last = int(loud[0]) * size - keep, (int(loud[-1]) + 1) * size + keep
@@ -379,7 +379,7 @@ class Clip:
     def save_as(self, name: str, *, replace: bool = False) -> Path:
         """Keep it in the clip folder under a name; ``.wav`` unless the name ends in ``.flac``. `Clip.named` finds it there."""
         folder = clips_dir()
-        file = _inside(folder, name if Path(name).suffix.lower() in _FORMATS else f"{name}.wav")
+        file = _inside(folder, name, "" if Path(name).suffix.lower() in _FORMATS else ".wav")
         if file.exists() and not replace:
             raise AudioFormatError(
                 f"there is a clip named {clipped(name)} already; choose another name, or replace=True"
@@ -477,14 +477,14 @@ def _n_samples(ms: float, what: str) -> int:
     return round(ms * RATE_HZ / 1000)
 
 
-def _inside(folder: Path, name: str) -> Path:
+def _inside(folder: Path, name: str, ending: str) -> Path:
     """The path of a name in the clip folder; refuses every name that is more than a name."""
     if not re.fullmatch(r"\w[\w .,()+-]{0,99}", name):
         raise AudioFormatError(
-            f"{clipped(name)} is no name for a clip: use letters, digits, dashes and spaces, and no folders; "
-            "a file elsewhere is opened by Clip.load() and written by clip.save()"
+            f"{clipped(name)} is no name for a clip: use letters, digits, dashes and spaces, a letter or digit first, at most "
+            "100 of them, and no folders; a file elsewhere is opened by Clip.load() and written by clip.save()"
         )
-    file = folder / name
+    file = folder / f"{name}{ending}"
     if not file.resolve().is_relative_to(folder.resolve()):
         raise AudioFormatError(
             f"{clipped(name)} leads out of the clip folder; a file elsewhere is opened by Clip.load()"

@@ -84,7 +84,7 @@ def bare_options(file: Path, name: str, rate_hz: int, channels: int) -> dict[str
     n_bytes = file.stat().st_size
     if n_bytes % (2 * channels):
         raise AudioFormatError(
-            f"{name} has {n_bytes:,} bytes, which is no whole number of int16 samples in {channels} channels; "
+            f"{name} has {n_bytes:,} bytes, which is no whole number of int16 samples in {channels} channel{'s' * (channels != 1)}; "
             "check rate_hz and channels, or copy it again"
         )
     _check_rate(name, rate_hz)
@@ -114,7 +114,8 @@ def decoded(
     except soundfile.LibsndfileError as exc:
         raise AudioFormatError(
             f"{name} is not a sound file that can be read ({exc.error_string.removeprefix('Error : ').rstrip('.')}): "
-            "cut short or damaged? WAV, FLAC and OGG can be read; bare samples need rate_hz and channels"
+            "cut short or damaged? WAV, FLAC, OGG and MP3 can be read; others become one: ffmpeg -i FILE clip.wav; bare "
+            "samples need rate_hz and channels"
         ) from exc
     return pcm, provenance, converted
 

@@ -7,7 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from websockets.sync.client import connect
+from websockets.sync.client import connect as websocket
+
+from kit import connect
+from kit.cli.options import keep_sound
 
 KIT = [sys.executable, "-m", "kit"]
 
@@ -38,6 +41,27 @@ def test_a_case_goes_on_with_further_turns_and_keeps_the_sound(tmp_path):
     assert len(list(tmp_path.glob("*.wav"))) == 2
 
 
+def test_ctrl_c_is_quiet_also_while_the_kit_is_being_loaded():
+    code = """import runpy, sys
+class CtrlC:
+    def find_spec(self, name, *_):
+        if name == "kit.cli":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, CtrlC())
+runpy.run_module("kit", run_name="__main__")"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "")
+
+
+async def test_a_reply_is_kept_in_the_folder_whatever_the_server_calls_it(tmp_path):
+    async with connect("standin", quiet=True) as session:
+        response = await session.ask("Tell me a joke.")
+    response.id = "../../outside"
+
+    assert keep_sound(response, tmp_path / "kept").parent == tmp_path / "kept"
+
+
 def test_chat_answers_each_line_that_is_piped_in():
     ran = kit("chat", "--dialect", "beta", stdin="Tell me a joke.\n\nThank you.\n")
 
@@ -53,6 +77,8 @@ def test_chat_answers_each_line_that_is_piped_in():
         (["cases", "--endpoint", "nowhere"], 2, "no endpoint is called 'nowhere'"),
         (["chat", "--endpoint", "ws://127.0.0.1:9"], 1, "cannot reach ws://127.0.0.1:9/v1/realtime"),
         (["cases", "--drift", "sometimes"], 2, "sometimes"),
+        (["chat", "--wav", __file__], 2, "is a file; name a folder"),
+        (["voice", "--seconds", "-3"], 2, "-3 is not a time; give seconds above 0"),
         (["serve", "--port", "99999"], 2, "99999"),
         (["serve", "--fault", "flood"], 2, "flood"),
         (["serve", "--host", "0.0.0.0"], 2, "can be reached by others"),
@@ -79,7 +105,7 @@ def served():
 def test_serve_prints_its_url_first_and_any_client_can_use_it(served):
     url, _ = served
 
-    with connect(f"{url}?model=gpt-realtime") as ws:
+    with websocket(f"{url}?model=gpt-realtime") as ws:
         assert json.loads(ws.recv())["type"] == "session.created"
 
 

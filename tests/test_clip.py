@@ -349,7 +349,7 @@ def written(tmp_path, name, data):
         (lambda t: Clip.load(wav(t, np.zeros(0))), "a.wav holds no samples, only a header"),
         (
             lambda t: Clip.load(patched(wav(t), 0, b"JUNK")),
-            "a.wav is not a sound file that can be read .*WAV, FLAC and OGG",
+            "a.wav is not a sound file that can be read .*WAV, FLAC, OGG and MP3",
         ),
         (lambda t: Clip.load(patched(wav(t), 24, struct.pack("<I", 12))), "a.wav gives its rate as 12 Hz"),
         (
@@ -358,7 +358,10 @@ def written(tmp_path, name, data):
         ),
         (lambda t: Clip.load(cut(wav(t, NOISE, name="a.flac"), 9_000)), "a.flac is "),
         (lambda t: Clip.load(written(t, "a.ogg", b"OggS" + bytes(500))), "a.ogg is not a sound file that can be read"),
-        (lambda t: Clip.load(written(t, "a.txt", b"hello")), "a.txt is not a sound file .* bare samples need rate_hz"),
+        (
+            lambda t: Clip.load(written(t, "a.m4a", b"hello")),
+            "a.m4a is not a sound file .* ffmpeg .* samples need rate_hz",
+        ),
         (
             lambda t: Clip.load(wav(t, tone() * 3, subtype="FLOAT")),
             "a.wav: a sample after 0.0 s is .*, .* scale it first",
@@ -371,7 +374,7 @@ def written(tmp_path, name, data):
         ),
         (
             lambda t: Clip.load(written(t, "a.raw", b"123"), rate_hz=24_000, channels=1),
-            "3 bytes, which is no whole number",
+            "3 bytes, which is no whole number of int16 samples in 1 channel;",
         ),
         (lambda t: Clip.load(written(t, "a.raw", b"1234"), rate_hz=0, channels=1), "gives its rate as 0 Hz"),
         (
@@ -454,6 +457,11 @@ def test_a_link_out_of_the_folder_is_not_followed(clip, folder, tmp_path, verb):
 
     with pytest.raises(AudioFormatError, match="leads out of the clip folder"):
         Clip.named("x") if verb == "named" else clip.save_as("x", replace=True)
+
+
+def test_a_name_is_refused_as_it_was_given(clip, folder):
+    with pytest.raises(AudioFormatError, match=r"^'a/b' is no name"):
+        clip.save_as("a/b")
 
 
 def test_the_clip_folder_has_the_clip_of_the_cases():

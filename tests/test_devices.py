@@ -14,6 +14,7 @@ from kit.devices import Device, Devices, Microphone, Speaker, devices, play, rec
 from kit.devices import portaudio as portaudio_module
 from kit.devices.speaker import Queue
 from kit.errors import DeviceError, InputError, MissingExtra
+from kit.widgets import Recorder
 
 # ------------------------------------------------------------------------------------------------- what is still to be heard
 
@@ -138,7 +139,14 @@ def test_an_unknown_device_is_answered_with_those_there_are(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "call", [lambda: record_clip(0), lambda: record_clip(float("nan")), lambda: record_clip(10_000)]
+    "call",
+    [
+        lambda: record_clip(0),
+        lambda: record_clip(float("nan")),
+        lambda: record_clip(10_000),
+        lambda: record_clip(5, stop_at_silence_s=0),
+        lambda: Recorder().record(stop_at_silence_s=-1),
+    ],
 )
 async def test_a_length_that_cannot_be_is_refused(call):
     with pytest.raises(InputError):
@@ -224,8 +232,6 @@ async def test_what_is_said_to_the_microphone_is_the_clip(cables):
 @card
 @pytest.mark.sound_card
 async def test_the_recorder_records_with_the_kernels_microphone_without_a_page(cables):
-    from kit.widgets import Recorder
-
     clip = Clip.named("tell-me-a-joke")
     recorder = Recorder(microphone="kernel", device="cables")
     recording = asyncio.ensure_future(recorder.record(timeout_s=20, stop_at_silence_s=0.5))

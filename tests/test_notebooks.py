@@ -8,6 +8,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from kit.clip import clips_dir
+
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -50,6 +52,13 @@ def test_the_case_notebooks_find_what_was_reported(stem, case, dialect):
     assert f"Case {case}a: **audio** (reported: audio)" in said
     assert f"Case {case}b: **text** (reported: text), and 3 of 3 replies in that session were text" in said
     assert "simulated" in said
+
+
+@pytest.mark.parametrize("clip", ["tell-me-a-joke", "tell-me-a-joke.wav", str(clips_dir() / "tell-me-a-joke.wav")])
+def test_the_clip_of_notebook_07_is_a_name_or_a_path(clip):
+    path = next(path for path in NOTEBOOKS if path.stem.startswith("07"))
+
+    assert "The first turn is **synthesised speech**: 1.4 s" in prose(run(path, CLIP=clip))
 
 
 @by_name

@@ -8,7 +8,7 @@ import pytest
 
 from kit import History, connect
 from kit.clip import Clip
-from kit.errors import DeviceError
+from kit.errors import DeviceError, LocalProtocolError
 from kit.voice import apart
 from kit.widgets import VoiceChat
 from kit.widgets.browser_sound import BrowserMicrophone, BrowserSpeaker
@@ -103,6 +103,42 @@ async def test_a_voice_chat_that_has_no_microphone_says_so():
         with pytest.raises(DeviceError, match="no microphone"):
             await starting
         assert "idle" in repr(chat)
+
+
+async def test_a_talk_whose_session_is_closed_says_so_and_so_does_the_next_start():
+    async with connect(quiet=True) as session:
+        chat = VoiceChat(session)
+        chat._told(None, {"kind": "here"}, [])
+        starting = asyncio.ensure_future(chat.start())
+        await asyncio.sleep(0)
+        chat._told(None, {"kind": "opened"}, [])
+        await starting
+        talk = chat._running
+    await asyncio.wait({talk})
+
+    assert "idle" in repr(chat) and "connect again" in chat._problem
+    with pytest.raises(LocalProtocolError, match="connect again"):
+        await chat.start()
+
+
+@pytest.mark.parametrize("left", [True, False])
+async def test_a_talk_ends_in_words_when_its_page_is_opened_again_and_a_second_page_does_not_end_it(left):
+    async with connect(quiet=True) as session:
+        chat = VoiceChat(session)
+        chat._told(None, {"kind": "here"}, [])
+        starting = asyncio.ensure_future(chat.start())
+        await asyncio.sleep(0)
+        chat._told(None, {"kind": "opened"}, [])
+        await starting
+        chat._told(None, {"kind": "pcm", "first": 0}, [bytes(1_920)])
+        chat._heard_at_s -= 60 * left
+        talk = chat._running
+        chat._told(None, {"kind": "here"}, [])
+        await asyncio.wait({talk}, timeout=None if left else 0)
+
+        assert talk.done() is left and (chat._running is None) is left
+        assert ("Press Start talking" in (chat._problem or "")) is left
+        await chat.stop()
 
 
 async def test_what_was_said_is_shown_and_foreign_text_does_nothing():

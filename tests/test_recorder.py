@@ -9,6 +9,7 @@ import pytest
 from kit import speech
 from kit.clip import Clip
 from kit.devices import Take
+from kit.devices.portaudio import Devices
 from kit.errors import AudioFormatError, DeviceError, InputError
 from kit.widgets import Recorder
 
@@ -211,6 +212,31 @@ def test_an_upload_that_is_no_sound_says_so(recorder):
     assert recorder.clip is None
     assert recorder.said[-1][0]["kind"] == "problem" and "x.wav" in recorder.said[-1][0]["words"]
     assert "etc" not in recorder.said[-1][0]["words"]
+
+
+def test_a_page_that_is_left_while_it_records_loses_nothing_and_the_next_one_can_record(recorder):
+    speak(recorder, skip=(2,))  # and its last block never comes
+    recorder._told_at_s -= 60
+    recorder._heard(None, {"kind": "here"}, [])
+    left = recorder.clip
+    speak(recorder)
+
+    assert left.duration_ms == 80 and recorder.clip.duration_ms == 120
+
+
+def test_a_second_page_disturbs_no_recording(recorder):
+    speak(recorder, skip=(2,))
+    recorder._heard(None, {"kind": "here"}, [])
+
+    assert recorder.recording
+
+
+def test_a_kernel_without_a_microphone_leaves_the_browsers_to_be_used(recorder, monkeypatch):
+    monkeypatch.setattr("kit.devices.portaudio.devices", lambda: Devices())
+    recorder._heard(None, {"kind": "press", "what": "kernel"}, [])
+
+    assert "no microphone" in recorder.said[-1][0]["words"]
+    assert recorder.microphone == "browser"
 
 
 async def test_record_says_why_the_browser_refuses(recorder):

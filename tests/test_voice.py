@@ -14,7 +14,7 @@ from spoken import Terminal, loud_from, reply_interrupted, until
 
 from kit import connect
 from kit.cli import _parser
-from kit.cli.voice import _half_duplex
+from kit.cli.voice import _Face, _half_duplex
 from kit.clip import Clip
 from kit.devices import Block
 from kit.errors import InputError, LocalProtocolError
@@ -399,6 +399,16 @@ def test_the_microphone_stays_open_while_it_speaks_only_where_its_echo_is_taken_
     assert _half_duplex(_parser().parse_args(["voice", *options])) is half_duplex
 
 
+async def test_the_line_that_moves_shows_the_last_event_that_is_not_the_microphones():
+    async with connect(quiet=True) as session:
+        await session.append_audio(JOKE.pcm[:480].tobytes())
+        face = _Face(session, wav=None, every_event=False)
+        for event in session.events:
+            face.take(event)
+
+    assert "append" in session.events[-1].type and "session." in face._line().plain
+
+
 @card
 @pytest.mark.sound_card
 async def test_a_device_that_is_not_there_is_one_line(cables):
@@ -429,6 +439,7 @@ with sound_card.jack_server(pathlib.Path({str(tmp_path / "log")!r}), "-L", "1") 
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=90, check=False).stdout
 
     assert out.splitlines()[0] == "1" and "the microphone 'loopback' is gone" in out and "Traceback" not in out
+    assert "0 replies" in out  # what was said until then is summed up all the same
 
 
 def test_devices_are_listed_or_said_to_be_missing():

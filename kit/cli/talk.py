@@ -20,7 +20,7 @@ from ..connecting import connect
 from ..errors import InputError, KitError
 from ..session import Session
 from ..wire.records import Response
-from .options import Verbs, complain, session_options
+from .options import Verbs, complain, keep_sound, session_options, timeout_option
 
 _console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 _PROMPT_HELP = "type a turn · /clip FILE says a sound file · /events lists the events · /quit or Ctrl-D ends"
@@ -191,13 +191,9 @@ def _show_response(response: Response) -> None:
     _console.print(f"   {detail}", style="dim")
 
 
-def _keep_sound(response: Response, folder: str | None) -> None:
-    if folder and response.audio:
-        target = Path(folder).expanduser()
-        target.mkdir(parents=True, exist_ok=True)
-        path = target / f"{response.id}.wav"
-        response.audio.save(path)
-        _console.print(Text(f"   saved {path.resolve()}"), style="dim")
+def _keep_sound(response: Response, folder: Path | None) -> None:
+    if path := keep_sound(response, folder):
+        _console.print(Text(f"   saved {path}"), style="dim")
 
 
 # -------------------------------------------------------------------------------------------------------------- options
@@ -218,12 +214,12 @@ def _connect(args: argparse.Namespace, *, quiet: bool = False, trial: str | None
 
 def add(verbs: Verbs) -> None:
     """Add these verbs to the command line."""
-    cases = verbs.add_parser("cases", parents=[session_options()], help="the four cases, a row each")
+    cases = verbs.add_parser("cases", parents=[session_options(), timeout_option()], help="the four cases, a row each")
     cases.set_defaults(run=_cases, say=[])
-    one = verbs.add_parser("case", parents=[session_options()], help="one case; then go on by typing")
+    one = verbs.add_parser("case", parents=[session_options(), timeout_option()], help="one case; then go on by typing")
     one.add_argument("name", help="1a, 1b, 2a or 2b")
     one.add_argument("--say", action="append", default=[], metavar="TEXT", help="a further turn (may be repeated)")
     one.set_defaults(run=_case)
-    chat = verbs.add_parser("chat", parents=[session_options()], help="no history: just talk")
+    chat = verbs.add_parser("chat", parents=[session_options(), timeout_option()], help="no history: just talk")
     chat.add_argument("--say", action="append", default=[], metavar="TEXT", help="a turn (may be repeated)")
     chat.set_defaults(run=_chat)

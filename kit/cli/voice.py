@@ -25,7 +25,7 @@ from ..voice import Voice
 from ..voice.playback import response_of
 from ..wire.events import Event
 from ..wire.records import Response
-from .options import Verbs, session_options
+from .options import Verbs, keep_sound, seconds, session_options
 
 _PACE = 1.25  # of the stand-in, where none is asked for: a little ahead of the ear, as services are, so it can be interrupted
 _BAR = 24  # characters of the microphone's level
@@ -43,9 +43,7 @@ async def _talk(args: argparse.Namespace) -> int:
         # Devices first: nobody should pay for a session that cannot be heard.
         microphone = await stack.enter_async_context(Microphone(args.input))
         speaker = await stack.enter_async_context(Speaker(args.output))
-        stand_in = (
-            {"drift": args.drift, "seed": args.seed, "pace": args.pace or _PACE} if args.endpoint == "standin" else {}
-        )
+        stand_in = {"drift": args.drift, "seed": args.seed, "pace": args.pace} if args.endpoint == "standin" else {}
         if stand_in:
             await asyncio.to_thread(prepare)  # it holds up the sound for a moment: before anybody talks
         writer = args.transcribe or ("whisper-1" if stand_in else None)  # the stand-in's costs nothing
@@ -77,8 +75,10 @@ async def _talk(args: argparse.Namespace) -> int:
         await asyncio.sleep(0)  # what the devices' threads have handed over meanwhile
         microphone.forget()  # nobody was asked to speak yet
         face.say("speak; Ctrl-C ends")
-        await _until_interrupted(face, voice, args.seconds)
-        face.summary()
+        try:
+            await _until_interrupted(face, voice, args.seconds)
+        finally:
+            face.summary()  # also of a talk that a device or the server ended
     return 0
 
 
@@ -131,11 +131,11 @@ def _echo(half_duplex: bool, args: argparse.Namespace, canceller: EchoCanceller 
 class _Face:
     """What the terminal shows: a line for each turn, and one that moves: the microphone's level and the last event."""
 
-    def __init__(self, session: Session, *, wav: str | None, every_event: bool) -> None:
+    def __init__(self, session: Session, *, wav: Path | None, every_event: bool) -> None:
         self.voice: Voice | None = None
         self._session = session
         self._console = Console(highlight=False, soft_wrap=True)
-        self._wav = Path(wav).expanduser() if wav else None
+        self._wav = wav
         self._every_event = every_event
         self._last, self._n_last = "", 0
 
@@ -161,6 +161,8 @@ class _Face:
 
     def take(self, event: Event) -> None:
         """One event of the session."""
+        if event.type == "input_audio_buffer.append" and not self._every_event:
+            return  # fifty a second: the line would show nothing else
         arrow = "←" if event.direction == "server" else "→"
         name = f"{arrow} {show.one_line(event.type, 70)}"
         self._n_last = self._n_last + 1 if name == self._last else 1
@@ -192,9 +194,8 @@ class _Face:
         first = f"first audio {show.ms(response.first_audio_ms)}" if response.first_audio_ms is not None else "no audio"
         mark = show.origin_word(response.simulated)
         self.say(f"   {state}{first}{f', {mark}' if mark else ''}")
-        if self._wav is not None and response.audio is not None:
-            self._wav.mkdir(parents=True, exist_ok=True)
-            self.say(f"   saved {response.audio.save(self._wav / f'{response.id}.wav')}")
+        if path := keep_sound(response, self._wav):
+            self.say(f"   saved {path}")
 
     def summary(self) -> None:
         """What was said, what was lost, and where the time went."""
@@ -223,7 +224,7 @@ def _device(text: str) -> int | str:
 def add(verbs: Verbs) -> None:
     """Add this verb to the command line."""
     voice = verbs.add_parser(
-        "voice", parents=[session_options()], help="talk to it: this machine's microphone and speaker"
+        "voice", parents=[session_options(pace=_PACE)], help="talk to it: this machine's microphone and speaker"
     )
     voice.add_argument("--devices", action="store_true", help="list the microphones and speakers, and end")
     voice.add_argument("--input", type=_device, metavar="DEVICE", help="microphone: a number or part of a name")
@@ -250,5 +251,5 @@ def add(verbs: Verbs) -> None:
         "--transcribe", metavar="MODEL", help="have the server write down what you say (a service charges for it)"
     )
     voice.add_argument("--events", action="store_true", help="a line for every event")
-    voice.add_argument("--seconds", type=float, metavar="S", help="end by itself after so long")
+    voice.add_argument("--seconds", type=seconds, metavar="S", help="end by itself after so long")
     voice.set_defaults(run=_voice)

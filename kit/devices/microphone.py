@@ -14,7 +14,7 @@ import numpy as np
 from ..clip import MAX_MS, RATE_HZ, Clip
 from ..errors import DeviceError, InputError
 from .portaudio import Device, close, find, in_words, latency_ms, rate_for, sounddevice
-from .take import Take
+from .take import Take, silence_limit_ms
 
 _SILENT_S = 3.0  # a device that brings no block for so long is gone; the slowest start measured is below one second
 
@@ -189,11 +189,12 @@ async def record_clip(
     """
     if not 0 < seconds <= MAX_MS / 1000:
         raise InputError(f"a recording of {seconds:g} s: take more than 0 and at most {MAX_MS / 1000:g}")
+    quiet_ms = silence_limit_ms(stop_at_silence_s)
     take = Take(max_ms=seconds * 1000)
     async with Microphone(device) as microphone:
         async for block in microphone:
             take.add(block.pcm, first=block.first)
-            if take.full or (stop_at_silence_s is not None and take.quiet_ms >= stop_at_silence_s * 1000):
+            if take.full or (quiet_ms is not None and take.quiet_ms >= quiet_ms):
                 break
     return take.clip(details=kernel_details(microphone))
 

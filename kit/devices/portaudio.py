@@ -68,7 +68,7 @@ class Devices(list[Device]):
             f"{' ← default' if d.default_for else ''}"
             for d in self
         ]
-        return "\n".join(lines) or "no sound device on the machine that the kernel runs on"
+        return "\n".join(lines) or "no sound device on this machine"
 
     def _repr_html_(self) -> str:
         if not self:
@@ -138,9 +138,10 @@ def find(wanted: int | str | None, kind: Kind) -> Device:
     fit = [d for d in there if (d.n_inputs if kind == "input" else d.n_outputs)]
     if not fit:
         other = "widgets.Recorder() uses the browser's" if kind == "input" else "widgets.Player() plays in the browser"
+        seen = f"{len(there)} device{'s' * (len(there) != 1)}"
         raise DeviceError(
-            f"the machine that the kernel runs on has no {WORD[kind]} (PortAudio sees {len(there)} devices, none for "
-            f"{kind}); plug one in and restart the kernel, or in a notebook: {other}"
+            f"the machine that Python runs on has no {WORD[kind]} (PortAudio sees {seen}, none for {kind}); plug one in "
+            f"and start again (in a notebook: restart the kernel, or {other})"
         )
     if wanted is None:
         return next((d for d in fit if kind in d.default_for), fit[0])
@@ -149,7 +150,8 @@ def find(wanted: int | str | None, kind: Kind) -> Device:
     if hits:
         return (exact or hits)[0]
     listed = "; ".join(f"{d.index} {show.one_line(d.name, 30)}" for d in fit[:8])
-    raise DeviceError(f"no {WORD[kind]} is called {clipped(wanted)}; there are: {listed}")
+    said = "has the number" if isinstance(wanted, int) else "is called"
+    raise DeviceError(f"no {WORD[kind]} {said} {clipped(wanted)}; there are: {listed}")
 
 
 @contextlib.contextmanager

@@ -24,6 +24,19 @@ class Gap:
     length_ms: float
 
 
+def silence_limit_ms(seconds: float | None) -> float | None:
+    """How much quiet ends a recording, in milliseconds; ``None``: none does.
+
+    Raises:
+        InputError: If it would end before anybody spoke.
+    """
+    if seconds is None:
+        return None
+    if not seconds > 0:
+        raise InputError(f"to stop at a silence of {seconds:g} s: take more than 0; 1 is usual")
+    return seconds * 1000
+
+
 class Take:
     """The samples of one recording, each block put where it belongs.
 

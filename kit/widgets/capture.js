@@ -105,7 +105,7 @@ async function openMicrophone({ rate, blockMs, processing, onBlock, onLost }) {
 
 // Small things that every face has.
 const decibels = peak => (peak > 0 ? 20 * Math.log10(peak) : -Infinity);
-const clock = s => `${Math.floor(s / 60)}:${(s % 60).toFixed(1).padStart(4, '0')}`;
+const clock = s => { const tenths = Math.round(10 * s); return `${Math.floor(tenths / 600)}:${((tenths % 600) / 10).toFixed(1).padStart(4, '0')}`; };
 
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);

@@ -88,6 +88,7 @@ export default () => {
       problem: m => set({ problem: m.words, state: 'idle', status: '' }),
     };
     model.on('msg:custom', (message, buffers) => on[message.kind]?.(message, buffers));
+    model.on('change:microphone', redraw);
     s.press = () => {
       if (s.state === 'idle') { set({ status: 'asking the kernel …' }); tell({ kind: 'press', what: 'record' }); }
       else { tell({ kind: 'press', what: 'stop' }); stop(); }
@@ -107,7 +108,7 @@ export default () => {
     const meter = new Meter('level of the microphone');
     const status = element('span', { class: 'kit-small', role: 'status' });
     const wave = drawing();
-    const file = element('input', { type: 'file', accept: 'audio/*,.wav,.flac,.ogg', hidden: '', onchange: () => file.files[0] && s.upload(file.files[0]) });
+    const file = element('input', { type: 'file', accept: 'audio/*,.wav,.flac,.ogg', hidden: '', onchange: () => { if (file.files[0]) s.upload(file.files[0]); file.value = ''; } });
     const other = element('button', { onclick: () => file.click() }, 'Upload a sound file');
     const kernel = element('button', { onclick: () => s.useKernel() }, 'Use the kernel’s microphone');
     const words = element('div');
@@ -120,7 +121,7 @@ export default () => {
     name.onkeydown = event => { event.stopPropagation(); if (event.key === 'Enter') save.click(); };
     name.oninput = () => view();
     const keep = element('div', { class: 'kit-row' }, name, save);
-    const saved = element('div', { class: 'kit-small' });
+    const saved = element('div', { class: 'kit-small', role: 'status' });
     const root = element('div', { class: 'kit-sound kit-recorder' },
       element('div', { class: 'kit-row' }, main, time, meter.el, status), wave.el, problem, player, gaps, facts, keep, saved);
     el.append(root);

@@ -16,6 +16,7 @@ import traitlets
 from .. import show
 from ..clip import MAX_MS, Clip, Provenance
 from ..devices import Take, kernel_details
+from ..devices.take import silence_limit_ms
 from ..errors import AudioFormatError, DeviceError, InputError, KitError, LocalProtocolError, clipped
 from .front import css, esm, heard_while_a_cell_blocks
 from .kernel_recording import KernelRecording
@@ -25,6 +26,7 @@ _CONFIRM_EVERY = 50  # blocks
 _LATE_S = 1.0  # how long blocks that another thread still handles may come after the last one
 _GONE_S = 3.0  # a kernel's microphone that brings nothing for so long is gone
 _HERE_S = 10.0  # how long a page may take to show the recorder
+_LEFT_S = 1.0  # a page that records and brings nothing for so long has been left or opened again
 
 
 class Recorder(anywidget.AnyWidget):
@@ -82,6 +84,7 @@ class Recorder(anywidget.AnyWidget):
         self._kernel: KernelRecording | None = None
         self._stop_at_silence_ms: float | None = None
         self._asked_to_stop = False
+        self._told_at_s = 0.0
         self._upload: list[bytes] = []
         self._is_here = threading.Event()
         self._shown = False
@@ -132,6 +135,7 @@ class Recorder(anywidget.AnyWidget):
         """
         if not timeout_s > 0:
             raise InputError(f"a timeout of {timeout_s:g} s leaves nothing to record")
+        quiet_ms = silence_limit_ms(stop_at_silence_s)
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Clip] = loop.create_future()
 
@@ -149,7 +153,7 @@ class Recorder(anywidget.AnyWidget):
             if self._waiter is not None or self.recording:
                 raise LocalProtocolError("this recorder is recording already; press Stop, or make another Recorder()")
             self._waiter = lambda outcome: _soon(loop, settle, outcome)
-            self._stop_at_silence_ms = None if stop_at_silence_s is None else stop_at_silence_s * 1000
+            self._stop_at_silence_ms = quiet_ms
         try:
             self._begin()
             try:
@@ -212,6 +216,7 @@ class Recorder(anywidget.AnyWidget):
                 return
             self._n_takes += 1
             self._asked_to_stop = False
+            self._told_at_s = time.monotonic()
             self._details = {"where": "browser"}
             if self.microphone == "kernel":
                 self._begin_in_kernel()
@@ -272,7 +277,9 @@ class Recorder(anywidget.AnyWidget):
 
     def _on_here(self, _told: Mapping[str, Any], _buffers: list[memoryview]) -> None:
         self._is_here.set()
-        if self._clip is not None and not self.recording:
+        if self._recording is not None and self._kernel is None and time.monotonic() - self._told_at_s > _LEFT_S:
+            self._finish()  # the page that recorded is gone, and this one follows it: what came is kept
+        elif self._clip is not None and not self.recording:
             self._tell_clip(self._clip)  # a page that was opened again
 
     def _on_press(self, told: Mapping[str, Any], _buffers: list[memoryview]) -> None:
@@ -280,9 +287,12 @@ class Recorder(anywidget.AnyWidget):
             if self._kernel is not None:
                 self._kernel.stop()
             return
-        if told.get("what") == "kernel":
+        other = told.get("what") == "kernel"
+        if other:
             self.microphone = "kernel"
         self._begin()
+        if other and not self.recording:  # it has none: the browser's may still be allowed
+            self.microphone = "browser"
 
     def _on_started(self, told: Mapping[str, Any], _buffers: list[memoryview]) -> None:
         if told.get("take") != self._n_takes or self._recording is None:
@@ -301,6 +311,7 @@ class Recorder(anywidget.AnyWidget):
         take = self._recording
         if take is None or told.get("take") != self._n_takes:
             return
+        self._told_at_s = time.monotonic()
         take.add(buffers[0], first=int(told["first"]), seq=int(told["seq"]), last=bool(told["last"]))
         if take.n_blocks % _CONFIRM_EVERY == 0:
             self.send({"kind": "got", "take": self._n_takes, "n": take.n_blocks})

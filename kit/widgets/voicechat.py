@@ -14,7 +14,7 @@ import traitlets
 from .. import show
 from ..devices import Microphone, Speaker
 from ..devices.echo import EchoCanceller, echo_cancellation_installed
-from ..errors import DeviceError, InputError, KitError, clipped
+from ..errors import DeviceError, InputError, KitError, LocalProtocolError, clipped
 from ..session import Session
 from ..voice import Voice, turn_detection
 from ..voice.apart import ApartSession
@@ -23,8 +23,10 @@ from ..wire.records import Item, Response
 from .browser_sound import BrowserMicrophone, BrowserSpeaker
 from .front import css, esm, heard_while_a_cell_blocks
 
+_CLOSED = "the session is closed; connect again, and make a new VoiceChat of it"
 _SHOWN = 30  # turns: the conversation's last ones
 _DRAW_S = 0.1
+_LEFT_S = 1.0  # a page that talks and brings nothing of its microphone for so long has been left or opened again
 _HERE_S = 20.0  # how long a page may take to be drawn and to ask its reader for the microphone
 
 
@@ -75,6 +77,7 @@ class VoiceChat(anywidget.AnyWidget):
         self._opened: asyncio.Future[None] | None = None
         self._running: asyncio.Task[None] | None = None
         self._is_here = False
+        self._heard_at_s = 0.0
         self._ask_for: dict[str, bool] | None = None
         self._state = "idle"
         self._problem: str | None = None
@@ -93,6 +96,7 @@ class VoiceChat(anywidget.AnyWidget):
 
         Raises:
             DeviceError: If they cannot be had; the sentence says why.
+            LocalProtocolError: If the session is closed.
         """
         await self._there(self._start())
 
@@ -115,6 +119,8 @@ class VoiceChat(anywidget.AnyWidget):
         self._enter("opening")
         stack = contextlib.AsyncExitStack()
         try:
+            if self._session.closed:
+                raise LocalProtocolError(_CLOSED)
             voice = await (self._open_page(stack) if self.where == "browser" else self._open_kernel(stack))
         except BaseException as exc:
             await stack.aclose()
@@ -168,6 +174,7 @@ class VoiceChat(anywidget.AnyWidget):
         meters = self._loop.create_task(self._show_levels(voice)) if self.where == "kernel" else None
         try:
             await voice.run()
+            self._problem = _CLOSED  # nothing else ends it by itself
         except KitError as exc:
             self._problem = str(exc)
         finally:
@@ -209,6 +216,7 @@ class VoiceChat(anywidget.AnyWidget):
         kind = told.get("kind")
         if kind == "pcm":
             if self._microphone is not None:
+                self._heard_at_s = time.monotonic()
                 self._microphone.take(bytes(buffers[0]), int(told["first"]))
         elif kind == "heard":
             self._speaker.heard(told)
@@ -226,6 +234,8 @@ class VoiceChat(anywidget.AnyWidget):
         self._is_here = True
         if self._ask_for is not None:
             self.send({"kind": "open", "processing": self._ask_for})
+        elif self._microphone is not None and time.monotonic() - self._heard_at_s > _LEFT_S:
+            self._settle("The page was opened again, and its microphone is closed. Press Start talking to go on.")
         self._draw()
 
     def _soon(self, call: Any, *args: Any) -> None:
