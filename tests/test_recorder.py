@@ -447,6 +447,24 @@ def test_a_machine_without_a_microphone_says_so(lab, root):
 
 @browser
 @pytest.mark.browser
+def test_a_microphone_that_cannot_be_heard_is_let_go_of(lab, root):
+    forbidden = """
+    AudioWorklet.prototype.addModule = async () => { throw new Error('forbidden by this page') };
+    const open = MediaDevices.prototype.getUserMedia;
+    MediaDevices.prototype.getUserMedia = async function (...args) { return window.heard = await open.apply(this, args); };
+    """
+    fake = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    with notebook(lab, root, SETUP, args=fake) as page:
+        page.evaluate(f"() => {{ {forbidden} }}")
+        run(page)
+        page.locator(".kit-main").click()
+        page.get_by_role("alert").get_by_text("forbidden by this page").wait_for(timeout=15_000)
+
+        assert page.evaluate("() => window.heard.getTracks().map(track => track.readyState)") == ["ended"]
+
+
+@browser
+@pytest.mark.browser
 def test_a_page_over_plain_http_says_so_before_anybody_presses_and_takes_a_file(lab, root, tmp_path):
     url, token = lab
     elsewhere = url.replace("127.0.0.1", INSECURE_HOST), token

@@ -60,21 +60,27 @@ async function openMicrophone({ rate, blockMs, processing, onBlock, onLost }) {
     throw Object.assign(error, { told: explained(error) });
   }
   const [track] = stream.getAudioTracks();
-  let context, source;
+  let context, source, tap;
   try {
-    context = new AudioContext({ sampleRate: rate, latencyHint: 'interactive' });
-    source = context.createMediaStreamSource(stream);
-  } catch { // Firefox joins no microphone to a context of another rate: take its own, the kernel resamples
+    try {
+      context = new AudioContext({ sampleRate: rate, latencyHint: 'interactive' });
+      source = context.createMediaStreamSource(stream);
+    } catch { // Firefox joins no microphone to a context of another rate: take its own, the kernel resamples
+      await context?.close();
+      context = new AudioContext({ latencyHint: 'interactive' });
+      source = context.createMediaStreamSource(stream);
+    }
+    const url = URL.createObjectURL(new Blob([TAP], { type: 'text/javascript' }));
+    try { await context.audioWorklet.addModule(url); } finally { URL.revokeObjectURL(url); }
+    await context.resume();
+    tap = new AudioWorkletNode(context, 'kit-tap', {
+      numberOfOutputs: 1, processorOptions: { samples: Math.round((context.sampleRate * blockMs) / 1000) },
+    });
+  } catch (error) { // a microphone that nobody listens to must not stay open
+    track.stop();
     await context?.close();
-    context = new AudioContext({ latencyHint: 'interactive' });
-    source = context.createMediaStreamSource(stream);
+    throw error;
   }
-  const url = URL.createObjectURL(new Blob([TAP], { type: 'text/javascript' }));
-  try { await context.audioWorklet.addModule(url); } finally { URL.revokeObjectURL(url); }
-  await context.resume();
-  const tap = new AudioWorkletNode(context, 'kit-tap', {
-    numberOfOutputs: 1, processorOptions: { samples: Math.round((context.sampleRate * blockMs) / 1000) },
-  });
   let ended, seq = 0, first = 0;
   const over = new Promise(done => { ended = done; });
   tap.port.onmessage = ({ data }) => {
