@@ -148,7 +148,7 @@ class _Face:
             yield
 
     def say(self, words: str, style: str = "dim") -> None:
-        self._console.print(Text(words, style=style))
+        self._console.print(Text(show.plain(words), style=style))
 
     def _line(self) -> Text:
         level = self.voice.level if self.voice else 0.0
