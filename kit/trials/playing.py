@@ -21,6 +21,7 @@ from ..link import Link
 from ..opening import open_link
 from ..session import Session
 from ..wire.events import Event, encode
+from ..wire.fields import dict_of
 from ..wire.records import Response
 from .failures import AGAIN, HOPELESS, ResponseFailed, failure_kind, waiting_time_s
 from .plan import Trial
@@ -279,23 +280,21 @@ class _Playing:
 
 def _facts(link: Link) -> Row:
     session = link.conversation.session
-    output = session.get("audio", {}).get("output", {}) if isinstance(session.get("audio"), dict) else {}
-    voice = output.get("voice", session.get("voice")) if isinstance(output, dict) else None
+    voice = dict_of(dict_of(session, "audio"), "output").get("voice", session.get("voice"))
     simulated = link.conversation.simulated
-    mark = session.get("simulated")
     return {
         "session_id": _words(session.get("id")),
         "model": _words(session.get("model")),
         "voice": _words(voice),
         "simulated": None if simulated is None else int(simulated),
-        "drift_rule": _words(mark.get("drift")) if isinstance(mark, dict) else None,
+        "drift_rule": _words(dict_of(session, "simulated").get("drift")),
     }
 
 
 def _response(response: Response, price: Price | None, *, free: bool) -> Row:
     usage = response.usage or {}
-    given, made = usage.get("input_token_details") or {}, usage.get("output_token_details") or {}
-    cached = given.get("cached_tokens_details") or {}
+    given, made = dict_of(usage, "input_token_details"), dict_of(usage, "output_token_details")
+    cached = dict_of(given, "cached_tokens_details")
     usd = 0.0 if free else price.usd(usage) if price is not None and response.usage else None
     error = response.error or {}
     return {
