@@ -16,6 +16,7 @@ from .link import Link
 from .notebook import close_when_rebound
 from .opening import open_link
 from .session import Session
+from .show import plain
 
 
 class connect:
@@ -87,7 +88,7 @@ class connect:
             await session.close()
             raise
         if not self._quiet:
-            print(_announcement(session))
+            print(plain(_announcement(session)))  # the model's name is the server's word
         close_when_rebound(session)
         return session
 

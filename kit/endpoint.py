@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from . import show
 from .errors import EndpointError, clipped
 from .wire.dialect import Name, dialect
+from .wire.fields import dict_of, int_of
 
 DEFAULT_MODEL = "gpt-realtime-2.1"
 NAMES = ("standin", "openai", "azure", "xai")
@@ -47,28 +48,18 @@ class Price:
         ``None`` where the details do not account for all of its tokens: what they cost is not known, and not zero. Cached
         tokens that are not told apart by kind are counted as fresh, so that the figure errs upwards.
         """
-        given, made = _inner(usage, "input_token_details"), _inner(usage, "output_token_details")
-        cached = _inner(given, "cached_tokens_details")
+        given, made = dict_of(usage, "input_token_details"), dict_of(usage, "output_token_details")
+        cached = dict_of(given, "cached_tokens_details")
         total, n_in, n_out = 0.0, 0, 0
         rates = (("text_tokens", self.text), ("audio_tokens", self.audio), ("image_tokens", (*self.image, 0.0)))
         for kind, (fresh, kept, out) in rates:
-            taken, said = _count(given, kind), _count(made, kind)
-            reused = min(_count(cached, kind), taken)
+            taken, said = int_of(given, kind), int_of(made, kind)
+            reused = min(int_of(cached, kind), taken)
             total += (taken - reused) * fresh + reused * kept + said * out
             n_in, n_out = n_in + taken, n_out + said
-        if n_in < _count(usage, "input_tokens") or n_out < _count(usage, "output_tokens"):
+        if n_in < int_of(usage, "input_tokens") or n_out < int_of(usage, "output_tokens"):
             return None
         return total / 1e6
-
-
-def _inner(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = data.get(key)
-    return value if isinstance(value, Mapping) else {}
-
-
-def _count(data: Mapping[str, Any], key: str) -> int:
-    value = data.get(key)
-    return value if isinstance(value, int) else 0
 
 
 _SECOND_HAND = "two secondary sources; the model's own page was not read"
@@ -261,14 +252,15 @@ def endpoint(
         )
     # OpenAI wants a model (or a call, or an intent) in the query, others do not. A server on this machine gets the default:
     # it is a stand-in, or something like it. Elsewhere what is not named is not sent, and the server says what it misses.
-    model = model or (DEFAULT_MODEL if _is_local(url) else None)
+    model = model or (DEFAULT_MODEL if is_local(url) else None)
     if model and not query.keys() & {"model", "call_id", "intent"}:
         query["model"] = model
         url = _with_query(url, model=query["model"])
     return Endpoint("url", url, d, query.get("model"), key_env)
 
 
-def _is_local(url: str) -> bool:
+def is_local(url: str) -> bool:
+    """Whether an address is on this machine."""
     host = urlsplit(url).hostname or ""
     return host in ("localhost", "::1") or host.startswith("127.")
 

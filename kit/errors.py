@@ -189,7 +189,7 @@ class SeedRefused(ServerError):
         kept = ", ".join(map(str, self.accepted)) or "none"
         return (
             f"item {self.index} of the history was refused ({super().__str__()}); in the conversation are items: {kept}. "
-            "Mend the history (history.lint() names each fault) and seed a new session, "
+            "Mend the history (history.lint() names each fault) and seed it again, which sends only what is missing, "
             "or go on with what is there: respond(partial=True)."
         )
 

@@ -23,6 +23,7 @@ from .errors import (
     ServerError,
     SessionClosed,
 )
+from .eventlog.redact import Redactor
 from .eventlog.writing import LogWriter
 from .intake import Tapped
 from .wire.conversation import Conversation
@@ -161,7 +162,8 @@ class Link:
 
     def _end(self, closed: ConnectionClosed) -> None:
         frame = closed.rcvd or closed.sent
-        reason = frame.reason if frame else ""
+        # it may repeat what was sent, and goes into errors and ledgers
+        reason = Redactor(self.endpoint.secrets()).text(frame.reason) if frame and frame.reason else ""
         if frame is None:
             cause = f" ({closed.__cause__})" if closed.__cause__ else ""
             what = f"the connection broke without a close frame{cause}"

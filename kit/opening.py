@@ -12,7 +12,7 @@ import msgspec
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
-from .endpoint import PRICES, Endpoint
+from .endpoint import PRICES, Endpoint, is_local
 from .errors import ConnectError, EndpointError, HandshakeRefused, KitError, Unreachable, clipped
 from .eventlog.redact import Redactor
 from .eventlog.writing import LogWriter
@@ -75,11 +75,14 @@ async def _open_link(endpoint: Endpoint, url: str, timeout_s: float, log: LogWri
                 raise _refused(link, ws.close_code)
     except TimeoutError:
         await ws.close()
+        if link.conversation.errors:  # it said no, and left the socket open
+            raise _refused(link, ws.close_code) from None
         raise Unreachable(
             f"{endpoint.host or url} took the connection but sent nothing within {timeout_s:g} s"
         ) from None
     except ConnectionClosed as exc:
-        raise HandshakeRefused(code=None, message=f"closed at once: {exc}.", close_code=ws.close_code) from None
+        told = Redactor(endpoint.secrets()).text(f"closed at once: {exc}.")  # its reason may repeat what was sent
+        raise HandshakeRefused(code=None, message=told, close_code=ws.close_code) from None
     except asyncio.CancelledError:
         await ws.close()
         raise
@@ -92,7 +95,7 @@ async def _open_link(endpoint: Endpoint, url: str, timeout_s: float, log: LogWri
 
 async def _open(endpoint: Endpoint, url: str, timeout_s: float) -> tuple[Tapped | None, Exception | None]:
     host = urlsplit(url).hostname or ""
-    local = host in ("localhost", "::1") or host.startswith("127.")
+    local = is_local(url)
     headers = endpoint.headers()
     try:
         ws = await connect(
@@ -116,7 +119,8 @@ async def _open(endpoint: Endpoint, url: str, timeout_s: float) -> tuple[Tapped 
     except InvalidURI as exc:
         return None, EndpointError(f"{clipped(endpoint.shown_url or url)} is not a websocket address: {exc.msg}")
     except InvalidHandshake as exc:
-        return None, ConnectError(f"{host} answered, but not as a websocket server: {exc}")
+        told = Redactor(endpoint.secrets()).text(str(exc))
+        return None, ConnectError(f"{host} answered, but not as a websocket server: {told}")
     except TimeoutError:
         return None, Unreachable(
             f"{host} did not answer within {timeout_s:g} s; check the address and the network{_start_one(local)}"

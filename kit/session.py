@@ -35,6 +35,7 @@ from .seeding import Seeding
 from .wire.conversation import TAG
 from .wire.dialect import MAX_APPEND_BYTES, Dialect, dialect, spell_response, spell_session
 from .wire.events import Event, encode_append
+from .wire.fields import dict_of
 from .wire.records import Item, Items, Response
 from .wire.transcript import EventList
 
@@ -179,8 +180,7 @@ class Session:
         """
         body = spell_session(settings, self.dialect) | dict(raw or {})
         event = await self._request({"type": "session.update", "session": body}, "session.updated", timeout_s)
-        session = event.data.get("session")
-        return session if isinstance(session, dict) else {}
+        return dict_of(event.data, "session")
 
     async def seed(self, history: History, *, check: bool = True, timeout_s: float = 30) -> Items:
         """Put a history into the conversation: sent at once, and every item confirmed.
@@ -261,13 +261,12 @@ class Session:
         )
 
         def ours(event: Event) -> bool:
-            told = event.data.get("response")
-            response = self._link.conversation.response(told.get("id", "")) if isinstance(told, dict) else None
+            response = self._response_of(event)
             return response is not None and response.event_id == event_id
 
         create = {"type": "response.create", "event_id": event_id, "response": body}
         done = await self._request(create, "response.done", timeout_s, ours)
-        response = self._link.conversation.response(done.data["response"]["id"])
+        response = self._response_of(done)
         assert response is not None  # `ours` found it
         return response
 
@@ -275,10 +274,7 @@ class Session:
         """Add a user's turn, text or a `Clip`, and ask for the response to it. Settings are those of `respond`."""
         if self._seeding is None:
             await self.seed(History().user(content), timeout_s=timeout_s)
-        else:
-            partial = settings.get("partial", False)
-            if not partial:
-                return await self.respond(timeout_s=timeout_s, **settings)  # says that the seed is incomplete
+        elif settings.get("partial"):  # else `respond` says that the seed is incomplete
             await Seeding(History().user(content)).send(self._link, self.dialect, timeout_s)
         return await self.respond(timeout_s=timeout_s, **settings)
 
@@ -304,7 +300,7 @@ class Session:
             ServerError: ``input_audio_buffer_commit_empty`` below 100 ms of audio.
         """
         added = self._link.expect(
-            None, "conversation.item.added", lambda e: e.data.get("item", {}).get("role") == "user"
+            None, "conversation.item.added", lambda e: dict_of(e.data, "item").get("role") == "user"
         )
         try:
             event = await self._request(
@@ -331,11 +327,11 @@ class Session:
         event: dict[str, Any] = {"type": "response.cancel"} | ({"response_id": response_id} if response_id else {})
 
         def ended(event: Event) -> bool:
-            return response_id is None or event.data.get("response", {}).get("id") == response_id
+            found = self._response_of(event)
+            return found is not None and response_id in (None, found.id)
 
-        done = await self._request(event, "response.done", timeout_s, ended)
-        told = self._link.conversation.response(done.data["response"]["id"])
-        assert told is not None  # the fold makes one of every response.done
+        told = self._response_of(await self._request(event, "response.done", timeout_s, ended))
+        assert told is not None  # `ended` found it
         return told
 
     async def truncate_item(
@@ -353,8 +349,11 @@ class Session:
     async def retrieve_item(self, item: Item | str, *, timeout_s: float = 10) -> dict[str, Any]:
         """An item as the server has it, its audio included (base64)."""
         event = await self._on_item("retrieve", "retrieved", item, timeout_s)
-        told = event.data.get("item")
-        return told if isinstance(told, dict) else {}
+        return dict_of(event.data, "item")
+
+    def _response_of(self, event: Event) -> Response | None:
+        told = dict_of(event.data, "response").get("id")
+        return self._link.conversation.response(told) if isinstance(told, str) else None
 
     async def _on_item(self, verb: str, done: str, item: Item | str, timeout_s: float, **fields: Any) -> Event:
         item_id = item.id if isinstance(item, Item) else item
@@ -362,8 +361,7 @@ class Session:
             raise InputError(f"{verb}_item() takes an item or its id, not {clipped(item)}; session.items lists them")
 
         def same(event: Event) -> bool:
-            told = event.data.get("item")
-            return item_id in (event.data.get("item_id"), told.get("id") if isinstance(told, dict) else None)
+            return item_id in (event.data.get("item_id"), dict_of(event.data, "item").get("id"))
 
         event = {"type": f"conversation.item.{verb}", "item_id": item_id, **fields}
         return await self._request(event, f"conversation.item.{done}", timeout_s, same)

@@ -7,6 +7,7 @@ JupyterLab theme where they can and stand on both a white and a dark page where 
 from __future__ import annotations
 
 import base64
+import string
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -31,6 +32,7 @@ UNKNOWN_ORIGIN = "origin unknown"
 
 _JOINERS = "\u200c\u200d"  # format characters that spell words (Persian) and pictures (families), and reorder nothing
 _UNSEEN = ("Cc", "Cf", "Cs")  # control, format (bidi overrides among them), lone surrogates
+_IN_FILE_NAMES = frozenset(string.ascii_letters + string.digits + "_-")
 _MAX_SHOWN_CHARS = 2_000  # of any one text in a cell; the object itself keeps all of it
 
 
@@ -49,6 +51,11 @@ def plain(text: object, limit: int = _MAX_SHOWN_CHARS) -> str:
         )
         + cut
     )
+
+
+def file_name(name: str | None) -> str:
+    """A foreign name as one of a file that stays in its folder, whatever a server or a log calls its things."""
+    return "".join(c if c in _IN_FILE_NAMES else "_" for c in name or "")[:48].strip("_") or "unnamed"
 
 
 def esc(text: object, limit: int = _MAX_SHOWN_CHARS) -> str:

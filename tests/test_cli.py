@@ -1,5 +1,6 @@
 """The verbs of the terminal, run as a user runs them."""
 
+import asyncio
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from websockets.asyncio.server import serve
 from websockets.sync.client import connect as websocket
 
 from kit import connect
@@ -158,3 +160,30 @@ def test_a_case_goes_on_by_typing_where_there_is_a_terminal():
 
     assert process.returncode == 0
     assert shown.count("¶ text") == 2
+
+
+async def test_what_a_server_names_its_things_is_text_and_stays_in_the_folder(tmp_path):
+    async def evil(ws):
+        response = {"id": "../../evil", "object": "realtime.response", "output": []}
+        sound = {"response_id": response["id"], "item_id": "i", "output_index": 0, "content_index": 0}
+        await ws.send(json.dumps({"type": "session.created", "session": {"id": "s", "model": "[/red]\x1b[31m"}}))
+        async for frame in ws:
+            event = json.loads(frame)
+            if event["type"] == "conversation.item.create":
+                await ws.send(json.dumps({"type": "conversation.item.added", "item": event["item"]}))
+            elif event["type"] == "response.create":
+                response |= {"metadata": event["response"]["metadata"], "status": "in_progress"}
+                await ws.send(json.dumps({"type": "response.created", "response": response}))
+                await ws.send(json.dumps({"type": "response.output_audio.delta", "delta": "AAAA" * 16, **sound}))
+                ended = {"status": "incomplete", "status_details": {"reason": "[/red]\x1b[31m"}}
+                await ws.send(json.dumps({"type": "response.done", "response": response | ended}))
+
+    folder = tmp_path / "a" / "b" / "c"
+    async with serve(evil, "127.0.0.1", 0) as server:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for verb in ("cases", "chat"):
+            ran = await asyncio.to_thread(kit, verb, "--endpoint", url, "--wav", str(folder), stdin="Hello.\n")
+
+            assert (ran.returncode, ran.stderr) == (0, "")
+            assert "[/red]‹U+001B›[31m" in ran.stdout and "\x1b" not in ran.stdout
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [folder / "evil.wav"]

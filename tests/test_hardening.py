@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.asyncio.server import serve
 
-from kit import Clip, Plan, arms, cases, connect, run
+from kit import Clip, Plan, Settings, arms, cases, connect, run
 from kit.errors import ConnectError, HandshakeRefused, InputError, KitError, RemoteProtocolError
 from kit.eventlog import Redactor, read_log
 from kit.eventlog.literals import parse
@@ -186,6 +186,67 @@ async def test_what_a_server_repeats_of_the_key_is_not_written_down(key, tmp_pat
     assert CANARY not in log.read_text() and len(read_log(log).session().events) == 2
 
 
+def repeats(where):
+    """A server that repeats the key as it ends: where it closes at once, where it closes later, in the upgrade's own headers."""
+
+    async def closes(ws):
+        if where == "later":
+            await ws.send(json.dumps({"type": "session.created", "session": {"id": "sess_1"}}))
+            await ws.recv()
+        await ws.close(4001, f"no: {ws.request.headers['Authorization']}")
+
+    def spoils(connection, request, response):
+        if where == "upgrade":
+            del response.headers["Upgrade"]
+            response.headers["Upgrade"] = request.headers["Authorization"]
+
+    return serve(closes, "127.0.0.1", 0, process_response=spoils, logger=QUIET)
+
+
+@pytest.mark.parametrize("where", ["at once", "later", "upgrade"])
+async def test_what_a_server_repeats_of_the_key_as_it_ends_is_in_no_error(key, where):
+    async with repeats(where) as server:
+
+        async def asking():
+            async with connect(URLS["header"](server.sockets[0].getsockname()[1]), key_env=key, quiet=True) as session:
+                await session.ask("Tell me a joke.")
+
+        exc = await caught(asking(), KitError)
+
+    assert CANARY not in told(exc)
+
+
+@pytest.mark.parametrize("how", ["error", "failed", "close"])
+async def test_what_a_server_repeats_of_the_key_is_in_no_ledger(key, how, tmp_path):
+    async def parrot(ws):
+        said = f"no: {ws.request.headers['Authorization']}"
+        await ws.send(json.dumps({"type": "session.created", "session": {"id": "sess_1"}}))
+        async for frame in ws:
+            event = json.loads(frame)
+            if event["type"] == "session.update":
+                await ws.send(json.dumps({"type": "session.updated", "session": event["session"]}))
+            elif event["type"] == "conversation.item.create":
+                await ws.send(json.dumps({"type": "conversation.item.added", "item": event["item"]}))
+            elif how == "close":
+                await ws.close(4001, said)
+            elif how == "error":
+                error = {"type": "x", "message": said, "event_id": event["event_id"]}
+                await ws.send(json.dumps({"type": "error", "error": error}))
+            else:
+                told = {"id": "resp_1", "status": "failed", "metadata": event["response"]["metadata"]}
+                told["status_details"] = {"type": "failed", "error": {"type": "x", "message": said}}
+                await ws.send(json.dumps({"type": "response.created", "response": told | {"status": "in_progress"}}))
+                await ws.send(json.dumps({"type": "response.done", "response": told}))
+
+    path = tmp_path / "runs.sqlite"
+    async with serve(parrot, "127.0.0.1", 0, logger=QUIET) as server:
+        where = Settings(URLS["header"](server.sockets[0].getsockname()[1]), key_env=key)
+        plan = Plan(cases=[cases.one_a], arms=[arms.as_is], settings=[where], repeats=1, max_attempts=1, controls=0)
+        await run(plan, path, budget_usd=float("inf"))
+
+    assert b"no: [redacted]" in path.read_bytes() and CANARY.encode() not in path.read_bytes()
+
+
 async def test_ledger_report_and_bundle_hold_no_key(monkeypatch, heard, tmp_path):
     monkeypatch.setenv("OPENAI_API_KEY", CANARY)
     async with StandIn() as server:
@@ -203,8 +264,6 @@ async def test_ledger_report_and_bundle_hold_no_key(monkeypatch, heard, tmp_path
 
 
 def plan_settings():
-    from kit import Settings
-
     return [Settings(endpoint="openai", model="gpt-realtime")]
 
 

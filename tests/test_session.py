@@ -417,6 +417,23 @@ async def test_a_malformed_frame_ends_what_is_waited_for_but_not_the_session(scr
         await session.clear_audio()
 
 
+@pytest.mark.parametrize("told", [None, "x", [1], {}, {"id": 7}])
+async def test_an_answer_that_is_no_answer_ends_nothing(scripted, told):
+    async def babble(ws):
+        await ws.recv()
+        await ws.send(json.dumps({"type": "conversation.item.added", "item": told}))
+        await ws.send(json.dumps({"type": "input_audio_buffer.committed", "item_id": "item_1"}))
+        await ws.send(json.dumps({"type": "conversation.item.added", "item": {"id": "item_1", "role": "user"}}))
+        await ws.recv()
+        await ws.send(json.dumps({"type": "response.done", "response": told}))
+        await ws.send(json.dumps({"type": "response.done", "response": {"id": "resp_1", "status": "cancelled"}}))
+        await ws.wait_closed()
+
+    async with connect(await scripted(CREATED, then=babble), quiet=True) as session:
+        assert (await session.commit_audio(timeout_s=1)).id == "item_1"
+        assert (await session.cancel_response(timeout_s=1)).id == "resp_1"
+
+
 async def test_a_collected_session_closes_its_socket():
     session = await standin()
     link = session._link
@@ -457,6 +474,16 @@ async def test_a_server_that_takes_the_connection_and_says_nothing_times_out(scr
 
 
 @pytest.mark.refusal
+async def test_a_server_that_says_no_and_stays_is_a_refusal_in_its_own_words(scripted):
+    error = {"type": "invalid_request_error", "code": "no_such_voice", "message": "There is no such voice."}
+    url = await scripted({"type": "error", "error": error})
+
+    with pytest.raises(HandshakeRefused, match="There is no such voice") as refused:
+        await connect(url, quiet=True, timeout_s=0.1)
+
+    assert refused.value.code == "no_such_voice"
+
+
 async def test_an_unknown_model_is_refused_with_advice():
     with pytest.raises(HandshakeRefused, match="Known models: gpt-realtime") as caught:
         await standin(model="gpt-nope")

@@ -77,6 +77,7 @@ async def test_the_official_client_mints_one():
         ("/realtime/client_secrets", {"expires_after": {"anchor": "created_at", "seconds": 5}}, "sk-right", 400),
         ("/realtime/client_secrets", {"session": {"type": "realtime", "bogus": 1}}, "sk-right", 400),
         ("/realtime/client_secrets", b"{nope", "sk-right", 400),
+        ("/realtime/client_secrets", b"[" * 100_000, "sk-right", 400),
         ("/realtime/client_secrets", [], "sk-right", 400),
         ("/realtime/client_secrets", {}, "sk-other", 401),
         ("/nothing", {}, "sk-right", 404),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +30,11 @@ def keep_sound(response: Response, folder: Path | None) -> Path | None:
     """Write a spoken reply into the folder of ``--wav``; its absolute path, or ``None`` where there is nothing to keep."""
     if folder is None or response.audio is None:
         return None
-    name = re.sub(r"[^\w-]", "_", response.id or "reply")  # the server's word: it leads nowhere else
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise InputError(f"--wav: there can be no folder {show.one_line(str(folder), 200)} ({exc.strerror})") from exc
-    return response.audio.save(folder / f"{name}.wav")
+    return response.audio.save(folder / f"{show.file_name(response.id)}.wav")
 
 
 def timeout_option() -> argparse.ArgumentParser:

@@ -63,10 +63,8 @@ async def _run_cases(args: argparse.Namespace) -> int:
             )
         )
     if said_where:
-        _console.print(
-            f"\n{where}{f' – {origin}: this shows the instrument, not what a model does' if origin else ''}",
-            style="dim",
-        )
+        note = f" – {origin}: this shows the instrument, not what a model does" if origin else ""
+        _console.print(Text(f"\n{show.plain(where)}{note}"), style="dim")
     return 1 if failed else 0
 
 
@@ -105,7 +103,7 @@ async def _play(session: Session, chosen: Case, args: argparse.Namespace) -> Res
 async def _turns(args: argparse.Namespace, session: Session, *, always: bool) -> AsyncIterator[str | Clip]:
     """What the user says next: `--say`, then what is typed, or what is piped in to `chat`."""
     for words in args.say:
-        _console.print(Text(f"you: {words}"))
+        _console.print(Text(f"you: {show.plain(words)}"))
         yield words
     if sys.stdin.isatty():
         from prompt_toolkit import PromptSession
@@ -188,7 +186,7 @@ def _show_response(response: Response) -> None:
     line.append(f"  {show.plain(response.words)}", style="default not bold")
     _console.print(line)
     detail = f"{state}{seconds}first {_first(response)}, done {show.ms(response.done_ms)}{f', {mark}' if mark else ''}"
-    _console.print(f"   {detail}", style="dim")
+    _console.print(Text(f"   {show.plain(detail)}"), style="dim")
 
 
 def _keep_sound(response: Response, folder: Path | None) -> None:

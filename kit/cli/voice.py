@@ -24,6 +24,7 @@ from ..standin.transcribing import prepare
 from ..voice import Voice
 from ..voice.playback import response_of
 from ..wire.events import Event
+from ..wire.fields import dict_of, text_of
 from ..wire.records import Response
 from .options import Verbs, keep_sound, seconds, session_options
 
@@ -148,7 +149,7 @@ class _Face:
             yield
 
     def say(self, words: str, style: str = "dim") -> None:
-        self._console.print(Text(words, style=style))
+        self._console.print(Text(show.plain(words), style=style))
 
     def _line(self) -> Text:
         level = self.voice.level if self.voice else 0.0
@@ -174,8 +175,7 @@ class _Face:
         elif event.type == "conversation.item.input_audio_transcription.completed":
             self.say(f"you: {show.plain(event.data.get('transcript', '')).strip()}", "bold")
         elif event.type == "response.done":
-            told = event.data.get("response") or {}
-            response = response_of(self._session, told.get("id") if isinstance(told, dict) else None)
+            response = response_of(self._session, text_of(dict_of(event.data, "response"), "id"))
             if response is not None:
                 self._reply(response)
         elif event.type == "error":

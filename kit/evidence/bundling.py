@@ -8,7 +8,6 @@ import json
 import math
 import os
 import platform
-import re
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
@@ -205,7 +204,7 @@ def _members(
         yield "plots/modality.svg", plots.svg(axes, alt=f"What the replies came as{f' ({mark})' if mark else ''}")
     for word, chosen in (("with", work.shown), ("without", work.others)):
         for n, told in enumerate(chosen, 1):
-            name = f"{word}-{n}-{_safe(told.session.id or told.session.file)}"
+            name = f"{word}-{n}-{show.file_name(told.session.id or told.session.file)}"
             yield f"logs/{name}.jsonl", "".join(_lines(told, redactor))
             yield f"plots/{name}.svg", timeline(told.session).svg(standalone=True)
     if script is not None:
@@ -314,8 +313,3 @@ def _csv(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue()
-
-
-def _safe(name: str) -> str:
-    """A name that stays in its folder, whatever a log calls its sessions."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:48].strip("_") or "session"

@@ -5,7 +5,8 @@ simulated: the mark travels in the handshake and in the session object.
 """
 
 from .door import DEFAULT_MODEL
+from .listener import MARK_HEADER
 from .script import Call, Reasoned
-from .server import MARK_HEADER, Limits, StandIn
+from .server import Limits, StandIn
 
 __all__ = ["DEFAULT_MODEL", "MARK_HEADER", "Call", "Limits", "Reasoned", "StandIn"]

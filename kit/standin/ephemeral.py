@@ -106,7 +106,7 @@ class Post:
         lines = head.decode("latin-1").split("\r\n")
         headers = {k.strip().lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:])}
         length = headers.get("content-length", "0")
-        if not length.isdigit():
+        if not length.isdecimal():  # "²" is a digit
             return _answer("400 Bad Request", Refusal(None, "Content-Length is not a number."))
         if len(body) < int(length):
             return None
@@ -121,7 +121,7 @@ class Post:
             return _answer("401 Unauthorized", Refusal("invalid_api_key", "Incorrect API key provided."))
         try:
             given = msgspec.json.decode(body or b"{}")
-        except msgspec.DecodeError as exc:
+        except (msgspec.DecodeError, RecursionError) as exc:
             return _answer(
                 "400 Bad Request", Refusal("invalid_json", f"We could not parse the JSON body of your request. {exc}")
             )

@@ -167,10 +167,6 @@ class Conversation:
         place = self._order.index(id)
         return self._order[place - 1] if place else None
 
-    @property
-    def last_id(self) -> str | None:
-        return self._order[-1] if self._order else None
-
     def add(self, item: Item, previous_item_id: object = None) -> str | None:
         """Put an item in its place; gives the id of the item before it.
 

@@ -16,29 +16,26 @@ import itertools
 import os
 import time
 from collections import deque
-from types import TracebackType
 from typing import Any, Self
 
 import msgspec
-from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from ..errors import InputError, LocalProtocolError, clipped
+from ..errors import InputError, clipped
 from ..eventlog.recording import Recording, gap_s, recordings
 from ..eventlog.writing import DIGEST
 from .comparing import Ids, difference
 from .frames import encode, new_id
-from .server import SILENT
+from .listener import MARK_HEADER, MAX_FRAME_BYTES, Listener
 
 REPLAY_HEADER = "X-Replay"
-_MARK_HEADER = "X-Stand-In"
-_MAX_FRAME_BYTES = 24 * 1024 * 1024
 _APPEND = "input_audio_buffer.append"
 _ORIGINS = {True: "simulated", False: "service", None: "unknown"}
 
 
-class Replay:
+class Replay(Listener):
     """Plays the sessions of a log to whoever connects: the first connection gets the first session, and so on, round and round.
 
     Args:
@@ -68,9 +65,10 @@ class Replay:
                 raise InputError(f"session must be 0 to {len(self.recordings) - 1} in this log, not {clipped(session)}")
             self.recordings = [self.recordings[session]]
         self.pace = pace or None
-        self._host, self._port = host, port
-        self._server: Server | None = None
+        super().__init__(host, port)
         self._next = itertools.count()
+
+    _called = "replay"
 
     @property
     def first(self) -> Recording:
@@ -79,43 +77,9 @@ class Replay:
 
     async def start(self) -> Self:
         """Listen, on the running loop."""
-        if self._server is not None:
-            raise LocalProtocolError(f"this replay listens already, at {self.url}")
-        self._server = await serve(
-            self._handle,
-            self._host,
-            self._port,
-            process_response=self._marked,
-            compression=None,
-            max_size=_MAX_FRAME_BYTES,
-            ping_interval=None,
-            server_header=None,
-            logger=SILENT,
+        return await self._listen(
+            self._handle, process_response=self._marked, max_size=MAX_FRAME_BYTES, ping_interval=None
         )
-        return self
-
-    async def stop(self) -> None:
-        """Close every connection and the socket. May be called twice."""
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
-            await server.wait_closed()
-
-    async def __aenter__(self) -> Self:
-        return await self.start()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
-
-    @property
-    def url(self) -> str:
-        """Where to connect."""
-        if self._server is None:
-            raise LocalProtocolError("this replay does not listen; use `async with Replay(...)` or `await .start()`")
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"ws://{host}:{self._server.sockets[0].getsockname()[1]}/v1/realtime"
 
     def __repr__(self) -> str:
         one = self.first
@@ -129,7 +93,7 @@ class Replay:
         origin = self.recordings[n].simulated
         response.headers[REPLAY_HEADER] = f"realtime-history-kit; session={n}; origin={_ORIGINS[origin]}"
         if origin:
-            response.headers[_MARK_HEADER] = "realtime-history-kit; replay"
+            response.headers[MARK_HEADER] = "realtime-history-kit; replay"
 
     async def _handle(self, connection: ServerConnection) -> None:
         recording: Recording = connection.recording  # type: ignore[attr-defined]
@@ -174,8 +138,8 @@ class _Playing:
             before = step
         end = self._recording.end or {}
         code = end.get("code")
-        if isinstance(code, int) and code not in (1000, 1005, 1006) and (code == 1001 or 1007 <= code <= 4999):
-            await self._connection.close(code if code not in (1015,) else 1011, str(end.get("reason") or "")[:100])
+        if isinstance(code, int) and (code == 1001 or 1007 <= code <= 4999):
+            await self._connection.close(1011 if code == 1015 else code, str(end.get("reason") or "")[:100])
             return
         event = await self._receive()
         raise _Departed(f"the recording ends here, and now came {event.get('type')}", event.get("event_id"))
@@ -227,7 +191,7 @@ def _sounding(value: Any) -> Any:
     """A frame with silence, as long as it was, where the log keeps the sound's digest only."""
     if isinstance(value, str):
         kept = DIGEST.match(value) if value.startswith("sha256:") else None
-        return base64.b64encode(bytes(min(int(kept[2]), _MAX_FRAME_BYTES // 2))).decode() if kept else value
+        return base64.b64encode(bytes(min(int(kept[2]), MAX_FRAME_BYTES // 2))).decode() if kept else value
     if isinstance(value, dict):
         return {key: _sounding(each) for key, each in value.items()}
     return [_sounding(each) for each in value] if isinstance(value, list) else value

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.protocol import CONNECTING
 
-from ..errors import InputError, LocalProtocolError, clipped
+from ..errors import InputError, clipped
 from ..wire.dialect import GA, Refusal
 from . import door
 from .core import SESSION_S, Core, Manners
@@ -29,13 +27,10 @@ from .faults import Fault, Faults
 from .faults import faults as asked_for
 from .frames import OnPurpose, encode, new_id
 from .link import Connection, Link
+from .listener import MARK_HEADER, MAX_FRAME_BYTES, Listener
 from .script import Reply, script
 
-MARK_HEADER = "X-Stand-In"
-SILENT = logging.Logger("kit.standin", level=logging.CRITICAL + 1)
-"""websockets writes the handshake's headers at DEBUG, and with them whatever key a client sent. This logger has no parent."""
 PING_S = 20.26  # the service's own interval, its pings carry four bytes (capture of 2026-09)
-MAX_FRAME_BYTES = 24 * 1024 * 1024  # 15 MiB of audio in base64, and some
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +65,7 @@ OBSERVERS: list[Callable[[Seen], None]] = []
 """Called with every frame of every stand-in in this process. For the test suite, which checks them all."""
 
 
-class StandIn:
+class StandIn(Listener):
     """A local Realtime server that speaks, listens, and drifts and fails on demand. Nothing leaves this machine.
 
     Everything it says is simulated, and says so: in the header ``X-Stand-In`` of the handshake, and under ``simulated`` in
@@ -142,66 +137,29 @@ class StandIn:
         self.dialect = dialect
         self.beta_disabled = beta_disabled
         self.require_key = require_key
-        self._host, self._port = host, port
+        super().__init__(host, port)
         self._origins = frozenset(origins)
         self._on_frame = on_frame
-        self._server: Server | None = None
         self._count = itertools.count(1)
         self._faults = Faults(self.manners.faults)
         self._secrets = Secrets(time.time)
         self._links: set[Link] = set()
 
-    # Starting and stopping
+    _called = "stand-in"
 
     async def start(self) -> Self:
         """Listen, on the running loop."""
-        if self._server is not None:
-            raise LocalProtocolError(f"this stand-in listens already, at {self.url}")
-        self._server = await serve(
+        return await self._listen(
             self._handle,
-            self._host,
-            self._port,
             process_request=self._before,
             process_response=self._after,
-            select_subprotocol=lambda _, offered: "realtime" if "realtime" in offered else None,  # type: ignore[arg-type,return-value]
-            subprotocols=["realtime"],  # type: ignore[list-item]
-            compression=None,  # it costs 21 times the CPU on these frames and saves nothing on loopback
+            select_subprotocol=lambda _, offered: "realtime" if "realtime" in offered else None,
+            subprotocols=["realtime"],
             max_size=self.limits.frame_bytes,
             ping_interval=PING_S,
             ping_timeout=None,  # a notebook cell that blocks for a minute must not lose its session
-            server_header=None,
-            logger=SILENT,
-            create_connection=lambda *args, **kwargs: _Connection(self, *args, **kwargs),  # type: ignore[arg-type]
+            create_connection=lambda *args, **kwargs: _Connection(self, *args, **kwargs),
         )
-        return self
-
-    async def stop(self) -> None:
-        """Close every connection and the socket, and wait until all of it is gone. May be called twice."""
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
-            await server.wait_closed()
-
-    async def __aenter__(self) -> Self:
-        return await self.start()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        if self._server is None:
-            raise LocalProtocolError("this stand-in does not listen; use `async with StandIn(...)` or `await .start()`")
-        return int(self._server.sockets[0].getsockname()[1])
-
-    @property
-    def url(self) -> str:
-        """Where to connect; a client adds ``?model=…``."""
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"ws://{host}:{self.port}/v1/realtime"
 
     @property
     def drift(self) -> str:

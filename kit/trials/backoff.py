@@ -13,12 +13,10 @@ class Gate:
     """Shut for a while after a rate limit; `pass_` waits until it is open.
 
     Attributes:
-        waited_s: For how long it was shut in all.
-        n_shut: How often it was.
+        n_shut: How often it was shut.
     """
 
     def __init__(self) -> None:
-        self.waited_s = 0.0
         self.n_shut = 0
         self._opens_at = 0.0
         self._in_a_row = 0
@@ -54,7 +52,6 @@ class Gate:
     def _until(self, now: float, wait_s: float) -> float:
         opens_at = now + wait_s
         if opens_at > self._opens_at:
-            self.waited_s += opens_at - max(self._opens_at, now)
             self.n_shut += self._opens_at <= now
             self._opens_at = opens_at
         return max(0.0, self._opens_at - now)

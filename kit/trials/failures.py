@@ -12,6 +12,7 @@ from ..errors import (
     ServerError,
     SessionClosed,
 )
+from ..wire.fields import text_of
 from ..wire.records import Response
 
 AGAIN = frozenset(("transport", "rate_limit", "worker_lost"))
@@ -40,7 +41,7 @@ class ResponseFailed(Exception):
 def failure_kind(exc: BaseException) -> tuple[str, str | None]:
     """What kind of failure an error is, and the service's own code for it (the ledger's docstring lists the kinds)."""
     if isinstance(exc, ResponseFailed):
-        code = _text((exc.response.error or {}).get("code")) or exc.response.reason
+        code = text_of(exc.response.error or {}, "code") or exc.response.reason
         return ("rate_limit" if code in _RATE_CODES else "refused" if code in HOPELESS else "server"), code
     if isinstance(exc, HandshakeRefused):
         limited = exc.code in _RATE_CODES or exc.close_code == 429
@@ -72,7 +73,3 @@ def waiting_time_s(exc: BaseException) -> float | None:
         return float(found[1]) * {"ms": 0.001, "milli": 0.001, "m": 60.0}.get((found[2] or "s").lower(), 1.0)
     except ValueError:
         return None
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None

@@ -21,6 +21,7 @@ from ..link import Link
 from ..opening import open_link
 from ..session import Session
 from ..wire.events import Event, encode
+from ..wire.fields import dict_of
 from ..wire.records import Response
 from .failures import AGAIN, HOPELESS, ResponseFailed, failure_kind, waiting_time_s
 from .plan import Trial
@@ -88,11 +89,6 @@ class Outcome:
         return self.status == "failed" and not self.answered and self.kind in AGAIN
 
     @property
-    def first_modality(self) -> str | None:
-        """Of the first response of the first turn."""
-        return self.turns[0]["first_modality"] if self.turns else None
-
-    @property
     def final_modality(self) -> str | None:
         """What the user finally heard of the first turn."""
         return self.turns[0]["final_modality"] if self.turns else None
@@ -121,9 +117,9 @@ async def play(
         on_seeded: Called once settings and history are confirmed, with what is known of the session.
         on_turn: Called when a turn that is not the last has ended, with its row and those of its responses.
     """
-    playing = _Playing(trial, prepared, timeout_s, on_seeded, on_turn)
+    playing = _Playing(trial, prepared, where, timeout_s, on_seeded, on_turn)
     try:
-        await playing.play(where, url)
+        await playing.play(url)
     except EndpointError:
         raise
     except Exception as exc:
@@ -136,9 +132,15 @@ async def play(
 
 class _Playing:
     def __init__(
-        self, trial: Trial, prepared: Prepared, timeout_s: float, on_seeded: Seeded | None, on_turn: Turned | None
+        self,
+        trial: Trial,
+        prepared: Prepared,
+        where: Endpoint,
+        timeout_s: float,
+        on_seeded: Seeded | None,
+        on_turn: Turned | None,
     ) -> None:
-        self.trial, self.prepared, self.timeout_s = trial, prepared, timeout_s
+        self.trial, self.prepared, self.where, self.timeout_s = trial, prepared, where, timeout_s
         self.on_seeded, self.on_turn = on_seeded, on_turn
         self.outcome = Outcome()
         self.link: Link | None = None
@@ -147,12 +149,12 @@ class _Playing:
         self.n_told = 0  # responses of the conversation that are in rows already
         self.n_items_before = 0
 
-    async def play(self, where: Endpoint, url: str) -> None:
+    async def play(self, url: str) -> None:
         arm, prepared = self.trial.arm, self.prepared
         loop = asyncio.get_running_loop()
         began = loop.time()
         async with asyncio.timeout(self.timeout_s):
-            self.link = link = await open_link(where, url, timeout_s=self.timeout_s, keep_audio=False)
+            self.link = link = await open_link(self.where, url, timeout_s=self.timeout_s, keep_audio=False)
             self.session = session = Session(link)
             connect_ms = (loop.time() - began) * 1000
             try:
@@ -207,10 +209,12 @@ class _Playing:
         self.n_told += len(told)
         n_items = self._n_sent("conversation.item.create")
         price = self.trial.settings.reckoned_price
-        rows = [
+        rows: list[Row] = [
             {"turn": self.turn, "response": n} | _response(response, price, free=self.trial.settings.free)
             for n, response in enumerate(told)
         ]
+        for row in rows:
+            row["error"] = row["error"] and self._without_secrets(row["error"])
         began = next((r.started_at_ms for r in told if r.started_at_ms is not None), None)
         heard = next((r.first_audio_at_ms for r in told if r.first_audio_at_ms is not None), None)
         row = {
@@ -238,11 +242,15 @@ class _Playing:
             "kind": kind,
             "error_type": type(exc).__name__,
             "error_code": code,
-            "error": (str(exc) or type(exc).__name__)[:_MAX_ERROR_CHARS],
+            "error": self._without_secrets(str(exc) or type(exc).__name__)[:_MAX_ERROR_CHARS],
             "expected": int(kind == self.trial.arm.expects),
         }
         if self._n_sent("response.create") and self.link and self.n_told < len(self.link.conversation.responses):
             self._end_turn(None)
+
+    def _without_secrets(self, words: str) -> str:
+        """What a server says may repeat what it was sent."""
+        return Redactor(self.where.secrets()).text(words)
 
     def finish(self, keep_events: bool) -> Outcome:
         """The outcome, complete."""
@@ -272,23 +280,21 @@ class _Playing:
 
 def _facts(link: Link) -> Row:
     session = link.conversation.session
-    output = session.get("audio", {}).get("output", {}) if isinstance(session.get("audio"), dict) else {}
-    voice = output.get("voice", session.get("voice")) if isinstance(output, dict) else None
+    voice = dict_of(dict_of(session, "audio"), "output").get("voice", session.get("voice"))
     simulated = link.conversation.simulated
-    mark = session.get("simulated")
     return {
         "session_id": _words(session.get("id")),
         "model": _words(session.get("model")),
         "voice": _words(voice),
         "simulated": None if simulated is None else int(simulated),
-        "drift_rule": _words(mark.get("drift")) if isinstance(mark, dict) else None,
+        "drift_rule": _words(dict_of(session, "simulated").get("drift")),
     }
 
 
 def _response(response: Response, price: Price | None, *, free: bool) -> Row:
     usage = response.usage or {}
-    given, made = usage.get("input_token_details") or {}, usage.get("output_token_details") or {}
-    cached = given.get("cached_tokens_details") or {}
+    given, made = dict_of(usage, "input_token_details"), dict_of(usage, "output_token_details")
+    cached = dict_of(given, "cached_tokens_details")
     usd = 0.0 if free else price.usd(usage) if price is not None and response.usage else None
     error = response.error or {}
     return {

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from ..clip import RATE_HZ
 from ..errors import InputError, ServerError
 from ..session import Session
 from ..wire.events import AUDIO_DELTA, Event
+from ..wire.fields import dict_of, format_of, int_of, text_of
 from ..wire.records import Response
 from .ends import Sink
 from .floor import Floor, Interruption
@@ -54,26 +54,19 @@ class Playback:
         if event.type == AUDIO_DELTA:
             self._play(event)
         elif event.type in ("response.output_audio.done", "response.done"):
-            told = event.data.get("response")
-            response_id = told.get("id") if isinstance(told, dict) else event.data.get("response_id")
+            response_id = text_of(event.data, "response_id") or text_of(dict_of(event.data, "response"), "id")
             if self.floor.may_play(response_id) and response_id in self._heard_first:
                 self.sink.end()
 
     def _play(self, event: Event) -> None:
-        response_id = _str(event, "response_id")
+        response_id = text_of(event.data, "response_id")
         pcm = self._sound(event, response_id)
         if not pcm or response_id in self._stopping or not self.floor.may_play(response_id):
             return
         first = self.sink.n_written
         self.sink.write(pcm)
-        index = event.data.get("content_index")
-        self.floor.give(
-            response_id,
-            _str(event, "item_id"),
-            index if isinstance(index, int) else 0,
-            first=first,
-            n=self.sink.n_written - first,
-        )
+        item_id, index = text_of(event.data, "item_id"), int_of(event.data, "content_index")
+        self.floor.give(response_id, item_id, index, first=first, n=self.sink.n_written - first)
         if response_id not in self._heard_first:
             self._heard_first.add(response_id)
             self.handed_ms.append(self.session.now_ms - event.at_ms)
@@ -83,10 +76,8 @@ class Playback:
         response = response_of(self.session, response_id)
         if response is None or not event.n_audio_bytes:
             return b""
-        told = event.data.get("output_index")
-        place = response.index_of.get(_str(event, "item_id") or "", told if isinstance(told, int) else 0)
-        index = event.data.get("content_index")
-        key = (response_id, place, index if isinstance(index, int) else 0)
+        place = response.index_of.get(text_of(event.data, "item_id") or "", int_of(event.data, "output_index"))
+        key = (response_id, place, int_of(event.data, "content_index"))
         part = response.parts.get((place, key[2], "audio"))
         if part is None:
             return b""
@@ -203,34 +194,17 @@ def response_of(session: Session, response_id: str | None) -> Response | None:
 
 def output_format(session: Session) -> str:
     """What the session's replies are spoken in, in beta's word; pcm16 where nothing is said."""
-    audio = session.settings.get("audio")
-    told = (
-        (audio.get("output") or {}).get("format")
-        if isinstance(audio, dict)
-        else session.settings.get("output_audio_format")
-    )
-    if isinstance(told, dict):
-        other = told.get("rate", RATE_HZ) != RATE_HZ
-        return "pcm16" if told.get("type") == "audio/pcm" and not other else str(told.get("type"))
-    return told if isinstance(told, str) else "pcm16"
+    told = session.settings
+    return format_of(dict_of(dict_of(told, "audio"), "output").get("format") or told.get("output_audio_format"))
 
 
 def turn_detection(session: Session) -> dict[str, object] | None:
     """The session's turn detection as the server tells it; ``None`` where it is off."""
-    audio = session.settings.get("audio")
-    told = (
-        (audio.get("input") or {}).get("turn_detection")
-        if isinstance(audio, dict)
-        else session.settings.get("turn_detection")
-    )
-    return told if isinstance(told, dict) else None
+    told = session.settings
+    found = (dict_of(dict_of(told, "audio"), "input") or told).get("turn_detection")
+    return found if isinstance(found, dict) else None
 
 
 def _being_made(response: Response, at_ms: float) -> bool:
     begun = response.created_at_ms is not None and response.created_at_ms < at_ms
     return begun and response.status == "in_progress"
-
-
-def _str(event: Event, key: str) -> str | None:
-    value = event.data.get(key)
-    return value if isinstance(value, str) else None

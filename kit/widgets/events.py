@@ -20,6 +20,7 @@ from ..errors import InputError, KitError, clipped
 from ..eventlog import Log, LoggedSession, read_log
 from ..session import Session
 from ..wire.events import Event
+from ..wire.fields import dict_of, text_of
 from ..wire.records import Response
 from ..wire.transcript import EventList, gist
 
@@ -107,9 +108,8 @@ class EventTable(anywidget.AnyWidget):
 
     def _response_of(self, event: Event) -> int:
         """Which response an event is about; -1 if about none."""
-        told = event.data.get("response")
-        name = event.data.get("response_id") or (told.get("id") if isinstance(told, dict) else None)
-        if not isinstance(name, str):
+        name = text_of(event.data, "response_id") or text_of(dict_of(event.data, "response"), "id")
+        if name is None:
             return -1
         if name not in self._index:
             self._index |= {r.id: n for n, r in enumerate(self.responses) if r.id is not None}

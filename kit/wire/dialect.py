@@ -34,8 +34,6 @@ class Dialect:
     """Field that asks for a modality, in a session and in a response."""
     spoken: tuple[str, ...]
     """Value of that field that asks for speech."""
-    max_tokens: str
-    """Field of `session` and `response.create` that caps a reply."""
     seedable: Mapping[str, tuple[str, ...]]
     """Content types that the service takes from a client, by role, in the order in which its refusal lists them."""
 
@@ -46,7 +44,6 @@ GA = Dialect(
     assistant_audio="output_audio",
     modalities="output_modalities",
     spoken=("audio",),
-    max_tokens="max_output_tokens",
     # The refusal for a user part lists two values even on models that take images (live probe, 2026-08-19).
     seedable={"system": ("input_text",), "user": ("input_text", "input_audio"), "assistant": ("output_text",)},
 )
@@ -56,7 +53,6 @@ BETA = Dialect(
     assistant_audio="audio",
     modalities="modalities",
     spoken=("text", "audio"),
-    max_tokens="max_response_output_tokens",
     seedable={"system": ("input_text",), "user": ("input_text", "input_audio"), "assistant": ("text",)},
 )
 DIALECTS: dict[str, Dialect] = {"ga": GA, "beta": BETA}

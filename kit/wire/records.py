@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pybase64
 
 from .. import show
+from .fields import text_of
 
 if TYPE_CHECKING:
     from ..clip import Clip
@@ -35,15 +36,15 @@ class Item:
 
     @property
     def type(self) -> str | None:
-        return _text(self.data.get("type"))
+        return text_of(self.data, "type")
 
     @property
     def role(self) -> str | None:
-        return _text(self.data.get("role"))
+        return text_of(self.data, "role")
 
     @property
     def status(self) -> str | None:
-        return _text(self.data.get("status"))
+        return text_of(self.data, "status")
 
     @property
     def parts(self) -> list[dict[str, Any]]:
@@ -53,14 +54,14 @@ class Item:
     @property
     def text(self) -> str:
         if self.type == "function_call":
-            return f"{_text(self.data.get('name')) or ''}({_text(self.data.get('arguments')) or ''})"
+            return f"{text_of(self.data, 'name') or ''}({text_of(self.data, 'arguments') or ''})"
         if self.type == "function_call_output":
-            return _text(self.data.get("output")) or ""
-        said = [_text(part.get("text")) or _text(part.get("transcript")) for part in self.parts]
+            return text_of(self.data, "output") or ""
+        said = [text_of(part, "text") or text_of(part, "transcript") for part in self.parts]
         return self.transcript or " ".join(words for words in said if words)
 
     def __repr__(self) -> str:
-        kinds = "+".join(_text(part.get("type")) or "?" for part in self.parts)
+        kinds = "+".join(text_of(part, "type") or "?" for part in self.parts)
         what = f"{self.id} {self.role or self.type or 'item'}{f' [{kinds}]' if kinds else ''}"
         return f"<Item {show.one_line(what, 120)} {show.one_line(self.text)!r}>"
 
@@ -309,7 +310,3 @@ class Response:
             show.player(clip.to_bytes()) if clip else "",
             show.facts(asked + times + heard),
         )
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
