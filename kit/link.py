@@ -32,6 +32,8 @@ from .wire.events import Event, decode, encode
 KEPT_EVENTS = 20_000  # of one session, audio apart: several hours of talk
 TAIL_EVENTS = 20
 
+_REFUSE = frozenset({"error", "response.done"})  # the events that say why not
+
 STAND_IN_HEADER = "X-Stand-In"
 REPLAY_HEADER = "X-Replay"
 
@@ -107,10 +109,10 @@ class Link:
         at_ms = self.now_ms()  # before decoding, which is no part of what is measured
         told: list[Event | RemoteProtocolError] = []
         for frame in frames:
-            try:
-                told.append(decode(frame, at_ms))
-            except RemoteProtocolError as exc:
-                told.append(exc)
+            event = _decoded(frame, at_ms)
+            if type(event) is not Event or event.type in _REFUSE:
+                event = self._without_key(frame, event, at_ms)
+            told.append(event)
         if self.log is not None:
             self.log.server(frames, told, at_ms)
         for event in told:
@@ -124,6 +126,13 @@ class Link:
                 self.malformed.append(event)
                 self._fail(event)
         self._arrived.set()
+
+    def _without_key(
+        self, frame: bytes, told: Event | RemoteProtocolError, at_ms: float
+    ) -> Event | RemoteProtocolError:
+        """What becomes an error, without the key if the server repeats it there."""
+        redactor = Redactor(self.endpoint.secrets())
+        return _decoded(redactor(frame), at_ms) if redactor.knows(frame) else told
 
     def _answer(self, event: Event) -> None:
         if event.type == "error":
@@ -301,6 +310,13 @@ class Link:
         if not self.loop.is_closed():
             with contextlib.suppress(RuntimeError):
                 self.loop.call_soon_threadsafe(lambda: _dropped.add(self.loop.create_task(self.close())))
+
+
+def _decoded(frame: bytes, at_ms: float) -> Event | RemoteProtocolError:
+    try:
+        return decode(frame, at_ms)
+    except RemoteProtocolError as exc:
+        return exc.with_traceback(None)  # its variables are what came
 
 
 def new_id(prefix: str) -> str:

@@ -216,6 +216,28 @@ async def test_what_a_server_repeats_of_the_key_as_it_ends_is_in_no_error(key, w
     assert CANARY not in told(exc)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"type":"error","error":{"type":"x","code":"c","message":"no: %s"}}',
+        '{"type":"response.done","response":{"id":"r","status":"failed","status_details":{"error":{"message":"no: %s"}}}}',
+        '{"type":"error","error":"no: %s',
+    ],
+)
+async def test_a_refusal_that_repeats_the_key_is_shown_without_it(key, answer):
+    async def parrot(ws):
+        await ws.send(json.dumps({"type": "session.created", "session": {"id": "sess_1"}}))
+        await ws.recv()
+        await ws.send(answer % ws.request.headers["Authorization"])
+
+    async with serve(parrot, "127.0.0.1", 0, logger=QUIET) as server:
+        async with connect(URLS["header"](server.sockets[0].getsockname()[1]), key_env=key, quiet=True) as session:
+            exc = await caught(session.ask("Tell me a joke."), KitError)
+        shown = [event.data for event in session.events], session.errors, session.responses, told(exc)
+
+    assert "redacted" in repr(shown) and CANARY not in repr(shown)
+
+
 @pytest.mark.parametrize("how", ["error", "failed", "close"])
 async def test_what_a_server_repeats_of_the_key_is_in_no_ledger(key, how, tmp_path):
     async def parrot(ws):
