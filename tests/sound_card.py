@@ -133,6 +133,11 @@ class Cables:
         self._mic.get_array()[:] = out
         self.n += frames
 
+    @property
+    def listened_to(self):
+        """Somebody has the microphone open."""
+        return self._mic.number_of_connections > 0
+
     def say(self, pcm):
         """Queue int16 samples for the microphone; returns the sample at which they begin."""
         with self._lock:

@@ -220,7 +220,7 @@ async def test_play_is_over_when_the_clip_has_been_heard_and_every_sample_of_it_
 async def test_what_is_said_to_the_microphone_is_the_clip(cables):
     clip = Clip.named("tell-me-a-joke")
     recording = asyncio.ensure_future(record_clip(20, device="cables", stop_at_silence_s=0.5))
-    await asyncio.sleep(0.3)  # the device opens
+    await until(lambda: cables.listened_to)
     cables.say(clip.pcm)
     heard = await recording
 
@@ -235,7 +235,7 @@ async def test_the_recorder_records_with_the_kernels_microphone_without_a_page(c
     clip = Clip.named("tell-me-a-joke")
     recorder = Recorder(microphone="kernel", device="cables")
     recording = asyncio.ensure_future(recorder.record(timeout_s=20, stop_at_silence_s=0.5))
-    await asyncio.sleep(0.3)  # the device opens
+    await until(lambda: cables.listened_to)
     cables.say(clip.pcm)
     heard = await recording
 

@@ -105,14 +105,20 @@ async def test_a_voice_chat_that_has_no_microphone_says_so():
         assert "idle" in repr(chat)
 
 
+async def talking(session):
+    """A voice chat whose page is there and has its microphone open."""
+    chat = VoiceChat(session)
+    chat._told(None, {"kind": "here"}, [])
+    starting = asyncio.ensure_future(chat.start())
+    await asyncio.sleep(0)
+    chat._told(None, {"kind": "opened"}, [])
+    await starting
+    return chat
+
+
 async def test_a_talk_whose_session_is_closed_says_so_and_so_does_the_next_start():
     async with connect(quiet=True) as session:
-        chat = VoiceChat(session)
-        chat._told(None, {"kind": "here"}, [])
-        starting = asyncio.ensure_future(chat.start())
-        await asyncio.sleep(0)
-        chat._told(None, {"kind": "opened"}, [])
-        await starting
+        chat = await talking(session)
         talk = chat._running
     await asyncio.wait({talk})
 
@@ -124,12 +130,7 @@ async def test_a_talk_whose_session_is_closed_says_so_and_so_does_the_next_start
 @pytest.mark.parametrize("left", [True, False])
 async def test_a_talk_ends_in_words_when_its_page_is_opened_again_and_a_second_page_does_not_end_it(left):
     async with connect(quiet=True) as session:
-        chat = VoiceChat(session)
-        chat._told(None, {"kind": "here"}, [])
-        starting = asyncio.ensure_future(chat.start())
-        await asyncio.sleep(0)
-        chat._told(None, {"kind": "opened"}, [])
-        await starting
+        chat = await talking(session)
         chat._told(None, {"kind": "pcm", "first": 0}, [bytes(1_920)])
         chat._heard_at_s -= 60 * left
         talk = chat._running

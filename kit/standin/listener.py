@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Self
@@ -17,7 +18,7 @@ _SILENT = logging.Logger("kit.standin", level=logging.CRITICAL + 1)
 """websockets writes the handshake's headers at DEBUG, and with them whatever key a client sent. This logger has no parent."""
 
 
-class Listener:
+class Listener(ABC):
     """A websocket server on the running loop."""
 
     _called: str
@@ -27,9 +28,9 @@ class Listener:
         self._host, self._port = host, port
         self._server: Server | None = None
 
+    @abstractmethod
     async def start(self) -> Self:
         """Listen, on the running loop."""
-        raise NotImplementedError
 
     async def _listen(self, handle: Callable[[ServerConnection], Awaitable[None]], **options: Any) -> Self:
         if self._server is not None:
