@@ -20,7 +20,7 @@ from running import interleaved, machine, option, report, status
 from trial import HISTORY, cost, kit_session, prepared_server, raw, settle
 
 from kit import Case, Plan, Settings, run
-from kit.trials.playing import Outcome
+from kit.trials.attempt import Outcome
 from kit.trials.writer import Writer
 
 

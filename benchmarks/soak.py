@@ -23,7 +23,7 @@ from running import absolute, machine, option, status
 
 from kit import Clip, Plan, arms, cases, connect, run
 from kit.trials.ledger import Ledger
-from kit.trials.progress import Progress
+from kit.trials.runner import Progress
 
 
 class Watch:

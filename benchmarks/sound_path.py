@@ -24,11 +24,10 @@ import sound_card
 from running import absolute, interleaved, option, status
 
 from kit import connect
-from kit.devices import Block, Microphone, Speaker
-from kit.devices.echo import EchoCanceller, echo_cancellation_installed
-from kit.devices.speaker import Queue
+from kit.audio import Block, Microphone, Speaker, Voice, play_replies
+from kit.audio.echo import EchoCanceller, echo_cancellation_installed
+from kit.audio.speaker import Queue
 from kit.session import Session
-from kit.voice import Voice, play_replies
 
 ROUNDS = option("--rounds", 5)
 BLOCK = 480  # 20 ms

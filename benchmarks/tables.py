@@ -36,9 +36,8 @@ import pandas as pd
 from running import absolute, interleaved, option, report, status, versions
 
 from kit import tables
-from kit.tables.columns import MODALITIES, Labels, Rows, Turns
-from kit.tables.rates import frame, rate_columns
-from kit.tables.sources import rows_of
+from kit.tables.frames import MODALITIES, Labels, Rows, Turns, rows_of
+from kit.tables.modality import frame, rate_columns
 from kit.trials.ledger import TABLES, statements
 
 Sides = dict[str, Callable[[], pd.DataFrame]]

@@ -25,9 +25,9 @@ from pathlib import Path
 import numpy as np
 
 from kit import speech
+from kit.audio.echo import EchoCanceller
 from kit.clip import Clip
-from kit.devices.echo import EchoCanceller
-from kit.standin.listening import Started, TurnDetector
+from kit.standin.hearing import Started, TurnDetector
 from kit.stats import wilson
 
 ECHO_DB, DELAY_MS, TAIL_MS, FLOOR_DB = -10.0, 80, 60, -65.0

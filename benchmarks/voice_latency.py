@@ -23,9 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import sound_card
 
 from kit import connect
+from kit.audio import Microphone, Speaker, Voice
 from kit.clip import Clip
-from kit.devices import Microphone, Speaker
-from kit.voice import Voice
 
 
 async def turns(cables, n, prebuffer_ms):

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .trials.plan import Settings as Settings
     from .trials.runner import run as run
 
-__version__ = "0.1.0"
+from .version import __version__ as __version__  # noqa: E402
 
 _HOMES = {
     # what it is → where it lives; a namespace lives in itself

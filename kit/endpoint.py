@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from . import show
 from .errors import EndpointError, clipped
 from .wire.dialect import Name, dialect
-from .wire.fields import dict_of, int_of
+from .wire.events import dict_of, int_of
 
 DEFAULT_MODEL = "gpt-realtime-2.1"
 NAMES = ("standin", "openai", "azure", "xai")

@@ -16,13 +16,7 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 
 from .endpoint import Endpoint
-from .errors import (
-    KitError,
-    RemoteProtocolError,
-    ResponseTimeout,
-    ServerError,
-    SessionClosed,
-)
+from .errors import KitError, RemoteProtocolError, ResponseTimeout, ServerError, SessionClosed
 from .eventlog.redact import Redactor
 from .eventlog.writing import LogWriter
 from .intake import Tapped

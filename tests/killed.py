@@ -25,7 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from kit import Ledger, Plan, Settings, run
-from kit.trials import playing
+from kit.trials import attempt as playing
 from kit.trials.writer import Writer
 
 AT_ONCE = 4

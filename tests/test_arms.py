@@ -6,7 +6,7 @@ import pytest
 
 from kit import Case, Clip, History, Plan, Settings, arms, cases, run
 from kit.errors import InputError
-from kit.trials.playing import prepare
+from kit.trials.attempt import prepare
 
 
 def prepared(arm, case=cases.one_b, **settings):

@@ -8,9 +8,8 @@ from killed import quietly
 from kit import Plan, Settings, run
 from kit.endpoint import PRICES
 from kit.errors import InputError
-from kit.trials.budget import Budget
-from kit.trials.estimate import estimate
-from kit.trials.stopping import Watch
+from kit.trials.limits import Budget, Watch
+from kit.trials.plan import estimate
 
 pytest_plugins = ["trial_fixtures"]
 pytestmark = pytest.mark.usefixtures("unwatched")

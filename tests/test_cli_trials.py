@@ -10,7 +10,7 @@ from kit import Case, Clip, History, Ledger, Plan, Settings, arms
 from kit.endpoint import PRICES
 from kit.errors import LedgerError
 from kit.stats import StopRule
-from kit.trials.rebuilding import plan_of
+from kit.trials.plan import plan_of
 from kit.trials.writer import Writer
 
 KIT = [sys.executable, "-m", "kit", "trials"]

@@ -13,8 +13,8 @@ from killed import heard, quietly
 from kit import Ledger, Plan, Settings, run
 from kit.endpoint import PRICES
 from kit.errors import EndpointError
+from kit.trials.attempt import prepare
 from kit.trials.cluster import Batch
-from kit.trials.playing import prepare
 
 distributed = pytest.importorskip("distributed")
 

@@ -11,7 +11,7 @@ from building import Talk, b64, event
 from kit.errors import AudioFormatError
 from kit.wire.conversation import TAG, Conversation
 from kit.wire.dialect import BETA_NAME, GA_NAME
-from kit.wire.transcript import EventList
+from kit.wire.event_list import EventList
 
 BUSY = "conversation_already_has_active_response"
 

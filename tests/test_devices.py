@@ -9,10 +9,10 @@ import pytest
 import sound_card
 from sound_in_chromium import best_match
 
+from kit.audio import Device, Devices, Microphone, Speaker, devices, play, record_clip
+from kit.audio import portaudio as portaudio_module
+from kit.audio.speaker import Queue
 from kit.clip import Clip
-from kit.devices import Device, Devices, Microphone, Speaker, devices, play, record_clip
-from kit.devices import portaudio as portaudio_module
-from kit.devices.speaker import Queue
 from kit.errors import DeviceError, InputError, MissingExtra
 from kit.widgets import Recorder
 
@@ -93,9 +93,9 @@ def test_what_does_not_fit_is_dropped_and_counted():
 def test_importing_the_kit_and_its_devices_needs_no_portaudio():
     code = (
         "import sys; sys.modules['sounddevice'] = None\n"
-        "import kit, kit.devices, kit.widgets, kit.voice, kit.cli\n"
+        "import kit, kit.audio, kit.widgets, kit.cli\n"
         "from kit.errors import MissingExtra\n"
-        "try: kit.devices.devices()\n"
+        "try: kit.audio.devices()\n"
         "except MissingExtra as exc: print(exc)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -263,9 +263,7 @@ async def test_stopping_is_silence_at_once_and_the_heard_samples_are_those_that_
 @card
 @pytest.mark.sound_card
 async def test_a_rate_that_the_device_refuses_is_resampled(cables, monkeypatch):
-    monkeypatch.setattr(
-        "kit.devices.microphone.RATE_HZ", 16_000
-    )  # the card runs at 24 000 only: a kit that wants 16 000
+    monkeypatch.setattr("kit.audio.microphone.RATE_HZ", 16_000)  # the card runs at 24 000 only: a kit that wants 16 000
     heard = b""
     async with Microphone("cables") as microphone:
         cables.say(tone(440, 2).pcm)
@@ -305,7 +303,7 @@ def test_a_device_that_goes_away_is_a_sentence_and_no_hang(tmp_path):
 import asyncio, os, pathlib, sys
 sys.path.insert(0, {str(sound_card.__file__).rsplit("/", 1)[0]!r})
 import sound_card
-from kit.devices import Microphone, Speaker
+from kit.audio import Microphone, Speaker
 from kit.errors import DeviceError
 from kit.clip import Clip
 async def main(server):

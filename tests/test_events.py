@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from kit.errors import RemoteProtocolError
 from kit.wire import events
 from kit.wire.dialect import SERVER_EVENTS
+from kit.wire.event_list import EventList
 from kit.wire.events import AUDIO_DELTA, Event, decode, decode_plain, encode, encode_append
-from kit.wire.transcript import EventList
 
 quick = settings(max_examples=150, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -16,9 +16,9 @@ from kit import Clip, Plan, arms, cases, connect, run
 from kit.cli import main
 from kit.errors import InputError
 from kit.eventlog import read_log
-from kit.evidence import bundle
+from kit.plots.timeline import timeline
+from kit.reporting import bundle
 from kit.standin import StandIn
-from kit.timelines import timeline
 
 both = pytest.mark.parametrize("dialect", ["ga", "beta"])
 

@@ -21,9 +21,8 @@ from websockets.asyncio.server import serve
 from kit import Clip, Plan, Settings, arms, cases, connect, run
 from kit.errors import ConnectError, HandshakeRefused, InputError, KitError, RemoteProtocolError
 from kit.eventlog import Redactor, read_log
-from kit.eventlog.literals import parse
-from kit.evidence import bundle
-from kit.reporting import report
+from kit.eventlog.text import parse
+from kit.reporting import bundle, report
 from kit.standin import StandIn
 from kit.trials.ledger import Ledger
 from kit.wire.conversation import Conversation

@@ -12,8 +12,8 @@ import pytest
 from kit import Ledger, Plan, run
 from kit.errors import LedgerError
 from kit.trials import ledger as ledger_module
+from kit.trials.attempt import Outcome, _storable
 from kit.trials.ledger import TABLES
-from kit.trials.playing import Outcome, _storable
 from kit.trials.writer import Writer
 
 PLAN = Plan("1b", repeats=3)

@@ -8,7 +8,7 @@ from kit import Case, Clip, History, Plan, Settings, arms, cases
 from kit.endpoint import PRICES, Price
 from kit.errors import EndpointError, InputError
 from kit.stats import StopRule
-from kit.trials.estimate import estimate, worst_usd
+from kit.trials.plan import estimate, worst_usd
 
 FOUR = ["1a", "1b", "2a", "2b"]
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from kit import History, connect
+from kit import connecting as apart
 from kit.clip import Clip
 from kit.errors import DeviceError, LocalProtocolError
-from kit.voice import apart
 from kit.widgets import VoiceChat
-from kit.widgets.browser_sound import BrowserMicrophone, BrowserSpeaker
+from kit.widgets.page import BrowserMicrophone, BrowserSpeaker
 
 SHOTS = os.environ.get("KIT_SCREENSHOTS")
 
@@ -50,7 +50,7 @@ async def test_stopping_asks_the_page_what_was_heard():
 
 
 async def test_a_page_that_is_gone_stops_nobody(monkeypatch):
-    monkeypatch.setattr("kit.widgets.browser_sound._STOP_S", 0.01)
+    monkeypatch.setattr("kit.widgets.page._STOP_S", 0.01)
     speaker = BrowserSpeaker(lambda content, buffers=None: None)
     speaker.write(bytes(4_800))
     speaker.heard({"played": 1_200, "heard": 1_000, "underruns": 0, "peak": 0})
@@ -183,7 +183,7 @@ browser = pytest.mark.skipif(CHROMIUM is None, reason="playwright or Chromium is
 
 SETUP = """import asyncio, json, time
 from kit import Clip, connect
-from kit.voice import apart, play_replies
+from kit.audio import apart, play_replies
 from kit.widgets import Player, VoiceChat
 """
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from kit import speech
+from kit.audio import Take
+from kit.audio.portaudio import Devices
 from kit.clip import Clip
-from kit.devices import Take
-from kit.devices.portaudio import Devices
 from kit.errors import AudioFormatError, DeviceError, InputError
 from kit.widgets import Recorder
 
@@ -232,7 +232,7 @@ def test_a_second_page_disturbs_no_recording(recorder):
 
 
 def test_a_kernel_without_a_microphone_leaves_the_browsers_to_be_used(recorder, monkeypatch):
-    monkeypatch.setattr("kit.devices.portaudio.devices", lambda: Devices())
+    monkeypatch.setattr("kit.audio.portaudio.devices", lambda: Devices())
     recorder._heard(None, {"kind": "press", "what": "kernel"}, [])
 
     assert "no microphone" in recorder.said[-1][0]["words"]

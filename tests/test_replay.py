@@ -242,7 +242,7 @@ def test_what_has_one_direction_only_cannot_be_played(path):
     path.write_text('{"type":"session.created","session":{"id":"sess_1"}}\n')
 
     with pytest.raises(InputError, match="needs both directions"):
-        from kit.standin.replay import Replay
+        from kit.replay import Replay
 
         Replay(path)
 

@@ -23,8 +23,8 @@ from kit.errors import (
 from kit.standin import StandIn
 from kit.tables import modality_df
 from kit.trials import runner as runner_module
-from kit.trials.backoff import Gate
-from kit.trials.failures import failure_kind, waiting_time_s
+from kit.trials.attempt import failure_kind, waiting_time_s
+from kit.trials.limits import Gate
 
 pytest_plugins = ["trial_fixtures"]
 pytestmark = pytest.mark.usefixtures("unwatched")

@@ -11,9 +11,9 @@ from official import problems
 from shapes import problems as shape_problems
 
 from kit.errors import InputError, MissingExtra
-from kit.standin import Call, StandIn, speaking
-from kit.standin.core import CLIENT_FIELDS, Core
-from kit.standin.turns import LISTEN_MS
+from kit.standin import Call, StandIn
+from kit.standin import sound as speaking
+from kit.standin.session import CLIENT_FIELDS, LISTEN_MS, Core
 from kit.wire.dialect import dialect
 
 

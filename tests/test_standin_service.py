@@ -215,7 +215,7 @@ async def test_a_frame_too_long_closes_its_own_socket_only():
 
 
 async def test_a_client_that_does_not_read_is_not_listened_to_either():
-    from kit.standin.link import BACKLOG_FRAMES
+    from kit.standin.server import BACKLOG_FRAMES
 
     async with StandIn() as server:
         url = f"{server.url}?model=gpt-realtime"

@@ -7,7 +7,7 @@ from talk import speech_of, talk
 
 from kit.errors import InputError
 from kit.standin import Call, Reasoned, StandIn
-from kit.standin.calling import arguments
+from kit.standin.replies import arguments
 
 WEATHER = {
     "type": "function",

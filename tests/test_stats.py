@@ -695,7 +695,7 @@ def test_what_cannot_be_is_refused_by_name(call, named):
 
 
 def test_trials_of_equal_counts_put_together_have_the_same_interval():
-    from kit.stats.clusters import from_counts
+    from kit.stats.intervals import from_counts
 
     k, n = [0, 0, 0, 2, 2, 4, 1, 0], [4, 4, 4, 4, 4, 4, 2, 0]
 

@@ -9,10 +9,9 @@ from kit.cases import all_cases
 from kit.cli import main
 from kit.errors import InputError
 from kit.reporting.study import ARMS, MODELS, study_plan
-from kit.tables.counting import count
-from kit.tables.rates import grouped
-from kit.tables.sources import rows_of
-from kit.trials.estimate import estimate
+from kit.tables.frames import rows_of
+from kit.tables.modality import count, grouped
+from kit.trials.plan import estimate
 
 
 async def test_400_trials_under_the_documented_rule_give_the_reported_picture(tmp_path):

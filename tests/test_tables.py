@@ -15,10 +15,8 @@ from written_ledger import write
 
 from kit import stats, tables
 from kit.errors import InputError, LedgerError
-from kit.tables.columns import Labels, Rows
-from kit.tables.counting import fold
-from kit.tables.rates import rate_columns
-from kit.tables.sources import rows_of
+from kit.tables.frames import Labels, Rows, rows_of
+from kit.tables.modality import fold, rate_columns
 
 
 @pytest.fixture

@@ -13,12 +13,11 @@ import sound_card
 from spoken import Terminal, loud_from, reply_interrupted, until
 
 from kit import connect
+from kit.audio import Block, Floor, Latency, Truncation, Voice, play_replies
 from kit.cli import _parser
-from kit.cli.voice import _Face, _half_duplex
+from kit.cli.talk import _Face, _half_duplex
 from kit.clip import Clip
-from kit.devices import Block
 from kit.errors import InputError, LocalProtocolError
-from kit.voice import Floor, Latency, Truncation, Voice, play_replies
 
 # --------------------------------------------------------------------------------------------------------- who has the floor
 
@@ -394,7 +393,7 @@ async def test_an_echo_does_not_interrupt_the_terminal_and_a_user_as_loud_as_it_
 def test_the_microphone_stays_open_while_it_speaks_only_where_its_echo_is_taken_out_or_one_asks_for_it(
     monkeypatch, options, installed, half_duplex
 ):
-    monkeypatch.setattr("kit.cli.voice.echo_cancellation_installed", lambda: installed)
+    monkeypatch.setattr("kit.cli.talk.echo_cancellation_installed", lambda: installed)
 
     assert _half_duplex(_parser().parse_args(["voice", *options])) is half_duplex
 

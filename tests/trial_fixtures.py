@@ -8,7 +8,7 @@ import pytest
 from kit.standin import StandIn
 from kit.standin import server as standin_server
 from kit.trials import runner
-from kit.trials.places import Places
+from kit.trials.runner import Places
 
 
 @pytest.fixture

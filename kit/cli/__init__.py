@@ -21,9 +21,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from .. import __version__
 from ..errors import InputError, KitError
-from . import log, report, serving, talk, trials, voice
+from ..version import __version__
+from . import log, serving, talk, trials
 from .options import complain
 
 
@@ -48,6 +48,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"realtime-history-kit {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for module in (talk, voice, log, trials, report, serving):
-        module.add(verbs)
+    for add in (talk.add, talk.add_voice, log.add, trials.add, trials.add_report, serving.add):
+        add(verbs)
     return parser

@@ -16,7 +16,7 @@ from rich.text import Text
 from .. import show
 from ..errors import InputError
 from ..eventlog import Log, log_files, read_logs
-from ..eventlog.rows import csv_line
+from ..eventlog.reading import csv_line
 from .options import Verbs, complain
 
 _MAX_WORDS = 60
@@ -43,7 +43,7 @@ def _log(args: argparse.Namespace) -> int:
 
 
 def _bundle(args: argparse.Namespace) -> int:
-    from ..evidence import bundle  # with pandas and matplotlib, which no other verb here needs
+    from ..reporting import bundle  # with pandas and matplotlib, which no other verb here needs
 
     made = bundle(args.source, args.zip, n_each=args.each, overwrite=args.overwrite)
     Console(highlight=False, soft_wrap=True).print(Text(repr(made).strip("<>")))

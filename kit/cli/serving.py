@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 
 from ..errors import InputError
+from ..replay import Replay
 from ..standin import StandIn
-from ..standin.core import SESSION_S
 from ..standin.faults import KINDS
-from ..standin.replay import Replay
-from ..standin.script import Reply, from_json
+from ..standin.replies import Reply, from_json
+from ..standin.session import SESSION_S
 from .options import Verbs, drift_options
 
 

@@ -5,22 +5,30 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import math
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from .. import show
+from ..audio import Microphone, Speaker, Voice, devices
+from ..audio.echo import EchoCanceller, echo_cancellation_installed
+from ..audio.playback import response_of
 from ..cases import Case, all_cases, case
 from ..clip import Clip
 from ..connecting import connect
 from ..errors import InputError, KitError
 from ..session import Session
+from ..standin.hearing import prepare
+from ..wire.events import Event, dict_of, text_of
 from ..wire.records import Response
-from .options import Verbs, complain, keep_sound, session_options, timeout_option
+from .options import Verbs, complain, keep_sound, seconds, session_options, timeout_option
 
 _console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 _PROMPT_HELP = "type a turn · /clip FILE says a sound file · /events lists the events · /quit or Ctrl-D ends"
@@ -221,3 +229,233 @@ def add(verbs: Verbs) -> None:
     chat = verbs.add_parser("chat", parents=[session_options(), timeout_option()], help="no history: just talk")
     chat.add_argument("--say", action="append", default=[], metavar="TEXT", help="a turn (may be repeated)")
     chat.set_defaults(run=_chat)
+
+
+# ``voice``: talk to the model and hear it answer, with the microphone and speaker of this machine.
+
+
+_PACE = 1.25  # of the stand-in, where none is asked for: a little ahead of the ear, as services are, so it can be interrupted
+_BAR = 24  # characters of the microphone's level
+
+
+def _voice(args: argparse.Namespace) -> int:
+    if args.devices:
+        print(repr(devices()))
+        return 0
+    return asyncio.run(_talk_voice(args))
+
+
+async def _talk_voice(args: argparse.Namespace) -> int:
+    async with contextlib.AsyncExitStack() as stack:
+        # Devices first: nobody should pay for a session that cannot be heard.
+        microphone = await stack.enter_async_context(Microphone(args.input))
+        speaker = await stack.enter_async_context(Speaker(args.output))
+        stand_in = {"drift": args.drift, "seed": args.seed, "pace": args.pace} if args.endpoint == "standin" else {}
+        if stand_in:
+            await asyncio.to_thread(prepare)  # it holds up the sound for a moment: before anybody talks
+        writer = args.transcribe or ("whisper-1" if stand_in else None)  # the stand-in's costs nothing
+        session = await stack.enter_async_context(
+            connect(
+                args.endpoint,
+                model=args.model,
+                dialect=args.dialect,
+                key_env=args.key_env,
+                settings={"transcription": {"model": writer}} if writer else None,
+                **stand_in,
+            )
+        )
+        canceller = _canceller(args, speaker)
+        half_duplex = _half_duplex(args)
+        face = _Face(session, wav=args.wav, every_event=args.events)
+        voice = Voice(
+            session,
+            microphone,
+            speaker,
+            half_duplex=half_duplex,
+            canceller=canceller,
+            on_event=face.take,
+        )
+        face.voice = voice
+        face.say(
+            f"microphone: {microphone.device.name} · speaker: {speaker.device.name} · {_echo(half_duplex, args, canceller)}"
+        )
+        await asyncio.sleep(0)  # what the devices' threads have handed over meanwhile
+        microphone.forget()  # nobody was asked to speak yet
+        face.say("speak; Ctrl-C ends")
+        try:
+            await _until_interrupted(face, voice, args.seconds)
+        finally:
+            face.summary()  # also of a talk that a device or the server ended
+    return 0
+
+
+async def _until_interrupted(face: _Face, voice: Voice, seconds: float | None) -> None:
+    """Ctrl-C, the end of the time, or the end of the session."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C raises in the loop instead
+            loop.add_signal_handler(number, stop.set)
+    talking = loop.create_task(voice.run())
+    stopping = loop.create_task(stop.wait())
+    with face.shown():
+        await asyncio.wait({talking, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    ended = talking.done()
+    for task in (talking, stopping):
+        task.cancel()
+    await asyncio.gather(talking, stopping, return_exceptions=True)
+    if ended:
+        talking.result()  # raises what ended it
+
+
+def _half_duplex(args: argparse.Namespace) -> bool:
+    """As asked; else only where nothing takes the model's voice out of what the microphone hears."""
+    if args.half_duplex is not None:
+        return bool(args.half_duplex)
+    return args.no_echo_cancellation or not echo_cancellation_installed()
+
+
+def _canceller(args: argparse.Namespace, speaker: Speaker) -> EchoCanceller | None:
+    if args.no_echo_cancellation or _half_duplex(args) or not echo_cancellation_installed():
+        return None
+    canceller = EchoCanceller(far_rate_hz=speaker.rate_hz)
+    speaker.on_played = canceller.far
+    return canceller
+
+
+def _echo(half_duplex: bool, args: argparse.Namespace, canceller: EchoCanceller | None) -> str:
+    install = 'pip install "realtime-history-kit[echo]"'
+    if half_duplex:
+        how = "--full-duplex" if args.half_duplex or echo_cancellation_installed() else install
+        return f"half-duplex: you are not heard while it speaks (to interrupt it: {how})"
+    if canceller is not None:
+        return "echo cancellation on: you can interrupt it"
+    if args.no_echo_cancellation:
+        return "echo cancellation off: wear headphones"
+    return f"no echo cancellation ({install}): wear headphones"
+
+
+class _Face:
+    """What the terminal shows: a line for each turn, and one that moves: the microphone's level and the last event."""
+
+    def __init__(self, session: Session, *, wav: Path | None, every_event: bool) -> None:
+        self.voice: Voice | None = None
+        self._session = session
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._wav = wav
+        self._every_event = every_event
+        self._last, self._n_last = "", 0
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        if not sys.stdout.isatty():
+            yield
+            return
+        with Live(get_renderable=self._line, console=self._console, refresh_per_second=12, transient=True):
+            yield
+
+    def say(self, words: str, style: str = "dim") -> None:
+        self._console.print(Text(show.plain(words), style=style))
+
+    def _line(self) -> Text:
+        level = self.voice.level if self.voice else 0.0
+        full = round(_BAR * max(0.0, min(1.0, 1 + _decibels(level) / 60)))
+        state = "speaking " if self.voice and self.voice.playback.speaking else "listening"
+        times = f" ×{self._n_last}" if self._n_last > 1 else ""
+        line = Text(f"{state} ▕{'█' * full}{' ' * (_BAR - full)}▏ {self._last}{times}", style="dim")
+        line.truncate(max(self._console.width - 1, 20))
+        return line
+
+    def take(self, event: Event) -> None:
+        """One event of the session."""
+        if event.type == "input_audio_buffer.append" and not self._every_event:
+            return  # fifty a second: the line would show nothing else
+        arrow = "←" if event.direction == "server" else "→"
+        name = f"{arrow} {show.one_line(event.type, 70)}"
+        self._n_last = self._n_last + 1 if name == self._last else 1
+        self._last = name
+        if self._every_event and self._n_last == 1:
+            self.say(f"{event.at_ms / 1000:8.2f} s {name}")
+        if event.type == "input_audio_buffer.speech_started":
+            self._cut_off()
+        elif event.type == "conversation.item.input_audio_transcription.completed":
+            self.say(f"you: {show.plain(event.data.get('transcript', '')).strip()}", "bold")
+        elif event.type == "response.done":
+            response = response_of(self._session, text_of(dict_of(event.data, "response"), "id"))
+            if response is not None:
+                self._reply(response)
+        elif event.type == "error":
+            self.say(f"the server says: {show.plain(self._session.errors[-1])}", "red")
+
+    def _cut_off(self) -> None:
+        if self.voice is not None and self.voice.playback.speaking:
+            self.say("   (interrupted)")
+
+    def _reply(self, response: Response) -> None:
+        word = response.modality or "pending"
+        line = Text(f"{show.SIGNS.get(word, '…')} {word}", style=f"bold {show.COLOURS.get(word, '#7F7F7F')}")
+        line.append(f"  {show.plain(response.words)}", style="default not bold")
+        self._console.print(line)
+        state = "" if response.status == "completed" else f"{response.status} {response.reason or ''}, "
+        first = f"first audio {show.ms(response.first_audio_ms)}" if response.first_audio_ms is not None else "no audio"
+        mark = show.origin_word(response.simulated)
+        self.say(f"   {state}{first}{f', {mark}' if mark else ''}")
+        if path := keep_sound(response, self._wav):
+            self.say(f"   saved {path}")
+
+    def summary(self) -> None:
+        """What was said, what was lost, and where the time went."""
+        if self.voice is None:
+            return
+        cuts = [cut.audio_end_ms for told in self.voice.playback.interruptions for cut in told.truncations]
+        n = len(self._session.responses)
+        words = f"{n} replies" if n != 1 else "1 reply"
+        if cuts:
+            words += f", interrupted after {', '.join(f'{cut / 1000:.2f} s' for cut in cuts)}"
+        lost = ", ".join(f"{name} {count}" for name, count in self.voice.dropped.items())
+        self.say(f"\n{words} · frames dropped: {lost}")
+        self.say(repr(self.voice.latency))
+        if mark := show.origin_word(self._session.simulated):
+            self.say(f"{mark}: this shows the instrument, not how fast a model is")
+
+
+def _decibels(level: float) -> float:
+    return 20 * math.log10(level) if level > 0 else -100.0
+
+
+def _device(text: str) -> int | str:
+    return int(text) if text.isdigit() else text
+
+
+def add_voice(verbs: Verbs) -> None:
+    """Add this verb to the command line."""
+    voice = verbs.add_parser(
+        "voice", parents=[session_options(pace=_PACE)], help="talk to it: this machine's microphone and speaker"
+    )
+    voice.add_argument("--devices", action="store_true", help="list the microphones and speakers, and end")
+    voice.add_argument("--input", type=_device, metavar="DEVICE", help="microphone: a number or part of a name")
+    voice.add_argument("--output", type=_device, metavar="DEVICE", help="speaker: a number or part of a name")
+    # Full duplex with the extra: on a real-time virtual card the reply's echo at −10 dB interrupted none of its replies, and the
+    # user was heard over it (benchmarks/voice_echo.py --card).
+    duplex = voice.add_mutually_exclusive_group()
+    duplex.add_argument(
+        "--half-duplex",
+        action="store_true",
+        default=None,
+        help="the microphone is silent while the model speaks (default without the extra 'echo')",
+    )
+    duplex.add_argument(
+        "--full-duplex",
+        dest="half_duplex",
+        action="store_false",
+        help="speak to interrupt it (default with the extra 'echo'; without it wear headphones)",
+    )
+    voice.add_argument(
+        "--no-echo-cancellation", action="store_true", help="do without it, also where the extra 'echo' is installed"
+    )
+    voice.add_argument(
+        "--transcribe", metavar="MODEL", help="have the server write down what you say (a service charges for it)"
+    )
+    voice.add_argument("--events", action="store_true", help="a line for every event")
+    voice.add_argument("--seconds", type=seconds, metavar="S", help="end by itself after so long")
+    voice.set_defaults(run=_voice)

@@ -7,13 +7,9 @@
 See README.md beside this file for what is kept, where, and how to delete it.
 """
 
-from .files import Reading
-from .logged import LoggedSession
-from .objects import Frame
-from .reading import Log, log_files, read_log, read_logs
-from .recording import Recording, recordings
+from .formats import Frame, Reading
+from .reading import COLUMNS, Log, LoggedSession, Recording, log_files, read_log, read_logs, recordings, row
 from .redact import Redactor
-from .rows import COLUMNS, row
 from .writing import LogWriter
 
 __all__ = [

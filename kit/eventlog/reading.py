@@ -7,20 +7,378 @@ has none, the responses have none.
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .. import show
-from ..errors import InputError, clipped
-from ..wire.records import Response
-from .files import Reading
-from .frames import frames
-from .logged import LoggedSession
-from .objects import Frame
-from .rows import row
+from ..errors import InputError, RemoteProtocolError, ServerError, clipped
+from ..wire.conversation import Conversation
+from ..wire.dialect import BETA_NAME, GA_NAME
+from ..wire.event_list import EventList
+from ..wire.events import AUDIO_DELTA, Event, event_of
+from ..wire.records import Items, Response
+from .formats import Frame, Reading, frames
+from .writing import DIGEST, without_audio
+
+# One row per response: what ``python -m kit log`` prints, and what evidence bundles hold.
+
+
+TIMES = ("first_audio_ms", "first_text_ms", "first_transcript_ms", "done_ms")
+"""From the request (or the end of the user's speech) on; empty where the log has no times."""
+TOKENS = {
+    "input_tokens": ("input_tokens",),
+    "input_text_tokens": ("input_token_details", "text_tokens"),
+    "input_audio_tokens": ("input_token_details", "audio_tokens"),
+    "cached_tokens": ("input_token_details", "cached_tokens"),
+    "output_tokens": ("output_tokens",),
+    "output_text_tokens": ("output_token_details", "text_tokens"),
+    "output_audio_tokens": ("output_token_details", "audio_tokens"),
+}
+COLUMNS = (
+    "session_id", "response_id", "asked", "modality", "status", "reason", "transcript", "text", "function_calls",
+    *TIMES, *TOKENS, "simulated", "file",
+)  # fmt: skip
+
+
+def row(response: Response, *, session_id: str | None = None, file: str | None = None) -> dict[str, Any]:
+    """A response as a row of `COLUMNS`. ``None`` where the log does not say."""
+    return {
+        "session_id": session_id,
+        "response_id": response.id,
+        "asked": None if response.asked is None else list(response.asked),
+        "modality": response.modality,
+        "status": response.status,
+        "reason": response.reason,
+        "transcript": response.transcript,
+        "text": response.text,
+        "function_calls": [
+            {"name": call.name, "arguments": call.arguments, "status": call.status} for call in response.calls
+        ],
+        **{name: _rounded(getattr(response, name)) for name in TIMES},
+        **{name: _token(response.usage, path) for name, path in TOKENS.items()},
+        "simulated": response.simulated,
+        "file": file,
+    }
+
+
+def csv_line(fields: Mapping[str, Any] | None = None) -> str:
+    """A row as a line of CSV; without one, the head. Lists become ``audio+text`` and JSON; nothing becomes an empty cell."""
+    out = io.StringIO()
+    if fields is None:
+        csv.writer(out).writerow(COLUMNS)
+        return out.getvalue()
+    flat = dict(fields)
+    flat["asked"] = "+".join(flat["asked"] or ())
+    flat["function_calls"] = json.dumps(flat["function_calls"], ensure_ascii=False) if flat["function_calls"] else ""
+    flat["simulated"] = {True: "true", False: "false", None: "unknown"}[flat["simulated"]]
+    cells = ["" if flat[name] is None else str(flat[name]).replace("\0", "") for name in COLUMNS]
+    csv.writer(out).writerow([cell.encode("utf-8", "replace").decode() for cell in cells])
+    return out.getvalue()
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
+
+
+def _token(usage: Mapping[str, Any] | None, path: tuple[str, ...]) -> int | None:
+    value: Any = usage
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+# One session of a log, as it was read: it reads like a live session that is over.
+
+
+_TIMES = (
+    "started_at_ms",
+    "created_at_ms",
+    "first_audio_at_ms",
+    "first_text_at_ms",
+    "first_transcript_at_ms",
+    "done_at_ms",
+)
+_MAX_EVENTS = 1_000_000  # kept of one session
+_DAY_MS = 86_400_000.0
+
+
+class LoggedSession:
+    """One session of a log. It reads like a live `Session` that is over.
+
+    Attributes:
+        id: As the server named it; ``None`` if the log never says.
+        file: Where it was read.
+        header: Of a log that the kit wrote: endpoint, dialect, model, version, when it was opened.
+        end: ... and how it ended: ``code`` and ``reason``; ``None`` if the log breaks off or never says.
+        n_malformed: Frames that were no events.
+        n_withheld: Frames of which a redaction hook kept nothing.
+        has_client: Whether it has what the client sent.
+        last_ms: When its last event was, in ms since its first; NaN where the log does not say.
+    """
+
+    def __init__(self, file: str, key: str | None = None, *, whole: bool = True) -> None:
+        self.file = file
+        self.key = key
+        self.header: dict[str, Any] | None = None
+        self.end: dict[str, Any] | None = None
+        self.n_malformed = 0
+        self.n_withheld = 0
+        self.n_events = 0
+        self.has_client = False
+        self._whole = whole
+        self._events: list[Event] = []
+        self._conversation = Conversation()
+        self._clock: str | None = None
+        self._zero_ms = 0.0
+        self.last_ms = math.nan
+
+    @property
+    def id(self) -> str | None:
+        value = self._conversation.session.get("id")
+        return value if isinstance(value, str) else self.key if (self.key or "").startswith("sess_") else None
+
+    @property
+    def model(self) -> str | None:
+        value = self._conversation.session.get("model") or (self.header or {}).get("model")
+        return value if isinstance(value, str) else None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The session object as the server last told it."""
+        return self._conversation.session
+
+    @property
+    def simulated(self) -> bool | None:
+        """True: a stand-in answered. False: the log says that a service did. ``None``: nobody can tell."""
+        return self._conversation.simulated
+
+    @property
+    def busy(self) -> bool:
+        """Whether a response is being made where the log stands now."""
+        return self._conversation.active is not None
+
+    @property
+    def items(self) -> Items:
+        return Items(self._conversation.items)
+
+    @property
+    def responses(self) -> list[Response]:
+        return list(self._conversation.responses)
+
+    @property
+    def errors(self) -> list[ServerError]:
+        return list(self._conversation.errors)
+
+    @property
+    def unknown(self) -> dict[str, int]:
+        """Event types that are in no reference, with how often they came."""
+        return dict(self._conversation.unknown)
+
+    @property
+    def events(self) -> EventList:
+        """Every event, both ways where the log has both."""
+        return EventList(self._events, self.n_events - len(self._events))
+
+    def __repr__(self) -> str:
+        mark = show.origin_word(self.simulated)
+        return (
+            f"<LoggedSession {show.one_line(self.id or self.key or 'without an id', 80)}, {show.one_line(self.model or 'model unknown', 60)}, "
+            f"{self.n_events} events, {len(self.responses)} responses{f', {mark}' if mark else ''}>"
+        )
+
+    # ---------------------------------------------------------------------------------------------------- being read
+
+    def take(self, frame: Frame, reading: Reading) -> None:
+        """Fold one frame in."""
+        if frame.kind == "header":
+            self.header = frame.data
+            told = frame.data.get("simulated")
+            self._conversation.simulated = told if isinstance(told, bool) else None
+        elif frame.kind == "end":
+            self.end = frame.data
+        elif frame.kind == "withheld":
+            self.n_withheld += 1
+        elif frame.kind == "raw":
+            self.n_malformed += 1
+        else:
+            self._take_event(frame, reading)
+
+    def _take_event(self, frame: Frame, reading: Reading) -> None:
+        at_ms = self._at_ms(frame, reading)
+        self.n_events += 1
+        if frame.direction == "client":
+            self.has_client = True
+            self._conversation.sent(frame.data, at_ms)
+            event = Event(str(frame.data["type"]), frame.data, at_ms, "client")
+            if self._whole:
+                self._keep(Event(event.type, without_audio(event.data), at_ms, "client"))
+            return
+        try:
+            event = event_from(frame.data, at_ms)
+            if frame.n_audio_bytes and not event.pcm:
+                event.n_audio_bytes = frame.n_audio_bytes
+        except RemoteProtocolError:  # it has a type, so this does not happen
+            self.n_malformed += 1
+            return
+        if not self._whole and event.pcm:
+            event.pcm = b""  # counted by its length, which the event knows
+        self._conversation.receive(event)
+        if self._whole:
+            self._keep(event)
+
+    def _keep(self, event: Event) -> None:
+        if len(self._events) < _MAX_EVENTS:
+            self._events.append(event)
+
+    def _at_ms(self, frame: Frame, reading: Reading) -> float:
+        """Milliseconds since the session's first event; NaN where the log does not say."""
+        if frame.at is None:
+            self.last_ms = math.nan
+            return math.nan
+        at_ms, clock = frame.at
+        if self._clock is None:
+            self._clock = clock
+            self._zero_ms = 0.0 if clock == "atms" else at_ms
+        elif clock != self._clock:
+            reading.notes["events whose time is on another clock than their session's have none"] += 1
+            return math.nan
+        at_ms -= self._zero_ms
+        if clock == "day" and at_ms < self.last_ms - _DAY_MS / 2:  # past midnight
+            self._zero_ms -= _DAY_MS
+            at_ms += _DAY_MS
+        self.last_ms = at_ms
+        return at_ms
+
+    def finish(self, simulated: bool | None = None) -> None:
+        """The log has no more of it. `simulated` is what is known otherwise of who answered."""
+        if self._conversation.simulated is None:
+            self._conversation.simulated = simulated
+        for response in self._conversation.responses:
+            if not self._whole:
+                for part in response.parts.values():
+                    part.n_not_kept = part.n_bytes
+                    part.chunks = []
+            if response.status == "in_progress":
+                response.status = None  # it never said how it ended
+            response.simulated = self.simulated
+            for name in _TIMES:
+                value = getattr(response, name)
+                if value is not None and math.isnan(value):
+                    setattr(response, name, None)
+
+
+def event_from(data: dict[str, Any], at_ms: float) -> Event:
+    """A logged event; audio of which the log keeps the digest only counts with its length."""
+    if GA_NAME.get(data["type"]) == AUDIO_DELTA and isinstance(delta := data.get("delta"), str):
+        kept = DIGEST.match(delta)
+        if kept is not None:
+            return Event(AUDIO_DELTA, data | {"delta": ""}, at_ms, pcm=b"", n_audio_bytes=int(kept[2]))
+    return event_of(data, at_ms)
+
+
+# A session of a log, step by step, as it can be played again.
+
+
+_BETA_ONLY = frozenset(BETA_NAME.values()) - frozenset(BETA_NAME)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One frame: who sent it, what it was, and when (ms since the session's first; NaN where the log does not say)."""
+
+    direction: Literal["server", "client"]
+    data: dict[str, Any]
+    at_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One session of a log.
+
+    Attributes:
+        name: The file's name.
+        steps: Every event, both ways.
+        simulated: As the log says of itself.
+        digests: Whether audio is missing in it: its hash and length were kept.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    dialect: Literal["ga", "beta"]
+    model: str | None
+    simulated: bool | None
+    opened_at: str | None
+    end: dict[str, Any] | None
+    digests: bool
+
+
+def recordings(path: str | os.PathLike[str]) -> list[Recording]:
+    """The sessions of a log that can be played again: those of which it has both directions.
+
+    Raises:
+        InputError: If it cannot be read, or has no such session.
+    """
+    where = Path(path).expanduser()
+    read = stepped(frames(where, reading := Reading()), reading, where.name)
+    if any(session.n_withheld for session, _ in read):
+        raise InputError(f"{where.name} cannot be played again: a redaction hook kept nothing of some frames")
+    made = [_recording(where.name, session, steps) for session, steps in read if session.has_client]
+    if not made:
+        why = "it has what the server sent only" if read else "there is no Realtime event in it"
+        raise InputError(
+            f"{where.name} cannot be played again: {why}; a replay needs both directions, as connect(log=…) writes them"
+        )
+    return made
+
+
+def stepped(
+    told: Iterable[Frame], reading: Reading, name: str, *, simulated: bool | None = None
+) -> list[tuple[LoggedSession, list[Step]]]:
+    """The sessions among frames, each with its steps.
+
+    Args:
+        simulated: What is known of who answered, where the frames do not say.
+    """
+    sorter = Sorter(name, reading, whole=True)
+    steps: dict[int, list[Step]] = {}
+    for frame in told:
+        session = sorter.session_of(frame)
+        session.take(frame, reading)
+        if frame.kind == "event":
+            steps.setdefault(id(session), []).append(Step(frame.direction, frame.data, session.last_ms))
+    for session in sorter.sessions:
+        session.finish(simulated)
+    return [(session, steps.get(id(session), [])) for session in sorter.sessions if session.n_events]
+
+
+def _recording(name: str, session: LoggedSession, steps: list[Step]) -> Recording:
+    header = session.header or {}
+    spelled = {step.data.get("type") for step in steps}
+    beta = header.get("dialect") == "beta" or bool(spelled & _BETA_ONLY) or "modalities" in session.settings
+    return Recording(
+        name=name,
+        steps=tuple(steps),
+        dialect="beta" if beta else "ga",
+        model=session.model,
+        simulated=session.simulated,
+        opened_at=header.get("opened_at"),
+        end=session.end,
+        digests=header.get("audio") == "digest",
+    )
+
+
+def gap_s(before: Step | None, step: Step) -> float:
+    """Seconds from the frame before to this one, where the log says so."""
+    gap_ms = step.at_ms - before.at_ms if before is not None else 0.0
+    return 0.0 if math.isnan(gap_ms) else max(0.0, gap_ms / 1000)
+
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".log", ".txt", ".har", ".gz")
 """What `read_logs` takes for a log in a folder."""

@@ -35,8 +35,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from .. import __version__
 from ..errors import InputError, clipped
+from ..version import __version__
 from ..wire.events import Event
 from .redact import Hook, Redactor
 

@@ -16,10 +16,8 @@ carries a mark wherever a stand-in, or nobody knows who, answered. Colours are `
 colour vision; in print they have patterns too. Saved tables plot as well as fresh ones: only columns are read.
 """
 
-from .arms import cure_cost, differences
-from .curves import drift_by_length, first_audio, until_drift
-from .shares import modality
-from .strips import strip
+from .curves import cure_cost, differences, drift_by_length, first_audio, until_drift
+from .modality import modality, strip
 from .style import STYLES, figure, svg
 
 __all__ = [

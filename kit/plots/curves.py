@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import show
 from . import style as look_up
-from .style import ARM_COLOURS, ARM_MARKERS, BODY, SMALL, Style, labels, need, percent_axis
+from .style import ARM_COLOURS, ARM_MARKERS, BODY, SMALL, Style, groups, labels, need, percent_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from ..tables.columns import Frame
+    from pandas import DataFrame as Frame
 
 
 def drift_by_length(
@@ -168,3 +168,137 @@ def _name(ax: Axes, look: Style, n: int) -> None:
     legend.set_zorder(5)
     ax.xaxis.label.set_fontsize(BODY)
     ax.yaxis.label.set_fontsize(BODY)
+
+
+# Arms side by side: what a cure costs, and how far each is from the baseline.
+
+
+COSTS = {
+    "heard_median_ms": "median time until the user hears something (ms)",
+    "responses_per_turn": "responses per turn",
+    "items_sent": "items sent per trial",
+    "usd": "US dollars in all",
+    "usd_per_trial": "US dollars per trial",
+}
+
+
+def cure_cost(
+    table: Frame,
+    *,
+    cost: str = "items_sent",
+    style: str = "light",
+    ax: Axes | Figure | None = None,
+    title: str | None = None,
+) -> Axes:
+    """What an arm cures against what it costs: a point per arm, drift with its Wilson interval up, the cost to the right.
+
+    Down and to the left is better.
+
+    Args:
+        table: From `tables.modality_df(…, by="arm")`; with more labels there is a point per row.
+        cost: The column that counts as the cost: ``items_sent``, ``responses_per_turn``, ``heard_median_ms``, ``usd_per_trial``, or
+            any number of yours.
+        style, ax, title: See `kit.plots`.
+    """
+    from matplotlib.transforms import offset_copy
+
+    if cost == "usd_per_trial" and "usd" in table and cost not in table:
+        table = table.assign(usd_per_trial=table["usd"] / table["completed"].astype(float))
+    need(table, "modality_df", "arm", cost, "drift_rate", "drift_low", "drift_high", "first_turns")
+    look = look_up.style(style)
+    ax = look_up.axes(ax, look, 7.6, 4.8)
+    drawn = table[(table["first_turns"] > 0) & table[cost].notna()]
+    arms, reach = groups(table, "arm"), float(drawn[cost].max() - drawn[cost].min()) if len(drawn) else 0.0
+    taken: list[float] = []
+    dodged = False
+    fig: Any = ax.get_figure()
+    for _, row in drawn.iterrows():
+        n = arms.index(str(row["arm"]))
+        colour, marker = ARM_COLOURS[n % len(ARM_COLOURS)], ARM_MARKERS[n % len(ARM_MARKERS)]
+        beside = sum(abs(x - row[cost]) < 0.015 * (reach or 1) for x in taken)  # points at one cost stand side by side
+        among = int(((drawn[cost] - row[cost]).abs() < 0.015 * (reach or 1)).sum())
+        step = min(9.0, 50 / among)  # points of the paper: all of them stay within the margin
+        taken.append(row[cost])
+        dodged = dodged or beside > 0
+        place = offset_copy(ax.transData, fig, x=step * ((beside + 1) // 2) * (-1) ** beside, units="points")
+        ax.vlines(
+            row[cost], row["drift_low"], row["drift_high"], color=colour, linewidth=2, alpha=0.65, transform=place
+        )
+        ax.plot(row[cost], row["drift_rate"], marker=marker, markersize=9, color=colour, markeredgecolor=look.page, linestyle="none",
+                label=show.plain(row["arm"], 40).replace("_", " "), transform=place)  # fmt: skip
+    if len(drawn):
+        low, high = float(drawn[cost].min()), float(drawn[cost].max())
+        ax.set_xlim(
+            low - 0.12 * (reach or 1), high + 0.12 * (reach or 1)
+        )  # what has a transform of its own is not autoscaled
+    ax.set(ylim=(-0.04, 1.04), xlabel=COSTS.get(cost, cost), ylabel="first turns answered in text")
+    ax.xaxis.label.set_fontsize(BODY)
+    ax.yaxis.label.set_fontsize(BODY)
+    ax.grid(color=look.grid, linewidth=0.8)
+    ax.set_axisbelow(True)
+    percent_axis(ax.yaxis)
+    handles, labels = ax.get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    if unique:
+        ax.legend(list(unique.values()), list(unique), loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=SMALL + 0.5,
+                  labelcolor=look.ink)  # fmt: skip
+    left_out = len(table) - len(drawn)
+    some = f"; {left_out} without a number left out" if left_out else ""
+    if dodged:
+        some += "; arms of the same cost stand side by side"
+    look_up.words(ax, look, table, title=title or "What a cure costs", subtitle=f"Down and left is better; lines are 95 % Wilson intervals{some}",
+                  n=f"{int(drawn['first_turns'].sum()):,} first turns")  # fmt: skip
+    return ax
+
+
+def differences(
+    compared: Frame, *, style: str = "light", ax: Axes | Figure | None = None, title: str | None = None
+) -> Axes:
+    """Each arm less the baseline, in percentage points of drift, with the unadjusted interval; filled where it is shown.
+
+    Args:
+        compared: From `tables.compare_df`.
+        style, ax, title: See `kit.plots`.
+    """
+    need(compared, "compare_df", "arm", "baseline", "difference", "low", "high", "shown", "pooled", "n", "baseline_n")
+    look = look_up.style(style)
+    names = list(compared.columns[: list(compared.columns).index("baseline")])
+    several = [name for name in names if len(groups(compared, name)) > 1] or ["arm"]
+    y = -np.arange(len(compared), dtype=float)
+    starts = [n > 0 and compared["arm"].iloc[n] != compared["arm"].iloc[n - 1] for n in range(len(compared))]
+    y -= 0.6 * np.cumsum(starts)
+    ax = look_up.axes(ax, look, 8.2, 1.9 + 0.3 * (len(compared) + 0.6 * sum(starts)))
+    ax.axvline(0, color=look.muted, linewidth=1)
+    for at, (_, row) in zip(y, compared.iterrows(), strict=True):
+        if row["difference"] != row["difference"]:
+            ax.text(0, at, " nothing to compare", fontsize=SMALL, color=look.muted, va="center")
+            continue
+        wide = 2.6 if row["pooled"] else 1.6
+        ax.hlines(at, row["low"], row["high"], color=look.ink, linewidth=wide)
+        ax.plot(row["difference"], at, marker="D" if row["pooled"] else "o", markersize=7, linestyle="none", markeredgecolor=look.ink,
+                markerfacecolor=look.ink if row["shown"] else look.page)  # fmt: skip
+    labels = [
+        " · ".join(_said(name, row[name]) for name in sorted(several, key=lambda n: n != "arm"))
+        for _, row in compared.iterrows()
+    ]
+    ax.set(xlim=(-1.05, 1.05), yticks=y, yticklabels=labels, ylim=(y.min() - 0.7, 0.7) if len(y) else (0, 1))
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.grid(axis="x", color=look.grid, linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.xaxis.set_major_formatter(lambda gap, _: f"{100 * gap:+.0f}".replace("-", "−") if round(100 * gap) else "0")
+    base = ", ".join(word.replace("_", " ") for word in groups(compared, "baseline"))
+    arms = groups(compared, "arm")
+    who = f"“{_said('arm', arms[0])}”" if len(arms) == 1 else "Each arm"
+    ax.set_xlabel(f"drift minus that of “{base}”, in percentage points (left is better)", fontsize=BODY)
+    single = compared[~compared["pooled"].astype(bool)]
+    total = int(single["n"].sum())
+    look_up.words(ax, look, compared, title=title or f"{who} against “{base}”",
+                  subtitle="95 % intervals, unadjusted; filled: shown after Holm's correction; diamonds: all cases pooled",
+                  n=f"{total:,} first turns of arms, each case beside its own baseline")  # fmt: skip
+    return ax
+
+
+def _said(name: str, word: object) -> str:
+    text = show.plain(word, 40).replace("_", " ")
+    return f"case {text}" if name == "case" and text != "all cases" else text

@@ -12,8 +12,7 @@ from ..errors import InputError, clipped
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from ..tables.columns import Frame
+    from pandas import DataFrame as Frame
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import __version__, show
+from .. import show
 from ..errors import InputError, clipped
 from ..trials.ledger import Ledger
-from . import record, results
-from .costs import costs
-from .material import Material
-from .reported import reported
+from ..version import __version__
+from . import sections as record
+from . import sections as results
+from .sections import Material, costs, reported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

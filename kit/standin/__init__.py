@@ -4,9 +4,8 @@ It answers with recorded jokes and a few plain sentences, chosen by seed. It is 
 simulated: the mark travels in the handshake and in the session object.
 """
 
-from .door import DEFAULT_MODEL
-from .listener import MARK_HEADER
-from .script import Call, Reasoned
-from .server import Limits, StandIn
+from .handshake import DEFAULT_MODEL
+from .replies import Call, Reasoned
+from .server import MARK_HEADER, Limits, StandIn
 
 __all__ = ["DEFAULT_MODEL", "MARK_HEADER", "Call", "Limits", "Reasoned", "StandIn"]

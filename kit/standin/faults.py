@@ -31,8 +31,8 @@ from .drift import Draws
 from .frames import OnPurpose, encode
 
 if TYPE_CHECKING:
-    from .core import Core
-    from .responding import Response
+    from .response import Response
+    from .session import Core
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,372 @@ An update is taken as a whole or not at all (a rejected `session.update` changes
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..wire.dialect import AUDIO_FORMATS, RESPONSE_FIELDS, SESSION_FIELDS, Dialect
-from .accepted import BETA_RESPONSE, BETA_SESSION, GA_RESPONSE, GA_SESSION, GA_TRANSCRIPTION_SESSION
-from .schema import Refused, at, demand, refuse
+from ..wire.dialect import (
+    AUDIO_FORMATS,
+    RESPONSE_FIELDS,
+    SESSION_FIELDS,
+    Dialect,
+    Refusal,
+    invalid_value,
+    missing,
+    too_long,
+    unknown_parameter,
+    wrong_type,
+)
 from .sound import AudioFormat
+
+__all__ = ["Asked", "Refused", "Settings", "defaults", "format_word"]
+
+# Checks that say what the service says: small functions from a value and its path to a refusal, put together as tables.
+
+
+Check = Callable[[object, str], Refusal | None]
+
+
+class Refused(Exception):
+    """The service says no; the event that asked is answered with an `error` and has no other effect."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
+def refuse(code: str | None, message: str, param: str | None = None) -> Refused:
+    """A refusal, ready to be raised."""
+    return Refused(Refusal(code, message, param))
+
+
+def demand(refusal: Refusal | None) -> None:
+    """Raise the refusal, if there is one."""
+    if refusal is not None:
+        raise Refused(refusal)
+
+
+def anything(value: object, path: str) -> Refusal | None:
+    return None
+
+
+def text(value: object, path: str) -> Refusal | None:
+    return None if isinstance(value, str) else wrong_type(path, "a string", value)
+
+
+def flag(value: object, path: str) -> Refusal | None:
+    return None if isinstance(value, bool) else wrong_type(path, "a boolean", value)
+
+
+def nullable(check: Check) -> Check:
+    return lambda value, path: None if value is None else check(value, path)
+
+
+def one_of(*values: str) -> Check:
+    return lambda value, path: (
+        None if value in values and isinstance(value, str) else invalid_value(value, values, path)
+    )
+
+
+def _bounded(kind: str, low: float, high: float | None) -> Check:
+    def check(value: object, path: str) -> Refusal | None:
+        if isinstance(value, bool) or not isinstance(value, int if kind == "integer" else (int, float)):
+            return wrong_type(path, f"a{'n' if kind == 'integer' else ''} {kind}", value)
+        assert isinstance(value, int | float)
+        # "Invalid 'session.temperature': decimal below minimum value. Expected a value >= 0.6, but got 0.3 instead."
+        if value < low:
+            why, code = f"below minimum value. Expected a value >= {low:g}", f"{kind}_below_min_value"
+        elif high is not None and value > high:
+            why, code = f"above maximum value. Expected a value <= {high:g}", f"{kind}_above_max_value"  # unverified
+        else:
+            return None
+        return Refusal(code, f"Invalid '{path}': {kind} {why}, but got {value:g} instead.", path)
+
+    return check
+
+
+def integer(low: int, high: int | None = None) -> Check:
+    return _bounded("integer", low, high)
+
+
+def decimal(low: float, high: float | None = None) -> Check:
+    return _bounded("decimal", low, high)
+
+
+def either(word: str, check: Check) -> Check:
+    """One fixed word, or what `check` takes."""
+    return lambda value, path: None if value == word else check(value, path)
+
+
+def array(check: Check, limit: int | None = None) -> Check:
+    def run(value: object, path: str) -> Refusal | None:
+        if not isinstance(value, list):
+            return wrong_type(path, "an array", value)
+        return next((r for n, one in enumerate(value) if (r := check(one, f"{path}[{n}]"))), None)
+
+    return run
+
+
+def fields(required: Iterable[str] = (), **known: Check) -> Check:
+    """An object: what must be there is looked for first, then what must not."""
+    needed = tuple(required)
+
+    def check(value: object, path: str) -> Refusal | None:
+        if not isinstance(value, dict):
+            return wrong_type(path, "an object", value)
+        for name in needed:
+            if value.get(name) is None:
+                return missing(f"{path}.{name}")
+        for name, one in value.items():
+            if name not in known:
+                return unknown_parameter(f"{path}.{name}")
+            if refusal := known[name](one, f"{path}.{name}"):
+                return refusal
+        return None
+
+    return check
+
+
+def by_type(**kinds: Check) -> Check:
+    """An object that says in its ``type`` which of several it is."""
+
+    def check(value: object, path: str) -> Refusal | None:
+        if not isinstance(value, dict):
+            return wrong_type(path, "an object", value)
+        kind = value.get("type")
+        if kind is None:
+            return missing(f"{path}.type")
+        if not isinstance(kind, str) or kind not in kinds:
+            return invalid_value(kind, kinds, f"{path}.type")
+        return kinds[kind](value, path)
+
+    return check
+
+
+def modalities(*combinations: frozenset[str]) -> Check:
+    """Which kinds of content may be asked for together, with the service's own sentence for any other list."""
+
+    def check(value: object, path: str) -> Refusal | None:
+        if not isinstance(value, list):
+            return wrong_type(path, "an array of strings", value)
+        if any(not isinstance(word, str) for word in value) or frozenset(value) not in combinations:
+            shown = ", ".join(f"'{word}'" for word in value)
+            allowed = " and ".join("[" + ", ".join(f"'{w}'" for w in sorted(c)) + "]" for c in combinations)
+            return Refusal(
+                "invalid_value", f"Invalid modalities: [{shown}]. Supported combinations are: {allowed}.", path
+            )
+        return None
+
+    return check
+
+
+def metadata(value: object, path: str) -> Refusal | None:
+    """Up to 16 pairs of strings, keys up to 64 and values up to 512 characters. The refusals are *unverified*."""
+    if not isinstance(value, dict):
+        return wrong_type(path, "an object", value)
+    if len(value) > 16:
+        return Refusal(
+            "object_above_max_properties",
+            f"Invalid '{path}': too many properties. Expected an object with at most 16 properties, "
+            f"but got an object with {len(value)} properties instead.",
+            path,
+        )
+    for key, one in value.items():
+        if not isinstance(one, str):
+            return wrong_type(f"{path}.{key}", "a string", one)
+        if len(key) > 64:
+            return too_long(path, len(key), 64)
+        if len(one) > 512:
+            return too_long(f"{path}.{key}", len(one), 512)
+    return None
+
+
+def at(settings: dict[str, Any], path: Iterable[str]) -> Any:
+    """The value at a path of an object, ``None`` where the path ends early."""
+    here: Any = settings
+    for step in path:
+        here = here.get(step) if isinstance(here, dict) else None
+    return here
+
+
+# What a client may ask a session and a response to be: one table per dialect, and what the service says to anything else.
+
+
+BETA_VOICES = ("alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse")
+GA_VOICES = (*BETA_VOICES, "marin", "cedar")
+MAX_OUTPUT_TOKENS = 4096
+
+
+def _voice(value: object, path: str) -> Refusal | None:
+    if isinstance(value, dict):  # a custom voice
+        return fields(["id"], id=text)(value, path)
+    return one_of(*GA_VOICES)(value, path)
+
+
+def _tools(mcp: bool) -> Check:
+    function = fields(["name"], type=text, name=text, description=nullable(text), parameters=anything)
+
+    def tool(value: object, path: str) -> Refusal | None:
+        if isinstance(value, dict) and value.get("type") == "mcp" and mcp:
+            return missing(f"{path}.server_label") if value.get("server_label") is None else None
+        return function(value, path)
+
+    return array(tool)
+
+
+def _tool_choice(value: object, path: str) -> Refusal | None:
+    if isinstance(value, dict):
+        return by_type(
+            function=fields(["name"], type=text, name=text),
+            mcp=fields(["server_label"], type=text, server_label=text, name=text),
+        )(value, path)
+    return one_of("none", "auto", "required")(value, path)
+
+
+_SERVER_VAD: dict[str, Check] = {
+    "type": text,
+    "threshold": decimal(0, 1),
+    "prefix_padding_ms": integer(0),
+    "silence_duration_ms": integer(0),
+    "create_response": flag,
+    "interrupt_response": flag,
+}
+_SEMANTIC_VAD = fields(
+    type=text, eagerness=one_of("low", "medium", "high", "auto"), create_response=flag, interrupt_response=flag
+)
+_GA_VAD = nullable(
+    by_type(
+        server_vad=fields((), **_SERVER_VAD, idle_timeout_ms=nullable(integer(5000, 30000))), semantic_vad=_SEMANTIC_VAD
+    )
+)
+_BETA_VAD = nullable(by_type(server_vad=fields((), **_SERVER_VAD), semantic_vad=_SEMANTIC_VAD))
+
+_GA_FORMAT = by_type(
+    **{
+        # any other rate than 24 000 is refused: "Expected a value >= 24000" (2026-09)
+        "audio/pcm": fields(type=text, rate=integer(24_000, 24_000)),
+        "audio/pcmu": fields(type=text),
+        "audio/pcma": fields(type=text),
+    }
+)
+_TRANSCRIPTION = nullable(
+    fields(
+        model=nullable(text),
+        language=nullable(text),
+        prompt=nullable(text),
+        languages=nullable(array(text)),
+        keywords=nullable(array(text)),
+        delay=nullable(one_of("minimal", "low", "medium", "high", "xhigh")),
+    )
+)
+_NOISE = nullable(fields(type=one_of("near_field", "far_field"), strength=nullable(decimal(0, 1))))
+_MAX_TOKENS = either("inf", integer(1, MAX_OUTPUT_TOKENS))
+_TRACING = nullable(either("auto", fields(workflow_name=text, group_id=text, metadata=anything)))
+_INCLUDE = nullable(array(one_of("item.input_audio_transcription.logprobs")))
+_PROMPT = nullable(fields(["id"], id=text, version=nullable(text), variables=anything))
+_REASONING = nullable(fields(effort=one_of("minimal", "low", "medium", "high", "xhigh")))
+_GA_MODALITIES = modalities(frozenset(("text",)), frozenset(("audio",)))
+_BETA_MODALITIES = modalities(frozenset(("text",)), frozenset(("text", "audio")))
+
+
+def _truncation(value: object, path: str) -> Refusal | None:
+    if isinstance(value, dict):
+        return by_type(
+            retention_ratio=fields(
+                ["retention_ratio"],
+                type=text,
+                retention_ratio=decimal(0, 1),
+                token_limits=nullable(fields(post_instructions=nullable(integer(0)))),
+            )
+        )(value, path)
+    return one_of("auto", "disabled")(value, path)
+
+
+_INPUT = fields(
+    format=nullable(_GA_FORMAT), transcription=_TRANSCRIPTION, noise_reduction=_NOISE, turn_detection=_GA_VAD
+)
+
+# null means "leave it" wherever it does not mean "off": clients send whole objects with nulls for what they did not set
+GA_SESSION = fields(
+    ["type"],
+    type=one_of("realtime", "transcription"),
+    model=nullable(text),
+    output_modalities=nullable(_GA_MODALITIES),
+    instructions=nullable(text),
+    tools=nullable(_tools(mcp=True)),
+    tool_choice=nullable(_tool_choice),
+    max_output_tokens=nullable(_MAX_TOKENS),
+    tracing=_TRACING,
+    truncation=nullable(_truncation),
+    prompt=_PROMPT,
+    include=_INCLUDE,
+    reasoning=_REASONING,
+    parallel_tool_calls=nullable(flag),
+    audio=nullable(
+        fields(
+            input=nullable(_INPUT),
+            output=nullable(
+                fields(format=nullable(_GA_FORMAT), voice=nullable(_voice), speed=nullable(decimal(0.25, 1.5)))
+            ),
+        )
+    ),
+)
+GA_TRANSCRIPTION_SESSION = fields(
+    ["type"],
+    type=one_of("realtime", "transcription"),
+    include=_INCLUDE,
+    audio=nullable(fields(input=nullable(_INPUT))),
+)
+
+_BETA_FORMAT = one_of("pcm16", "g711_ulaw", "g711_alaw")
+BETA_SESSION = fields(
+    model=nullable(text),
+    modalities=nullable(_BETA_MODALITIES),
+    instructions=nullable(text),
+    voice=nullable(one_of(*BETA_VOICES)),
+    turn_detection=_BETA_VAD,
+    input_audio_format=nullable(_BETA_FORMAT),
+    output_audio_format=nullable(_BETA_FORMAT),
+    input_audio_transcription=_TRANSCRIPTION,
+    input_audio_noise_reduction=_NOISE,
+    tool_choice=nullable(_tool_choice),
+    temperature=nullable(decimal(0.6, 1.2)),
+    max_response_output_tokens=nullable(_MAX_TOKENS),
+    tools=nullable(_tools(mcp=False)),
+    client_secret=anything,
+    include=_INCLUDE,
+    speed=nullable(decimal(0.25, 1.5)),
+    tracing=_TRACING,
+)
+
+GA_RESPONSE = fields(
+    output_modalities=nullable(_GA_MODALITIES),
+    instructions=nullable(text),
+    audio=nullable(fields(output=nullable(fields(format=nullable(_GA_FORMAT), voice=nullable(_voice))))),
+    tools=nullable(_tools(mcp=True)),
+    tool_choice=nullable(_tool_choice),
+    max_output_tokens=nullable(_MAX_TOKENS),
+    conversation=nullable(one_of("auto", "none")),
+    metadata=nullable(metadata),
+    input=nullable(array(anything)),
+    prompt=_PROMPT,
+    reasoning=_REASONING,
+    parallel_tool_calls=nullable(flag),
+)
+BETA_RESPONSE = fields(
+    modalities=nullable(_BETA_MODALITIES),
+    instructions=nullable(text),
+    voice=nullable(one_of(*BETA_VOICES)),
+    output_audio_format=nullable(_BETA_FORMAT),
+    tools=nullable(_tools(mcp=False)),
+    tool_choice=nullable(_tool_choice),
+    temperature=nullable(decimal(0.6, 1.2)),
+    max_response_output_tokens=nullable(_MAX_TOKENS),
+    max_output_tokens=nullable(_MAX_TOKENS),
+    conversation=nullable(one_of("auto", "none")),
+    metadata=nullable(metadata),
+    input=nullable(array(anything)),
+)
+
 
 # What the service itself starts with, in both dialects (session.created, 2024-10 to 2026-09).
 INSTRUCTIONS = (
@@ -260,6 +620,3 @@ class Asked:
     def max_output_tokens(self) -> int | None:
         limit = self.get("max_output_tokens")
         return limit if isinstance(limit, int) else None
-
-
-__all__ = ["Asked", "Refused", "Settings", "defaults", "format_word"]

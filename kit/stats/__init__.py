@@ -15,16 +15,31 @@ Which for what:
 scipy and statsmodels take up to a second to import, so they are imported when first called.
 """
 
-from kit.stats.clusters import clustered, clustered_array
-from kit.stats.comparisons import adjusted, compare, fisher, holm, newcombe
-from kit.stats.medians import median_interval
-from kit.stats.persistence import Survival, kaplan_meier, p_text_given_text, survival_of_counts
-from kit.stats.pooling import mantel_haenszel
-from kit.stats.proportions import bounds_if_missing, wilson, wilson_array
-from kit.stats.results import Comparison, Interval
-from kit.stats.sample_size import fisher_power, trials_needed
-from kit.stats.stopping import StopRule, confidence_sequence, confidence_sequence_array
-from kit.stats.wording import sentence
+from kit.stats.comparisons import (
+    adjusted,
+    compare,
+    fisher,
+    fisher_power,
+    holm,
+    mantel_haenszel,
+    newcombe,
+    sentence,
+    trials_needed,
+)
+from kit.stats.intervals import (
+    Comparison,
+    Interval,
+    StopRule,
+    bounds_if_missing,
+    clustered,
+    clustered_array,
+    confidence_sequence,
+    confidence_sequence_array,
+    median_interval,
+    wilson,
+    wilson_array,
+)
+from kit.stats.survival import Survival, kaplan_meier, p_text_given_text, survival_of_counts
 
 __all__ = [
     "Comparison",

@@ -15,10 +15,8 @@
 A source is a ledger, its path, or a list of those; `modality_df` also takes a frame of responses. Frames are plain pandas.
 """
 
-from .comparing import compare_df
-from .controls import controls_df
-from .grains import attempts_df, events_df, responses_df, trials_df, turns_df
-from .logs import log_df
+from .comparing import compare_df, controls_df
+from .frames import attempts_df, events_df, log_df, responses_df, trials_df, turns_df
 from .modality import brief_df, modality_df, until_drift_df
 
 __all__ = [

@@ -23,11 +23,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ConnectError, KitError, MissingExtra
-from .backoff import Gate
-from .places import Places
+from .attempt import Outcome, Prepared, play
+from .limits import Gate
 from .plan import Settings, Trial
-from .playing import Outcome, Prepared, play
-from .runner import Runner
+from .runner import Places, Runner
 
 ROUNDS_PER_BATCH = (
     4  # a batch is this many times what runs at once on a worker: the pause between batches is then small

@@ -8,28 +8,204 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import os
 import sqlite3
+import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
+from .. import show
+from ..connecting import in_process_url
 from ..endpoint import Endpoint
-from ..errors import ConnectError, InputError, clipped
-from .backoff import Gate
-from .budget import Budget, check_budget
-from .estimate import tokens_of, worst_usd
-from .failures import AGAIN, THERE
+from ..errors import ConnectError, InputError, KitError, clipped
+from ..standin import StandIn
+from .attempt import AGAIN, THERE, Outcome, Prepared, Row, play, prepare
 from .ledger import Ledger
-from .places import Places
-from .plan import Plan, Trial
-from .playing import Outcome, Prepared, Row, play, prepare
-from .progress import Bar, Callback, Progress
-from .stopping import Watch
+from .limits import Budget, Gate, Watch, check_budget
+from .plan import Plan, Settings, Trial, tokens_of, worst_usd
 from .writer import Writer
 
 if TYPE_CHECKING:
     from distributed import Client
+
+# How a run is going, for whoever watches: a bar, a widget, a line in a terminal. The runner only calls back.
+
+
+@dataclass(slots=True)
+class Progress:
+    """A run as it goes. The same object is handed to the callback each time; copy what you keep.
+
+    Attributes:
+        planned: Trials of the plan, controls included.
+        completed, failed: Decided so far, by earlier runs too.
+        in_flight: Attempts that are running now.
+        attempts: Attempts begun by this run.
+        tally: What the user finally heard of the first turn, by (case, arm, settings index), controls left out.
+        failures: Kinds of failure, of all attempts of this run.
+        spent_usd, reserved_usd: ``spent`` of the whole ledger.
+        note: Why nothing begins at the moment, or how it ended; else empty.
+        over: True in the last call.
+    """
+
+    planned: int
+    completed: int = 0
+    failed: int = 0
+    in_flight: int = 0
+    attempts: int = 0
+    tally: dict[tuple[str, str, int], Counter[str]] = field(default_factory=dict)
+    failures: Counter[str] = field(default_factory=Counter)
+    spent_usd: float = 0.0
+    reserved_usd: float = 0.0
+    simulated: bool | None = None
+    note: str = ""
+    over: bool = False
+
+    @property
+    def decided(self) -> int:
+        return self.completed + self.failed
+
+    @property
+    def heard(self) -> Counter[str]:
+        """The tally over all cases and arms."""
+        return sum(self.tally.values(), Counter())
+
+    def __str__(self) -> str:
+        words = [f"{show.SIGNS.get(word, '')} {word} {n}".strip() for word, n in sorted(self.heard.items())]
+        if self.failed:
+            words.append(f"{show.SIGNS['failed']} failed {self.failed}")
+        if self.spent_usd or self.reserved_usd:
+            words.append(f"${self.spent_usd:.2f}")
+        if self.simulated:
+            words.append("simulated")
+        return ", ".join([*words, *([self.note] if self.note else [])])
+
+
+Callback = Callable[[Progress], None]
+
+
+class Bar:
+    """The default: a tqdm bar, in a notebook or a terminal. Made when first called, so that it starts where the run starts."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+        self._bar: Any = None
+
+    def __call__(self, progress: Progress) -> None:
+        if self._bar is None:
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(
+                total=progress.planned, initial=progress.decided, unit="trial", dynamic_ncols=True, **self._options
+            )
+        self._bar.set_postfix_str(str(progress), refresh=False)
+        self._bar.update(progress.decided - self._bar.n)
+        if progress.over:
+            self._bar.refresh()
+            self._bar.close()
+
+
+# Where the trials of a run go: the services that its settings name, and one stand-in for each way of standing in.
+
+
+_SERVED = ("drift", "seed", "pace", "faults")  # what `python -m kit serve` takes
+_STARTS_WITHIN_S = 60.0
+_OURS = str(Path(__file__).resolve().parents[2])  # where `kit` is, should the notebook's folder be another
+
+
+class Places:
+    """The stand-ins that a plan needs, running. Use it in an ``async with``.
+
+    Args:
+        settings: What trials will be asked for.
+        seed: Of the stand-ins that name none.
+        own_process: Each in a process of its own, instead of on this loop.
+    """
+
+    def __init__(self, settings: Iterable[Settings], seed: int, *, own_process: bool = False) -> None:
+        self._settings, self._seed, self._own_process = tuple(settings), seed, own_process
+        self._urls: dict[str, str] = {}
+        self._stack = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        try:
+            for settings in self._settings:
+                key = _key(settings)
+                if settings.where.name == "standin" and key not in self._urls:
+                    options = {"seed": self._seed} | dict(settings.stand_in)
+                    self._urls[key] = await (self._process(options) if self._own_process else self._server(options))
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    def of(self, trial: Trial, attempt: int = 1) -> tuple[Endpoint, str]:
+        """The endpoint of a trial and its address; the trial's id goes to a stand-in and to no one else.
+
+        Args:
+            attempt: 1, and one more for each time that the other end has failed the trial: a stand-in draws its faults anew.
+        """
+        where = trial.settings.where
+        if where.name != "standin":
+            return where, where.url
+        url = in_process_url(self._urls[_key(trial.settings)], where.model, trial.trial_id, attempt)
+        return replace(where, url=url), url
+
+    async def _server(self, options: dict[str, Any]) -> str:
+        return (await self._stack.enter_async_context(StandIn(**options))).url
+
+    async def _process(self, options: dict[str, Any]) -> str:
+        unknown = [name for name in options if name not in _SERVED]
+        if unknown:
+            raise InputError(
+                f"a stand-in in its own process takes {', '.join(_SERVED)}, not {', '.join(unknown)}; "
+                "run it in this one (own_process=False)"
+            )
+        told = [f"--fault={each}" for each in options.pop("faults", ())]
+        told += [f"--{name}={value}" for name, value in options.items() if value is not None]
+        path = os.pathsep.join(filter(None, [_OURS, os.environ.get("PYTHONPATH")]))
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "kit", "serve", "--port=0", *told),
+            stdout=asyncio.subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": path},
+            start_new_session=True,  # Ctrl-C is for us; it goes when we let it
+        )
+        self._stack.push_async_callback(_end, process)
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(_STARTS_WITHIN_S):
+                url = (await process.stdout.readline()).decode().strip()
+        except TimeoutError:
+            url = ""
+        if not url.startswith("ws://"):
+            raise KitError(f"the stand-in's process did not start (it said {url!r}); try own_process=False")
+        return url
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        async with asyncio.timeout(5):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def _key(settings: Settings) -> str:
+    return json.dumps(settings.describe().get("stand_in"), sort_keys=True)
+
 
 _Key = tuple[str, str, str, int]
 _PATIENCE = 12  # attempts in a row that reach nobody, before the run is stopped: the network is down, not a trial

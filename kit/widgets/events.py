@@ -19,10 +19,9 @@ from .. import show
 from ..errors import InputError, KitError, clipped
 from ..eventlog import Log, LoggedSession, read_log
 from ..session import Session
-from ..wire.events import Event
-from ..wire.fields import dict_of, text_of
+from ..wire.event_list import EventList, gist
+from ..wire.events import Event, dict_of, text_of
 from ..wire.records import Response
-from ..wire.transcript import EventList, gist
 
 _HERE = Path(__file__).parent
 _AT_ONCE = 2_000  # rows in one message: the page draws the first while the next are on their way

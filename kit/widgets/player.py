@@ -9,11 +9,10 @@ from typing import Any
 import anywidget
 import traitlets
 
+from ..audio import play_replies
 from ..clip import RATE_HZ, Clip
 from ..session import Session
-from ..voice import play_replies
-from .browser_sound import BrowserSpeaker
-from .front import css, esm, heard_while_a_cell_blocks
+from .page import BrowserSpeaker, css, esm, heard_while_a_cell_blocks
 
 _HERE_S = 10.0
 

@@ -12,16 +12,14 @@ import anywidget
 import traitlets
 
 from .. import show
-from ..devices import Microphone, Speaker
-from ..devices.echo import EchoCanceller, echo_cancellation_installed
+from ..audio import Microphone, Speaker, Voice, turn_detection
+from ..audio.echo import EchoCanceller, echo_cancellation_installed
+from ..connecting import ApartSession
 from ..errors import DeviceError, InputError, KitError, LocalProtocolError, clipped
 from ..session import Session
-from ..voice import Voice, turn_detection
-from ..voice.apart import ApartSession
 from ..wire.events import Event
 from ..wire.records import Item, Response
-from .browser_sound import BrowserMicrophone, BrowserSpeaker
-from .front import css, esm, heard_while_a_cell_blocks
+from .page import BrowserMicrophone, BrowserSpeaker, css, esm, heard_while_a_cell_blocks
 
 _CLOSED = "the session is closed; connect again, and make a new VoiceChat of it"
 _SHOWN = 30  # turns: the conversation's last ones

@@ -23,8 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ServerError
-from .events import Event
-from .fields import dict_of, format_of, int_of, modalities_of, text_of
+from .events import Event, dict_of, format_of, int_of, modalities_of, text_of
 from .records import PART_KINDS, Call, Item, Part, Response
 
 TAG = "kit_request"

@@ -23,7 +23,47 @@ import msgspec
 import pybase64
 
 from ..errors import RemoteProtocolError
-from .dialect import GA_NAME
+from .dialect import AUDIO_FORMATS, GA_NAME
+
+# Reading an event that may say anything: a field of the type that is meant, or nothing.
+
+
+def text_of(data: Mapping[str, Any], key: str) -> str | None:
+    value = data.get(key)
+    return value if isinstance(value, str) else None
+
+
+def int_of(data: Mapping[str, Any], key: str) -> int:
+    value = data.get(key)
+    return value if isinstance(value, int) else 0
+
+
+def dict_of(data: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = data.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def modalities_of(data: Mapping[str, Any]) -> tuple[str, ...] | None:
+    for field in ("output_modalities", "modalities"):
+        value = data.get(field)
+        if isinstance(value, list):
+            return tuple(str(word) for word in value)
+    return None
+
+
+def format_of(spelled: object) -> str:
+    """GA's format object or beta's word → beta's word; PCM where nothing is said."""
+    if isinstance(spelled, str):
+        return spelled
+    if isinstance(spelled, dict):
+        for name, spec in AUDIO_FORMATS.items():
+            # xAI takes other rates than 24 000
+            if spec["type"] == spelled.get("type") and spelled.get("rate") in (None, spec.get("rate")):
+                return name
+        if isinstance(spelled.get("type"), str):
+            return " ".join(str(spelled[key]) for key in ("type", "rate") if isinstance(spelled.get(key), str | int))
+    return "pcm16"
+
 
 AUDIO_DELTA = "response.output_audio.delta"
 # A frame of either spelling begins like this, with or without the space that some JSON writers put after a colon.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pybase64
 
 from .. import show
-from .fields import text_of
+from .events import text_of
 
 if TYPE_CHECKING:
     from ..clip import Clip

@@ -1,0 +1,296 @@
+"""Modality share per arm and case, with intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import show
+from . import style as look_up
+from .style import BODY, HATCHES, SMALL, groups, labels, need, percent_axis
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame as Frame
+
+# The strip: every trial of a ledger in one picture, turn by turn.
+
+
+SHADES = ("text", "mixed", "function", "empty", "audio", "failed", "not run")
+"""In the order in which trials are sorted by a turn, from the left; what was not run is left hollow."""
+LEAST = 1.7  # turns: a band is never thinner than its name
+_FEW = 6_000  # cells up to which each is drawn as a shape of its own; beyond, a page would be too heavy
+
+
+def strip(
+    turns: Frame,
+    *,
+    by: tuple[str, ...] | None = None,
+    style: str = "light",
+    ax: Axes | Figure | None = None,
+    title: str | None = None,
+) -> Axes:
+    """Every trial as a narrow strip, its turns from top to bottom, coloured by what the user heard.
+
+    A band per case and arm, its trials sorted by their turns: where colour changes in the top row is the share of trials that
+    drifted at once; how it runs down is whether it stuck. Trials that failed or were never run keep their place, hollow.
+
+    Args:
+        turns: From `tables.turns_df`: a row per planned turn of each trial.
+        by: Columns that make a band; ``case`` and ``arm``, and the model where there are several, unless told.
+        style, ax, title: See `kit.plots`.
+    """
+    need(turns, "turns_df", "trial_id", "turn", "modality", "state")
+    look = look_up.style(style)
+    bands = _bands(turns, by or _by(turns))
+    height, gap = _heights(bands)
+    ax = look_up.axes(ax, look, 9, 1.75 + 0.115 * (sum(height) + sum(gap)))
+    top, middles, seen = 0.0, [], set()
+    for at, (band, tall, before) in enumerate(zip(bands, height, gap, strict=True)):
+        top -= before
+        seen |= _draw(ax, look, band, top, at)
+        middles.append(top - tall / 2)
+        ax.annotate(band.told, (1, middles[-1]), (8, 0), ("axes fraction", "data"), "offset points", va="center",
+                    fontsize=SMALL, color=look.ink, annotation_clip=False)  # fmt: skip
+        top -= tall
+    ax.set(xlim=(0, 1), ylim=(top - 0.2, 0.2), yticks=middles, yticklabels=[band.name for band in bands])
+    ax.tick_params(axis="y", length=0)
+    ax.spines[["left", "bottom"]].set_visible(False)
+    percent_axis(ax.xaxis)
+    ax.set_xlabel("share of trials, sorted by what came first", fontsize=BODY)
+    _legend(ax, look, [word for word in ("audio", "text", *SHADES[1:4], *SHADES[5:]) if word in seen])
+    n = f"{sum(band.trials for band in bands):,} trials, {sum(band.trials * band.cells.shape[0] for band in bands):,} turns"
+    most = max((band.cells.shape[0] for band in bands), default=0)
+    sub = (
+        f"Each narrow strip is one session, its {most} turns from top to bottom"
+        if most > 1
+        else "Each narrow strip is one session"
+    )
+    look_up.words(ax, look, turns, title=title or "Trial by trial, turn by turn", subtitle=sub, n=n, below=52)
+    return ax
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """The trials of one group: `cells` has a shade per turn and trial, shape ``(n_turns, n_trials)``, sorted."""
+
+    name: str
+    first: str
+    cells: Any
+    told: str
+
+    @property
+    def trials(self) -> int:
+        return int(self.cells.shape[1])
+
+
+def _by(turns: Frame) -> tuple[str, ...]:
+    several = tuple(name for name in ("endpoint", "model") if len(groups(turns, name)) > 1)
+    return tuple(name for name in ("case", *several, "arm") if name in turns)
+
+
+def _bands(turns: Frame, by: tuple[str, ...]) -> list[Band]:
+    need(turns, "turns_df", *by)
+    several = [name for name in by if len(groups(turns, name)) > 1] or list(by[:1])
+    called = {name: labels(turns, name) for name in several}
+    out = []
+    for key, some in turns.groupby(list(by), observed=True, sort=True, dropna=False) if by else [((), turns)]:
+        words = dict(zip(by, key, strict=True))
+        trial = (
+            some.groupby([name for name in ("plan", "trial_id") if name in some], observed=True, sort=False)
+            .ngroup()
+            .to_numpy()
+        )
+        turn = some["turn"].to_numpy(int)
+        cells = np.full((turn.max() + 1, trial.max() + 1), SHADES.index("not run"))
+        cells[turn, trial] = _shades(some)
+        cells = cells[:, np.lexsort(cells[::-1])]
+        answered = cells[0] < SHADES.index("failed")
+        text = int((cells[0] == 0).sum())
+        n = int(answered.sum())
+        share = f"{100 * text / n:.0f} % text  ({text} of {n})" if n else "no answer"
+        name = " · ".join(called[name].get(str(words[name]), "–") for name in several) or "all"
+        out.append(Band(name, str(key[0]) if key else "", cells, share))
+    return out
+
+
+def _shades(some: Frame) -> Any:
+    """A shade per row: what was heard; failed where the trial failed before it, or the turn was not answered."""
+    words = some["modality"].astype(object).where(some["modality"].notna(), "")
+    tried = some["state"].astype(str) != "missing"
+    missing = np.where(tried, SHADES.index("failed"), SHADES.index("not run"))
+    codes = words.map({word: at for at, word in enumerate(SHADES)}).to_numpy(float)
+    return np.where(np.isnan(codes), missing, np.nan_to_num(codes)).astype(int)
+
+
+def _heights(bands: list[Band]) -> tuple[list[float], list[float]]:
+    """Per band: how tall it is (a turn is 1, but no band is too thin for its name), and the gap above it."""
+    height = [max(LEAST, float(band.cells.shape[0])) for band in bands]
+    gap = [0.0 if n == 0 else 1.6 if band.first != bands[n - 1].first else 0.7 for n, band in enumerate(bands)]
+    return height, gap
+
+
+def _draw(ax: Axes, look: look_up.Style, band: Band, top: float, at: int) -> set[str]:
+    """A band: cells that run into each other downwards, and a hair of the page between trials, so that each is a strip."""
+    from matplotlib.collections import PolyCollection
+
+    n_turns, n_trials = band.cells.shape
+    tall = max(LEAST, float(n_turns)) / n_turns
+    x, y = np.linspace(0, 1, n_trials + 1), top - tall * np.arange(n_turns + 1)
+    many = band.cells.size > _FEW
+    runs = _runs(band.cells)
+    seen = set()
+    for shade in np.unique(band.cells):
+        word = SHADES[shade]
+        seen.add(word)
+        boxes = [
+            [(x[c], y[first]), (x[c + 1], y[first]), (x[c + 1], y[last]), (x[c], y[last])]
+            for c, first, last in runs[band.cells[runs[:, 1], runs[:, 0]] == shade]
+        ]
+        cells = PolyCollection(
+            boxes, facecolor=show.COLOURS.get(word, look.grid), linewidth=0, gid=f"strip-{word}-{at}", rasterized=many
+        )
+        cells.set(edgecolor=look.page, hatch=_hatch(word, look) or None)  # the edge's colour is the pattern's
+        ax.add_collection(cells)
+    if n_trials > 1:
+        ax.vlines(x[1:-1], top, y[-1], color=look.page, linewidth=min(1.6, 90 / n_trials), zorder=3, rasterized=many)
+    return seen
+
+
+def _runs(cells: Any) -> Any:
+    """Turns of one trial that share a shade, as one: rows of (trial, first turn, turn after the last). No seams when drawn."""
+    changes = np.ones((cells.shape[0] + 1, cells.shape[1]), bool)
+    changes[1:-1] = cells[1:] != cells[:-1]
+    trial, edge = np.nonzero(changes.T)
+    same = trial[1:] == trial[:-1]
+    return np.stack([trial[:-1][same], edge[:-1][same], edge[1:][same]], axis=1)
+
+
+def _hatch(word: str, look: look_up.Style) -> str:
+    """What failed is hatched in every style: its red is near the colour of text for some eyes."""
+    return HATCHES.get(word, "") if look.hatched else "////" if word == "failed" else ""
+
+
+def _legend(ax: Axes, look: look_up.Style, words: list[str]) -> None:
+    from matplotlib.patches import Patch
+
+    def patch(word: str) -> Patch:
+        colour = show.COLOURS.get(word, look.grid)
+        return Patch(facecolor=colour, edgecolor=look.page, hatch=_hatch(word, look),
+                     label=f"{show.SIGNS.get(word, '')} {word}".strip())  # fmt: skip
+
+    pass
+
+    ax.legend(handles=[patch(word) for word in words], loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=under(ax, 34),
+              ncols=len(words), frameon=False, fontsize=SMALL, labelcolor=look.ink, handlelength=1.1, borderaxespad=0, borderpad=0)  # fmt: skip
+
+
+ORDER = ("text", "mixed", "function", "empty", "audio")
+"""From the left: what was drifted first, so that its share can be read off the axis."""
+
+
+def modality(
+    table: Frame,
+    *,
+    turns: str = "first",
+    style: str = "light",
+    ax: Axes | Figure | None = None,
+    title: str | None = None,
+) -> Axes:
+    """What the replies came as: a bar per row of `tables.modality_df`, its text share with an interval.
+
+    Args:
+        table: From `tables.modality_df`.
+        turns: ``"first"``: the reply to the seeded history, Wilson's interval. ``"all"``: every turn, pooled, with an
+            interval that knows which turns share a trial.
+        style, ax, title: See `kit.plots`.
+    """
+    first = turns != "all"
+    prefix, total, rate = ("", "first_turns", "drift") if first else ("turns_", "turns", "turn_drift")
+    need(
+        table,
+        "modality_df",
+        *(prefix + word for word in ORDER),
+        total,
+        *(f"{rate}_{end}" for end in ("rate", "low", "high")),
+    )
+    look = look_up.style(style)
+    names, gaps = _labels(table)
+    y = -(np.arange(len(table)) + 0.55 * np.cumsum(gaps))
+    ax = look_up.axes(ax, look, 8.6, 1.9 + 0.36 * (len(table) + 0.55 * sum(gaps)))
+    n = table[total].to_numpy(float)
+    left = np.zeros(len(table))
+    shown = [word for word in ORDER if word in ("audio", "text") or table[prefix + word].sum()]
+    for word in shown:
+        share = np.divide(table[prefix + word].to_numpy(float), n, out=np.zeros(len(table)), where=n > 0)
+        hatch = HATCHES[word] if look.hatched else ""
+        ax.barh(y, share, 0.7, left, color=show.COLOURS[word], edgecolor=look.page, linewidth=0.8, hatch=hatch,
+                label=f"{show.SIGNS[word]} {word}")  # fmt: skip
+        left += share
+    _intervals(ax, look, table, y, rate)
+    for at, (_, row) in zip(y, table.iterrows(), strict=True):
+        ax.annotate(_counts(row, prefix + "text", total, rate), (1, at), (8, 0), ("axes fraction", "data"), "offset points",
+                    va="center", fontsize=SMALL, color=look.ink, annotation_clip=False)  # fmt: skip
+    ax.set(xlim=(0, 1), ylim=(y.min() - 0.6, y.max() + 0.6) if len(y) else (0, 1), yticks=y, yticklabels=names)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    percent_axis(ax.xaxis)
+    ax.set_xlabel(f"share of {'first' if first else 'all'} turns that were answered", fontsize=BODY)
+    ax.legend(*_legend_shares(ax), loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=under(ax, 34), ncols=len(shown),
+              frameon=False, fontsize=SMALL, labelcolor=look.ink, handlelength=1.1, borderaxespad=0, borderpad=0)  # fmt: skip
+    who = f"{int(np.nansum(n)):,} {'first turns' if first else 'turns'}"
+    sub = "The reply to the seeded history" if first else "Every turn of every trial, pooled"
+    look_up.words(ax, look, table, title=title or "Spoken or written?", subtitle=f"{sub}; the line is the text share's 95 % interval",
+                  n=who, below=52)  # fmt: skip
+    return ax
+
+
+def _labels(table: Frame) -> tuple[list[str], list[bool]]:
+    """A row's words, and whether a gap goes before it: where its first label changes."""
+    names = list(table.columns[: list(table.columns).index("simulated")]) if "simulated" in table else []
+    rows = [[str(table[name].iloc[at]) for name in names] for at in range(len(table))]
+    called = {name: labels(table, name) for name in names}
+    told = [
+        " · ".join(called[name].get(word, "–") for name, word in zip(names, row, strict=True)) or "all" for row in rows
+    ]
+    gaps = [at > 0 and len(names) > 1 and rows[at][0] != rows[at - 1][0] for at in range(len(rows))]
+    return told, gaps
+
+
+def _intervals(ax: Axes, look: look_up.Style, table: Frame, y: Any, rate: str) -> None:
+    low, high = table[f"{rate}_low"].to_numpy(float), table[f"{rate}_high"].to_numpy(float)
+    for width, colour in ((4.2, look.page), (1.7, look.ink)):
+        ax.hlines(
+            y,
+            low,
+            high,
+            color=colour,
+            linewidth=width,
+            zorder=4 if width > 2 else 5,
+            gid="interval" if width < 2 else None,
+        )
+    ends = np.concatenate([low, high])
+    ax.plot(ends, np.concatenate([y, y]), "|", color=look.ink, markersize=6, markeredgewidth=1.4, zorder=5)
+
+
+def _counts(row: Any, text: str, total: str, rate: str) -> str:
+    n = int(row[total])
+    planned = row.get("planned")  # <NA> where the table is of a frame of responses, which does not know it
+    known = isinstance(planned, int | float | np.number) and planned == planned
+    of = f"; {int(planned)} planned" if known and total == "first_turns" and int(planned) != n else ""
+    return f"{100 * row[f'{rate}_rate']:.0f} %  ({int(row[text])} of {n}{of})" if n else f"no answer{of}"
+
+
+def _legend_shares(ax: Axes) -> tuple[list[Any], list[str]]:
+    handles, labels = ax.get_legend_handles_labels()
+    return handles, labels
+
+
+def under(ax: Axes, points: float) -> Any:
+    """Axes coordinates, moved down by so many points."""
+    from matplotlib.transforms import ScaledTranslation
+
+    return ax.transAxes + ScaledTranslation(0, -points / 72, ax.get_figure().dpi_scale_trans)  # type: ignore[union-attr]

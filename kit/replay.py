@@ -1,0 +1,299 @@
+"""A recorded session, played again: for a notebook that was made with a key, and must run without one.
+
+The server's frames come in the recorded order, each after the client has sent as many frames as it had then. The client's ids
+may be others; what it says must be the same. Where it departs from the recording it is told so, by an `error` event with the
+code ``replay_departed`` and a close, and the sentence names the frame and the field.
+
+What was simulated stays simulated. The handshake's ``X-Replay`` header says that this is a replay, and of what.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import itertools
+import os
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Self
+
+import msgspec
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+from .errors import InputError, clipped
+from .eventlog.reading import Recording, gap_s, recordings
+from .eventlog.redact import MARK
+from .eventlog.writing import DIGEST, without_audio
+from .standin.frames import encode, new_id
+from .standin.server import MARK_HEADER, MAX_FRAME_BYTES, Listener
+
+REPLAY_HEADER = "X-Replay"
+_APPEND = "input_audio_buffer.append"
+_ORIGINS = {True: "simulated", False: "service", None: "unknown"}
+
+
+class Replay(Listener):
+    """Plays the sessions of a log to whoever connects: the first connection gets the first session, and so on, round and round.
+
+    Args:
+        path: A log with both directions; `connect(log=…)` writes one.
+        pace: ``None`` or 0: as fast as the client goes. ``1.0``: with the recorded times between frames; 2.0: twice as fast.
+        session: Only this one of the file's sessions, from 0.
+        host, port: Where to listen; port 0 takes a free one.
+
+    Raises:
+        InputError: If the file cannot be read or played again.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        pace: float | None = None,
+        session: int | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        if pace is not None and not (isinstance(pace, int | float) and 0 <= pace < float("inf")):
+            raise InputError(f"pace must be a factor of the recorded time such as 1.0, or None, not {clipped(pace)}")
+        self.recordings = recordings(path)
+        if session is not None:
+            if not isinstance(session, int) or not 0 <= session < len(self.recordings):
+                raise InputError(f"session must be 0 to {len(self.recordings) - 1} in this log, not {clipped(session)}")
+            self.recordings = [self.recordings[session]]
+        self.pace = pace or None
+        super().__init__(host, port)
+        self._next = itertools.count()
+
+    _called = "replay"
+
+    @property
+    def first(self) -> Recording:
+        """What the first connection gets."""
+        return self.recordings[0]
+
+    async def start(self) -> Self:
+        """Listen, on the running loop."""
+        return await self._listen(
+            self._handle, process_response=self._marked, max_size=MAX_FRAME_BYTES, ping_interval=None
+        )
+
+    def __repr__(self) -> str:
+        one = self.first
+        what = f"{one.name}, {one.model or 'model unknown'}, {one.dialect}, {_ORIGINS[one.simulated]}"
+        sound = ", sound as silence (its digest was kept)" if one.digests else ""
+        return f"<Replay of {what}{f', {len(self.recordings)} sessions' if len(self.recordings) > 1 else ''}{sound}>"
+
+    def _marked(self, connection: ServerConnection, request: Request, response: Response) -> None:
+        n = next(self._next) % len(self.recordings)
+        connection.recording = self.recordings[n]  # type: ignore[attr-defined]
+        origin = self.recordings[n].simulated
+        response.headers[REPLAY_HEADER] = f"realtime-history-kit; session={n}; origin={_ORIGINS[origin]}"
+        if origin:
+            response.headers[MARK_HEADER] = "realtime-history-kit; replay"
+
+    async def _handle(self, connection: ServerConnection) -> None:
+        recording: Recording = connection.recording  # type: ignore[attr-defined]
+        with contextlib.suppress(ConnectionClosed):
+            await _Playing(recording, connection, self.pace).run()
+
+
+class _Departed(Exception):
+    """The client does something else than when it was recorded."""
+
+    def __init__(self, where: str, event_id: object = None) -> None:
+        super().__init__(where)
+        self.where = where
+        self.event_id = event_id if isinstance(event_id, str) else None
+
+
+class _Playing:
+    """One connection to one recording."""
+
+    def __init__(self, recording: Recording, connection: ServerConnection, pace: float | None) -> None:
+        self._recording, self._connection, self._pace = recording, connection, pace
+        self._ids = Ids()
+        self._ahead: deque[dict[str, Any]] = deque()  # taken from the socket, not yet compared
+        self._n_sent = 0
+
+    async def run(self) -> None:
+        try:
+            await self._play()
+        except _Departed as departed:
+            await self._tell(departed)
+
+    async def _play(self) -> None:
+        before = None
+        steps = self._recording.steps
+        for n, step in enumerate(steps):
+            if step.direction == "client":
+                await self._compare(step.data, more_sound=n > 0 and steps[n - 1].data.get("type") == _APPEND)
+            else:
+                if self._pace is not None:
+                    await asyncio.sleep(gap_s(before, step) / self._pace)
+                await self._connection.send(encode(_sounding(self._ids.now(step.data))), text=True)
+            before = step
+        end = self._recording.end or {}
+        code = end.get("code")
+        if isinstance(code, int) and (code == 1001 or 1007 <= code <= 4999):
+            await self._connection.close(1011 if code == 1015 else code, str(end.get("reason") or "")[:100])
+            return
+        event = await self._receive()
+        raise _Departed(f"the recording ends here, and now came {event.get('type')}", event.get("event_id"))
+
+    async def _compare(self, recorded: dict[str, Any], *, more_sound: bool) -> None:
+        """Take the client's next frame and hold it against the recorded one."""
+        event = await self._receive()
+        if recorded.get("type") != _APPEND:
+            while more_sound and event.get("type") == _APPEND:  # a microphone is never heard twice for the same time
+                event = await self._receive()
+        elif event.get("type") != _APPEND and more_sound:
+            self._ahead.appendleft(
+                event
+            )  # less was appended than then; what comes next is compared with what came next
+            return
+        where = difference(recorded, event, self._ids)
+        if where:
+            raise _Departed(where, event.get("event_id"))
+        self._ids.learn(recorded, event)
+
+    async def _receive(self) -> dict[str, Any]:
+        if self._ahead:
+            return self._ahead.popleft()
+        frame = await self._connection.recv()
+        self._n_sent += 1
+        try:
+            event = msgspec.json.decode(frame)
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            event = None
+        if not isinstance(event, dict):
+            raise _Departed("what came is not a JSON object")
+        return event
+
+    async def _tell(self, departed: _Departed) -> None:
+        message = (
+            f"This is a replay of {self._recording.name}, and your frame {self._n_sent} departs from it: {departed.where}. "
+            "Do what was recorded, or record again."
+        )
+        error = {
+            "type": "invalid_request_error", "code": "replay_departed", "message": message, "param": None,
+            "event_id": departed.event_id,
+        }  # fmt: skip
+        frame = {"type": "error", "event_id": new_id("event", int(time.time())), "error": error}
+        await self._connection.send(encode(frame), text=True)
+        await self._connection.close(4000, "replay_departed")
+
+
+def _sounding(value: Any) -> Any:
+    """A frame with silence, as long as it was, where the log keeps the sound's digest only."""
+    if isinstance(value, str):
+        kept = DIGEST.match(value) if value.startswith("sha256:") else None
+        return base64.b64encode(bytes(min(int(kept[2]), MAX_FRAME_BYTES // 2))).decode() if kept else value
+    if isinstance(value, dict):
+        return {key: _sounding(each) for key, each in value.items()}
+    return [_sounding(each) for each in value] if isinstance(value, list) else value
+
+
+# What a client sent, held against what was sent when it was recorded: where they differ, and which ids stand for which.
+
+
+_TAG = "kit_request"  # the key in `metadata` by which the kit knows its responses; another client has none
+
+
+class Ids:
+    """The client's own ids, as recorded and as they are now."""
+
+    def __init__(self) -> None:
+        self._now: dict[str, str] = {}
+
+    def learn(self, recorded: Mapping[str, Any], sent: Mapping[str, Any]) -> None:
+        """Take note of the ids that a client chose in an event."""
+        pairs = [(recorded.get("event_id"), sent.get("event_id")), (_tag(recorded), _tag(sent))]
+        then, now = recorded.get("item"), sent.get("item")
+        if isinstance(then, dict) and isinstance(now, dict):
+            pairs.append((then.get("id"), now.get("id")))
+        self._now |= {a: b for a, b in pairs if isinstance(a, str) and isinstance(b, str) and a != b}
+
+    def now(self, value: Any) -> Any:
+        """A recorded value with today's ids."""
+        if isinstance(value, str):
+            return self._now.get(value, value) if len(value) <= 512 else value
+        if isinstance(value, dict):
+            return {key: self.now(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [self.now(each) for each in value]
+        return value
+
+
+def difference(recorded: Mapping[str, Any], sent: Mapping[str, Any], ids: Ids) -> str | None:
+    """Where a client's event departs from the recorded one, in words; ``None`` if it does not.
+
+    Ids that the client chooses may be others; sound must be the same, but for what is appended to the input buffer as it is
+    heard; what was redacted may be anything.
+    """
+    if recorded.get("type") != sent.get("type"):
+        return f"recorded was {_said(recorded)}, now came {_said(sent)}"
+    return _differ(_plain(ids.now(dict(recorded))), _plain(dict(sent)), str(recorded.get("type")))
+
+
+def _plain(event: dict[str, Any]) -> dict[str, Any]:
+    """An event without what may be different: ids of its own, the kit's tag, sound by its hash."""
+    event = {key: value for key, value in event.items() if key != "event_id" and value is not None}
+    if event.get("type") == "input_audio_buffer.append":
+        event.pop("audio", None)
+    item = event.get("item")
+    if isinstance(item, dict):
+        event["item"] = {key: value for key, value in item.items() if key not in ("id", "object")}
+    response = event.get("response")
+    if isinstance(response, dict):
+        metadata = response.get("metadata")
+        if isinstance(metadata, dict):
+            metadata = {key: value for key, value in metadata.items() if key != _TAG}
+            response = {key: value for key, value in response.items() if key != "metadata"}
+            event["response"] = response | ({"metadata": metadata} if metadata else {})
+        if not event["response"]:
+            del event["response"]
+    plain: dict[str, Any] = without_audio(event)
+    return plain
+
+
+def _differ(then: Any, now: Any, where: str) -> str | None:
+    if isinstance(then, str) and MARK in then:
+        return None
+    if isinstance(then, dict) and isinstance(now, dict):
+        for key in (*then, *(key for key in now if key not in then)):
+            if key not in then:
+                return f"{where}.{key} was not sent then; now it is {clipped(now[key])}"
+            if key not in now:
+                return f"{where}.{key} is missing; then it was {clipped(then[key])}"
+            found = _differ(then[key], now[key], f"{where}.{key}")
+            if found:
+                return found
+        return None
+    if isinstance(then, list) and isinstance(now, list):
+        if len(then) != len(now):
+            return f"{where} had {len(then)} parts, now it has {len(now)}"
+        for n, (a, b) in enumerate(zip(then, now, strict=True)):
+            found = _differ(a, b, f"{where}[{n}]")
+            if found:
+                return found
+        return None
+    return None if then == now else f"{where} was {clipped(then)}, now it is {clipped(now)}"
+
+
+def _said(event: Mapping[str, Any]) -> str:
+    item = event.get("item")
+    words = ""
+    if isinstance(item, dict) and isinstance(item.get("content"), list):
+        words = " ".join(str(part.get("text", "")) for part in item["content"] if isinstance(part, dict)).strip()
+    return f"{event.get('type')}{f' ({clipped(words, 60)})' if words else ''}"
+
+
+def _tag(event: Mapping[str, Any]) -> Any:
+    response = event.get("response")
+    metadata = response.get("metadata") if isinstance(response, dict) else None
+    return metadata.get(_TAG) if isinstance(metadata, dict) else None

@@ -1,0 +1,269 @@
+"""A recorded effect as a few lines of Python that need nothing but ``websockets``."""
+
+from __future__ import annotations
+
+import base64
+import os
+import pprint
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from ..cases import all_cases
+from ..errors import InputError, clipped
+from ..eventlog import Log, LoggedSession, Reading, log_files
+from ..eventlog.formats import frames, frames_of
+from ..eventlog.reading import Step, stepped
+from ..eventlog.writing import DIGEST, digest
+from ..trials.ledger import Ledger
+from ..wire.conversation import TAG
+from ..wire.records import Response
+
+# The sessions of a ledger or of logs, each with its frames, one after the other.
+
+
+Source = Ledger | Log | str | os.PathLike[str]
+
+_ATTEMPTS = """
+SELECT e.attempt_id, e.trial_id, a.started_at, a.simulated, t.case_name, t.arm, t.endpoint, COALESCE(t.asked_model, a.model) AS model
+FROM events e JOIN attempts a USING (attempt_id) JOIN trials t ON t.trial_id = a.trial_id WHERE a.counts = 1 AND t.role = 'measure'
+ORDER BY a.attempt_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One session, as it is known: its responses, its frames, and what a ledger says of it."""
+
+    session: LoggedSession
+    steps: list[Step]
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def opened_at(self) -> float | None:
+        """Unix seconds, where it is known."""
+        started = self.about.get("started_at")
+        if isinstance(started, int | float):
+            return float(started)
+        told = (self.session.header or {}).get("opened_at")
+        try:
+            return datetime.fromisoformat(told).timestamp() if isinstance(told, str) else None
+        except ValueError:
+            return None
+
+    def utc(self, at_ms: float | None) -> str | None:
+        """An instant of the session's clock as UTC."""
+        opened = self.opened_at
+        if opened is None or at_ms is None:
+            return None
+        return datetime.fromtimestamp(opened + at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+def source_of(source: Source) -> Ledger | list[Path]:
+    """A ledger, or the files of logs.
+
+    Raises:
+        InputError: If it is neither.
+    """
+    if isinstance(source, Ledger):
+        return source
+    if isinstance(source, Log):
+        return [source.path]
+    if isinstance(source, str | os.PathLike):
+        path = Path(source).expanduser()
+        if path.is_file():
+            with open(path, "rb") as file:
+                if file.read(16) == b"SQLite format 3\0":
+                    return Ledger(path)
+        return log_files(path)
+    raise InputError(f"evidence is made of a ledger or a log, not {clipped(source)}")
+
+
+def sessions_of(source: Ledger | list[Path]) -> Iterator[Told]:
+    """Its sessions, one at a time; of a ledger those whose events were kept, and only the attempts that count."""
+    if isinstance(source, Ledger):
+        for row in source.rows(_ATTEMPTS):
+            (kept,) = source.rows("SELECT jsonl FROM events WHERE attempt_id = ?", (row["attempt_id"],))
+            reading = Reading()
+            lines = zlib.decompress(kept["jsonl"]).splitlines()
+            simulated = None if row["simulated"] is None else bool(row["simulated"])
+            for session, steps in stepped(
+                frames_of(lines, reading), reading, str(row["trial_id"]), simulated=simulated
+            ):
+                yield Told(session, steps, dict(row))
+    else:
+        for path in source:
+            reading = Reading()
+            for session, steps in stepped(frames(path, reading), reading, path.name):
+                yield Told(session, steps)
+
+
+_SCRIPT = '''"""{title}
+
+{about}
+
+    pip install websockets
+    {how}python reproduce.py {arguments}
+
+Prints what each reply came as; the exit code is 0 if the last reply of any session came as {modality}.
+"""
+
+import asyncio
+import json
+import os
+import sys
+
+from websockets.asyncio.client import connect
+
+URL = sys.argv[1] if len(sys.argv) > 1 else {url!a}
+if not URL:
+    sys.exit("which server? python reproduce.py wss://HOST/PATH [TIMES]")
+TIMES = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+HEADERS = {headers!a}
+if URL.startswith("wss://") and os.environ.get({key_env!a}):
+    HEADERS[{key_header!a}] = {key_prefix!a} + os.environ[{key_env!a}]
+
+# What the client sent, in order; a reply is waited for after each response.create.
+EVENTS = {events}
+
+
+async def reply(ws):
+    kinds, words = set(), ""
+    async for frame in ws:
+        event = json.loads(frame)
+        if event["type"] == "error":
+            print("  error:", event["error"]["message"])
+        elif event["type"] == "response.content_part.added":
+            kinds.add(event["part"]["type"])
+        elif event["type"] == "response.done":
+            for item in event["response"]["output"]:
+                for part in item.get("content") or []:
+                    words += part.get("text") or part.get("transcript") or ""
+            kind = " and ".join(sorted(kinds)) or "nothing"
+            print(f"  {{event['response']['id']}} {{event['response']['status']}}: {{kind}}: {{ascii(words[:80])}}")
+            return kind
+
+
+async def session():
+    last = None
+    async with connect(URL, additional_headers=HEADERS, max_size=None) as ws:
+        print("session", json.loads(await ws.recv()).get("session", {{}}).get("id"))
+        for event in EVENTS:
+            await ws.send(json.dumps(event))
+            if event["type"] == "response.create":
+                last = await reply(ws)
+        if EVENTS[-1]["type"] != "response.create":  # turn detection answered
+            last = await reply(ws)
+    return last
+
+
+last = [asyncio.run(session()) for _ in range(TIMES)]
+print(f"{{last.count({modality!a})}} of {{TIMES}} last replies came as {modality}")
+sys.exit(0 if {modality!a} in last else 1)
+'''
+
+
+def reproduction(told: Told, response: Response, origin: str) -> str | None:
+    """A script that does what the client did up to this response; ``None`` where the log does not say what it did."""
+    events = _sent_before(told, response)
+    if not events:
+        return None
+    header = told.session.header or {}
+    endpoint = str(header.get("endpoint") or told.about.get("endpoint") or "openai")
+    model = told.session.model or told.about.get("model") or "gpt-realtime"
+    beta = header.get("dialect") == "beta" or "modalities" in told.session.settings
+    # The address is never that of the log: whoever runs the script sends a key there.
+    host = {"openai": "wss://api.openai.com", "xai": "wss://api.x.ai", "standin": "ws://127.0.0.1:8765"}.get(endpoint)
+    url = f"{host}/v1/realtime?{urlencode({'model': model})}" if host else ""
+    azure = endpoint == "azure"
+    key_env = {"azure": "AZURE_OPENAI_API_KEY", "xai": "XAI_API_KEY"}.get(endpoint, "OPENAI_API_KEY")
+    events, missing = _with_sound(events)
+    about = f"Session {told.session.id}, response {response.id}, model {model}{f' ({origin})' if origin else ''}."
+    if missing:
+        about += f"\n{missing} pieces of audio were not kept in the log; silence of the same length stands for them."
+    if endpoint == "standin":
+        about += "\nIt was recorded at a stand-in: python -m kit serve starts one there."
+    asked = "+".join(response.asked or ("audio",))
+    return _SCRIPT.format(
+        title=_words(f"A reply came as {response.modality} where {asked} was asked for."),
+        about=_words(about),
+        how="" if endpoint == "standin" else f"{key_env}=... ",
+        arguments="[URL] [TIMES]" if url else "URL [TIMES]",
+        url=url,
+        headers={"OpenAI-Beta": "realtime=v1"} if beta and endpoint != "xai" else {},
+        key_env=key_env,
+        key_header="api-key" if azure else "Authorization",
+        key_prefix="" if azure else "Bearer ",
+        modality=response.modality or "nothing",
+        events=_literal(events),
+    )
+
+
+def _words(told: str) -> str:
+    """Text of others for a docstring: nothing in it can end the string, or read otherwise than it is."""
+    return re.sub(r"[^A-Za-z0-9 _.,:;+()/\n-]", "?", told)
+
+
+def _sent_before(told: Told, response: Response) -> list[dict[str, Any]]:
+    """What the client sent before this response was created; what it says of itself left out."""
+    sent: list[dict[str, Any]] = []
+    for step in told.steps:
+        created = step.data.get("response")
+        if (
+            step.data.get("type") == "response.created"
+            and isinstance(created, dict)
+            and created.get("id") == response.id
+        ):
+            return sent
+        if step.direction == "client":
+            sent.append(_bare(step.data))
+    return []
+
+
+def _bare(event: Mapping[str, Any]) -> dict[str, Any]:
+    bare = {key: value for key, value in event.items() if key != "event_id"}
+    told = bare.get("response")
+    if isinstance(told, dict) and isinstance(told.get("metadata"), dict) and TAG in told["metadata"]:
+        metadata = {key: value for key, value in told["metadata"].items() if key != TAG}
+        bare["response"] = {k: v for k, v in told.items() if k != "metadata"} | (
+            {"metadata": metadata} if metadata else {}
+        )
+        if not bare["response"]:
+            del bare["response"]
+    return bare
+
+
+def _with_sound(events: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
+    """The events with base64 where their digest was kept: of a clip that the kit has, or else silence; and how many of those."""
+    known = {
+        digest(part.clip.to_bytes()): part.clip.to_bytes()
+        for case in all_cases()
+        for item in case.history
+        for part in item.parts
+        if part.clip
+    }
+    missing = 0
+
+    def sounding(value: Any) -> Any:
+        nonlocal missing
+        if isinstance(value, str) and (kept := DIGEST.match(value)):
+            pcm = known.get(value)
+            missing += pcm is None
+            return base64.b64encode(pcm if pcm is not None else bytes(min(int(kept[2]), 15 << 20))).decode()
+        if isinstance(value, dict):
+            return {key: sounding(each) for key, each in value.items()}
+        return [sounding(each) for each in value] if isinstance(value, list) else value
+
+    return [sounding(event) for event in events], missing
+
+
+def _literal(events: list[dict[str, Any]]) -> str:
+    """Python that means these events: ASCII only, so that nothing in it reads otherwise than it runs."""
+    lines = [pprint.pformat(event, width=112, sort_dicts=False) for event in events]
+    text = "[\n    " + ",\n    ".join(line.replace("\n", "\n    ") for line in lines) + ",\n]"
+    return "".join(c if c.isascii() else f"\\U{ord(c):08x}" for c in text)

@@ -1,0 +1,584 @@
+"""One rate: Wilson's interval, and what the missing could have done."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+from kit.errors import InputError, clipped
+
+# What a count, a rate and a level may be; each refusal names the value.
+
+
+Floats = npt.NDArray[np.float64]
+
+
+def whole(value: object, name: str, *, at_least: int = 0) -> int:
+    """A count as an int. Whole floats pass (pandas makes them of columns with gaps); truth values do not."""
+    ok = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if ok and math.isfinite(value) and value == int(value) and value >= at_least:  # type: ignore[call-overload,operator,arg-type]
+        return int(value)  # type: ignore[call-overload,no-any-return]
+    raise InputError(f"{name} must be a whole number of {at_least} or more, got {clipped(value)}")
+
+
+def k_of_n(k: object, n: object, names: tuple[str, str] = ("k", "n")) -> tuple[int, int]:
+    """A count and what it is out of."""
+    few, all_ = whole(k, names[0]), whole(n, names[1])
+    if few > all_:
+        raise InputError(f"{names[0]} cannot be more than {names[1]}, got {few} of {all_}")
+    return few, all_
+
+
+def k_of_n_arrays(k: npt.ArrayLike, n: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Counts and what they are out of, broadcast against each other, as float64."""
+    pair = []
+    for name, given in (("k", k), ("n", n)):
+        try:
+            values = np.asarray(given)
+            numeric = values.dtype.kind in "iuf"
+        except ValueError:
+            numeric = False
+        if not numeric:
+            raise InputError(f"{name} must be an array of whole numbers, got {clipped(given)}")
+        pair.append(values.astype(np.float64))
+    try:
+        few, all_ = np.broadcast_arrays(*pair)
+    except ValueError:
+        raise InputError(f"k and n must have one shape, got {pair[0].shape} and {pair[1].shape}") from None
+    # one comparison per rule, NaN fails every one of them
+    good = (few >= 0) & (few <= all_) & (all_ < np.inf) & (few == np.floor(few)) & (all_ == np.floor(all_))
+    if not good.all():
+        at = tuple(int(i) for i in np.argwhere(~good)[0])
+        where = at[0] if len(at) == 1 else at
+        raise InputError(f"row {where}: k of n must be whole numbers with 0 <= k <= n, got {few[at]:g} of {all_[at]:g}")
+    return few, all_
+
+
+def probability(value: object, name: str, *, example: str) -> float:
+    """A number strictly between 0 and 1; the usual slip is percent."""
+    ok = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if ok and 0 < value < 1:  # type: ignore[operator]
+        return float(value)  # type: ignore[arg-type]
+    raise InputError(f"{name} must lie between 0 and 1 (such as {example}), got {clipped(value)}")
+
+
+def rate(value: object, name: str) -> float:
+    """A number from 0 to 1, ends included."""
+    ok = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if ok and 0 <= value <= 1:  # type: ignore[operator]
+        return float(value)  # type: ignore[arg-type]
+    raise InputError(f"{name} must be a rate from 0 to 1, got {clipped(value)}")
+
+
+def z_of(level: object) -> float:
+    """The two-sided normal quantile of a level: 1.95996 for 0.95."""
+    return NormalDist().inv_cdf(0.5 + probability(level, "level", example="0.95") / 2)
+
+
+# What comes back: one interval, or one comparison of two arms.
+
+
+def percent(rate: float) -> str:
+    """A rate as people read it: three figures, no more."""
+    return f"{100 * rate:.3g} %"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Interval:
+    """An estimate with its bounds; `None` where there is none, and then `note` says why.
+
+    Rates are fractions from 0 to 1, differences from -1 to 1, medians in the unit of what went in.
+    """
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+    level: float | None
+    """The confidence level; ``None`` for bounds that are not a matter of chance (`bounds_if_missing`)."""
+    method: str
+    n: int
+    """How many observations: trials, or turns where turns were pooled."""
+    note: str = ""
+    clusters: int | None = None
+    """How many trials the turns belong to; ``None`` where each observation is a trial of its own."""
+
+    @property
+    def width(self) -> float | None:
+        """`high` less `low`."""
+        return None if self.low is None or self.high is None else self.high - self.low
+
+    def __repr__(self) -> str:
+        size = f"n = {self.n}" + (f" turns, {self.clusters} trials" if self.clusters is not None else "")
+        if self.estimate is None and self.low is None and self.high is None:
+            return f"no estimate ({size}; {self.note or self.method})"
+        centre = "no estimate" if self.estimate is None else f"{self.estimate:.4g}"
+        if self.low is None and self.high is None:
+            return f"{centre} (no interval: {self.note or 'not given'}; {size}, {self.method})"
+        kind = "bounds" if self.level is None else f"{percent(self.level)} interval"
+        low, high = ("open" if bound is None else f"{bound:.4g}" for bound in (self.low, self.high))
+        tail = f"; {self.note}" if self.note else ""
+        return f"{centre} ({kind} {low} to {high}; {size}, {self.method}{tail})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Comparison:
+    """One arm against a baseline: how often each drifted, how far apart they are, and how likely that is by chance.
+
+    The interval of the difference is unadjusted. What may be *said* is decided by `p_holm` (see `sentence`).
+    """
+
+    k1: int
+    """How many drifted in the arm; in a pooled row the sum over the strata that were used."""
+    n1: int
+    k0: int
+    """The same for the baseline."""
+    n0: int
+    rate1: float | None
+    """``k1 / n1``; in a pooled row the rate with every stratum at its Mantel-Haenszel weight."""
+    rate0: float | None
+    difference: Interval
+    """Arm less baseline."""
+    p: float | None
+    """Two-sided, unadjusted."""
+    method: str
+    """The test that made `p`; the interval's method is in `difference`."""
+    arm: str = "arm"
+    baseline: str = "baseline"
+    stratum: str | None = None
+    """Which case, in a comparison within one."""
+    p_holm: float | None = None
+    """`p` after Holm over the family; ``None`` until `adjusted` has seen the whole family."""
+    family: int | None = None
+    """How many tests the family has."""
+    strata: int | None = None
+    """How many strata were pooled; ``None`` in a comparison that is not pooled."""
+    strata_dropped: int = 0
+    """Strata with an empty arm: they compare nothing."""
+    within: tuple[Comparison, ...] = ()
+    """The comparisons within each stratum that was used, in order."""
+    note: str = ""
+
+    def __repr__(self) -> str:
+        where = f" in {self.stratum}" if self.stratum else f" over {self.strata} strata" if self.strata else ""
+        sides = f"{self.arm} {self.k1} of {self.n1} against {self.baseline} {self.k0} of {self.n0}{where}"
+        if self.p is None:
+            return f"{sides}: not compared ({self.note})"
+        p_holm = "not adjusted" if self.p_holm is None else f"Holm of {self.family}: {self.p_holm:.3g}"
+        return f"{sides}: difference {self.difference!r}, p = {self.p:.3g} by {self.method} ({p_holm})"
+
+
+def wilson(k: int, n: int, level: float = 0.95) -> Interval:
+    """The rate ``k / n`` of independent trials with Wilson's score interval.
+
+    E. B. Wilson (1927), J. Am. Stat. Assoc. 22:209-212, without continuity correction. Its coverage is right on average
+    (0.9521 over n from 5 to 100, R. G. Newcombe (1998), Stat. Med. 17:857-872, table II) and not at every rate: 0.925 at
+    p = 0.05 and n = 20. It holds for one look at the end; for a look after every trial see `stopping`.
+
+    Args:
+        k: Trials that drifted.
+        n: Trials completed. With none there is no rate: every number is ``None`` and `note` says so.
+        level: Confidence level, 0.95 unless told.
+
+    Raises:
+        InputError: If not ``0 <= k <= n``, or `level` is no probability.
+    """
+    k, n = k_of_n(k, n)
+    z = z_of(level)
+    if n == 0:
+        return Interval(None, None, None, level, "Wilson", 0, "no trials, so no rate")
+    low, high = score_bounds(np.float64(k / n), np.float64(n), z)
+    return Interval(k / n, float(low), float(high), level, "Wilson", n)
+
+
+def wilson_array(k: npt.ArrayLike, n: npt.ArrayLike, level: float = 0.95) -> tuple[Floats, Floats]:
+    """The bounds of `wilson` for whole columns: a million rows take about 0.2 s.
+
+    Args:
+        k, n: Whole numbers, of one shape or broadcastable.
+
+    Returns:
+        ``(low, high)``, float64 of that shape; NaN where ``n`` is 0.
+
+    Raises:
+        InputError: Naming the first row that is not ``0 <= k <= n``.
+    """
+    few, all_ = k_of_n_arrays(k, n)
+    z = z_of(level)
+    empty = all_ == 0
+    low, high = score_bounds(few / np.where(empty, 1, all_), np.where(empty, 1, all_), z)
+    return np.where(empty, np.nan, low), np.where(empty, np.nan, high)
+
+
+def score_bounds(rate: Floats | np.float64, n: Floats | np.float64, z: Floats | float) -> tuple[Floats, Floats]:
+    """Wilson's two roots, for any positive (also effective, fractional) `n`.
+
+    Written out rather than taken from statsmodels, whose import takes most of a second and which warns where n is 0; it is
+    the oracle in the tests.
+    """
+    centre = rate + z * z / (2 * n)
+    half = z * np.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
+    shrink = 1 + z * z / n
+    # at 0 and at n the root is exactly 0 or 1, which floating point misses by an ulp
+    low = np.where(rate <= 0, 0.0, (centre - half) / shrink)
+    high = np.where(rate >= 1, 1.0, (centre + half) / shrink)
+    return low, high
+
+
+def bounds_if_missing(k: int, n: int, missing: int) -> Interval:
+    """The rate if none, and if all, of the missing trials had drifted.
+
+    No assumption and no chance in it (C. F. Manski (1989), J. Hum. Resour. 24:343-360), so `level` is ``None``.
+
+    Args:
+        k: Trials that drifted, of `n` completed.
+        missing: Trials planned that have no answer: failed, interrupted or never run.
+
+    Raises:
+        InputError: If a count is negative or ``k > n``.
+    """
+    k, n = k_of_n(k, n)
+    missing = whole(missing, "missing")
+    method = f"if none or all of {missing} missing had drifted"
+    if n + missing == 0:
+        return Interval(None, None, None, None, method, 0, "no trials, so no rate")
+    note = "" if n else "no trial completed: anything is possible"
+    return Interval(k / n if n else None, k / (n + missing), (k + missing) / (n + missing), None, method, n, note)
+
+
+# The median of what has no nice distribution: latencies.
+
+
+def median_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+    """The median with the exact interval between two order statistics.
+
+    W. R. Thompson (1936), Ann. Math. Stat. 7:122-128: the number of values below the median is binomial with one half,
+    whatever the distribution. The narrowest symmetric pair that keeps the level, so it covers at least `level` and never
+    exactly; `method` says how much. Below 6 values no pair reaches 95 %, and there is none.
+
+    Args:
+        values: Finite numbers, one per independent trial, in any unit. Leave out replies that never spoke, and say how
+            many: a median over those that did is a median over those that did.
+        level: Confidence level.
+
+    Raises:
+        InputError: If a value is missing or not finite.
+    """
+    level = probability(level, "level", example="0.95")
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"values must be numbers, got {clipped(values)}") from None
+    if array.ndim != 1:
+        raise InputError(f"values must be one row of numbers, got shape {array.shape}")
+    bad = ~np.isfinite(array)
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise InputError(f"values[{at}] must be a finite number, got {float(array[at])}; leave missing ones out")
+    return of_finite(array, level)
+
+
+def of_finite(values: Floats, level: float = 0.95) -> Interval:
+    """`median_interval` of an array that is known to hold finite numbers; it is not sorted, only parted where it must be."""
+    n = len(values)
+    if n == 0:
+        return Interval(None, None, None, level, "order statistics", 0, "no values")
+    rank, covers = _rank(n, level)
+    places = [(n - 1) // 2, n // 2, max(rank - 1, 0), min(n - rank, n - 1)]
+    parted = np.partition(values, sorted(set(places)))
+    left, right, low, high = (float(parted[at]) for at in places)
+    middle = left / 2 + right / 2
+    if rank == 0:
+        note = f"{n} values are too few for {100 * level:.3g} %"
+        return Interval(middle, None, None, level, "order statistics", n, note)
+    method = f"order statistics {rank} and {n - rank + 1}, exact coverage {100 * covers:.2f} %"
+    return Interval(middle, low, high, level, method, n)
+
+
+@lru_cache(maxsize=4096)
+def _rank(n: int, level: float) -> tuple[int, float]:
+    """The largest r for which the r-th value from below and the r-th from above keep the level (0: none does), and theirs."""
+    from scipy.special import bdtr
+
+    def covers(r: int) -> float:
+        return float(1 - 2 * bdtr(r - 1, n, 0.5))
+
+    low, high = 0, n // 2 + 1  # coverage falls as r grows: halve
+    while high - low > 1:
+        r = (low + high) // 2
+        low, high = (r, high) if covers(r) >= level else (low, r)
+    return low, covers(low) if low else 0.0
+
+
+# A rate over turns that share trials. Turns of one trial are not independent: drift sticks.
+
+
+LEAST = 0.8
+"""The smallest design effect believed. Cutting at 1, as surveys do, makes independent turns cover 96.2-97.5 % (p = 0.3 and
+0.5, 40 and 20 trials) instead of 95.3-96.1 %: half of the estimates fall below 1 by chance. Far below 1 would take turns that avoid each other."""
+
+FEW = 6
+"""How many trials with the rarer outcome it takes before the spread between trials is taken at its word.
+
+With two or three of them the estimated design effect is mostly noise and far too often near 1: at p = 0.05 and ICC 0.6 the
+plain method covers 84-91 %. With this, simulated over 100, 40 and 20 trials of up to 8 turns (6,000 plans of each kind), p from
+0.02 to 0.95, ICC from 0 to 0.9 and two kinds of stickiness, nothing covered less than 92.6 %; at 40 trials, p from 0.2 to 0.5 and
+ICC 0, 0.3 and 0.9 it is 93-97 %. Where text is rarer it errs to the safe side (up to 98 %, at 20 trials and p = 0.02 99.5 %), and
+is up to two thirds wider than an interval that knew its turns to be independent. Most of that no width can mend: with so few trials
+that hold any text no interval lies wholly below the truth, so that one of equal tails misses on one side alone and covers some
+97.5 %. Smaller values bring more of it under 97 %, and p = 0.07 at ICC 0.3 down to 91 % (4) or 90 % (3)."""
+
+
+def clustered(text: Sequence[object], trial: Sequence[Hashable], level: float = 0.95) -> Interval:
+    """The share of text among pooled turns, with an interval that knows which turns share a trial.
+
+    Args:
+        text: Per turn, whether it was text: truth values or 0 and 1, length ``n_turns``.
+        trial: Per turn, the id of its trial, same length, in any order.
+        level: Confidence level.
+
+    Returns:
+        `n` counts turns, `clusters` trials. One trial alone gives an estimate and no interval.
+
+    Raises:
+        InputError: If a turn has no trial (``None``, NaN, an empty text, or a negative number: the code pandas gives to
+            a missing category), if a value is neither true nor false, or the lengths differ.
+    """
+    values = _truths(text)
+    codes = _codes(trial)
+    if len(values) != len(codes):
+        raise InputError(f"text and trial must be equally long, got {len(values)} turns and {len(codes)} ids")
+    return from_counts(np.bincount(codes, weights=values), np.bincount(codes), level)
+
+
+def from_counts(
+    k: npt.ArrayLike, n: npt.ArrayLike, level: float = 0.95, *, times: npt.ArrayLike | None = None
+) -> Interval:
+    """`clustered` for counts that are made already: ``k[i]`` of ``n[i]`` turns of trial ``i``; trials of 0 turns do not count.
+
+    Args:
+        times: How many trials have these counts, where equal ones were put together; once each unless given.
+    """
+    few, all_ = k_of_n_arrays(k, n)
+    often = np.ones_like(all_) if times is None else k_of_n_arrays(times, times)[0]
+    estimate, low, high, effective = (float(x) for x in _core(few, all_, level, often))
+    trials, turns = int((often * (all_ > 0)).sum()), int((often * all_).sum())
+    if trials == 0:
+        return Interval(None, None, None, level, "Wilson, clustered by trial", 0, "no turns, so no rate", 0)
+    if trials == 1:
+        note = "turns of one trial cannot show how trials differ"
+        return Interval(estimate, None, None, level, "Wilson, clustered by trial", turns, note, 1)
+    method = f"Wilson, clustered by trial, effective n {effective:.4g}"
+    return Interval(estimate, low, high, level, method, turns, "", trials)
+
+
+def clustered_array(k: npt.ArrayLike, n: npt.ArrayLike, level: float = 0.95) -> tuple[Floats, Floats, Floats]:
+    """`clustered` for many groups at once.
+
+    The ratio estimator ``sum k / sum n`` with its linearised between-trial variance and factor m / (m - 1) (W. G. Cochran
+    (1977), Sampling Techniques, 3rd ed.), put as an effective number of turns into Wilson's interval (E. L.
+    Korn, B. I. Graubard (1998), Surv. Methodol. 24:193-201, for the effective n; C. Franco, R. J. A. Little, T. A. Louis,
+    E. V. Slud (2019), J. Surv. Stat. Methodol. 7:334-364, for Wilson), with Student's t on m - 1 degrees of
+    freedom in place of the normal. The design effect is not believed below `LEAST`.
+
+    Deviation: where fewer than about `FEW` trials hold the rarer outcome, the effective n moves linearly towards one
+    observation per trial (L. Kish (1965): ``(sum n)^2 / sum n^2``), which is also what is used where all turns agree.
+
+    Args:
+        k, n: Text turns and all turns, shape ``(..., n_trials)``; pad with ``n = 0``.
+
+    Returns:
+        ``(estimate, low, high)``, shape ``(...)``; NaN where there is no turn, bounds NaN where there is but one trial.
+
+    Raises:
+        InputError: Naming the first entry that is not ``0 <= k <= n``.
+    """
+    few, all_ = k_of_n_arrays(k, n)
+    return _core(few, all_, level, np.ones_like(all_))[:3]
+
+
+def _core(k: Floats, n: Floats, level: float, times: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    from scipy.special import stdtrit
+
+    upper = 0.5 + probability(level, "level", example="0.95") / 2
+    if k.ndim == 0:
+        raise InputError(
+            "k and n must hold one entry per trial, got single numbers; for independent trials see wilson()"
+        )
+    turns, texts, trials = (times * n).sum(-1), (times * k).sum(-1), (times * (n > 0)).sum(-1)
+    some = np.maximum(turns, 1)
+    rate = texts / some
+    between = (times * (k - rate[..., None] * n) ** 2).sum(-1) * trials / np.maximum(trials - 1, 1)
+    chance = rate * (1 - rate)
+    independent = np.maximum(between / (some * np.where(chance > 0, chance, 1)), LEAST)
+    together = np.maximum((times * n * n).sum(-1) / some, 1)  # the design effect if all turns of a trial agreed
+    # the outcome with fewer turns, not with fewer trials: at high ICC both are the same
+    rarer = np.where(2 * texts <= turns, (times * (k > 0)).sum(-1), (times * (n > k)).sum(-1))
+    doubt = np.clip(1 - (rarer - 1) / FEW, 0, 1)
+    effect = np.maximum(independent, doubt * together + (1 - doubt) * independent)
+    effective = some / effect
+    t = stdtrit(np.maximum(trials - 1, 1), upper)
+    low, high = score_bounds(rate, effective, t)
+    nan = np.float64(np.nan)
+    enough = trials > 1
+    return np.where(turns > 0, rate, nan), np.where(enough, low, nan), np.where(enough, high, nan), effective
+
+
+def _truths(values: Sequence[object]) -> Floats:
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise InputError(f"text must hold one value per turn, got shape {array.shape}")
+    if array.dtype.kind in "biuf":
+        wrong = ~((array == 0) | (array == 1))
+    else:
+        wrong = np.array([not isinstance(v, bool | np.bool_ | int) or v not in (0, 1) for v in array], dtype=bool)
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise InputError(
+            f"turn {at}: text must be true or false, got {clipped(array[at])}; leave out turns without a reply"
+        )
+    return array.astype(np.float64)
+
+
+def _codes(ids: Sequence[Hashable]) -> npt.NDArray[np.intp]:
+    if getattr(getattr(ids, "dtype", None), "kind", "O") in "iu":  # an integer column: no loop over a million ids
+        array = np.asarray(ids)
+        if array.size and array.min() < 0:
+            at = int(np.argmax(array < 0))
+            raise InputError(f"turn {at} belongs to no trial, got id {int(array[at])}; pooled turns need their trial")
+        return np.unique(array, return_inverse=True)[1].astype(np.intp)
+    seen: dict[Hashable, int] = {}
+    codes = np.empty(len(ids), dtype=np.intp)
+    for at, one in enumerate(ids):
+        if _is_missing(one):
+            raise InputError(f"turn {at} belongs to no trial, got id {clipped(one)}; pooled turns need their trial")
+        try:
+            codes[at] = seen.setdefault(one, len(seen))
+        except TypeError:
+            raise InputError(f"turn {at}: a trial id must be hashable, got {clipped(one)}") from None
+    return codes
+
+
+def _is_missing(one: object) -> bool:
+    if one is None or one == "":
+        return True
+    try:
+        return bool(one != one) or bool(isinstance(one, int | float | np.integer | np.floating) and one < 0)
+    except TypeError:  # pandas.NA: not even its own equal
+        return True
+
+
+# Looking after every trial, and stopping when it is enough, without fooling oneself.
+#
+# Wilson's interval looked at after every trial up to 400 misses the truth at least once in 41 % of runs at p = 0.05 and in
+# 48 % at 0.3 (enumerated; in 35 and 40 % if the first look is at trial 10). A confidence sequence holds at all looks at once,
+# so it may be watched, and a run may be stopped for any reason.
+
+
+PRIOR = 0.5  # both parameters of the mixing beta: Jeffreys', which favours no rate and is tightest near 0 and 1
+
+_HALVINGS = 55  # of [0, 1]: below the spacing of float64 near 1
+
+
+def confidence_sequence(k: int, n: int, alpha: float = 0.05) -> Interval:
+    """The rate with an interval that is right at *every* n at once with chance at least ``1 - alpha``.
+
+    All rates p at which the beta(1/2, 1/2)-mixed likelihood is less than ``1 / alpha`` times the likelihood of p
+    (H. Robbins (1970), Ann. Math. Stat. 41:1397-1409; J. Ville (1939)). The price of being allowed to look: at 12 of 40
+    it is 0.114 to 0.549 where Wilson's has 0.181 to 0.454.
+
+    Trials must come in an order that their outcome does not decide. Of trials that run side by side text replies may end
+    first: count the completed beginning of the *planned* order, not whatever has finished.
+
+    Args:
+        k, n: Drifted, of trials so far. At 0 of 0 it is 0 to 1.
+        alpha: Chance that it ever misses.
+
+    Raises:
+        InputError: If not ``0 <= k <= n``, or `alpha` is no probability.
+    """
+    k, n = k_of_n(k, n)
+    low, high = confidence_sequence_array(k, n, alpha)
+    note = "" if n else "no trials, so no rate"
+    method = "beta-binomial confidence sequence"
+    return Interval(k / n if n else None, float(low), float(high), 1 - alpha, method, n, note)
+
+
+def confidence_sequence_array(k: npt.ArrayLike, n: npt.ArrayLike, alpha: float = 0.05) -> tuple[Floats, Floats]:
+    """The bounds of `confidence_sequence` for whole columns, by bisection; shapes as in `wilson_array`."""
+    from scipy.special import betaln, xlog1py, xlogy
+
+    few, all_ = k_of_n_arrays(k, n)
+    probability(alpha, "alpha", example="0.05")
+    mixed = betaln(PRIOR + few, PRIOR + all_ - few) - betaln(PRIOR, PRIOR) + np.log(alpha)
+    seen = few / np.maximum(all_, 1)
+
+    def boundary(outside: Floats, inside: Floats) -> Floats:
+        for _ in range(_HALVINGS):
+            middle = (outside + inside) / 2
+            is_in = mixed < xlogy(few, middle) + xlog1py(all_ - few, -middle)
+            inside, outside = np.where(is_in, middle, inside), np.where(is_in, outside, middle)
+        return outside  # the end that errs to the wide side
+
+    low = np.where(few == 0, 0.0, boundary(np.zeros_like(seen), seen))
+    high = np.where(few == all_, 1.0, boundary(np.ones_like(seen), seen))
+    return low, high
+
+
+@dataclass(frozen=True, slots=True)
+class StopRule:
+    """Stop when no arm's interval is wider than `width` (0.2 is ±10 points), whenever one looks.
+
+    alpha is split evenly over the arms (C. E. Bonferroni (1936)), so with chance at least ``1 - alpha`` no arm's interval
+    is wrong at any look, stopped or not. Plain numbers, so that a plan can freeze and hash it.
+
+    Raises:
+        InputError: If `width` or `alpha` is not between 0 and 1, or `n_arms` is not a positive whole number.
+    """
+
+    width: float
+    """How wide an arm's interval may be, high less low: 0.2 is ±10 points."""
+    alpha: float = 0.05
+    n_arms: int = 1
+    """Everything that is watched: arms × cases where each is watched apart."""
+
+    def __post_init__(self) -> None:
+        probability(self.width, "width", example="0.2")
+        probability(self.alpha, "alpha", example="0.05")
+        whole(self.n_arms, "n_arms", at_least=1)
+
+    def interval(self, k: int, n: int) -> Interval:
+        """The interval of one arm at its share of alpha: the one to show while a plan runs."""
+        return confidence_sequence(k, n, self.alpha / self.n_arms)
+
+    def enough(self, k: int, n: int) -> bool:
+        """Whether one arm is known well enough."""
+        return bool((self.interval(k, n).width or 0.0) <= self.width)
+
+    def stop(self, counts: Iterable[tuple[int, int]]) -> bool:
+        """Whether all arms are: one ``(k, n)`` per arm, of completed trials in planned order.
+
+        Raises:
+            InputError: If there are not `n_arms` of them; an arm without trials is ``(0, 0)``.
+        """
+        arms = list(counts)
+        if len(arms) != self.n_arms:
+            raise InputError(f"the rule is for {self.n_arms} arms, got counts of {len(arms)}: {clipped(arms)}")
+        return all(self.enough(k, n) for k, n in arms)
+
+    def trials_per_arm(self, p: float = 0.5) -> int:
+        """About how many trials an arm takes whose rate is `p`; one half takes the most. For the price of a plan."""
+        p = rate(p, "p")
+        high = 1
+        while not self.enough(round(p * high), high):
+            high *= 2
+        low = high // 2
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self.enough(round(p * middle), middle) else (middle, high)
+        return high

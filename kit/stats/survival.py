@@ -1,0 +1,174 @@
+"""Drift over the turns of a trial: does it stick, and how long until it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from kit.errors import InputError, clipped
+from kit.stats.intervals import Floats, Interval, from_counts, z_of
+
+Whole = npt.NDArray[np.int64]
+
+
+def p_text_given_text(sequences: Iterable[Sequence[bool | None]], level: float = 0.95) -> Interval:
+    """How often a turn after a text turn is text again, with an interval clustered by trial.
+
+    Pairs of neighbouring turns are pooled over trials, ``sum(text, then text) / sum(text, then anything)``; see
+    `clusters` for the interval. Pooling keeps the bias small that averaging one share per trial would have (J. B. Miller,
+    A. Sanjurjo (2018), Econometrica 86:2019-2047).
+
+    Args:
+        sequences: One per trial: per turn in order whether its final reply was text, ``None`` where it is not known
+            (failed, missing). A pair with an unknown turn does not count.
+        level: Confidence level.
+
+    Returns:
+        `n` counts pairs, `clusters` the trials that have one.
+
+    Raises:
+        InputError: If a turn is something else.
+    """
+    again, pairs = [], []
+    for at, turns in enumerate(sequences):
+        known = [_turn(value, at, index) for index, value in enumerate(turns)]
+        after_text = [b for a, b in pairwise(known) if a and b is not None]
+        again.append(sum(after_text))
+        pairs.append(len(after_text))
+    if not sum(pairs):
+        note = "no turn came after a text turn"
+        return Interval(None, None, None, level, "Wilson, clustered by trial", 0, note, 0)
+    return from_counts(np.array(again), np.array(pairs), level)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Survival:
+    """The share of trials that have not drifted yet, after each turn at which one did."""
+
+    times: tuple[float, ...]
+    """Turns (from 1) at which some trial drifted first, ascending."""
+    at_risk: tuple[int, ...]
+    """Trials that had not drifted and were still watched when that turn came."""
+    events: tuple[int, ...]
+    """Trials that drifted at it."""
+    survival: tuple[float, ...]
+    """The share not drifted just after it."""
+    low: tuple[float | None, ...]
+    """Pointwise bounds; ``None`` once all have drifted, where the variance has no value."""
+    high: tuple[float | None, ...]
+    median: Interval
+    """The turn by which half of the trials have drifted; ``None`` where fewer than half ever did."""
+    level: float
+    n: int
+    method: str = "Kaplan-Meier, log-log intervals"
+    note: str = ""
+
+    def __repr__(self) -> str:
+        end = f"{self.survival[-1]:.3g} without drift after turn {self.times[-1]:g}" if self.times else "no drift seen"
+        return f"Kaplan-Meier of {self.n} trials, {sum(self.events)} drifted: {end}; median {self.median!r}"
+
+
+def kaplan_meier(times: Sequence[float], observed: Sequence[bool], level: float = 0.95) -> Survival:
+    """Turns until drift, where many trials end before it comes.
+
+    E. L. Kaplan, P. Meier (1958), J. Am. Stat. Assoc. 53:457-481, variance of M. Greenwood (1926), bounds on the
+    log(-log) scale (J. D. Kalbfleisch, R. L. Prentice (1980), The Statistical Analysis of Failure Time Data), which stay
+    in 0 to 1. The median's bounds are where those of the curve cross one half (R. Brookmeyer, J. Crowley (1982),
+    Biometrics 38:29-41). Own lines; statsmodels' `SurvfuncRight` is the oracle in the tests.
+
+    It takes the trials that ended early to be like the others. If a failure is itself a sign of drift, it is not so.
+
+    Args:
+        times: Per trial the turn (from 1) of its first drift, or its last turn without.
+        observed: Per trial whether that was a drift (true) or the end of watching (false).
+        level: Confidence level, pointwise.
+
+    Raises:
+        InputError: If a time is not a finite number above 0, a flag neither true nor false, or the lengths differ.
+    """
+    z_of(level)
+    if len(times) != len(observed):
+        raise InputError(f"times and observed must be equally long, got {len(times)} and {len(observed)}")
+    for at, (time, flag) in enumerate(zip(times, observed, strict=True)):
+        if (
+            isinstance(time, bool)
+            or not isinstance(time, int | float | np.integer | np.floating)
+            or not 0 < time < np.inf
+        ):
+            raise InputError(f"times[{at}] must be a turn, counted from 1, got {clipped(time)}")
+        if not isinstance(flag, bool | np.bool_ | int | np.integer) or flag not in (0, 1):
+            raise InputError(f"observed[{at}] must be true or false, got {clipped(flag)}")
+    when, drifted = np.asarray(times, dtype=np.float64), np.asarray(observed, dtype=bool)
+    turns, events = np.unique(when[drifted], return_counts=True)
+    at_risk = len(when) - np.searchsorted(np.sort(when), turns, side="left")
+    return survival_of_counts(turns, at_risk, events, len(when), level)
+
+
+def survival_of_counts(
+    turns: npt.ArrayLike, at_risk: npt.ArrayLike, events: npt.ArrayLike, n: int, level: float = 0.95
+) -> Survival:
+    """`kaplan_meier` for counts that are made already: what a million turns come to.
+
+    Args:
+        turns: Turns (from 1) at which some trial drifted first, ascending.
+        at_risk, events: Trials still watched without drift when that turn came, and those that drifted at it (1 or more).
+        n: Trials in all.
+    """
+    z = z_of(level)
+    when, risk, drifts = np.asarray(turns, np.float64), np.asarray(at_risk, np.int64), np.asarray(events, np.int64)
+    survival = np.cumprod(1 - drifts / np.maximum(risk, 1), dtype=np.float64)
+    low, high = _log_log(survival, risk, drifts, z)
+    return Survival(
+        tuple(when.tolist()),
+        tuple(risk.tolist()),
+        tuple(drifts.tolist()),
+        tuple(survival.tolist()),
+        _plain(low),
+        _plain(high),
+        _median(when, survival, low, high, level, n),
+        level,
+        n,
+        note="" if n else "no trials",
+    )
+
+
+def _log_log(survival: Floats, at_risk: Whole, events: Whole, z: float) -> tuple[Floats, Floats]:
+    left = at_risk - events
+    open_ = left > 0
+    greenwood = np.cumsum(np.where(open_, events / (at_risk * np.maximum(left, 1)), 0.0))
+    inner = np.where(open_, survival, 0.5)  # any value inside, where the result is not used
+    spread = z * np.sqrt(greenwood) / np.abs(np.log(inner))
+    low, high = inner ** np.exp(spread), inner ** np.exp(-spread)
+    return np.where(open_, low, np.nan), np.where(open_, high, np.nan)
+
+
+def _median(turns: Floats, survival: Floats, low: Floats, high: Floats, level: float, n: int) -> Interval:
+    def first(below: npt.NDArray[np.bool_]) -> float | None:
+        return float(turns[np.argmax(below)]) if below.any() else None
+
+    tolerance = 1e-12  # products of fractions miss one half by an ulp
+    estimate = first(survival <= 0.5 + tolerance)
+    lower = first((low <= 0.5 + tolerance) | (survival == 0))
+    upper = first(high <= 0.5 + tolerance)
+    note = ""
+    if estimate is None:
+        note = "fewer than half of the trials drifted while watched" if n else "no trials"
+    elif upper is None:
+        note = "no upper bound: too few trials are left to tell"
+    return Interval(estimate, lower, upper, level, "Brookmeyer-Crowley, log-log", n, note)
+
+
+def _plain(values: Floats) -> tuple[float | None, ...]:
+    return tuple(None if np.isnan(value) else float(value) for value in values)
+
+
+def _turn(value: object, trial: int, index: int) -> bool | None:
+    if value is None:
+        return None
+    if isinstance(value, bool | np.bool_ | int | np.integer) and value in (0, 1):
+        return bool(value)
+    raise InputError(f"trial {trial}, turn {index}: must be true (text), false or None (unknown), got {clipped(value)}")
