@@ -23,7 +23,8 @@ import pybase64
 
 from . import show
 from .errors import HistoryError, clipped
-from .wire.dialect import BETA, GA, MAX_APPEND_BYTES, Dialect, Refusal, dialect, refuse_item, spell_part
+from .wire.dialect import BETA, GA, MAX_APPEND_BYTES, Dialect, dialect, spell_part
+from .wire.refusals import Refusal, refuse_item
 
 if TYPE_CHECKING:
     from .clip import Clip

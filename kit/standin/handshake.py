@@ -20,7 +20,8 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 from websockets.datastructures import Headers
 
-from ..wire.dialect import BETA, GA, Dialect, Refusal
+from ..wire.dialect import BETA, GA, Dialect
+from ..wire.refusals import Refusal
 from .frames import encode, new_id
 from .settings import Refused, Settings, fields, integer, nullable, one_of
 

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import pybase64
 
-from ..wire.dialect import Dialect, Refusal, missing, refuse_item, wrong_type
+from ..wire.dialect import Dialect
+from ..wire.refusals import Refusal, missing, refuse_item, wrong_type
 from .drift import Context
 from .settings import Refused, demand, refuse
 from .sound import AudioFormat, decoded, duration_ms

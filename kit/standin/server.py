@@ -21,7 +21,8 @@ from websockets.http11 import Request, Response
 from websockets.protocol import CONNECTING
 
 from ..errors import InputError, LocalProtocolError, clipped
-from ..wire.dialect import GA, Refusal
+from ..wire.dialect import GA
+from ..wire.refusals import Refusal
 from . import handshake as door
 from .drift import Draws, Rule, rule
 from .faults import Fault, Faults

@@ -23,17 +23,8 @@ from typing import Any
 import msgspec
 
 from ..errors import KitError
-from ..wire.dialect import (
-    CLIENT_EVENTS,
-    MAX_APPEND_BYTES,
-    Dialect,
-    Refusal,
-    invalid_value,
-    missing,
-    too_long,
-    unknown_parameter,
-    wrong_type,
-)
+from ..wire.dialect import CLIENT_EVENTS, MAX_APPEND_BYTES, Dialect
+from ..wire.refusals import Refusal, invalid_value, missing, too_long, unknown_parameter, wrong_type
 from . import hearing as transcribing
 from .drift import Draws, Rule
 from .faults import Fault, Faults, server_error, troubled

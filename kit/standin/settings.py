@@ -9,18 +9,8 @@ import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..wire.dialect import (
-    AUDIO_FORMATS,
-    RESPONSE_FIELDS,
-    SESSION_FIELDS,
-    Dialect,
-    Refusal,
-    invalid_value,
-    missing,
-    too_long,
-    unknown_parameter,
-    wrong_type,
-)
+from ..wire.dialect import AUDIO_FORMATS, RESPONSE_FIELDS, SESSION_FIELDS, Dialect
+from ..wire.refusals import Refusal, invalid_value, missing, too_long, unknown_parameter, wrong_type
 from .sound import AudioFormat
 
 __all__ = ["Asked", "Refused", "Settings", "defaults", "format_word"]
