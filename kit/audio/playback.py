@@ -10,7 +10,8 @@ from typing import Protocol
 from ..clip import RATE_HZ
 from ..errors import InputError, ServerError
 from ..session import Session
-from ..wire.events import AUDIO_DELTA, Event, dict_of, format_of, int_of, text_of
+from ..wire.dialect import read_session
+from ..wire.events import AUDIO_DELTA, Event, dict_of, int_of, text_of
 from ..wire.records import Response
 from . import Block
 
@@ -343,15 +344,13 @@ def response_of(session: Session, response_id: str | None) -> Response | None:
 
 def output_format(session: Session) -> str:
     """What the session's replies are spoken in, in beta's word; pcm16 where nothing is said."""
-    told = session.settings
-    return format_of(dict_of(dict_of(told, "audio"), "output").get("format") or told.get("output_audio_format"))
+    return str(read_session(session.settings, "output_format") or "pcm16")
 
 
 def turn_detection(session: Session) -> dict[str, object] | None:
     """The session's turn detection as the server tells it; ``None`` where it is off."""
-    told = session.settings
-    found = (dict_of(dict_of(told, "audio"), "input") or told).get("turn_detection")
-    return found if isinstance(found, dict) else None
+    value = read_session(session.settings, "turn_detection")
+    return value if isinstance(value, dict) else None
 
 
 def _being_made(response: Response, at_ms: float) -> bool:

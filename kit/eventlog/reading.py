@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from .. import show
 from ..errors import InputError, RemoteProtocolError, ServerError, clipped
+from ..wire import records
 from ..wire.conversation import Conversation
 from ..wire.dialect import BETA_NAME, GA_NAME
 from ..wire.event_list import EventList
@@ -30,42 +31,12 @@ from .writing import DIGEST, without_audio
 # One row per response: what ``python -m kit log`` prints, and what evidence bundles hold.
 
 
-TIMES = ("first_audio_ms", "first_text_ms", "first_transcript_ms", "done_ms")
-"""From the request (or the end of the user's speech) on; empty where the log has no times."""
-TOKENS = {
-    "input_tokens": ("input_tokens",),
-    "input_text_tokens": ("input_token_details", "text_tokens"),
-    "input_audio_tokens": ("input_token_details", "audio_tokens"),
-    "cached_tokens": ("input_token_details", "cached_tokens"),
-    "output_tokens": ("output_tokens",),
-    "output_text_tokens": ("output_token_details", "text_tokens"),
-    "output_audio_tokens": ("output_token_details", "audio_tokens"),
-}
-COLUMNS = (
-    "session_id", "response_id", "asked", "modality", "status", "reason", "transcript", "text", "function_calls",
-    *TIMES, *TOKENS, "simulated", "file",
-)  # fmt: skip
+COLUMNS = ("session_id", *records.COLUMNS, "file")
 
 
 def row(response: Response, *, session_id: str | None = None, file: str | None = None) -> dict[str, Any]:
     """A response as a row of `COLUMNS`. ``None`` where the log does not say."""
-    return {
-        "session_id": session_id,
-        "response_id": response.id,
-        "asked": None if response.asked is None else list(response.asked),
-        "modality": response.modality,
-        "status": response.status,
-        "reason": response.reason,
-        "transcript": response.transcript,
-        "text": response.text,
-        "function_calls": [
-            {"name": call.name, "arguments": call.arguments, "status": call.status} for call in response.calls
-        ],
-        **{name: _rounded(getattr(response, name)) for name in TIMES},
-        **{name: _token(response.usage, path) for name, path in TOKENS.items()},
-        "simulated": response.simulated,
-        "file": file,
-    }
+    return {"session_id": session_id} | records.row(response) | {"file": file}
 
 
 def csv_line(fields: Mapping[str, Any] | None = None) -> str:
@@ -81,17 +52,6 @@ def csv_line(fields: Mapping[str, Any] | None = None) -> str:
     cells = ["" if flat[name] is None else str(flat[name]).replace("\0", "") for name in COLUMNS]
     csv.writer(out).writerow([cell.encode("utf-8", "replace").decode() for cell in cells])
     return out.getvalue()
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 1)
-
-
-def _token(usage: Mapping[str, Any] | None, path: tuple[str, ...]) -> int | None:
-    value: Any = usage
-    for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 # One session of a log, as it was read: it reads like a live session that is over.

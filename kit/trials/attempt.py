@@ -29,6 +29,7 @@ from ..eventlog.redact import Redactor
 from ..history import History
 from ..link import Link
 from ..session import Session
+from ..wire.dialect import read_session
 from ..wire.events import Event, dict_of, encode, text_of
 from ..wire.records import Response
 from .plan import Trial
@@ -350,12 +351,11 @@ class _Playing:
 
 def _facts(link: Link) -> Row:
     session = link.conversation.session
-    voice = dict_of(dict_of(session, "audio"), "output").get("voice", session.get("voice"))
     simulated = link.conversation.simulated
     return {
         "session_id": _words(session.get("id")),
         "model": _words(session.get("model")),
-        "voice": _words(voice),
+        "voice": _words(read_session(session, "voice")),
         "simulated": None if simulated is None else int(simulated),
         "drift_rule": _words(dict_of(session, "simulated").get("drift")),
     }

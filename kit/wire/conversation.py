@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ServerError
-from .events import Event, dict_of, format_of, int_of, modalities_of, text_of
+from .dialect import read_session
+from .events import Event, dict_of, int_of, modalities_of, text_of
 from .records import PART_KINDS, Call, Item, Part, Response
 
 TAG = "kit_request"
@@ -405,15 +406,11 @@ class Conversation:
             response.conversation_id = text_of(told, "conversation_id")
         elif response.conversation_id is None:
             response.conversation_id = ""  # October 2024 did not say; what is not said is in the conversation
-        output = dict_of(dict_of(told, "audio"), "output")
-        voice = output.get("voice", told.get("voice"))
+        voice = read_session(told, "voice")
         response.voice = voice if isinstance(voice, str) else response.voice
-        spelled = output.get("format") or told.get("output_audio_format")
-        if spelled is None:
-            spelled = dict_of(dict_of(self.session, "audio"), "output").get(
-                "format", self.session.get("output_audio_format")
-            )
-        response.output_format = format_of(spelled)
+        response.output_format = (
+            read_session(told, "output_format") or read_session(self.session, "output_format") or "pcm16"
+        )
 
     # ----------------------------------------------------------------------------------------- what a response contains
 

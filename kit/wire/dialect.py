@@ -230,6 +230,44 @@ def spell_response(settings: Mapping[str, Any], d: Dialect) -> dict[str, Any]:
     return _spell(settings, d, RESPONSE_FIELDS)
 
 
+def read_session(session: Mapping[str, Any], word: str) -> Any:
+    """Read a setting back from a session object, or from a response object; the inverse of `spell_session`.
+
+    Both spellings are looked at, GA's first, so the dialect need not be known.
+
+    Args:
+        session: As the server sent it, or anything else that claims to be a session.
+        word: One of `SESSION_FIELDS`.
+
+    Returns:
+        The value as the server wrote it, but ``"pcm16"``, ``"g711_ulaw"``, ``"g711_alaw"`` (or another format's own name)
+        for a format; ``None`` where the session does not say, or says null.
+    """
+    ga_path, beta_field = SESSION_FIELDS[word]
+    for path in (ga_path or (), (beta_field,) if beta_field else ()):
+        value: Any = session if path else None
+        for name in path:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if value is not None:
+            return _format_word(value) if word in ("input_format", "output_format") else value
+    return None
+
+
+def _format_word(value: object) -> str | None:
+    """Return beta's word for an audio format in either spelling."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, Mapping):
+        return None
+    for name, spec in AUDIO_FORMATS.items():
+        # xAI takes other rates than 24,000: they are not the kit's pcm16.
+        if spec["type"] == value.get("type") and value.get("rate") in (None, spec.get("rate")):
+            return name
+    if not isinstance(value.get("type"), str):
+        return None
+    return " ".join(str(value[key]) for key in ("type", "rate") if isinstance(value.get(key), str | int))
+
+
 def spell_part(kind: str, role: str, d: Dialect) -> str:
     """The content type for neutral ``"text"`` or ``"audio"`` said by `role`; any other kind is passed through as it is."""
     if role == "assistant":

@@ -23,7 +23,7 @@ import msgspec
 import pybase64
 
 from ..errors import RemoteProtocolError
-from .dialect import AUDIO_FORMATS, GA_NAME
+from .dialect import GA_NAME
 
 # Reading an event that may say anything: a field of the type that is meant, or nothing.
 
@@ -49,20 +49,6 @@ def modalities_of(data: Mapping[str, Any]) -> tuple[str, ...] | None:
         if isinstance(value, list):
             return tuple(str(word) for word in value)
     return None
-
-
-def format_of(spelled: object) -> str:
-    """GA's format object or beta's word → beta's word; PCM where nothing is said."""
-    if isinstance(spelled, str):
-        return spelled
-    if isinstance(spelled, dict):
-        for name, spec in AUDIO_FORMATS.items():
-            # xAI takes other rates than 24 000
-            if spec["type"] == spelled.get("type") and spelled.get("rate") in (None, spec.get("rate")):
-                return name
-        if isinstance(spelled.get("type"), str):
-            return " ".join(str(spelled[key]) for key in ("type", "rate") if isinstance(spelled.get(key), str | int))
-    return "pcm16"
 
 
 AUDIO_DELTA = "response.output_audio.delta"

@@ -310,3 +310,68 @@ class Response:
             show.player(clip.to_bytes()) if clip else "",
             show.facts(asked + times + heard),
         )
+
+
+# ------------------------------------------------------------------------------------------------------ a response as a row
+
+TIMES = ("started_at_ms", "first_audio_ms", "first_text_ms", "first_transcript_ms", "done_ms")
+TOKENS = {
+    # column: where it stands in a response's usage
+    "input_tokens": ("input_tokens",),
+    "input_text_tokens": ("input_token_details", "text_tokens"),
+    "input_audio_tokens": ("input_token_details", "audio_tokens"),
+    "cached_tokens": ("input_token_details", "cached_tokens"),
+    "cached_text_tokens": ("input_token_details", "cached_tokens_details", "text_tokens"),
+    "cached_audio_tokens": ("input_token_details", "cached_tokens_details", "audio_tokens"),
+    "output_tokens": ("output_tokens",),
+    "output_text_tokens": ("output_token_details", "text_tokens"),
+    "output_audio_tokens": ("output_token_details", "audio_tokens"),
+    "total_tokens": ("total_tokens",),
+}
+COLUMNS = (
+    "response_id", "asked", "modality", "status", "reason", "transcript", "text", "function_calls", "started_by", *TIMES,
+    "n_audio_bytes", *TOKENS, "voice", "error_code", "error", "simulated",
+)  # fmt: skip
+"""The columns of `row`, in order."""
+
+
+def row(response: Response) -> dict[str, Any]:
+    """Describe a response as a row of `COLUMNS`: the one that the ledger, logs, tables and bundles build on.
+
+    Times are milliseconds, rounded to microseconds; `started_at_ms` is on the session's clock, the others count from it.
+    `asked` is a list of modalities, `function_calls` a list of objects with `name`, `arguments` (JSON text) and `status`.
+    Whatever the response does not say is ``None``. Half a surrogate pair, which JSON can carry and SQLite and UTF-8 files
+    cannot, becomes a question mark.
+    """
+    error = response.error or {}
+    return {
+        "response_id": _storable(response.id),
+        "asked": None if response.asked is None else [_storable(word) for word in response.asked],
+        "modality": response.modality,
+        "status": _storable(response.status),
+        "reason": _storable(response.reason),
+        "transcript": _storable(response.transcript),
+        "text": _storable(response.text),
+        "function_calls": [
+            {name: _storable(getattr(call, name)) for name in ("name", "arguments", "status")}
+            for call in response.calls
+        ],
+        "started_by": response.started_by,
+        **{name: None if (at := getattr(response, name)) is None else round(at, 3) for name in TIMES},
+        "n_audio_bytes": response.n_audio_bytes,
+        **{name: _tokens(response.usage, path) for name, path in TOKENS.items()},
+        "voice": _storable(response.voice),
+        "error_code": _storable(text_of(error, "code") or text_of(error, "type")),
+        "error": _storable(text_of(error, "message")),
+        "simulated": response.simulated,
+    }
+
+
+def _tokens(usage: object, path: tuple[str, ...]) -> int | None:
+    for name in path:
+        usage = usage.get(name) if isinstance(usage, dict) else None
+    return usage if isinstance(usage, int) and not isinstance(usage, bool) else None
+
+
+def _storable(text: str | None) -> str | None:
+    return None if text is None else text.encode("utf-8", "replace").decode()
