@@ -23,22 +23,29 @@ runs        call of `run`
             ``error``; NULL: it died or still runs), ``note``, ``at_once``, ``budget_usd``, ``kit_version``, ``python``, ``pid``
 attempts    try at a trial
             ``attempt_id``, ``trial_id``, ``attempt`` (1, 2, …), ``run_id``, ``worker`` (of a cluster),
-            ``status`` (``pending``, ``completed``, ``failed``, ``interrupted``: the runner died or was stopped), ``stage``
-            (``connecting``, ``seeded``, ``answered``: how far it is known to have come), ``counts`` (1: this attempt decides
-            the trial: it completed, or it failed for good), ``kind`` (of failure: ``transport``, ``rate_limit``, ``timeout``,
-            ``refused``, ``server``, ``protocol``, ``worker_lost``, ``error``), ``expected`` (1: the arm foresaw it),
+            ``status`` (``pending``, ``completed``, ``failed``, ``interrupted``: the run stopped or died), ``stage``
+            (``connecting``, ``seeded``, ``answered``: how far it is known to have come), ``asked`` (1: a response had been asked
+            for, or may have been by a run that died; NULL: not known), ``counts`` (1: this attempt decides the trial; at most one
+            of a trial does), ``kind`` (of failure: ``transport``, ``rate_limit``, ``timeout``, ``refused``, ``server``,
+            ``protocol``, ``worker_lost``, ``error``; ``interrupted``: stopped after the reply had begun; ``machine``: this
+            machine's own trouble, which is no result), ``expected`` (1: the arm foresaw it),
             ``error_type``, ``error_code``, ``error``, ``started_at``, ``ended_at``, ``session_id``, ``model`` and ``voice`` (as
-            the server told them), ``simulated``, ``drift_rule`` (of a stand-in), ``connect_ms``, ``seed_ms`` (settings and
+            the server named them), ``simulated``, ``drift_rule`` (of a stand-in), ``connect_ms``, ``seed_ms`` (settings and
             history confirmed), ``n_items_sent``, ``n_updates_sent``, ``n_deletes_sent``, ``n_responses``, ``reserved_usd``,
-            ``cost_usd`` (NULL: unpriced), ``cost_estimated`` (1: the reservation, since no usage came)
-turns       user turn of an attempt and all the responses that it took
+            ``cost_usd`` (NULL: unpriced), ``cost_estimated`` (1: the reservation, since usage is missing), ``priced_model`` (whose
+            price that is; NULL: the plan's own price, or none)
+turns       user turn that was asked for, in any attempt, and all the responses that it took
             ``attempt_id``, ``trial_id``, ``turn`` (0 is the one that the history ends with), ``n_responses``,
-            ``first_modality``, ``final_modality`` (of the last response: what the user finally hears; NULL: the turn never
-            ended), ``final_status``, ``heard_ms`` (from asking first until audio first came; NULL: never),
+            ``first_modality`` (of the first response), ``final_modality`` (of the last response that had content: what the user
+            finally had; NULL: nothing came), ``final_status`` (of that response), ``first_outcome`` (of the first response) and
+            ``outcome`` (as finally had; both see below), ``ended`` (how the last reply with content ended: ``complete``, ``cut`` by its
+            token limit, ``broken`` off, ``unfinished`` at the end of the observation window), ``first_ms`` (from asking first until
+            the first content; NULL: never), ``heard_ms`` (from asking first until audio first came; NULL: never),
             ``n_items_sent`` (after asking first: what asking again took)
 responses   response
             ``attempt_id``, ``trial_id``, ``turn``, ``response`` (index in the turn, from 0), ``response_id``, ``simulated``,
-            ``modality``, ``status``, ``reason``, ``asked`` (as the server echoed it, ``+`` between), ``started_by``,
+            ``modality`` (all that arrived), ``first_modality`` (of its first content part), ``status``, ``reason``, ``ended`` (as in
+            ``turns``), ``asked`` (as the server echoed it, ``+`` between), ``started_by``,
             ``started_at_ms`` (from the opening of the session), ``first_audio_ms``, ``first_text_ms``, ``first_transcript_ms``,
             ``done_ms`` (all four from asking), ``n_audio_bytes``, ``transcript``, ``text``, ``n_calls``, ``error_code``, ``error``;
             tokens: ``input_text_tokens``, ``input_audio_tokens``, ``cached_text_tokens``, ``cached_audio_tokens`` (part of the
@@ -48,10 +55,30 @@ events      attempt, where `run` was asked for them
             ``n_audio_bytes``, ``event``; the audio itself is left out)
 ==========  =======================================================================================================
 
+What a turn came to (``outcome``, ``first_outcome``): a closed list. Content that had begun decides, however the reply ended.
+
+============  =====================================================================================================
+spoken        audio, first content within the plan's deadline
+text          text alone, within the deadline
+both          both, within the deadline
+function      a function call and no content
+late          the first content came after the deadline; the modality says what came
+silent        connected and asked, and nothing came within the observation window, or the reply was empty
+failed        nothing had come when the connection, the server or the arm failed
+censored      nothing had come when the run was stopped, or died
+============  =====================================================================================================
+
+*Drift* is text where audio was asked for; *lost voice* is text, silent, or late. What ``failed`` or ``censored`` would have come
+to is unknown: of turn 0, in all attempts, those are what bounds have to allow for, also where another attempt decided the trial.
+An attempt that failed before anything was asked has no row in ``turns`` and says nothing.
+
 A trial's state is that of its attempt that counts: ``completed`` or ``failed``; without one it is ``missing``. The view
-``trial_states`` has it beside the columns of ``trials``, with ``attempt_id`` and ``n_attempts``.
+``trial_states`` has it beside the columns of ``trials``, with ``attempt_id`` and ``n_attempts``. A trial whose reply had begun is
+decided and is never played again; one that was lost before is, up to the plan's limit.
 
 The costs of an arm are all there: items, updates and deletions sent, responses and tokens, ``heard_ms``.
+
+Schema 1 (kit 0.1) is read as well: columns that it does not have are NULL, not known.
 """
 
 from __future__ import annotations
@@ -67,7 +94,8 @@ from urllib.parse import quote
 from .. import show
 from ..errors import LedgerError, clipped
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, 2)  # schemas; what 1 does not have is NULL when read, and is added when it is gone on with
 APPLICATION_ID = 0x6B697431  # "kit1", in the file's header
 _MAGIC = b"SQLite format 3\x00"
 
@@ -115,6 +143,7 @@ TABLES: dict[str, dict[str, str]] = {
         "worker": "TEXT",
         "status": "TEXT NOT NULL",
         "stage": "TEXT NOT NULL",
+        "asked": "INTEGER",
         "counts": "INTEGER NOT NULL",
         "kind": "TEXT",
         "expected": "INTEGER",
@@ -137,6 +166,7 @@ TABLES: dict[str, dict[str, str]] = {
         "reserved_usd": "REAL",
         "cost_usd": "REAL",
         "cost_estimated": "INTEGER",
+        "priced_model": "TEXT",
     },
     "turns": {
         "attempt_id": "INTEGER NOT NULL REFERENCES attempts",
@@ -146,6 +176,10 @@ TABLES: dict[str, dict[str, str]] = {
         "first_modality": "TEXT",
         "final_modality": "TEXT",
         "final_status": "TEXT",
+        "first_outcome": "TEXT",
+        "outcome": "TEXT",
+        "ended": "TEXT",
+        "first_ms": "REAL",
         "heard_ms": "REAL",
         "n_items_sent": "INTEGER NOT NULL",
     },
@@ -157,8 +191,10 @@ TABLES: dict[str, dict[str, str]] = {
         "response_id": "TEXT",
         "simulated": "INTEGER",
         "modality": "TEXT",
+        "first_modality": "TEXT",
         "status": "TEXT",
         "reason": "TEXT",
+        "ended": "TEXT",
         "asked": "TEXT",
         "started_by": "TEXT",
         "started_at_ms": "REAL",
@@ -190,6 +226,18 @@ TABLES: dict[str, dict[str, str]] = {
     },
 }
 
+ADDED: dict[str, tuple[str, ...]] = {
+    # by schema 2
+    "attempts": ("asked", "priced_model"),
+    "turns": ("first_outcome", "outcome", "ended", "first_ms"),
+    "responses": ("first_modality", "ended"),
+}
+
+OUTCOMES = ("spoken", "text", "both", "function", "late", "silent", "failed", "censored")
+
+# Two runners that both believe to be alone (a lock file deleted, a file system without locks) cannot both decide a trial.
+ONE_DECIDES = "CREATE UNIQUE INDEX one_decides ON attempts(trial_id) WHERE counts = 1"
+
 _VIEW = """
 CREATE VIEW trial_states AS
 SELECT t.*, COALESCE(a.status, 'missing') AS state, a.attempt_id, COALESCE(x.n, 0) AS n_attempts
@@ -199,13 +247,14 @@ FROM trials t LEFT JOIN (SELECT trial_id, status, attempt_id FROM attempts WHERE
 
 
 def statements() -> list[str]:
-    """The SQL that makes an empty ledger."""
+    """Return the SQL that makes an empty ledger."""
     tables = [
         f"CREATE TABLE {name} ({', '.join(f'{column} {kind}' for column, kind in columns.items())}) STRICT"
         for name, columns in TABLES.items()
     ]
     return [
         *tables,
+        ONE_DECIDES,
         _VIEW,
         f"PRAGMA application_id = {APPLICATION_ID}",
         f"PRAGMA user_version = {SCHEMA}",
@@ -232,11 +281,11 @@ class Ledger:
     # ---------------------------------------------------------------------------------------------------- what it holds
 
     def connect(self) -> sqlite3.Connection:
-        """A read-only connection of your own; close it when you are done. Rows are `sqlite3.Row`."""
+        """Open a read-only connection; the caller closes it. Rows are `sqlite3.Row`."""
         return open_read_only(self.path)
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        """What a query gives, on a connection of its own."""
+        """Run a query on a connection of its own."""
         with closing(self.connect()) as db:
             try:
                 return db.execute(sql, values).fetchall()
@@ -247,12 +296,12 @@ class Ledger:
 
     @property
     def plan_hash(self) -> str:
-        """Of the plan that it is the ledger of."""
+        """The hash of its plan."""
         return self._read_plan()[0]
 
     @property
     def plan(self) -> dict[str, Any]:
-        """That plan, as `Plan.describe` gives it."""
+        """Its plan, as `Plan.describe` returned it."""
         return self._read_plan()[1]
 
     def _read_plan(self) -> tuple[str, dict[str, Any]]:
@@ -262,14 +311,14 @@ class Ledger:
         return self._plan
 
     def counts(self) -> dict[str, int]:
-        """Trials ``planned``, ``completed``, ``failed``, ``missing``; controls are left out."""
+        """Count trials ``planned``, ``completed``, ``failed``, ``missing``; controls are left out."""
         rows = self.rows(
             "SELECT COALESCE(a.status, 'missing') AS state, COUNT(*) AS n FROM trials t LEFT JOIN "
             "(SELECT trial_id, status FROM attempts WHERE counts = 1) a USING (trial_id) WHERE t.role = 'measure' GROUP BY 1"
         )
-        told = {row["state"]: row["n"] for row in rows}
-        return {"planned": sum(told.values())} | {
-            word: told.get(word, 0) for word in ("completed", "failed", "missing")
+        counts = {row["state"]: row["n"] for row in rows}
+        return {"planned": sum(counts.values())} | {
+            state: counts.get(state, 0) for state in ("completed", "failed", "missing")
         }
 
     def spent(self) -> dict[str, Any]:
@@ -285,8 +334,8 @@ class Ledger:
     @property
     def simulated(self) -> bool | None:
         """True: only a stand-in answered. False: none did. ``None``: mixed, unknown, or nothing has answered yet."""
-        told = {row[0] for row in self.rows("SELECT DISTINCT simulated FROM attempts WHERE session_id IS NOT NULL")}
-        return bool(told.pop()) if len(told) == 1 and None not in told else None
+        marks = {row[0] for row in self.rows("SELECT DISTINCT simulated FROM attempts WHERE session_id IS NOT NULL")}
+        return bool(marks.pop()) if len(marks) == 1 and None not in marks else None
 
     @property
     def last_run(self) -> Mapping[str, Any] | None:
@@ -297,15 +346,18 @@ class Ledger:
     # ------------------------------------------------------------------------------------------------- showing itself
 
     def facts(self) -> list[tuple[str, object]]:
-        """What it says of itself in a line: counts, money, what failed most often, and why the last run ended early."""
+        """Summarise it: counts, money, what failed most often, and why the last run ended early."""
         n, money, last = self.counts(), self.spent(), self.last_run
         facts: list[tuple[str, object]] = [("plan", self.plan_hash[:12]), *n.items()]
-        for why in self.rows(
+        for failure in self.rows(
             "SELECT error_type, COUNT(*) AS n, error FROM attempts WHERE counts = 1 AND status = 'failed' "
             "GROUP BY error_type ORDER BY n DESC, MIN(attempt_id) LIMIT 1"
         ):
             facts.append(
-                ("failed most often by", f"{why['error_type']} ({why['n']}), such as: {show.plain(why['error'], 120)}")
+                (
+                    "failed most often by",
+                    f"{failure['error_type']} ({failure['n']}), such as: {show.plain(failure['error'], 120)}",
+                )
             )
         if money["usd"]:
             estimated = f", ${money['estimated_usd']:.2f} of it estimated" if money["estimated_usd"] else ""
@@ -318,8 +370,8 @@ class Ledger:
 
     def __repr__(self) -> str:
         mark = show.origin_word(self.simulated)
-        told = ", ".join(f"{name} {value}" for name, value in self.facts())
-        return f"<Ledger {self.path}: {told}{f', {mark}' if mark else ''}>"
+        facts = ", ".join(f"{name} {value}" for name, value in self.facts())
+        return f"<Ledger {self.path}: {facts}{f', {mark}' if mark else ''}>"
 
     def _repr_html_(self) -> str:
         return show.card(
@@ -331,10 +383,10 @@ class Ledger:
 
 
 def ledger_path(path: object) -> Path:
-    """The absolute path that is meant.
+    """Return the absolute path of a ledger.
 
     Raises:
-        LedgerError: If it is none.
+        LedgerError: If it cannot be one: no path, or a folder.
     """
     if isinstance(path, Ledger):
         return path.path
@@ -347,13 +399,14 @@ def ledger_path(path: object) -> Path:
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
-    """A connection that cannot write."""
+    """Open a connection that cannot write."""
     uri = f"file:{quote(str(path))}"
     for options in ("?mode=ro", "?mode=ro&immutable=1"):  # the second for folders in which nothing may be written
         db = sqlite3.connect(uri + options, uri=True, isolation_level=None)
         db.row_factory = sqlite3.Row
         try:
             db.execute("SELECT 1 FROM sqlite_master").fetchone()
+            _add_missing_columns(db)
         except sqlite3.OperationalError as exc:
             db.close()
             if options.endswith("immutable=1") or "unable to open" not in str(exc):
@@ -366,8 +419,20 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     raise AssertionError("unreachable")
 
 
+def _add_missing_columns(db: sqlite3.Connection) -> None:
+    """Let a ledger of schema 1 be read as one of today's: a temporary view, in memory, stands before each of its tables."""
+    if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        return
+    if db.execute("PRAGMA user_version").fetchone()[0] != 1:
+        return
+    db.execute("PRAGMA temp_store = MEMORY")
+    for table, columns in ADDED.items():
+        nulls = ", ".join(f"NULL AS {column}" for column in columns)
+        db.execute(f"CREATE TEMP VIEW {table} AS SELECT *, {nulls} FROM main.{table}")
+
+
 def check_file(path: Path, *, thoroughly: bool = False) -> None:
-    """Whether a file is a ledger that this version reads.
+    """Check that a file is a ledger that this version reads.
 
     Args:
         thoroughly: Look at every page, as is done before writing on.
@@ -389,15 +454,15 @@ def check_file(path: Path, *, thoroughly: bool = False) -> None:
             )
             if mark != APPLICATION_ID:
                 raise LedgerError(f"{path} is a database of something else and is left as it is; choose another path")
-            if version != SCHEMA:
+            if version not in READABLE:
                 raise LedgerError(
-                    f"{path} is a ledger of schema {version}, and this version of the kit has schema {SCHEMA}; it is left as "
+                    f"{path} is a ledger of schema {version}, and this version of the kit reads {READABLE}; it is left as "
                     "it is: read it with the kit that wrote it (its plan names the version), or choose another path"
                 )
             if thoroughly:
-                (told,) = db.execute("PRAGMA quick_check(1)").fetchone()
-                if told != "ok":
-                    raise _damaged(path, told)
+                (result,) = db.execute("PRAGMA quick_check(1)").fetchone()
+                if result != "ok":
+                    raise _damaged(path, result)
             db.execute("SELECT plan_hash FROM plan").fetchone()
     except sqlite3.DatabaseError as exc:
         raise _damaged(path, exc) from exc
