@@ -6,18 +6,15 @@ import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from .. import show
 from ..errors import InputError, clipped
 from ..trials.ledger import Ledger
 from ..version import __version__
-from . import sections as record
-from . import sections as results
-from .sections import Material, costs, reported
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from .sections import Material, context
 
 QUESTION = "How often does a seeded history cost the voice?"
 STYLE = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
@@ -92,29 +89,22 @@ def report(
 
 def page(material: Material, question: str) -> str:
     """The whole page."""
-    parts: Sequence[str] = [
-        results.head(material, question),
-        results.verdicts(material),
-        results.in_short(material),
-        *results.pictures(material),
-        results.table(material),
-        costs(material),
-        reported(material),
-        results.comparisons(material),
-        results.controls(material),
-        record.plan(material),
-        record.failures(material),
-        record.money(material),
-        record.versions(material),
-        record.ids(material),
-        record.method(material),
-    ]
-    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
-        f'<meta name="color-scheme" content="light dark"><title>{show.esc(question)}</title><style>{STYLE}</style></head>'
-        f"<body><main>{''.join(parts)}<footer>Made {made} by realtime-history-kit {show.esc(__version__)} from a ledger of "
-        f"plan <code>{show.esc(material.ledger.plan_hash)}</code>. This page fetches nothing.</footer></main></body></html>"
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        finalize=_visible,
     )
+    return environment.get_template("report.html").render(
+        context(material, question),
+        style=Markup(STYLE),
+        made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        kit_version=__version__,
+    )
+
+
+def _visible(value: object) -> object:
+    """Text as `show.plain` leaves it, before Jinja escapes it: without control characters, and not endless."""
+    return value if isinstance(value, Markup) else show.plain(value)

@@ -1,13 +1,18 @@
-"""What came out: who answered, sentences, pictures, tables, comparisons. Each takes the `Material` and gives HTML."""
+"""What a report says: the tables of a ledger (`Material`), and one function per section that turns them into plain data.
+
+``report.html`` makes the page of it. Everything here is text that the template escapes; only `Markup` is HTML already.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
 
 from .. import plots, show, tables
 from ..errors import InputError
@@ -19,60 +24,153 @@ from ..trials.ledger import Ledger
 if TYPE_CHECKING:
     from pandas import DataFrame as Frame
 
-# Small pieces of HTML that the sections are made of. Arguments named ``html`` or ``cells`` are HTML already.
+MAX_DOWNLOAD_BYTES = 8_000_000  # of CSV inside the page; a larger table stays in the ledger
+MAX_PLAN_CHARS = 200_000  # of the plan's JSON
+MAX_IDS = 300  # rows of ids on the page; the download has all
+AS_IS = arms.as_is.name
+RARE = ("mixed", "function", "empty")  # modalities that get a column only where they occur
+
+# Means over a trial's sums: columns of `trials_df` and their headings.
+COSTS = {
+    "items_sent": "items sent",
+    "updates_sent": "updates",
+    "deletes_sent": "deletions",
+    "responses": "responses",
+    "total_tokens": "tokens",
+    "output_audio_tokens": "of these, audio out",
+}
+ID_COLUMNS = [
+    "started_at", "endpoint", "model", "session_id", "response_id", "case", "arm", "turn", "response", "asked", "modality",
+    "status", "simulated", "trial_id", "attempt_id",
+]  # fmt: skip
 
 
-MOST_DOWNLOAD = 8_000_000  # bytes of CSV that go into the page; more belongs beside it
+class Material:
+    """The tables of one ledger, made once and shared by the sections."""
+
+    def __init__(self, ledger: Ledger, baseline: str, level: float) -> None:
+        self.ledger = ledger
+        self.baseline = baseline  # the arm that the others are compared with
+        self.level = level  # of every interval on the page
+        self.plan: dict[str, Any] = ledger.plan
+        self.trials = tables.trials_df(ledger)  # measured trials; controls are in `controls`
+        self.turns = tables.turns_df(ledger)
+        self.attempts = tables.attempts_df(ledger)
+        self.controls = tables.controls_df(ledger)
+        self.settings = ordered(self.trials, "settings")  # names, in the plan's order
+        # With several settings every table keeps them apart.
+        self.over = ["settings"] if len(self.settings) > 1 else []
+        self.table = tables.modality_df(ledger, [*self.over, "case", "arm"], level=level)
+        self.arms = tables.modality_df(ledger, [*self.over, "arm"], level=level)
+        self.until_drift = tables.until_drift_df(ledger, [*self.over, "arm"], level=level)
+        # None where there is nothing to compare.
+        self.comparisons = self._compare()
+        responses = tables.responses_df(ledger)
+        self.drifted = responses[(responses["modality"] == "text") & (responses["role"] == "measure")]
+        self.simulated = ledger.simulated
+        verdicts = self.controls["fit"].dropna()
+        # Whether the controls read what they must; None where none has answered.
+        self.fit = bool(verdicts.all()) if len(verdicts) else None
+
+    def _compare(self) -> Frame | None:
+        try:
+            return tables.compare_df(self.table, self.baseline, over=self.over, level=self.level)
+        except InputError:
+            return None
+
+    def called(self, name: str, row: Any) -> str:
+        """What a cell of the column `name` says: of settings only the words in which they differ."""
+        word = str(row[name])
+        if name != "settings" or not self.over:
+            return spaced(word)
+        shared = set.intersection(*(set(settings.split()) for settings in self.settings))
+        return " ".join(part for part in word.split() if part not in shared) or word
+
+    def of(self, df: Frame, settings: str) -> Frame:
+        """The rows of one of the plan's settings."""
+        return df[df["settings"].astype(str) == settings] if "settings" in df and self.over else df
 
 
-def figure(draw: Callable[..., Any], frame: Frame, prefix: str, alt: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table of the page.
+
+    Attributes:
+        names: The headings.
+        rows: The cells, text or `Markup`.
+        wide: Columns whose words may wrap.
+        group: A row whose first so many cells differ from those of the row above begins a group; 0: there are none.
+    """
+
+    names: Sequence[str]
+    rows: list[list[Any]]
+    wide: Sequence[int] = ()
+    group: int = 0
+
+
+def context(m: Material, question: str) -> dict[str, Any]:
+    """Everything that ``report.html`` shows."""
+    return {
+        "question": question,
+        "m": m,
+        "percent": percent(m.level),
+        "baseline": spaced(m.baseline),
+        "lead": lead(m),
+        "verdicts": list(verdicts(m)),
+        "in_short": in_short(m),
+        "pictures": list(pictures(m)),
+        "rates": rates(m),
+        "counts": counts(m),
+        "rare": rare(m),
+        "costs": costs(m),
+        "reported": reported(m),
+        "comparisons": comparisons(m),
+        "controls": controls(m),
+        "plan": plan(m),
+        "failures": failures(m),
+        "money": money(m),
+        "versions": versions(m),
+        "ids": ids(m),
+        "downloads": {
+            "table": download(m.table, "table.csv", "The whole table as CSV"),
+            "trials": download(m.trials, "trials.csv", "every trial as CSV"),
+        },
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------ small pieces
+
+
+def figure(draw: Callable[..., Any], df: Frame, prefix: str, alt: str) -> Markup:
     """A plot as inline SVG that follows the page's theme."""
-    drawn = draw(frame, ax=plots.figure())
-    return f"<figure>{plots.svg(drawn, themed=True, alt=alt, prefix=prefix)}</figure>"
+    return Markup(plots.svg(draw(df, ax=plots.figure()), themed=True, alt=alt, prefix=prefix))
 
 
-def grid(names: Sequence[str], rows: Iterable[tuple[Sequence[str], bool]], *, wide: Sequence[int] = ()) -> str:
-    """A table; a row is its cells and whether a group begins with it. Columns in `wide` may wrap."""
-    head = "".join(f"<th>{show.esc(name)}</th>" for name in names)
-    body = "".join(
-        f"<tr{' class=new' if new else ''}>"
-        + "".join(f"<td{' class=wide' if at in wide else ''}>{cell}</td>" for at, cell in enumerate(cells))
-        + "</tr>"
-        for cells, new in rows
-    )
-    return f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-
-
-def definitions(pairs: Iterable[tuple[str, str]]) -> str:
-    """Names and values; a value is HTML."""
-    return "<dl>" + "".join(f"<dt>{show.esc(name)}</dt><dd>{html}</dd>" for name, html in pairs) + "</dl>"
-
-
-def sentence_list(said: Iterable[tuple[str, bool]]) -> str:
-    """Sentences; those that show something stand out."""
-    items = "".join(f"<li{' class=shown' if shown else ''}>{show.esc(text)}</li>" for text, shown in said)
-    return f"<ul class='said'>{items}</ul>" if items else ""
-
-
-def verdict(kind: str, word: str, text: str) -> str:
-    """A box that is read first."""
-    return f"<div class='verdict {kind}'><strong>{show.esc(word)}.</strong> {show.esc(text)}</div>"
-
-
-def bar(rate: float, low: float, high: float) -> str:
+def bar(rate: float, low: float, high: float) -> Markup:
     """A rate as a bar, its interval as a line across it."""
     if rate != rate:
-        return "<span class='bar none'></span>"
-    return f"<span class='bar'><i style='width:{100 * rate:.2f}%'></i><b style='left:{100 * low:.2f}%;width:{100 * (high - low):.2f}%'></b></span>"
+        return Markup("<span class='bar none'></span>")
+    return Markup(
+        f"<span class='bar'><i style='width:{100 * rate:.2f}%'></i>"
+        f"<b style='left:{100 * low:.2f}%;width:{100 * (high - low):.2f}%'></b></span>"
+    )
 
 
-def download(frame: Frame, name: str, words: str) -> str:
+def download(df: Frame, name: str, words: str) -> Markup | str:
     """A link that saves a table from the page itself."""
-    text = frame.to_csv(index=False).encode("utf-8")
-    if len(text) > MOST_DOWNLOAD:
-        return f"{show.esc(words)}: too large for a page ({len(text) / 1e6:.0f} MB); python -m kit table LEDGER --csv has it"
-    data = base64.b64encode(text).decode("ascii")
-    return f'<a download="{show.esc(name)}" href="data:text/csv;base64,{data}">{show.esc(words)}</a>'
+    text = df.to_csv(index=False).encode("utf-8")
+    if len(text) > MAX_DOWNLOAD_BYTES:
+        return f"{words}: too large for a page ({len(text) / 1e6:.0f} MB); python -m kit table LEDGER --csv has it"
+    link = '<a download="{}" href="data:text/csv;base64,{}">{}</a>'
+    return Markup(link).format(name, base64.b64encode(text).decode("ascii"), words)
+
+
+def code(text: object) -> Markup:
+    return Markup(f"<code>{show.esc(text)}</code>")
+
+
+def badge(modality: str) -> Markup:
+    return Markup(show.badge(modality))
 
 
 def when(at: Any) -> str:
@@ -84,26 +182,28 @@ def when(at: Any) -> str:
     return str(at.strftime("%Y-%m-%d %H:%M:%S"))
 
 
-def sorted_words(df: Frame, name: str) -> list[str]:
-    """The different words of a column, in the plan's order."""
-    present = set(df[name].dropna().astype(str))
-    order: Iterable[Any] = df[name].cat.categories if hasattr(df[name], "cat") else df[name].dropna().unique()
-    return [str(word) for word in order if str(word) in present]
+def ordered(df: Frame, name: str) -> list[str]:
+    """The different words of a column, in the plan's order where the column has one."""
+    present = df[name].dropna()
+    order = df[name].cat.categories if hasattr(df[name], "cat") else present.unique()
+    words = set(present.astype(str))
+    return [str(word) for word in order if str(word) in words]
 
 
-def said(word: object) -> str:
+def spaced(word: object) -> str:
+    """An arm's name as words: ``one_user_message`` is one user message."""
     return str(word).replace("_", " ")
 
 
-def counted(n: int, word: str) -> str:
-    return f"{n} {word}{'' if n == 1 else 's'}"
+def plural(n: int, word: str) -> str:
+    return f"{n:,} {word}{'' if n == 1 else 's'}"
 
 
-def options(options: Any) -> str:
+def listing(options: Any) -> str:
     return ", ".join(f"{name} = {value}" for name, value in (options or {}).items()) or "–"
 
 
-def rated(row: Any, name: str) -> str:
+def rate_text(row: Any, name: str) -> str:
     """A rate of `modality_df` in percent, its interval in brackets."""
     rate, low, high = (row[f"{name}_{end}"] for end in ("rate", "low", "high"))
     if rate != rate:
@@ -111,619 +211,154 @@ def rated(row: Any, name: str) -> str:
     return f"{points(rate)} %" + (f" ({points(low)}–{points(high)})" if low == low else "")
 
 
-def number(value: Any) -> float | None:
-    return None if value != value else float(value)
+def number(value: float, *, sign: str = "") -> str:
+    """Three digits, and whole from 100 on; a true minus sign."""
+    return f"{value:{sign},.0f}" if abs(value) >= 100 else f"{value:{sign},.3g}".replace("-", "−")
+
+
+def milliseconds(value: Any) -> str:
+    return show.ms(None if value != value else float(value))
 
 
 def flag(value: Any) -> bool | None:
+    """A cell of a nullable column."""
     return bool(value) if value is True or value is False or str(value) in ("True", "False") else None
 
 
 def origin(value: Any) -> str:
-    return show.esc(show.origin_word(flag(value)) or "measured")
+    return show.origin_word(flag(value)) or "measured"
 
 
-# What a report is made of: every table of a ledger, read once.
+# --------------------------------------------------------------------------------------------------------- what came out
 
 
-class Material:
-    """The tables that the sections share."""
-
-    def __init__(self, ledger: Ledger, baseline: str, level: float) -> None:
-        self.ledger, self.baseline, self.level = ledger, baseline, level
-        self.plan: dict[str, Any] = ledger.plan
-
-    @cached_property
-    def trials(self) -> Frame:
-        return tables.trials_df(self.ledger)
-
-    @cached_property
-    def turns(self) -> Frame:
-        return tables.turns_df(self.ledger)
-
-    @cached_property
-    def attempts(self) -> Frame:
-        return tables.attempts_df(self.ledger)
-
-    @cached_property
-    def controls(self) -> Frame:
-        return tables.controls_df(self.ledger)
-
-    @cached_property
-    def settings(self) -> list[str]:
-        """The names of the plan's settings, in order."""
-        present = set(self.trials["settings"].astype(str))
-        return [str(name) for name in self.trials["settings"].cat.categories if str(name) in present]
-
-    @cached_property
-    def _brief(self) -> dict[str, str]:
-        shared = set.intersection(*(set(name.split()) for name in self.settings)) if len(self.settings) > 1 else set()
-        return {n: " ".join(word for word in n.split() if word not in shared) or n for n in self.settings}
-
-    def called(self, name: str, row: Any) -> str:
-        """What a cell of the column `name` says: of settings only what they differ in."""
-        word = str(row[name])
-        return self._brief.get(word, word) if name == "settings" else said(word)
-
-    @cached_property
-    def by(self) -> list[str]:
-        return [*(["settings"] if len(self.settings) > 1 else []), "case", "arm"]
-
-    @cached_property
-    def table(self) -> Frame:
-        return tables.modality_df(self.ledger, self.by, level=self.level)
-
-    @cached_property
-    def arms(self) -> Frame:
-        return tables.modality_df(self.ledger, [*self.by[:-2], "arm"], level=self.level)
-
-    @cached_property
-    def until_drift(self) -> Frame:
-        return tables.until_drift_df(self.ledger, [*self.by[:-2], "arm"], level=self.level)
-
-    @cached_property
-    def compared(self) -> Frame | None:
-        """``None`` where there is nothing to compare."""
-        try:
-            return tables.compare_df(self.table, self.baseline, over=self.by[:-2], level=self.level)
-        except InputError:
-            return None
-
-    @cached_property
-    def drifted(self) -> Frame:
-        """The responses that came as text where audio was asked for."""
-        df = tables.responses_df(self.ledger)
-        return df[(df["modality"] == "text") & (df["role"] == "measure")]
-
-    @property
-    def fit(self) -> bool | None:
-        """Whether the instrument was: ``None`` where no control has answered."""
-        told = self.controls["fit"].dropna()
-        return None if not len(told) else bool(told.all())
-
-    @property
-    def simulated(self) -> bool | None:
-        return self.ledger.simulated
-
-    def of(self, frame: Frame, name: str) -> Frame:
-        """The rows of one of the plan's settings."""
-        return frame[frame["settings"].astype(str) == name] if "settings" in frame and len(self.settings) > 1 else frame
-
-
-# What an arm costs beside what it cures: items, responses, tokens, and how long until there is a voice.
-
-
-MEANS = {
-    "items_sent": "items sent",
-    "updates_sent": "updates",
-    "deletes_sent": "deletions",
-    "responses": "responses",
-    "total_tokens": "tokens",
-    "output_audio_tokens": "of these, audio out",
-}
-"""Columns of `trials_df`, each the sum over a trial."""
-
-
-def costs(m: Material) -> str:
-    """A row per arm: means over its completed trials, and how much more that is than the baseline's."""
-    over = m.by[:-2]
-    done = m.trials[m.trials["state"] == "completed"]
-    keys = [*over, "arm"]
-    if not len(done) or done["arm"].nunique() < 2:
-        return ""
-    means = done.groupby(keys, observed=True)[list(MEANS)].mean().astype(float)
-    known = {key if isinstance(key, tuple) else (key,): mean for key, mean in means.iterrows()}
-    rows = []
-    for _, row in m.arms.iterrows():
-        who = tuple(row[name] for name in keys)
-        mean, usual = known.get(who), known.get((*who[:-1], m.baseline))
-        cells = [show.esc(m.called(name, row)) for name in keys]
-        cells.append(rated(row, "drift"))
-        for name in MEANS:
-            if mean is None or mean[name] != mean[name]:
-                cells.append("–")
-                continue
-            more = 0.0 if usual is None else mean[name] - usual[name]
-            cells.append(f"{_short(mean[name])} ({_short(more, sign='+')})" if round(more, 9) else _short(mean[name]))
-        cells.append(show.ms(number(row["heard_median_ms"])))
-        rows.append((cells, False))
-    return (
-        "<h3>What an arm costs</h3><p>Means over the completed trials of an arm, and in brackets how much more that is than with "
-        f"“{show.esc(said(m.baseline))}”; the last column is a median of first turns. Where trials failed, the cases are "
-        "mixed otherwise, and the rows above say more.</p>"
-        + grid([*keys, "drift", *MEANS.values(), "heard after"], rows)
-    )
-
-
-def _short(value: float, *, sign: str = "") -> str:
-    return f"{value:{sign},.{0 if abs(value) >= 100 else 3}{'f' if abs(value) >= 100 else 'g'}}".replace("-", "−")
-
-
-# What was reported in public, beside what was found here; never one in the place of the other.
-
-
-AS_IS = arms.as_is.name
-
-
-def reported(m: Material) -> str:
-    """Two tables: cases handed over as they are, and arms."""
-    found = show.origin_word(m.simulated) or f"measured {when(m.trials['started_at'].min())[:10]}"
-    cases = [(cells, False) for cells in _cases(m)]
-    cures = [(cells, False) for cells in _arms(m)]
-    if not cases and not cures:
-        return ""
-    settings = ["settings"] if len(m.settings) > 1 else []
-    told = (
-        "<h2>Reported, and found</h2><p>“Reported” is what people said in public: of other models, on other days, and without a "
-        "count. It is why a case or an arm is in the plan, and no finding of this report. “Found” is this ledger alone.</p>"
-    )
-    if m.simulated is not False and any(_documented(each) for each in m.plan.get("settings", ())):
-        told += (
-            "<p><strong>The stand-in's rule <code>documented</code> was made from these reports</strong>, so that agreement with "
-            "them shows nothing but the instrument.</p>"
-        )
-    if cases:
-        names = [*settings, "case, as it is", "reported", "in words", f"found ({found})", "as reported"]
-        told += grid(names, cases, wide=(len(settings) + 2,))
-    if cures:
-        names = [*settings, "arm", "reported", "where", f"found ({found}): text, all cases"]
-        told += grid(names, cures, wide=(len(settings) + 1, len(settings) + 2))
-    return told
-
-
-def _cases(m: Material) -> Iterator[list[str]]:
-    notes = {str(each["name"]): each.get("note") for each in m.plan.get("cases", ())}
-    words = dict(
-        zip(m.trials["case"].astype(str), m.trials["reported"].astype("string").fillna("unknown"), strict=True)
-    )
-    for _, row in m.table.iterrows():
-        if str(row["arm"]) != AS_IS:
-            continue
-        name = str(row["case"])
-        word = words.get(name, "unknown")
-        n = int(row["first_turns"])
-        same = f"{int(row[word])} of {n}" if word in row.index and n else "–"
-        yield [
-            *_settings(m, row), show.esc(row["case"]), show.badge(word), show.esc(notes.get(name) or "–"), _found(row), same,
-        ]  # fmt: skip
-
-
-def _arms(m: Material) -> Iterator[list[str]]:
-    ours = {each.name: each for each in arms.all_arms()}
-    yours = {str(each["name"]) for each in m.plan.get("arms", ()) if "code" in each}
-    for _, row in m.arms.iterrows():
-        name = str(row["arm"])
-        each = None if name in yours else ours.get(name.partition("(")[0])
-        if each is None:
-            yield [
-                *_settings(m, row),
-                show.esc(said(name)),
-                "nothing: this arm is not one of the kit's",
-                "–",
-                _found(row),
-            ]
-        elif name != AS_IS:
-            yield [
-                *_settings(m, row),
-                show.esc(said(name)),
-                show.esc(each.reported),
-                show.esc(each.source),
-                _found(row),
-            ]
-
-
-def _settings(m: Material, row: Any) -> list[str]:
-    return [show.esc(m.called("settings", row))] if len(m.settings) > 1 else []
-
-
-def _found(row: Any) -> str:
-    n = int(row["first_turns"])
-    failed = int(row["failed"])
-    if not n:
-        return f"no answer; {failed} failed" if failed else "no answer yet"
-    return f"{int(row['text'])} of {n} text: {rated(row, 'drift')}{f'; {failed} failed' if failed else ''}"
-
-
-def _documented(settings: dict[str, Any]) -> bool:
-    return (
-        settings.get("endpoint") == "standin"
-        and settings.get("stand_in", {}).get("drift", "documented") == "documented"
-    )
-
-
-# The record: what was planned, what failed, what it cost, what ran it, what to look up, and how it was counted.
-
-
-MOST_IDS = 300  # rows of ids on the page; the download has all
-
-
-def plan(m: Material) -> str:
-    """What was planned, whole."""
-    p = m.plan
-    stop = p.get("stop")
-    facts = [
-        ("hash", f"<code>{show.esc(m.ledger.plan_hash)}</code>"),
-        (
-            "repeats",
-            show.esc(
-                f"{p.get('repeats', '–')} per case, arm and setting, in an order drawn by seed {p.get('seed', '–')}"
-            ),
-        ),
-        (
-            "tries",
-            show.esc(
-                f"at most {p.get('max_attempts', '–')} per trial, only after a failure of transport; {str(p.get('timeout_s', '–')).removesuffix('.0')} s per turn"
-            ),
-        ),
-        (
-            "stops",
-            show.esc(
-                f"when every rate is known to ±{50 * stop['width']:g} points (confidence sequences, α = {stop['alpha']:g})"
-                if stop
-                else "at its end"
-            ),
-        ),
-    ]
-    cases = "".join(_case(each) for each in p.get("cases", ()))
-    whole = show.esc(json.dumps(p, indent=1, ensure_ascii=False), limit=200_000)
-    arms = [
-        (
-            [
-                show.esc(said(arm["name"])),
-                show.esc(options(arm.get("options"))),
-                show.esc(arm.get("max_responses", "")),
-            ],
-            False,
-        )
-        for arm in p.get("arms", ())
-    ]
-    settings = "".join(_settings_record(each) for each in p.get("settings", ()))
-    return (
-        f"<h2>Plan</h2><p>Frozen and hashed before the first trial.</p>{definitions(facts)}<h3>Cases</h3>{cases}"
-        f"<h3>Arms</h3>{grid(['arm', 'options', 'responses per turn, at most'], arms)}{settings}"
-        f"<details class='long'><summary>The plan as JSON</summary><pre>{whole}</pre></details>"
-    )
-
-
-def _case(each: dict[str, Any]) -> str:
-    rows = []
-    for item in each.get("items", ()):
-        parts = item.get("content") or [{}]
-        said = " ".join(str(part.get("text") or _audio(part.get("audio")) or "") for part in parts) or str(
-            item.get("output") or item.get("arguments") or ""
-        )
-        rows.append(
-            (
-                [
-                    show.esc(item.get("role") or item.get("type")),
-                    f"<code>{show.esc(', '.join(str(part.get('type', '')) for part in parts))}</code>",
-                    show.esc(said),
-                ],
-                False,
-            )
-        )
-    n = len(rows)
-    for turn in each.get("turns", ()):
-        rows.append((["user, later", "", show.esc(turn if isinstance(turn, str) else _audio(turn))], False))
-    reported = f" Reported: {show.badge(each['reported'])}" if each.get("reported") else ""
-    return f"<details><summary>Case {show.esc(each.get('name'))}: {n} item{'' if n == 1 else 's'}</summary><p>{reported} {show.esc(each.get('note', ''))}</p>{grid(['who', 'content', 'says'], rows, wide=(2,))}</details>"
-
-
-def _audio(value: Any) -> str:
-    return (
-        f"a clip of {value.get('audio_ms', 0) / 1000:.2f} s: “{value.get('text') or '?'}”"
-        if isinstance(value, dict)
-        else ""
-    )
-
-
-def _settings_record(each: dict[str, Any]) -> str:
-    facts = [
-        (name, show.esc(options(value) if isinstance(value, dict) else value))
-        for name, value in each.items()
-        if name != "name" and value not in ("", {}, None)
-    ]
-    return f"<h3>{show.esc(each.get('name'))}</h3>{definitions(facts)}"
-
-
-def failures(m: Material) -> str:
-    """What went wrong, by kind; every one of them is a row of the ledger."""
-    bad = m.attempts[m.attempts["status"].isin(["failed", "interrupted"])]
-    if not len(bad):
-        return f"<h2>Failures</h2><p>None: {len(m.attempts):,} attempts, none failed and none was interrupted.</p>"
-    rows = []
-    for (status, kind), some in bad.groupby(["status", bad["kind"].astype("string").fillna("–")], observed=True):
-        example = next((text for text in some["error"].dropna()), "")
-        expected = int(some["expected"].fillna(False).sum())
-        rows.append(
-            (
-                [
-                    show.esc(status),
-                    show.esc(kind),
-                    str(len(some)),
-                    str(int(some["counts"].sum())),
-                    str(expected),
-                    show.esc(said(", ".join(sorted_words(some, "arm")))),
-                    show.esc(example, 300),
-                ],
-                False,
-            )
-        )
-    names = ["status", "kind", "attempts", "decided the trial", "foreseen by the arm", "arms", "for example"]
-    return f"<h2>Failures</h2><p>{len(bad):,} of {len(m.attempts):,} attempts. A failed trial stays in the denominators as failed; it is never counted as drift.</p>{grid(names, rows, wide=(5, 6))}"
-
-
-def money(m: Material) -> str:
-    """What it cost."""
-    spent, last = m.ledger.spent(), m.ledger.last_run
-    facts = [
-        (
-            "spent",
-            f"${spent['usd']:.2f}"
-            + (f", ${spent['estimated_usd']:.2f} of it estimated by reservation" if spent["estimated_usd"] else ""),
-        )
-    ]
-    if spent["unpriced"]:
-        facts.append(("unpriced", f"{spent['unpriced']} attempts: the kit knows no price for them"))
-    if last is not None:
-        facts.append(("budget", "none was needed" if last["budget_usd"] is None else f"${last['budget_usd']:.2f}"))
-        facts.append(
-            (
-                "runs",
-                f"the last began {when(last['started_at'])} and ended by: {last['ended'] or 'still running, or killed'}",
-            )
-        )
-    return f"<h2>Cost</h2>{definitions([(name, show.esc(value)) for name, value in facts])}"
-
-
-def versions(m: Material) -> str:
-    """What ran it, and what answered."""
-    last = m.ledger.last_run or {}
-    told = m.attempts
-    facts = [
-        ("kit", last.get("kit_version", "–")),
-        ("Python", last.get("python", "–")),
-        ("models, as the server named them", ", ".join(sorted(set(told["served_model"].dropna().astype(str)))) or "–"),
-        ("voices", ", ".join(sorted(set(told["voice"].dropna().astype(str)))) or "–"),
-    ]
-    rules = sorted_words(told, "drift_rule")
-    if rules:
-        facts.append(("the stand-in's drift rule", ", ".join(rules)))
-    return f"<h2>Versions</h2>{definitions([(name, show.esc(value)) for name, value in facts])}"
-
-
-def ids(m: Material) -> str:
-    """For the vendor: which sessions and responses to look up."""
-    df = m.drifted
-    if not len(df):
-        return "<h2>For the vendor</h2><p>No response came as text where audio was asked for, so there is none to look up.</p>"
-    rows = [
-        (
-            [
-                when(row["started_at"]),
-                show.esc(row["model"]),
-                f"<code>{show.esc(row['session_id'])}</code>",
-                f"<code>{show.esc(row['response_id'])}</code>",
-                show.esc(row["case"]),
-                show.esc(said(row["arm"])),
-                str(row["turn"]),
-            ],
-            False,
-        )
-        for _, row in df.head(MOST_IDS).iterrows()
-    ]
-    more = f" The first {MOST_IDS} are listed." if len(df) > MOST_IDS else ""
-    where = (
-        "a local stand-in made them, so no vendor has them"
-        if m.simulated
-        else "to be looked up in the service's own logs"
-    )
-    names = ["session began (UTC)", "model", "session", "response", "case", "arm", "turn"]
-    columns = [
-        "started_at",
-        "endpoint",
-        "model",
-        "session_id",
-        "response_id",
-        "case",
-        "arm",
-        "turn",
-        "response",
-        "asked",
-        "modality",
-        "status",
-        "simulated",
-        "trial_id",
-        "attempt_id",
-    ]
-    return (
-        f"<h2>For the vendor</h2><p>{len(df):,} responses came as text where audio was asked for. Their ids: {where}.{more}</p>"
-        f"<details><summary>Sessions and responses</summary>{grid(names, rows)}</details><p class='quiet download'>{download(df[columns], 'text-replies.csv', 'All of them as CSV')}</p>"
-    )
-
-
-def method(m: Material) -> str:
-    """How it was counted, so that somebody else could."""
-    return (
-        "<h2>How it was counted</h2><p>The modality of a reply is decided by the content parts and deltas that arrived, never by what was asked for or by the echo of it. "
-        "Drift is text where audio was asked for; mixed, empty and function-only replies, and failures, have columns of their own. A turn is one user turn and all the responses that it took; "
-        "what the user finally heard decides it, and the first response stands beside it.</p>"
-        "<p>Rates of first turns have Wilson's interval. Rates over all turns have one that knows which turns share a session, since drift sticks. Turns until drift are Kaplan and Meier's. "
-        "Arms are compared within case: Newcombe's interval for the difference, Fisher's exact test; pooled over cases by Mantel and Haenszel. "
-        "“If the missing…” is what the rate would be had none, or all, of the planned trials without an answer drifted.</p>"
-    )
-
-
-def head(m: Material, question: str) -> str:
-    """The question, and in one line what was done about it."""
+def lead(m: Material) -> str:
+    """One line on what was done about the question."""
     n = m.ledger.counts()
-    cases, arms = (sorted_words(m.trials, name) for name in ("case", "arm"))
-    days = m.trials["started_at"].dropna()
-    span = (
-        f", {when(days.min())[:10]}"
-        + (f" to {when(days.max())[:10]}" if when(days.min())[:10] != when(days.max())[:10] else "")
-        if len(days)
-        else ""
-    )
+    cases, arm_names = (ordered(m.trials, name) for name in ("case", "arm"))
+    days = sorted({when(at)[:10] for at in m.trials["started_at"].dropna()})
+    span = "" if not days else f", {days[0]}" if days[0] == days[-1] else f", {days[0]} to {days[-1]}"
     return (
-        f"<h1>{show.esc(question)}</h1><p class='lead'>{n['completed']:,} of {n['planned']:,} planned trials completed: "
-        f"{counted(len(cases), 'case')} ({show.esc(', '.join(cases))}), {counted(len(arms), 'arm')}, on {show.esc('; '.join(m.settings))}{span}.</p>"
+        f"{n['completed']:,} of {n['planned']:,} planned trials completed: {plural(len(cases), 'case')} "
+        f"({', '.join(cases)}), {plural(len(arm_names), 'arm')}, on {'; '.join(m.settings)}{span}."
     )
 
 
-def verdicts(m: Material) -> str:
-    """What a reader must know before any number: who answered, and whether the instrument was fit."""
-    out = []
+def verdicts(m: Material) -> Iterator[tuple[str, str, str]]:
+    """Boxes to read before any number, each a CSS class, a word and a text: who answered, and was the instrument fit?"""
     if m.simulated:
-        out.append(verdict("simulated", show.SIMULATED, "A local simulation answered, by a rule that it was given. This shows the "
-                           "instrument at work; it says nothing about what a model does."))  # fmt: skip
+        yield "simulated", show.SIMULATED, (
+            "A local simulation answered, by a rule that it was given. This shows the instrument at work; it says nothing about "
+            "what a model does."
+        )  # fmt: skip
     elif m.simulated is None:
-        out.append(verdict("simulated", show.UNKNOWN_ORIGIN, "Nothing has answered yet, or not everything is known to come from one "
-                           "kind of origin. The column “simulated” says which rows do."))  # fmt: skip
-    done, planned = int(m.controls["completed"].sum()), int(m.controls["planned"].sum())
+        yield "simulated", show.UNKNOWN_ORIGIN, (
+            "Nothing has answered yet, or not everything is known to come from one kind of origin. The column “simulated” says "
+            "which rows do."
+        )  # fmt: skip
+    completed, planned = int(m.controls["completed"].sum()), int(m.controls["planned"].sum())
     if m.fit is False:
         wrong = m.controls[m.controls["fit"].fillna(True) == False]  # noqa: E712 (a nullable column)
-        told = "; ".join(
+        failed = "; ".join(
             f"{row['settings']}: asked so that it must read {row['must_read']}, read {row['read'] or 'nothing'}"
             for _, row in wrong.iterrows()
         )
-        out.append(verdict("bad", "Unfit", f"A control did not read what it must ({told}). The numbers below are kept, and "
-                           "should not be relied on."))  # fmt: skip
+        yield "bad", "Unfit", (
+            f"A control did not read what it must ({failed}). The numbers below are kept, and should not be relied on."
+        )  # fmt: skip
     elif m.fit:
-        out.append(verdict("good", "Controls as they must be", f"{done} of {planned} answered, and all of them read what they must: text "
-                           "where text was asked for, audio where there was no history."))  # fmt: skip
+        yield "good", "Controls as they must be", (
+            f"{completed} of {planned} answered, and all of them read what they must: text where text was asked for, audio where "
+            "there was no history."
+        )  # fmt: skip
     elif not planned:
-        out.append(
-            verdict("", "No controls", "The plan has none, so nothing here says whether the instrument was fit.")
-        )
+        yield "", "No controls", "The plan has none, so nothing here says whether the instrument was fit."
     else:
-        out.append(verdict("", "Controls not answered yet", f"None of {planned} has completed."))
-    n = m.ledger.counts()
+        yield "", "Controls not answered yet", f"None of {planned} has completed."
+    n, run = m.ledger.counts(), m.ledger.last_run
     if n["missing"]:
-        last = m.ledger.last_run
-        note = f" ({last['note']})" if last and last["note"] else ""
-        why = f" The last run ended by: {last['ended'] or 'unknown'}{note}." if last else ""
-        out.append(verdict("", "Not finished", f"{n['missing']:,} of {n['planned']:,} trials were not run.{why}"))
-    return "".join(out)
+        note = f" ({run['note']})" if run and run["note"] else ""
+        why = f" The last run ended by: {run['ended'] or 'unknown'}{note}." if run else ""
+        yield "", "Not finished", f"{n['missing']:,} of {n['planned']:,} trials were not run.{why}"
 
 
-def in_short(m: Material) -> str:
-    """What came out, in sentences that are computed."""
+def in_short(m: Material) -> dict[str, Any]:
+    """What came out, in computed sentences; those that show a difference stand out."""
+    mark = f"[{show.origin_word(m.simulated)}] " if m.simulated is not False else ""
     base = m.arms[m.arms["arm"].astype(str) == m.baseline]
-    lines: list[str] = []
+    sentences: list[tuple[str, bool]] = []
     for _, row in (base if len(base) else m.arms).iterrows():
-        who = f"{row['settings']}, " if "settings" in row else ""
         n, k = int(row["first_turns"]), int(row["text"])
-        if n:
-            interval = f"{percent(row['drift_rate'])}, 95 % interval {100 * row['drift_low']:.1f} to {100 * row['drift_high']:.1f}"
-            stays = (
-                f" After a text reply the next was text again in {percent(row['persistence_rate'])} of {int(row['turns_after_text'])} turns."
-                if row["turns_after_text"]
-                else ""
-            )
-            lines.append(
-                f"{_mark(m)}{who}{said(row['arm'])}: {k} of {n} first turns were answered in text ({interval}).{stays}"
-            )
-    compared = m.compared
-    if compared is None:
-        return (
-            f"<h2>In short</h2>{sentence_list((text, False) for text in lines) or '<p>No trial has answered yet.</p>'}"
+        if not n:
+            continue
+        where = f"{row['settings']}, " if m.over else ""
+        sentence = (
+            f"{mark}{where}{spaced(row['arm'])}: {k} of {n} first turns were answered in text ({percent(row['drift_rate'])}, "
+            f"{percent(m.level)} interval {100 * row['drift_low']:.1f} to {100 * row['drift_high']:.1f})."
         )
-    # pooled rows say it for all cases; the others are listed below
-    pooled = compared[compared["pooled"].astype(bool)] if compared["pooled"].any() else compared
-    rest = compared.drop(index=pooled.index)
-    n_shown = int(rest["shown"].sum())
-    more = (
-        f"<p class='quiet'>Within single cases {n_shown} of {len(rest)} comparisons show a difference; all are listed below.</p>"
-        if len(rest)
-        else ""
-    )
-    items = [(text, False) for text in lines] + list(zip(pooled["sentence"], pooled["shown"], strict=True))
-    return f"<h2>In short</h2>{sentence_list(items)}{more}"
+        if row["turns_after_text"]:
+            again = int(row["turns_after_text"])
+            sentence += (
+                f" After a text reply the next was text again in {percent(row['persistence_rate'])} of {again} turns."
+            )
+        sentences.append((sentence, False))
+    if m.comparisons is None:
+        return {"sentences": sentences, "more": ""}
+    # Pooled rows speak for all cases; the others are listed under Comparisons.
+    pooled = m.comparisons[m.comparisons["pooled"].astype(bool)]
+    pooled = pooled if len(pooled) else m.comparisons
+    single = m.comparisons.drop(index=pooled.index)
+    n_shown = int(single["shown"].sum())
+    more = f"Within single cases {n_shown} of {len(single)} comparisons show a difference; all are listed below."
+    return {
+        "sentences": sentences + list(zip(pooled["sentence"], pooled["shown"], strict=True)),
+        "more": more if len(single) else "",
+    }
 
 
-def pictures(m: Material) -> Iterator[str]:
-    """The pictures, for each of the plan's settings."""
+def pictures(m: Material) -> Iterator[tuple[str, list[Markup]]]:
+    """A heading and its figures for each of the plan's settings."""
     for n, name in enumerate(m.settings):
-        yield f"<h2>{show.esc(name)}</h2>" if len(m.settings) > 1 else "<h2>Pictures</h2>"
-        yield "".join(_pictures(m, name, n))
+        yield name if m.over else "Pictures", list(_pictures(m, name, n))
 
 
-def _pictures(m: Material, name: str, n: int) -> Iterator[str]:
-    table, arms, turns = m.of(m.table, name), m.of(m.arms, name), m.turns[m.turns["settings"].astype(str) == name]
-    table, arms = (frame.drop(columns="settings", errors="ignore") for frame in (table, arms))
-    curve = m.of(m.until_drift, name)
+def _pictures(m: Material, name: str, n: int) -> Iterator[Markup]:
+    def of(df: Frame) -> Frame:
+        return m.of(df, name).drop(columns="settings", errors="ignore")
+
+    table, by_arm, turns = of(m.table), of(m.arms), m.of(m.turns, name)
     yield figure(plots.strip, turns, f"f{n}a-", "Every trial as a strip of its turns, coloured by modality")
     yield figure(
         plots.modality, table, f"f{n}b-", "Share of modalities of the first turn per case and arm, with intervals"
     )
     if (turns["turn"] > 0).any():
-        yield figure(plots.until_drift, curve, f"f{n}c-", "Share of trials not drifted yet, by reply")
+        alt = "Share of trials not drifted yet, by reply"
+        yield figure(plots.until_drift, m.of(m.until_drift, name), f"f{n}c-", alt)
     if turns["heard_ms"].notna().any():
         yield figure(plots.first_audio, turns, f"f{n}d-", "Time until audio came, cumulative share of first turns")
-    if len(sorted_words(arms, "arm")) > 1:
-        cost = "responses_per_turn" if arms["responses_per_turn"].nunique() > 1 else "items_sent"
-        yield figure(
-            lambda t, ax: plots.cure_cost(t, cost=cost, ax=ax), arms, f"f{n}e-", "Drift against cost, a point per arm"
-        )
-    if _grows(table):
-        yield figure(plots.drift_by_length, table, f"f{n}f-", "Drift against the number of items in the history")
-    if m.compared is not None:
-        some = m.of(m.compared, name)
-        yield figure(
-            plots.differences,
-            some.drop(columns="settings", errors="ignore"),
-            f"f{n}g-",
-            "Difference in drift from the baseline, with intervals",
-        )
-
-
-def _grows(table: Any) -> bool:
-    """Whether there are several lengths of history with one case each: else a line through them would join unlike cases."""
+    if len(ordered(by_arm, "arm")) > 1:
+        cost = "responses_per_turn" if by_arm["responses_per_turn"].nunique() > 1 else "items_sent"
+        draw = lambda df, ax: plots.cure_cost(df, cost=cost, ax=ax)  # noqa: E731
+        yield figure(draw, by_arm, f"f{n}e-", "Drift against cost, a point per arm")
+    # A line through several lengths is honest only where each is one case: else it would join unlike cases.
     lengths = table[["case", "history_items"]].drop_duplicates()["history_items"]
-    return len(lengths) > 2 and bool(lengths.is_unique)
+    if len(lengths) > 2 and lengths.is_unique:
+        yield figure(plots.drift_by_length, table, f"f{n}f-", "Drift against the number of items in the history")
+    if m.comparisons is not None:
+        alt = "Difference in drift from the baseline, with intervals"
+        yield figure(plots.differences, of(m.comparisons), f"f{n}g-", alt)
 
 
-def table(m: Material) -> str:
-    """Two tables, a row each per case and arm: rates with their intervals, and what they are out of."""
-    rates, counts, before = [], [], None
-    rare = [name for name in ("mixed", "function", "empty") if m.table[name].sum()]
-    numbers = ["planned", "completed", "failed", "missing", "first_turns", "audio", "text", *rare, "turns"]
-    for _, row in m.table.iterrows():
-        first = tuple(row[name] for name in m.by[:-1])
-        who = [show.esc(m.called(name, row)) for name in m.by]
-        rates.append((
-            [*who, bar(row["drift_rate"], row["drift_low"], row["drift_high"]), f"<strong>{rated(row, 'drift')}</strong>", _bounds(row),
-             *(rated(row, name) for name in ("first_response", "any_drift", "turn_drift", "persistence")), show.ms(number(row["heard_median_ms"]))],
-            first != before,
-        ))  # fmt: skip
-        means = ["–" if value != value else f"{value:.3g}" for value in (row["responses_per_turn"], row["items_sent"])]
-        cost = "–" if row["usd"] != row["usd"] else f"${row['usd']:.2f}"
-        cells = [*who, origin(row["simulated"]), *(str(int(row[name])) for name in numbers), *means, cost]
-        counts.append((cells, first != before))
-        before = first
+def rare(m: Material) -> list[str]:
+    """The rare modalities that occur."""
+    return [name for name in RARE if m.table[name].sum()]
+
+
+def rates(m: Material) -> Grid:
+    """A row per case and arm: rates with their intervals."""
+    by = [*m.over, "case", "arm"]
     names = [
-        *m.by,
+        *by,
         "",
         "drift",
         "if the missing…",
@@ -733,56 +368,271 @@ def table(m: Material) -> str:
         "text stays",
         "heard after",
     ]
-    counted_as = ["answered" if name == "first_turns" else name for name in numbers]
-    of = [*m.by, "origin", *counted_as, "responses per turn", "items sent", "cost"]
-    none = " or ".join(name for name in ("mixed", "function", "empty") if name not in rare)
-    return (
-        f"<h2>Table</h2><p>Drift: first turns answered in text, of those answered; what the user finally heard decides. Percent, with "
-        f"{percent(m.level)} intervals in brackets.</p>{grid(names, rates)}<h3>What it is out of</h3><p>Trials, then first turns by what was heard"
-        f"{f'; none was {none}' if none else ''}.</p>{grid(of, counts)}"
-        f"<p class='quiet download'>{download(m.table, 'table.csv', 'The whole table as CSV')} · {download(m.trials, 'trials.csv', 'every trial as CSV')}</p>"
-    )
-
-
-def comparisons(m: Material) -> str:
-    """Each arm against the baseline, in sentences."""
-    if m.compared is None:
-        return f"<h2>Comparisons</h2><p>There is nothing to compare with “{show.esc(said(m.baseline))}”.</p>"
-    every = list(zip(m.compared["sentence"], m.compared["shown"], strict=True))
-    plain = [(text, False) for text, shown in every if not shown]
-    return (
-        f"<h2>Comparisons</h2><p>Each arm against “{show.esc(said(m.baseline))}”, each case compared with itself. Holm's correction over the "
-        f"{int(m.compared['p'].notna().sum())} tests decides what a sentence may say; intervals are unadjusted, and say so.</p>"
-        + (sentence_list((text, True) for text, shown in every if shown) or "<p>None of them shows a difference.</p>")
-        + (
-            f"<details><summary>{counted(len(plain), 'comparison')} that show{'s' * (len(plain) == 1)} none</summary>{sentence_list(plain)}</details>"
-            if plain
-            else ""
-        )
-        + f"<p class='quiet download'>{download(m.compared, 'comparisons.csv', 'Comparisons as CSV')}</p>"
-    )
-
-
-def controls(m: Material) -> str:
-    """What the controls read."""
-    if not len(m.controls):
-        return ""
-    rows = [
-        ([show.esc(row["settings"]), "text asked" if row["role"] == "positive" else "no history", show.badge(row["must_read"]), f"{row['completed']} of {row['planned']}",
-          show.esc(row["read"] or "–"), {True: "fit", False: "<strong>unfit</strong>", None: "not known yet"}[flag(row["fit"])], origin(row["simulated"])], False)
-        for _, row in m.controls.iterrows()
-    ]  # fmt: skip
-    return (
-        f"<h2>Controls</h2>{grid(['settings', 'control', 'must read', 'completed', 'read', 'verdict', 'origin'], rows)}"
-    )
-
-
-def _mark(m: Material) -> str:
-    mark = show.origin_word(m.simulated)
-    return f"[{mark}] " if mark else ""
+    rows = []
+    for _, row in m.table.iterrows():
+        cells = [m.called(name, row) for name in by]
+        cells += [bar(row["drift_rate"], row["drift_low"], row["drift_high"])]
+        cells += [Markup("<strong>{}</strong>").format(rate_text(row, "drift")), _bounds(row)]
+        cells += [rate_text(row, name) for name in ("first_response", "any_drift", "turn_drift", "persistence")]
+        rows.append([*cells, milliseconds(row["heard_median_ms"])])
+    return Grid(names, rows, group=len(by) - 1)
 
 
 def _bounds(row: Any) -> str:
-    if row["drift_least"] != row["drift_least"] or row["drift_least"] == row["drift_most"]:
-        return "–"
-    return f"{points(row['drift_least'])}–{points(row['drift_most'])} %"
+    least, most = row["drift_least"], row["drift_most"]
+    return "–" if least != least or least == most else f"{points(least)}–{points(most)} %"
+
+
+def counts(m: Material) -> Grid:
+    """The same rows: what the rates are out of."""
+    by = [*m.over, "case", "arm"]
+    numbers = ["planned", "completed", "failed", "missing", "first_turns", "audio", "text", *rare(m), "turns"]
+    headings = ["answered" if name == "first_turns" else name for name in numbers]
+    rows = []
+    for _, row in m.table.iterrows():
+        means = ["–" if row[name] != row[name] else f"{row[name]:.3g}" for name in ("responses_per_turn", "items_sent")]
+        usd = "–" if row["usd"] != row["usd"] else f"${row['usd']:.2f}"
+        cells = [m.called(name, row) for name in by]
+        rows.append([*cells, origin(row["simulated"]), *(str(int(row[name])) for name in numbers), *means, usd])
+    return Grid([*by, "origin", *headings, "responses per turn", "items sent", "cost"], rows, group=len(by) - 1)
+
+
+def costs(m: Material) -> Grid | None:
+    """What an arm costs beside what it cures: means over its completed trials, and how much more that is than the baseline's."""
+    completed = m.trials[m.trials["state"] == "completed"]
+    keys = [*m.over, "arm"]
+    if not len(completed) or completed["arm"].nunique() < 2:
+        return None
+    frame = completed.groupby(keys, observed=True)[list(COSTS)].mean().astype(float)
+    means = {key if isinstance(key, tuple) else (key,): mean for key, mean in frame.iterrows()}
+    rows = []
+    for _, row in m.arms.iterrows():
+        key = tuple(row[name] for name in keys)
+        mean, usual = means.get(key), means.get((*key[:-1], m.baseline))
+        cells = [*(m.called(name, row) for name in keys), rate_text(row, "drift")]
+        for name in COSTS:
+            value = float("nan") if mean is None else mean[name]
+            more = 0.0 if usual is None else value - usual[name]
+            extra = f" ({number(more, sign='+')})" if round(more, 9) else ""
+            cells.append("–" if value != value else number(value) + extra)
+        rows.append([*cells, milliseconds(row["heard_median_ms"])])
+    return Grid([*keys, "drift", *COSTS.values(), "heard after"], rows)
+
+
+def reported(m: Material) -> dict[str, Any] | None:
+    """What was reported in public beside what this ledger measured; never one in the place of the other."""
+    cases, cures = _reported_cases(m), _reported_arms(m)
+    if not cases and not cures:
+        return None
+    source = show.origin_word(m.simulated) or f"measured {when(m.trials['started_at'].min())[:10]}"
+    names = [*m.over, "case, as it is", "reported", "in words", f"found ({source})", "as reported"]
+    first = len(m.over)
+    return {
+        "circular": m.simulated is not False and any(map(_documented, m.plan.get("settings", ()))),
+        "cases": Grid(names, cases, wide=[first + 2]) if cases else None,
+        "arms": Grid(
+            [*m.over, "arm", "reported", "where", f"found ({source}): text, all cases"], cures, wide=[first + 1, first + 2]
+        )
+        if cures
+        else None,
+    }  # fmt: skip
+
+
+def _reported_cases(m: Material) -> list[list[Any]]:
+    notes = {str(case["name"]): case.get("note") for case in m.plan.get("cases", ())}
+    words = m.trials["reported"].astype("string").fillna("unknown")
+    reports = dict(zip(m.trials["case"].astype(str), words, strict=True))
+    rows = []
+    for _, row in m.table[m.table["arm"].astype(str) == AS_IS].iterrows():
+        name, n = str(row["case"]), int(row["first_turns"])
+        word = reports.get(name, "unknown")
+        same = f"{int(row[word])} of {n}" if word in row.index and n else "–"
+        cells = [m.called(key, row) for key in m.over]
+        rows.append([*cells, name, badge(word), notes.get(name) or "–", _measured(row), same])
+    return rows
+
+
+def _reported_arms(m: Material) -> list[list[Any]]:
+    kit_arms = {arm.name: arm for arm in arms.all_arms()}
+    custom = {str(arm["name"]) for arm in m.plan.get("arms", ()) if "code" in arm}
+    rows = []
+    for _, row in m.arms.iterrows():
+        name = str(row["arm"])
+        arm = None if name in custom else kit_arms.get(name.partition("(")[0])
+        source = [arm.reported, arm.source] if arm else ["nothing: this arm is not one of the kit's", "–"]
+        if name != AS_IS:
+            rows.append([*(m.called(key, row) for key in m.over), spaced(name), *source, _measured(row)])
+    return rows
+
+
+def _measured(row: Any) -> str:
+    n, failed = int(row["first_turns"]), int(row["failed"])
+    if not n:
+        return f"no answer; {failed} failed" if failed else "no answer yet"
+    return f"{int(row['text'])} of {n} text: {rate_text(row, 'drift')}{f'; {failed} failed' if failed else ''}"
+
+
+def _documented(settings: dict[str, Any]) -> bool:
+    stand_in = settings.get("stand_in", {})
+    return settings.get("endpoint") == "standin" and stand_in.get("drift", "documented") == "documented"
+
+
+def comparisons(m: Material) -> dict[str, Any] | None:
+    """Each arm against the baseline, in sentences."""
+    df = m.comparisons
+    if df is None:
+        return None
+    return {
+        "n_tests": int(df["p"].notna().sum()),
+        "shown": [(sentence, True) for sentence in df[df["shown"]]["sentence"]],
+        "plain": [(sentence, False) for sentence in df[~df["shown"]]["sentence"]],
+        "download": download(df, "comparisons.csv", "Comparisons as CSV"),
+    }
+
+
+def controls(m: Material) -> Grid | None:
+    """What the controls read."""
+    verdict = {True: "fit", False: Markup("<strong>unfit</strong>"), None: "not known yet"}
+    rows = [
+        [
+            row["settings"],
+            "text asked" if row["role"] == "positive" else "no history",
+            badge(row["must_read"]),
+            f"{row['completed']} of {row['planned']}",
+            row["read"] or "–",
+            verdict[flag(row["fit"])],
+            origin(row["simulated"]),
+        ]
+        for _, row in m.controls.iterrows()
+    ]
+    return Grid(["settings", "control", "must read", "completed", "read", "verdict", "origin"], rows) if rows else None
+
+
+# ------------------------------------------------------------------------------------------------------------- the record
+
+
+def plan(m: Material) -> dict[str, Any]:
+    """What was planned, whole."""
+    p = m.plan
+    stop = p.get("stop")
+    timeout = str(p.get("timeout_s", "–")).removesuffix(".0")
+    until = "at its end"
+    if stop:
+        until = (
+            f"when every rate is known to ±{50 * stop['width']:g} points (confidence sequences, α = {stop['alpha']:g})"
+        )
+    limits = f"at most {p.get('max_attempts', '–')} per trial, only after a failure of transport; {timeout} s per turn"
+    repeats = f"{p.get('repeats', '–')} per case, arm and setting, in an order drawn by seed {p.get('seed', '–')}"
+    arm_rows = [
+        [spaced(arm["name"]), listing(arm.get("options")), arm.get("max_responses", "")] for arm in p.get("arms", ())
+    ]
+    return {
+        "facts": [("hash", code(m.ledger.plan_hash)), ("repeats", repeats), ("tries", limits), ("stops", until)],
+        "cases": [_case(case) for case in p.get("cases", ())],
+        "arms": Grid(["arm", "options", "responses per turn, at most"], arm_rows),
+        "settings": [
+            (
+                settings.get("name"),
+                [
+                    (name, listing(value) if isinstance(value, dict) else value)
+                    for name, value in settings.items()
+                    if name != "name" and value not in ("", {}, None)
+                ],
+            )
+            for settings in p.get("settings", ())
+        ],
+        "json": Markup(show.esc(json.dumps(p, indent=1, ensure_ascii=False), limit=MAX_PLAN_CHARS)),
+    }
+
+
+def _case(case: dict[str, Any]) -> dict[str, Any]:
+    rows: list[list[Any]] = []
+    for item in case.get("items", ()):
+        parts = item.get("content") or [{}]
+        words = " ".join(str(part.get("text") or _clip(part.get("audio")) or "") for part in parts)
+        words = words or str(item.get("output") or item.get("arguments") or "")
+        kinds = code(", ".join(str(part.get("type", "")) for part in parts))
+        rows.append([item.get("role") or item.get("type"), kinds, words])
+    n = len(rows)
+    for turn in case.get("turns", ()):
+        rows.append(["user, later", "", turn if isinstance(turn, str) else _clip(turn)])
+    return {
+        "title": f"Case {case.get('name')}: {plural(n, 'item')}",
+        "reported": badge(case["reported"]) if case.get("reported") else "",
+        "note": case.get("note", ""),
+        "items": Grid(["who", "content", "says"], rows, wide=[2]),
+    }
+
+
+def _clip(value: Any) -> str:
+    if not isinstance(value, dict):
+        return ""
+    return f"a clip of {value.get('audio_ms', 0) / 1000:.2f} s: “{value.get('text') or '?'}”"
+
+
+def failures(m: Material) -> dict[str, Any]:
+    """What went wrong, by kind; each failure is an attempt in the ledger."""
+    failed = m.attempts[m.attempts["status"].isin(["failed", "interrupted"])]
+    rows = []
+    kinds = failed["kind"].astype("string").fillna("–")
+    for (status, kind), attempts in failed.groupby(["status", kinds], observed=True):
+        example = next((show.plain(text, 300) for text in attempts["error"].dropna()), "")
+        decided, foreseen = int(attempts["counts"].sum()), int(attempts["expected"].fillna(False).sum())
+        arm_names = spaced(", ".join(ordered(attempts, "arm")))
+        rows.append([status, kind, len(attempts), decided, foreseen, arm_names, example])
+    names = ["status", "kind", "attempts", "decided the trial", "foreseen by the arm", "arms", "for example"]
+    return {"n": len(failed), "n_attempts": len(m.attempts), "grid": Grid(names, rows, wide=[5, 6])}
+
+
+def money(m: Material) -> list[tuple[str, str]]:
+    """What it cost."""
+    spent, run = m.ledger.spent(), m.ledger.last_run
+    estimated = f", ${spent['estimated_usd']:.2f} of it estimated by reservation" if spent["estimated_usd"] else ""
+    facts = [("spent", f"${spent['usd']:.2f}{estimated}")]
+    if spent["unpriced"]:
+        facts.append(("unpriced", f"{spent['unpriced']} attempts: the kit knows no price for them"))
+    if run is not None:
+        ended = run["ended"] or "still running, or killed"
+        facts.append(("budget", "none was needed" if run["budget_usd"] is None else f"${run['budget_usd']:.2f}"))
+        facts.append(("runs", f"the last began {when(run['started_at'])} and ended by: {ended}"))
+    return facts
+
+
+def versions(m: Material) -> list[tuple[str, str]]:
+    """What ran it, and what answered."""
+    run = m.ledger.last_run or {}
+    facts = [
+        ("kit", run.get("kit_version", "–")),
+        ("Python", run.get("python", "–")),
+        ("models, as the server named them", ", ".join(sorted(ordered(m.attempts, "served_model"))) or "–"),
+        ("voices", ", ".join(sorted(ordered(m.attempts, "voice"))) or "–"),
+    ]
+    rules = ordered(m.attempts, "drift_rule")
+    return facts + ([("the stand-in's drift rule", ", ".join(rules))] if rules else [])
+
+
+def ids(m: Material) -> dict[str, Any] | None:
+    """For the vendor: which sessions and responses to look up."""
+    df = m.drifted
+    if not len(df):
+        return None
+    rows = [
+        [
+            when(row["started_at"]),
+            row["model"],
+            code(row["session_id"]),
+            code(row["response_id"]),
+            row["case"],
+            spaced(row["arm"]),
+            row["turn"],
+        ]
+        for _, row in df.head(MAX_IDS).iterrows()
+    ]
+    simulated = "a local stand-in made them, so no vendor has them"
+    return {
+        "n": len(df),
+        "where": simulated if m.simulated else "to be looked up in the service's own logs",
+        "more": f" The first {MAX_IDS} are listed." if len(df) > MAX_IDS else "",
+        "grid": Grid(["session began (UTC)", "model", "session", "response", "case", "arm", "turn"], rows),
+        "download": download(df[ID_COLUMNS], "text-replies.csv", "All of them as CSV"),
+    }
