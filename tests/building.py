@@ -57,7 +57,7 @@ class Talk:
     def ids(self):
         return [item.id for item in self.fold.items]
 
-    # The frames of protocol.md 5.2, type and ids only
+    # The frames of wire/README.md, Event orders, type and ids only
 
     def creates(self, response_id="resp_1", **told):
         return self.hears(

@@ -38,7 +38,7 @@ BEYOND = {
     ("beta", "session.updated", "session.client_secret"): "the same (2025-05)",
     ("beta", "session.updated", "session.include"): "the same (2025-05)",
     ("beta", "response.done", "response.usage.input_token_details.cached_tokens_details"): "beta log of 2025-05",
-    # reasoning models mark their messages (protocol.md §4.2); the package's item types lack the field
+    # reasoning models mark their messages (wire/README.md, Item fields); the package's item types lack the field
     ("*", "*", "item.phase"): "gpt-realtime-2",
     ("*", "*", "response.output[].phase"): "gpt-realtime-2",
 }

@@ -1,4 +1,4 @@
-"""Which keys each server frame has, in which order: protocol.md §2.2, §3 and §5.3, written out by hand per dialect.
+"""Which keys each server frame has, in which order: wire/README.md (Server events, Sessions, Response object), written out by hand per dialect.
 
 ``x?`` is a key that may be left out. A dotted table says what is inside.
 """

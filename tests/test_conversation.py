@@ -53,7 +53,7 @@ def spoken(talk, words="Hi there", response_id="resp_1", item_id="item_a", sound
     return talk.delta("audio", b64(sound or pcm(240)), item_id, response_id=response_id, output=output)
 
 
-# The event orders of real sessions, protocol.md 5.2, in both spellings
+# The event orders of real sessions, wire/README.md, Event orders, in both spellings
 
 
 def test_a_spoken_reply(talk):

@@ -236,7 +236,7 @@ def test_what_was_wrong_is_still_wrong_after_saving(tmp_path):
     assert len(again.lint("beta")) == 2
 
 
-# What the service would refuse: protocol.md 4.1 and 7
+# What the service would refuse: wire/README.md, Content types by role and Errors
 
 MUST = "Invalid value: '{}'. Value must be '{}'."
 LISTED = "Invalid value: '{}'. Supported values are: 'input_text' and 'input_audio'."

@@ -1,4 +1,4 @@
-"""What the stand-in refuses, in the service's words: one row per line of protocol.md §4 and §7."""
+"""What the stand-in refuses, in the service's words: one row per line of wire/README.md, Conversation items and Errors."""
 
 import base64
 import json
@@ -411,7 +411,7 @@ async def test_the_voice_is_fixed_once_the_assistant_has_spoken(dialect):
     assert after["session"]["instructions"] != "Be brief."
 
 
-# The door (protocol.md §1.4): 101, one error, and the close in the same breath
+# The door (wire/README.md, Handshake failures): 101, one error, and the close in the same breath
 
 DOOR = [
     pytest.param(

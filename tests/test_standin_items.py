@@ -1,4 +1,4 @@
-"""Items on the stand-in: where they go, what is kept of them, and how they are changed (protocol.md §4)."""
+"""Items on the stand-in: where they go, what is kept of them, and how they are changed (wire/README.md, Conversation items)."""
 
 import base64
 

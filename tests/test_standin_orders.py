@@ -1,4 +1,4 @@
-"""The stand-in's events come in the service's order, with its ids and keys (protocol.md §1.7, §2.3, §5.2)."""
+"""The stand-in's events come in the service's order, with its ids and keys (wire/README.md: Ids, Item event twins, Event orders)."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Tools on the stand-in: when it calls, with what, in which order it says so, and what comes after (protocol.md §5.2 e)."""
+"""Tools on the stand-in: when it calls, with what, in which order it says so, and what comes after (wire/README.md, Event orders)."""
 
 import json
 

@@ -21,7 +21,7 @@ MODELS = tuple(PRICES)
 
 ARMS = ("as_is", "one_user_message", "delete_and_retry", "history_in_instructions", "modality_each_response")
 """As is, and the cures used most: pipecat's default since 2024-10; livekit's recovery loop; the one that threads recommend; the
-one that is tried first (protocol.md §9.3, §9.4)."""
+one that is tried first (wire/README.md, Countermeasures)."""
 
 QUICK_MODELS = ("gpt-realtime-2.1", "gpt-realtime-2.1-mini")
 QUICK_ARMS = ("as_is", "one_user_message")

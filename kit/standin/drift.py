@@ -7,7 +7,7 @@ instrument can be tried on a known truth.
 ``documented`` gives text iff a system ``input_text`` item is in the conversation (openai-realtime-api-beta #58, 2024-10-29),
 or there are more assistant-text items than one where the first message is the user's audio, than none otherwise
 (kwindla/openai-realtime-test-cases, 2024-10: 1a and 2a stay audio, 1b and 2b turn to text for the rest of the session).
-No flag is kept: a text reply is itself an assistant-text item, so it sticks by itself. protocol.md §9.2, §9.3, §9.6.
+No flag is kept: a text reply is itself an assistant-text item, so it sticks by itself. wire/README.md, Modality drift.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class Secrets:
         return found if found is not None and found.expires_at > self._unix() else None
 
     def mint(self, body: dict[str, Any], d: Dialect) -> dict[str, Any]:
-        """Make a key; gives what the service answers (protocol.md §1.3). The model is not looked at: connecting fails, if it does.
+        """Make a key; gives what the service answers (wire/README.md, Ephemeral keys). The model is not looked at: connecting fails, if it does.
 
         Raises:
             Refused: If the session could not be made so.
@@ -235,7 +235,7 @@ def masked(key: str) -> str:
 
 
 def shut(who: Caller, *, require_key: str | None, secret: bool, beta_disabled: bool) -> Shut | None:
-    """Why this caller is refused, in the service's words; ``None`` if it may come in (protocol.md §1.4).
+    """Why this caller is refused, in the service's words; ``None`` if it may come in (wire/README.md, Handshake failures).
 
     Args:
         who: The caller.

@@ -204,7 +204,7 @@ class Item:
 def _part(raw: dict[str, Any], format: AudioFormat, path: str) -> Part:
     kind = raw["type"]
     if kind == "input_audio":
-        # the transcript that a client may send along is not echoed: the item comes back with null (protocol.md §4.2)
+        # the transcript that a client may send along is not echoed: the item comes back with null (wire/README.md, Item fields)
         return Part("audio", None, decoded(base64_from_client(raw["audio"], format, f"{path}.audio"), format))
     if kind == "input_image":
         return Part("image", None, extra={k: v for k, v in raw.items() if k != "type"})
@@ -249,7 +249,7 @@ def item_from_client(raw: object, d: Dialect, format: AudioFormat, new_id: str, 
 
 
 class Conversation:
-    """Items in order, and the rules for changing them (protocol.md §4.3, §4.4)."""
+    """Items in order, and the rules for changing them (wire/README.md, Positions; Retrieve, delete, truncate)."""
 
     def __init__(self) -> None:
         self._items: dict[str, Item] = {}

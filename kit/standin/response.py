@@ -1,6 +1,6 @@
 """One response: its events in the service's order, in audio, in text, cut short, or refused by the model.
 
-The orders are those of wire logs (protocol.md §5.2). A response is a generator: it emits what is due and yields when it
+The orders are those of wire logs (wire/README.md, Event orders). A response is a generator: it emits what is due and yields when it
 wants to go on, in seconds of its own clock, so that whoever drives it may stream in real time or all at once, and may stop it
 between any two steps.
 """
@@ -20,7 +20,7 @@ from .sound import CHUNK_MS, pieces, spoken
 if TYPE_CHECKING:
     from .session import Core
 
-# Seconds on a response's own clock (protocol.md §5.4: mini in text, 2026-09; audio, 2025-06).
+# Seconds on a response's own clock (wire/README.md, Timing: mini in text, 2026-09; audio, 2025-06).
 THINKING_S = {"text": 0.195, "audio": 0.370}
 TEXT_DELTA_S = 0.008
 
@@ -67,7 +67,7 @@ class Response:
     # What it looks like
 
     def show(self) -> dict[str, Any]:
-        """The response object, its keys in wire order (protocol.md §5.3)."""
+        """The response object, its keys in wire order (wire/README.md, Response object)."""
         d, ask = self.core.d, self.asked
         done = self.status != "in_progress"
         shown: dict[str, Any] = {

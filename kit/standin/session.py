@@ -49,7 +49,7 @@ from .sound import BYTES_PER_MS, duration_ms, pieces
 
 # The user's turns: audio that comes in, speech that is heard in it, items that are made of it, words that are made of those.
 #
-# Orders are those of the wire (protocol.md §6.1): speech_started → speech_stopped → committed → item → response. An item's id is
+# Orders are those of the wire (wire/README.md, Turn detection): speech_started → speech_stopped → committed → item → response. An item's id is
 # given out when speech starts.
 
 

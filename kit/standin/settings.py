@@ -388,7 +388,7 @@ def _semantic_vad(d: Dialect) -> dict[str, Any]:
 
 
 def defaults(d: Dialect, *, session_id: str, model: str | None, expires_at: int) -> dict[str, Any]:
-    """The session object as `session.created` carries it, in wire order (protocol.md §3.1, §3.2, §3.3)."""
+    """The session object as `session.created` carries it, in wire order (wire/README.md, Session fields)."""
     if model is None:
         vad = {"type": "server_vad", "threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 200}
         hears = {

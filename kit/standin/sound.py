@@ -105,7 +105,7 @@ def encoded(pcm: NDArray[np.int16], format: AudioFormat) -> bytes:
 # Words as a reply says them: the pieces that a transcript comes in, and the chunks that its speech comes in.
 
 
-CHUNK_MS = 200  # 9,600 bytes of PCM. The service's own sizes are not verified on a websocket (protocol.md §5.4)
+CHUNK_MS = 200  # 9,600 bytes of PCM. The service's own sizes are not verified on a websocket (wire/README.md, Timing)
 
 _PIECE = re.compile(r"\s*(?:[^\W\d_]{1,9}|\d{1,3}|[^\w\s]|_)|\s+")
 

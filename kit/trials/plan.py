@@ -423,7 +423,7 @@ _REPLY_TEXT_TOKENS = 35  # its transcript
 _SERVICE_S = 6.0  # connect 0.7, seed 0.3, a reply streams at about twice real time
 _STAND_IN_S = 0.06  # of one of 8 at once, on one core
 AT_ONCE = 8
-# gpt-realtime-2 and later allow 32,000 tokens of output, earlier ones 4,096 (protocol.md §8, 2026-10)
+# gpt-realtime-2 and later allow 32,000 tokens of output, earlier ones 4,096 (wire/README.md, Rate limits, models, prices)
 _MOST_OUTPUT = 32_000
 _LEAST_KNOWN_OUTPUT = {"gpt-realtime": 4_096, "gpt-realtime-mini": 4_096, "gpt-realtime-1.5": 4_096}
 
