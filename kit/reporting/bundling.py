@@ -22,12 +22,10 @@ from ..errors import InputError, clipped
 from ..eventlog import Redactor
 from ..eventlog.reading import csv_line, row
 from ..eventlog.redact import Hook
-from ..eventlog.writing import DIGEST, FORMAT, digest, without_audio
+from ..eventlog.writing import LineFormat, without_audio
 from ..plots.timeline import timeline
 from ..trials.ledger import Ledger
 from ..version import __version__
-from ..wire.dialect import GA_NAME
-from ..wire.events import AUDIO_DELTA, event_of
 from ..wire.records import Response
 from .reproduction import Source, Told, reproduction, sessions_of, source_of
 
@@ -114,13 +112,13 @@ def bundle(
         kept = "" if work.n_sessions else "; a ledger has the events of its trials if it was run with keep_events=True"
         what = (effect.__doc__ or effect.__name__).strip().splitlines()[0].rstrip(".")
         raise InputError(f"none of the {work.n_responses} responses shows the effect ({what}){kept}")
-    redactor = Redactor([value for name in _SECRETS if (value := os.environ.get(name))], redact)
+    redactor = Redactor([value for name in _SECRETS if (value := os.environ.get(name))])
     script = next((text for told in work.shown if (text := work.script(told))), None)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         with zipfile.ZipFile(draft, "x", zipfile.ZIP_DEFLATED) as file:
-            for name, content in _members(origin, work, script, redactor, n_each):
+            for name, content in _members(origin, work, script, redactor, redact):
                 info = zipfile.ZipInfo(f"{target.stem}/{name}", datetime.now(UTC).timetuple()[:6])
                 info.compress_type = zipfile.ZIP_DEFLATED
                 file.writestr(info, redactor(content.encode("utf-8", "replace")))
@@ -183,7 +181,7 @@ class _Work:
 
 
 def _members(
-    origin: Ledger | list[Path], work: _Work, script: str | None, redactor: Redactor, n_each: int
+    origin: Ledger | list[Path], work: _Work, script: str | None, redactor: Redactor, hook: Hook | None
 ) -> Iterator[tuple[str, str]]:
     """Name and text of every file in the bundle."""
     what = (work.effect.__doc__ or work.effect.__name__).strip().splitlines()[0]
@@ -205,7 +203,7 @@ def _members(
     for word, chosen in (("with", work.shown), ("without", work.others)):
         for n, told in enumerate(chosen, 1):
             name = f"{word}-{n}-{show.file_name(told.session.id or told.session.file)}"
-            yield f"logs/{name}.jsonl", "".join(_lines(told, redactor))
+            yield f"logs/{name}.jsonl", b"".join(_lines(told, redactor, hook)).decode()
             yield f"plots/{name}.svg", timeline(told.session).svg(standalone=True)
     if script is not None:
         yield "reproduce.py", script
@@ -247,46 +245,23 @@ def _readme(origin: Ledger | list[Path], work: _Work, script: str | None, what: 
     return "\n".join(lines) + "\n"
 
 
-def _lines(told: Told, redactor: Redactor) -> Iterator[str]:
+def _lines(told: Told, redactor: Redactor, hook: Hook | None) -> Iterator[bytes]:
     """A session's frames in the format of the kit's own logs, without audio and without secrets."""
-    session = told.session
-    header = {"log": "bundle", "kit": __version__, "format": FORMAT} | {
-        name: (session.header or {}).get(name) for name in ("endpoint", "url", "dialect")
-    }
-    opened = told.utc(0.0)
-    yield (
-        json.dumps(
-            header | {"model": session.model, "simulated": session.simulated, "audio": "digest", "opened_at": opened}
-        )
-        + "\n"
+    session, header = told.session, told.session.header or {}
+    lines = LineFormat("bundle", redactor, hook=hook)
+    yield lines.header(
+        endpoint=header.get("endpoint"),
+        url=header.get("url"),
+        model=session.model,
+        dialect=header.get("dialect"),
+        simulated=session.simulated,
+        opened_at=told.utc(0.0),
     )
     for n, step in enumerate(told.steps, 1):
-        at = {} if math.isnan(step.at_ms) else {"at_ms": round(step.at_ms, 3)}
-        line: dict[str, Any] = {"log": "bundle", "n": n, **at, "dir": step.direction}
-        event = _silent(step.data)
-        if redactor.hook is not None:
-            kept = redactor.hook(event)
-            line |= {"withheld": "by the redact hook"} if kept is None else {"event": dict(kept)}
-        else:
-            line["event"] = event
-        yield redactor.text(json.dumps(line)) + "\n"
+        at_ms = None if math.isnan(step.at_ms) else step.at_ms
+        yield lines.frames(n, step.direction, [lines.event(without_audio(step.data))], at_ms=at_ms)
     if session.end is not None:
-        yield json.dumps({"log": "bundle", "end": session.end}) + "\n"
-
-
-def _silent(event: dict[str, Any]) -> dict[str, Any]:
-    """An event with digests in the place of audio."""
-    kept: dict[str, Any] = without_audio(event)
-    delta = event.get("delta")
-    if (
-        GA_NAME.get(str(event.get("type"))) == AUDIO_DELTA
-        and isinstance(delta, str)
-        and delta
-        and not DIGEST.match(delta)
-    ):
-        pcm = event_of(event, 0.0).pcm
-        kept["delta"] = digest(pcm or delta.encode("utf-8", "replace"))
-    return kept
+        yield lines.end(session.end)
 
 
 def _versions() -> dict[str, Any]:
