@@ -12,6 +12,7 @@ from kit.errors import AudioFormatError
 from kit.wire.conversation import TAG, Conversation
 from kit.wire.dialect import BETA_NAME, GA_NAME
 from kit.wire.event_list import EventList
+from kit.wire.records import COLUMNS, row
 
 BUSY = "conversation_already_has_active_response"
 
@@ -211,6 +212,39 @@ def test_a_reply_has_no_modality_before_anything_has_arrived(talk):
 
 
 # What decides the modality
+
+
+def test_the_first_content_part_is_known_however_the_reply_goes_on(talk):
+    talk.creates().opens(kind="text")
+    assert (talk.response.first_modality, talk.response.ended) == ("text", None)
+    talk.delta("text", "Hi")
+    spoken(talk, item_id="item_b", output=1)
+    talk.done(status="failed", status_details={"type": "failed", "error": {"code": "server_error"}})
+
+    assert (talk.response.first_modality, talk.response.modality, talk.response.ended) == ("text", "mixed", "broken")
+
+
+def test_a_reply_that_breaks_off_has_a_first_modality_and_no_end(talk):
+    spoken(talk.creates().opens())
+
+    assert (talk.response.first_modality, talk.response.ended) == ("audio", None)
+
+
+@pytest.mark.parametrize(
+    ("status", "details", "ended"),
+    [
+        ("completed", None, "complete"),
+        ("incomplete", {"reason": "max_output_tokens"}, "cut"),
+        ("incomplete", {"reason": "content_filter"}, "broken"),
+        ("cancelled", {"reason": "turn_detected"}, "cancelled"),
+        ("failed", {"error": {"code": "server_error"}}, "broken"),
+    ],
+)
+def test_how_a_reply_ended_is_one_word(talk, status, details, ended):
+    talk.creates().done(status=status, status_details=details)
+
+    assert (talk.response.ended, talk.response.first_modality) == (ended, "empty")
+    assert row(talk.response)["ended"] == ended and tuple(row(talk.response)) == COLUMNS
 
 
 def test_what_was_asked_for_never_decides(talk):

@@ -20,12 +20,12 @@ from __future__ import annotations
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import ServerError
 from .dialect import read_session
 from .events import Event, dict_of, int_of, modalities_of, text_of
-from .records import PART_KINDS, Call, Item, Part, Response
+from .records import PART_KINDS, ContentPart, FunctionCall, Item, Response
 
 TAG = "kit_request"
 """Metadata key by which a response is matched to our `response.create`, where the server echoes metadata."""
@@ -116,7 +116,7 @@ class Conversation:
         self._less_recent: dict[str, tuple[Any, ...]] = {}
         self._ids_differ = True
         self._last_names: tuple[Any, ...] | None = None
-        self._last_part: tuple[Response, Part]
+        self._last_part: tuple[Response, ContentPart]
 
     # ------------------------------------------------------------------------------------------------------------ in
 
@@ -414,7 +414,7 @@ class Conversation:
 
     # ----------------------------------------------------------------------------------------- what a response contains
 
-    def _added_to(self, event: Event, kind: str) -> tuple[Response, Part] | None:
+    def _added_to(self, event: Event, kind: Literal["audio", "text"]) -> tuple[Response, ContentPart] | None:
         """The response and the content part that a delta adds to; ``None`` if it adds nothing."""
         get = event.data.get
         # A reply's deltas all name the same part, so where it was found last time it is found again.
@@ -427,13 +427,13 @@ class Conversation:
         self._last_names = names if names[1] is not None else None  # without a name it may be another one next time
         return self._last_part
 
-    def _part(self, event: Event, kind: str) -> tuple[Response, Part]:
+    def _part(self, event: Event, kind: Literal["audio", "text"]) -> tuple[Response, ContentPart]:
         """The response and the content part that an event is about."""
         response = self._response(event.data)
         key = (_place(response, event.data), int_of(event.data, "content_index"), kind)
         part = response.parts.get(key)
         if part is None:
-            part = response.parts[key] = Part(kind)
+            part = response.parts[key] = ContentPart(kind)
         return response, part
 
     def _content_part(self, event: Event) -> None:
@@ -489,9 +489,9 @@ class Conversation:
         _, part = self._part(event, "audio")
         part.fill({"audio": event.data.get("delta") or event.data.get("audio")})
 
-    def _call(self, event: Event) -> Call:
+    def _call(self, event: Event) -> FunctionCall:
         response = self._response(event.data)
-        call = response.calls_by_index.setdefault(_place(response, event.data), Call())
+        call = response.calls_by_index.setdefault(_place(response, event.data), FunctionCall())
         call.item_id = text_of(event.data, "item_id") or call.item_id
         call.call_id = text_of(event.data, "call_id") or call.call_id
         return call
@@ -527,7 +527,7 @@ class Conversation:
         item_id = text_of(item, "id")
         index = _place(response, {"item_id": item_id, "output_index": response.index_of.get(item_id or "", index)})
         if item.get("type") == "function_call":
-            call = response.calls_by_index.setdefault(index, Call())
+            call = response.calls_by_index.setdefault(index, FunctionCall())
             call.name = text_of(item, "name") or call.name
             call.call_id = text_of(item, "call_id") or call.call_id
             call.arguments = text_of(item, "arguments") or call.arguments
@@ -538,7 +538,7 @@ class Conversation:
         for n, told in enumerate(content if isinstance(content, list) else []):
             kind = PART_KINDS.get(str(told.get("type"))) if isinstance(told, dict) else None
             if kind is not None:
-                part = response.parts.setdefault((index, n, kind), Part(kind))
+                part = response.parts.setdefault((index, n, kind), ContentPart(kind))
                 part.fill(told)
 
 

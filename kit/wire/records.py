@@ -15,9 +15,15 @@ if TYPE_CHECKING:
     from ..clip import Clip
 
 Modality = Literal["audio", "text", "mixed", "function", "empty"]
+Ended = Literal["complete", "cut", "cancelled", "broken"]
 
 # A content part's type, in any event and either dialect → what kind of thing it is.
-PART_KINDS = {"audio": "audio", "output_audio": "audio", "text": "text", "output_text": "text"}
+PART_KINDS: dict[str, Literal["audio", "text"]] = {
+    "audio": "audio",
+    "output_audio": "audio",
+    "text": "text",
+    "output_text": "text",
+}
 
 
 @dataclass(slots=True)
@@ -85,7 +91,7 @@ class Items(list[Item]):
 
 
 @dataclass(slots=True)
-class Call:
+class FunctionCall:
     """A function call in a response. `arguments` is the JSON text as it arrived, not parsed."""
 
     name: str | None = None
@@ -96,10 +102,10 @@ class Call:
 
 
 @dataclass(slots=True)
-class Part:
+class ContentPart:
     """One content part of a response: its kind, its words, and for audio its bytes."""
 
-    kind: str
+    kind: Literal["audio", "text"]
     pieces: list[str] = field(default_factory=list)
     words: str | None = None
     """The whole text or transcript, once a ``done`` event has told it; until then the deltas are all there is."""
@@ -175,9 +181,9 @@ class Response:
     """The id of the `response.create` that it answers."""
     output_format: str = "pcm16"
     simulated: bool | None = None
-    parts: dict[tuple[int, int, str], Part] = field(default_factory=dict)
+    parts: dict[tuple[int, int, str], ContentPart] = field(default_factory=dict)
     """By (output index, content index, kind), in the order in which they came."""
-    calls_by_index: dict[int, Call] = field(default_factory=dict)
+    calls_by_index: dict[int, FunctionCall] = field(default_factory=dict)
     n_surplus: int = 0
     """Deltas that came a second time, or after its end; they are not part of it."""
     n_bad_audio: int = 0
@@ -198,6 +204,27 @@ class Response:
         return "empty" if self.status not in (None, "in_progress") else None
 
     @property
+    def first_modality(self) -> Modality | None:
+        """The kind of its first content part: what the user began to hear, or got in writing.
+
+        It is decided as soon as that part is announced or brings its first delta, and stays, however the reply ends and
+        whatever comes later: ``audio`` or ``text``. Without a content part it is `modality`: ``function``, ``empty``, or
+        ``None`` while nothing has come.
+        """
+        first = next(iter(self.parts.values()), None)
+        return self.modality if first is None else first.kind
+
+    @property
+    def ended(self) -> Ended | None:
+        """How it ended: ``complete``; ``cut`` by its token limit; ``cancelled`` by the client or by turn detection; ``broken``
+        off by a failure or by the content filter. ``None`` while it is being made, and for good if its end never came.
+        """
+        if self.status == "incomplete":
+            return "cut" if self.reason == "max_output_tokens" else "broken"
+        ends: dict[str | None, Ended] = {"completed": "complete", "cancelled": "cancelled", "failed": "broken"}
+        return ends.get(self.status)
+
+    @property
     def transcript(self) -> str:
         """What the audio says."""
         return " ".join(part.text for part in self._of("audio") if part.text)
@@ -213,7 +240,7 @@ class Response:
         return " ".join(part.text for part in self.parts.values() if part.text)
 
     @property
-    def calls(self) -> list[Call]:
+    def calls(self) -> list[FunctionCall]:
         return list(self.calls_by_index.values())
 
     @property
@@ -246,7 +273,7 @@ class Response:
 
         return Clip.from_pcm(data[: len(data) // 2 * 2], source=f"response {self.id}", text=self.transcript)
 
-    def _of(self, kind: str) -> Iterator[Part]:
+    def _of(self, kind: str) -> Iterator[ContentPart]:
         return (part for part in self.parts.values() if part.kind == kind)
 
     # -------------------------------------------------------------------------------------------------------- times
@@ -329,8 +356,8 @@ TOKENS = {
     "total_tokens": ("total_tokens",),
 }
 COLUMNS = (
-    "response_id", "asked", "modality", "status", "reason", "transcript", "text", "function_calls", "started_by", *TIMES,
-    "n_audio_bytes", *TOKENS, "voice", "error_code", "error", "simulated",
+    "response_id", "asked", "modality", "status", "reason", "transcript", "text", "function_calls", "first_modality",
+    "ended", "started_by", *TIMES, "n_audio_bytes", *TOKENS, "voice", "error_code", "error", "simulated",
 )  # fmt: skip
 """The columns of `row`, in order."""
 
@@ -339,6 +366,7 @@ def row(response: Response) -> dict[str, Any]:
     """Describe a response as a row of `COLUMNS`: the one that the ledger, logs, tables and bundles build on.
 
     Times are milliseconds, rounded to microseconds; `started_at_ms` is on the session's clock, the others count from it.
+    `modality` is all that arrived, `first_modality` what came first, `ended` how the reply ended (see `Response`).
     `asked` is a list of modalities, `function_calls` a list of objects with `name`, `arguments` (JSON text) and `status`.
     Whatever the response does not say is ``None``. Half a surrogate pair, which JSON can carry and SQLite and UTF-8 files
     cannot, becomes a question mark.
@@ -356,6 +384,8 @@ def row(response: Response) -> dict[str, Any]:
             {name: _storable(getattr(call, name)) for name in ("name", "arguments", "status")}
             for call in response.calls
         ],
+        "first_modality": response.first_modality,
+        "ended": response.ended,
         "started_by": response.started_by,
         **{name: None if (at := getattr(response, name)) is None else round(at, 3) for name in TIMES},
         "n_audio_bytes": response.n_audio_bytes,
