@@ -26,14 +26,14 @@ from running import absolute, interleaved, option, status
 from kit import connect
 from kit.audio import Block, Microphone, Speaker, Voice, play_replies
 from kit.audio.echo import EchoCanceller, echo_cancellation_installed
-from kit.audio.speaker import Queue
+from kit.audio.speaker import PlayQueue
 from kit.session import Session
 
 ROUNDS = option("--rounds", 5)
 BLOCK = 480  # 20 ms
 N_BLOCKS = 250  # of a round: five seconds
 LONG = 600 * 50  # blocks: ten minutes
-SOUND_PATH = ("kit/voice/", "kit/devices/")
+SOUND_PATH = ("kit/audio/",)
 
 
 class Nobody:
@@ -107,7 +107,7 @@ async def kept_inward(session: Session) -> tuple[int, int]:
 
 def kept_outward() -> tuple[int, int]:
     """Bytes kept by ten minutes through the speaker's queue, after a minute of it."""
-    queue = Queue(prebuffer=960, limit=24_000)
+    queue = PlayQueue(prebuffer=960, limit=24_000)
     pcm, out = np.arange(BLOCK, dtype=np.int16).tobytes(), np.zeros(BLOCK // 2, np.int16)
     snapshots = []
     tracemalloc.start()
@@ -117,7 +117,7 @@ def kept_outward() -> tuple[int, int]:
         queue.write(pcm)
         for half in range(2):
             queue.pull(out, (2 * n + half) * 0.01)
-        queue.heard(n * 0.02, 24_000)
+        queue.heard_by(n * 0.02)
     tracemalloc.stop()
     return grown(*snapshots), LONG
 

@@ -230,3 +230,9 @@ class ResponseTimeout(_WithTail, TimeoutError):
     Attributes:
         tail: The last events before we gave up, oldest first.
     """
+
+
+def first_error(group: BaseExceptionGroup[Any]) -> BaseException:
+    """The first error of a group that is not a group itself; an interrupt goes before an error."""
+    errors = [first_error(e) if isinstance(e, BaseExceptionGroup) else e for e in group.exceptions]
+    return next((e for e in errors if not isinstance(e, Exception)), errors[0])

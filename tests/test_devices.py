@@ -11,7 +11,7 @@ from sound_in_chromium import best_match
 
 from kit.audio import Device, Devices, Microphone, Speaker, devices, play, record_clip
 from kit.audio import portaudio as portaudio_module
-from kit.audio.speaker import Queue
+from kit.audio.speaker import PlayQueue
 from kit.clip import Clip
 from kit.errors import DeviceError, InputError, MissingExtra
 from kit.widgets import Recorder
@@ -30,7 +30,7 @@ def pulled(queue, n, at=0.0):
 
 
 def test_what_is_written_is_played_in_order_without_a_gap():
-    queue = Queue(prebuffer=0, limit=100)
+    queue = PlayQueue(prebuffer=0, limit=100)
     queue.write(samples(1, 2, 3))
     queue.write(samples(4, 5))
     queue.end()
@@ -40,7 +40,7 @@ def test_what_is_written_is_played_in_order_without_a_gap():
 
 
 def test_nothing_is_played_before_the_prebuffer_is_there():
-    queue = Queue(prebuffer=3, limit=100)
+    queue = PlayQueue(prebuffer=3, limit=100)
     queue.write(samples(1, 2))
     before = pulled(queue, 2)
     queue.write(samples(3))
@@ -49,7 +49,7 @@ def test_nothing_is_played_before_the_prebuffer_is_there():
 
 
 def test_running_dry_inside_a_reply_is_counted_and_after_it_is_not():
-    queue = Queue(prebuffer=0, limit=100)
+    queue = PlayQueue(prebuffer=0, limit=100)
     queue.write(samples(1))
     pulled(queue, 3)
     queue.write(samples(2))
@@ -60,16 +60,16 @@ def test_running_dry_inside_a_reply_is_counted_and_after_it_is_not():
 
 
 def test_heard_is_what_the_converter_has_put_out():
-    queue = Queue(prebuffer=0, limit=1_000)
+    queue = PlayQueue(prebuffer=0, limit=1_000)
     queue.write(np.ones(480, np.int16).tobytes())
     pulled(queue, 240, at=10.0)
     pulled(queue, 240, at=10.01)
 
-    assert [queue.heard(now, 24_000) for now in (9.9, 10.00501, 10.01251, 11.0)] == [0, 120, 300, 480]
+    assert [queue.heard_by(now) for now in (9.9, 10.00501, 10.01251, 11.0)] == [0, 120, 300, 480]
 
 
 def test_clearing_falls_silent_and_what_was_not_taken_never_counts():
-    queue = Queue(prebuffer=0, limit=1_000)
+    queue = PlayQueue(prebuffer=0, limit=1_000)
     queue.write(np.ones(480, np.int16).tobytes())
     pulled(queue, 240, at=1.0)
     queue.clear()
@@ -81,10 +81,10 @@ def test_clearing_falls_silent_and_what_was_not_taken_never_counts():
 
 
 def test_what_does_not_fit_is_dropped_and_counted():
-    queue = Queue(prebuffer=0, limit=3)
+    queue = PlayQueue(prebuffer=0, limit=3)
     queue.write(samples(1, 2, 3, 4, 5))
 
-    assert queue.n_dropped == 2 and queue.n_waiting == 3
+    assert queue.n_dropped == 2 and queue.n_written == 3
 
 
 # ----------------------------------------------------------------------------------------------------- without a sound card

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from kit import History, connect
-from kit import connecting as apart
 from kit.clip import Clip
+from kit.connecting import apart
 from kit.errors import DeviceError, LocalProtocolError
 from kit.widgets import VoiceChat
 from kit.widgets.page import BrowserMicrophone, BrowserSpeaker
@@ -183,7 +183,8 @@ browser = pytest.mark.skipif(CHROMIUM is None, reason="playwright or Chromium is
 
 SETUP = """import asyncio, json, time
 from kit import Clip, connect
-from kit.audio import apart, play_replies
+from kit.audio import play_replies
+from kit.connecting import apart
 from kit.widgets import Player, VoiceChat
 """
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kit import speech
-from kit.audio import Take
+from kit.audio import Recording
 from kit.audio.portaudio import Devices
 from kit.clip import Clip
 from kit.errors import AudioFormatError, DeviceError, InputError
@@ -15,7 +15,7 @@ from kit.widgets import Recorder
 
 SHOTS = os.environ.get("KIT_SCREENSHOTS")
 
-# ------------------------------------------------------------------------------------------------------------- the take
+# ------------------------------------------------------------------------------------------------------------- the recording
 
 
 def blocks(n, size=480):
@@ -24,49 +24,49 @@ def blocks(n, size=480):
 
 
 def test_a_take_is_its_blocks_in_order():
-    take = Take()
+    recording = Recording()
     for seq, pcm in enumerate(blocks(4)):
-        take.add(pcm, first=480 * seq, seq=seq, last=seq == 3)
+        recording.add(pcm, first=480 * seq, seq=seq, last=seq == 3)
 
-    assert take.complete and take.gaps == []
-    assert take.clip(details={}).pcm.tolist() == np.repeat([1, 2, 3, 4], 480).tolist()
+    assert recording.complete and recording.gaps == []
+    assert recording.clip(details={}).pcm.tolist() == np.repeat([1, 2, 3, 4], 480).tolist()
 
 
 def test_blocks_that_come_in_another_order_are_put_in_their_place():
-    take = Take()
+    recording = Recording()
     pcm = blocks(3)
     for seq in (0, 2, 1):
-        take.add(pcm[seq], first=480 * seq, seq=seq, last=seq == 2)
+        recording.add(pcm[seq], first=480 * seq, seq=seq, last=seq == 2)
 
-    assert take.complete and take.gaps == []
-    assert take.clip(details={}).pcm.tolist() == np.repeat([1, 2, 3], 480).tolist()
+    assert recording.complete and recording.gaps == []
+    assert recording.clip(details={}).pcm.tolist() == np.repeat([1, 2, 3], 480).tolist()
 
 
 def test_a_block_that_never_comes_is_a_gap_of_silence_and_is_named():
-    take = Take()
+    recording = Recording()
     pcm = blocks(4)
     for seq in (0, 1, 3):
-        take.add(pcm[seq], first=480 * seq, seq=seq, last=seq == 3)
-    clip = take.clip(details={"where": "browser"})
+        recording.add(pcm[seq], first=480 * seq, seq=seq, last=seq == 3)
+    clip = recording.clip(details={"where": "browser"})
 
-    assert not take.complete
-    assert [(gap.start_ms, gap.length_ms) for gap in take.gaps] == [(40.0, 20.0)]
+    assert not recording.complete
+    assert [(gap.start_ms, gap.length_ms) for gap in recording.gaps] == [(40.0, 20.0)]
     assert clip.provenance.details["missing_ms"] == [[40.0, 20.0]]
     assert clip.pcm[960:1440].any() == np.False_ and clip.duration_ms == 80
 
 
 def test_a_first_block_that_never_comes_is_a_gap_too():
-    take = Take()
-    take.add(blocks(1)[0], first=480, seq=1, last=True)
+    recording = Recording()
+    recording.add(blocks(1)[0], first=480, seq=1, last=True)
 
-    assert [(gap.start_ms, gap.length_ms) for gap in take.gaps] == [(0.0, 20.0)]
+    assert [(gap.start_ms, gap.length_ms) for gap in recording.gaps] == [(0.0, 20.0)]
 
 
 def test_a_take_at_another_rate_becomes_a_clip_at_24_khz_and_says_so():
-    take = Take(rate_hz=48_000)
+    recording = Recording(rate_hz=48_000)
     tone = (8_000 * np.sin(np.arange(48_000) * 2 * np.pi * 440 / 48_000)).astype(np.int16)
-    take.add(tone.tobytes(), first=0, seq=0, last=True)
-    clip = take.clip(details={})
+    recording.add(tone.tobytes(), first=0, seq=0, last=True)
+    clip = recording.clip(details={})
 
     assert clip.duration_ms == pytest.approx(1000, abs=1)
     assert clip.converted == "48 000 Hz → 24 000 Hz"
@@ -75,24 +75,24 @@ def test_a_take_at_another_rate_becomes_a_clip_at_24_khz_and_says_so():
 
 def test_a_take_without_sound_says_what_to_do():
     with pytest.raises(AudioFormatError, match="muted"):
-        Take().clip(details={})
+        Recording().clip(details={})
 
 
 def test_a_take_keeps_no_more_than_its_limit():
-    take = Take(max_ms=30)
-    take.add(bytes(4 * 480), first=0)
+    recording = Recording(max_ms=30)
+    recording.add(bytes(4 * 480), first=0)
 
-    assert take.full and take.ms == 30
+    assert recording.full and recording.ms == 30
 
 
 def test_quiet_is_counted_from_when_somebody_spoke():
-    take = Take()
-    take.add(bytes(960), first=0)
-    before = take.quiet_ms
-    take.add(np.full(480, 9_000, np.int16).tobytes(), first=480)
-    take.add(bytes(960 * 3), first=960)
+    recording = Recording()
+    recording.add(bytes(960), first=0)
+    before = recording.quiet_ms
+    recording.add(np.full(480, 9_000, np.int16).tobytes(), first=480)
+    recording.add(bytes(960 * 3), first=960)
 
-    assert before == 0 and take.spoken and take.quiet_ms == 60
+    assert before == 0 and recording.spoken and recording.quiet_ms == 60
 
 
 def test_ten_minutes_are_held_in_less_than_three_times_their_samples():
@@ -100,14 +100,14 @@ def test_ten_minutes_are_held_in_less_than_three_times_their_samples():
 
     n, block = 15_000, np.arange(960, dtype=np.int16).tobytes()  # 10 minutes of 40 ms
     tracemalloc.start()
-    take = Take()
+    recording = Recording()
     for seq in range(n):
-        take.add(block, first=960 * seq, seq=seq, last=seq == n - 1)
-    clip = take.clip(details={})
+        recording.add(block, first=960 * seq, seq=seq, last=seq == n - 1)
+    clip = recording.clip(details={})
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert clip.duration_ms == 600_000 and take.complete
+    assert clip.duration_ms == 600_000 and recording.complete
     assert peak < 3 * clip.pcm.nbytes
 
 

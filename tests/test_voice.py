@@ -1,4 +1,4 @@
-"""Voice to voice: who has the floor, interruptions, and a spoken conversation over two cables of a virtual sound card."""
+"""Voice to voice: what was heard, interruptions, and a spoken conversation over two cables of a virtual sound card."""
 
 import asyncio
 import re
@@ -13,76 +13,76 @@ import sound_card
 from spoken import Terminal, loud_from, reply_interrupted, until
 
 from kit import connect
-from kit.audio import Block, Floor, Latency, Truncation, Voice, play_replies
+from kit.audio import Block, Latency, PlaybackPosition, Truncation, Voice, play_replies
 from kit.cli import _parser
 from kit.cli.talk import _Face, _half_duplex
 from kit.clip import Clip
 from kit.errors import InputError, LocalProtocolError
 
-# --------------------------------------------------------------------------------------------------------- who has the floor
+# ------------------------------------------------------------------------------------------ what was heard of which item
 
 
-def floor_of(*given):
-    """A floor that was given (response, item, samples) one after the other."""
-    floor, first = Floor(), 0
+def position_of(*given):
+    """The position after a speaker was given (response, item, samples) one after the other."""
+    position, first = PlaybackPosition(), 0
     for response_id, item_id, n in given:
-        floor.give(response_id, item_id, 0, first=first, n=n)
+        position.add(response_id, item_id, 0, first=first, n=n)
         first += n
-    return floor
+    return position
 
 
 def test_an_item_is_truncated_at_what_was_heard_and_not_at_what_was_sent():
-    floor = floor_of(("r1", "i1", 48_000))
+    position = position_of(("r1", "i1", 48_000))
 
-    told = floor.interrupt(12_000, server_cancels=True)
+    told = position.interrupt(12_000, server_cancels=True)
 
     assert told.truncations == (Truncation("i1", 0, 500),)
     assert told.cancel is None
 
 
 def test_what_was_heard_to_its_end_is_left_alone():
-    floor = floor_of(("r1", "i1", 24_000), ("r2", "i2", 24_000))
+    position = position_of(("r1", "i1", 24_000), ("r2", "i2", 24_000))
 
-    told = floor.interrupt(30_000, server_cancels=True)
+    told = position.interrupt(30_000, server_cancels=True)
 
     assert told.truncations == (Truncation("i2", 0, 250),)
 
 
 def test_two_replies_that_wait_are_both_cut():
-    floor = floor_of(("r1", "i1", 24_000), ("r2", "i2", 24_000))
+    position = position_of(("r1", "i1", 24_000), ("r2", "i2", 24_000))
 
-    told = floor.interrupt(12_000, server_cancels=True)
+    told = position.interrupt(12_000, server_cancels=True)
 
     assert told.truncations == (Truncation("i1", 0, 500), Truncation("i2", 0, 0))
 
 
-def test_a_response_is_cancelled_only_where_one_is_being_made_and_the_server_does_not():
-    active = {"being_made": ["r1"]}
+def test_a_response_is_cancelled_only_where_one_is_in_progress_and_the_server_does_not():
+    active = {"in_progress": ["r1"]}
 
-    assert floor_of(("r1", "i1", 100)).interrupt(0, server_cancels=False, **active).cancel == "r1"
-    assert floor_of(("r1", "i1", 100)).interrupt(0, server_cancels=True, **active).cancel is None
-    assert floor_of(("r1", "i1", 100)).interrupt(0, server_cancels=False).cancel is None
+    assert position_of(("r1", "i1", 100)).interrupt(0, server_cancels=False, **active).cancel == "r1"
+    assert position_of(("r1", "i1", 100)).interrupt(0, server_cancels=True, **active).cancel is None
+    assert position_of(("r1", "i1", 100)).interrupt(0, server_cancels=False).cancel is None
 
 
 def test_what_still_arrives_of_an_interrupted_response_is_not_played():
-    floor = floor_of(("r1", "i1", 24_000))
-    floor.interrupt(0, being_made=["r1"], server_cancels=True)
+    position = position_of(("r1", "i1", 24_000))
+    position.interrupt(0, in_progress=["r1"], server_cancels=True)
 
-    assert not floor.may_play("r1") and floor.may_play("r2")
+    assert not position.may_play("r1") and position.may_play("r2")
 
 
 def test_a_response_that_was_not_heard_yet_is_dropped_too():
-    floor = Floor()
-    told = floor.interrupt(0, being_made=["r1"], server_cancels=True)
+    position = PlaybackPosition()
+    told = position.interrupt(0, in_progress=["r1"], server_cancels=True)
 
-    assert told.truncations == () and not floor.may_play("r1")
+    assert told.truncations == () and not position.may_play("r1")
 
 
 def test_nobody_is_interrupted_twice_for_one_reply():
-    floor = floor_of(("r1", "i1", 24_000))
-    floor.interrupt(6_000, server_cancels=True)
+    position = position_of(("r1", "i1", 24_000))
+    position.interrupt(6_000, server_cancels=True)
 
-    assert floor.interrupt(6_000, server_cancels=True).truncations == ()
+    assert position.interrupt(6_000, server_cancels=True).truncations == ()
 
 
 # -------------------------------------------------------------------------------------- a conversation without a sound card

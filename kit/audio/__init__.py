@@ -1,4 +1,4 @@
-"""The machine's microphone and speaker, through PortAudio, which is loaded when a device is first wanted.
+"""The machine's microphone and speaker, through PortAudio, which is loaded when a device is first needed.
 
 ::
 
@@ -9,33 +9,29 @@
 This is the sound of the machine that the *kernel* runs on. Where that is another machine, the widgets use the browser's.
 """
 
-from __future__ import annotations
-
-from ..connecting import ApartSession, apart
-from .microphone import Block, Gap, Microphone, Take, kernel_details, record_clip
-from .playback import Floor, Interruption, Playback, Sink, Source, Truncation, play_replies, turn_detection
+from .microphone import Block, BlockQueue, Gap, Microphone, Recording, kernel_details, record_clip
+from .playback import Interruption, Playback, PlaybackPosition, Sink, Truncation, play_replies
 from .portaudio import Device, Devices, devices
 from .speaker import Speaker, play
-from .voice import Latency, Voice
+from .voice import Latency, Source, Voice, turn_detection
 
 __all__ = [
-    "ApartSession",
     "Block",
+    "BlockQueue",
     "Device",
     "Devices",
-    "Floor",
     "Gap",
     "Interruption",
     "Latency",
     "Microphone",
     "Playback",
+    "PlaybackPosition",
+    "Recording",
     "Sink",
     "Source",
     "Speaker",
-    "Take",
     "Truncation",
     "Voice",
-    "apart",
     "devices",
     "kernel_details",
     "play",
@@ -43,6 +39,3 @@ __all__ = [
     "record_clip",
     "turn_detection",
 ]
-
-
-# Voice to voice: replies heard while they arrive, interruptions, and where the time goes.

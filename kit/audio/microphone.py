@@ -1,4 +1,4 @@
-"""The kernel's microphone: blocks of PCM as they come, or a clip of so many seconds."""
+"""The kernel's microphone: blocks of PCM as they come, or a clip of some seconds."""
 
 from __future__ import annotations
 
@@ -18,66 +18,61 @@ from ..clip import MAX_MS, RATE_HZ, Clip, Provenance
 from ..errors import AudioFormatError, DeviceError, InputError
 from .portaudio import Device, close, find, in_words, latency_ms, rate_for, sounddevice
 
-# One recording as it comes in: numbered blocks of samples, from whatever thread brings them, into one clip.
+SPEECH_DBFS = -45.0  # a louder peak counts as speech: rooms stay below −55 dBFS, a voice at a laptop is above −35
+_SILENT_S = 3.0  # a device that brings no block for this long is gone; the slowest start measured was below one second
 
 
-SPEECH_DBFS = -45.0  # a peak above this is somebody speaking: rooms are below −55 dBFS, speech at a laptop above −35
+# ------------------------------------------------------------------------------------------------ one recording, one clip
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A stretch that never came. It is silence in the clip, so that what follows stays in its place."""
+    """A stretch of a recording that never came. It is silence in the clip, so that what follows keeps its place."""
 
     start_ms: float
     length_ms: float
 
 
-def silence_limit_ms(seconds: float | None) -> float | None:
-    """How much quiet ends a recording, in milliseconds; ``None``: none does.
-
-    Raises:
-        InputError: If it would end before anybody spoke.
-    """
-    if seconds is None:
-        return None
-    if not seconds > 0:
-        raise InputError(f"to stop at a silence of {seconds:g} s: take more than 0; 1 is usual")
-    return seconds * 1000
-
-
-class Take:
+class Recording:
     """The samples of one recording, each block put where it belongs.
 
     Blocks may come in any order and on any thread. A block that never comes leaves a gap of silence that `gaps` names.
     The samples are held once: ten minutes are 29 MB.
 
     Args:
-        rate_hz: Of the blocks; the clip is at 24 kHz whatever this is.
-        max_ms: What comes later than this is not kept, and `full` says so.
+        rate_hz: Of the blocks. The clip is at 24 kHz whatever this is.
+        max_ms: Sound after this is not kept, and `full` is true.
+
+    Attributes:
+        n_blocks: Blocks that came.
+        n_expected: Blocks that there are in all, once the last one has told its number.
     """
 
     def __init__(self, *, rate_hz: int = RATE_HZ, max_ms: float = MAX_MS) -> None:
         if not 4_000 <= rate_hz <= 768_000:
-            raise InputError(f"a microphone at {rate_hz} Hz is none; they have 8 000 to 192 000")
+            raise InputError(f"no microphone runs at {rate_hz} Hz; they run at 8 000 to 192 000")
         self.rate_hz = rate_hz
         self.n_blocks = 0
-        """Blocks that came."""
-        self.n_wanted: int | None = None
-        """Blocks there are, once the last one has said its number."""
-        self._max = int(max_ms * rate_hz / 1000)
+        self.n_expected: int | None = None
+        # Where keeping ends, in samples at `rate_hz`.
+        self._limit = int(max_ms * rate_hz / 1000)
+        # Little-endian int16 from the start to the end of the latest block; gaps are zeros.
         self._pcm = bytearray()
-        self._spans: list[tuple[int, int]] = []  # what has come, in samples: sorted, apart, mostly one
+        # The stretches that have come, (first, end) in samples: sorted, disjoint, nearly always one.
+        self._spans: list[tuple[int, int]] = []
+        # End of the last block that was louder than `SPEECH_DBFS`; 0 before anybody spoke.
         self._loud_until = 0
+        # Blocks come on the main thread and on a subshell's within one recording.
         self._lock = threading.Lock()
 
     def add(self, pcm: bytes | memoryview, *, first: int, seq: int | None = None, last: bool = False) -> float:
         """Put one block in its place.
 
         Args:
-            pcm: Little-endian int16, mono.
+            pcm: Little-endian int16, mono, at `rate_hz`.
             first: Where it begins, in samples from the start of the recording.
-            seq: Its number, from 0, where the sender counts; a block that comes twice counts once.
-            last: There is no block after it.
+            seq: Its number, from 0, where the sender counts.
+            last: No block comes after it.
 
         Returns:
             Its peak in dB below full scale (−inf for silence), for a meter.
@@ -86,51 +81,54 @@ class Take:
         peak = int(np.abs(samples.astype(np.int32)).max(initial=0))
         dbfs = 20 * float(np.log10(peak / 32_768)) if peak else -np.inf
         with self._lock:
-            end = min(first + samples.size, self._max)
+            end = min(first + samples.size, self._limit)
             if first < end:
                 if len(self._pcm) < 2 * end:
                     self._pcm.extend(bytes(2 * end - len(self._pcm)))
                 self._pcm[2 * first : 2 * end] = samples[: end - first].tobytes()
-                self._cover(first, end)
+                self._mark(first, end)
                 if dbfs > SPEECH_DBFS:
                     self._loud_until = max(self._loud_until, end)
             self.n_blocks += 1
             if last:
-                self.n_wanted = self.n_blocks if seq is None else seq + 1
+                self.n_expected = self.n_blocks if seq is None else seq + 1
         return dbfs
 
-    def _cover(self, first: int, end: int) -> None:
-        if self._spans and self._spans[-1][1] == first:  # nearly always: the next one
+    def _mark(self, first: int, end: int) -> None:
+        """Note that the samples from `first` to `end` have come."""
+        if self._spans and self._spans[-1][1] == first:  # nearly always: the next block
             self._spans[-1] = (self._spans[-1][0], end)
             return
         merged: list[tuple[int, int]] = []
-        for a, b in sorted([*self._spans, (first, end)]):
-            if merged and a <= merged[-1][1]:
-                merged[-1] = (merged[-1][0], max(b, merged[-1][1]))
+        for start, stop in sorted([*self._spans, (first, end)]):
+            if merged and start <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
             else:
-                merged.append((a, b))
+                merged.append((start, stop))
         self._spans = merged
 
     @property
     def n_samples(self) -> int:
-        """From the start to the end of the latest block, gaps included, at `rate_hz`."""
+        """Samples from the start to the end of the latest block, gaps included, at `rate_hz`."""
         return len(self._pcm) // 2
 
     @property
     def ms(self) -> float:
+        """Its length so far."""
         return self.n_samples * 1000 / self.rate_hz
 
     @property
     def full(self) -> bool:
-        return self.n_samples >= self._max
+        """It has reached its limit."""
+        return self.n_samples >= self._limit
 
     @property
     def complete(self) -> bool:
         """The last block has come, and as many as its number says."""
-        return self.n_wanted is not None and self.n_blocks >= self.n_wanted
+        return self.n_expected is not None and self.n_blocks >= self.n_expected
 
     @property
-    def spoken(self) -> bool:
+    def has_speech(self) -> bool:
         """Something louder than −45 dBFS has come."""
         return self._loud_until > 0
 
@@ -148,7 +146,7 @@ class Take:
         return [Gap(a / per_ms, (b - a) / per_ms) for a, b in zip(edges[0:-1:2], edges[1::2], strict=True) if b > a]
 
     def clip(self, *, details: Mapping[str, Any], text: str = "") -> Clip:
-        """What was recorded, as a clip that knows its microphone; the take can be forgotten then.
+        """Make a clip of it, at 24 kHz, that knows its microphone.
 
         Raises:
             AudioFormatError: If nothing came.
@@ -157,9 +155,9 @@ class Take:
             raise AudioFormatError(
                 "no sound came from the microphone; is it muted, or in use by another program? record again"
             )
-        known = dict(details)
+        details = dict(details)
         if gaps := self.gaps:
-            known["missing_ms"] = [[round(gap.start_ms, 1), round(gap.length_ms, 1)] for gap in gaps]
+            details["missing_ms"] = [[round(gap.start_ms, 1), round(gap.length_ms, 1)] for gap in gaps]
         when = datetime.now(UTC).isoformat(timespec="seconds")
         samples = np.frombuffer(self._pcm, "<i2")
         converted = ""
@@ -168,11 +166,24 @@ class Take:
 
             samples = soxr.resample(samples, self.rate_hz, RATE_HZ, quality="HQ")
             converted = f"{self.rate_hz:,} Hz → 24 000 Hz".replace(",", " ")
-        provenance = Provenance("microphone", text, when, known)
+        provenance = Provenance("microphone", text, when, details)
         return Clip(samples.astype(np.int16, copy=False), provenance=provenance, converted=converted)
 
 
-_SILENT_S = 3.0  # a device that brings no block for so long is gone; the slowest start measured is below one second
+def silence_limit_ms(seconds: float | None) -> float | None:
+    """How much quiet ends a recording, in milliseconds; ``None``: no amount does.
+
+    Raises:
+        InputError: If the recording would end before anybody spoke.
+    """
+    if seconds is None:
+        return None
+    if not seconds > 0:
+        raise InputError(f"to stop at a silence of {seconds:g} s: take more than 0; 1 is usual")
+    return seconds * 1000
+
+
+# ---------------------------------------------------------------------------------------------------- blocks as they come
 
 
 class Block(NamedTuple):
@@ -185,6 +196,50 @@ class Block(NamedTuple):
     """When the device handed it over, on `time.perf_counter`."""
 
 
+class BlockQueue:
+    """Blocks of a microphone that wait for one reader; all calls on the reader's event loop.
+
+    Bounded: a reader that falls behind loses whole blocks, the newest first, and `n_dropped` counts their samples.
+
+    Args:
+        limit: The most blocks that wait.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.n_dropped = 0
+        self._limit = limit
+        self._blocks: deque[Block] = deque()
+        # Set when a block came or the queue was closed since the reader looked last.
+        self._changed = asyncio.Event()
+        self._closed = False
+
+    def put(self, block: Block) -> None:
+        """Add a block, or count it as dropped."""
+        if len(self._blocks) >= self._limit:
+            self.n_dropped += len(block.pcm) // 2
+            return
+        self._blocks.append(block)
+        self._changed.set()
+
+    def clear(self) -> None:
+        """Forget the blocks that wait: the next one is from now."""
+        self._blocks.clear()
+
+    def close(self) -> None:
+        """End it: no block comes any more."""
+        self._closed = True
+        self._changed.set()
+
+    async def get(self) -> Block | None:
+        """Wait for the next block; ``None`` once the queue is closed and empty. Cancelling it loses nothing."""
+        while not self._blocks:
+            if self._closed:
+                return None
+            self._changed.clear()
+            await self._changed.wait()
+        return self._blocks.popleft()
+
+
 class Microphone:
     """The microphone of the machine that the kernel runs on.
 
@@ -195,12 +250,16 @@ class Microphone:
                 await session.append_audio(block.pcm)
 
     The device's own thread copies each block and hands it over; nothing else happens there. A reader that falls behind
-    loses whole blocks, newest first, and `n_dropped` counts their frames.
+    loses whole blocks, newest first, and `n_dropped` counts their samples.
 
     Args:
         device: Its number or a part of its name (`devices()` lists them); the system's default if left out.
         block_ms: How much comes at once.
         max_waiting_ms: How much is kept for a reader that is busy.
+
+    Attributes:
+        rate_hz: What the device runs at; blocks are at 24 kHz whatever this is.
+        n_overflows: How often the device itself reported that it lost sound.
 
     Raises:
         MissingExtra: If PortAudio is missing.
@@ -212,38 +271,44 @@ class Microphone:
             raise InputError(f"blocks of {block_ms} ms: take 5 to 1 000; 20 is usual")
         self.device: Device = find(device, "input")
         self.rate_hz = rate_for(self.device, "input", RATE_HZ)
-        """What the device runs at; blocks are at 24 kHz whatever this is."""
         self.block_ms = block_ms
-        self.n_dropped = 0
-        """Frames lost because nobody took them in time."""
         self.n_overflows = 0
-        """How often the device itself said that it lost some."""
-        self._waiting: deque[Block] = deque()
-        self._limit = max(int(max_waiting_ms / block_ms), 2)
-        self._arrived = asyncio.Event()
-        self._n_taken = 0
-        self._ended = False
+        self._queue = BlockQueue(max(int(max_waiting_ms / block_ms), 2))
+        # Samples at 24 kHz that came so far, dropped ones included: the next block's `first`.
+        self._n_samples = 0
+        # PortAudio called `finished_callback`: the device ended by itself.
+        self._finished = False
+        # PortAudio's stream; None while the device is closed.
         self._stream: Any = None
+        # Made with the first block, where the device does not run at 24 kHz.
         self._resampler: Any = None
 
     @property
+    def n_dropped(self) -> int:
+        """Samples lost because no reader took them in time."""
+        return self._queue.n_dropped
+
+    @property
     def latency_ms(self) -> float | None:
-        """What the device adds by its own word; ``None`` while it is closed, or where it does not say."""
+        """What the device adds, as its driver reports it; ``None`` while it is closed, or where it does not say."""
         return latency_ms(self._stream)
 
     def __repr__(self) -> str:
         state = "open" if self._stream else "closed"
-        return f"<Microphone {self.device.name!r} at {self.rate_hz} Hz, {state}, {self.n_dropped} frames dropped>"
+        return f"<Microphone {self.device.name!r} at {self.rate_hz} Hz, {state}, {self.n_dropped} samples dropped>"
 
     def start(self, deliver: Callable[[bytes, float], None]) -> None:
-        """Open the device. `deliver` gets (int16 bytes at `rate_hz`, `time.perf_counter`) on the device's thread."""
+        """Open the device. `deliver` is called with (int16 bytes at `rate_hz`, `time.perf_counter`) on the device's thread."""
         sd = sounddevice()
 
         def callback(data: Any, _frames: int, _times: Any, status: Any) -> None:
-            now = time.perf_counter()
+            now_s = time.perf_counter()
             if status.input_overflow:
                 self.n_overflows += 1
-            deliver(bytes(data), now)
+            deliver(bytes(data), now_s)
+
+        def finished() -> None:
+            self._finished = True
 
         with in_words(self.device, "input"):
             self._stream = sd.RawInputStream(
@@ -254,12 +319,9 @@ class Microphone:
                 dtype="int16",
                 latency="low",
                 callback=callback,
-                finished_callback=self._finished,
+                finished_callback=finished,
             )
             self._stream.start()
-
-    def _finished(self) -> None:
-        self._ended = True
 
     def stop(self) -> None:
         """Close the device. Closing twice is fine, and so is closing one that was unplugged."""
@@ -267,35 +329,33 @@ class Microphone:
         if stream is not None:
             close(stream)
 
-    def forget(self) -> None:
-        """Drop what it has heard and nobody has taken: what comes next is from now."""
-        self._waiting.clear()
+    def clear(self) -> None:
+        """Forget the blocks that wait for a reader: what comes next is from now."""
+        self._queue.clear()
 
     async def __aenter__(self) -> Microphone:
         loop = asyncio.get_running_loop()
 
-        def hand_over(data: bytes, now: float) -> None:
+        def deliver(data: bytes, now_s: float) -> None:
             if not loop.is_closed():
-                loop.call_soon_threadsafe(self._take, data, now)
+                loop.call_soon_threadsafe(self._put, data, now_s)
 
-        self.start(hand_over)
+        self.start(deliver)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.stop()
+        self._queue.close()
 
-    def _take(self, data: bytes, now: float) -> None:
-        pcm = self._converted(data)
-        first, self._n_taken = self._n_taken, self._n_taken + len(pcm) // 2
-        if len(self._waiting) >= self._limit:
-            self.n_dropped += len(pcm) // 2
-        elif pcm:
-            self._waiting.append(Block(pcm, first, now))
-            self._arrived.set()
+    def _put(self, data: bytes, now_s: float) -> None:
+        pcm = self._at_24k(data)
+        if pcm:
+            self._queue.put(Block(pcm, self._n_samples, now_s))
+            self._n_samples += len(pcm) // 2
 
-    def _converted(self, data: bytes) -> bytes:
+    def _at_24k(self, data: bytes) -> bytes:
         if self.rate_hz == RATE_HZ:
             return data
         import soxr
@@ -306,28 +366,26 @@ class Microphone:
         return samples
 
     async def __aiter__(self) -> AsyncIterator[Block]:
-        """Blocks as they come. Leaving it early is fine.
+        """Yield blocks as they come. Leaving the loop early is fine.
 
         Raises:
             DeviceError: If the device goes away.
         """
         while True:
-            while self._waiting:
-                yield self._waiting.popleft()
-            if self._stream is None:
-                return
-            self._arrived.clear()
             try:
                 async with asyncio.timeout(_SILENT_S):
-                    await self._arrived.wait()
+                    block = await self._queue.get()
             except TimeoutError:
                 if self._stream is None:
                     return
-                why = "it ended by itself" if self._ended else f"nothing came for {_SILENT_S:g} s"
+                why = "it ended by itself" if self._finished else f"nothing came for {_SILENT_S:g} s"
                 raise DeviceError(
-                    f"the microphone {self.device.name!r} is gone after {self._n_taken / RATE_HZ:.1f} s ({why}); "
+                    f"the microphone {self.device.name!r} is gone after {self._n_samples / RATE_HZ:.1f} s ({why}); "
                     "was it unplugged? plug it in and start again"
                 ) from None
+            if block is None:
+                return
+            yield block
 
 
 async def record_clip(
@@ -338,21 +396,21 @@ async def record_clip(
     Args:
         seconds: For how long.
         device: Its number or a part of its name; the system's default if left out.
-        stop_at_silence_s: End earlier, once somebody has spoken (above −45 dBFS) and been quiet for so long.
+        stop_at_silence_s: End earlier, once somebody has spoken (above −45 dBFS) and been quiet for this long.
 
     Raises:
         MissingExtra, DeviceError: See `Microphone`.
     """
     if not 0 < seconds <= MAX_MS / 1000:
         raise InputError(f"a recording of {seconds:g} s: take more than 0 and at most {MAX_MS / 1000:g}")
-    quiet_ms = silence_limit_ms(stop_at_silence_s)
-    take = Take(max_ms=seconds * 1000)
+    limit_ms = silence_limit_ms(stop_at_silence_s)
+    recording = Recording(max_ms=seconds * 1000)
     async with Microphone(device) as microphone:
         async for block in microphone:
-            take.add(block.pcm, first=block.first)
-            if take.full or (quiet_ms is not None and take.quiet_ms >= quiet_ms):
+            recording.add(block.pcm, first=block.first)
+            if recording.full or (limit_ms is not None and recording.quiet_ms >= limit_ms):
                 break
-    return take.clip(details=kernel_details(microphone))
+    return recording.clip(details=kernel_details(microphone))
 
 
 def kernel_details(microphone: Microphone) -> dict[str, Any]:

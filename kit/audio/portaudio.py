@@ -1,4 +1,4 @@
-"""The machine's sound devices, and PortAudio's troubles in words.
+"""The machine's sound devices, and PortAudio's errors in words.
 
 PortAudio is loaded when a device is first wanted, never by importing the kit: on Linux it is a system package, and
 ``import sounddevice`` fails with an ``OSError`` where it is missing.
@@ -17,8 +17,8 @@ from .. import show
 from ..errors import DeviceError, MissingExtra, clipped
 
 Kind = Literal["input", "output"]
-_CLOSE_S = 1.0  # a device that is there closes in a fraction of that
-WORD = {"input": "microphone", "output": "speaker"}
+_CLOSE_S = 1.0  # a device that is present closes in a fraction of that
+WORD: dict[Kind, str] = {"input": "microphone", "output": "speaker"}  # in the order of `sounddevice.default.device`
 
 _INSTALL = (
     "Debian and Ubuntu: sudo apt install libportaudio2 · Fedora: sudo dnf install portaudio · conda: conda install "
@@ -28,7 +28,7 @@ _INSTALL = (
 
 
 def sounddevice() -> Any:
-    """The module.
+    """Import the module.
 
     Raises:
         MissingExtra: If it or PortAudio is missing or broken.
@@ -46,16 +46,20 @@ def sounddevice() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One device, as PortAudio names it."""
+    """One device, as PortAudio names it.
+
+    Attributes:
+        host: The system by which it is reached: ALSA, JACK, Core Audio, WASAPI …
+        rate_hz: Its native rate.
+        default_for: What the system uses it for where no device is named.
+    """
 
     index: int
     name: str
     host: str
-    """By which system it is reached: ALSA, JACK, Core Audio, WASAPI …"""
     n_inputs: int
     n_outputs: int
     rate_hz: int
-    """The rate it runs at by itself."""
     default_for: tuple[Kind, ...] = ()
 
 
@@ -92,85 +96,88 @@ def _use(device: Device) -> str:
 
 
 def devices() -> Devices:
-    """Every device that can record or play here.
+    """List every device that can record or play here.
 
     Raises:
         MissingExtra: If PortAudio is missing.
     """
     sd = sounddevice()
     hosts = sd.query_hostapis()
-    first = [int(index) for index in sd.default.device]
-    found = Devices()
-    for index, told in enumerate(sd.query_devices()):
-        kinds: tuple[tuple[Kind, int], ...] = (("input", 0), ("output", 1))
-        default_for = tuple(kind for kind, n in kinds if _default(sd, kind, first[n]) == index)
+    defaults = {kind: _default(sd, kind, int(index)) for kind, index in zip(WORD, sd.default.device, strict=True)}
+    table = Devices()
+    for index, info in enumerate(sd.query_devices()):
         device = Device(
             index,
-            str(told["name"]),
-            str(hosts[told["hostapi"]]["name"]),
-            int(told["max_input_channels"]),
-            int(told["max_output_channels"]),
-            int(told["default_samplerate"]),
-            default_for,
+            str(info["name"]),
+            str(hosts[info["hostapi"]]["name"]),
+            int(info["max_input_channels"]),
+            int(info["max_output_channels"]),
+            int(info["default_samplerate"]),
+            tuple(kind for kind, default in defaults.items() if default == index),
         )
         if device.n_inputs or device.n_outputs:
-            found.append(device)
-    return found
+            table.append(device)
+    return table
 
 
-def _default(sd: Any, kind: Kind, first: int) -> int:
-    if first >= 0:
-        return first
+def _default(sd: Any, kind: Kind, index: int) -> int:
+    """The number of the default device for this kind; −1 where there is none."""
+    if index >= 0:
+        return index
     try:
         return int(sd.query_devices(kind=kind)["index"])
     except (sd.PortAudioError, ValueError):
         return -1
 
 
-def find(wanted: int | str | None, kind: Kind) -> Device:
-    """The device that is meant: by number, by a part of its name, or the default one.
+def find(device: int | str | None, kind: Kind) -> Device:
+    """Find a device by its number or a part of its name; the default one for ``None``.
 
     Raises:
         MissingExtra: If PortAudio is missing.
-        DeviceError: If there is none such.
+        DeviceError: If there is no such device.
     """
-    there = devices()
-    fit = [d for d in there if (d.n_inputs if kind == "input" else d.n_outputs)]
-    if not fit:
-        other = "widgets.Recorder() uses the browser's" if kind == "input" else "widgets.Player() plays in the browser"
-        seen = f"{len(there)} device{'s' * (len(there) != 1)}"
-        raise DeviceError(
-            f"the machine that Python runs on has no {WORD[kind]} (PortAudio sees {seen}, none for {kind}); plug one in "
-            f"and start again (in a notebook: restart the kernel, or {other})"
+    table = devices()
+    usable = [d for d in table if (d.n_inputs if kind == "input" else d.n_outputs)]
+    if not usable:
+        instead = (
+            "widgets.Recorder() uses the browser's" if kind == "input" else "widgets.Player() plays in the browser"
         )
-    if wanted is None:
-        return next((d for d in fit if kind in d.default_for), fit[0])
-    hits = [d for d in fit if d.index == wanted or (isinstance(wanted, str) and wanted.casefold() in d.name.casefold())]
-    exact = [d for d in hits if d.name == wanted]
-    if hits:
-        return (exact or hits)[0]
-    listed = "; ".join(f"{d.index} {show.one_line(d.name, 30)}" for d in fit[:8])
-    said = "has the number" if isinstance(wanted, int) else "is called"
-    raise DeviceError(f"no {WORD[kind]} {said} {clipped(wanted)}; there are: {listed}")
+        count = f"{len(table)} device{'s' * (len(table) != 1)}"
+        raise DeviceError(
+            f"the machine that Python runs on has no {WORD[kind]} (PortAudio sees {count}, none for {kind}); plug one in "
+            f"and start again (in a notebook: restart the kernel, or {instead})"
+        )
+    if device is None:
+        return next((d for d in usable if kind in d.default_for), usable[0])
+    matches = [
+        d for d in usable if d.index == device or (isinstance(device, str) and device.casefold() in d.name.casefold())
+    ]
+    if matches:
+        return next((d for d in matches if d.name == device), matches[0])
+    listed = "; ".join(f"{d.index} {show.one_line(d.name, 30)}" for d in usable[:8])
+    verb = "has the number" if isinstance(device, int) else "is called"
+    raise DeviceError(f"no {WORD[kind]} {verb} {clipped(device)}; there are: {listed}")
 
 
 @contextlib.contextmanager
 def in_words(device: Device, kind: Kind) -> Iterator[None]:
-    """PortAudio's errors as one sentence."""
+    """Turn PortAudio's errors into one sentence."""
     try:
         yield
     except Exception as exc:
+        # By its name: catching the class would need the module, which this is the only one to load.
         if type(exc).__name__ != "PortAudioError":
             raise
-        told = str(exc.args[0]) if exc.args else str(exc)
+        message = show.one_line(str(exc.args[0]) if exc.args else str(exc), 120)
         raise DeviceError(
-            f"the {WORD[kind]} {show.one_line(device.name, 40)!r} ({device.host}) cannot be opened: {show.one_line(told, 120)}. "
-            "Is another program using it, or was it unplugged? python -m kit voice --devices lists what there is"
+            f"the {WORD[kind]} {show.one_line(device.name, 40)!r} ({device.host}) cannot be opened: {message}. "
+            "Is another program using it, or was it unplugged? python -m kit voice --devices lists the devices"
         ) from exc
 
 
 def rate_for(device: Device, kind: Kind, rate_hz: int) -> int:
-    """`rate_hz` where the device takes it, else the device's own rate: the kit resamples."""
+    """Return `rate_hz` where the device takes it, else the device's own rate: the kit resamples."""
     sd = sounddevice()
     check = sd.check_input_settings if kind == "input" else sd.check_output_settings
     try:
@@ -181,7 +188,7 @@ def rate_for(device: Device, kind: Kind, rate_hz: int) -> int:
 
 
 def close(stream: Any) -> None:
-    """Close a stream, also one whose device is gone: its driver may then never return (JACK's does not), so nobody waits for it."""
+    """Close a stream without blocking: a driver whose device vanished may never return (seen with JACK)."""
     closing = threading.Thread(target=stream.close, kwargs={"ignore_errors": True}, name="kit: closing", daemon=True)
     closing.start()
     closing.join(_CLOSE_S)
@@ -190,6 +197,6 @@ def close(stream: Any) -> None:
 
 
 def latency_ms(stream: Any) -> float | None:
-    """What the device adds, by its own word; ``None`` where it is closed or says nothing believable."""
-    told_ms = 0.0 if stream is None else float(stream.latency) * 1000
-    return told_ms if 0 < told_ms < 10_000 else None  # JACK's dummy card says two days
+    """What a device adds, as its driver reports it; ``None`` where it is closed or the figure cannot be true."""
+    latency = 0.0 if stream is None else float(stream.latency) * 1000
+    return latency if 0 < latency < 10_000 else None  # JACK's dummy card reports two days

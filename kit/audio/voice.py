@@ -1,25 +1,52 @@
-"""Voice to voice: a microphone, a session and a speaker, until one of them ends."""
+"""Voice to voice: a microphone, a session and a speaker, until one of them ends.
+
+=====================  =====================================  ====================================================
+the microphone brings  turn detection on                      turn detection off (push to talk)
+=====================  =====================================  ====================================================
+sound, at any time     is sent                                is sent between `press` and `release`, else dropped
+sound, half-duplex     silence is sent while a reply is       the same
+                       heard, and 0.25 s longer
+speech_started         the reply is interrupted: see          does not come
+                       `Playback.interrupt`
+`press`                refused: the server listens by itself  the reply is interrupted, and the server cancels
+                                                              nothing by itself
+`release`              does nothing                           the buffer is committed and a response asked for
+=====================  =====================================  ====================================================
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from .. import show
-from ..errors import LocalProtocolError, ServerError, SessionClosed
+from ..errors import LocalProtocolError, ServerError, SessionClosed, first_error
 from ..session import Session
+from ..wire.dialect import read_session
 from ..wire.events import Event
 from ..wire.records import Response
 from .echo import EchoCanceller
-from .playback import Playback, Sink, Source, response_of, turn_detection
+from .microphone import Block
+from .playback import Playback, Sink, response_of
 
-# Where the time goes in a spoken conversation, with the kit's own part apart from everybody else's.
+_TIMED_BLOCKS = 3_000  # blocks whose time to the socket is kept: the last minute, so that a long talk holds no more
+_MUTED_AFTER_S = 0.25  # half-duplex: a room still rings after the speaker has fallen silent
+
+
+class Source(Protocol):
+    """A microphone: `kit.audio.Microphone`, or the browser's."""
+
+    @property
+    def n_dropped(self) -> int:
+        """Samples lost because no reader took them in time."""
+
+    def __aiter__(self) -> AsyncIterator[Block]: ...
 
 
 @dataclass(slots=True)
@@ -27,40 +54,42 @@ class Latency:
     """Durations in milliseconds, one per block or per reply, each on one clock of this machine.
 
     The kit's own part is `input_ms` and `output_ms`. The rest is shown beside it, never added to it.
+
+    Attributes:
+        input_ms: Per block of the last minute: from the device's handing it over to the socket's taking it.
+        output_ms: Per reply: from the arrival of its first sound to its writing to the speaker's queue.
+        queue_ms: Per reply: from there to the speaker's taking it: prebuffer, and up to one of the device's periods.
+        server_ms: Per reply: from `speech_stopped` (or our request) to its first sound: the server and the network.
+        vad_silence_ms: How long the server waits in silence before it says `speech_stopped`.
+        prebuffer_ms: How much must be there before a reply begins to play.
+        microphone_ms, speaker_ms: What the devices add, as their drivers report it.
     """
 
     input_ms: list[float] = field(default_factory=list)
-    """Per block of the last minute: from the device's handing it over to the socket's taking it."""
     output_ms: list[float] = field(default_factory=list)
-    """Per reply: from the arrival of its first sound to its being given to the speaker's queue."""
     queue_ms: list[float] = field(default_factory=list)
-    """Per reply: from there to the speaker's taking it: prebuffer, and up to one of the device's periods."""
     server_ms: list[float] = field(default_factory=list)
-    """Per reply: from `speech_stopped` (or our request) to its first sound: the server and the network."""
     vad_silence_ms: float | None = None
-    """How long the server waits in silence before it says `speech_stopped`."""
     prebuffer_ms: float | None = None
     microphone_ms: float | None = None
-    """What the microphone adds by its own word."""
     speaker_ms: float | None = None
-    """What the speaker adds by its own word."""
 
     def rows(self) -> list[tuple[str, str, str, str]]:
-        """(what, how many, median, 95th percentile), as words."""
+        """(quantity, count, median, 95th percentile), as words."""
         measured = (
             ("kit: microphone block → socket", self.input_ms),
             ("kit: first sound arrived → speaker's queue", self.output_ms),
             ("queue → speaker took it (prebuffer, device period)", self.queue_ms),
             ("server: speech stopped → first sound", self.server_ms),
         )
-        said = (
+        reported = (
             ("server: silence it waits for (VAD)", self.vad_silence_ms),
             ("prebuffer", self.prebuffer_ms),
-            ("microphone, by its own word", self.microphone_ms),
-            ("speaker, by its own word", self.speaker_ms),
+            ("microphone, as its driver reports", self.microphone_ms),
+            ("speaker, as its driver reports", self.speaker_ms),
         )
         rows = [(name, str(len(v)), _ms(v, 50), _ms(v, 95)) for name, v in measured if v]
-        return rows + [(name, "", f"{value:.0f} ms", "") for name, value in said if value is not None]
+        return rows + [(name, "", f"{value:.0f} ms", "") for name, value in reported if value is not None]
 
     @property
     def own_p95_ms(self) -> float | None:
@@ -70,23 +99,16 @@ class Latency:
         return float(np.percentile(self.input_ms, 95) + np.percentile(self.output_ms, 95))
 
     def __repr__(self) -> str:
-        return (
-            "\n".join(f"{name:52s} {n:>5s} {mid:>9s} {high:>9s}" for name, n, mid, high in self.rows())
-            or "<no latency yet>"
-        )
+        lines = [f"{name:52s} {n:>5s} {median:>9s} {high:>9s}" for name, n, median, high in self.rows()]
+        return "\n".join(lines) or "<no latency yet>"
 
     def _repr_html_(self) -> str:
-        return show.table(
-            [[show.esc(word) for word in row] for row in self.rows()], ["where the time goes", "n", "median", "95 %"]
-        )
+        rows = [[show.esc(word) for word in row] for row in self.rows()]
+        return show.table(rows, ["where the time goes", "n", "median", "95 %"])
 
 
 def _ms(values: list[float], percentile: float) -> str:
     return f"{float(np.percentile(values, percentile)):.1f} ms"
-
-
-_TIMED_BLOCKS = 3_000  # whose time to the socket is kept: the last minute of them, so that a long talk holds no more than a short one
-_MUTED_AFTER_S = 0.25  # half-duplex: a room still rings after the speaker has fallen silent
 
 
 class Voice:
@@ -96,8 +118,8 @@ class Voice:
             await Voice(session, microphone, speaker).run()
 
     With turn detection on, the server hears when the user begins and ends. With it off (push to talk), `press` and
-    `release` say so. When the user begins to speak, what is being heard stops at once, the item is truncated at what was
-    heard, and a response that is still being made is cancelled unless the server does that by itself.
+    `release` say so. When the user begins to speak, the reply stops at once, its item is truncated at what was heard, and a
+    response in progress is cancelled unless the server does that by itself.
 
     Args:
         session: An open session; it stays open when the conversation ends.
@@ -108,8 +130,9 @@ class Voice:
         on_event: Called with every event of the session, on its loop, after it was taken.
 
     Attributes:
-        level: Peak of the microphone's last block, 0 to 1.
         playback: What is heard, and what was interrupted.
+        level: Peak of the microphone's last block, 0 to 1.
+        n_muted: Samples of the microphone that half-duplex replaced by silence.
     """
 
     def __init__(
@@ -129,15 +152,16 @@ class Voice:
         self.playback = Playback(session, sink)
         self.level = 0.0
         self.n_muted = 0
-        """Samples of the microphone that half-duplex kept back."""
         self._canceller = canceller
         self._on_event = on_event
+        # From the device to the socket, per block.
         self._input_ms: deque[float] = deque(maxlen=_TIMED_BLOCKS)
+        # Between `press` and `release`.
         self._pressed = False
-        self._quiet_from_s = 0.0
+        # Half-duplex: until when (`perf_counter`) the room may still ring.
+        self._muted_until_s = 0.0
+        # While `run` runs: an interruption needs a task of its own, since the speaker may take a moment to stop.
         self._tasks: asyncio.TaskGroup | None = None
-
-    # ------------------------------------------------------------------------------------------------------------ running
 
     async def run(self) -> None:
         """Talk until the session closes or the microphone ends. Cancelling it falls silent and leaves the session open.
@@ -150,25 +174,26 @@ class Voice:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 listening = tasks.create_task(self._listen(), name="kit: microphone")
-                hearing = tasks.create_task(self._follow(), name="kit: replies")
+                following = tasks.create_task(self._follow(), name="kit: replies")
                 watching = tasks.create_task(self._watch(), name="kit: speaker")
-                await asyncio.wait({listening, hearing}, return_when=asyncio.FIRST_COMPLETED)
-                for task in (listening, hearing, watching):
+                await asyncio.wait({listening, following}, return_when=asyncio.FIRST_COMPLETED)
+                for task in (listening, following, watching):
                     task.cancel()
-        except* Exception as failed:
-            first = _first(failed)
-            if not (isinstance(first, SessionClosed) and first.code in (1000, 1001)):
-                raise first from None
+        except* Exception as group:
+            error = first_error(group)
+            if not (isinstance(error, SessionClosed) and error.code in (1000, 1001)):
+                raise error from None
         finally:
             self._tasks = None
             await self.sink.stop()
 
     async def _listen(self) -> None:
+        """Send what the microphone brings."""
         async for block in self.source:
             pcm = block.pcm if self._canceller is None else self._canceller.near(block.pcm)
             samples = np.frombuffer(pcm, np.int16)
             self.level = int(np.abs(samples.astype(np.int32)).max(initial=0)) / 32_768
-            if not pcm or not self._open:
+            if not pcm or not (self._pressed or turn_detection(self.session) is not None):
                 continue
             if self._muted():
                 self.n_muted += samples.size
@@ -176,53 +201,46 @@ class Voice:
             await self.session.append_audio(pcm)
             self._input_ms.append((time.perf_counter() - block.ready_at_s) * 1000)
 
-    @property
-    def _open(self) -> bool:
-        """The user may be heard: always with turn detection, else while the button is pressed."""
-        return self._pressed or turn_detection(self.session) is not None
-
     def _muted(self) -> bool:
         if not self.half_duplex:
             return False
-        now = time.perf_counter()
+        now_s = time.perf_counter()
         if self.sink.playing:
-            self._quiet_from_s = now + _MUTED_AFTER_S
-        return now < self._quiet_from_s
+            self._muted_until_s = now_s + _MUTED_AFTER_S
+        return now_s < self._muted_until_s
 
     async def _follow(self) -> None:
+        """Play what the session brings."""
         async for event in self.session.follow(from_now=True):
             self.playback.take(event)
             if event.type == "input_audio_buffer.speech_started" and self._tasks is not None:
-                self._tasks.create_task(self._interrupted(event.at_ms), name="kit: interruption")
+                detection = turn_detection(self.session)
+                # Absent is true: the service interrupts by itself unless it was told not to (wire/README.md, turn detection).
+                server_cancels = detection is not None and detection.get("interrupt_response") is not False
+                interrupt = self.playback.interrupt(server_cancels=server_cancels, at_ms=event.at_ms)
+                self._tasks.create_task(interrupt, name="kit: interruption")
             if self._on_event is not None:
                 self._on_event(event)
 
     async def _watch(self) -> None:
-        """A speaker that is gone ends the conversation in words."""
+        """End the conversation in words when the speaker is gone."""
         check: Callable[[], None] | None = getattr(self.sink, "check", None)
         while check is not None:
             check()
             await asyncio.sleep(0.5)
 
-    async def _interrupted(self, at_ms: float) -> None:
-        told = turn_detection(self.session)
-        by_itself = told is not None and told.get("interrupt_response") is not False
-        await self.playback.interrupt(server_cancels=by_itself, at_ms=at_ms)
-
-    # ------------------------------------------------------------------------------------------------------- push to talk
-
     async def press(self) -> None:
-        """The user begins to speak: what is being heard stops."""
+        """Begin to speak (push to talk): what is being heard stops."""
         if turn_detection(self.session) is not None:
             raise LocalProtocolError(
                 "turn detection is on, so the server hears by itself when somebody speaks; for push to talk: "
                 "await session.update(turn_detection=None)"
             )
         self._pressed = True
-        await self.playback.interrupt(server_cancels=False)
+        await self.playback.interrupt()
 
     async def release(self) -> Response | None:
-        """The user has spoken: the model answers. ``None`` if less than 100 ms was said, which the server refuses."""
+        """End speaking (push to talk): the model answers. ``None`` if less than 100 ms was said, which the server refuses."""
         if not self._pressed:
             return None
         self._pressed = False
@@ -234,19 +252,16 @@ class Voice:
             return None
         return await self.session.respond()
 
-    # ------------------------------------------------------------------------------------------------------ what it cost
-
     @property
     def latency(self) -> Latency:
         """Where the time went so far."""
-        told = turn_detection(self.session) or {}
-        silence = told.get("silence_duration_ms")
-        heard = [response_of(self.session, s.response_id) for s in self.playback.floor.stretches]
+        silence = (turn_detection(self.session) or {}).get("silence_duration_ms")
+        played = [response_of(self.session, s.response_id) for s in self.playback.position.stretches]
         return Latency(
             input_ms=list(self._input_ms),
             output_ms=list(self.playback.handed_ms),
-            queue_ms=self.sink.delays_ms,
-            server_ms=[r.first_audio_ms for r in heard if r is not None and r.first_audio_ms is not None],
+            queue_ms=list(self.sink.delays_ms),
+            server_ms=[r.first_audio_ms for r in played if r is not None and r.first_audio_ms is not None],
             vad_silence_ms=float(silence) if isinstance(silence, int | float) else None,
             prebuffer_ms=getattr(self.sink, "prebuffer_ms", None),
             microphone_ms=getattr(self.source, "latency_ms", None),
@@ -255,7 +270,7 @@ class Voice:
 
     @property
     def dropped(self) -> dict[str, int]:
-        """What was lost, in frames; all zero is as it should be."""
+        """What was lost, in samples, and underruns of the speaker; all zero is as it should be."""
         return {
             "input": self.source.n_dropped,
             "output": int(getattr(self.sink, "n_dropped", 0)),
@@ -263,6 +278,7 @@ class Voice:
         }
 
 
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    first: BaseException = group.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+def turn_detection(session: Session) -> dict[str, Any] | None:
+    """The session's turn detection as the server reports it; ``None`` where it is off."""
+    value = read_session(session.settings, "turn_detection")
+    return value if isinstance(value, dict) else None

@@ -280,7 +280,7 @@ async def _talk_voice(args: argparse.Namespace) -> int:
             f"microphone: {microphone.device.name} · speaker: {speaker.device.name} · {_echo(half_duplex, args, canceller)}"
         )
         await asyncio.sleep(0)  # what the devices' threads have handed over meanwhile
-        microphone.forget()  # nobody was asked to speak yet
+        microphone.clear()  # nobody was asked to speak yet
         face.say("speak; Ctrl-C ends")
         try:
             await _until_interrupted(face, voice, args.seconds)
@@ -360,7 +360,7 @@ class _Face:
     def _line(self) -> Text:
         level = self.voice.level if self.voice else 0.0
         full = round(_BAR * max(0.0, min(1.0, 1 + _decibels(level) / 60)))
-        state = "speaking " if self.voice and self.voice.playback.speaking else "listening"
+        state = "speaking " if self.voice and self.voice.sink.playing else "listening"
         times = f" ×{self._n_last}" if self._n_last > 1 else ""
         line = Text(f"{state} ▕{'█' * full}{' ' * (_BAR - full)}▏ {self._last}{times}", style="dim")
         line.truncate(max(self._console.width - 1, 20))
@@ -388,7 +388,7 @@ class _Face:
             self.say(f"the server says: {show.plain(self._session.errors[-1])}", "red")
 
     def _cut_off(self) -> None:
-        if self.voice is not None and self.voice.playback.speaking:
+        if self.voice is not None and self.voice.sink.playing:
             self.say("   (interrupted)")
 
     def _reply(self, response: Response) -> None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 from .. import show
 from ..connecting import in_process_url
 from ..endpoint import Endpoint
-from ..errors import ConnectError, InputError, KitError, clipped
+from ..errors import ConnectError, InputError, KitError, clipped, first_error
 from ..standin import StandIn
 from .attempt import AGAIN, THERE, Outcome, Prepared, Row, play, prepare
 from .ledger import Ledger
@@ -308,7 +308,7 @@ class Runner:
                     for _ in range(workers):
                         group.create_task(self._work(queue, places), name="kit: trials")
         except BaseExceptionGroup as group:
-            first = _first(group)
+            first = first_error(group)
             self.end_by(first)
             raise first from None
         except BaseException as exc:
@@ -529,14 +529,6 @@ class _Notes:
     def turn(self, turn: Row, responses: list[Row]) -> None:
         self._book.turn(self._attempt_id, self._trial_id, turn, responses)
         self.n_turns += 1
-
-
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    """The first error of a group that is none itself; an interrupt goes before an error."""
-    flat: list[BaseException] = []
-    for each in group.exceptions:
-        flat.append(_first(each) if isinstance(each, BaseExceptionGroup) else each)
-    return next((each for each in flat if not isinstance(each, Exception)), flat[0])
 
 
 def _nobody(progress: Progress) -> None:

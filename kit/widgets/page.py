@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..audio import Block
+from ..audio import Block, BlockQueue
 
 # The front ends of the sound widgets: modules of JavaScript put together here, so that nothing is fetched from outside.
 
@@ -179,37 +179,27 @@ class BrowserMicrophone:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.n_dropped = 0
-        self.settings: dict[str, Any] = {}
         self._loop = loop
-        self._waiting: deque[Block] = deque()
-        self._arrived = asyncio.Event()
-        self._closed = False
+        self._queue = BlockQueue(_MAX_WAITING)
+
+    @property
+    def n_dropped(self) -> int:
+        """Samples lost because no reader took them in time."""
+        return self._queue.n_dropped
 
     def take(self, pcm: bytes, first: int) -> None:
-        """One block, from any thread."""
-        block = Block(pcm, first, time.perf_counter())
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._put, block)
-
-    def _put(self, block: Block) -> None:
-        if len(self._waiting) >= _MAX_WAITING:
-            self.n_dropped += len(block.pcm) // 2
-            return
-        self._waiting.append(block)
-        self._arrived.set()
+        """Add one block, from any thread."""
+        self._call(self._queue.put, Block(pcm, first, time.perf_counter()))
 
     def close(self) -> None:
-        """There is no more, from any thread."""
-        self._closed = True
+        """End it, from any thread."""
+        self._call(self._queue.close)
+
+    def _call(self, call: Callable[..., None], *args: Any) -> None:
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._arrived.set)
+            self._loop.call_soon_threadsafe(call, *args)
 
     async def __aiter__(self) -> AsyncIterator[Block]:
-        """Blocks as they come."""
-        while not self._closed:
-            while self._waiting:
-                yield self._waiting.popleft()
-            self._arrived.clear()
-            if not self._closed and not self._waiting:
-                await self._arrived.wait()
+        """Yield blocks as they come, until `close`."""
+        while (block := await self._queue.get()) is not None:
+            yield block

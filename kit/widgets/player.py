@@ -112,7 +112,7 @@ class Player(anywidget.AnyWidget):
 
     async def _cut_off(self) -> None:
         assert self._replies is not None
-        told = await self._replies.interrupt()
+        told = await self._replies.playback.interrupt()
         if told.truncations:
             self.send(
                 {

@@ -16,7 +16,7 @@ import anywidget
 import traitlets
 
 from .. import show
-from ..audio import Microphone, Take, kernel_details
+from ..audio import Microphone, Recording, kernel_details
 from ..audio.microphone import silence_limit_ms
 from ..clip import MAX_MS, Clip, Provenance
 from ..errors import AudioFormatError, DeviceError, InputError, KitError, LocalProtocolError, clipped
@@ -48,12 +48,12 @@ class KernelRecording:
         device: int | str | None,
         *,
         max_ms: float,
-        enough: Callable[[Take], bool],
+        enough: Callable[[Recording], bool],
         tell: Callable[[float, float], None],
-        over: Callable[[Take, DeviceError | None], None],
+        over: Callable[[Recording, DeviceError | None], None],
     ) -> None:
         self.microphone = Microphone(device)
-        self.take = Take(rate_hz=self.microphone.rate_hz, max_ms=max_ms)
+        self.take = Recording(rate_hz=self.microphone.rate_hz, max_ms=max_ms)
         self._enough, self._tell, self._over = enough, tell, over
         self._blocks: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
 
@@ -93,7 +93,6 @@ class KernelRecording:
 _PIECE_BYTES = 1 << 20  # of one message: what a notebook server passes on without a thought
 _CONFIRM_EVERY = 50  # blocks
 _LATE_S = 1.0  # how long blocks that another thread still handles may come after the last one
-_GONE_S_recorder = 3.0  # a kernel's microphone that brings nothing for so long is gone
 _HERE_S = 10.0  # how long a page may take to show the recorder
 _LEFT_S = 1.0  # a page that records and brings nothing for so long has been left or opened again
 
@@ -148,7 +147,7 @@ class Recorder(anywidget.AnyWidget):
         self.max_s = max_s
         self._clip: Clip | None = None
         self._n_takes = 0
-        self._recording: Take | None = None
+        self._recording: Recording | None = None
         self._details: dict[str, Any] = {}
         self._kernel: KernelRecording | None = None
         self._stop_at_silence_ms: float | None = None
@@ -231,7 +230,7 @@ class Recorder(anywidget.AnyWidget):
             except TimeoutError:
                 self.stop()
             try:
-                async with asyncio.timeout(_GONE_S_recorder + _LATE_S):
+                async with asyncio.timeout(_GONE_S + _LATE_S):
                     return await asyncio.shield(done)
             except TimeoutError:
                 return self._what_there_is(timeout_s)
@@ -290,7 +289,7 @@ class Recorder(anywidget.AnyWidget):
             if self.microphone == "kernel":
                 self._begin_in_kernel()
             else:
-                self._recording = Take(max_ms=self.max_s * 1000)
+                self._recording = Recording(max_ms=self.max_s * 1000)
                 self.send({"kind": "start", "take": self._n_takes})
 
     def _begin_in_kernel(self) -> None:
@@ -315,7 +314,7 @@ class Recorder(anywidget.AnyWidget):
     def _hear(self, ms: float, peak: float) -> None:
         self.send({"kind": "hear", "seconds": ms / 1000, "peak": peak})
 
-    def _over(self, take: Take, problem: DeviceError | None) -> None:
+    def _over(self, take: Recording, problem: DeviceError | None) -> None:
         with self._guard:
             if self._recording is not take:
                 return
@@ -366,7 +365,7 @@ class Recorder(anywidget.AnyWidget):
     def _on_started(self, told: Mapping[str, Any], _buffers: list[memoryview]) -> None:
         if told.get("take") != self._n_takes or self._recording is None:
             return
-        self._recording = Take(rate_hz=int(told["rate"]), max_ms=self.max_s * 1000)
+        self._recording = Recording(rate_hz=int(told["rate"]), max_ms=self.max_s * 1000)
         self._details |= {
             "device": str(told.get("label", ""))[:200],
             "rate_hz": int(told["rate"]),
@@ -391,7 +390,7 @@ class Recorder(anywidget.AnyWidget):
         elif self._enough(take) and not self._asked_to_stop:
             self.stop()
 
-    def _enough(self, take: Take) -> bool:
+    def _enough(self, take: Recording) -> bool:
         limit = self._stop_at_silence_ms
         return take.full or (limit is not None and take.quiet_ms >= limit)
 
@@ -435,7 +434,7 @@ class Recorder(anywidget.AnyWidget):
 
     # --------------------------------------------------------------------------------------------------------- the outcome
 
-    def _finish_late(self, take: Take) -> None:
+    def _finish_late(self, take: Recording) -> None:
         with self._guard:
             if self._recording is take:
                 self._finish()

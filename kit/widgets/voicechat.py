@@ -184,7 +184,7 @@ class VoiceChat(anywidget.AnyWidget):
 
     async def _show_levels(self, voice: Voice) -> None:
         while True:
-            its = 0.3 if voice.playback.speaking else 0.0  # the kernel's speaker has no meter: on or off
+            its = 0.3 if voice.sink.playing else 0.0  # the kernel's speaker has no meter: on or off
             self.send({"kind": "levels", "mine": voice.level, "its": its})
             await asyncio.sleep(0.08)
 
