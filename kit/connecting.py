@@ -30,20 +30,21 @@ from .session import Session
 from .show import plain
 
 if TYPE_CHECKING:
-    from .session import Session
+    from .standin import StandIn
 
 
 class connect:
     """Open a session: ``session = await connect(…)``, or ``async with connect(…) as session``.
 
     Args:
-        where: ``"standin"`` (default: starts one in this process), ``"openai"``, ``"azure"``, ``"xai"``, a ``ws://`` URL, or
-            an `Endpoint`.
+        where: ``"standin"`` (default: starts one in this process), ``"openai"``, ``"azure"``, ``"xai"``, a ``ws://`` URL, an
+            `Endpoint`, or a `StandIn` that is running, which the session leaves running.
         model: The model, or Azure's deployment.
         dialect: ``"ga"`` (default) or ``"beta"``.
         key_env: The environment variable that holds a URL's key.
         settings: What to `Session.update` before anything else, in the kit's words.
         trial: A name for this session's random draws; the stand-in draws from its seed and this name. Sent to no one else.
+        attempt: Which attempt at the trial this is, from 1: a stand-in draws its faults anew for each. Sent to no one else.
         timeout_s: For the handshake and the first event.
         quiet: Do not print where this is and who pays.
         keep_audio: ``False``: replies are told by their words, times and number of bytes, and their sound is thrown away.
@@ -61,13 +62,14 @@ class connect:
 
     def __init__(
         self,
-        where: str | Endpoint = "standin",
+        where: str | Endpoint | StandIn = "standin",
         *,
         model: str | None = None,
         dialect: str | None = None,
         key_env: str | None = None,
         settings: Mapping[str, Any] | None = None,
         trial: str | None = None,
+        attempt: int = 1,
         timeout_s: float = 15,
         quiet: bool = False,
         keep_audio: bool = True,
@@ -77,14 +79,18 @@ class connect:
         replay: str | os.PathLike[str] | None = None,
         **stand_in: Any,
     ) -> None:
-        self._endpoint = endpoint(where, model=model, dialect_name=dialect, key_env=key_env)
+        self._running = None if isinstance(where, str | Endpoint) else _running_stand_in(where)
+        spec = where if isinstance(where, str | Endpoint) else "standin"
+        self._endpoint = endpoint(spec, model=model, dialect_name=dialect, key_env=key_env)
         self._replay = replay
         if replay is not None and set(stand_in) - {"pace", "session"}:
             raise InputError(f"{', '.join(stand_in)}: a replay takes pace= and session= only")
-        if replay is None and stand_in and self._endpoint.name != "standin":
-            raise InputError(f"{', '.join(stand_in)}: only the stand-in takes this, and {where!r} is not it")
+        if replay is None and stand_in and (self._running is not None or self._endpoint.name != "standin"):
+            started = "is running already" if self._running is not None else "is not it"
+            raise InputError(f"{', '.join(stand_in)}: only the stand-in takes this, and {where!r} {started}")
         self._settings = dict(settings or {})
         self._trial = trial
+        self._attempt = attempt
         self._timeout_s = timeout_s
         self._quiet = quiet
         self._keep_audio = keep_audio
@@ -111,8 +117,11 @@ class connect:
         log = LogWriter(self._log, audio=self._audio, redact=self._redact) if self._log is not None else None
         if self._replay is not None:
             return await self._open_replay(self._replay, log)
-        if where.name != "standin":
+        if where.url:
             return await open_link(where, where.url, timeout_s=self._timeout_s, log=log, keep_audio=self._keep_audio)
+        if self._running is not None:
+            url = in_process_url(self._running.url, where.model, self._trial, self._attempt)
+            return await open_link(where, url, timeout_s=self._timeout_s, log=log, keep_audio=self._keep_audio)
         from .standin import StandIn
 
         server = StandIn(**self._stand_in)
@@ -120,7 +129,7 @@ class connect:
         try:
             link = await open_link(
                 where,
-                in_process_url(server.url, where.model, self._trial),
+                in_process_url(server.url, where.model, self._trial, self._attempt),
                 timeout_s=self._timeout_s,
                 log=log,
                 keep_audio=self._keep_audio,
@@ -158,6 +167,16 @@ class connect:
     ) -> None:
         if self._session is not None:
             await self._session.close()
+
+
+def _running_stand_in(where: object) -> StandIn:
+    from .standin import StandIn
+
+    if not isinstance(where, StandIn):
+        raise InputError(
+            f"connect() takes an endpoint's name, a ws:// URL, an Endpoint or a StandIn, not {clipped(where)}"
+        )
+    return where
 
 
 def in_process_url(url: str, model: str | None, trial: str | None, attempt: int = 1) -> str:
@@ -210,14 +229,17 @@ async def open_link(
 
 async def _open_link(endpoint: Endpoint, url: str, timeout_s: float, log: LogWriter | None, keep_audio: bool) -> Link:
     deadline = asyncio.get_running_loop().time() + timeout_s
-    if log is not None:
-        log.redactor.add(*endpoint.secrets())
-    ws, problem = await _open(endpoint, url, timeout_s)
+    headers = endpoint.headers()
+    # One for the connection, made of what is sent: the environment may change as soon as the key has been read.
+    redactor = log.redactor if log is not None else Redactor()
+    redactor.add(*endpoint.secrets(headers))
+    ws, problem = await _open(endpoint, url, headers, redactor, timeout_s)
+    del headers
     if problem is not None:  # raised here, where no frame and no earlier error holds the headers
         raise problem
     assert ws is not None
     opened = time.perf_counter()
-    link = Link(endpoint, ws, lambda: (time.perf_counter() - opened) * 1000, log, keep_audio=keep_audio)
+    link = Link(endpoint, ws, lambda: (time.perf_counter() - opened) * 1000, redactor, log, keep_audio=keep_audio)
     if log is not None:
         log.begin(
             endpoint=endpoint.name,
@@ -241,7 +263,7 @@ async def _open_link(endpoint: Endpoint, url: str, timeout_s: float, log: LogWri
             f"{endpoint.host or url} took the connection but sent nothing within {timeout_s:g} s"
         ) from None
     except ConnectionClosed as exc:
-        told = Redactor(endpoint.secrets()).text(f"closed at once: {exc}.")  # its reason may repeat what was sent
+        told = redactor.text(f"closed at once: {exc}.")  # its reason may repeat what was sent
         raise HandshakeRefused(code=None, message=told, close_code=ws.close_code) from None
     except asyncio.CancelledError:
         await ws.close()
@@ -253,10 +275,11 @@ async def _open_link(endpoint: Endpoint, url: str, timeout_s: float, log: LogWri
     return link
 
 
-async def _open(endpoint: Endpoint, url: str, timeout_s: float) -> tuple[Tapped | None, Exception | None]:
+async def _open(
+    endpoint: Endpoint, url: str, headers: dict[str, str], redactor: Redactor, timeout_s: float
+) -> tuple[Tapped | None, Exception | None]:
     host = urlsplit(url).hostname or ""
     local = is_local(url)
-    headers = endpoint.headers()
     try:
         ws = await open_websocket(
             url,
@@ -275,11 +298,11 @@ async def _open(endpoint: Endpoint, url: str, timeout_s: float) -> tuple[Tapped 
         )
         assert isinstance(ws, Tapped)
     except InvalidStatus as exc:
-        return None, _refused_by_status(endpoint, exc)
+        return None, _refused_by_status(endpoint, redactor, exc)
     except InvalidURI as exc:
         return None, EndpointError(f"{clipped(endpoint.shown_url or url)} is not a websocket address: {exc.msg}")
     except InvalidHandshake as exc:
-        told = Redactor(endpoint.secrets()).text(str(exc))
+        told = redactor.text(str(exc))
         return None, ConnectError(f"{host} answered, but not as a websocket server: {told}")
     except TimeoutError:
         return None, Unreachable(
@@ -322,12 +345,12 @@ def _refused(link: Link, close_code: int | None) -> HandshakeRefused:
             if link.endpoint.key_env
             else "This server wants a key: key_env='…'."
         )
-    message = Redactor(link.endpoint.secrets()).text(error.message)  # a proxy may repeat what it was sent
+    message = link.redactor.text(error.message)  # a proxy may repeat what it was sent
     return HandshakeRefused(code=error.code, message=message, close_code=close_code, advice=advice)
 
 
-def _refused_by_status(endpoint: Endpoint, exc: InvalidStatus) -> HandshakeRefused:
-    status, body = exc.response.status_code, Redactor(endpoint.secrets())(bytes(exc.response.body or b"")[:2_000])
+def _refused_by_status(endpoint: Endpoint, redactor: Redactor, exc: InvalidStatus) -> HandshakeRefused:
+    status, body = exc.response.status_code, redactor(bytes(exc.response.body or b""))[:2_000]
     code, message = None, body.decode("utf-8", "replace").strip()
     try:
         told = msgspec.json.decode(body)

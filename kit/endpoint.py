@@ -143,17 +143,13 @@ class Endpoint:
             headers["OpenAI-Beta"] = "realtime=v1"
         return headers
 
-    def secrets(self, environ: Mapping[str, str] | None = None) -> list[str]:
-        """What of a connection must be written nowhere: key, token, organisation, project, and what the URL hides."""
-        try:
-            headers = self.headers(environ)
-        except EndpointError:  # no key is set, so none was sent
-            headers = {}
-        hidden = [value for name, value in headers.items() if name != "OpenAI-Beta"]
+    def secrets(self, headers: Mapping[str, str]) -> list[str]:
+        """Everything in these headers and in the URL that must be kept nowhere: key, token, organisation, project."""
+        values = [value for name, value in headers.items() if name != "OpenAI-Beta"]
+        values += [value.partition(" ")[2] for value in values if value.startswith("Bearer ")]
         parts = urlsplit(self.url)
-        hidden += [value for name, value in parse_qsl(parts.query) if name not in _SHOWN_IN_URL]
-        hidden += [word for word in (parts.username, parts.password) if word]
-        return [*hidden, *(value.partition(" ")[2] for value in hidden if value.startswith("Bearer "))]
+        values += [value for name, value in parse_qsl(parts.query) if name not in _SHOWN_IN_URL]
+        return [*values, *(word for word in (parts.username, parts.password) if word)]
 
     @property
     def price(self) -> Price | None:

@@ -55,6 +55,7 @@ class Link:
         endpoint: Endpoint,
         socket: Tapped,
         now_ms: Callable[[], float],
+        redactor: Redactor,
         log: LogWriter | None = None,
         *,
         keep_audio: bool = True,
@@ -62,6 +63,7 @@ class Link:
         self.endpoint = endpoint
         self.socket = socket
         self.now_ms = now_ms
+        self.redactor = redactor
         self.log = log
         mark = socket.response.headers.get(STAND_IN_HEADER) if socket.response else None
         self.stand_in = mark
@@ -125,8 +127,7 @@ class Link:
         self, frame: bytes, told: Event | RemoteProtocolError, at_ms: float
     ) -> Event | RemoteProtocolError:
         """What becomes an error, without the key if the server repeats it there."""
-        redactor = Redactor(self.endpoint.secrets())
-        return _decoded(redactor(frame), at_ms) if redactor.knows(frame) else told
+        return _decoded(self.redactor(frame), at_ms) if self.redactor.knows(frame) else told
 
     def _answer(self, event: Event) -> None:
         if event.type == "error":
@@ -166,7 +167,7 @@ class Link:
     def _end(self, closed: ConnectionClosed) -> None:
         frame = closed.rcvd or closed.sent
         # it may repeat what was sent, and goes into errors and ledgers
-        reason = Redactor(self.endpoint.secrets()).text(frame.reason) if frame and frame.reason else ""
+        reason = self.redactor.text(frame.reason) if frame and frame.reason else ""
         if frame is None:
             cause = f" ({closed.__cause__})" if closed.__cause__ else ""
             what = f"the connection broke without a close frame{cause}"

@@ -34,9 +34,9 @@ from .history import History, HistoryItem
 from .link import Link, Pending, new_id
 from .wire.conversation import TAG
 from .wire.dialect import MAX_APPEND_BYTES, Dialect, dialect, spell_response, spell_session
-from .wire.event_list import EventList
 from .wire.events import Event, dict_of, encode_append
 from .wire.records import Item, Items, Response
+from .wire.view import ConversationView
 
 if TYPE_CHECKING:
     from .clip import Clip
@@ -132,17 +132,20 @@ def sessions() -> list[Session]:
     return [session for session in _open if not session.closed]
 
 
-class Session:
+class Session(ConversationView):
     """One Realtime session. Made by `connect`.
 
     Attributes:
         endpoint: Where it is.
         dialect: How it is spelled.
+        redactor: Takes what this connection sent as a secret, and whatever looks like one, out of text.
     """
 
     def __init__(self, link: Link) -> None:
+        super().__init__(link.conversation, link.events)
         self.endpoint = link.endpoint
         self.dialect: Dialect = dialect(link.endpoint.dialect)
+        self.redactor = link.redactor
         self._link = link
         self._seeding: Seeding | None = None
         self._finalizer = weakref.finalize(self, link.drop)
@@ -152,48 +155,13 @@ class Session:
     # ------------------------------------------------------------------------------------------------------ what it is
 
     @property
-    def id(self) -> str | None:
-        return self._link.conversation.session.get("id")
-
-    @property
     def model(self) -> str | None:
-        """As the server names it."""
-        return self._link.conversation.session.get("model") or self.endpoint.model
+        """As the server names it; else as it was asked for."""
+        return super().model or self.endpoint.model
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """The session object as the server last told it."""
-        return self._link.conversation.session
-
-    @property
-    def simulated(self) -> bool | None:
-        """True: a stand-in answers. False: a service does. ``None``: nobody can tell."""
-        return self._link.conversation.simulated
-
-    @property
-    def items(self) -> Items:
-        """The conversation's items, in its order."""
-        return Items(self._link.conversation.items)
-
-    @property
-    def responses(self) -> list[Response]:
-        """Every response so far, in the order in which they began."""
-        return list(self._link.conversation.responses)
-
-    @property
-    def errors(self) -> list[ServerError]:
-        """Every `error` event so far."""
-        return list(self._link.conversation.errors)
-
-    @property
-    def unknown(self) -> dict[str, int]:
-        """Event types that are in no reference, with how often they came."""
-        return dict(self._link.conversation.unknown)
-
-    @property
-    def events(self) -> EventList:
-        """Every event so far, both ways, as a table. Audio is left out: it is in its response."""
-        return EventList(self._link.events, self._link.n_events - len(self._link.events))
+    def _n_dropped(self) -> int:
+        return self._link.n_events - len(self._link.events)
 
     @property
     def now_ms(self) -> float:

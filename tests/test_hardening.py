@@ -237,6 +237,39 @@ async def test_a_refusal_that_repeats_the_key_is_shown_without_it(key, answer):
     assert "redacted" in repr(shown) and CANARY not in repr(shown)
 
 
+@pytest.mark.parametrize("how", ["error", "failed", "malformed", "close"])
+@pytest.mark.parametrize("then", ["deleted", "changed"])
+async def test_a_key_that_leaves_the_environment_after_connecting_is_still_known(key, then, how, tmp_path, monkeypatch):
+    async def parrot(ws):
+        said = f"no: {ws.request.headers['Authorization'].removeprefix('Bearer ')}"
+        await ws.send(json.dumps({"type": "session.created", "session": {"id": "sess_1"}}))
+        await ws.recv()
+        if how == "close":
+            await ws.close(4001, said)
+        elif how == "error":
+            await ws.send(json.dumps({"type": "error", "error": {"type": "x", "message": said}}))
+        elif how == "malformed":
+            await ws.send("{" + said)
+        failed = {"id": "r", "status": "failed", "status_details": {"error": {"message": said}}}
+        await ws.send(json.dumps({"type": "response.done", "response": failed}))
+
+    log = tmp_path / "x.jsonl"
+    async with serve(parrot, "127.0.0.1", 0, logger=QUIET) as server:
+        async with connect(
+            URLS["header"](server.sockets[0].getsockname()[1]), key_env=key, log=log, quiet=True
+        ) as session:
+            monkeypatch.delenv(key) if then == "deleted" else monkeypatch.setenv(key, "another-key")
+            try:
+                done = asyncio.ensure_future(session.wait_for("response.done", timeout_s=5))
+                await session.send({"type": "response.create"})
+                shown = repr(await done)
+            except KitError as exc:
+                shown = told(exc)
+        shown += repr([[event.data for event in session.events], session.errors, session.responses, session.closed])
+
+    assert "redacted" in shown and CANARY not in shown + log.read_text()
+
+
 @pytest.mark.parametrize("how", ["error", "failed", "close"])
 async def test_what_a_server_repeats_of_the_key_is_in_no_ledger(key, how, tmp_path):
     async def parrot(ws):

@@ -7,12 +7,13 @@ import json
 import pytest
 from websockets.asyncio.server import serve
 
-from kit import Clip, History, cases, connect, sessions
+from kit import Clip, History, StandIn, cases, connect, sessions
 from kit.errors import (
     EndpointError,
     HandshakeRefused,
     HistoryError,
     InputError,
+    KitError,
     LocalProtocolError,
     ResponseTimeout,
     SeedRefused,
@@ -100,6 +101,36 @@ async def test_audio_can_be_counted_and_not_kept():
 
     assert response.modality == "audio" and response.n_audio_bytes > 48_000
     assert response.audio is None and response.transcript
+
+
+async def test_a_running_stand_in_takes_a_trial_by_the_front_door_and_goes_on():
+    async def modalities(server, attempt):
+        async with connect(
+            server, trial="t1", attempt=attempt, dialect="beta", keep_audio=False, quiet=True
+        ) as session:
+            response = await session.ask("Tell me a joke.")
+        return session.dialect.name, session.endpoint.name, response.audio, response.modality
+
+    async with StandIn(faults=["drop@p=0.5"], seed=3) as server:
+        outcomes = [await caught(modalities(server, attempt)) for attempt in (1, 1, 2, 3, 4, 5, 6)]
+        assert server.url
+
+    assert outcomes[0] == outcomes[1]  # the same trial and attempt draw the same
+    assert set(outcomes) == {("beta", "standin", None, "audio"), SessionClosed}  # another attempt draws anew
+
+
+async def caught(awaitable):
+    try:
+        return await awaitable
+    except KitError as exc:
+        return type(exc)
+
+
+@pytest.mark.parametrize("where", [StandIn(), 7, None, b"ws://x"])
+def test_what_is_no_endpoint_is_refused_by_name(where):
+    options = {"drift": "never"} if isinstance(where, StandIn) else {}
+    with pytest.raises(InputError, match="is running already|takes an endpoint's name"):
+        connect(where, **options)
 
 
 async def test_a_text_reply_can_be_asked_for():

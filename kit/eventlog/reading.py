@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .. import show
-from ..errors import InputError, RemoteProtocolError, ServerError, clipped
+from ..errors import InputError, RemoteProtocolError, clipped
 from ..wire import records
 from ..wire.conversation import Conversation
 from ..wire.dialect import BETA_NAME, GA_NAME
-from ..wire.event_list import EventList
-from ..wire.events import AUDIO_DELTA, Event, event_of
-from ..wire.records import Items, Response
+from ..wire.events import AUDIO_DELTA, Event, event_of, text_of
+from ..wire.records import Response
+from ..wire.view import ConversationView
 from .formats import Frame, Reading, frames
 from .writing import DIGEST, without_audio
 
@@ -69,7 +69,7 @@ _MAX_EVENTS = 1_000_000  # kept of one session
 _DAY_MS = 86_400_000.0
 
 
-class LoggedSession:
+class LoggedSession(ConversationView):
     """One session of a log. It reads like a live `Session` that is over.
 
     Attributes:
@@ -94,30 +94,18 @@ class LoggedSession:
         self.has_client = False
         self._whole = whole
         self._events: list[Event] = []
-        self._conversation = Conversation()
+        super().__init__(Conversation(), self._events)
         self._clock: str | None = None
         self._zero_ms = 0.0
         self.last_ms = math.nan
 
     @property
     def id(self) -> str | None:
-        value = self._conversation.session.get("id")
-        return value if isinstance(value, str) else self.key if (self.key or "").startswith("sess_") else None
+        return super().id or (self.key if (self.key or "").startswith("sess_") else None)
 
     @property
     def model(self) -> str | None:
-        value = self._conversation.session.get("model") or (self.header or {}).get("model")
-        return value if isinstance(value, str) else None
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The session object as the server last told it."""
-        return self._conversation.session
-
-    @property
-    def simulated(self) -> bool | None:
-        """True: a stand-in answered. False: the log says that a service did. ``None``: nobody can tell."""
-        return self._conversation.simulated
+        return super().model or text_of(self.header or {}, "model")
 
     @property
     def busy(self) -> bool:
@@ -125,26 +113,8 @@ class LoggedSession:
         return self._conversation.active is not None
 
     @property
-    def items(self) -> Items:
-        return Items(self._conversation.items)
-
-    @property
-    def responses(self) -> list[Response]:
-        return list(self._conversation.responses)
-
-    @property
-    def errors(self) -> list[ServerError]:
-        return list(self._conversation.errors)
-
-    @property
-    def unknown(self) -> dict[str, int]:
-        """Event types that are in no reference, with how often they came."""
-        return dict(self._conversation.unknown)
-
-    @property
-    def events(self) -> EventList:
-        """Every event, both ways where the log has both."""
-        return EventList(self._events, self.n_events - len(self._events))
+    def _n_dropped(self) -> int:
+        return self.n_events - len(self._events)
 
     def __repr__(self) -> str:
         mark = show.origin_word(self.simulated)

@@ -25,7 +25,6 @@ from ..errors import (
     ServerError,
     SessionClosed,
 )
-from ..eventlog.redact import Redactor
 from ..history import History
 from ..link import Link
 from ..session import Session
@@ -321,7 +320,7 @@ class _Playing:
 
     def _without_secrets(self, words: str) -> str:
         """What a server says may repeat what it was sent."""
-        return Redactor(self.where.secrets()).text(words)
+        return self.link.redactor.text(words) if self.link is not None else words  # an error of connecting has none
 
     def finish(self, keep_events: bool) -> Outcome:
         """The outcome, complete."""
@@ -344,7 +343,7 @@ class _Playing:
                 outcome.reset_s = float(reset_s) if isinstance(reset_s, int | float) else None
         if keep_events:
             outcome.n_events = len(link.events)
-            redact = Redactor(link.endpoint.secrets())
+            redact = link.redactor
             outcome.jsonl = zlib.compress(b"\n".join(redact(_event(event)) for event in link.events), 3)
         return outcome
 
