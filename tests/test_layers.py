@@ -10,6 +10,7 @@ KIT = Path(__file__).parents[1] / "kit"
 # A module may import only from ranks below its own; peers do not import each other, but for the groups named here.
 RANKS = [
     ["version", "errors", "show"],
+    ["files"],
     ["clip", "stats"],
     ["speech", "wire", "intake"],
     ["history", "endpoint", "eventlog", "standin"],

@@ -1,0 +1,89 @@
+"""Open files that somebody named: regular ones only, and no longer than their reader can hold."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from . import show
+from .errors import InputError, clipped
+
+# Opening a pipe that nobody writes to would wait for ever without this; on Windows there is no such flag.
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_KINDS = (
+    (stat.S_ISDIR, "is a folder"),
+    (stat.S_ISFIFO, "is a pipe"),
+    (stat.S_ISCHR, "is a device"),
+    (stat.S_ISBLK, "is a device"),
+)
+
+
+def regular_file(
+    path: str | os.PathLike[str], max_bytes: int | None = None, *, error: type[InputError] = InputError
+) -> BinaryIO:
+    """Open a regular file for reading; use it in a ``with``.
+
+    A folder, pipe, device or socket is refused without being waited for, and so are a link to one, links in a circle, and a
+    name that no file can have.
+
+    Args:
+        path: ``~`` stands for the home folder.
+        max_bytes: Refuse a longer file. A file that grows while it is read, or that has no size (``/proc``), passes:
+            read at most so many bytes of it (`read_bytes` does).
+        error: What to raise.
+
+    Raises:
+        InputError: Or `error`, with a sentence that names the file and what is wrong with it.
+    """
+    try:
+        file = Path(path).expanduser()
+        descriptor = os.open(file, os.O_RDONLY | _NONBLOCK)
+    except OSError as exc:
+        # A name that is too long, links in a circle and a missing file differ in the system's own words only.
+        raise error(f"cannot read {_shown(path)}: {exc.strerror or exc}; check the path") from exc
+    except (TypeError, ValueError, RuntimeError) as exc:  # no path, a zero byte in it, a ~user who does not exist
+        raise error(f"cannot read {clipped(path)}: {exc}; check the path") from exc
+    try:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            kind = next((word for is_kind, word in _KINDS if is_kind(facts.st_mode)), "is no regular file")
+            raise error(f"cannot read {_shown(path)}: it {kind}; give the path of a file")
+        if max_bytes is not None and facts.st_size > max_bytes:
+            raise error(_too_long(path, max_bytes, facts.st_size))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_bytes(path: str | os.PathLike[str], max_bytes: int, *, error: type[InputError] = InputError) -> bytes:
+    """Read a regular file of at most `max_bytes`; see `regular_file`."""
+    with regular_file(path, max_bytes, error=error) as file:
+        try:
+            data = file.read(max_bytes + 1)
+        except OSError as exc:
+            raise error(f"cannot read {_shown(path)}: {exc.strerror or exc}") from exc
+    if len(data) > max_bytes:
+        raise error(_too_long(path, max_bytes, None))
+    return data
+
+
+def read_text(path: str | os.PathLike[str], max_bytes: int, *, error: type[InputError] = InputError) -> str:
+    """Read a regular file of UTF-8 text of at most `max_bytes`, with or without a byte order mark; see `regular_file`."""
+    try:
+        return read_bytes(path, max_bytes, error=error).decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise error(f"cannot read {_shown(path)}: it is not UTF-8 text (byte {exc.start:,})") from exc
+
+
+def _too_long(path: object, max_bytes: int, size: int | None) -> str:
+    length = f"has more than {max_bytes / 1e6:,.0f} MB" if size is None else f"has {size / 1e6:,.0f} MB"
+    return (
+        f"cannot read {_shown(path)}: it {length}, and no more than {max_bytes / 1e6:,.0f} MB of such a file are read"
+    )
+
+
+def _shown(path: object) -> str:
+    return show.one_line(os.fspath(path) if isinstance(path, str | os.PathLike) else str(path), 200)
