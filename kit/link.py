@@ -21,15 +21,13 @@ from .eventlog.redact import Redactor
 from .eventlog.writing import LogWriter
 from .intake import Tapped
 from .wire.conversation import Conversation
+from .wire.dialect import MARK_HEADER, REPLAY_HEADER
 from .wire.events import Event, decode, encode
 
 KEPT_EVENTS = 20_000  # of one session, audio apart: several hours of talk
 TAIL_EVENTS = 20
 
 _REFUSE = frozenset({"error", "response.done"})  # the events that say why not
-
-STAND_IN_HEADER = "X-Stand-In"
-REPLAY_HEADER = "X-Replay"
 
 
 class Pending:
@@ -65,7 +63,7 @@ class Link:
         self.now_ms = now_ms
         self.redactor = redactor
         self.log = log
-        mark = socket.response.headers.get(STAND_IN_HEADER) if socket.response else None
+        mark = socket.response.headers.get(MARK_HEADER) if socket.response else None
         self.stand_in = mark
         self.replay: str | None = None
         """What is played again, where the other side is a replay."""

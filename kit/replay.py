@@ -11,27 +11,23 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import itertools
 import os
-import time
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import msgspec
-from websockets.asyncio.server import ServerConnection
-from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
 
 from .errors import InputError, clipped
 from .eventlog.reading import Recording, gap_s, recordings
 from .eventlog.redact import MARK
 from .eventlog.writing import DIGEST, without_audio
-from .standin.frames import encode, new_id
-from .standin.server import MARK_HEADER, MAX_FRAME_BYTES, Listener
+from .standin import MAX_FRAME_BYTES, Access, Connection, Listener
+from .wire.conversation import TAG
+from .wire.dialect import MARK_HEADER, REPLAY_HEADER
+from .wire.events import encode
 
-REPLAY_HEADER = "X-Replay"
 _APPEND = "input_audio_buffer.append"
 _ORIGINS = {True: "simulated", False: "service", None: "unknown"}
 
@@ -66,40 +62,29 @@ class Replay(Listener):
                 raise InputError(f"session must be 0 to {len(self.recordings) - 1} in this log, not {clipped(session)}")
             self.recordings = [self.recordings[session]]
         self.pace = pace or None
-        super().__init__(host, port)
+        super().__init__("replay", Access(host), port)
         self._next = itertools.count()
-
-    _called = "replay"
 
     @property
     def first(self) -> Recording:
         """What the first connection gets."""
         return self.recordings[0]
 
-    async def start(self) -> Self:
-        """Listen, on the running loop."""
-        return await self._listen(
-            self._handle, process_response=self._marked, max_size=MAX_FRAME_BYTES, ping_interval=None
-        )
-
     def __repr__(self) -> str:
-        one = self.first
-        what = f"{one.name}, {one.model or 'model unknown'}, {one.dialect}, {_ORIGINS[one.simulated]}"
-        sound = ", sound as silence (its digest was kept)" if one.digests else ""
-        return f"<Replay of {what}{f', {len(self.recordings)} sessions' if len(self.recordings) > 1 else ''}{sound}>"
+        first, n = self.first, len(self.recordings)
+        about = f"{first.name}, {first.model or 'model unknown'}, {first.dialect}, {_ORIGINS[first.simulated]}"
+        sound = ", sound as silence (its digest was kept)" if first.digests else ""
+        return f"<Replay of {about}{f', {n} sessions' if n > 1 else ''}{sound}>"
 
-    def _marked(self, connection: ServerConnection, request: Request, response: Response) -> None:
+    def headers(self, connection: Connection) -> dict[str, str]:
         n = next(self._next) % len(self.recordings)
-        connection.recording = self.recordings[n]  # type: ignore[attr-defined]
-        origin = self.recordings[n].simulated
-        response.headers[REPLAY_HEADER] = f"realtime-history-kit; session={n}; origin={_ORIGINS[origin]}"
-        if origin:
-            response.headers[MARK_HEADER] = "realtime-history-kit; replay"
+        connection.about = recording = self.recordings[n]
+        origin = _ORIGINS[recording.simulated]
+        headers = {REPLAY_HEADER: f"realtime-history-kit; session={n}; origin={origin}"}
+        return headers | ({MARK_HEADER: "realtime-history-kit; replay"} if recording.simulated else {})
 
-    async def _handle(self, connection: ServerConnection) -> None:
-        recording: Recording = connection.recording  # type: ignore[attr-defined]
-        with contextlib.suppress(ConnectionClosed):
-            await _Playing(recording, connection, self.pace).run()
+    async def talk(self, connection: Connection) -> None:
+        await _Playing(connection.about, connection, self.pace).run()
 
 
 class _Departed(Exception):
@@ -114,7 +99,7 @@ class _Departed(Exception):
 class _Playing:
     """One connection to one recording."""
 
-    def __init__(self, recording: Recording, connection: ServerConnection, pace: float | None) -> None:
+    def __init__(self, recording: Recording, connection: Connection, pace: float | None) -> None:
         self._recording, self._connection, self._pace = recording, connection, pace
         self._ids = Ids()
         self._ahead: deque[dict[str, Any]] = deque()  # taken from the socket, not yet compared
@@ -183,25 +168,22 @@ class _Playing:
             "type": "invalid_request_error", "code": "replay_departed", "message": message, "param": None,
             "event_id": departed.event_id,
         }  # fmt: skip
-        frame = {"type": "error", "event_id": new_id("event", int(time.time())), "error": error}
+        frame = {"type": "error", "event_id": "event_replay_departed", "error": error}
         await self._connection.send(encode(frame), text=True)
         await self._connection.close(4000, "replay_departed")
 
 
 def _sounding(value: Any) -> Any:
-    """A frame with silence, as long as it was, where the log keeps the sound's digest only."""
+    """Return a frame with silence, as long as the sound was, where the log keeps the sound's digest only."""
     if isinstance(value, str):
-        kept = DIGEST.match(value) if value.startswith("sha256:") else None
-        return base64.b64encode(bytes(min(int(kept[2]), MAX_FRAME_BYTES // 2))).decode() if kept else value
+        digest = DIGEST.match(value) if value.startswith("sha256:") else None
+        return base64.b64encode(bytes(min(int(digest[2]), MAX_FRAME_BYTES // 2))).decode() if digest else value
     if isinstance(value, dict):
-        return {key: _sounding(each) for key, each in value.items()}
-    return [_sounding(each) for each in value] if isinstance(value, list) else value
+        return {key: _sounding(field) for key, field in value.items()}
+    return [_sounding(item) for item in value] if isinstance(value, list) else value
 
 
 # What a client sent, held against what was sent when it was recorded: where they differ, and which ids stand for which.
-
-
-_TAG = "kit_request"  # the key in `metadata` by which the kit knows its responses; another client has none
 
 
 class Ids:
@@ -212,21 +194,19 @@ class Ids:
 
     def learn(self, recorded: Mapping[str, Any], sent: Mapping[str, Any]) -> None:
         """Take note of the ids that a client chose in an event."""
-        pairs = [(recorded.get("event_id"), sent.get("event_id")), (_tag(recorded), _tag(sent))]
+        pairs = [(recorded.get("event_id"), sent.get("event_id")), (_kit_tag(recorded), _kit_tag(sent))]
         then, now = recorded.get("item"), sent.get("item")
         if isinstance(then, dict) and isinstance(now, dict):
             pairs.append((then.get("id"), now.get("id")))
         self._now |= {a: b for a, b in pairs if isinstance(a, str) and isinstance(b, str) and a != b}
 
     def now(self, value: Any) -> Any:
-        """A recorded value with today's ids."""
+        """Return a recorded value with today's ids."""
         if isinstance(value, str):
             return self._now.get(value, value) if len(value) <= 512 else value
         if isinstance(value, dict):
-            return {key: self.now(each) for key, each in value.items()}
-        if isinstance(value, list):
-            return [self.now(each) for each in value]
-        return value
+            return {key: self.now(field) for key, field in value.items()}
+        return [self.now(item) for item in value] if isinstance(value, list) else value
 
 
 def difference(recorded: Mapping[str, Any], sent: Mapping[str, Any], ids: Ids) -> str | None:
@@ -236,7 +216,7 @@ def difference(recorded: Mapping[str, Any], sent: Mapping[str, Any], ids: Ids) -
     heard; what was redacted may be anything.
     """
     if recorded.get("type") != sent.get("type"):
-        return f"recorded was {_said(recorded)}, now came {_said(sent)}"
+        return f"recorded was {_summary(recorded)}, now came {_summary(sent)}"
     return _differ(_plain(ids.now(dict(recorded))), _plain(dict(sent)), str(recorded.get("type")))
 
 
@@ -252,7 +232,7 @@ def _plain(event: dict[str, Any]) -> dict[str, Any]:
     if isinstance(response, dict):
         metadata = response.get("metadata")
         if isinstance(metadata, dict):
-            metadata = {key: value for key, value in metadata.items() if key != _TAG}
+            metadata = {key: value for key, value in metadata.items() if key != TAG}
             response = {key: value for key, value in response.items() if key != "metadata"}
             event["response"] = response | ({"metadata": metadata} if metadata else {})
         if not event["response"]:
@@ -270,22 +250,20 @@ def _differ(then: Any, now: Any, where: str) -> str | None:
                 return f"{where}.{key} was not sent then; now it is {clipped(now[key])}"
             if key not in now:
                 return f"{where}.{key} is missing; then it was {clipped(then[key])}"
-            found = _differ(then[key], now[key], f"{where}.{key}")
-            if found:
-                return found
+            if text := _differ(then[key], now[key], f"{where}.{key}"):
+                return text
         return None
     if isinstance(then, list) and isinstance(now, list):
         if len(then) != len(now):
             return f"{where} had {len(then)} parts, now it has {len(now)}"
         for n, (a, b) in enumerate(zip(then, now, strict=True)):
-            found = _differ(a, b, f"{where}[{n}]")
-            if found:
-                return found
+            if text := _differ(a, b, f"{where}[{n}]"):
+                return text
         return None
     return None if then == now else f"{where} was {clipped(then)}, now it is {clipped(now)}"
 
 
-def _said(event: Mapping[str, Any]) -> str:
+def _summary(event: Mapping[str, Any]) -> str:
     item = event.get("item")
     words = ""
     if isinstance(item, dict) and isinstance(item.get("content"), list):
@@ -293,7 +271,7 @@ def _said(event: Mapping[str, Any]) -> str:
     return f"{event.get('type')}{f' ({clipped(words, 60)})' if words else ''}"
 
 
-def _tag(event: Mapping[str, Any]) -> Any:
+def _kit_tag(event: Mapping[str, Any]) -> Any:
     response = event.get("response")
     metadata = response.get("metadata") if isinstance(response, dict) else None
-    return metadata.get(_TAG) if isinstance(metadata, dict) else None
+    return metadata.get(TAG) if isinstance(metadata, dict) else None

@@ -30,7 +30,7 @@ HOMES = {
     "matplotlib": {"plots"},
     "anywidget": {"widgets"},
     "ipywidgets": {"widgets"},
-    "soundfile": {"clip", "speech"},
+    "soundfile": {"clip", "speech", "standin"},
     "soxr": {"clip", "speech", "standin", "audio"},
     "pybase64": {"wire", "history", "standin"},
     "rich": {"cli"},

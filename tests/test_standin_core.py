@@ -13,7 +13,7 @@ from shapes import problems as shape_problems
 from kit.errors import InputError, MissingExtra
 from kit.standin import Call, StandIn
 from kit.standin import sound as speaking
-from kit.standin.session import CLIENT_FIELDS, LISTEN_MS, Core
+from kit.standin.session import CLIENT_FIELDS, LISTEN_MS, ServerSession
 from kit.wire.dialect import dialect
 
 
@@ -26,11 +26,11 @@ class Clock:
 
 def core(d="ga", clock=None, **how):
     """A core, its greeting taken."""
-    made = Core(
-        StandIn(**how).manners, dialect(d), model="gpt-realtime", trial="t", now=clock or Clock(), unix=lambda: 1.7e9
+    session = ServerSession(
+        StandIn(**how).options, dialect(d), model="gpt-realtime", trial="t", now=clock or Clock(), unix=lambda: 1.7e9
     )
-    made.take()
-    return made
+    session.take()
+    return session
 
 
 def events(core):

@@ -5,7 +5,8 @@ import re
 import pytest
 from talk import speech_of, talk
 
-from kit.standin import MARK_HEADER, StandIn
+from kit.standin import StandIn
+from kit.wire.dialect import MARK_HEADER
 
 DELTAS = {"response.output_audio.delta", "response.output_audio_transcript.delta", "response.output_text.delta"} | {
     "response.audio.delta",

@@ -229,8 +229,8 @@ async def test_a_client_that_does_not_read_is_not_listened_to_either():
                     while True:
                         await socket.send(frame)
                         sent += 1
-            link = next(iter(server._links))
-            backlog = link._core.backlog
+            driver = next(iter(server._drivers))
+            backlog = driver.session.backlog
             socket.transport.abort()
 
     assert backlog <= BACKLOG_FRAMES + 1

@@ -149,19 +149,7 @@ def test_a_reply_that_is_none_is_refused_at_once(reply):
         (None, {}),
         ({"type": "object", "properties": {}}, {}),
         ({"properties": {"a": {"type": "string"}}, "required": ["a"]}, {"a": "Paris"}),
-        ({"properties": {"a": {"type": ["null", "number"], "minimum": 3}}, "required": ["a"]}, {"a": 3}),
-        (
-            {"properties": {"a": {"type": "array", "items": {"type": "boolean"}, "minItems": 2}}, "required": ["a"]},
-            {"a": [True, True]},
-        ),
-        ({"properties": {"a": {"anyOf": [{"const": 4}]}}, "required": ["a"]}, {"a": 4}),
-        (
-            {
-                "properties": {"a": {"type": "object", "properties": {"b": {"type": "integer"}}, "required": ["b"]}},
-                "required": ["a"],
-            },
-            {"a": {"b": 1}},
-        ),
+        ({"properties": {"a": {"type": "number", "minimum": 3}}, "required": ["a"]}, {"a": 3}),
         ({"required": ["a"]}, {"a": "Paris"}),
         ("nonsense", {}),
     ],

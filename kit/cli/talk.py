@@ -25,7 +25,7 @@ from ..clip import Clip
 from ..connecting import connect
 from ..errors import InputError, KitError
 from ..session import Session
-from ..standin.hearing import prepare
+from ..standin import prepare_hearing
 from ..wire.events import Event, dict_of, text_of
 from ..wire.records import Response
 from .options import Verbs, complain, keep_sound, seconds, session_options, timeout_option
@@ -252,7 +252,7 @@ async def _talk_voice(args: argparse.Namespace) -> int:
         speaker = await stack.enter_async_context(Speaker(args.output))
         stand_in = {"drift": args.drift, "seed": args.seed, "pace": args.pace} if args.endpoint == "standin" else {}
         if stand_in:
-            await asyncio.to_thread(prepare)  # it holds up the sound for a moment: before anybody talks
+            await asyncio.to_thread(prepare_hearing)  # it holds up the sound for a moment: before anybody talks
         writer = args.transcribe or ("whisper-1" if stand_in else None)  # the stand-in's costs nothing
         session = await stack.enter_async_context(
             connect(

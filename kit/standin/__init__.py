@@ -4,8 +4,27 @@ It answers with recorded jokes and a few plain sentences, chosen by seed. It is 
 simulated: the mark travels in the handshake and in the session object.
 """
 
-from .handshake import DEFAULT_MODEL
-from .replies import Call, Reasoned
-from .server import MARK_HEADER, Limits, StandIn
+from .faults import KINDS as FAULTS
+from .handshake import DEFAULT_MODEL, Access
+from .hearing import prepare as prepare_hearing
+from .replies import Call, Reasoned, Reply
+from .replies import from_json as replies_from_json
+from .server import MAX_FRAME_BYTES, Connection, Limits, Listener, StandIn
+from .session import SESSION_S
 
-__all__ = ["DEFAULT_MODEL", "MARK_HEADER", "Call", "Limits", "Reasoned", "StandIn"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "FAULTS",
+    "MAX_FRAME_BYTES",
+    "SESSION_S",
+    "Access",
+    "Call",
+    "Connection",
+    "Limits",
+    "Listener",
+    "Reasoned",
+    "Reply",
+    "StandIn",
+    "prepare_hearing",
+    "replies_from_json",
+]

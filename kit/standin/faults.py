@@ -1,5 +1,7 @@
 """Faults by name: what can go wrong on purpose, when, and what it looks like to a client.
 
+How a reply goes wrong step by step stands beside the reply, in `response.py`.
+
 ``NAME``, ``NAME=VALUE``, ``NAME@WHEN``, ``NAME=VALUE@WHEN``: WHEN says which reply, item or connection has the fault.
 
 | WHEN | which |
@@ -21,18 +23,12 @@ first of the list that is due is the one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, clipped
 from .drift import Draws
-from .frames import OnPurpose, encode
-
-if TYPE_CHECKING:
-    from .response import Response
-    from .session import Core
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +128,6 @@ _BY_NAME = {kind.name: kind for kind in KINDS}
 _STATUSES = frozenset(int(status) for status in HTTPStatus if status >= 400)
 _CLOSE_CODES = frozenset((1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)))  # RFC 6455, 7.4
 
-MIDWAY = 3  # steps into a reply: begun, and a little of it out
-_HUGE_BYTES = 3_476_354  # the largest frame that was seen from the service (items with their audio)
-
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -166,7 +159,7 @@ class Fault:
 
 
 def fault(text: str | Fault) -> Fault:
-    """The fault that ``NAME[=VALUE][@WHEN]`` asks for.
+    """Parse ``NAME[=VALUE][@WHEN]``.
 
     Raises:
         InputError: If there is none of that name, or it takes no such value.
@@ -215,137 +208,54 @@ def _occasions(when: str) -> tuple[range | None, float | None]:
 
 
 def faults(texts: Sequence[str | Fault]) -> tuple[Fault, ...]:
-    """Several of them.
+    """Parse a list of faults.
 
     Raises:
         InputError: As `fault`; or if the probabilities of what can go wrong with one thing are more than 1 together.
     """
     if isinstance(texts, str):
         raise InputError(f"faults must be a list of names, not {clipped(texts)}")
-    every = tuple(map(fault, texts))
-    for of in {one.kind.of for one in every}:
-        total = math.fsum(one.p for one in every if one.kind.of == of and one.p is not None)
+    parsed = tuple(map(fault, texts))
+    for of in {item.kind.of for item in parsed}:
+        total = math.fsum(item.p for item in parsed if item.kind.of == of and item.p is not None)
         if total > 1:
             raise InputError(f"the probabilities of the faults of one {of} are {total:g} together; they may be 1")
-    return every
+    return parsed
 
 
 class Faults:
-    """The faults of a stand-in or of one session, and how often there was occasion for them."""
+    """The faults of a stand-in or of one session, with a count of the occasions so far."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self._faults = faults
         self._count: dict[str, int] = {}
 
     def due(self, of: str, draws: Draws) -> Fault | None:
-        """The fault of the next reply, item, connection or session, if it has one. Counts the occasion.
+        """Count an occasion and return the fault that it has, if any.
 
         Args:
-            draws: Of this attempt at the session's trial.
+            of: ``reply``, ``item``, ``connection`` or ``session``.
+            draws: The draws of this attempt at the session's trial.
         """
         n = self._count[of] = self._count.get(of, 0) + 1
-        drawn: float | None = None
-        for one in self._faults:
-            if one.kind.of != of:
+        number: float | None = None  # one draw for all faults of the same thing, so that their chances add up
+        for item in self._faults:
+            if item.kind.of != of:
                 continue
-            if one.p is not None:
-                if drawn is None:  # a session has one connection, and which of the stand-in's it is says nothing
-                    drawn = draws.uniform("fault", of, *([] if of == "connection" else [n]))
-                if drawn < one.p:
-                    return one
-                drawn -= one.p
-            elif one.when is None or n in one.when:
-                return one
+            if item.p is not None:
+                if number is None:
+                    # a session has one connection, and which of the stand-in's it is must not change the draw
+                    number = draws.uniform("fault", of, *([] if of == "connection" else [n]))
+                if number < item.p:
+                    return item
+                number -= item.p
+            elif item.when is None or n in item.when:
+                return item
         return None
 
 
-# -------------------------------------------------------------------------------------------------- how replies go wrong
-
-
-def troubled(fault: Fault, response: Response, core: Core) -> Iterator[float]:
-    """The steps of a response that has a fault."""
-    name = fault.name
-    if name == "slow-start":
-        core.responses.hold(response, fault.value)
-        yield 0.0
-        yield from response.steps()
-    elif name in FAILURES:
-        yield from response.fail(FAILURES[name](core, fault))
-        if name == "quota":  # the connection is closed then; with which code is unverified
-            core.closing = (1000, "insufficient_quota")
-    elif name == "late":
-        yield from _steps_keeping_last_delta(response, core)
-    else:
-        for n, at_s in enumerate(response.steps()):
-            yield at_s
-            if n == MIDWAY:
-                yield from _midway(fault, response, core)
-                if response.status != "in_progress":
-                    return
-        if name == "duplicate":
-            core.put(OnPurpose(response.done_frame))
-
-
-def _midway(fault: Fault, response: Response, core: Core) -> Iterator[float]:
-    name = fault.name
-    if name == "stall":
-        while True:
-            yield math.inf
-    elif name == "drop":
-        core.closing = (1000, "")
-    elif name == "close":
-        core.closing = (int(fault.value), "asked for: close")
-    elif name == "cut":
-        core.cut = True
-    elif name == "incomplete":
-        response.cut_short("content_filter")
-    elif name == "duplicate":
-        core.put(OnPurpose(core.last))
-    elif name == "malformed":
-        core.put(OnPurpose(b'{"type":"response.output_audio.delta","event_id":'))
-    elif name == "unknown-event":
-        core.put(OnPurpose(encode({"type": "response.weather.delta", "event_id": core.event_id(), "delta": "sunny"})))
-    elif name == "huge":
-        filler = {"type": "response.output_padding", "event_id": core.event_id(), "padding": "x" * _HUGE_BYTES}
-        core.put(OnPurpose(encode(filler)))
-
-
-def _steps_keeping_last_delta(response: Response, core: Core) -> Iterator[float]:
-    delta = b""
-    for at_s in response.steps():
-        if b'.delta","event_id"' in core.last[:80]:
-            delta = core.last
-        yield at_s
-    core.put(OnPurpose(delta))
-
-
-def _rate_limit(core: Core, fault: Fault) -> dict[str, Any]:
-    message = (
-        f"Rate limit reached for {core.settings.model} in organization org-standin on tokens per min (TPM): "
-        f"Limit 40000, Used 40000, Requested 1000. Please try again in {fault.value:g}s."
-    )
-    return {"type": "tokens", "code": "rate_limit_exceeded", "message": message}
-
-
-def _quota(core: Core, fault: Fault) -> dict[str, Any]:
-    message = "You exceeded your current quota, please check your plan and billing details."
-    return {"type": "insufficient_quota", "code": "insufficient_quota", "message": message}
-
-
-def server_error(core: Core, fault: Fault | None = None) -> dict[str, Any]:
-    """What the service says when it is at fault."""
-    message = (
-        "The server had an error while processing your request. Sorry about that! "
-        f"(asked for of a stand-in; session ID: {core.id})"
-    )
-    return {"type": "server_error", "code": None, "message": message}
-
-
-FAILURES = {"failed": server_error, "rate-limit": _rate_limit, "quota": _quota}
-
-
 def table() -> str:
-    """`KINDS` as the table of the docs."""
+    """Return `KINDS` as the table of the README."""
     rows = ["| fault | of | what happens | to the kit's client |", "|---|---|---|---|"]
     for kind in KINDS:
         name = f"`{kind.name}{f'={kind.default:g}' if kind.value else ''}`"

@@ -1,12 +1,13 @@
 """Ids and frames: how the service numbers things, and how its frames look as bytes.
 
 Frames are bytes of compact JSON whose keys begin with ``type, event_id``, as on the wire. A delta is spliced together
-from parts that were made once, for a reply is mostly deltas.
+from parts that were made once, because a reply is mostly deltas.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -19,8 +20,8 @@ from ..wire.dialect import BETA_NAME, Dialect
 EPOCH = 1_576_800_000
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PAIRS = [a + b for a in _BASE62 for b in _BASE62]
-_PAIRS += _PAIRS[: 4096 - len(_PAIRS)]  # so that twelve bits choose one: a little unfair to none that counts
-_NOISE = random.Random()  # seeded by the system
+_PAIRS += _PAIRS[: 4096 - len(_PAIRS)]  # twelve random bits choose a pair: one table look-up for two characters
+_NOISE = random.Random()  # seeded by the system, never by the stand-in's seed
 
 _OBFUSCATION = "".join(_NOISE.choices(_BASE62, k=4096 + 16))
 
@@ -30,15 +31,15 @@ _ENCODER = msgspec.json.Encoder()
 @lru_cache(maxsize=8)
 def _second(unix_seconds: int) -> str:
     digits = ""
-    left = max(0, unix_seconds - EPOCH)
+    number = max(0, unix_seconds - EPOCH)
     for _ in range(5):
-        left, digit = divmod(left, 62)
+        number, digit = divmod(number, 62)
         digits = _BASE62[digit] + digits
     return digits
 
 
 def new_id(prefix: str, unix_seconds: int) -> str:
-    """A fresh id, such as ``item_Ct1OV…``.
+    """Make a fresh id, such as ``item_Ct1OV…``.
 
     Ids never come from a seed: two sessions of one stand-in must not share any, whatever else they share.
     """
@@ -51,26 +52,26 @@ def new_id(prefix: str, unix_seconds: int) -> str:
 
 
 def new_call_id() -> str:
-    """An id as function calls bear it: ``call_`` and sixteen letters and digits."""
+    """Make an id for a function call: ``call_`` and sixteen letters and digits."""
     return "call_" + new_id("", EPOCH)[6:]
 
 
 def event_name(ga_name: str, d: Dialect) -> str:
-    """What `d` calls the server event that GA calls so."""
+    """Return the name that `d` has for the server event that GA calls `ga_name`."""
     return ga_name if d.name == "ga" else BETA_NAME.get(ga_name, ga_name)
 
 
-class OnPurpose(bytes):
+class InjectedFrame(bytes):
     """A frame that no Realtime server should send: a fault that was asked for."""
 
 
 def encode(event: dict[str, Any]) -> bytes:
-    """An event as the bytes of a text frame."""
+    """Encode an event as the bytes of a text frame."""
     return _ENCODER.encode(event)
 
 
 def obfuscation(delta: str) -> str:
-    """The noise on a GA text delta: it fills the delta up to a multiple of 16 (61 of 61 in the recordings of 2026-07)."""
+    """Return the noise on a GA text delta: it fills the delta up to a multiple of 16 (61 of 61 in recordings of 2026-07)."""
     start = _NOISE.getrandbits(12)
     return _OBFUSCATION[start : start + 16 - len(delta) % 16]
 
@@ -92,14 +93,66 @@ class DeltaFrame:
         self._noise = noise and d.name == "ga"
 
     def text(self, event_id: str, delta: str) -> bytes:
+        """Return a frame whose delta is a text."""
         tail = b',"obfuscation":"' + obfuscation(delta).encode() + b'"}' if self._noise else b"}"
-        return b"".join((self._head, event_id.encode(), self._middle, encode_text(delta), tail))
+        return b"".join((self._head, event_id.encode(), self._middle, _ENCODER.encode(delta), tail))
 
     def base64(self, event_id: str, chunk: bytes) -> bytes:
-        """A frame whose delta is base64 already, as bytes."""
+        """Return a frame whose delta is base64 already, as bytes."""
         return b"".join((self._head, event_id.encode(), self._middle, b'"', chunk, b'"}'))
 
 
-def encode_text(text: str) -> bytes:
-    """A string as JSON."""
-    return _ENCODER.encode(text)
+class Outbox:
+    """The frames that one session has to send, and how its connection ends.
+
+    Args:
+        d: The dialect that the session speaks.
+        unix: The wall clock, in seconds: ids carry it.
+    """
+
+    def __init__(self, d: Dialect, unix: Callable[[], float]) -> None:
+        self.d = d
+        self.closing: tuple[int, str] | None = None
+        """Close code and reason, once the session is over; what was put before is sent first."""
+        self.cut = False
+        """Whether the TCP connection is to be cut without a close."""
+        self.last = b""
+        """The frame that was put last: some faults repeat it."""
+        self._unix = unix
+        self._frames: list[bytes] = []
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more may be put."""
+        return self.cut or self.closing is not None
+
+    def new_id(self, prefix: str) -> str:
+        """Make a fresh id with that prefix."""
+        return new_id(prefix, int(self._unix()))
+
+    def event_id(self) -> str:
+        """Make a fresh id for an event."""
+        return new_id("event", int(self._unix()))
+
+    def emit(self, ga_name: str, **fields: Any) -> None:
+        """Put an event, by GA's name for it."""
+        self.put(encode({"type": event_name(ga_name, self.d), "event_id": self.event_id(), **fields}))
+
+    def error(self, type: str, code: str | None, message: str, param: str | None, event_id: object) -> None:
+        """Put an `error` event: all five inner keys, null where unused."""
+        error = {"type": type, "code": code, "message": message, "param": param}
+        self.emit("error", error=error | {"event_id": event_id if isinstance(event_id, str) else None})
+
+    def put(self, frame: bytes) -> None:
+        """Put a frame that is encoded already."""
+        if not self.over:
+            self.last = frame
+            self._frames.append(frame)
+
+    def take(self) -> list[bytes]:
+        """Remove and return the frames to send now, in order."""
+        frames, self._frames = self._frames, []
+        return frames

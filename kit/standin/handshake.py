@@ -1,4 +1,4 @@
-"""The door: what a connection's URL and headers ask for, and how the service says no to it.
+"""The door: who may connect, what a connection asks for, how the service refuses it, and ephemeral keys.
 
 OpenAI accepts the upgrade of everything, wrong keys included, then sends one `error` and closes in the same millisecond with
 3000 (who are you) or 4000 (what do you want); the reason is ``type.code`` (captures of 2026-09-18).
@@ -7,12 +7,11 @@ OpenAI accepts the upgrade of everything, wrong keys included, then sends one `e
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 import ipaddress
 import re
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -20,19 +19,206 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 from websockets.datastructures import Headers
 
+from ..errors import InputError, clipped
 from ..wire.dialect import BETA, GA, Dialect
-from ..wire.refusals import Refusal
+from ..wire.refusals import Refusal, wrong_type
 from .frames import encode, new_id
-from .settings import Refused, Settings, fields, integer, nullable, one_of
+from .settings import Refused, Settings, demand, fields, integer, nullable, one_of, refuse
+
+DEFAULT_MODEL = "stand-in"
+BETA_HEADER = "realtime=v1"
+_TEXT_ONLY = re.compile(r"gpt-(?:nope|[345](?!.*realtime))")  # names of models that the service has only in text
+
+# Who may connect
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a host's name or address is this machine's own."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _hostname(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may connect to a server of the kit's: the stand-in and the replay share this door.
+
+    Raises:
+        InputError: For an address that others reach without a key, or a key of blanks.
+    """
+
+    host: str
+    """Where it listens."""
+    require_key: str | None = None
+    """The only key that is let in; ``None``: any but those that say they are wrong."""
+    origins: frozenset[str] = frozenset()
+    """Web pages, besides this machine's own, that may connect."""
+
+    def __post_init__(self) -> None:
+        if self.require_key is not None and not (isinstance(self.require_key, str) and self.require_key.strip()):
+            raise InputError("require_key is blank: give the key that clients must send")
+        if not is_loopback(self.host) and self.require_key is None:
+            raise InputError(
+                f"{clipped(self.host)} can be reached by others: give require_key=, or listen on 127.0.0.1"
+            )
+
+    def refusal(self, origin: str | None, host: str | None) -> str | None:
+        """Return why a request may not come in, whatever its key; ``None`` if it may.
+
+        Any page in any browser can reach this machine's ports: the page's Origin says where it is from. A page whose name was made
+        to point here (DNS rebinding) shows in the Host header; where a key is required, that keeps it out.
+        """
+        if origin is not None and origin not in self.origins and not is_loopback(_hostname(origin)):
+            return "this server is not open to other machines' web pages"
+        name = _hostname(f"//{host}") if host else None
+        names = {self.host, *map(_hostname, self.origins)}
+        if self.require_key is None and host is not None and not is_loopback(name) and name not in names:
+            return f"this server answers to localhost, not to {clipped(host)}"
+        return None
+
+    def fits(self, key: str | None) -> bool:
+        """Whether a key opens the door. Without a required key any does that does not say it is wrong, or none."""
+        if self.require_key is not None:
+            return key is not None and hmac.compare_digest(key.encode(), self.require_key.encode())
+        return key is None or not key.startswith(("sk-wrong", "ek_"))
+
+
+# What a connection asks for
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRequest:
+    """The options of one connection, from its URL and headers."""
+
+    dialect: Dialect
+    model: str | None
+    trial: str | None
+    attempt: str | None
+    key: str | None
+    intent: str | None
+    beta_header: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A refused handshake: the `error`, then the close."""
+
+    refusal: Refusal
+    close_code: int
+
+    @property
+    def reason(self) -> str:
+        return ".".join(word for word in (self.refusal.type, self.refusal.code) if word)
+
+
+def connection_request(target: str, headers: Headers, forced_dialect: str) -> ConnectionRequest:
+    """Read the upgrade request of a connection.
+
+    Args:
+        target: Path and query.
+        headers: Of the request.
+        forced_dialect: ``ga``, ``beta``, or ``both`` to let the request decide.
+    """
+    split = urlsplit(target)
+    query = {name: values[-1] for name, values in parse_qs(split.query, keep_blank_values=True).items()}
+    subprotocols = [word.strip() for line in headers.get_all("Sec-WebSocket-Protocol") for word in line.split(",")]
+    beta_header = (
+        BETA_HEADER in headers.get_all("OpenAI-Beta")
+        or "openai-beta.realtime-v1" in subprotocols
+        or split.path.rstrip("/") == "/openai/realtime"  # Azure's preview path
+    )
+    asks_beta = beta_header or query.get("dialect") == "beta"
+    d = {"ga": GA, "beta": BETA}.get(forced_dialect) or (BETA if asks_beta and query.get("dialect") != "ga" else GA)
+    return ConnectionRequest(
+        dialect=d,
+        model=query.get("model") or query.get("deployment"),
+        trial=query.get("trial"),
+        attempt=query.get("attempt"),
+        key=key_of(headers, query),
+        intent=query.get("intent"),
+        beta_header=beta_header,
+    )
+
+
+def key_of(headers: Headers, query: Mapping[str, str]) -> str | None:
+    """Return the API key of a request. A browser can only send it as a subprotocol, ``openai-insecure-api-key.…``."""
+    scheme, _, credentials = next(iter(headers.get_all("Authorization")), "").partition(" ")
+    credentials, key = credentials.strip(), None
+    if scheme.lower() == "bearer":
+        key = credentials
+    elif scheme.lower() == "basic":
+        try:
+            key = base64.b64decode(credentials).decode().rpartition(":")[2]
+        except ValueError:  # no base64, or no text in it
+            key = credentials
+    prefix = "openai-insecure-api-key."
+    subprotocols = [word.strip() for line in headers.get_all("Sec-WebSocket-Protocol") for word in line.split(",")]
+    key = key or next((word.removeprefix(prefix) for word in subprotocols if word.startswith(prefix)), None)
+    key = key or next(iter(headers.get_all("api-key")), None) or query.get("api-key") or None
+    return key.encode("utf-8", "replace").decode() if key else None  # a header may hold bytes that are no text
+
+
+def masked(key: str) -> str:
+    """Return a key as the service repeats it: enough to recognise, not enough to use."""
+    head = key[:8] if len(key) > 16 else key[:3]
+    return f"{head}{'*' * 8}{key[-4:] if len(key) > 12 else ''}"
+
+
+def rejection(request: ConnectionRequest, access: Access, *, ephemeral: bool, beta_disabled: bool) -> Rejection | None:
+    """Return why a connection is refused, in the service's words; ``None`` if it may come in.
+
+    Args:
+        request: What it asks for.
+        access: Who may come in.
+        ephemeral: Whether its key is an ephemeral one of this server's, still valid.
+        beta_disabled: Whether the beta header is refused.
+
+    The sentences are those of wire/README.md, Handshake failures.
+    """
+    if request.key is None and access.require_key is not None:
+        return Rejection(Refusal(None, "Missing bearer or basic authentication in header"), 3000)
+    if request.key is not None and not ephemeral and not access.fits(request.key):
+        message = (
+            f"Incorrect API key provided: {masked(request.key)}. "
+            "You can find your API key at https://platform.openai.com/account/api-keys."
+        )
+        return Rejection(Refusal("invalid_api_key", message), 3000)
+    if request.beta_header and beta_disabled:
+        message = "The Realtime Beta API is no longer supported. Please use /v1/realtime for the GA API."
+        return Rejection(Refusal("beta_api_shape_disabled", message), 4000)
+    if request.intent == "transcription":
+        if request.model is None:
+            return None
+        message = "You must not provide a model parameter for transcription sessions."  # the code is unverified
+        return Rejection(Refusal("invalid_model", message), 4000)
+    if request.model is None:
+        message = (
+            "You must provide a model parameter, for example wss://api.openai.com/v1/realtime?model=gpt-realtime-1.5"
+        )
+        return Rejection(Refusal("missing_model", message), 4000)
+    if not request.model.startswith(("gpt-", "grok-", DEFAULT_MODEL)) or _TEXT_ONLY.match(request.model):
+        # only the sentence's beginning is known (capture of 2026-09)
+        message = f'Model "{request.model}" is not supported in realtime mode.'
+        return Rejection(Refusal("invalid_model", message), 4000)
+    return None
+
 
 # Ephemeral keys: ``POST …/client_secrets`` (GA) and ``POST …/sessions`` (beta), and what an ``ek_`` key brings along.
-#
-# The server's library reads nothing but websocket handshakes, so that the few requests there are get read here.
-
 
 DEFAULT_S = 600  # of GA; 10 to 7,200 may be asked for
 BETA_S = 60
 MAX_REQUEST_BYTES = 1 << 20
+MAX_SECRETS, MAX_SECRETS_BYTES = 1_000, 16 << 20  # kept at once; the bytes are those of their requests
 
 _EXPIRES = nullable(fields(anchor=one_of("created_at"), seconds=nullable(integer(10, 7200))))
 
@@ -46,6 +232,7 @@ class Secret:
     model: str | None
     update: dict[str, Any]
     """The settings that its session begins with."""
+    n_bytes: int
 
 
 class Secrets:
@@ -57,93 +244,100 @@ class Secrets:
 
     def __init__(self, unix: Callable[[], float]) -> None:
         self._unix = unix
-        self._known: dict[str, Secret] = {}
+        self._by_key: dict[str, Secret] = {}
 
     def find(self, key: str | None) -> Secret | None:
-        """The key's secret, if it is one of ours and still valid."""
-        found = self._known.get(key or "")
-        return found if found is not None and found.expires_at > self._unix() else None
+        """Return what a key stands for, if it was made here and is still valid."""
+        secret = self._by_key.get(key or "")
+        return secret if secret is not None and secret.expires_at > self._unix() else None
 
-    def mint(self, body: dict[str, Any], d: Dialect) -> dict[str, Any]:
-        """Make a key; gives what the service answers (wire/README.md, Ephemeral keys). The model is not looked at: connecting fails, if it does.
+    def mint(self, body: dict[str, Any], d: Dialect, n_bytes: int) -> dict[str, Any]:
+        """Make a key and return what the service answers. The model is not looked at: connecting fails, if it is none.
 
         Raises:
-            Refused: If the session could not be made so.
+            Refused: If there could be no such session, or too many keys are valid.
         """
         now = int(self._unix())
-        self._known = {key: secret for key, secret in self._known.items() if secret.expires_at > now}
+        self._by_key = {key: secret for key, secret in self._by_key.items() if secret.expires_at > now}
+        kept_bytes = sum(secret.n_bytes for secret in self._by_key.values())
+        if len(self._by_key) >= MAX_SECRETS or kept_bytes + n_bytes > MAX_SECRETS_BYTES:
+            raise refuse("rate_limit_exceeded", "This stand-in keeps no more ephemeral keys: wait until some expire.")
         if d is GA:
-            update, seconds = dict(body.get("session") or {"type": "realtime"}), self._seconds(body)
+            update, expires_after = body.get("session"), body.get("expires_after")
+            update = {"type": "realtime"} if update is None else update
+            demand(_EXPIRES(expires_after, "expires_after"))
+            seconds = int((expires_after or {}).get("seconds") or DEFAULT_S)
         else:
             update, seconds = dict(body), BETA_S
-        transcribes = update.get("type") == "transcription"
-        model = None if transcribes else str(update.get("model") or "stand-in")
+        if not isinstance(update, dict):
+            raise Refused(wrong_type("session", "an object", update))
+        model = None if update.get("type") == "transcription" else str(update.get("model") or DEFAULT_MODEL)
         settings = Settings(d, session_id=new_id("sess", now), model=model, expires_at=0)
         settings.update(update, spoke=False)
         key, expires_at = f"ek_{secrets.token_hex(16)}", now + seconds
-        self._known[key] = Secret(expires_at, d, model, update)
+        self._by_key[key] = Secret(expires_at, d, model, dict(update), n_bytes)
         if d is BETA:
             return settings.session | {"client_secret": {"value": key, "expires_at": expires_at}}
         return {"value": key, "expires_at": expires_at, "session": settings.session}
 
-    def _seconds(self, body: dict[str, Any]) -> int:
-        asked = body.get("expires_after")
-        refusal = _EXPIRES(asked, "expires_after")
-        if refusal:
-            raise Refused(refusal)
-        return int((asked or {}).get("seconds") or DEFAULT_S)
 
-
-class Post:
-    """One HTTP request as it comes in, and its answer.
+class PostRequest:
+    """One HTTP POST as it comes in, and its answer. The server's library reads nothing but requests without a body.
 
     Args:
-        mint: Makes the answer's body; raises `Refused`.
-        allowed: Whether the key of a request is good.
+        access: Who may come in.
+        secrets: Makes the keys.
     """
 
-    def __init__(
-        self, mint: Callable[[dict[str, Any], Dialect], dict[str, Any]], allowed: Callable[[str], bool]
-    ) -> None:
-        self._mint, self._allowed = mint, allowed
+    def __init__(self, access: Access, secrets: Secrets) -> None:
+        self._access, self._secrets = access, secrets
         self._data = bytearray()
 
     def feed(self, data: bytes) -> bytes | None:
-        """Take what came; gives the whole answer once the whole request is there."""
+        """Take bytes of the request; return the whole answer once the whole request is there."""
         self._data += data
-        head, gap, body = bytes(self._data).partition(b"\r\n\r\n")
         if len(self._data) > MAX_REQUEST_BYTES:
             return _answer("413 Content Too Large", Refusal(None, "The request is too large."))
+        head, gap, body = bytes(self._data).partition(b"\r\n\r\n")
         if not gap:
             return None
         lines = head.decode("latin-1").split("\r\n")
-        headers = {k.strip().lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:])}
-        length = headers.get("content-length", "0")
-        if not length.isdecimal():  # "²" is a digit
+        headers = Headers()
+        for line in lines[1:]:
+            name, _, value = line.partition(":")
+            headers[name.strip()] = value.strip()
+        length = next(iter(headers.get_all("Content-Length")), "0")
+        if not (length.isascii() and length.isdecimal()):
             return _answer("400 Bad Request", Refusal(None, "Content-Length is not a number."))
+        if len(length) > 9 or int(length) > MAX_REQUEST_BYTES:
+            return _answer("413 Content Too Large", Refusal(None, "The request is too large."))
         if len(body) < int(length):
             return None
-        return self._reply(lines[0].split(" ")[1].partition("?")[0].rstrip("/"), headers, body[: int(length)])
+        path = lines[0].partition(" ")[2].partition(" ")[0].partition("?")[0].rstrip("/")
+        return self._reply(path, headers, body[: int(length)])
 
-    def _reply(self, path: str, headers: dict[str, str], body: bytes) -> bytes:
+    def _reply(self, path: str, headers: Headers, body: bytes) -> bytes:
+        origin, host = (next(iter(headers.get_all(name)), None) for name in ("Origin", "Host"))
+        why = self._access.refusal(origin, host)
+        if why is not None:
+            return _answer("403 Forbidden", Refusal(None, why))
         d = GA if path.endswith("/realtime/client_secrets") else BETA if path.endswith("/realtime/sessions") else None
         if d is None:
             return _answer("404 Not Found", Refusal(None, f"Invalid URL (POST {path})"))
-        key = headers.get("authorization", "").partition(" ")[2].strip() or headers.get("api-key", "")
-        if not self._allowed(key):
+        if not self._access.fits(key_of(headers, {})):
             return _answer("401 Unauthorized", Refusal("invalid_api_key", "Incorrect API key provided."))
         try:
-            given = msgspec.json.decode(body or b"{}")
-        except (msgspec.DecodeError, RecursionError) as exc:
-            return _answer(
-                "400 Bad Request", Refusal("invalid_json", f"We could not parse the JSON body of your request. {exc}")
-            )
-        if not isinstance(given, dict):
+            value = msgspec.json.decode(body or b"{}")
+        except (ValueError, RecursionError) as exc:  # msgspec's errors are among these, and text that is not UTF-8
+            message = f"We could not parse the JSON body of your request. {exc}"
+            return _answer("400 Bad Request", Refusal("invalid_json", message))
+        if not isinstance(value, dict):
             return _answer("400 Bad Request", Refusal("invalid_json", "The body must be a JSON object."))
         try:
-            return _answer("200 OK", self._mint(given, d))
+            return _answer("200 OK", self._secrets.mint(value, d, len(body)))
         except Refused as exc:
-            return _answer("400 Bad Request", exc.refusal)
+            limited = exc.refusal.code == "rate_limit_exceeded"
+            return _answer("429 Too Many Requests" if limited else "400 Bad Request", exc.refusal)
 
 
 def _answer(status: str, body: dict[str, Any] | Refusal) -> bytes:
@@ -152,142 +346,3 @@ def _answer(status: str, body: dict[str, Any] | Refusal) -> bytes:
     data = encode(body)
     head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\nConnection: close\r\n\r\n"
     return head.encode() + data
-
-
-DEFAULT_MODEL = "stand-in"
-BETA_HEADER = "realtime=v1"
-_SPEAKS_NOT = re.compile(r"gpt-(?:nope|[345](?!.*realtime))")  # names of models that the service has only in text
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """What a connection asks for."""
-
-    dialect: Dialect
-    model: str | None
-    trial: str | None
-    attempt: str | None
-    key: str | None
-    intent: str | None
-    beta_header: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Shut:
-    """A handshake refused: the `error`, then the close."""
-
-    refusal: Refusal
-    close_code: int
-
-    @property
-    def reason(self) -> str:
-        return ".".join(word for word in (self.refusal.type, self.refusal.code) if word)
-
-
-def caller(target: str, headers: Headers, subprotocols: list[str], forced: str) -> Caller:
-    """Read a request.
-
-    Args:
-        target: Path and query.
-        headers: Of the upgrade request.
-        subprotocols: Those it offers: a browser has no other place for its key (``openai-insecure-api-key.…``).
-        forced: ``ga``, ``beta``, or ``both`` to let the request decide.
-    """
-    split = urlsplit(target)
-    query = {name: values[-1] for name, values in parse_qs(split.query, keep_blank_values=True).items()}
-    beta_header = (
-        BETA_HEADER in headers.get_all("OpenAI-Beta")
-        or "openai-beta.realtime-v1" in subprotocols
-        or split.path.rstrip("/") == "/openai/realtime"  # Azure's preview path
-    )
-    asks_beta = beta_header or query.get("dialect") == "beta"
-    d = {"ga": GA, "beta": BETA}.get(forced) or (BETA if asks_beta and query.get("dialect") != "ga" else GA)
-    return Caller(
-        dialect=d,
-        model=query.get("model") or query.get("deployment"),
-        trial=query.get("trial"),
-        attempt=query.get("attempt"),
-        key=_key(headers, subprotocols, query),
-        intent=query.get("intent"),
-        beta_header=beta_header,
-    )
-
-
-def _key(headers: Headers, subprotocols: list[str], query: dict[str, str]) -> str | None:
-    authorization = headers.get("Authorization", "")
-    scheme, _, rest = authorization.partition(" ")
-    if scheme.lower() == "bearer" and rest.strip():
-        return rest.strip()
-    if scheme.lower() == "basic" and rest.strip():
-        try:
-            return base64.b64decode(rest.strip()).decode().rpartition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
-            return rest.strip()
-    prefix = "openai-insecure-api-key."
-    offered = next((word.removeprefix(prefix) for word in subprotocols if word.startswith(prefix)), None)
-    return offered or headers.get("api-key") or query.get("api-key") or None
-
-
-def masked(key: str) -> str:
-    """A key as the service repeats it: enough to recognise, not enough to use."""
-    head = key[:8] if len(key) > 16 else key[:3]
-    return f"{head}{'*' * 8}{key[-4:] if len(key) > 12 else ''}"
-
-
-def shut(who: Caller, *, require_key: str | None, secret: bool, beta_disabled: bool) -> Shut | None:
-    """Why this caller is refused, in the service's words; ``None`` if it may come in (wire/README.md, Handshake failures).
-
-    Args:
-        who: The caller.
-        require_key: The key that is let in; ``None``: any but ``sk-wrong…``.
-        secret: Whether its key is an ephemeral one of ours, still valid.
-        beta_disabled: Whether the beta header is refused.
-    """
-    if who.key is None and require_key is not None:
-        return Shut(Refusal(None, "Missing bearer or basic authentication in header"), 3000)
-    if who.key is not None and not secret and not good(who.key, require_key):
-        message = (
-            f"Incorrect API key provided: {masked(who.key)}. "
-            "You can find your API key at https://platform.openai.com/account/api-keys."
-        )
-        return Shut(Refusal("invalid_api_key", message), 3000)
-    if who.beta_header and beta_disabled:
-        message = "The Realtime Beta API is no longer supported. Please use /v1/realtime for the GA API."
-        return Shut(Refusal("beta_api_shape_disabled", message), 4000)
-    if who.intent == "transcription":
-        if who.model is None:
-            return None
-        message = "You must not provide a model parameter for transcription sessions."  # the code is unverified
-        return Shut(Refusal("invalid_model", message), 4000)
-    if who.model is None:
-        message = (
-            "You must provide a model parameter, for example wss://api.openai.com/v1/realtime?model=gpt-realtime-1.5"
-        )
-        return Shut(Refusal("missing_model", message), 4000)
-    if not who.model.startswith(("gpt-", "grok-", DEFAULT_MODEL)) or _SPEAKS_NOT.match(who.model):
-        # only the sentence's beginning is known (capture of 2026-09)
-        message = f'Model "{who.model}" is not supported in realtime mode.'
-        return Shut(Refusal("invalid_model", message), 4000)
-    return None
-
-
-def good(key: str, require_key: str | None) -> bool:
-    """Whether a key opens the door: the one that is asked for, or else any that does not say it is wrong."""
-    if require_key is not None:
-        return hmac.compare_digest(key.encode(), require_key.encode())
-    return not key.startswith(("sk-wrong", "ek_"))
-
-
-def is_loopback(host: str | None) -> bool:
-    """Whether a host's name or address is this machine's own."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False
-
-
-def foreign(origin: str | None, allowed: Collection[str]) -> bool:
-    """Whether a page of somebody else's is asking: any page in any browser can reach this machine's ports."""
-    return origin is not None and origin not in allowed and not is_loopback(urlsplit(origin).hostname)

@@ -1,6 +1,10 @@
-"""The conversation as the server keeps it: items in order, and what a client may do to them.
+"""The conversation as the server keeps it: items in order, what a client may do to them, and what they cost to read.
 
 An item is kept with its sound; on the wire sound is only ever shown by `conversation.item.retrieved`.
+
+Audio tokens are the service's: one per 100 ms of the user's speech, one per 50 ms of the assistant's (244 tokens for 12.304 s, 16
+for 1.63 s: wire logs of 2025-06 and 2026-09). Text tokens are an **approximation**: the service counts with its tokenizer, this
+counts words, numbers and signs. On the recordings of 2026-07 it comes within a few tokens.
 """
 
 from __future__ import annotations
@@ -14,19 +18,10 @@ from typing import Any, Literal
 import pybase64
 
 from ..wire.dialect import Dialect
-from ..wire.refusals import Refusal, missing, refuse_item, wrong_type
+from ..wire.refusals import missing, refuse_item, wrong_type
 from .drift import Context
 from .settings import Refused, demand, refuse
 from .sound import AudioFormat, decoded, duration_ms
-
-__all__ = ["Conversation", "Item", "Part", "Refusal", "context_facts", "context_weights", "item_from_client"]
-
-# Token counts by the published rates, and the rate limits that follow from them.
-#
-# Audio counts are the service's: one token per 100 ms of the user's speech, one per 50 ms of the assistant's (244 tokens for
-# 12.304 s, 16 for 1.63 s: wire logs of 2025-06 and 2026-09). Text counts are an **approximation**: the service counts with
-# its tokenizer, this counts words, numbers and signs. On the recordings of 2026-07 it comes within a few tokens.
-
 
 USER_MS_PER_TOKEN = 100
 ASSISTANT_MS_PER_TOKEN = 50
@@ -40,40 +35,41 @@ REQUESTS_PER_MINUTE = 20_000  # beta told requests as well (log of 2025-06)
 
 
 def text_tokens(text: str) -> int:
-    """About how many tokens a text is."""
+    """Count the tokens of a text, about."""
     return len(_PIECE.findall(text))
 
 
 def audio_tokens(ms: float, ms_per_token: int) -> int:
-    """How many tokens a piece of audio is: one per started period."""
+    """Count the tokens of a piece of audio: one per started period."""
     return -int(-ms // ms_per_token)
 
 
 @dataclass(frozen=True, slots=True)
-class Weight:
-    """What one piece of context costs. `key` says which piece, so that a cached prefix can be recognised."""
+class TokenCount:
+    """The tokens of one piece of context."""
 
     key: str
+    """Which piece it is, so that a cached beginning can be recognised."""
     text: int = 0
     audio: int = 0
 
 
 def usage(
-    context: Sequence[Weight], before: Sequence[Weight], *, text_out: int, audio_out: int, d: Dialect
+    context: Sequence[TokenCount], before: Sequence[TokenCount], *, text_out: int, audio_out: int, d: Dialect
 ) -> dict[str, Any]:
-    """The `usage` of a response.
+    """Return the `usage` of a response.
 
     Args:
-        context: What it read, in order.
-        before: What the response before it read: the common beginning, in whole blocks of 64 tokens, is cached.
-        text_out, audio_out: Tokens that it wrote.
+        context: The pieces that it read, in order.
+        before: Those that the response before it read: the common beginning, in whole blocks of 64 tokens, is cached.
+        text_out, audio_out: The tokens that it wrote.
     """
-    text, audio = sum(w.text for w in context), sum(w.audio for w in context)
+    text, audio = sum(count.text for count in context), sum(count.audio for count in context)
     same_text = same_audio = 0
-    for ours, theirs in zip(context, before, strict=False):
-        if ours != theirs:
+    for piece, earlier in zip(context, before, strict=False):
+        if piece != earlier:
             break
-        same_text, same_audio = same_text + ours.text, same_audio + ours.audio
+        same_text, same_audio = same_text + piece.text, same_audio + piece.audio
     cached = (same_text + same_audio) // CACHE_BLOCK * CACHE_BLOCK
     cached_text = min(same_text, cached)
     image = {"image_tokens": 0} if d.name == "ga" else {}
@@ -93,12 +89,12 @@ def usage(
 
 
 def nothing_used(d: Dialect) -> dict[str, Any]:
-    """The `usage` of a failed response: all zeros."""
+    """Return the `usage` of a failed response: all zeros."""
     return usage((), (), text_out=0, audio_out=0, d=d)
 
 
 def rate_limits(total_tokens: int, d: Dialect) -> list[dict[str, Any]]:
-    """What is left of the minute after a response: 1,510 tokens of 40,000 take 2.265 s to come back, as in the captures."""
+    """Return what is left of the minute after a response: 1,510 tokens of 40,000 take 2.265 s to return, as in the captures."""
     tokens = {
         "name": "tokens",
         "limit": LIMIT_PER_MINUTE,
@@ -116,9 +112,9 @@ def rate_limits(total_tokens: int, d: Dialect) -> list[dict[str, Any]]:
     return [requests, tokens]
 
 
-def message_weight(key: str, text: str, audio_ms: float = 0.0) -> Weight:
-    """What a message in the context costs."""
-    return Weight(key, text_tokens(text) + _PER_MESSAGE, audio_tokens(audio_ms, USER_MS_PER_TOKEN))
+def message_tokens(key: str, text: str, audio_ms: float = 0.0) -> TokenCount:
+    """Count the tokens of a user's or system message."""
+    return TokenCount(key, text_tokens(text) + _PER_MESSAGE, audio_tokens(audio_ms, USER_MS_PER_TOKEN))
 
 
 @dataclass(slots=True)
@@ -127,11 +123,11 @@ class Part:
 
     kind: str
     text: str | None = None
-    """The words: of a text, or the transcript of a sound (``None`` where nobody transcribed it)."""
+    """The words: of a text, or the transcript of a sound (``None`` where there is none)."""
     pcm: bytes | memoryview = b""
     """int16 mono at 24 kHz."""
     extra: dict[str, Any] = field(default_factory=dict)
-    """What else the client sent and gets back: an image and its detail."""
+    """Fields that the client sent and is shown again: an image and its detail."""
 
     @property
     def audio_ms(self) -> float:
@@ -149,12 +145,12 @@ class Item:
     parts: list[Part] = field(default_factory=list)
     fields: dict[str, Any] = field(default_factory=dict)
     """The fields of a call, of its output, and of anything else that is not a message."""
-    heard: str | None = None
-    """What the recogniser made of its sound, if it could. Not the transcript that clients see."""
-    hearing: Literal["unasked", "asked", "done"] = "unasked"
+    recognised: str | None = None
+    """The words that the recogniser made of its sound, if it could. Not the transcript that clients see."""
+    recognition: Literal["none", "running", "done"] = "none"
 
     def show(self, d: Dialect, *, with_audio: bool = False) -> dict[str, Any]:
-        """The item as it looks in an event, its keys in wire order."""
+        """Return the item as it looks in an event, its keys in wire order."""
         beta = {"object": "realtime.item"} if d.name == "beta" else {}
         if self.type == "message":
             return {
@@ -181,6 +177,7 @@ class Item:
         return shown
 
     def has(self, role: str, kind: str) -> bool:
+        """Whether it is a message of that role with a part of that kind."""
         return self.type == "message" and self.role == role and any(part.kind == kind for part in self.parts)
 
     @property
@@ -188,17 +185,17 @@ class Item:
         """All of its text and transcripts."""
         return " ".join(part.text for part in self.parts if part.text)
 
-    def weight(self) -> Weight:
-        """What it costs to read."""
+    def tokens(self) -> TokenCount:
+        """Count the tokens that reading it takes."""
         if self.type != "message":
-            return Weight(self.id, text_tokens(" ".join(v for v in self.fields.values() if isinstance(v, str))))
+            return TokenCount(self.id, text_tokens(" ".join(v for v in self.fields.values() if isinstance(v, str))))
         if self.role == "assistant":
             ms = sum(part.audio_ms for part in self.parts)
-            plain = message_weight(f"{self.id} {self.status}", self.words)
-            return Weight(plain.key, plain.text, audio_tokens(ms, ASSISTANT_MS_PER_TOKEN))
+            plain = message_tokens(f"{self.id} {self.status}", self.words)
+            return TokenCount(plain.key, plain.text, audio_tokens(ms, ASSISTANT_MS_PER_TOKEN))
         # the transcript of the user's sound is not shown to the model (unverified), so it costs nothing
         text = " ".join(part.text for part in self.parts if part.kind == "text" and part.text)
-        return message_weight(self.id, text, sum(part.audio_ms for part in self.parts))
+        return message_tokens(self.id, text, sum(part.audio_ms for part in self.parts))
 
 
 def _part(raw: dict[str, Any], format: AudioFormat, path: str) -> Part:
@@ -212,7 +209,7 @@ def _part(raw: dict[str, Any], format: AudioFormat, path: str) -> Part:
 
 
 def base64_from_client(data: object, format: AudioFormat, path: str) -> bytes:
-    """What a client wrote in base64."""
+    """Decode the base64 that a client sent as audio."""
     if not isinstance(data, str):
         raise Refused(wrong_type(path, "a string", data))
     try:
@@ -228,10 +225,10 @@ def base64_from_client(data: object, format: AudioFormat, path: str) -> bytes:
 
 
 def item_from_client(raw: object, d: Dialect, format: AudioFormat, new_id: str, path: str = "item") -> Item:
-    """The item that a client describes.
+    """Make the item that a client describes.
 
     Raises:
-        Refused: With the service's own words, if it would refuse the item.
+        Refused: In the service's words, if it would refuse the item.
     """
     demand(refuse_item(raw, d, path))
     assert isinstance(raw, dict)
@@ -251,9 +248,12 @@ def item_from_client(raw: object, d: Dialect, format: AudioFormat, new_id: str, 
 class Conversation:
     """Items in order, and the rules for changing them (wire/README.md, Positions; Retrieve, delete, truncate)."""
 
-    def __init__(self) -> None:
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self.last_read: Sequence[TokenCount] = ()
+        """What the last response read: the beginning that the next one shares with it is cached."""
         self._items: dict[str, Item] = {}
-        self._order: list[str] = []
+        self._order: list[str] = []  # ids
 
     def __iter__(self) -> Iterator[Item]:
         return (self._items[id] for id in self._order)
@@ -265,12 +265,12 @@ class Conversation:
         return id in self._items
 
     def before(self, id: str) -> str | None:
-        """The id of the item before this one; ``None`` for the first."""
+        """Return the id of the item before this one; ``None`` for the first."""
         place = self._order.index(id)
         return self._order[place - 1] if place else None
 
     def add(self, item: Item, previous_item_id: object = None) -> str | None:
-        """Put an item in its place; gives the id of the item before it.
+        """Put an item in its place and return the id of the item before it.
 
         Raises:
             Refused: If the place does not exist, the id is taken, or an output answers no call.
@@ -302,7 +302,7 @@ class Conversation:
         return self._order[place - 1] if place else None
 
     def get(self, id: object, verb: str) -> Item:
-        """The item of that id; `verb` (``retrieve``, ``delete``, ``truncate``) is in the refusal's words."""
+        """Return the item of that id; `verb` (``retrieve``, ``delete``, ``truncate``) is in the refusal's words."""
         if not isinstance(id, str):
             raise refuse("missing_required_parameter", missing("item_id").message, "item_id")
         if id not in self._items:
@@ -311,16 +311,18 @@ class Conversation:
         return self._items[id]
 
     def find(self, id: str) -> Item | None:
+        """Return the item of that id, if there is one."""
         return self._items.get(id)
 
     def delete(self, id: object) -> Item:
+        """Remove an item and return it."""
         item = self.get(id, "delete")
         self._order.remove(item.id)
         del self._items[item.id]
         return item
 
     def truncate(self, id: object, content_index: int, audio_end_ms: int) -> Item:
-        """Forget what was not heard: the audio after the point and the whole transcript of that part."""
+        """Cut a spoken part at the point where the user stopped listening; its transcript is emptied, as the service does."""
         item = self.get(id, "truncate")
         part = item.parts[content_index] if 0 <= content_index < len(item.parts) else None
         if item.role != "assistant" or part is None or part.kind != "audio" or not part.pcm:
@@ -335,7 +337,7 @@ class Conversation:
 
 
 def context_facts(items: Iterable[Item]) -> Context:
-    """What a drift rule may know of the items that a response reads."""
+    """Count what a drift rule may know of the items that a response reads."""
     messages = [item for item in items if item.type == "message"]
     return Context(
         system_text=sum(item.has("system", "text") for item in messages),
@@ -345,7 +347,7 @@ def context_facts(items: Iterable[Item]) -> Context:
     )
 
 
-def context_weights(instructions: str, tools: Sequence[Any], items: Iterable[Item]) -> list[Weight]:
-    """What a response reads, piece by piece."""
-    said = text_tokens(str(instructions)) + sum(text_tokens(str(tool)) for tool in tools)
-    return [Weight(f"{instructions}{tools}", said), *(item.weight() for item in items)]
+def context_tokens(instructions: str, tools: Sequence[Any], items: Iterable[Item]) -> list[TokenCount]:
+    """Count the tokens that a response reads, piece by piece."""
+    n_tokens = text_tokens(str(instructions)) + sum(text_tokens(str(tool)) for tool in tools)
+    return [TokenCount(f"{instructions}{tools}", n_tokens), *(item.tokens() for item in items)]

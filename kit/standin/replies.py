@@ -1,4 +1,7 @@
-"""What the stand-in says: recorded jokes and plain answers, chosen by seed. It is not a language model, and says so."""
+"""The stand-in's replies: a script if there is one, a tool's call where one is due, else a recorded joke or plain answer.
+
+It is not a language model and does not reason. Lines of the repertoire are chosen by the session's draws.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,6 @@ from .drift import Draws
 from .items import Item
 from .sound import spoken
 
-# What a stand-in can be told to say: texts, calls, and replies in two parts.
-
 
 @dataclass(frozen=True, slots=True)
 class Say:
@@ -29,7 +30,7 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A reply that calls a function; with `say`, after some words in the same response."""
+    """A reply that calls a function; with `say`, after those words in the same response."""
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -49,7 +50,7 @@ Output = Say | Call
 
 
 def script(replies: Sequence[object]) -> tuple[Reply, ...]:
-    """Replies as they are given to a stand-in: texts, `Call`, `Reasoned`, or the two as JSON objects.
+    """Check the replies that a stand-in shall give: texts, `Call`, `Reasoned`, or the two as JSON objects.
 
     Raises:
         InputError: For anything else, or a text that cannot be spoken.
@@ -57,42 +58,36 @@ def script(replies: Sequence[object]) -> tuple[Reply, ...]:
     """
     if isinstance(replies, str | bytes) or not isinstance(replies, Sequence):
         raise InputError(f"replies must be a list of texts, not {clipped(replies)}")
-    made = tuple(_reply(one) for one in replies)
-    for reply in made:
-        for text in texts(reply):
-            spoken(text)
-    return made
+    parsed = tuple(map(_reply, replies))
+    for reply in parsed:
+        for output in outputs(reply, aloud=True):
+            if isinstance(output, Say):
+                spoken(output.text)
+    return parsed
 
 
-def _reply(one: object) -> Reply:
-    if isinstance(one, dict) and isinstance(one.get("call"), str) and one.keys() <= {"call", "arguments", "say"}:
-        one = Call(one["call"], one.get("arguments") or {}, one.get("say"))
-    if isinstance(one, dict) and one.keys() == {"commentary", "answer"}:
-        one = Reasoned(one["commentary"], one["answer"])
-    if isinstance(one, Call):
+def _reply(value: object) -> Reply:
+    if isinstance(value, dict) and isinstance(value.get("call"), str) and value.keys() <= {"call", "arguments", "say"}:
+        value = Call(value["call"], value.get("arguments") or {}, value.get("say"))
+    if isinstance(value, dict) and value.keys() == {"commentary", "answer"}:
+        value = Reasoned(value["commentary"], value["answer"])
+    if isinstance(value, Call):
         try:
-            json.dumps(one.arguments)
+            json.dumps(value.arguments)
         except (TypeError, ValueError) as exc:
             raise InputError(f"the arguments of a call must be JSON: {exc}") from None
-    if isinstance(one, str | Call | Reasoned) and all(isinstance(text, str) for text in texts(one)):
-        return one
+    if isinstance(value, str | Call | Reasoned):
+        says = [output.text for output in outputs(value, aloud=True) if isinstance(output, Say)]
+        if all(isinstance(text, str) for text in says):
+            return value
     raise InputError(
         f"a reply is a text, {{'call': name, 'arguments': {{…}}, 'say': text}} or {{'commentary': text, 'answer': text}}, "
-        f"not {clipped(one)}"
+        f"not {clipped(value)}"
     )
 
 
-def texts(reply: Reply) -> list[str]:
-    """What of a reply is spoken."""
-    if isinstance(reply, str):
-        return [reply]
-    if isinstance(reply, Call):
-        return [reply.say] if reply.say else []
-    return [reply.commentary, reply.answer]
-
-
 def outputs(reply: Reply, aloud: bool) -> list[Output]:
-    """What a response makes of it, in order."""
+    """Return the messages and calls that a response makes of a reply, in order."""
     if isinstance(reply, str):
         return [Say(reply, aloud)]
     if isinstance(reply, Call):
@@ -101,116 +96,88 @@ def outputs(reply: Reply, aloud: bool) -> list[Output]:
 
 
 def from_json(text: str) -> tuple[Reply, ...]:
-    """A script as a file holds it: a JSON list."""
+    """Read a script from a JSON list, as a file holds it."""
     try:
-        given = json.loads(text)
-    except ValueError as exc:
+        replies = json.loads(text)
+    except (ValueError, RecursionError) as exc:
         raise InputError(f"replies must be a JSON list: {exc}") from None
-    if not isinstance(given, list):
-        raise InputError(f"replies must be a JSON list, not {clipped(given)}")
-    return script(given)
+    if not isinstance(replies, list):
+        raise InputError(f"replies must be a JSON list, not {clipped(replies)}")
+    return script(replies)
 
 
-# When the stand-in calls a tool, and with what: by `tool_choice`, or because the user's words name it. It does not reason.
+# Calls of tools
 
-
-_VERBS = frozenset(
-    [
-        "the",
-        "get",
-        "set",
-        "tell",
-        "call",
-        "make",
-        "find",
-        "show",
-        "look",
-        "send",
-        "ask",
-        "give",
-        "fetch",
-        "read",
-        "write",
-        "check",
-        "start",
-        "stop",
-    ]
-)
+# Words of a function's name that say nothing of what it is about.
+_VERBS = "the get set tell call make find show look send ask give fetch read write check start stop"
 _WORD = re.compile(r"[A-Z]?[a-z]{3,}")
 _CAPITALISED = re.compile(r"(?<!^)(?<![.!?] )\b[A-Z][a-z]+\b")
 
 
-def called(tools: Sequence[dict[str, Any]], choice: object, asked: Item | None, words: str) -> Call | None:
-    """The call that a response makes; ``None`` if it makes none.
+def tool_call(tools: Sequence[dict[str, Any]], choice: object, item: Item | None) -> Call | None:
+    """Return the call that a response makes; ``None`` if it makes none.
 
     Args:
         tools: The functions it may call.
         choice: ``auto``, ``none``, ``required``, or an object that names one.
-        asked: The item that it answers.
-        words: What that item says.
+        item: The item that the response answers.
 
     ``auto`` calls a function when a word of its name is in the user's words (``get_weather``: "weather"), and never in answer
     to a function's output.
     """
     functions = [tool for tool in tools if tool.get("type", "function") == "function"]
-    if not functions or choice == "none":
+    words = words_of(item)
+    matching = [tool for tool in functions if _is_named(tool["name"], words)]
+    if choice == "none":
         return None
     if isinstance(choice, dict):
-        wanted = [tool for tool in functions if tool["name"] == choice.get("name")]
+        matching = [tool for tool in functions if tool["name"] == choice.get("name")]
     elif choice == "required":
-        wanted = [tool for tool in functions if _named(tool["name"], words)] or functions
-    elif asked is None or asked.type == "function_call_output":
+        matching = matching or functions
+    elif item is None or item.type == "function_call_output":
         return None
-    else:
-        wanted = [tool for tool in functions if _named(tool["name"], words)]
-    return Call(wanted[0]["name"], arguments(wanted[0].get("parameters"), words)) if wanted else None
+    return Call(matching[0]["name"], arguments(matching[0].get("parameters"), words)) if matching else None
 
 
-def _named(name: str, words: str) -> bool:
-    said = words.lower()
-    return any(part.lower() in said for part in _WORD.findall(name) if part.lower() not in _VERBS)
+def _is_named(name: str, words: str) -> bool:
+    return any(part.lower() in words.lower() for part in _WORD.findall(name) if part.lower() not in _VERBS.split())
 
 
 def arguments(schema: object, words: str) -> dict[str, Any]:
-    """Arguments that fit a JSON schema: its required properties, with a name out of the user's words where a text is wanted."""
+    """Make arguments for a JSON schema: its required properties, each the simplest value of its type.
+
+    A text is a name out of the user's words, if there is one. Schemas inside of properties are not followed:
+    script a `Call` where a client needs more.
+    """
     if not isinstance(schema, dict):
         return {}
     properties = schema.get("properties") or {}
     names = iter(_CAPITALISED.findall(words))
-    return {name: _value(properties.get(name) or {}, names) for name in schema.get("required") or list(properties)[:1]}
+    plain: dict[str, Any] = {"integer": 1, "number": 1, "boolean": True, "null": None, "object": {}, "array": []}
+    values: dict[str, Any] = {}
+    for name in schema.get("required") or list(properties)[:1]:
+        prop = properties.get(name)
+        prop = prop if isinstance(prop, dict) else {}
+        kind = prop.get("type")
+        if "const" in prop or "default" in prop:
+            values[name] = prop.get("const", prop.get("default"))
+        elif prop.get("enum"):
+            values[name] = prop["enum"][0]
+        elif kind in ("integer", "number") and prop.get("minimum") is not None:
+            values[name] = prop["minimum"]
+        elif isinstance(kind, str) and kind in plain:
+            values[name] = plain[kind]
+        else:
+            values[name] = next(names, "something")
+    return values
 
 
-def _value(schema: Any, names: Any) -> Any:
-    if not isinstance(schema, dict):
-        return next(names, "something")
-    for key in ("const", "default"):
-        if key in schema:
-            return schema[key]
-    if schema.get("enum"):
-        return schema["enum"][0]
-    if any_of := schema.get("anyOf") or schema.get("oneOf"):
-        return _value(any_of[0], names)
-    kind = schema.get("type")
-    if isinstance(kind, list):
-        kind = next((one for one in kind if one != "null"), "null")
-    if kind == "object":
-        inner = schema.get("properties") or {}
-        return {name: _value(inner.get(name) or {}, names) for name in schema.get("required") or []}
-    if kind == "array":
-        return [_value(schema.get("items") or {}, names)] * int(schema.get("minItems") or 0)
-    plain = {
-        "integer": int(schema.get("minimum") or 1),
-        "number": schema.get("minimum") or 1,
-        "boolean": True,
-        "null": None,
-    }
-    return plain[kind] if kind in plain else next(names, "something")
-
-
-def written(call: Call) -> str:
-    """The arguments as the JSON text that a call carries."""
+def arguments_json(call: Call) -> str:
+    """Return the arguments as the JSON text that a call carries."""
     return json.dumps(call.arguments, ensure_ascii=False)
 
+
+# Lines of the repertoire
 
 _JOKE_LIKE = re.compile(
     r"\b(jokes?|funny|hilarious|laugh|pun|another( one)?|one more|again|more|next)\b", re.IGNORECASE
@@ -221,27 +188,27 @@ _FAREWELL = re.compile(r"\b(bye|goodbye|see you)\b", re.IGNORECASE)
 _COUNT = re.compile(r"\bcount\b", re.IGNORECASE)
 
 
-def asked_item(items: Sequence[Item]) -> Item | None:
-    """What a reply answers: the last item that is not the assistant's."""
+def answered_item(items: Sequence[Item]) -> Item | None:
+    """Return what a reply answers: the last item that is not the assistant's."""
     return next((item for item in reversed(items) if item.role == "user" or item.type == "function_call_output"), None)
 
 
 def words_of(item: Item | None) -> str:
-    """What was said, written or understood."""
-    return "" if item is None else item.words or item.heard or ""
+    """Return the words of an item: written, transcribed or recognised."""
+    return "" if item is None else item.words or item.recognised or ""
 
 
 def _tag(item: Item | None) -> str | None:
-    """What kind of answer is wanted; ``None`` for a joke."""
+    """Return which kind of answer the item asks for; ``None`` for a joke."""
     if item is None:
         return "greeting"
     if item.type == "function_call_output":
         return "after-tool"
     words = words_of(item)
     if not words:
-        # sound that nobody could make out: it was heard, not understood
+        # sound without words: heard if there is no recogniser, else silence or noise
         if item.has("user", "audio"):
-            return "heard" if item.heard is None else "silence"
+            return "heard" if item.recognised is None else "silence"
         return "silence"
     if _FAREWELL.search(words):
         return "farewell"
@@ -254,19 +221,19 @@ def _tag(item: Item | None) -> str | None:
     return "greeting" if _GREETING.search(words) else "self"
 
 
-def choose(items: Sequence[Item], said: Sequence[str], draws: Draws, turn: int) -> str:
-    """The text of the next reply.
+def choose(items: Sequence[Item], spoken_before: Sequence[str], draws: Draws, turn: int) -> str:
+    """Choose the text of the next reply.
 
     Args:
-        items: What the response reads.
-        said: What was said before in this session, in order: nothing comes twice while something else is left.
+        items: The items that the response reads.
+        spoken_before: The texts of this session's replies: no line comes twice while another is left.
         draws: The session's draws; the same seed, trial and turn choose the same line.
         turn: Which reply of the session this is, from 0.
     """
-    tag = _tag(asked_item(items))
+    tag = _tag(answered_item(items))
     lines = speech.repertoire("joke") if tag is None else speech.repertoire("answer", tag=tag)
-    known = set(said) | {item.words for item in items}
-    fresh = [line.text for line in lines if line.text not in known]
+    used = set(spoken_before) | {item.words for item in items}
+    fresh = [line.text for line in lines if line.text not in used]
     if not fresh:
         fresh = [line.text for line in speech.repertoire("answer", tag="no-more" if tag is None else tag)]
     return draws.random("reply", turn).choice(fresh or [line.text for line in speech.repertoire("answer")])

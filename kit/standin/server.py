@@ -1,13 +1,16 @@
-"""The stand-in on a real socket: `StandIn`, a websocket server on loopback round one `Core` per connection."""
+"""The stand-in on a real socket: `StandIn`, a websocket server on loopback with one `ServerSession` per connection.
+
+The only file here that knows asyncio. `Listener` is what any local server of the kit's needs: its door, its limits, its end.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import logging
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -19,61 +22,154 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.protocol import CONNECTING
+from websockets.typing import Subprotocol
 
 from ..errors import InputError, LocalProtocolError, clipped
-from ..wire.dialect import GA
+from ..wire.dialect import GA, MARK_HEADER
 from ..wire.refusals import Refusal
-from . import handshake as door
 from .drift import Draws, Rule, rule
 from .faults import Fault, Faults
-from .faults import faults as asked_for
-from .frames import OnPurpose, encode, new_id
-from .handshake import Post, Secrets
+from .faults import faults as parse_faults
+from .frames import InjectedFrame, encode, new_id
+from .handshake import Access, ConnectionRequest, PostRequest, Rejection, Secrets, connection_request, rejection
 from .replies import Reply, script
-from .session import SESSION_S, Core, Job, Manners
+from .session import SESSION_S, Job, Options, ServerSession
 
-# What listens on a socket: started once, stopped with all its connections, and where to reach it.
-
-
-MARK_HEADER = "X-Stand-In"
 MAX_FRAME_BYTES = 24 * 1024 * 1024  # 15 MiB of audio in base64, and some
+PING_S = 20.26  # the service's own interval, its pings carry four bytes (capture of 2026-09)
+CLOSE_S = 0.5  # for closing handshakes when a server stops; who has not answered then is cut off
+BACKLOG_FRAMES = 512  # unsent answers, after which a client that does not read is not listened to either
+_BURST = 8  # steps of a reply between two looks at what the client sent
+_RATE_WINDOW = 256  # messages between two looks at how fast they come
+_REALTIME = Subprotocol("realtime")
 _SILENT = logging.Logger("kit.standin", level=logging.CRITICAL + 1)
 """websockets writes the handshake's headers at DEBUG, and with them whatever key a client sent. This logger has no parent."""
 
 
-class Listener(ABC):
-    """A websocket server on the running loop."""
+class Connection(ServerConnection):
+    """A websocket that sends many frames in one write, and that may turn out to be a plain POST."""
 
-    _called: str
-    """What its errors call it."""
+    def __init__(self, listener: Listener, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.about: Any = None
+        """What the listener found out in the handshake, for its handler."""
+        self._listener = listener
+        self._post: PostRequest | None = None
+        self._begun = False  # whether the first bytes have come
 
-    def __init__(self, host: str, port: int) -> None:
-        self._host, self._port = host, port
+    async def send_all(self, frames: Sequence[bytes]) -> None:
+        """Send text frames, in order. Raises and may be cancelled as `send` does.
+
+        One write for all of them: half of a stand-in's work is telling the system of frames.
+        """
+        async with self.send_context():
+            for frame in frames:
+                self.protocol.send_text(frame)
+            self.protocol.writes = [b"".join(self.protocol.writes)]
+
+    # asyncio's own hooks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._listener.connections.add(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._listener.connections.discard(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._begun:
+            self._begun = True
+            if self.protocol.state is CONNECTING and data.startswith(b"POST "):
+                self._post = self._listener.post_request()
+        if self._post is None:
+            super().data_received(data)
+        elif (answer := self._post.feed(data)) is not None:
+            self.transport.write(answer)
+            self.transport.close()
+
+
+class Listener:
+    """A websocket server on the running loop.
+
+    Args:
+        name: What its errors call it.
+        access: Who may connect, and where it listens.
+        port: 0 takes a free one.
+        frame_bytes: The longest message that is taken from a client.
+        ping_s: Seconds between pings; ``None``: none.
+    """
+
+    def __init__(
+        self, name: str, access: Access, port: int, *, frame_bytes: int = MAX_FRAME_BYTES, ping_s: float | None = None
+    ) -> None:
+        if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65_535:
+            raise InputError(f"port must be 0 (any free one) to 65535, not {clipped(port)}")
+        self.access = access
+        self.connections: set[Connection] = set()
+        """Every TCP connection, also before its handshake."""
+        self._name = name
+        self._port = port
+        self._frame_bytes, self._ping_s = frame_bytes, ping_s
         self._server: Server | None = None
 
-    @abstractmethod
+    # What each kind of server does in its own way
+
+    def admit(self, connection: Connection, request: Request) -> Response | None:
+        """Return why a request that came through the door is refused over HTTP; ``None``: shake hands."""
+        return None
+
+    def headers(self, connection: Connection) -> dict[str, str]:
+        """Return what the handshake's answer says besides."""
+        return {}
+
+    async def talk(self, connection: Connection) -> None:
+        """Serve one connection until it is over."""
+        raise NotImplementedError
+
+    def post_request(self) -> PostRequest | None:
+        """Return what reads a POST; ``None``: nothing does."""
+        return None
+
+    # Its life
+
     async def start(self) -> Self:
         """Listen, on the running loop."""
-
-    async def _listen(self, handle: Callable[[ServerConnection], Awaitable[None]], **options: Any) -> Self:
         if self._server is not None:
-            raise LocalProtocolError(f"this {self._called} listens already, at {self.url}")
+            raise LocalProtocolError(f"this {self._name} listens already, at {self.url}")
         self._server = await serve(
-            handle,
-            self._host,
+            self._handle,
+            self.access.host,
             self._port,
+            process_request=self._before,
+            process_response=self._after,
+            select_subprotocol=lambda _, offered: _REALTIME if _REALTIME in offered else None,
+            subprotocols=[_REALTIME],
             compression=None,  # it costs 21 times the CPU on these frames and saves nothing on loopback
             server_header=None,
+            max_size=self._frame_bytes,
+            ping_interval=self._ping_s,
+            ping_timeout=None,  # a notebook cell that blocks for a minute must not lose its session
             logger=_SILENT,
-            **options,
+            create_connection=functools.partial(Connection, self),  # type: ignore[arg-type]
         )
         return self
 
     async def stop(self) -> None:
-        """Close every connection and the socket, and wait until all of it is gone. May be called twice."""
+        """Close every connection and the socket, and wait until all of it is gone. May be called twice.
+
+        A client that does not answer the close within `CLOSE_S` is cut off.
+        """
         server, self._server = self._server, None
-        if server is not None:
-            server.close()
+        if server is None:
+            return
+        server.close()
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await server.wait_closed()
+        except TimeoutError:
+            for connection in list(self.connections):
+                connection.transport.abort()
             await server.wait_closed()
 
     async def __aenter__(self) -> Self:
@@ -85,67 +181,78 @@ class Listener(ABC):
         await self.stop()
 
     @property
+    def listening(self) -> bool:
+        """Whether it was started and not stopped."""
+        return self._server is not None
+
+    @property
     def port(self) -> int:
         """Where it listens."""
         if self._server is None:
             way = f"`async with {type(self).__name__}(...)` or `await .start()`"
-            raise LocalProtocolError(f"this {self._called} does not listen; use {way}")
+            raise LocalProtocolError(f"this {self._name} does not listen; use {way}")
         return int(self._server.sockets[0].getsockname()[1])
 
     @property
     def url(self) -> str:
         """Where to connect; a client adds ``?model=…``."""
-        host = f"[{self._host}]" if ":" in self._host else self._host
+        host = f"[{self.access.host}]" if ":" in self.access.host else self.access.host
         return f"ws://{host}:{self.port}/v1/realtime"
 
+    # One connection
 
-# A connection and its core: one task reads, one writes, and what takes long runs in a thread.
+    def _before(self, connection: ServerConnection, request: Request) -> Response | None:
+        assert isinstance(connection, Connection)
+        origin, host = (next(iter(request.headers.get_all(name)), None) for name in ("Origin", "Host"))
+        why = self.access.refusal(origin, host)
+        if why is not None:
+            return connection.respond(HTTPStatus.FORBIDDEN, f"{why}\n")
+        return self.admit(connection, request)
 
+    def _after(self, connection: ServerConnection, request: Request, response: Response) -> None:
+        assert isinstance(connection, Connection)
+        for name, value in self.headers(connection).items():
+            response.headers[name] = value
 
-BACKLOG_FRAMES = 512  # unsent answers, after which a client that does not read is not listened to either
-_BURST = 8  # steps of a reply between two looks at what the client sent
-_RATE_WINDOW = 256  # messages between two looks at how fast they come
-
-
-class Connection(ServerConnection):
-    """A websocket that sends many frames in one write: half of a stand-in's work is telling the system of frames."""
-
-    async def send_all(self, frames: Sequence[bytes]) -> None:
-        """Send text frames, in order. Raises and may be cancelled as `send` does."""
-        async with self.send_context():
-            for frame in frames:
-                self.protocol.send_text(frame)
-            self.protocol.writes = [b"".join(self.protocol.writes)]
-
-
-Saw = Callable[[Core, Literal["client", "server"], str | bytes, bool], None]
+    async def _handle(self, connection: ServerConnection) -> None:
+        assert isinstance(connection, Connection)
+        with suppress(ConnectionClosed):
+            await self.talk(connection)
 
 
-class Link:
-    """Drives one core over one websocket.
+SawFrame = Callable[[ServerSession, Literal["client", "server"], str | bytes, bool], None]
+"""Called with a session, who sent the frame, the frame, and whether it was refused."""
+
+
+class SessionDriver:
+    """Drive one session over one websocket: one task reads, one writes, and work that takes long runs in a thread.
 
     Args:
         connection: The websocket, open.
-        core: The session.
-        saw: Told of each frame; ``None`` where nobody watches.
+        session: The session.
+        saw: Called with each frame; ``None`` where there is no observer.
         messages_per_s: How fast a client is read at most.
     """
 
-    def __init__(self, connection: Connection, core: Core, saw: Saw | None, messages_per_s: float) -> None:
-        self._connection, self._core, self._saw = connection, core, saw
-        self._rate = messages_per_s
-        self._wake = asyncio.Event()  # something may be to be sent
+    def __init__(
+        self, connection: Connection, session: ServerSession, saw: SawFrame | None, messages_per_s: float
+    ) -> None:
+        self.session = session
+        self._connection = connection
+        self._saw = saw
+        self._messages_per_s = messages_per_s
+        self._wake = asyncio.Event()  # there may be something to send
         self._room = asyncio.Event()  # the backlog was sent
         self._jobs: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Until either side closes. Leaves no task behind."""
+        """Run until either side closes. Leaves no task behind."""
         writer = asyncio.create_task(self._write())
-        writer.add_done_callback(self._silenced)
+        writer.add_done_callback(self._writer_done)
         try:
             await self._read(writer)
-            if self._core.over:
-                await writer  # it says the last words
+            if self.session.over:
+                await writer  # it sends the last frames
         finally:
             for task in (writer, *self._jobs):
                 task.cancel()
@@ -153,73 +260,58 @@ class Link:
                 with suppress(asyncio.CancelledError, ConnectionClosed):
                     await task
 
-    def _silenced(self, writer: asyncio.Task[None]) -> None:
-        """The writer is done: nobody shall wait for it, and a session that cannot speak is over."""
+    def _writer_done(self, writer: asyncio.Task[None]) -> None:
+        """Free the reader, and end a session that can no longer send."""
         self._room.set()
         if not writer.cancelled() and writer.exception() is not None:
             self._connection.transport.abort()
 
     async def _read(self, writer: asyncio.Task[None]) -> None:
-        core, loop = self._core, asyncio.get_running_loop()
+        session, loop = self.session, asyncio.get_running_loop()
         count, since_s = 0, loop.time()
         async for frame in self._connection:
-            taken = core.receive(frame)
+            accepted = session.receive(frame)
             if self._saw is not None:
-                self._saw(core, "client", frame, not taken)
-            for job in core.jobs():
-                self._start(job)
+                self._saw(session, "client", frame, not accepted)
+            self._start_jobs()
             self._wake.set()
-            while core.backlog > BACKLOG_FRAMES and not writer.done():
+            while session.backlog > BACKLOG_FRAMES and not writer.done():
                 self._room.clear()
                 await self._room.wait()
             count += 1
             if count == _RATE_WINDOW:
-                ahead_s = count / self._rate - (loop.time() - since_s)
+                ahead_s = count / self._messages_per_s - (loop.time() - since_s)
                 if ahead_s > 0:
                     await asyncio.sleep(ahead_s)
                 count, since_s = 0, loop.time()
 
     async def _write(self) -> None:
-        core, connection = self._core, self._connection
-        loop = asyncio.get_running_loop()
+        session, connection = self.session, self._connection
         while True:
-            frames = core.take()
+            frames = session.take()
             if self._saw is not None:
                 for frame in frames:
-                    self._saw(core, "server", frame, False)
+                    self._saw(session, "server", frame, False)
             if frames:
                 await connection.send_all(frames)
             self._room.set()
-            if core.cut:
+            if session.cut:
                 connection.transport.abort()
                 return
-            if core.closing is not None:
-                await connection.close(*core.closing)
+            if session.closing is not None:
+                await connection.close(*session.closing)
                 return
-            if core.backlog:
+            if session.backlog:
                 continue
-            await self._until(core.wake_at, loop)
+            await self._until(session.wake_at)
             for _ in range(_BURST):
-                if not core.advance():
+                if not session.advance():
                     break
-            for job in core.jobs():
-                self._start(job)
+            self._start_jobs()
 
-    def _start(self, job: Job) -> None:
-        task = asyncio.create_task(self._work(job))
-        self._jobs.add(task)
-        task.add_done_callback(self._jobs.discard)
-
-    async def _work(self, job: Job) -> None:
-        try:
-            found: str | Exception = await asyncio.to_thread(job.run)
-        except Exception as exc:  # whatever a recogniser does wrong is the client's to hear of, not this server's end
-            found = exc
-        job.done(found)
-        self._wake.set()
-
-    async def _until(self, wake_at: float | None, loop: asyncio.AbstractEventLoop) -> None:
+    async def _until(self, wake_at: float | None) -> None:
         """Wait for a time on the loop's clock, or for the reader, whichever comes first."""
+        loop = asyncio.get_running_loop()
         if wake_at is not None and wake_at <= loop.time():
             await asyncio.sleep(0)  # due already: but let the reader have its turn, a cancel may be there
             return
@@ -231,13 +323,27 @@ class Link:
                 timer.cancel()
         self._wake.clear()
 
+    def _start_jobs(self) -> None:
+        for job in self.session.jobs():
+            task = asyncio.create_task(self._work(job))
+            self._jobs.add(task)
+            task.add_done_callback(self._jobs.discard)
 
-PING_S = 20.26  # the service's own interval, its pings carry four bytes (capture of 2026-09)
+    async def _work(self, job: Job) -> None:
+        result: str | Exception
+        try:
+            result = await asyncio.to_thread(job.run)
+        except (
+            Exception
+        ) as exc:  # whatever a recogniser does wrong is reported to the client, and does not end this server
+            result = exc
+        job.done(result)
+        self._wake.set()
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one stand-in takes before it says no."""
+    """What one stand-in takes before it refuses."""
 
     sessions: int = 4_096
     """At once; one more gets HTTP 503."""
@@ -250,21 +356,32 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A frame that passed, for those who watch."""
+class ObservedFrame:
+    """A frame that passed, for observers."""
 
     direction: Literal["client", "server"]
     text: str
     session_id: str
     dialect: str
     refused: bool = False
-    """A client's frame that was answered with an `error`."""
+    """Whether it is a client's frame that was answered with an `error`."""
     on_purpose: bool = False
-    """A frame that no Realtime server should send: a fault that was asked for."""
+    """Whether it is a frame that no Realtime server should send: a fault that was asked for."""
 
 
-OBSERVERS: list[Callable[[Seen], None]] = []
+OBSERVERS: list[Callable[[ObservedFrame], None]] = []
 """Called with every frame of every stand-in in this process. For the test suite, which checks them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What a handshake said, for its handler."""
+
+    request: ConnectionRequest
+    trial: str
+    """What its draws are drawn for."""
+    fault: str
+    """The name of the connection's fault, or nothing."""
 
 
 class StandIn(Listener):
@@ -288,7 +405,7 @@ class StandIn(Listener):
         on_frame: Called with ``(direction, text, session_id)`` for each frame; direction is ``client`` or ``server``.
         require_key: The only API key that is let in; ``None`` lets everybody in but ``sk-wrong…``.
         session_s: How long a session may last, in seconds.
-        limits: What it takes before it says no.
+        limits: What it takes before it refuses.
         origins: Web pages, besides this machine's own, that may connect, such as ``https://app.example``.
 
     Raises:
@@ -318,186 +435,129 @@ class StandIn(Listener):
             raise InputError(f"dialect must be 'both', 'ga' or 'beta', not {clipped(dialect)}")
         if pace is not None and not (isinstance(pace, int | float) and 0 <= pace < float("inf")):
             raise InputError(f"pace must be a factor of real time such as 1.0, or None, not {clipped(pace)}")
-        if not door.is_loopback(host) and require_key is None:
-            raise InputError(f"{clipped(host)} can be reached by others: give require_key=, or listen on 127.0.0.1")
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise InputError(f"seed must be a whole number, not {clipped(seed)}")
-        if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65_535:
-            raise InputError(f"port must be 0 (any free one) to 65535, not {clipped(port)}")
         if not session_s > 0:
             raise InputError(f"session_s must be a number of seconds above 0, not {clipped(session_s)}")
         self.limits = limits or Limits()
-        self.manners = Manners(
+        access = Access(host, require_key, frozenset(origins))
+        super().__init__("stand-in", access, port, frame_bytes=self.limits.frame_bytes, ping_s=PING_S)
+        self.options = Options(
             drift=rule(drift),
             seed=seed,
             pace=pace or None,
             replies=None if replies is None else script(replies),
-            faults=asked_for(faults),
+            faults=parse_faults(faults),
             session_s=session_s,
             max_buffer_s=self.limits.buffer_s,
         )
         self.dialect = dialect
         self.beta_disabled = beta_disabled
-        self.require_key = require_key
-        super().__init__(host, port)
-        self._origins = frozenset(origins)
         self._on_frame = on_frame
-        self._count = itertools.count(1)
-        self._faults = Faults(self.manners.faults)
+        self._n_connections = itertools.count(1)
+        self._faults = Faults(self.options.faults)  # those of connections; each session has its own count of the others
         self._secrets = Secrets(time.time)
-        self._links: set[Link] = set()
-
-    _called = "stand-in"
-
-    async def start(self) -> Self:
-        """Listen, on the running loop."""
-        return await self._listen(
-            self._handle,
-            process_request=self._before,
-            process_response=self._after,
-            select_subprotocol=lambda _, offered: "realtime" if "realtime" in offered else None,
-            subprotocols=["realtime"],
-            max_size=self.limits.frame_bytes,
-            ping_interval=PING_S,
-            ping_timeout=None,  # a notebook cell that blocks for a minute must not lose its session
-            create_connection=lambda *args, **kwargs: _Connection(self, *args, **kwargs),
-        )
+        self._drivers: set[SessionDriver] = set()
 
     @property
     def drift(self) -> str:
         """The name of the drift rule."""
-        return str(self.manners.drift)
+        return str(self.options.drift)
 
     @property
     def mark(self) -> str:
-        """What the header ``X-Stand-In`` says."""
-        return f"realtime-history-kit; drift={self.drift}; seed={self.manners.seed}"
+        """The text of the header ``X-Stand-In``."""
+        return f"realtime-history-kit; drift={self.drift}; seed={self.options.seed}"
 
     @property
     def n_sessions(self) -> int:
         """How many sessions are open."""
-        return len(self._links)
+        return len(self._drivers)
 
     def __repr__(self) -> str:
-        where = self.url if self._server is not None else "not started"
-        faults = f" faults={','.join(map(str, self.manners.faults))}" if self.manners.faults else ""
-        return f"<StandIn {where} drift={self.drift} seed={self.manners.seed}{faults}>"
+        where = self.url if self.listening else "not started"
+        faults = f" faults={','.join(map(str, self.options.faults))}" if self.options.faults else ""
+        return f"<StandIn {where} drift={self.drift} seed={self.options.seed}{faults}>"
 
     # One connection
 
-    def _before(self, connection: ServerConnection, request: Request) -> Response | None:
+    def admit(self, connection: Connection, request: Request) -> Response | None:
         if not urlsplit(request.path).path.rstrip("/").endswith("/realtime"):
             return connection.respond(HTTPStatus.NOT_FOUND, f"{self!r}: connect a websocket to /v1/realtime?model=…\n")
-        if door.foreign(request.headers.get("Origin"), self._origins):
-            return connection.respond(HTTPStatus.FORBIDDEN, "this stand-in is not open to other machines' web pages\n")
-        if len(self._links) >= self.limits.sessions:
-            return connection.respond(
-                HTTPStatus.SERVICE_UNAVAILABLE, f"{self.limits.sessions} sessions are open already\n"
-            )
-        assert isinstance(connection, _Connection)
-        connection.who = who = self._caller(request)
-        connection.trial = who.trial or f"session {next(self._count)}"
-        draws = Draws(self.manners.seed, connection.trial).of_attempt(who.attempt)
-        connection.fault = self._faults.due("connection", draws)
-        if connection.fault is not None and connection.fault.name == "http-error":
-            status = HTTPStatus(int(connection.fault.value))
+        if len(self._drivers) >= self.limits.sessions:
+            text = f"{self.limits.sessions} sessions are open already\n"
+            return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, text)
+        asked = connection_request(request.path, request.headers, self.dialect)
+        trial = asked.trial or f"session {next(self._n_connections)}"
+        fault = self._faults.due("connection", Draws(self.options.seed, trial).of_attempt(asked.attempt))
+        connection.about = _About(asked, trial, fault.name if fault is not None else "")
+        if fault is not None and fault.name == "http-error":
+            status = HTTPStatus(int(fault.value))
             return connection.respond(status, "this was asked for of a stand-in: http-error\n")
         return None
 
-    def _caller(self, request: Request) -> door.Caller:
-        headers = request.headers
-        offered = [word.strip() for line in headers.get_all("Sec-WebSocket-Protocol") for word in line.split(",")]
-        return door.caller(request.path, headers, offered, self.dialect)
+    def headers(self, connection: Connection) -> dict[str, str]:
+        return {MARK_HEADER: self.mark}
 
-    def _after(self, connection: ServerConnection, request: Request, response: Response) -> None:
-        response.headers[MARK_HEADER] = self.mark
+    def post_request(self) -> PostRequest:
+        return PostRequest(self.access, self._secrets)
 
-    async def _handle(self, connection: ServerConnection) -> None:
-        assert isinstance(connection, _Connection) and connection.who is not None
-        who = connection.who
-        secret = self._secrets.find(who.key)
+    async def talk(self, connection: Connection) -> None:
+        about: _About = connection.about
+        request = about.request
+        secret = self._secrets.find(request.key)
         if secret is not None:
-            intent = "transcription" if secret.model is None else who.intent
-            who = replace(who, model=who.model or secret.model, intent=intent, dialect=secret.dialect)
-        why = door.shut(who, require_key=self.require_key, secret=secret is not None, beta_disabled=self.beta_disabled)
-        name = connection.fault.name if connection.fault is not None else ""
-        if name == "refuse-handshake":
-            why = door.Shut(Refusal("invalid_api_key", "Incorrect API key provided: asked for of a stand-in."), 3000)
-        with suppress(ConnectionClosed):
-            if why is not None:
-                await self._shut(connection, why, who)
-            elif name == "silent":
-                await connection.wait_closed()
-            else:
-                await self._talk(connection, who, secret.update if secret is not None else None)
+            intent = "transcription" if secret.model is None else request.intent
+            request = replace(request, model=request.model or secret.model, intent=intent, dialect=secret.dialect)
+        why = rejection(request, self.access, ephemeral=secret is not None, beta_disabled=self.beta_disabled)
+        if about.fault == "refuse-handshake":
+            message = "Incorrect API key provided: asked for of a stand-in."
+            why = Rejection(Refusal("invalid_api_key", message), 3000)
+        if why is not None:
+            await self._reject(connection, why, request)
+        elif about.fault == "silent":
+            await connection.wait_closed()
+        else:
+            transcribes = request.intent == "transcription"
+            session = ServerSession(
+                self.options,
+                GA if transcribes else request.dialect,
+                model=None if transcribes else request.model,
+                trial=about.trial,
+                attempt=request.attempt,
+                now=asyncio.get_running_loop().time,
+                unix=time.time,
+                update=secret.update if secret is not None else None,
+            )
+            saw = self._saw if self._on_frame or OBSERVERS else None
+            driver = SessionDriver(connection, session, saw, self.limits.messages_per_s)
+            self._drivers.add(driver)
+            try:
+                await driver.run()
+            finally:
+                self._drivers.discard(driver)
+                session.close()
 
-    async def _talk(self, connection: _Connection, who: door.Caller, update: dict[str, Any] | None) -> None:
-        core = Core(
-            self.manners,
-            GA if who.intent == "transcription" else who.dialect,
-            model=None if who.intent == "transcription" else who.model,
-            trial=connection.trial,
-            attempt=who.attempt,
-            now=asyncio.get_running_loop().time,
-            unix=time.time,
-            update=update,
-        )
-        link = Link(connection, core, self._saw if self._on_frame or OBSERVERS else None, self.limits.messages_per_s)
-        self._links.add(link)
-        try:
-            await link.run()
-        finally:
-            self._links.discard(link)
-            core.close()
-
-    async def _shut(self, connection: ServerConnection, why: door.Shut, who: door.Caller) -> None:
-        r = why.refusal
-        error = {"type": r.type, "code": r.code, "message": r.message, "param": r.param, "event_id": None}
-        frame = encode({"type": "error", "event_id": new_id("event", int(time.time())), "error": error})
-        self._tell(Seen("server", frame.decode(), "", who.dialect.name))
+    async def _reject(self, connection: Connection, why: Rejection, request: ConnectionRequest) -> None:
+        refusal = why.refusal
+        error = {"type": refusal.type, "code": refusal.code, "message": refusal.message, "param": refusal.param}
+        event = {"type": "error", "event_id": new_id("event", int(time.time())), "error": error | {"event_id": None}}
+        frame = encode(event)
+        self._observe(ObservedFrame("server", frame.decode(), "", request.dialect.name))
         await connection.send(frame, text=True)
         await connection.close(why.close_code, why.reason)
 
-    # Who watches
+    # Observers
 
-    def _saw(self, core: Core, direction: Literal["client", "server"], frame: str | bytes, refused: bool) -> None:
-        on_purpose = isinstance(frame, OnPurpose)
+    def _saw(
+        self, session: ServerSession, direction: Literal["client", "server"], frame: str | bytes, refused: bool
+    ) -> None:
+        on_purpose = isinstance(frame, InjectedFrame)
         text = frame if isinstance(frame, str) else frame.decode() if direction == "server" else repr(frame)
-        self._tell(Seen(direction, text, core.id, core.d.name, refused, on_purpose))
+        self._observe(ObservedFrame(direction, text, session.id, session.d.name, refused, on_purpose))
 
-    def _tell(self, seen: Seen) -> None:
+    def _observe(self, frame: ObservedFrame) -> None:
         for observer in OBSERVERS:
-            observer(seen)
+            observer(frame)
         if self._on_frame is not None:
-            self._on_frame(seen.direction, seen.text, seen.session_id)
-
-    def post(self) -> Post:
-        """The reading of one HTTP request."""
-        return Post(
-            self._secrets.mint, lambda key: door.good(key, self.require_key) and bool(key or not self.require_key)
-        )
-
-
-class _Connection(Connection):
-    """A connection that may turn out to be a plain POST. `data_received` is asyncio's own hook."""
-
-    def __init__(self, standin: StandIn, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fault: Fault | None = None
-        self.who: door.Caller | None = None
-        self.trial = ""
-        """What its draws are drawn for."""
-        self._standin = standin
-        self._post: Post | None = None
-        self._begun = False
-
-    def data_received(self, data: bytes) -> None:
-        if not self._begun:
-            self._begun = True
-            if self.protocol.state is CONNECTING and data.startswith(b"POST "):
-                self._post = self._standin.post()
-        if self._post is None:
-            super().data_received(data)
-        elif (answer := self._post.feed(data)) is not None:
-            self.transport.write(answer)
-            self.transport.close()
+            self._on_frame(frame.direction, frame.text, frame.session_id)

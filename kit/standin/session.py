@@ -1,22 +1,37 @@
 """One session of the stand-in, without a socket: client frames in, server frames out.
 
-The core knows no network and no clock of its own: `now` is passed in, frames are taken from `take()`, and `wake_at` says when
-`advance()` has something to do. It shares its spelling table with the kit's client and nothing else, so that a misreading
-in one is not answered by its twin in the other.
+The session knows no network and no clock of its own: `now` is passed in. It shares the spelling table with the kit's client and
+nothing else, so that a misreading in one is not answered by its twin in the other. Whoever drives it calls, in any order::
 
-Whoever drives it does four things, in any order and as often as they like::
+    session.receive(frame)     # a client's frame has come
+    session.advance()          # time has passed; `wake_at` says when this is due
+    session.take()             # the frames to send now; then `closing` and `cut` say whether to end
+    session.close()            # the connection is gone
+    session.jobs()             # recognition, which takes long: run each anywhere, then call its `done` with the result
 
-    core.receive(frame)     # a client's frame has come
-    core.advance()          # time has passed
-    core.jobs()             # work that takes long; run each anywhere, then call its `done` with what came of it
-    core.take()             # what to send now; then core.closing and core.cut say whether to end
+The user's turns (wire/README.md, Turn detection):
+
+| state | where it is kept | leaves it when |
+|---|---|---|
+| quiet | – | turn detection hears speech: `speech_started`, and the running reply is interrupted |
+| speaking | `_turn_item_id` | silence: `speech_stopped`, `committed`, item, response; or a commit by hand, without `speech_stopped` |
+| waiting | `_idle_at_s` | speech; or `idle_timeout_ms` after a reply was played: an empty turn, and a response to it |
+
+The responses, of which one at most writes to the conversation:
+
+| state | where it is kept | leaves it when |
+|---|---|---|
+| due at a time | `_Running.due_s` | `advance` takes its next step |
+| waiting for words | `due_s` is ∞, `Response.waiting` | the recogniser is done |
+| stalled | `due_s` is ∞ | cancelled, or the session ends |
+| over | no longer in `_running` | – |
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,392 +39,33 @@ import msgspec
 
 from ..errors import KitError
 from ..wire.dialect import CLIENT_EVENTS, MAX_APPEND_BYTES, Dialect
-from ..wire.refusals import Refusal, invalid_value, missing, too_long, unknown_parameter, wrong_type
-from . import hearing as transcribing
+from ..wire.refusals import invalid_value, missing, too_long, unknown_parameter, wrong_type
+from . import hearing
 from .drift import Draws, Rule
-from .faults import Fault, Faults, server_error, troubled
-from .frames import DeltaFrame, encode, event_name, new_id
-from .hearing import InputAudio, Started, Stopped, transcribe
+from .faults import Fault, Faults
+from .frames import DeltaFrame, Outbox
+from .hearing import InputAudio, Started
 from .items import (
     USER_MS_PER_TOKEN,
     Conversation,
     Item,
     Part,
-    Weight,
     audio_tokens,
     base64_from_client,
     context_facts,
     item_from_client,
     text_tokens,
 )
-from .replies import Call, Output, Reply, asked_item, called, choose, outputs, words_of
-from .response import Response
-from .settings import Asked, Refused, Settings, demand, refuse
+from .replies import Output, Reply, Say, answered_item, choose, outputs, tool_call, words_of
+from .response import Response, faulty_steps, server_error
+from .settings import Refused, ResponseRequest, Settings, demand, refuse
 from .sound import BYTES_PER_MS, duration_ms, pieces
-
-# The user's turns: audio that comes in, speech that is heard in it, items that are made of it, words that are made of those.
-#
-# Orders are those of the wire (wire/README.md, Turn detection): speech_started → speech_stopped → committed → item → response. An item's id is
-# given out when speech starts.
-
-
-MIN_COMMIT_MS = 100
-LISTEN_MS = 500  # heard in one go: some 7 ms of CPU
-UNHEARD_MS = 400_000  # of audio that may wait to be heard: one event of 15 MiB, and some
-
-
-class Turns:
-    """The input half of one session."""
-
-    def __init__(self, core: Core) -> None:
-        self._core = core
-        self._audio = InputAudio(core.manners.max_buffer_s)
-        self._item_id: str | None = None  # of the turn that is being spoken
-        self._idle_at_s = math.inf  # when `idle_timeout_ms` runs out
-        self._reply_end_ms = 0.0  # where in the input stream the last reply had been played
-        self._unheard: deque[bytes] = deque()  # the rest of a long piece of audio: others want to be served meanwhile
-        self.configure()
-
-    # What clients ask for
-
-    def configure(self) -> None:
-        """The session was updated."""
-        settings = self._core.settings
-        self._audio.set(settings.input_format, settings.get("turn_detection"))
-        if not self._audio.speaking:
-            self._item_id = None
-
-    def append(self, event: dict[str, Any]) -> None:
-        core = self._core
-        data = base64_from_client(event["audio"], core.settings.input_format, "audio")
-        if len(data) > MAX_APPEND_BYTES:  # the sentence is ours: nobody has seen the service's
-            raise refuse(
-                "invalid_value", f"Invalid 'audio': {len(data)} bytes are more than the 15 MiB of one event.", "audio"
-            )
-        if not self._audio.fits(len(data)):
-            limit_s = core.manners.max_buffer_s
-            raise refuse(
-                "input_audio_buffer_full", f"This stand-in keeps {limit_s:g} s of audio: commit or clear it.", "audio"
-            )
-        slice_bytes = LISTEN_MS * BYTES_PER_MS[core.settings.input_format]
-        self._unheard.extend(data[start : start + slice_bytes] for start in range(0, len(data), slice_bytes))
-        self._listen()
-        while len(self._unheard) * LISTEN_MS > UNHEARD_MS:
-            self._listen()
-
-    def _listen(self) -> None:
-        """Hear the next slice of what was appended."""
-        for heard in self._audio.append(self._unheard.popleft()) if self._unheard else ():
-            if isinstance(heard, Started):
-                self._started()
-            else:
-                self._stopped(heard)
-
-    def settle(self) -> None:
-        """Hear all that was appended, for what a client asks next is to be answered after it."""
-        while self._unheard:
-            self._listen()
-
-    def commit(self, event: dict[str, Any]) -> None:
-        have_ms = self._audio.since_commit_ms
-        if have_ms < MIN_COMMIT_MS:
-            raise refuse(
-                "input_audio_buffer_commit_empty",
-                "Error committing input audio buffer: buffer too small. Expected at least 100ms of audio, "
-                f"but buffer only has {have_ms:.2f}ms of audio.",
-            )
-        # by hand during speech: committed comes without speech_stopped (capture of 2026-09)
-        self._commit(self._item_id or self._core.new_id("item"), self._audio.take())
-
-    def clear(self, event: dict[str, Any]) -> None:
-        self._audio.clear()
-        self._item_id = None
-        self._core.emit("input_audio_buffer.cleared")
-
-    def close(self) -> None:
-        """The session is over."""
-        self._audio.close()
-
-    # What is heard
-
-    @property
-    def _vad(self) -> dict[str, Any]:
-        return self._core.settings.get("turn_detection") or {}
-
-    def _started(self) -> None:
-        core = self._core
-        self._idle_at_s = math.inf
-        self._item_id = core.new_id("item")
-        core.emit("input_audio_buffer.speech_started", audio_start_ms=self._audio.turn_from_ms, item_id=self._item_id)
-        if self._vad.get("interrupt_response", True):
-            core.responses.interrupt()
-
-    def _stopped(self, heard: Stopped) -> None:
-        core, item_id = self._core, self._item_id or self._core.new_id("item")
-        core.emit("input_audio_buffer.speech_stopped", audio_end_ms=heard.at_ms, item_id=item_id)
-        self._commit(item_id, self._audio.take(heard.at_ms))
-        self._respond()
-
-    def _respond(self) -> None:
-        core = self._core
-        wanted = self._vad.get("create_response", True) and core.settings.is_conversation
-        # what the service does while another reply, which was not to be interrupted, is still made is unverified
-        if wanted and not core.responses.busy:
-            core.responses.begin_for_turn()
-
-    def _commit(self, item_id: str, pcm: bytes) -> None:
-        core = self._core
-        self._item_id = None
-        item = Item(item_id, "message", "user", parts=[Part("audio", None, pcm)])
-        before = core.conversation.add(item)
-        core.emit("input_audio_buffer.committed", previous_item_id=before, item_id=item.id)
-        core.announce(item, before)
-        if core.settings.get("transcription") is not None:
-            core.understand(item)
-
-    # What nobody says
-
-    @property
-    def wake_at(self) -> float:
-        return -math.inf if self._unheard else self._idle_at_s
-
-    def replied(self, played_at_s: float) -> None:
-        """A reply is out, and will have been played at that time: from then on silence is counted."""
-        idle_ms = self._vad.get("idle_timeout_ms")
-        if idle_ms is not None and not self._audio.speaking:
-            self._idle_at_s = played_at_s + idle_ms / 1000 / (self._core.manners.pace or 1)
-            self._reply_end_ms = self._audio.now_ms
-
-    def advance(self, now_s: float) -> None:
-        """Listen on. And when nobody said anything for too long: an empty turn, and a reply to it."""
-        self._listen()
-        if now_s < self._idle_at_s:
-            return
-        self._idle_at_s = math.inf
-        if self._core.responses.busy:  # something is being said: silence is counted again when that is over
-            return
-        core, item_id = self._core, self._core.new_id("item")
-        start_ms, end_ms = int(self._reply_end_ms), int(self._audio.now_ms)
-        core.emit("input_audio_buffer.timeout_triggered", audio_start_ms=start_ms, audio_end_ms=end_ms, item_id=item_id)
-        self._commit(item_id, self._audio.take())
-        self._respond()
-
-    # What was said
-
-    def understood(self, item: Item, found: str | Exception) -> None:
-        """The recogniser is done with an item."""
-        core, settings = self._core, self._core.settings.get("transcription")
-        item.hearing, item.heard = "done", found if isinstance(found, str) else None
-        if settings is None or item.role != "user":
-            return
-        if not isinstance(found, str):
-            message = str(found) if isinstance(found, KitError) else f"The audio could not be transcribed ({found})."
-            error = {"type": "transcription_error", "code": "transcription_failed", "message": message, "param": None}
-            core.emit(
-                "conversation.item.input_audio_transcription.failed", item_id=item.id, content_index=0, error=error
-            )
-            return
-        model = str(settings.get("model") or "whisper-1")
-        place = {"item_id": item.id, "content_index": 0}
-        frame = DeltaFrame("conversation.item.input_audio_transcription.delta", core.d, place, noise=True)
-        for piece in (found,) if model == "whisper-1" else pieces(found):  # whisper-1 gives one delta with all of it
-            if piece:
-                core.put(frame.text(core.event_id(), piece))
-        item.parts[0].text = found
-        core.emit(
-            "conversation.item.input_audio_transcription.completed",
-            **place,
-            transcript=found,
-            usage=_usage(model, duration_ms(item.parts[0].pcm), found),
-        )
-
-
-def _usage(model: str, ms: float, transcript: str) -> dict[str, Any]:
-    if "whisper" in model:  # 2.8 s came as 3 (recording of 2026-07)
-        return {"type": "duration", "seconds": math.ceil(ms / 1000)}
-    audio, text = audio_tokens(ms, USER_MS_PER_TOKEN), text_tokens(transcript)
-    return {
-        "type": "tokens",
-        "total_tokens": audio + text,
-        "input_tokens": audio,
-        "input_token_details": {"text_tokens": 0, "audio_tokens": audio},
-        "output_tokens": text,
-    }
-
-
-# The responses of one session: which may begin, which runs, what each is made of, and how it is stopped.
-
-
-@dataclass(slots=True)
-class _Running:
-    response: Response
-    steps: Iterator[float]
-    began_s: float
-    due_s: float
-
-
-class Responses:
-    """The output half of one session."""
-
-    def __init__(self, core: Core) -> None:
-        self._core = core
-        self._drifts = core.manners.drift.for_session(core.draws)
-        self._running: list[_Running] = []
-        self._said: list[str] = []
-        self._turn = 0
-
-    # Which runs
-
-    def _active(self) -> _Running | None:
-        """The response that is writing to the conversation."""
-        return next((run for run in self._running if run.response.conversation_id is not None), None)
-
-    @property
-    def busy(self) -> bool:
-        return self._active() is not None
-
-    @property
-    def wake_at(self) -> float:
-        return min((run.due_s for run in self._running), default=math.inf)
-
-    def advance(self, now_s: float) -> None:
-        """Let each response that is due take one step."""
-        for run in self._running[:]:
-            if run.due_s <= now_s and run in self._running:
-                self._step(run)
-
-    def _step(self, run: _Running) -> None:
-        core = self._core
-        at_s = next(run.steps, None)
-        if at_s is None:
-            if run in self._running:
-                self._running.remove(run)
-            self._over(run)
-        elif at_s == math.inf:
-            run.due_s = at_s
-        else:
-            run.due_s = run.began_s + at_s / core.manners.pace if core.manners.pace else run.began_s
-
-    def _over(self, run: _Running) -> None:
-        response, core = run.response, self._core
-        if response.conversation_id is not None and response.status == "completed":
-            core.turns.replied(max(core.now(), run.began_s + response.audio_ms / 1000 / (core.manners.pace or 1)))
-
-    def hold(self, response: Response, seconds: float) -> None:
-        """Let a response wait, whatever the pace."""
-        for run in self._running:
-            if run.response is response:
-                run.began_s += seconds
-                run.due_s = run.began_s
-
-    def heard(self) -> None:
-        """Something was understood: who waited for it goes on."""
-        now_s = self._core.now()
-        for run in self._running:
-            if run.due_s == math.inf and run.response.waiting:
-                run.began_s = run.due_s = now_s
-
-    # Begin
-
-    def create(self, event: dict[str, Any]) -> None:
-        """`response.create`."""
-        core = self._core
-        asked = Asked(event.get("response"), core.settings)
-        context = self._context(asked)
-        busy = None if asked.out_of_band else self._active()
-        if busy is not None:
-            raise refuse(
-                "conversation_already_has_active_response",
-                f"Conversation already has an active response in progress: {busy.response.id}. "
-                "Wait until the response is finished before creating a new one.",
-            )
-        self._begin(asked, context, event.get("event_id"))
-
-    def begin_for_turn(self) -> None:
-        """A turn was heard."""
-        self._begin(Asked(None, self._core.settings), list(self._core.conversation), None)
-
-    def _context(self, asked: Asked) -> list[Item]:
-        """The items that a response reads: its own `input`, or the conversation."""
-        core = self._core
-        given = asked.get("input")
-        if given is None:
-            return list(core.conversation)
-        items: list[Item] = []
-        for n, raw in enumerate(given):
-            path = f"response.input[{n}]"
-            if isinstance(raw, dict) and raw.get("type") == "item_reference":
-                found = core.conversation.find(str(raw.get("id")))
-                if found is None:  # what the service says to this is unverified
-                    demand(missing(f"{path}.id") if raw.get("id") is None else None)
-                    raise refuse(
-                        "item_not_found", f"Item with id '{raw['id']}' not found in conversation.", f"{path}.id"
-                    )
-                items.append(found)
-            else:
-                items.append(item_from_client(raw, core.d, core.settings.input_format, core.new_id("item"), path))
-        return items
-
-    def _begin(self, asked: Asked, context: list[Item], event_id: object) -> None:
-        core = self._core
-        fault = core.fault("reply")
-        if fault is not None and fault.name == "error-event":
-            error = server_error(core)
-            core.error(error["type"], error["code"], error["message"], None, event_id)
-            return
-        # the rule is asked for each reply that is to be spoken, and for no other
-        aloud = asked.speech and not self._drifts(context_facts(context))
-        turn, self._turn = self._turn, self._turn + 1
-        response = Response(core, asked, context, aloud, lambda: self._plan(asked, context, aloud, turn))
-        now_s = core.now()
-        run = _Running(response, iter(()), now_s, now_s)
-        self._running.append(run)
-        run.steps = response.steps() if fault is None else troubled(fault, response, core)
-        self._step(run)
-
-    def _plan(self, asked: Asked, context: list[Item], aloud: bool, turn: int) -> list[Output] | None:
-        """What a response will produce; ``None`` while what was said to it is still being made out."""
-        core = self._core
-        item = asked_item(context)
-        spoken = item is not None and item.has("user", "audio") and not words_of(item)
-        if item is not None and spoken and item.hearing != "done" and transcribing.available():
-            core.understand(item)
-            return None
-        scripted = core.manners.replies
-        if scripted is not None and turn < len(scripted):
-            plan = outputs(scripted[turn], aloud)
-        else:
-            call = called(asked.get("tools") or (), asked.get("tool_choice"), item, words_of(item))
-            plan = [call] if call else outputs(choose(context, self._said, core.draws, turn), aloud)
-        self._said += [one.text for one in plan if not isinstance(one, Call)]
-        return plan
-
-    # Stop
-
-    def cancel(self, event: dict[str, Any]) -> None:
-        """`response.cancel`."""
-        wanted = event.get("response_id")
-        run = self._active() if wanted is None else next((r for r in self._running if r.response.id == wanted), None)
-        if run is None:
-            raise refuse("response_cancel_not_active", "Cancellation failed: no active response found")
-        self._stop(run, "client_cancelled")
-
-    def interrupt(self) -> None:
-        """The user speaks: what is being said to the conversation stops."""
-        run = self._active()
-        if run is not None:
-            self._stop(run, "turn_detected")
-
-    def _stop(self, run: _Running, reason: str) -> None:
-        if run.response.speaking:
-            self._step(run)  # a delta that was under way still arrives
-        if run in self._running and run.response.status == "in_progress":
-            self._running.remove(run)
-            run.response.cancel(reason)
-
 
 SESSION_S = 3600.0  # 60 minutes in the captures of 2026
 MAX_EVENT_ID_CHARS = 512
+MIN_COMMIT_MS = 100
+LISTEN_MS = 500  # heard in one go: some 7 ms of CPU
+UNHEARD_MS = 400_000  # of audio that may wait to be heard: one event of 15 MiB, and some
 
 # What each client event may carry besides `type` and `event_id`: required, then optional.
 CLIENT_FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -427,7 +83,7 @@ CLIENT_FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Manners:
+class Options:
     """How a stand-in behaves, the same for all its sessions."""
 
     drift: Rule
@@ -449,15 +105,27 @@ class Job:
     done: Callable[[str | Exception], None]
 
 
-class Core:
+@dataclass(slots=True)
+class _Running:
+    """A response and where it is on the session's clock."""
+
+    response: Response
+    steps: Iterator[float]
+    began_s: float
+    """When its own clock was 0."""
+    due_s: float
+    """When its next step is due; ∞ while it waits for something else than time."""
+
+
+class ServerSession:
     """One session.
 
     Args:
-        manners: How the stand-in behaves.
+        options: How the stand-in behaves.
         d: The dialect that this session speaks.
         model: The name that the client asked for; ``None`` for a session that only transcribes.
-        trial: What the draws are drawn for, besides the seed.
-        attempt: Which try of the trial it is: what goes wrong by chance is drawn for this as well.
+        trial: Draws are a function of this and the seed.
+        attempt: Which try of the trial it is: faults by chance are drawn for this as well.
         now: A monotonic clock, in seconds.
         unix: The wall clock, in seconds.
         update: Settings that the session begins with: an ephemeral key's.
@@ -465,7 +133,7 @@ class Core:
 
     def __init__(
         self,
-        manners: Manners,
+        options: Options,
         d: Dialect,
         *,
         model: str | None,
@@ -475,61 +143,56 @@ class Core:
         unix: Callable[[], float],
         update: Mapping[str, Any] | None = None,
     ) -> None:
-        self.manners = manners
         self.d = d
-        self.now = now
-        self.conversation = Conversation()
-        self.closing: tuple[int, str] | None = None
-        """Close code and reason, once the session is over."""
-        self.cut = False
-        """Whether the connection is to be cut without a close."""
-        self.last = b""
-        """The frame that was put last."""
-        self.read_before: Sequence[Weight] = ()
-        """What the last response read: the beginning that the next one shares with it is cached."""
-        self.draws = Draws(manners.seed, trial)
-        self._faults, self._fault_draws = Faults(manners.faults), self.draws.of_attempt(attempt)
-        self._unix = unix
-        self._outbox: list[bytes] = []
-        self._jobs: list[Job] = []
+        self._options = options
+        self._now = now
+        self._outbox = outbox = Outbox(d, unix)
         self._decoder = msgspec.json.Decoder()
-        self.id = self.new_id("sess")
-        self.conversation_id = self.new_id("conv")
-        expiry = self.fault("session")
-        self._session_s = manners.session_s if expiry is None else expiry.value
+        self.id = outbox.new_id("sess")
+        self._conversation = Conversation(outbox.new_id("conv"))
+        # Drift and the choice of lines depend on seed and trial alone, faults on the attempt too.
+        self._draws = Draws(options.seed, trial)
+        self._fault_draws = self._draws.of_attempt(attempt)
+        self._faults = Faults(options.faults)
+        self._drifts = options.drift.for_session(self._draws)
+        expiry = self._faults.due("session", self._fault_draws)
+        self._session_s = options.session_s if expiry is None else expiry.value
         self._expires_at_s = now() + self._session_s
-        self.settings = Settings(d, session_id=self.id, model=model, expires_at=int(unix() + self._session_s))
+        self._settings = Settings(d, session_id=self.id, model=model, expires_at=int(unix() + self._session_s))
         if update:
-            self.settings.update(dict(update), spoke=False)
-        self.turns = Turns(self)
-        self.responses = Responses(self)
-        self.emit("session.created", session=self._session())
+            self._settings.update(dict(update), spoke=False)
 
-    def fault(self, of: str) -> Fault | None:
-        """What goes wrong with the next reply or item, if anything."""
-        return self._faults.due(of, self._fault_draws)
+        # Input. The rest of a long piece of audio waits in `_unheard`, so that other sessions are served meanwhile.
+        self._audio = InputAudio(options.max_buffer_s)
+        self._unheard: deque[bytes] = deque()
+        self._turn_item_id: str | None = None  # of the turn that is being spoken: it is sent when speech starts
+        self._idle_at_s = math.inf  # when `idle_timeout_ms` runs out
+        self._reply_end_ms = 0.0  # where in the input stream the last reply had been played
+
+        # Output. Replies are counted for the script, drawn lines and faults; no line is repeated while another is left.
+        self._running: list[_Running] = []
+        self._n_replies = 0
+        self._spoken_before: list[str] = []
+        self._jobs: list[Job] = []
+
+        self._configure_audio()
+        outbox.emit("session.created", session=self._shown_settings())
 
     # Out
 
-    def new_id(self, prefix: str) -> str:
-        return new_id(prefix, int(self._unix()))
+    @property
+    def closing(self) -> tuple[int, str] | None:
+        """Close code and reason, once the session is over."""
+        return self._outbox.closing
 
-    def event_id(self) -> str:
-        return self.new_id("event")
-
-    def emit(self, ga_name: str, **fields: Any) -> None:
-        """Say something, by GA's name for it."""
-        self.put(encode({"type": event_name(ga_name, self.d), "event_id": self.event_id(), **fields}))
-
-    def put(self, frame: bytes) -> None:
-        """Say something that is a frame already."""
-        if not self.over:
-            self.last = frame
-            self._outbox.append(frame)
+    @property
+    def cut(self) -> bool:
+        """Whether the connection is to be cut without a close."""
+        return self._outbox.cut
 
     @property
     def over(self) -> bool:
-        return self.cut or self.closing is not None
+        return self._outbox.over
 
     @property
     def backlog(self) -> int:
@@ -537,63 +200,67 @@ class Core:
         return len(self._outbox)
 
     def take(self) -> list[bytes]:
-        """The frames to send now, in order."""
-        frames, self._outbox = self._outbox, []
-        return frames
+        """Remove and return the frames to send now, in order."""
+        return self._outbox.take()
 
     def jobs(self) -> list[Job]:
-        """What is to be worked out."""
+        """Remove and return the work that is to be done elsewhere."""
         jobs, self._jobs = self._jobs, []
         return jobs
 
-    def error(self, type: str, code: str | None, message: str, param: str | None, event_id: object) -> None:
-        """An `error` event: all five inner keys, null where unused."""
-        error = {"type": type, "code": code, "message": message, "param": param}
-        self.emit("error", error=error | {"event_id": event_id if isinstance(event_id, str) else None})
+    def close(self) -> None:
+        """Free what the session holds: the connection is gone."""
+        self._audio.close()
 
     # Time
 
     @property
     def wake_at(self) -> float | None:
         """When `advance` has something to do, on the clock `now`; ``None`` while nothing is planned."""
-        at_s = min(self.responses.wake_at, self.turns.wake_at, self._expires_at_s)
-        return None if self.over or at_s == math.inf else at_s
+        if self.over:
+            return None
+        response_s = min((running.due_s for running in self._running), default=math.inf)
+        return -math.inf if self._unheard else min(response_s, self._idle_at_s, self._expires_at_s)
 
     def advance(self) -> bool:
-        """Take one step with everything that is due; gives whether anything was."""
-        now_s, wake_at = self.now(), self.wake_at
+        """Take one step with everything that is due; return whether anything was."""
+        now_s, wake_at = self._now(), self.wake_at
         if wake_at is None or wake_at > now_s:
             return False
         if now_s >= self._expires_at_s:
             self._expire()
             return True
-        self.turns.advance(now_s)
-        self.responses.advance(now_s)
+        self._listen()
+        if now_s >= self._idle_at_s:
+            self._time_out()
+        for running in self._running[:]:
+            if running.due_s <= now_s and running in self._running:
+                self._step(running)
         return True
 
     def _expire(self) -> None:
         minutes = self._session_s / 60
         span = f"{minutes:g} minutes" if minutes >= 1 else f"{self._session_s:g} seconds"
         message = f"Your session hit the maximum duration of {span}."
-        self.error("invalid_request_error", "session_expired", message, None, None)
-        self.closing = (1001, message)
-
-    def close(self) -> None:
-        """The connection is gone."""
-        self.turns.close()
+        self._outbox.error("invalid_request_error", "session_expired", message, None, None)
+        self._outbox.closing = (1001, message)
 
     # In
 
     def receive(self, frame: str | bytes) -> bool:
-        """A client's frame: a text as `str`, anything else as `bytes`. Gives whether the service would have taken it."""
+        """Take a client's frame: a text as `str`, anything else as `bytes`. Return whether the service would have taken it."""
         event_id = None
         try:
             event = self._decoded(frame)
             event_id = event.get("event_id")
-            self._handle(event)
+            self._check(event)
+            if event["type"] != "input_audio_buffer.append":
+                while self._unheard:  # what comes next is answered after all that was appended before it
+                    self._listen()
+            _HANDLERS[event["type"]](self, event)
         except Refused as exc:
-            r: Refusal = exc.refusal
-            self.error(r.type, r.code, r.message, r.param, event_id)
+            refusal = exc.refusal
+            self._outbox.error(refusal.type, refusal.code, refusal.message, refusal.param, event_id)
             return False
         return True
 
@@ -609,13 +276,13 @@ class Core:
             raise Refused(wrong_type("event", "an object", event))
         return event
 
-    def _handle(self, event: dict[str, Any]) -> None:
+    def _check(self, event: dict[str, Any]) -> None:
         kind, event_id = event.get("type"), event.get("event_id")
         if kind is None:
             raise refuse("invalid_event", "The 'type' field is missing.")
         if not isinstance(kind, str) or kind not in CLIENT_FIELDS:
-            known = CLIENT_EVENTS if self.d.name == "ga" else (*CLIENT_EVENTS, "transcription_session.update")
-            raise Refused(invalid_value(kind, known, "type"))
+            listed = CLIENT_EVENTS if self.d.name == "ga" else (*CLIENT_EVENTS, "transcription_session.update")
+            raise Refused(invalid_value(kind, listed, "type"))
         if isinstance(event_id, str) and len(event_id) > MAX_EVENT_ID_CHARS:
             raise Refused(too_long("event_id", len(event_id), MAX_EVENT_ID_CHARS))
         required, optional = CLIENT_FIELDS[kind]
@@ -625,60 +292,58 @@ class Core:
         for name in event:
             if name not in ("type", "event_id", *required, *optional):
                 raise Refused(unknown_parameter(name))
-        if kind.startswith("response.") and not self.settings.is_conversation:  # the sentence is ours
+        if kind.startswith("response.") and not self._settings.is_conversation:
+            # the sentence is the stand-in's: the service's has not been seen
             raise refuse("invalid_value", "A transcription session makes no responses.", "type")
-        if kind != "input_audio_buffer.append":
-            self.turns.settle()
-        _HANDLERS[kind](self, event)
 
-    # The session
+    # Settings
 
-    def _session(self) -> dict[str, Any]:
-        mark = {"by": "realtime-history-kit stand-in", "drift": str(self.manners.drift), "seed": self.manners.seed}
-        return self.settings.session | {"simulated": mark}
+    def _shown_settings(self) -> dict[str, Any]:
+        options = self._options
+        mark = {"by": "realtime-history-kit stand-in", "drift": str(options.drift), "seed": options.seed}
+        return self._settings.session | {"simulated": mark}
 
     def _update(self, event: dict[str, Any]) -> None:
-        self.settings.update(event["session"], spoke=any(item.has("assistant", "audio") for item in self.conversation))
-        self.turns.configure()
-        self.emit("session.updated", session=self._session())
+        spoke = any(item.has("assistant", "audio") for item in self._conversation)
+        self._settings.update(event["session"], spoke=spoke)
+        self._configure_audio()
+        self._outbox.emit("session.updated", session=self._shown_settings())
+
+    def _configure_audio(self) -> None:
+        self._audio.set(self._settings.input_format, self._settings.get("turn_detection"))
+        if not self._audio.speaking:
+            self._turn_item_id = None
 
     # Items
 
-    def announce(self, item: Item, before: str | None) -> None:
-        """GA says added, then done; beta says created."""
+    def _announce(self, item: Item, before: str | None) -> None:
+        """Confirm an item: GA sends added, then done; beta sends created."""
         shown = item.show(self.d)
-        self.emit("conversation.item.added", previous_item_id=before, item=shown)
+        self._outbox.emit("conversation.item.added", previous_item_id=before, item=shown)
         if self.d.name == "ga":
-            self.emit("conversation.item.done", previous_item_id=before, item=shown)
-
-    def understand(self, item: Item) -> None:
-        """Have the words in a user's audio made out."""
-        if item.hearing == "unasked":
-            item.hearing = "asked"
-            pcm = b"".join(part.pcm for part in item.parts if part.kind == "audio")
-            self._jobs.append(Job(lambda: transcribe(pcm), lambda found: self._understood(item, found)))
-
-    def _understood(self, item: Item, found: str | Exception) -> None:
-        self.turns.understood(item, found)
-        self.responses.heard()
+            self._outbox.emit("conversation.item.done", previous_item_id=before, item=shown)
 
     def _create_item(self, event: dict[str, Any]) -> None:
-        fault = self.fault("item")
+        fault = self._faults.due("item", self._fault_draws)
         if fault is not None and fault.name == "refuse-item":
-            error = server_error(self)
-            self.error(error["type"], error["code"], error["message"], None, event.get("event_id"))
+            self._refuse_on_purpose(event.get("event_id"))
             return
-        item = item_from_client(event["item"], self.d, self.settings.input_format, self.new_id("item"))
-        before = self.conversation.add(item, event.get("previous_item_id"))
+        new_id = self._outbox.new_id("item")
+        item = item_from_client(event["item"], self.d, self._settings.input_format, new_id)
+        before = self._conversation.add(item, event.get("previous_item_id"))
         if fault is None:
-            self.announce(item, before)
+            self._announce(item, before)
+
+    def _refuse_on_purpose(self, event_id: object) -> None:
+        error = server_error(self._settings)
+        self._outbox.error(error["type"], error["code"], error["message"], None, event_id)
 
     def _retrieve_item(self, event: dict[str, Any]) -> None:
-        item = self.conversation.get(event["item_id"], "retrieve")
-        self.emit("conversation.item.retrieved", item=item.show(self.d, with_audio=True))
+        item = self._conversation.get(event["item_id"], "retrieve")
+        self._outbox.emit("conversation.item.retrieved", item=item.show(self.d, with_audio=True))
 
     def _delete_item(self, event: dict[str, Any]) -> None:
-        self.emit("conversation.item.deleted", item_id=self.conversation.delete(event["item_id"]).id)
+        self._outbox.emit("conversation.item.deleted", item_id=self._conversation.delete(event["item_id"]).id)
 
     def _truncate_item(self, event: dict[str, Any]) -> None:
         index, end_ms = event["content_index"], event["audio_end_ms"]
@@ -691,19 +356,268 @@ class Core:
                     f"Invalid '{name}': integer below minimum value. Expected a value >= 0, but got {value} instead.",
                     name,
                 )
-        item = self.conversation.truncate(event["item_id"], index, end_ms)
-        self.emit("conversation.item.truncated", item_id=item.id, content_index=index, audio_end_ms=end_ms)
+        item = self._conversation.truncate(event["item_id"], index, end_ms)
+        self._outbox.emit("conversation.item.truncated", item_id=item.id, content_index=index, audio_end_ms=end_ms)
+
+    # The user's turns
+
+    @property
+    def _vad(self) -> dict[str, Any]:
+        return self._settings.get("turn_detection") or {}
+
+    def _append(self, event: dict[str, Any]) -> None:
+        format = self._settings.input_format
+        data = base64_from_client(event["audio"], format, "audio")
+        if len(data) > MAX_APPEND_BYTES:  # the sentence is the stand-in's: the service's has not been seen
+            message = f"Invalid 'audio': {len(data)} bytes are more than the 15 MiB of one event."
+            raise refuse("invalid_value", message, "audio")
+        if not self._audio.fits(len(data)):
+            message = f"This stand-in keeps {self._options.max_buffer_s:g} s of audio: commit or clear it."
+            raise refuse("input_audio_buffer_full", message, "audio")
+        slice_bytes = LISTEN_MS * BYTES_PER_MS[format]
+        self._unheard.extend(data[start : start + slice_bytes] for start in range(0, len(data), slice_bytes))
+        self._listen()
+        while len(self._unheard) * LISTEN_MS > UNHEARD_MS:
+            self._listen()
+
+    def _listen(self) -> None:
+        """Hear the next slice of what was appended."""
+        for edge in self._audio.append(self._unheard.popleft()) if self._unheard else ():
+            if isinstance(edge, Started):
+                self._idle_at_s = math.inf
+                self._turn_item_id = item_id = self._outbox.new_id("item")
+                start_ms = self._audio.turn_from_ms
+                self._outbox.emit("input_audio_buffer.speech_started", audio_start_ms=start_ms, item_id=item_id)
+                active = self._active()
+                if active is not None and self._vad.get("interrupt_response", True):
+                    self._stop(active, "turn_detected")
+            else:
+                item_id = self._turn_item_id or self._outbox.new_id("item")
+                self._outbox.emit("input_audio_buffer.speech_stopped", audio_end_ms=edge.at_ms, item_id=item_id)
+                self._add_turn(item_id, self._audio.take(edge.at_ms))
+                self._answer_turn()
+
+    def _commit(self, event: dict[str, Any]) -> None:
+        buffer_ms = self._audio.since_commit_ms
+        if buffer_ms < MIN_COMMIT_MS:
+            raise refuse(
+                "input_audio_buffer_commit_empty",
+                "Error committing input audio buffer: buffer too small. Expected at least 100ms of audio, "
+                f"but buffer only has {buffer_ms:.2f}ms of audio.",
+            )
+        # by hand during speech: committed comes without speech_stopped (capture of 2026-09)
+        self._add_turn(self._turn_item_id or self._outbox.new_id("item"), self._audio.take())
+
+    def _clear(self, event: dict[str, Any]) -> None:
+        self._audio.clear()
+        self._turn_item_id = None
+        self._outbox.emit("input_audio_buffer.cleared")
+
+    def _add_turn(self, item_id: str, pcm: bytes) -> None:
+        """Make an item of what was spoken."""
+        self._turn_item_id = None
+        item = Item(item_id, "message", "user", parts=[Part("audio", None, pcm)])
+        before = self._conversation.add(item)
+        self._outbox.emit("input_audio_buffer.committed", previous_item_id=before, item_id=item.id)
+        self._announce(item, before)
+        if self._settings.get("transcription") is not None:
+            self._recognise(item)
+
+    def _answer_turn(self) -> None:
+        answers = self._vad.get("create_response", True) and self._settings.is_conversation
+        # what the service does while another reply, which was not to be interrupted, is still made is unverified
+        if answers and self._active() is None:
+            self._begin(ResponseRequest(None, self._settings), list(self._conversation), None)
+
+    def _time_out(self) -> None:
+        """Add an empty turn, and answer it: the user has been silent for too long."""
+        self._idle_at_s = math.inf
+        if self._active() is not None:  # silence is counted again when this reply is over
+            return
+        item_id = self._outbox.new_id("item")
+        start_ms, end_ms = int(self._reply_end_ms), int(self._audio.now_ms)
+        self._outbox.emit(
+            "input_audio_buffer.timeout_triggered", audio_start_ms=start_ms, audio_end_ms=end_ms, item_id=item_id
+        )
+        self._add_turn(item_id, self._audio.take())
+        self._answer_turn()
+
+    # Recognition
+
+    def _recognise(self, item: Item) -> None:
+        """Have the words in a user's audio recognised, once."""
+        if item.recognition == "none":
+            item.recognition = "running"
+            pcm = b"".join(part.pcm for part in item.parts if part.kind == "audio")
+            self._jobs.append(Job(lambda: hearing.transcribe(pcm), lambda result: self._recognised(item, result)))
+
+    def _recognised(self, item: Item, result: str | Exception) -> None:
+        item.recognition, item.recognised = "done", result if isinstance(result, str) else None
+        settings = self._settings.get("transcription")
+        if settings is not None and item.role == "user":
+            self._transcribe(item, result, str(settings.get("model") or "whisper-1"))
+        now_s = self._now()
+        for running in self._running:  # who waited for the words goes on
+            if running.due_s == math.inf and running.response.waiting:
+                running.began_s = running.due_s = now_s
+
+    def _transcribe(self, item: Item, result: str | Exception, model: str) -> None:
+        place = {"item_id": item.id, "content_index": 0}
+        event = "conversation.item.input_audio_transcription"
+        if isinstance(result, Exception):
+            message = str(result) if isinstance(result, KitError) else f"The audio could not be transcribed ({result})."
+            error = {"type": "transcription_error", "code": "transcription_failed", "message": message, "param": None}
+            self._outbox.emit(f"{event}.failed", **place, error=error)
+            return
+        frame = DeltaFrame(f"{event}.delta", self.d, place, noise=True)
+        for piece in (result,) if model == "whisper-1" else pieces(result):  # whisper-1 sends one delta with all of it
+            if piece:
+                self._outbox.put(frame.text(self._outbox.event_id(), piece))
+        item.parts[0].text = result
+        usage = _transcription_usage(model, duration_ms(item.parts[0].pcm), result)
+        self._outbox.emit(f"{event}.completed", **place, transcript=result, usage=usage)
+
+    # Responses
+
+    def _active(self) -> _Running | None:
+        """Return the response that is writing to the conversation."""
+        return next((running for running in self._running if running.response.conversation_id is not None), None)
+
+    def _create_response(self, event: dict[str, Any]) -> None:
+        request = ResponseRequest(event.get("response"), self._settings)
+        context = self._context(request)
+        active = None if request.out_of_band else self._active()
+        if active is not None:
+            raise refuse(
+                "conversation_already_has_active_response",
+                f"Conversation already has an active response in progress: {active.response.id}. "
+                "Wait until the response is finished before creating a new one.",
+            )
+        self._begin(request, context, event.get("event_id"))
+
+    def _context(self, request: ResponseRequest) -> list[Item]:
+        """Return the items that a response reads: its own `input`, or the conversation."""
+        raw_items = request.get("input")
+        if raw_items is None:
+            return list(self._conversation)
+        items: list[Item] = []
+        for n, raw in enumerate(raw_items):
+            path = f"response.input[{n}]"
+            if isinstance(raw, dict) and raw.get("type") == "item_reference":
+                item = self._conversation.find(str(raw.get("id")))
+                if item is None:  # the service's refusal of this is unverified
+                    demand(missing(f"{path}.id") if raw.get("id") is None else None)
+                    message = f"Item with id '{raw['id']}' not found in conversation."
+                    raise refuse("item_not_found", message, f"{path}.id")
+            else:
+                new_id = self._outbox.new_id("item")
+                item = item_from_client(raw, self.d, self._settings.input_format, new_id, path)
+            items.append(item)
+        return items
+
+    def _begin(self, request: ResponseRequest, context: list[Item], event_id: object) -> None:
+        fault = self._faults.due("reply", self._fault_draws)
+        if fault is not None and fault.name == "error-event":
+            self._refuse_on_purpose(event_id)
+            return
+        # the rule is asked for each reply that is to be spoken, and for no other
+        aloud = request.speech and not self._drifts(context_facts(context))
+        turn, self._n_replies = self._n_replies, self._n_replies + 1
+        response = Response(
+            self._outbox,
+            self._conversation,
+            request,
+            context,
+            aloud,
+            lambda: self._plan(request, context, aloud, turn),
+        )
+        steps = response.steps() if fault is None else faulty_steps(response, fault, self._outbox, self._settings)
+        now_s = self._now()
+        running = _Running(response, steps, now_s, now_s)
+        self._running.append(running)
+        self._step(running)
+
+    def _plan(self, request: ResponseRequest, context: list[Item], aloud: bool, turn: int) -> list[Output] | None:
+        """Return what a response will produce; ``None`` while the words that it answers are being recognised."""
+        item = answered_item(context)
+        sound_alone = item is not None and item.has("user", "audio") and not words_of(item)
+        if item is not None and sound_alone and item.recognition != "done" and hearing.available():
+            self._recognise(item)
+            return None
+        script = self._options.replies or ()
+        call = tool_call(request.get("tools") or (), request.get("tool_choice"), item)
+        if turn < len(script):
+            plan = outputs(script[turn], aloud)
+        elif call is not None:
+            plan = [call]
+        else:
+            plan = outputs(choose(context, self._spoken_before, self._draws, turn), aloud)
+        self._spoken_before += [output.text for output in plan if isinstance(output, Say)]
+        return plan
+
+    def _step(self, running: _Running) -> None:
+        """Let a response do what is due, and plan its next step."""
+        at_s = next(running.steps, None)
+        response, pace = running.response, self._options.pace
+        if at_s is None:
+            if running in self._running:
+                self._running.remove(running)
+            if response.conversation_id is not None and response.status == "completed":
+                self._count_silence(max(self._now(), running.began_s + response.audio_ms / 1000 / (pace or 1)))
+        elif response.hold_s:
+            running.began_s += response.hold_s
+            running.due_s, response.hold_s = running.began_s, 0.0
+        elif at_s == math.inf:
+            running.due_s = at_s
+        else:
+            running.due_s = running.began_s + at_s / pace if pace else running.began_s
+
+    def _count_silence(self, played_at_s: float) -> None:
+        """Start the idle timeout: a reply will have been played at `played_at_s`."""
+        idle_ms = self._vad.get("idle_timeout_ms")
+        if idle_ms is not None and not self._audio.speaking:
+            self._idle_at_s = played_at_s + idle_ms / 1000 / (self._options.pace or 1)
+            self._reply_end_ms = self._audio.now_ms
+
+    def _cancel(self, event: dict[str, Any]) -> None:
+        response_id = event.get("response_id")
+        running = self._active()
+        if response_id is not None:
+            running = next((running for running in self._running if running.response.id == response_id), None)
+        if running is None:
+            raise refuse("response_cancel_not_active", "Cancellation failed: no active response found")
+        self._stop(running, "client_cancelled")
+
+    def _stop(self, running: _Running, reason: str) -> None:
+        if running.response.speaking:
+            self._step(running)  # a delta that was under way still arrives
+        if running in self._running and running.response.status == "in_progress":
+            self._running.remove(running)
+            running.response.cancel(reason)
 
 
-_HANDLERS: dict[str, Callable[[Core, dict[str, Any]], None]] = {
-    "session.update": Core._update,
-    "input_audio_buffer.append": lambda core, event: core.turns.append(event),
-    "input_audio_buffer.commit": lambda core, event: core.turns.commit(event),
-    "input_audio_buffer.clear": lambda core, event: core.turns.clear(event),
-    "conversation.item.create": Core._create_item,
-    "conversation.item.retrieve": Core._retrieve_item,
-    "conversation.item.truncate": Core._truncate_item,
-    "conversation.item.delete": Core._delete_item,
-    "response.create": lambda core, event: core.responses.create(event),
-    "response.cancel": lambda core, event: core.responses.cancel(event),
+def _transcription_usage(model: str, ms: float, transcript: str) -> dict[str, Any]:
+    if "whisper" in model:  # 2.8 s came as 3 (recording of 2026-07)
+        return {"type": "duration", "seconds": math.ceil(ms / 1000)}
+    audio, text = audio_tokens(ms, USER_MS_PER_TOKEN), text_tokens(transcript)
+    return {
+        "type": "tokens",
+        "total_tokens": audio + text,
+        "input_tokens": audio,
+        "input_token_details": {"text_tokens": 0, "audio_tokens": audio},
+        "output_tokens": text,
+    }
+
+
+_HANDLERS: dict[str, Callable[[ServerSession, dict[str, Any]], None]] = {
+    "session.update": ServerSession._update,
+    "input_audio_buffer.append": ServerSession._append,
+    "input_audio_buffer.commit": ServerSession._commit,
+    "input_audio_buffer.clear": ServerSession._clear,
+    "conversation.item.create": ServerSession._create_item,
+    "conversation.item.retrieve": ServerSession._retrieve_item,
+    "conversation.item.truncate": ServerSession._truncate_item,
+    "conversation.item.delete": ServerSession._delete_item,
+    "response.create": ServerSession._create_response,
+    "response.cancel": ServerSession._cancel,
 }

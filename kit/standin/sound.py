@@ -1,11 +1,11 @@
-"""Audio formats: pcm16 at 24 kHz, and G.711 µ-law and A-law at 8 kHz, in and out of the PCM that the stand-in works in.
+"""Audio formats and speech: pcm16 at 24 kHz and G.711 at 8 kHz, in and out; replies cut into the deltas that carry them.
 
-The tables are ITU-T G.711's, written out as the formulae of its reference implementation (STL2009), so that they can be
-checked against another one.
+Inside the stand-in all sound is PCM: int16, mono, 24 kHz, little-endian.
 """
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 import pybase64
+import soundfile
 import soxr
 from numpy.typing import NDArray
 
@@ -23,89 +24,68 @@ Buffer = bytes | bytearray | memoryview
 AudioFormat = Literal["pcm16", "g711_ulaw", "g711_alaw"]
 TELEPHONE_HZ = 8_000
 BYTES_PER_MS = {"pcm16": 48, "g711_ulaw": 8, "g711_alaw": 8}
+_SUBTYPE = {"g711_ulaw": "ULAW", "g711_alaw": "ALAW"}  # libsndfile's names for ITU-T G.711's two laws
 
 
 def duration_ms(pcm: Buffer) -> float:
-    """How long PCM at 24 kHz lasts."""
+    """Return how long PCM lasts, in milliseconds."""
     return memoryview(pcm).nbytes / 48
 
 
 @cache
-def _ulaw_to_linear() -> NDArray[np.int16]:
-    code = ~np.arange(256) & 0xFF
-    magnitude = (((code & 0x0F) << 3) + 0x84) << ((code & 0x70) >> 4)
-    return np.where(code & 0x80, 0x84 - magnitude, magnitude - 0x84).astype(np.int16)
-
-
-@cache
-def _alaw_to_linear() -> NDArray[np.int16]:
-    code = np.arange(256) ^ 0x55
-    exponent, mantissa = (code & 0x70) >> 4, (code & 0x0F) << 4
-    magnitude = np.where(exponent == 0, mantissa + 8, (mantissa + 0x108) << np.maximum(exponent - 1, 0))
-    return np.where(code & 0x80, magnitude, -magnitude).astype(np.int16)
-
-
-@cache
-def _from_linear(format: str) -> NDArray[np.uint8]:
-    """The code of each of the 65,536 samples: the one whose value lies nearest."""
-    table = _ulaw_to_linear() if format == "g711_ulaw" else _alaw_to_linear()
-    order = np.argsort(table, kind="stable")
-    values = table[order].astype(np.int32)
-    samples = np.arange(-32768, 32768, dtype=np.int32)
-    above = np.clip(np.searchsorted(values, samples), 1, 255)
-    nearer_below = samples - values[above - 1] <= values[above] - samples
-    return order[np.where(nearer_below, above - 1, above)].astype(np.uint8)
+def _linear(format: AudioFormat) -> NDArray[np.int16]:
+    """Decode each of the 256 codes of a law once."""
+    codes = io.BytesIO(bytes(range(256)))
+    samples, _ = soundfile.read(
+        codes, samplerate=TELEPHONE_HZ, channels=1, format="RAW", subtype=_SUBTYPE[format], dtype="int16"
+    )
+    return np.asarray(samples, np.int16)
 
 
 def decoded(data: bytes, format: AudioFormat) -> bytes:
-    """What a client sent → PCM at 24 kHz. A sample cut in half at the end is dropped."""
-    if format == "pcm16":
-        return data[: len(data) // 2 * 2]
-    table = _ulaw_to_linear() if format == "g711_ulaw" else _alaw_to_linear()
-    samples = table[np.frombuffer(data, np.uint8)]
-    if not samples.size:
-        return b""
-    return bytes(soxr.resample(samples, TELEPHONE_HZ, RATE_HZ, quality="HQ").astype("<i2").tobytes())
+    """Decode audio from a client, all of it at once, to PCM. A sample cut in half at the end is dropped."""
+    decoder = Decoder(format)
+    return decoder.decode(data) + decoder.flush()
 
 
 class Decoder:
-    """`decoded` for audio that comes in pieces, as it does from a telephone: no seam between them."""
+    """Decode audio that comes in pieces, as it does from a telephone: no seam between them."""
 
     def __init__(self, format: AudioFormat) -> None:
         self._format = format
-        self._odd = b""  # half a sample that waits for its other half
+        self._half = b""  # the first byte of a sample whose second comes with the next piece
         self._wide = None if format == "pcm16" else soxr.ResampleStream(TELEPHONE_HZ, RATE_HZ, 1, dtype="int16")
 
     def decode(self, data: bytes) -> bytes:
-        """A piece of audio → PCM at 24 kHz; a few milliseconds of a telephone's come with the next piece."""
+        """Decode a piece to PCM; the last few milliseconds of G.711 come with the next piece."""
         if self._wide is None:
-            whole = self._odd + data
-            self._odd = whole[len(whole) // 2 * 2 :]
-            return whole[: len(whole) // 2 * 2]
-        table = _ulaw_to_linear() if self._format == "g711_ulaw" else _alaw_to_linear()
-        return bytes(self._wide.resample_chunk(table[np.frombuffer(data, np.uint8)]).astype("<i2").tobytes())
+            data = self._half + data
+            n_bytes = len(data) // 2 * 2
+            self._half = data[n_bytes:]
+            return data[:n_bytes]
+        samples = _linear(self._format)[np.frombuffer(data, np.uint8)]
+        return bytes(self._wide.resample_chunk(samples).astype("<i2").tobytes())
 
     def flush(self) -> bytes:
-        """What is still under way."""
+        """Return what the resampler still holds, and begin anew."""
         if self._wide is None:
             return b""
-        rest = self._wide.resample_chunk(np.zeros(0, np.int16), last=True)
+        tail = self._wide.resample_chunk(np.zeros(0, np.int16), last=True)
         self._wide = soxr.ResampleStream(TELEPHONE_HZ, RATE_HZ, 1, dtype="int16")
-        return bytes(rest.astype("<i2").tobytes())
+        return bytes(tail.astype("<i2").tobytes())
 
 
 def encoded(pcm: NDArray[np.int16], format: AudioFormat) -> bytes:
-    """PCM at 24 kHz → what a client asked for."""
+    """Encode PCM in the format that a client asked for."""
     if format == "pcm16":
         return pcm.astype("<i2", copy=False).tobytes()
+    codes = io.BytesIO()
     narrow = soxr.resample(pcm, RATE_HZ, TELEPHONE_HZ, quality="HQ")
-    return bytes(_from_linear(format)[narrow.astype(np.int32) + 32768].tobytes())
+    soundfile.write(codes, narrow, TELEPHONE_HZ, format="RAW", subtype=_SUBTYPE[format])
+    return codes.getvalue()
 
 
-# Words as a reply says them: the pieces that a transcript comes in, and the chunks that its speech comes in.
-
-
-CHUNK_MS = 200  # 9,600 bytes of PCM. The service's own sizes are not verified on a websocket (wire/README.md, Timing)
+CHUNK_MS = 200  # 9,600 bytes of PCM in an audio delta; the service's own sizes are unverified (wire/README.md, Timing)
 
 _PIECE = re.compile(r"\s*(?:[^\W\d_]{1,9}|\d{1,3}|[^\w\s]|_)|\s+")
 
@@ -127,27 +107,27 @@ class Spoken:
         return len(self.pcm) / 48
 
     def pieces_before(self, chunk: int) -> int:
-        """How many transcript pieces have gone out before audio chunk `chunk`: the words run ahead of the voice."""
+        """Return how many transcript pieces precede audio chunk `chunk`: the words run ahead of the voice."""
         share = (chunk + 1) / len(self.chunks)
         return min(len(self.pieces), 3 + int(share * len(self.pieces)))
 
 
 @lru_cache(maxsize=2048)
 def pieces(text: str) -> tuple[str, ...]:
-    """A text in the pieces that deltas carry, about a token each."""
+    """Cut a text into the pieces that deltas carry, about a token each."""
     return tuple(_PIECE.findall(text))
 
 
 @lru_cache(maxsize=256)  # 256 replies of 4 s are some 65 MB of base64; the repertoire alone is a quarter of that
 def spoken(text: str, format: AudioFormat = "pcm16") -> Spoken:
-    """A text as speech.
+    """Speak a text.
 
     Raises:
         MissingExtra: If it is not recorded and no synthesiser is installed.
         InputError: If nothing in it can be spoken.
     """
     pcm = speech.say(text).pcm
-    wire = encoded(pcm, format)
+    data = encoded(pcm, format)
     size = CHUNK_MS * BYTES_PER_MS[format]
-    chunks = tuple(pybase64.b64encode(wire[start : start + size]) for start in range(0, len(wire), size))
+    chunks = tuple(pybase64.b64encode(data[start : start + size]) for start in range(0, len(data), size))
     return Spoken(text, pieces(text), encoded(pcm, "pcm16"), chunks)

@@ -116,6 +116,10 @@ GA_NAME: dict[str, str] = {beta: ga for ga, beta in SERVER_EVENTS if beta is not
 BETA_NAME: dict[str, str] = {ga: beta for ga, beta in SERVER_EVENTS if beta is not None}
 """GA's name → beta's."""
 
+# Headers of a handshake by which a server of the kit's says that it is none of the service's.
+MARK_HEADER = "X-Stand-In"  # what it sends is simulated
+REPLAY_HEADER = "X-Replay"  # what it sends was recorded
+
 MAX_APPEND_BYTES = 15 * 1024 * 1024  # of base64 in one `input_audio_buffer.append`, as the API reference says
 
 # The list that the GA server prints when it meets an unknown type, in its order (2026-09).
