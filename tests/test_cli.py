@@ -1,18 +1,21 @@
 """The verbs of the terminal, run as a user runs them."""
 
+import argparse
 import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 from websockets.asyncio.server import serve
 from websockets.sync.client import connect as websocket
 
 from kit import connect
-from kit.cli.options import keep_sound
+from kit.cli import _parser, main
+from kit.cli.screen import keep_sound
 
 KIT = [sys.executable, "-m", "kit"]
 
@@ -94,6 +97,66 @@ def test_wrong_usage_is_one_sentence_and_no_traceback(args, code, sentence):
     assert ran.returncode == code
     assert sentence in " ".join(ran.stderr.split())
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("args", [[], ["trials"]])
+def test_without_a_verb_it_prints_help(args, capsys):
+    assert main(args) == 0
+
+    assert "verbs:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (["studdy"], "no verb is called 'studdy'. Did you mean study? See kit --help"),
+        (["trials", "rum"], "no verb is called 'rum'. Did you mean run? See kit trials --help"),
+        (
+            ["table", "--baselin=x", "y"],
+            "`kit table` takes no option --baselin. Did you mean --baseline? See kit table --help",
+        ),
+        (["cases", "now"], "`kit cases` takes no further argument now. See kit cases --help"),
+    ],
+)
+def test_what_was_probably_meant_is_said(args, sentence, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(args)
+
+    assert exit.value.code == 2
+    assert " ".join(capsys.readouterr().err.split()) == f"kit: {sentence}"
+
+
+def test_an_option_has_one_form_in_every_verb():
+    forms = {}
+    for parser in parsers(_parser()):
+        for action in parser._actions:
+            for name in action.option_strings:
+                forms.setdefault(name, set()).add((type(action).__name__, action.nargs))
+    # one model is used in a session, several are compared in a study; a repeated option replaces or adds, never takes a list
+    assert {name for name, kinds in forms.items() if len(kinds) > 1} == {"--model"}
+    assert {nargs for kinds in forms.values() for _, nargs in kinds} <= {None, 0}
+
+
+def parsers(parser):
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for verb in action.choices.values():
+                yield from parsers(verb)
+
+
+def test_sentences_name_flags_and_no_python_arguments(tmp_path, capsys):
+    assert main(["serve", "--host", "0.0.0.0"]) == 2
+    assert "give --key-env" in (said := " ".join(capsys.readouterr().err.split())) and "require_key" not in said
+    assert main(["table", str(tmp_path / "none.sqlite")]) != 0
+    assert "kit trials run PLAN LEDGER makes one" in " ".join(capsys.readouterr().err.split())
+
+
+def test_lab_passes_every_option_on_to_jupyterlab():
+    ran = kit("lab", "--version")
+
+    assert ran.returncode == 0
+    assert ran.stdout.splitlines()[-1] == version("jupyterlab")
 
 
 @pytest.fixture

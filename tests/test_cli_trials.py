@@ -1,4 +1,4 @@
-"""Many trials from a terminal, and going on with what a ledger holds."""
+"""Many trials from a terminal: a plan is a Python file, and running it again goes on."""
 
 import signal
 import subprocess
@@ -6,27 +6,36 @@ import sys
 
 import pytest
 
-from kit import Case, Clip, History, Ledger, Plan, Settings, arms
-from kit.endpoint import PRICES
-from kit.errors import LedgerError
-from kit.stats import StopRule
-from kit.trials.plan import plan_of
-from kit.trials.writer import Writer
+from kit import Ledger, arms
+from kit.cli import main
+from kit.cli.trials import load_plan
 
-KIT = [sys.executable, "-m", "kit", "trials"]
+KIT = [sys.executable, "-m", "kit"]
 
 
-def kit(*args):
-    return subprocess.run([*KIT, *map(str, args)], capture_output=True, text=True, timeout=60, check=False)
+def kit(*args, **options):
+    return subprocess.run([*KIT, *map(str, args)], capture_output=True, text=True, timeout=60, check=False, **options)
 
 
-def test_run_shows_plan_bar_table_and_that_it_is_simulated(tmp_path):
-    path = tmp_path / "t.sqlite"
-    ran = kit("run", path, "--case", "1a", "1b", "--arm", "as_is", "one_user_message", "--repeats", 3)
+@pytest.fixture
+def plan(tmp_path):
+    """``plan(arguments)``: a file that defines ``plan = Plan(arguments)``, and the ledger beside it."""
+
+    def write(arguments, before=""):
+        file = tmp_path / "plan.py"
+        file.write_text(f"from kit import Case, History, Plan, Settings, arms\n{before}\nplan = Plan({arguments})\n")
+        return file, tmp_path / "t.sqlite"
+
+    return write
+
+
+def test_run_shows_plan_bar_table_and_that_it_is_simulated(plan):
+    file, ledger = plan("['1a', '1b'], ['as_is', 'one_user_message'], 3")
+    ran = kit("trials", "run", file, ledger)
 
     rows = [line.split() for line in ran.stdout.splitlines() if line.startswith("1")]
     assert ran.returncode == 0, ran.stderr
-    assert "12 trials, 12 sessions" in ran.stdout
+    assert "12 trials, 3 of each" in ran.stdout
     assert rows == [
         ["1a", "as_is", "audio", "3", "3", "0", "3", "0"],
         ["1a", "one_user_message", "–", "3", "3", "0", "3", "0"],
@@ -34,120 +43,126 @@ def test_run_shows_plan_bar_table_and_that_it_is_simulated(tmp_path):
         ["1b", "one_user_message", "–", "3", "3", "0", "3", "0"],
     ]
     assert "stand-in: simulated" in ran.stdout
-    assert "12/12" in ran.stderr
-    assert str(path) in ran.stdout
+    assert str(ledger) in ran.stdout
 
 
-def test_faults_are_asked_for_like_drift_and_stay_with_the_ledger(tmp_path):
-    path = tmp_path / "t.sqlite"
-    ran = kit("run", path, "--case", "1a", "--repeats", 20, "--fault", "drop@p=0.5", "failed@p=0.2", "--own-process")
-    resumed = kit("resume", path)
+def test_a_redirected_run_has_no_bar_and_ends_in_a_sentence(plan):
+    ran = kit("trials", "run", *plan("'1a', repeats=4"))
 
-    kinds = dict(map(tuple, Ledger(path).rows("SELECT kind, COUNT(*) FROM attempts WHERE kind NOT NULL GROUP BY 1")))
-    assert (ran.returncode, resumed.returncode) == (0, 0), ran.stderr + resumed.stderr
+    assert "\r" not in ran.stderr and "━" not in ran.stderr
+    assert ran.stderr.splitlines()[-1].startswith("4/4 trials: ♪ audio 4, simulated; ")
+
+
+def test_faults_are_asked_for_in_the_plan_and_stay_with_the_ledger(plan):
+    settings = "Settings(stand_in={'faults': ['drop@p=0.5', 'failed@p=0.2']})"
+    file, ledger = plan(f"'1a', repeats=20, settings={settings}")
+    ran = kit("trials", "run", file, ledger)
+    again = kit("trials", "run", file, ledger)
+
+    kinds = dict(map(tuple, Ledger(ledger).rows("SELECT kind, COUNT(*) FROM attempts WHERE kind NOT NULL GROUP BY 1")))
+    assert (ran.returncode, again.returncode) == (0, 0), ran.stderr + again.stderr
     assert set(kinds) == {"transport", "server"}
     assert "failed most often by " in ran.stdout
-    assert Ledger(path).counts()["missing"] == 0
+    assert Ledger(ledger).counts()["missing"] == 0
 
 
-def test_interrupted_it_says_how_to_go_on_and_resume_does(tmp_path):
-    path = tmp_path / "t.sqlite"
+def test_interrupted_it_says_how_to_go_on_and_the_same_command_does(plan):
+    file, ledger = plan("'1a', repeats=40, settings=Settings(stand_in={'pace': 20.0})")
     with subprocess.Popen(
-        [*KIT, "run", str(path), "--case", "1a", "--repeats", "40", "--pace", "20", "--at-once", "2"],
+        [*KIT, "trials", "run", str(file), str(ledger), "--at-once", "2"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as running:
-        while "1/40" not in running.stderr.read(200):
+        while "/40" not in running.stderr.readline():
             pass
         running.send_signal(signal.SIGINT)
-        out, _ = running.communicate(timeout=30)
+        out, err = running.communicate(timeout=30)
     assert running.returncode == 130
-    assert f"python -m kit trials resume {path}" in out
-    assert 0 < Ledger(path).counts()["missing"] < 40
-    resumed = kit("resume", path, "--quiet", "--at-once", 16)
+    assert f"stopped; to go on: kit trials run {file} {ledger}" in out
+    assert "/40 trials: " in err.splitlines()[-1]
+    assert 0 < Ledger(ledger).counts()["missing"] < 40
+    again = kit("trials", "run", file, ledger, "--quiet", "--at-once", 16)
 
-    assert resumed.returncode == 0, resumed.stderr
-    assert Ledger(path).counts()["completed"] == 40
+    assert again.returncode == 0, again.stderr
+    assert Ledger(ledger).counts()["completed"] == 40
 
 
-def test_plan_shows_what_it_would_take_and_runs_nothing():
-    ran = kit("plan", "--endpoint", "openai", "--model", "gpt-realtime", "gpt-realtime-2.1", "--stop", "0.2")
+def test_plan_shows_what_it_would_take_in_four_boxes_and_runs_nothing(plan):
+    models = "[Settings('openai', model=m) for m in ('gpt-realtime', 'gpt-realtime-2.1')]"
+    file, ledger = plan(f"['1a', '1b', '2a', '2b'], settings={models}, stop=0.2")
+    ran = kit("trials", "plan", file)
 
     assert ran.returncode == 0
     assert "160 trials and 12 controls" in ran.stdout
-    assert "at worst" in ran.stdout
+    for box in ("expected", "is enough", "at worst", "min, 8 at once"):
+        assert box in ran.stdout
+    assert not ledger.exists()
+
+
+def test_a_plan_is_paid_for_only_with_a_budget(plan):
+    ran = kit("trials", "run", *plan("'1a', settings=Settings('openai')"), stdin=subprocess.DEVNULL)
+
+    assert ran.returncode == 2
+    assert "give --budget" in " ".join(ran.stderr.split())
+
+
+def test_a_study_is_gone_on_with_by_the_plan_that_it_writes(tmp_path, capsys):
+    assert (
+        main(["study", "--repeats", "1", "--model", "gpt-realtime", "--quick", "--quiet", "--out", str(tmp_path)]) == 0
+    )
+    before = Ledger(tmp_path / "study.sqlite")
+
+    assert main(["trials", "run", str(tmp_path / "plan.py"), str(tmp_path / "study.sqlite"), "--quiet"]) == 0
+
+    assert load_plan(tmp_path / "plan.py").hash == before.plan_hash
+    assert len(before.rows("SELECT 1 FROM attempts")) == len(before.rows("SELECT 1 FROM trials"))
+
+
+def test_a_plan_of_ones_own_cases_and_arms_is_a_file_like_any_other(plan):
+    mine = "class Mine(arms.Arm):\n    'Mine.'\n"
+    file, ledger = plan("Case('mine', History().user('Hi'), 'audio'), Mine, 1", mine)
+
+    assert kit("trials", "run", file, ledger, "--quiet").returncode == 0
+    assert kit("trials", "run", file, ledger, "--quiet").returncode == 0
+    assert not (file.parent / "__pycache__").exists()
 
 
 def test_arms_lists_every_arm_with_its_source():
-    out = kit("arms").stdout
+    out = kit("trials", "arms").stdout
 
     assert all(arm.name in out for arm in arms.all_arms())
     assert out.count("Source:") == len(arms.all_arms())
 
 
 @pytest.mark.parametrize(
-    ("args", "says"),
+    ("source", "sentence"),
     [
-        (["plan", "--case", "9z"], "no case is called '9z'"),
-        (["run", "x.sqlite", "--endpoint", "openai"], "--budget 2.50"),
-        (["resume", "none.sqlite"], "there is no ledger at"),
-        (["plan", "--chat", "none.json"], "none.json"),
+        ("from kit import Plan\nplan = Plan('9z')", "no case is called '9z'"),
+        ("x = 1", "defines no plan; it should say plan = Plan(…)"),
+        ("x = 1\nplan = nothing", "plan.py, line 2: NameError: name 'nothing' is not defined"),
+        ("plan = (", "plan.py, line 1: SyntaxError"),
+    ],
+    ids=["unknown case", "no plan", "error", "syntax"],
+)
+def test_a_plan_that_is_none_is_one_sentence(tmp_path, capsys, source, sentence):
+    (tmp_path / "plan.py").write_text(source)
+
+    assert main(["trials", "plan", str(tmp_path / "plan.py")]) == 2
+    assert sentence in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (["plan", "none.py"], "there is no file"),
+        (["run", __file__.replace("test_cli_trials.py", "../README.md"), "x.sqlite"], "the plan comes first"),
+        (["run", "x.py"], "the following arguments are required: LEDGER. See kit trials run --help"),
     ],
 )
-def test_wrong_usage_is_one_sentence(args, says):
-    ran = kit(*args)
+def test_wrong_usage_is_one_sentence(args, sentence):
+    ran = kit("trials", *args)
 
     assert ran.returncode == 2
-    assert says in ran.stderr.replace("\n", " ")
+    assert sentence in ran.stderr.replace("\n", " ")
     assert "Traceback" not in ran.stderr
-
-
-# ------------------------------------------------------------------------------------------------- a plan from its ledger
-
-
-def rebuilt(plan, path):
-    with Writer(path, plan):
-        pass
-    return plan_of(Ledger(path))
-
-
-@pytest.mark.parametrize(
-    "plan",
-    [
-        Plan(["1a", "2b", "8 turns", "tools", "1b+4"], arms.all_arms(), 2, seed=9),
-        Plan("1b", arms.DeleteAndRetry(n=2), 5, stop=0.3, controls=1, max_attempts=5, timeout_s=7.5),
-        Plan("1b", repeats=5, stop=StopRule(0.3, alpha=0.1)),
-        Plan(
-            "1a",
-            settings=[
-                Settings(price=PRICES["gpt-realtime"], stand_in={"drift": "p=0.25", "pace": 2.0}, voice="echo"),
-                Settings("openai", model="gpt-realtime", turn_detection="manual", more={"speed": 1.1}),
-                Settings("openai", dialect="beta", max_output_tokens="inf", turn_detection={"type": "server_vad"}),
-                Settings("ws://127.0.0.1:9/v1/realtime?model=m", max_output_tokens=None, instructions="Be brief."),
-            ],
-        ),
-    ],
-    ids=["cases and arms", "options", "a stop rule", "settings"],
-)
-def test_a_plan_of_the_kits_own_parts_is_made_again_exactly(plan, tmp_path):
-    assert rebuilt(plan, tmp_path / "t.sqlite").hash == plan.hash
-
-
-class Mine(arms.Arm):
-    """An arm of one's own."""
-
-
-@pytest.mark.parametrize(
-    "plan",
-    [
-        Plan(Case("mine", History().user("Hi"), "audio"), repeats=1),
-        Plan(Case("1a", History().user("Hi"), "audio"), repeats=1),
-        Plan("1a", Mine, 1),
-        Plan(Case("1a", History().user(Clip.silence(200)), "audio"), repeats=1),
-    ],
-    ids=["a case", "a case of the same name", "an arm", "a clip"],
-)
-def test_a_plan_of_ones_own_parts_is_gone_on_with_from_its_code(plan, tmp_path):
-    with pytest.raises(LedgerError, match=r"go on from the code that made it: run\(plan, path\)"):
-        rebuilt(plan, tmp_path / "t.sqlite")

@@ -274,7 +274,7 @@ def test_an_empty_table_says_how_it_would_have_rows_and_a_sentence_stays_on_its_
     path = str(write(tmp_path / "a.sqlite", TRIALS).path)
 
     assert main(["table", path, "--rows", "events"]) == 0
-    assert capsys.readouterr().out == "no events: `kit trials run` keeps them with --events\n"
+    assert capsys.readouterr().out == "no events: `kit trials run` keeps them with --keep-events\n"
     assert main(["table", path, "--rows", "comparisons"]) == 0
     assert all(line.startswith("- [stand-in: simulated]") for line in capsys.readouterr().out.splitlines())
 
@@ -291,7 +291,7 @@ def test_report_goes_beside_the_ledger_and_says_where_it_is(tmp_path, capsys):
     assert main(["report", str(path)]) == 0
 
     out = capsys.readouterr().out
-    assert str(tmp_path / "a" / "report.html") in out.replace("\n", "") and (tmp_path / "a" / "report.html").is_file()
+    assert str(tmp_path / "a.html") in out.replace("\n", "") and (tmp_path / "a.html").is_file()
     assert "unfit" in out
 
 

@@ -106,9 +106,9 @@ def test_the_study_on_a_service_is_priced_and_needs_a_budget(capsys, monkeypatch
 
     assert main(["study", "--endpoint", "openai", "--repeats", "1"]) == 2
 
-    told = capsys.readouterr()
-    assert "about $" in told.out and "at worst" in told.out
-    assert "this costs money: give --budget" in " ".join(told.err.split())
+    shown = capsys.readouterr()
+    assert "about $" in shown.out and "at worst" in shown.out
+    assert "this costs money: give --budget" in " ".join(shown.err.split())
 
 
 def test_a_first_look_costs_a_few_dollars_and_the_whole_study_says_that_there_is_one(capsys):
@@ -166,8 +166,8 @@ def test_the_study_is_rehearsed_whole_and_goes_on_where_it_was(tmp_path, capsys)
     assert len(ledger) == 4 * len(ARMS) * 2 + 2 * 3 * 2 and (ledger["state"] == "completed").all()
     assert len(tables.attempts_df(tmp_path / "study.sqlite")) == len(ledger)  # nothing was run twice
     out = capsys.readouterr().out
-    assert "stand-in: simulated" in out and "report.html" in out
-    html = (tmp_path / "report.html").read_text()
+    assert "stand-in: simulated" in out and "study.html" in out
+    html = (tmp_path / "study.html").read_text()
     assert "Controls as they must be." in html.replace("</strong>", "")
     for model in ("gpt-realtime", "gpt-realtime-2.1"):
         assert f"standin {model} drift=documented</h2>" in html

@@ -340,7 +340,7 @@ def cables(tmp_path_factory):
 @card
 @pytest.mark.sound_card
 async def test_kit_voice_holds_a_conversation_of_two_turns_with_an_interruption(cables):
-    async with Terminal("--full-duplex", "--no-echo-cancellation", "--events") as terminal:
+    async with Terminal("--full-duplex", "--no-echo-cancellation", "--show-events") as terminal:
         await terminal.says("speak; Ctrl-C ends")
         cables.say(JOKE.pcm)
         await terminal.says("completed", 0)

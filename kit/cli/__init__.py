@@ -2,34 +2,59 @@
 
 ::
 
-    python -m kit cases                 the four cases, a row each
-    python -m kit case 1b               one of them; then you go on by typing
-    python -m kit chat                  no history: just talk
-    python -m kit log FILE…             anyone's log of events, a row per response
-    python -m kit voice                 talk, with this machine's microphone and speaker
-    python -m kit serve --port 8765     the stand-in, for any client in any language
-    python -m kit trials run LEDGER     many trials, which can be stopped and gone on with; trials plan: what they would take
-    python -m kit table LEDGER          which replies were audio and which text; report LEDGER: as a page
-    python -m kit study                 the whole question: price, budget, run, report
-    python -m kit lab                   the notebooks, in JupyterLab
+    python -m kit cases                     the four cases, a row each
+    python -m kit case 1b                   one of them; then you go on by typing
+    python -m kit chat                      no history: just talk
+    python -m kit voice                     talk, with this machine's microphone and speaker
+    python -m kit log FILE…                 anyone's log of events, a row per response
+    python -m kit serve --port 8765         the stand-in, for any client in any language
+    python -m kit trials run PLAN LEDGER    the plan of a Python file; run it again to go on. trials plan: what it would take
+    python -m kit table LEDGER              which replies were audio and which text; report LEDGER: as a page
+    python -m kit study                     the whole question: price, budget, run, report
+    python -m kit bundle LEDGER ZIP         the evidence, for somebody else
+    python -m kit lab                       the notebooks, in JupyterLab
 
-A verb lives in a module of this package that has an ``add(verbs)``.
+A verb lives in a module of this package that has an ``add(verbs)``; its options are in ``options.py``, what it prints in
+``screen.py``.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
 
 from ..errors import InputError, KitError
 from ..version import __version__
 from . import log, serving, talk, trials
-from .options import complain
+from .screen import complain
+
+_EPILOG = """\
+The stand-in, a local simulation, answers unless you name a service: nothing is
+paid by accident.
+
+exit codes:
+  0    done
+  1    not done, or not all of it: a session or a file failed, a run ended early,
+       a control did not read what it must
+  2    wrong usage
+  130  interrupted
+Trials that fail are results: a run that came to its end exits 0 if any trial
+completed."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code: 0 done, 1 a session failed, 2 wrong usage, 130 interrupted."""
-    args = _parser().parse_args(argv)
+    """Run one verb; returns the exit code: 0 done, 1 it could not be done, 2 wrong usage, 130 interrupted."""
+    parser = _parser()
+    args, unknown = parser.parse_known_args(argv)
+    if "run" not in args:  # a bare `kit`, or `kit trials`
+        getattr(args, "parser", parser).print_help()
+        return 0
+    if unknown and not getattr(args, "passes_on", False):
+        args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    args.unknown = unknown
     try:
         return int(args.run(args))
     except KeyboardInterrupt:
@@ -40,14 +65,48 @@ def main(argv: Sequence[str] | None = None) -> int:
         return complain(exc, 1)
 
 
+class Parser(argparse.ArgumentParser):
+    """Argparse without abbreviations, whose errors are one sentence with what was probably meant."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False} | options)
+
+    def error(self, message: str) -> NoReturn:
+        if match := re.match(r"argument (?:VERB|WHAT): invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            verbs = re.findall(r"[\w-]+", match[2])
+            message = f"no verb is called '{match[1]}'{_meant(match[1], verbs)}"
+        elif match := re.match(r"unrecognized arguments: (\S+)", message):
+            name = match[1].partition("=")[0]
+            kind = "option" if name.startswith("-") else "further argument"
+            message = f"`{self.prog}` takes no {kind} {name}{_meant(name, self._option_string_actions)}"
+        end = "" if message.endswith("?") else "."
+        raise SystemExit(complain(f"{message}{end} See {self.prog} --help", 2))
+
+
+def _meant(word: str, words: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(words), n=1)
+    return f". Did you mean {close[0]}?" if close else ""
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = Parser(
         prog="kit",
-        description="How does a speech-to-speech model behave when it is given a conversation history over the Realtime API?",
-        epilog="The stand-in, a local simulation, answers unless you name a service: nothing is paid by accident.",
+        description="Find out how a speech-to-speech model behaves when it is given a conversation history over the Realtime API.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"realtime-history-kit {__version__}")
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for add in (talk.add, talk.add_voice, log.add, trials.add, trials.add_report, serving.add):
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB")
+    for add in (talk.add, log.add, trials.add, serving.add):
         add(verbs)
+    _name_parsers(verbs)
     return parser
+
+
+def _name_parsers(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Tell each verb its own parser, for errors and help that name its options."""
+    for parser in verbs.choices.values():
+        parser.set_defaults(parser=parser)
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                _name_parsers(action)

@@ -17,7 +17,8 @@ from .. import show
 from ..errors import InputError
 from ..eventlog import Log, log_files, read_logs
 from ..eventlog.reading import csv_line
-from .options import Verbs, complain
+from .options import Verbs
+from .screen import complain
 
 _MAX_WORDS = 60
 _SAY_EVERY = 1_000  # files, where standard error is no terminal

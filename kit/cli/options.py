@@ -1,4 +1,4 @@
-"""Options that several verbs share."""
+"""The options of all verbs: one table, so that an option has the same name, form and help wherever it is taken."""
 
 from __future__ import annotations
 
@@ -6,42 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.text import Text
-
 from .. import show
 from ..endpoint import NAMES
-from ..errors import InputError
-from ..wire.records import Response
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
 else:
     Verbs = Any
-
-
-def complain(exc: Exception, code: int) -> int:
-    """One sentence on standard error; returns the exit code."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(Text(f"kit: {show.plain(exc)}"))
-    return code
-
-
-def keep_sound(response: Response, folder: Path | None) -> Path | None:
-    """Write a spoken reply into the folder of ``--wav``; its absolute path, or ``None`` where there is nothing to keep."""
-    if folder is None or response.audio is None:
-        return None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise InputError(f"--wav: there can be no folder {show.one_line(str(folder), 200)} ({exc.strerror})") from exc
-    return response.audio.save(folder / f"{show.file_name(response.id)}.wav")
-
-
-def timeout_option() -> argparse.ArgumentParser:
-    """How long to wait for a response that was asked for."""
-    options = argparse.ArgumentParser(add_help=False)
-    options.add_argument("--timeout", type=seconds, default=60, metavar="S", help="for one response (default 60)")
-    return options
 
 
 def seconds(text: str) -> float:
@@ -52,38 +23,70 @@ def seconds(text: str) -> float:
     return value
 
 
-def _folder(text: str) -> Path:
-    folder = Path(text).expanduser()
-    if folder.exists() and not folder.is_dir():
+def folder(text: str) -> Path:
+    """A folder that may still have to be made."""
+    path = Path(text).expanduser()
+    if path.exists() and not path.is_dir():
         raise argparse.ArgumentTypeError(f"{show.one_line(text, 200)} is a file; name a folder")
-    return folder
+    return path
 
 
-def drift_options(pace: float | None = None) -> argparse.ArgumentParser:
-    """How the stand-in behaves; `pace` where none is asked for."""
-    options = argparse.ArgumentParser(add_help=False)
-    options.add_argument(
-        "--drift", default="documented", metavar="RULE", help="documented, never, always, p=Q or per-response=Q"
-    )
-    options.add_argument("--seed", type=int, default=0, help="of the stand-in's draws (default 0)")
-    options.add_argument(
-        "--pace",
-        type=float,
-        default=pace,
-        metavar="FACTOR",
-        help=f"audio at FACTOR times real time (default: {pace or 'at once'})",
-    )
-    return options
+SESSION = ("endpoint", "model", "dialect", "key-env", "drift", "seed", "pace", "fault", "timeout")
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    # where to connect
+    "endpoint": {
+        "default": "standin",
+        "metavar": "WHERE",
+        "help": f"connect there: {', '.join(NAMES)}, or a ws:// URL (default: standin)",
+    },
+    "model": {"help": "use this model, or deployment of Azure's"},
+    "dialect": {"choices": ("ga", "beta"), "default": "ga", "help": "speak GA or beta (default: ga)"},
+    "key-env": {"metavar": "NAME", "help": "read the key for a URL from this environment variable"},
+    "timeout": {"type": seconds, "default": 60, "metavar": "S", "help": "wait this long for a response (default: 60)"},
+    # the stand-in
+    "drift": {
+        "default": "documented",
+        "metavar": "RULE",
+        "help": "let the stand-in drift: documented, never, always, p=Q, per-response=Q (default: documented)",
+    },
+    "seed": {"type": int, "default": 0, "metavar": "N", "help": "seed the order and the stand-in's draws (default: 0)"},
+    "pace": {
+        "type": float,
+        "metavar": "FACTOR",
+        "help": "let the stand-in speak at FACTOR times real time (default: at once)",
+    },
+    "fault": {
+        "action": "append",
+        "default": [],
+        "metavar": "NAME[=V][@WHEN]",
+        "help": "let the stand-in fail, the Nth time (@N, @N-M), @every time or by chance (@p=0.1); may be repeated",
+    },
+    # what to keep, and where
+    "wav": {"type": folder, "metavar": "DIR", "help": "keep every spoken reply in this folder"},
+    "out": {"metavar": "PATH", "help": "write there"},
+    "overwrite": {"action": "store_true", "help": "replace a file that exists"},
+    "keep-events": {"action": "store_true", "help": "keep every event of every session, without audio, for a bundle"},
+    # how to run
+    "say": {"action": "append", "default": [], "metavar": "TEXT", "help": "say this next; may be repeated"},
+    "at-once": {"type": int, "default": 8, "metavar": "N", "help": "run this many sessions at a time (default: 8)"},
+    "budget": {"type": float, "metavar": "USD", "help": "spend no more than this on the whole ledger"},
+    "quiet": {"action": "store_true", "help": "draw no progress bar"},
+    # how to show it
+    "baseline": {"default": "as_is", "metavar": "ARM", "help": "compare the other arms with this one (default: as_is)"},
+    "csv": {"action": "store_true", "help": "print every column as CSV"},
+    "json": {"action": "store_true", "help": "print every column as JSON"},
+}
 
 
-def session_options(*, pace: float | None = None) -> argparse.ArgumentParser:
-    """Where to connect, and how."""
-    options = argparse.ArgumentParser(add_help=False, parents=[drift_options(pace)])
-    options.add_argument(
-        "--endpoint", default="standin", metavar="WHERE", help=f"{', '.join(NAMES)}, or a ws:// URL (default standin)"
-    )
-    options.add_argument("--model", help="the model, or Azure's deployment")
-    options.add_argument("--dialect", choices=("ga", "beta"), default="ga")
-    options.add_argument("--key-env", metavar="NAME", help="the environment variable that holds the key for a URL")
-    options.add_argument("--wav", type=_folder, metavar="DIR", help="keep every spoken reply there")
-    return options
+def add_options(parser: argparse._ActionsContainer, *names: str, **changes: dict[str, Any]) -> None:
+    """Add options of the table; a keyword (its dashes as underscores) changes the default or help of one."""
+    for name in names:
+        parser.add_argument(f"--{name}", **(OPTIONS[name] | changes.get(name.replace("-", "_"), {})))
+
+
+def stand_in(args: argparse.Namespace) -> dict[str, Any]:
+    """What the options ask of the stand-in; nothing where another endpoint is named."""
+    if args.endpoint != "standin":
+        return {}
+    return {"drift": args.drift, "seed": args.seed, "pace": args.pace, "faults": args.fault}

@@ -14,7 +14,10 @@ from pathlib import Path
 from ..errors import InputError
 from ..replay import Replay
 from ..standin import FAULTS, SESSION_S, Reply, StandIn, replies_from_json
-from .options import Verbs, drift_options
+from .options import Verbs, add_options
+
+_CLONE = Path(__file__).resolve().parents[2]
+_FIRST_NOTEBOOK = "00-connect-and-hear-a-reply.ipynb"
 
 
 def _serve(args: argparse.Namespace) -> int:
@@ -62,11 +65,11 @@ async def _run_server(args: argparse.Namespace) -> None:
             f"cannot listen on {args.host}:{args.port} ({exc.strerror or exc}); choose another --port, or 0"
         ) from exc
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):  # before the first line: who reads it may end us at once
+    for number in (signal.SIGINT, signal.SIGTERM):  # before the first line: its reader may end this process at once
         # Windows has no signal handlers on its loop; Ctrl-C still raises there
         with contextlib.suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    print(server.url, flush=True)  # the first line, whatever else is said: scripts read it
+    print(server.url, flush=True)  # always the first line: scripts read it
     print(f"{server!r}; Ctrl-C ends it", flush=True)
     try:
         await stop.wait()
@@ -75,56 +78,53 @@ async def _run_server(args: argparse.Namespace) -> None:
 
 
 def _lab(args: argparse.Namespace) -> int:
-    notebooks = Path(__file__).resolve().parents[2] / "notebooks"
+    notebooks = _CLONE / "notebooks"
     if not notebooks.is_dir():
         raise InputError(
             f"there are no notebooks beside the package ({notebooks}); run this from a clone of the project"
         )
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        f"--ServerApp.root_dir={notebooks}",
-        "--LabApp.news_url=",
-        *args.jupyter,
-    ]
+    options = args.unknown[1:] if args.unknown[:1] == ["--"] else args.unknown
+    command = [sys.executable, "-m", "jupyterlab", "--LabApp.news_url="]
+    # From the clone's root, so that links from a notebook to README and to runs/ lead somewhere.
+    command += [f"--ServerApp.root_dir={_CLONE}", f"--LabApp.default_url=/lab/tree/notebooks/{_FIRST_NOTEBOOK}"]
     print(f"notebooks: {notebooks}", flush=True)
-    return subprocess.run(command, check=False, env=os.environ | {"JUPYTER_PLATFORM_DIRS": "1"}).returncode
+    environment = os.environ | {"JUPYTER_PLATFORM_DIRS": "1"}
+    return subprocess.run([*command, *options], check=False, env=environment).returncode
 
 
 def add(verbs: Verbs) -> None:
     """Add these verbs to the command line."""
     serve = verbs.add_parser(
-        "serve", parents=[drift_options()], help="the stand-in, for any client; the first line is its URL"
+        "serve",
+        help="serve the stand-in to any client; the first line printed is its URL",
+        description=f"Faults: {', '.join(kind.name for kind in FAULTS)}. kit/standin/README.md explains them.",
     )
-    serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=int, default=8765, help="0: any free one (default 8765)")
-    serve.add_argument("--dialect", choices=("ga", "beta", "both"), default="both")
+    serve.add_argument("--host", default="127.0.0.1", help="listen on this address (default: 127.0.0.1)")
+    serve.add_argument(
+        "--port", type=int, default=8765, metavar="N", help="listen on this port; 0: any (default: 8765)"
+    )
+    key = {"help": "require the key in this environment variable; needed off loopback"}
+    dialect = {"choices": ("ga", "beta", "both"), "default": "both", "help": "speak GA, beta or both (default: both)"}
+    add_options(serve, "dialect", "key-env", "drift", "seed", "pace", "fault", key_env=key, dialect=dialect)
     serve.add_argument("--beta-disabled", action="store_true", help="refuse beta as the service does since 2026-05")
+    serve.add_argument("--replies", metavar="FILE", help="say these, in order: a JSON list of texts and calls")
     serve.add_argument(
-        "--fault",
-        action="append",
-        default=[],
-        metavar="NAME[=V][@WHEN]",
-        help="fail on purpose, the Nth time (@N, @N-M), @every time or by chance (@p=0.1); may be repeated: "
-        + ", ".join(kind.name for kind in FAULTS),
+        "--origin", action="append", default=[], metavar="URL", help="let this web page connect; may be repeated"
     )
-    serve.add_argument("--replies", metavar="FILE", help="say these instead, in order: a JSON list of texts and calls")
-    serve.add_argument(
-        "--key-env", metavar="NAME", help="the variable with the key that clients must send; needed off loopback"
-    )
-    serve.add_argument("--origin", action="append", default=[], metavar="URL", help="web pages that may connect")
     serve.add_argument(
         "--session-seconds",
         type=float,
         default=SESSION_S,
         metavar="S",
-        help="how long a session may last (default 3600)",
+        help=f"end a session after this long (default: {SESSION_S:g})",
     )
     serve.add_argument(
         "--replay", metavar="LOG", help="play a recorded session again instead; --pace 1 keeps its times"
     )
     serve.set_defaults(run=_serve)
-    lab = verbs.add_parser("lab", help="the notebooks, in JupyterLab")
-    lab.add_argument("jupyter", nargs=argparse.REMAINDER, help="options for jupyter lab, such as --no-browser")
-    lab.set_defaults(run=_lab)
+    lab = verbs.add_parser(
+        "lab",
+        help="open the notebooks in JupyterLab",
+        description="Every option goes to JupyterLab: kit lab --no-browser --port 8890",
+    )
+    lab.set_defaults(run=_lab, passes_on=True)

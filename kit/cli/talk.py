@@ -1,4 +1,4 @@
-"""``cases``, ``case``, ``chat``: a session in a terminal."""
+"""``cases``, ``case``, ``chat``, ``voice``: a session in a terminal."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from .. import show
@@ -28,13 +27,20 @@ from ..session import Session
 from ..standin import prepare_hearing
 from ..wire.events import Event, dict_of, text_of
 from ..wire.records import Response
-from .options import Verbs, complain, keep_sound, seconds, session_options, timeout_option
+from .options import SESSION, Verbs, add_options, seconds, stand_in
+from .screen import Columns, badge, complain, console, draw_response, first_content, keep_sound, say
 
-_console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 _PROMPT_HELP = "type a turn · /clip FILE says a sound file · /events lists the events · /quit or Ctrl-D ends"
+_PACE = 1.25  # of the stand-in in `voice`: a little ahead of the ear, as services are, so that it can be interrupted
+_BAR = 24  # characters of the microphone's level
 
 
-# --------------------------------------------------------------------------------------------------------------- verbs
+def _connect(args: argparse.Namespace, **options: Any) -> connect:
+    where = {"model": args.model, "dialect": args.dialect, "key_env": args.key_env}
+    return connect(args.endpoint, **where, **options, **stand_in(args))
+
+
+# --------------------------------------------------------------------------------------------------------- typed sessions
 
 
 def _cases(args: argparse.Namespace) -> int:
@@ -42,43 +48,34 @@ def _cases(args: argparse.Namespace) -> int:
 
 
 async def _run_cases(args: argparse.Namespace) -> int:
-    _console.print(_row("case", "items", "reported", Text("arrived"), "first", "it says"))
-    failed = 0
-    said_where = False
-    for each in all_cases():
+    columns = Columns((4, 5, 8, 10, 14))
+    columns.row("case", "items", "reported", "arrived", "first", "it says")
+    n_failed, where = 0, ""
+    for chosen in all_cases():
+        name, n_items = chosen.name, str(len(chosen.history))
         try:
-            async with _connect(args, quiet=True, trial=f"case {each.name}") as session:
-                response = await _play(session, each, args)
-                origin = show.origin_word(session.simulated)
+            async with _connect(args, quiet=True, trial=f"case {name}") as session:
+                response = await _play(session, chosen, args)
+                keep_sound(response, args.wav)
+                mark = show.origin_word(session.simulated)
                 where = f"{session.endpoint.name}, {session.model}, {session.dialect.name}"
-        except InputError:  # a key that is not set, an endpoint that is none: the same for every case
+        except InputError:  # a missing key or an unknown endpoint is the same for every case
             raise
         except KitError as exc:
-            failed += 1
-            _console.print(
-                _row(each.name, str(len(each.history)), each.reported, _badge("failed"), "–", show.plain(exc))
-            )
+            n_failed += 1
+            columns.row(name, n_items, chosen.reported, badge("failed"), "–", str(exc))
             continue
-        said_where = True
-        _console.print(
-            _row(
-                each.name,
-                str(len(each.history)),
-                each.reported,
-                _badge(response.modality),
-                _first(response),
-                show.plain(response.words),
-            )
+        columns.row(
+            name, n_items, chosen.reported, badge(response.modality), first_content(response), response.words or ""
         )
-    if said_where:
-        note = f" – {origin}: this shows the instrument, not what a model does" if origin else ""
-        _console.print(Text(f"\n{show.plain(where)}{note}"), style="dim")
-    return 1 if failed else 0
+    if where:
+        note = f" – {mark}: this shows the instrument, not what a model does" if mark else ""
+        say(f"\n{where}{note}", "dim")
+    return 1 if n_failed else 0
 
 
 def _case(args: argparse.Namespace) -> int:
-    chosen = case(args.name)
-    return asyncio.run(_talk(args, chosen))
+    return asyncio.run(_talk(args, case(args.name)))
 
 
 def _chat(args: argparse.Namespace) -> int:
@@ -88,154 +85,75 @@ def _chat(args: argparse.Namespace) -> int:
 async def _talk(args: argparse.Namespace, start: Case | None) -> int:
     async with _connect(args) as session:
         if start is not None:
-            _show_history(start)
-            _show_response(await _play(session, start, args))
-        async for turn in _turns(args, session, always=start is None):
+            _draw_history(start)
+            draw_response(await _play(session, start, args), args.wav)
+        async for turn in _turns(args, session, piped=start is None):
             try:
                 response = await session.ask(turn, timeout_s=args.timeout)
             except InputError as exc:
                 complain(exc, 2)
                 continue
-            _keep_sound(response, args.wav)
-            _show_response(response)
+            draw_response(response, args.wav)
     return 0
 
 
 async def _play(session: Session, chosen: Case, args: argparse.Namespace) -> Response:
     await session.seed(chosen.history)
-    response = await session.respond(timeout_s=args.timeout)
-    _keep_sound(response, args.wav)
-    return response
+    return await session.respond(timeout_s=args.timeout)
 
 
-async def _turns(args: argparse.Namespace, session: Session, *, always: bool) -> AsyncIterator[str | Clip]:
-    """What the user says next: `--say`, then what is typed, or what is piped in to `chat`."""
+async def _turns(args: argparse.Namespace, session: Session, *, piped: bool) -> AsyncIterator[str | Clip]:
+    """What the user says next: `--say`, then what is typed, or with `piped` what standard input holds."""
     for words in args.say:
-        _console.print(Text(f"you: {show.plain(words)}"))
+        say(f"you: {words}")
         yield words
     if sys.stdin.isatty():
-        from prompt_toolkit import PromptSession
-
-        _console.print(_PROMPT_HELP, style="dim")
-        prompt: PromptSession[str] = PromptSession()
-        while True:
-            try:
-                line = (await prompt.prompt_async("you: ")).strip()
-            except (EOFError, KeyboardInterrupt):
-                return
-            if line in ("/quit", "/exit"):
-                return
-            if line == "/events":
-                _console.print(Text(repr(session.events)))
-            elif line.startswith("/clip"):
-                with _complaints():
-                    yield Clip.load(line.removeprefix("/clip").strip())
-            elif line.startswith("/"):
-                _console.print(_PROMPT_HELP, style="dim")
-            elif line:
-                yield line
-    elif always and not args.say:
+        async for turn in _typed(session):
+            yield turn
+    elif piped and not args.say:
         for line in sys.stdin:
             if line.strip():
-                _console.print(Text(f"you: {show.plain(line.strip())}"))
+                say(f"you: {line.strip()}")
                 yield line.strip()
 
 
-@contextlib.contextmanager
-def _complaints() -> Iterator[None]:
-    try:
-        yield
-    except InputError as exc:
-        complain(exc, 2)
+async def _typed(session: Session) -> AsyncIterator[str | Clip]:
+    from prompt_toolkit import PromptSession
+
+    say(_PROMPT_HELP, "dim")
+    prompt: PromptSession[str] = PromptSession()
+    while True:
+        try:
+            line = (await prompt.prompt_async("you: ")).strip()
+        except (EOFError, KeyboardInterrupt):
+            return
+        if line in ("/quit", "/exit"):
+            return
+        if line == "/events":
+            say(repr(session.events))
+        elif line.startswith("/clip"):
+            try:
+                clip = Clip.load(line.removeprefix("/clip").strip())
+            except InputError as exc:
+                complain(exc, 2)
+            else:
+                yield clip
+        elif line.startswith("/"):
+            say(_PROMPT_HELP, "dim")
+        elif line:
+            yield line
 
 
-# --------------------------------------------------------------------------------------------------------- what is shown
-
-
-def _row(name: str, items: str, reported: str, arrived: Text, first: str, words: str) -> Table:
-    # A table of one row, so that each case is printed when it is done; the widths make the rows one table.
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    for width in (4, 5, 8, 10, 14):
-        grid.add_column(width=width)
-    grid.add_column(ratio=1)
-    grid.add_row(name, items, reported, arrived, first, Text(words))
-    return grid
-
-
-def _badge(modality: str | None) -> Text:
-    word = modality or "pending"
-    return Text(f"{show.SIGNS.get(word, '…')} {word}", style=f"bold {show.COLOURS.get(word, '#7F7F7F')}")
-
-
-def _first(response: Response) -> str:
-    if response.first_audio_ms is not None:
-        return f"audio {show.ms(response.first_audio_ms)}"
-    return f"text {show.ms(response.first_text_ms)}"
-
-
-def _show_history(chosen: Case) -> None:
-    table = Table(
-        title=f"case {chosen.name}, reported: {chosen.reported}", title_justify="left", box=None, padding=(0, 2, 0, 0)
-    )
-    for head in ("", "who", "says"):
-        table.add_column(head)
+def _draw_history(chosen: Case) -> None:
+    say(f"case {chosen.name}, reported: {chosen.reported}", "italic")
+    columns = Columns((2, 9))
     for n, item in enumerate(chosen.history):
         clip = next((part.clip for part in item.parts if part.clip), None)
         sound = f" (a clip of {clip.duration_ms / 1000:.1f} s)" if clip else ""
-        table.add_row(str(n), item.role or item.type, Text(show.plain(item.text) + sound))
-    _console.print(table)
+        columns.row(str(n), item.role or item.type, item.text + sound)
 
 
-def _show_response(response: Response) -> None:
-    line = _badge(response.modality)
-    seconds = f"{response.audio.duration_ms / 1000:.1f} s of audio, " if response.audio else ""
-    state = "" if response.status == "completed" else f"{response.status} {response.reason or ''}, "
-    mark = show.origin_word(response.simulated)
-    line.append(f"  {show.plain(response.words)}", style="default not bold")
-    _console.print(line)
-    detail = f"{state}{seconds}first {_first(response)}, done {show.ms(response.done_ms)}{f', {mark}' if mark else ''}"
-    _console.print(Text(f"   {show.plain(detail)}"), style="dim")
-
-
-def _keep_sound(response: Response, folder: Path | None) -> None:
-    if path := keep_sound(response, folder):
-        _console.print(Text(f"   saved {path}"), style="dim")
-
-
-# -------------------------------------------------------------------------------------------------------------- options
-
-
-def _connect(args: argparse.Namespace, *, quiet: bool = False, trial: str | None = None) -> connect:
-    stand_in = {"drift": args.drift, "seed": args.seed, "pace": args.pace} if args.endpoint == "standin" else {}
-    return connect(
-        args.endpoint,
-        model=args.model,
-        dialect=args.dialect,
-        key_env=args.key_env,
-        quiet=quiet,
-        trial=trial,
-        **stand_in,
-    )
-
-
-def add(verbs: Verbs) -> None:
-    """Add these verbs to the command line."""
-    cases = verbs.add_parser("cases", parents=[session_options(), timeout_option()], help="the four cases, a row each")
-    cases.set_defaults(run=_cases, say=[])
-    one = verbs.add_parser("case", parents=[session_options(), timeout_option()], help="one case; then go on by typing")
-    one.add_argument("name", help="1a, 1b, 2a or 2b")
-    one.add_argument("--say", action="append", default=[], metavar="TEXT", help="a further turn (may be repeated)")
-    one.set_defaults(run=_case)
-    chat = verbs.add_parser("chat", parents=[session_options(), timeout_option()], help="no history: just talk")
-    chat.add_argument("--say", action="append", default=[], metavar="TEXT", help="a turn (may be repeated)")
-    chat.set_defaults(run=_chat)
-
-
-# ``voice``: talk to the model and hear it answer, with the microphone and speaker of this machine.
-
-
-_PACE = 1.25  # of the stand-in, where none is asked for: a little ahead of the ear, as services are, so it can be interrupted
-_BAR = 24  # characters of the microphone's level
+# ------------------------------------------------------------------------------------- voice: microphone and speaker
 
 
 def _voice(args: argparse.Namespace) -> int:
@@ -247,26 +165,19 @@ def _voice(args: argparse.Namespace) -> int:
 
 async def _talk_voice(args: argparse.Namespace) -> int:
     async with contextlib.AsyncExitStack() as stack:
-        # Devices first: nobody should pay for a session that cannot be heard.
+        # Devices first: a session that cannot be heard should not be paid for.
         microphone = await stack.enter_async_context(Microphone(args.input))
         speaker = await stack.enter_async_context(Speaker(args.output))
-        stand_in = {"drift": args.drift, "seed": args.seed, "pace": args.pace} if args.endpoint == "standin" else {}
-        if stand_in:
-            await asyncio.to_thread(prepare_hearing)  # it holds up the sound for a moment: before anybody talks
-        writer = args.transcribe or ("whisper-1" if stand_in else None)  # the stand-in's costs nothing
-        session = await stack.enter_async_context(
-            connect(
-                args.endpoint,
-                model=args.model,
-                dialect=args.dialect,
-                key_env=args.key_env,
-                settings={"transcription": {"model": writer}} if writer else None,
-                **stand_in,
-            )
-        )
+        simulated = args.endpoint == "standin"
+        if simulated:
+            # Loading the recogniser would hold up the sound: do it before anybody talks.
+            await asyncio.to_thread(prepare_hearing)
+        writer = args.transcribe or ("whisper-1" if simulated else None)  # the stand-in's costs nothing
+        settings = {"transcription": {"model": writer}} if writer else None
+        session = await stack.enter_async_context(_connect(args, settings=settings))
         canceller = _canceller(args, speaker)
         half_duplex = _half_duplex(args)
-        face = _Face(session, wav=args.wav, every_event=args.events)
+        face = _Face(session, wav=args.wav, every_event=args.show_events)
         voice = Voice(
             session,
             microphone,
@@ -341,7 +252,7 @@ class _Face:
     def __init__(self, session: Session, *, wav: Path | None, every_event: bool) -> None:
         self.voice: Voice | None = None
         self._session = session
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._console = console()
         self._wav = wav
         self._every_event = every_event
         self._last, self._n_last = "", 0
@@ -383,25 +294,13 @@ class _Face:
         elif event.type == "response.done":
             response = response_of(self._session, text_of(dict_of(event.data, "response"), "id"))
             if response is not None:
-                self._reply(response)
+                draw_response(response, self._wav, self._console)
         elif event.type == "error":
             self.say(f"the server says: {show.plain(self._session.errors[-1])}", "red")
 
     def _cut_off(self) -> None:
         if self.voice is not None and self.voice.sink.playing:
             self.say("   (interrupted)")
-
-    def _reply(self, response: Response) -> None:
-        word = response.modality or "pending"
-        line = Text(f"{show.SIGNS.get(word, '…')} {word}", style=f"bold {show.COLOURS.get(word, '#7F7F7F')}")
-        line.append(f"  {show.plain(response.words)}", style="default not bold")
-        self._console.print(line)
-        state = "" if response.status == "completed" else f"{response.status} {response.reason or ''}, "
-        first = f"first audio {show.ms(response.first_audio_ms)}" if response.first_audio_ms is not None else "no audio"
-        mark = show.origin_word(response.simulated)
-        self.say(f"   {state}{first}{f', {mark}' if mark else ''}")
-        if path := keep_sound(response, self._wav):
-            self.say(f"   saved {path}")
 
     def summary(self) -> None:
         """What was said, what was lost, and where the time went."""
@@ -427,11 +326,23 @@ def _device(text: str) -> int | str:
     return int(text) if text.isdigit() else text
 
 
-def add_voice(verbs: Verbs) -> None:
-    """Add this verb to the command line."""
-    voice = verbs.add_parser(
-        "voice", parents=[session_options(pace=_PACE)], help="talk to it: this machine's microphone and speaker"
+def add(verbs: Verbs) -> None:
+    """Add these verbs to the command line."""
+    cases = verbs.add_parser("cases", help="play the four test cases, a row each")
+    add_options(cases, *SESSION, "wav")
+    cases.set_defaults(run=_cases)
+    one = verbs.add_parser("case", help="play one case, then go on by typing")
+    one.add_argument(
+        "name", help=f"{', '.join(chosen.name for chosen in all_cases())}, system, tools, '8 turns', 1b+4, …"
     )
+    add_options(one, *SESSION, "wav", "say")
+    one.set_defaults(run=_case)
+    chat = verbs.add_parser("chat", help="talk by typing, without a history")
+    add_options(chat, *SESSION, "wav", "say")
+    chat.set_defaults(run=_chat)
+    voice = verbs.add_parser("voice", help="talk with this machine's microphone and speaker")
+    pace = {"default": _PACE, "help": f"let the stand-in speak at FACTOR times real time (default: {_PACE})"}
+    add_options(voice, *SESSION, "wav", pace=pace)
     voice.add_argument("--devices", action="store_true", help="list the microphones and speakers, and end")
     voice.add_argument("--input", type=_device, metavar="DEVICE", help="microphone: a number or part of a name")
     voice.add_argument("--output", type=_device, metavar="DEVICE", help="speaker: a number or part of a name")
@@ -442,7 +353,7 @@ def add_voice(verbs: Verbs) -> None:
         "--half-duplex",
         action="store_true",
         default=None,
-        help="the microphone is silent while the model speaks (default without the extra 'echo')",
+        help="mute the microphone while the model speaks (default without the extra 'echo')",
     )
     duplex.add_argument(
         "--full-duplex",
@@ -450,12 +361,10 @@ def add_voice(verbs: Verbs) -> None:
         action="store_false",
         help="speak to interrupt it (default with the extra 'echo'; without it wear headphones)",
     )
-    voice.add_argument(
-        "--no-echo-cancellation", action="store_true", help="do without it, also where the extra 'echo' is installed"
-    )
+    voice.add_argument("--no-echo-cancellation", action="store_true", help="leave the echo in what is sent")
     voice.add_argument(
         "--transcribe", metavar="MODEL", help="have the server write down what you say (a service charges for it)"
     )
-    voice.add_argument("--events", action="store_true", help="a line for every event")
-    voice.add_argument("--seconds", type=seconds, metavar="S", help="end by itself after so long")
+    voice.add_argument("--show-events", action="store_true", help="print a line for every event")
+    voice.add_argument("--seconds", type=seconds, metavar="S", help="end after this long")
     voice.set_defaults(run=_voice)

@@ -1,0 +1,221 @@
+"""What the verbs print: one badge, one way to draw a response, tables that fit, a bar that ends in a sentence, complaints."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from .. import show
+from ..errors import InputError
+from ..wire.records import Response
+
+if TYPE_CHECKING:
+    from pandas import DataFrame as Frame
+
+    from ..trials.runner import Progress as RunProgress
+
+PIPE_WIDTH = 200  # columns where standard output is no terminal: nothing is wrapped for a file
+LINE_EVERY_S = 60.0  # how often a run reports where standard error is no terminal
+
+# Columns that are the same in every row of most tables: they go under the table, once.
+CONSTANT = ("origin", "settings", "endpoint", "model", "voice", "day", "plan", "simulated")
+
+# Errors are written for Python; here the same things are flags.
+_FLAGS = (
+    (r"run\(…, budget_usd=[\d.]+\), or (--budget [\d.]+) in a terminal", r"\1"),
+    (r"budget_usd=float\('inf'\)", "--budget inf"),
+    (r"\bbudget_usd=", "--budget "),
+    (r"\bkeep_events=True", "--keep-events"),
+    (r"\boverwrite=True", "--overwrite"),
+    (r"\brequire_key=", "--key-env"),
+    (r"\bn_each\b", "--each"),
+    (r"\bp0\b", "--p0"),
+    (r"\bp1\b", "--p1"),
+    (r"run\(plan, path\) makes one", "kit trials run PLAN LEDGER makes one"),
+    (r'os\.environ\["(\w+)"\] = getpass\(\)', r"export \1=…"),
+)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Standard output or error, as wide as the terminal."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else PIPE_WIDTH
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
+
+
+def say(words: object, style: str = "") -> None:
+    """Print a line; whatever a server or a file put into it does nothing to the terminal."""
+    console().print(Text(show.plain(words), style=style))
+
+
+def complain(error: Exception | str, code: int) -> int:
+    """Print one sentence on standard error, with flags where it names Python arguments; returns the exit code."""
+    sentence = show.plain(error)
+    for pattern, flag in _FLAGS:
+        sentence = re.sub(pattern, flag, sentence)
+    console(stderr=True).print(Text(f"kit: {sentence}"))
+    return code
+
+
+# ------------------------------------------------------------------------------------------------------------- responses
+
+
+def badge(modality: str | None) -> Text:
+    """The coloured word and sign of a modality; never colour alone."""
+    word = modality or "pending"
+    return Text(f"{show.SIGNS.get(word, '…')} {word}", style=f"bold {show.COLOURS.get(word, '#7F7F7F')}")
+
+
+def first_content(response: Response) -> str:
+    """What came first, and when: ``audio 812 ms``."""
+    if response.first_audio_ms is not None:
+        return f"audio {show.ms(response.first_audio_ms)}"
+    return f"text {show.ms(response.first_text_ms)}"
+
+
+def draw_response(response: Response, folder: Path | None = None, screen: Console | None = None) -> None:
+    """Print a response in two lines, and keep its sound in the folder of ``--wav``."""
+    screen = screen or console()
+    line = badge(response.modality)
+    line.append(f"  {show.plain(response.words)}", style="default not bold")
+    screen.print(line)
+    facts = [] if response.status == "completed" else [f"{response.status} {response.reason or ''}".strip()]
+    facts += [f"{response.audio.duration_ms / 1000:.1f} s of audio"] if response.audio else []
+    facts += [f"first {first_content(response)}", f"done {show.ms(response.done_ms)}"]
+    facts += [mark] if (mark := show.origin_word(response.simulated)) else []
+    screen.print(Text(show.plain(f"   {', '.join(facts)}"), style="dim"))
+    if path := keep_sound(response, folder):
+        screen.print(Text(f"   saved {path}", style="dim"))
+
+
+def keep_sound(response: Response, folder: Path | None) -> Path | None:
+    """Write a spoken reply into the folder of ``--wav``; its absolute path, or ``None`` where there is nothing to keep."""
+    if folder is None or response.audio is None:
+        return None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise InputError(
+            f"--wav: cannot make the folder {show.one_line(str(folder), 200)} ({exc.strerror or exc})"
+        ) from exc
+    return response.audio.save(folder / f"{show.file_name(response.id)}.wav")
+
+
+# ---------------------------------------------------------------------------------------------------------------- tables
+
+
+class Columns:
+    """A table whose rows are printed one by one, as they become known: the widths are fixed, the last column takes the rest."""
+
+    def __init__(self, widths: Sequence[int], *, last: str = "fold") -> None:
+        self._widths, self._last, self._console = widths, last, console()
+
+    def row(self, *cells: str | Text) -> None:
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        for width in self._widths:
+            grid.add_column(width=width, no_wrap=True, overflow="ellipsis")
+        grid.add_column(ratio=1, overflow=self._last, no_wrap=self._last == "ellipsis")  # type: ignore[arg-type]
+        grid.add_row(*(cell if isinstance(cell, Text) else Text(show.plain(cell)) for cell in cells))
+        self._console.print(grid)
+
+
+def draw_table(names: Sequence[str], rows: Iterable[Sequence[object]], *, hint: str = "--csv has them") -> None:
+    """Print a table that fits: what is the same in every row goes below it, and columns that have no room are counted."""
+    cells = [[show.plain(cell, 60) for cell in row] for row in rows]
+    shared = [n for n, name in enumerate(names) if name in CONSTANT and len({row[n] for row in cells}) == 1]
+    chosen = [n for n in range(len(names)) if n not in shared]
+    widths = [max(cell_len(text) for text in (names[n], *(row[n] for row in cells))) for n in chosen]
+    screen = console()
+    while len(chosen) > 2 and sum(widths) + 2 * (len(chosen) - 1) > screen.width:
+        chosen.pop(), widths.pop()
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for n in chosen:
+        number = all(re.fullmatch(r"[\d,.]+|–", row[n]) for row in cells)
+        table.add_column(Text(names[n]), justify="right" if number else "left", overflow="fold")
+    for row in cells:
+        table.add_row(*(Text(row[n]) for n in chosen))
+    screen.print(table, soft_wrap=False)
+    for n in shared:
+        if cells[0][n] != "–":
+            say(f"{names[n]}: {cells[0][n]}", "dim")
+    if hidden := len(names) - len(chosen) - len(shared):
+        say(f"{hidden} more column{'s' * (hidden != 1)}: {hint}", "dim")
+
+
+def draw_frame(df: Frame) -> None:
+    """Print a pandas frame that fits."""
+    rows = df.astype("string").fillna("–").itertuples(index=False)
+    draw_table([str(name) for name in df.columns], rows)
+
+
+# ------------------------------------------------------------------------------------------------------------------ a run
+
+
+class Bar:
+    """Shows a run on standard error: a bar in a terminal, elsewhere a line a minute, and one sentence at the end of both.
+
+    Use it in a ``with``, so that an interrupted run ends in its sentence too.
+    """
+
+    def __init__(self) -> None:
+        self._console = console(stderr=True)
+        self._began_s = time.monotonic()
+        self._reported_s: float | None = None  # when the last line was written, where there is no bar
+        self._bar: Progress | None = None
+        self._sentence = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __call__(self, progress: RunProgress) -> None:
+        self._sentence = f"{progress.decided}/{progress.planned} trials: {progress}"
+        if self._console.is_terminal:
+            self._draw(progress)
+        elif progress.decided and not progress.over:
+            now = time.monotonic()
+            if self._reported_s is None or now - self._reported_s >= LINE_EVERY_S:
+                self._reported_s = now
+                self._console.print(Text(f"{self._sentence}; {progress.in_flight} running"))
+
+    def _draw(self, progress: RunProgress) -> None:
+        if self._bar is None:
+            self._bar = Progress(
+                MofNCompleteColumn(),
+                BarColumn(bar_width=16),
+                TimeRemainingColumn(compact=True),
+                TextColumn("{task.description}", markup=False),
+                console=self._console,
+                transient=True,
+            )
+            self._bar.add_task("", total=progress.planned)
+            self._bar.start()
+        text = f"{progress.in_flight} running, {show.plain(progress)}"
+        self._bar.update(self._bar.task_ids[0], completed=progress.decided, description=text)
+
+    def __exit__(self, *_exc: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        if self._sentence:
+            self._console.print(Text(f"{show.plain(self._sentence)}; {_duration(time.monotonic() - self._began_s)}"))
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def draw_facts(pairs: Iterable[tuple[str, Any]]) -> None:
+    """Print names and values, a line each."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for name, value in pairs:
+        grid.add_row(Text(name, style="dim"), Text(show.plain(value)))
+    console().print(grid, soft_wrap=False)
