@@ -1,0 +1,624 @@
+"""A GPT-Live session: the same cells as Realtime, over another protocol.
+
+::
+
+    session = await connect("openai", model="gpt-live-1.1")     # or: connect(protocol="live"), the stand-in
+    await session.seed(history)                                  # the one moment at which GPT-Live takes a history
+    reply = await session.ask("Tell me another joke.")           # spoken text, or a Clip
+    reply.outcome                                                # 'spoken', 'late', 'silent', 'censored' or 'failed'
+
+What differs underneath: the client speaks first, so the session begins at `seed` (or at the first `ask`); audio is fed all
+the time, silence between clips, because the session's clock *is* the input audio; no event ends a reply, so its end and
+its outcome are inferred by a named policy (`kit.wire.live_conversation`).
+
+Everything here is a coroutine. Cancelling one is safe: what was sent stays sent, what the server says is folded in all the
+same, and the feeder goes on. There is no reconnect: a drop is a `SessionClosed`, and the reply that was owed is ``failed``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import weakref
+from collections.abc import Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import pybase64
+
+from . import show
+from .errors import (
+    HandshakeRefused,
+    HistoryError,
+    InputError,
+    LocalProtocolError,
+    MissingExtra,
+    ResponseTimeout,
+    ServerError,
+    SessionClosed,
+    clipped,
+)
+from .history import History
+from .link import Link, new_id
+from .wire.event_list import EventList
+from .wire.events import Event, dict_of, encode
+from .wire.live import (
+    FORMATS,
+    LANES,
+    MAX_APPEND_TOKENS,
+    USD_PER_SECOND,
+    Lane,
+    lint_past,
+    pieces,
+    spell_past,
+    spell_start,
+    tokens_of,
+)
+from .wire.live_conversation import Append, Delegation, LiveConversation, Reply, ReplyPolicy
+
+if TYPE_CHECKING:
+    from .clip import Clip
+
+FRAME_MS = 100  # of one append: what LiveKit and pydantic-ai send
+LEAD_IN_MS = 1_000  # of silence before the first clip, so that the track has begun and settled
+PING = "Reply to the caller now, aloud. Do not wait for the caller to speak first. After that, pause and listen."
+"""The commentary that asks for a reply to what is in the history already (LiveKit's and others' wording of it)."""
+
+_BYTES_PER_MS = {"pcm16": 48, "pcm16-16k": 32, "g711_ulaw": 8, "g711_alaw": 8}
+_IDLE = {"pcm16": b"\0", "pcm16-16k": b"\0", "g711_ulaw": b"\xff", "g711_alaw": b"\xd5"}
+_LOUD = 500  # of 32,767: the last sample of a clip above it is where its ask ends
+
+OnDelegation = Callable[[Delegation], "Awaitable[str | None] | str | None"]
+
+
+class Feeder:
+    """Sends audio all the time: a frame per `frame_ms`, silence unless a clip is due.
+
+    Paced by deadlines, not by sleeps: frame n is due at n x `frame_ms` after the start, so that no error adds up. A frame that
+    is late by more than itself is counted, and sent at once; after a stop of `_GAP_S` (a machine that slept, a cell that
+    blocked) the missing time is skipped and counted, or the server would be sent a burst that it hears as the present.
+
+    Attributes:
+        n_frames: Frames sent.
+        n_late: Of them, sent later than one frame's length after they were due.
+        worst_ms: How late the latest was.
+        skipped_ms: Time for which nothing was sent.
+    """
+
+    _GAP_S = 2.0
+
+    def __init__(self, link: Link, audio_format: str, *, pace: float = 1.0, silence: bool = True) -> None:
+        self._link, self._format, self._pace, self._silence = link, audio_format, pace, silence
+        self._n_bytes = _BYTES_PER_MS[audio_format] * FRAME_MS
+        idle = pybase64.b64encode(_IDLE[audio_format] * self._n_bytes)
+        # Most frames of a session are this one, so it is made once.
+        self._idle_frame = b'{"type":"session.input_audio.append","audio":"' + idle + b'"}'
+        self._queue: list[bytes] = []
+        self._sent: asyncio.Future[float] | None = None
+        self._n_loud = 0
+        self._last_loud_at_ms = 0.0
+        self.n_frames = self.n_late = 0
+        self.worst_ms = self.skipped_ms = 0.0
+
+    async def run(self) -> None:
+        """Feed until cancelled, or until the session closes."""
+        loop = asyncio.get_running_loop()
+        step_s = FRAME_MS / 1000 / self._pace
+        due_s = loop.time()
+        while self._link.closed is None:
+            late_s = loop.time() - due_s
+            if late_s > self._GAP_S:
+                skipped = int(late_s / step_s)
+                self.skipped_ms += skipped * FRAME_MS
+                due_s += skipped * step_s
+            elif late_s > step_s:
+                self.n_late += 1
+            self.worst_ms = max(self.worst_ms, late_s * 1000)
+            await self._send_frame()
+            due_s += step_s
+            await asyncio.sleep(max(0.0, due_s - loop.time()))
+
+    async def _send_frame(self) -> None:
+        if self._queue:
+            chunk = self._queue.pop(0)
+            frame = b'{"type":"session.input_audio.append","audio":"' + pybase64.b64encode(chunk) + b'"}'
+        elif self._silence:
+            chunk, frame = b"", self._idle_frame
+        else:
+            return
+        await self._link.send_frame(frame)
+        self.n_frames += 1
+        if self._n_loud:
+            self._n_loud -= 1
+            self._last_loud_at_ms = self._link.now_ms()
+            if not self._n_loud and self._sent is not None and not self._sent.done():
+                self._sent.set_result(self._last_loud_at_ms)
+
+    def play(self, data: bytes, n_loud_bytes: int) -> asyncio.Future[float]:
+        """Queue a clip; the future is the instant at which its last loud frame was sent, on the session's clock."""
+        if self._queue:
+            raise LocalProtocolError("a clip is being sent; wait for its ask() to return")
+        n = self._n_bytes
+        chunks = [data[start : start + n] for start in range(0, len(data), n)]
+        if chunks:
+            chunks[-1] = chunks[-1].ljust(n, _IDLE[self._format])
+        self._queue += chunks
+        self._n_loud = max(1, -(-n_loud_bytes // n))
+        self._sent = asyncio.get_running_loop().create_future()
+        return self._sent
+
+    def clear(self) -> None:
+        """Drop what is queued of a clip."""
+        self._queue.clear()
+        self._n_loud = 0
+
+
+_open: weakref.WeakSet[LiveSession] = weakref.WeakSet()
+
+
+class LiveSession:
+    """One GPT-Live session. Made by `connect`.
+
+    Args:
+        link: The open socket, and its fold.
+        settings: For `session.start`, in the kit's words (`kit.wire.live.spell_start`).
+        pace: How fast time runs; other than 1 only with a stand-in that runs as fast.
+        silence: Feed silence between clips. Without it the session's clock stands, and nothing is heard or said.
+        on_delegation: Answers work that the voice hands to the client; its result is said aloud.
+    """
+
+    protocol = "live"
+
+    def __init__(
+        self,
+        link: Link,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        pace: float = 1.0,
+        silence: bool = True,
+        on_delegation: OnDelegation | None = None,
+    ) -> None:
+        self.endpoint = link.endpoint
+        self._link = link
+        self._settings = dict(settings or {})
+        self._pace, self._silence = pace, silence
+        self._on_delegation = on_delegation
+        self._feeder: Feeder | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._n_delegations = 0  # handed to `on_delegation` so far
+        self._asking = False
+        self._finalizer = weakref.finalize(self, link.drop)
+        self._finalizer.atexit = False
+        _open.add(self)
+
+    # ------------------------------------------------------------------------------------------------- what it is
+
+    @property
+    def conversation(self) -> LiveConversation:
+        """The fold."""
+        return self._link.conversation  # type: ignore[return-value]
+
+    @property
+    def id(self) -> str | None:
+        """The session's id, once it has started."""
+        return self.conversation.session.get("id")
+
+    @property
+    def model(self) -> str | None:
+        """The model, as the server names it."""
+        return self.conversation.session.get("model") or self.endpoint.model
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The session object as the server last sent it."""
+        return self.conversation.session
+
+    @property
+    def simulated(self) -> bool | None:
+        """True: a stand-in answers. False: a service does. ``None``: not known."""
+        return self.conversation.simulated
+
+    @property
+    def replies(self) -> list[Reply]:
+        """Every reply so far, silent ones included."""
+        return list(self.conversation.replies)
+
+    responses = replies  # what a notebook of either protocol may ask for
+
+    @property
+    def errors(self) -> list[ServerError]:
+        """Every `error` event so far."""
+        return list(self.conversation.errors)
+
+    @property
+    def unknown(self) -> dict[str, int]:
+        """Event types that are in no reference, with how often each came."""
+        return dict(self.conversation.unknown)
+
+    @property
+    def events(self) -> EventList:
+        """Every event so far, both ways, as a table; frames of audio without their sound, fed silence left out."""
+        return EventList(self._link.events, self._link.n_events - len(self._link.events))
+
+    @property
+    def feeder(self) -> Feeder | None:
+        """What feeds the session, with its counts; ``None`` before the start."""
+        return self._feeder
+
+    @property
+    def now_ms(self) -> float:
+        """Milliseconds since the socket was opened."""
+        return self._link.now_ms()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session is over."""
+        return self._link.closed is not None
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds billed: what the server said at the end, else what it said last, else by this clock."""
+        if self.conversation.seconds_confirmed or self.conversation.started_at_ms is None:
+            return self.conversation.seconds
+        until = self.conversation.closed_at_ms or self.now_ms
+        return max(self.conversation.seconds or 0.0, (until - self.conversation.started_at_ms) / 1000)
+
+    @property
+    def usd(self) -> float | None:
+        """What the seconds cost; the backend's tokens are billed beside them. The stand-in costs nothing."""
+        if self.simulated:
+            return 0.0
+        return None if self.seconds is None else self.seconds * USD_PER_SECOND
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "open" if self.conversation.started_at_ms is not None else "not started"
+        mark = show.origin_word(self.simulated)
+        return (
+            f"<LiveSession at {self.endpoint.name}, {self.model}, {state}, {len(self.replies)} replies"
+            f"{f', {mark}' if mark else ''}>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [str(n), show.badge(r.modality), show.esc(r.outcome or "open"), show.esc(r.words), show.ms(r.first_audio_ms)]
+            for n, r in enumerate(self.replies)
+        ]
+        facts: list[tuple[str, object]] = [
+            ("model", self.model),
+            ("history", f"{len(self.conversation.past)} messages"),
+            ("open for", f"{self.seconds or 0:.0f} s"),
+        ]
+        state = "closed" if self.closed else "open"
+        return show.card(
+            f"<b>GPT-Live session</b> at {show.esc(self.endpoint.name)} {show.origin(self.simulated)} {state}",
+            show.facts(facts),
+            show.table(rows, ["", "modality", "outcome", "says", "first voice"]) if rows else "no replies yet",
+        )
+
+    # ------------------------------------------------------------------------------------------------- the start
+
+    async def start(self, past: History | None = None, *, timeout_s: float = 30) -> None:
+        """Start the session, with a history or without one, and begin to feed it.
+
+        Called by `seed` and by the first `ask`.
+
+        Raises:
+            LocalProtocolError: If it has been started.
+            HandshakeRefused: If the service refuses the start; an `error` before `session.started` ends the session.
+        """
+        if self._feeder is not None or self.conversation.start_at_ms is not None:
+            raise LocalProtocolError("this session has started; GPT-Live takes a history once, at its start")
+        spelled = spell_past(past) if past is not None else []
+        body = spell_start(self.endpoint.model or "", spelled, self._settings)
+        if self.endpoint.fork:
+            body = {key: value for key, value in body.items() if key not in ("model", "input")}
+        try:
+            await self._request({"type": "session.start", "session": body}, "session.started", timeout_s)
+        except ServerError as exc:
+            await self.close()
+            raise HandshakeRefused(code=exc.code, message=exc.message, close_code=None) from None
+        audio_format = str(self._settings.get("format", "pcm16"))
+        self._feeder = Feeder(self._link, audio_format, pace=self._pace, silence=self._silence)
+        self._spawn(self._feeder.run())
+        self._spawn(self._watch())
+
+    async def seed(self, history: History, *, check: bool = True, timeout_s: float = 30) -> list[dict[str, Any]]:
+        """Start the session with this history.
+
+        Args:
+            history: Messages of text; what GPT-Live would refuse is named before anything is sent.
+            check: Raise for what `lint_past` finds. ``False`` lets the service refuse it.
+            timeout_s: For the start.
+
+        Returns:
+            The messages as the server echoed them. GPT-Live confirms no message singly.
+
+        Raises:
+            HistoryError: See `check`.
+            LocalProtocolError: If the session has started already.
+        """
+        if not isinstance(history, History):
+            raise InputError(f"seed() takes a History, not {clipped(history)}; a list of events: History.from_events(…)")
+        findings = lint_past(history) if check else []
+        if findings:
+            raise HistoryError(
+                f"GPT-Live would refuse this history, so nothing was sent: {findings[0]} "
+                "(seed(history, check=False) lets the service refuse it)",
+                findings,
+            )
+        await self.start(history, timeout_s=timeout_s)
+        return list(self.conversation.past)
+
+    # ------------------------------------------------------------------------------------------------------ asking
+
+    async def ask(self, content: str | Clip, *, timeout_s: float | None = None) -> Reply:
+        """Say something to the model, and wait until its reply is decided and over.
+
+        Args:
+            content: A `Clip`, or text, which is spoken: recorded lines and, with the extra ``tts``, any text.
+            timeout_s: For all of it; default: the clip, the policy's window, and a minute of reply.
+
+        Returns:
+            The reply, also a silent one: `outcome` says what came.
+
+        Raises:
+            MissingExtra: For a text that nothing here can speak.
+            SessionClosed: If the connection was lost before the deadline.
+        """
+        clip = await self._clip_of(content)
+        if self._feeder is None:
+            await self.start()
+        assert self._feeder is not None
+        self._check_free()
+        data, n_loud = _encoded(clip, str(self._settings.get("format", "pcm16")))
+        if self._feeder.n_frames * FRAME_MS < LEAD_IN_MS:
+            await self._sleep_ms(LEAD_IN_MS - self._feeder.n_frames * FRAME_MS)
+        self._asking = True
+        try:
+            began_at_ms = self.now_ms
+            sent = self._feeder.play(data, n_loud)
+            limit_s = (clip.duration_ms + 5_000) / 1000 / self._pace + 1
+            asked_at_ms = await self._unless_closed(sent, limit_s)
+            ask = self.conversation.asked(asked_at_ms, "clip", began_at_ms=began_at_ms)
+            return await self._decided(self._reply_to(ask), timeout_s)
+        except BaseException:
+            self._feeder.clear()
+            raise
+        finally:
+            self._asking = False
+
+    async def respond(self, prompt: str = PING, *, timeout_s: float | None = None) -> Reply:
+        """Ask for a reply to what the history ends with, by a commentary append.
+
+        GPT-Live cannot be ordered to speak; a commentary is the nearest thing to `response.create`.
+        """
+        if self._feeder is None:
+            await self.start()
+        self._check_free()
+        self._asking = True
+        try:
+            await self.append("commentary", prompt, confirmed=False)
+            return await self._decided(self.conversation.replies[-1], timeout_s)
+        finally:
+            self._asking = False
+
+    async def append(
+        self,
+        lane: Lane,
+        text: str,
+        *,
+        delegation_id: str | None = None,
+        confirmed: bool = True,
+        timeout_s: float = 10,
+    ) -> Append:
+        """Add context: ``commentary`` is said aloud in the model's words, ``instructions`` are obeyed, ``thinking`` is known.
+
+        Args:
+            lane: Which of the three.
+            text: At most 500 tokens; `kit.wire.live.pieces` cuts a longer one.
+            delegation_id: Of the client delegation that it answers.
+            confirmed: Wait for the acknowledgement, which comes when the session's clock has passed it.
+            timeout_s: For the acknowledgement.
+
+        Raises:
+            InputError: For another lane, or a text that is certainly too long.
+            ServerError: If the service refuses it; the session goes on.
+        """
+        if lane not in LANES:
+            raise InputError(f"a lane is one of {', '.join(LANES)}, not {clipped(lane)}")
+        if tokens_of([text])[0] > MAX_APPEND_TOKENS:
+            raise InputError(
+                f"one append takes {MAX_APPEND_TOKENS} tokens, and this is more; kit.wire.live.pieces() cuts a text"
+            )
+        event = {"type": f"session.{lane}.append", "delegation_id": delegation_id, "content": text}
+        if confirmed:
+            await self._request(event, f"session.{lane}.appended", timeout_s)
+        else:
+            await self._link.send({"type": event["type"], "event_id": new_id("event")} | event)
+        return self.conversation.appends[-1]
+
+    async def append_past(self, history: History) -> list[Append]:
+        """Add a history after the start, as silent context, in pieces of at most 500 tokens (LiveKit's way)."""
+        lines = "\n".join(f"{m['role']}: {m['content'][0]['text']}" for m in spell_past(history))
+        return [await self.append("thinking", piece) for piece in pieces(lines)]
+
+    # ------------------------------------------------------------------------------------------------------ others
+
+    async def mute(self, muted: bool = True, *, timeout_s: float = 10) -> None:
+        """Let the model hear silence, or the caller again. It keeps speaking, and must still be fed."""
+        verb = "mute" if muted else "unmute"
+        await self._request({"type": f"session.input_audio.{verb}"}, f"session.input_audio.{verb}d", timeout_s)
+
+    async def update(self, *, timeout_s: float = 10, **fields: Any) -> dict[str, Any]:
+        """Change what may change after the start: ``delegation`` (not its type) and ``triggers``.
+
+        Raises:
+            ServerError: ``immutable_field_update`` for anything else.
+        """
+        event = await self._request({"type": "session.update", "session": fields}, "session.updated", timeout_s)
+        return dict_of(event.data, "session")
+
+    async def run_backend(self, *items: Mapping[str, Any], timeout_s: float = 10) -> None:
+        """Queue items for the Responses backend and run it (delegation of type ``responses`` only).
+
+        Args:
+            *items: Responses input items, such as a ``function_call_output``.
+            timeout_s: For the delegation that it opens; the answer of a call that is owed opens none.
+        """
+        for item in items:
+            await self._link.send({"type": "response.item.create", "event_id": new_id("event"), "item": dict(item)})
+        await self._link.send({"type": "response.create", "event_id": new_id("event")})
+
+    async def play_fixture(self, clip: Clip, *, timeout_s: float = 45) -> None:
+        """Play a recording as the model's own output (at most 30 s), and wait until it has played."""
+        data = pybase64.b64encode(clip.to_bytes()).decode("ascii")
+        event = {"type": "session.output_audio.fixture.play", "audio": data}
+        shown = {"type": event["type"], "audio": f"({len(clip.to_bytes())} bytes)"}
+        await self._request(event, "session.output_audio.fixture.played", timeout_s, shown=shown)
+
+    def interrupted(self, played_ms: float) -> None:
+        """Note where a listener stopped hearing the last reply. Nothing is sent: the caller's voice alone interrupts."""
+        if self.conversation.replies:
+            self.conversation.replies[-1].played_ms = played_ms
+
+    async def send(self, event: Mapping[str, Any]) -> str:
+        """Send any client event as it is, and wait for nothing; returns its event id."""
+        if not isinstance(event, Mapping) or not isinstance(event.get("type"), str):
+            raise InputError(f"an event is a mapping with a type, not {clipped(event)}")
+        event_id = str(event.get("event_id") or new_id("event"))
+        await self._link.send(dict(event) | {"event_id": event_id})
+        return event_id
+
+    async def wait_for(self, type: str, *, timeout_s: float = 30) -> Event:
+        """Wait for the next server event of that type."""
+        return await self._link.answer(self._link.expect(None, type), timeout_s, type)
+
+    async def close(self, *, timeout_s: float = 5) -> str | None:
+        """Close the session and wait for its confirmed seconds; returns the reason. Closing twice is fine."""
+        self._finalizer.detach()
+        _open.discard(self)
+        try:
+            if self._link.closed is None and self.conversation.started_at_ms is not None:
+                with contextlib.suppress(SessionClosed, ResponseTimeout, ServerError):
+                    await self._request({"type": "session.close"}, "session.closed", timeout_s)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.shield(self._link.close())
+            self.conversation.end(self.now_ms)
+        return self.conversation.close_reason
+
+    async def __aenter__(self) -> LiveSession:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # ------------------------------------------------------------------------------------------------------- inside
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(_finished)
+
+    async def _watch(self) -> None:
+        """Hand the client's delegations to `on_delegation`, and let time decide what no event decides."""
+        while self._link.closed is None:
+            self.conversation.settle(self.now_ms)
+            for delegation in self.conversation.delegations[self._n_delegations :]:
+                self._n_delegations += 1
+                if self._on_delegation is not None and delegation.target == "client":
+                    self._spawn(self._answer(delegation))
+            await self._sleep_ms(50)
+        self.conversation.end(self.now_ms, lost=self.conversation.close_reason is None)
+
+    async def _answer(self, delegation: Delegation) -> None:
+        assert self._on_delegation is not None
+        answer = self._on_delegation(delegation)
+        text = await answer if inspect.isawaitable(answer) else answer
+        if isinstance(text, str) and text:
+            await self.append("commentary", text, delegation_id=delegation.id, confirmed=False)
+
+    async def _decided(self, reply: Reply, timeout_s: float | None) -> Reply:
+        """Wait until an outcome is decided and the reply is over."""
+        policy = self.conversation.policy
+        limit_ms = self.now_ms + (timeout_s * 1000 if timeout_s is not None else policy.window_ms + 60_000)
+        while reply.ended is None and self._link.closed is None:
+            if self.now_ms > limit_ms:
+                raise ResponseTimeout(f"the reply was not over within {timeout_s or 70:g} s", self._link.tail())
+            await self._sleep_ms(20)
+            self.conversation.settle(self.now_ms)
+        if reply.ended is None:
+            self.conversation.end(self.now_ms, lost=self.conversation.close_reason is None)
+        if reply.outcome == "failed" and self._link.closed is not None:
+            raise self._link.closed
+        return reply
+
+    def _reply_to(self, ask: object) -> Reply:
+        return next(reply for reply in reversed(self.conversation.replies) if reply.ask is ask)
+
+    def _check_free(self) -> None:
+        if self._asking:
+            raise LocalProtocolError("an ask() is under way; wait for its reply")
+
+    async def _sleep_ms(self, ms: float) -> None:
+        await asyncio.sleep(ms / 1000 / self._pace)
+
+    async def _unless_closed(self, sent: asyncio.Future[float], limit_s: float) -> float:
+        async with asyncio.timeout(limit_s + 30):
+            while not sent.done():
+                if self._link.closed is not None:
+                    raise self._link.closed
+                await asyncio.wait([sent], timeout=0.05)
+        return sent.result()
+
+    async def _clip_of(self, content: str | Clip) -> Clip:
+        from .clip import Clip  # with numpy
+
+        if isinstance(content, Clip):
+            return content
+        if not isinstance(content, str):
+            raise InputError(f"ask() takes text or a Clip, not {clipped(content)}; a sound file: Clip.load()")
+        from .speech import say
+
+        try:
+            return await asyncio.to_thread(say, content)
+        except MissingExtra as exc:
+            raise MissingExtra(
+                f"GPT-Live takes no typed question, so the kit speaks it, and {exc}; "
+                "or ask(Clip.load(…)), or respond() for what the history ends with"
+            ) from None
+
+    async def _request(
+        self, event: Mapping[str, Any], reply: str, timeout_s: float, *, shown: Mapping[str, Any] | None = None
+    ) -> Event:
+        event = {"type": event["type"], "event_id": new_id("event")} | dict(event)
+        pending = self._link.expect(event["event_id"], reply)
+        try:
+            await self._link.send(event, encoded=encode(event), shown=shown)
+            return await self._link.answer(pending, timeout_s, reply)
+        finally:
+            self._link.forget(pending)
+
+
+def _finished(task: asyncio.Task[Any]) -> None:
+    """Take a task's exception: a feeder whose socket closed ends quietly, `session.closed` says why."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _encoded(clip: Clip, audio_format: str) -> tuple[bytes, int]:
+    """A clip in the session's format, and how many of its bytes end with its last loud sample."""
+    import numpy as np
+
+    loud = np.flatnonzero(np.abs(clip.pcm.astype(np.int32)) > _LOUD)
+    share = (int(loud[-1]) + 1) / len(clip.pcm) if len(loud) else 1.0
+    data = clip.to_format(audio_format) if audio_format != "pcm16" else clip.to_bytes()
+    return data, max(1, int(len(data) * share))
+
+
+assert set(_BYTES_PER_MS) == set(FORMATS)

@@ -1,0 +1,716 @@
+"""A GPT-Live session without a socket: what the stand-in does at ``/v1/live/sessions``.
+
+It is not a model: it shows an instrument what the wire looks like, with the orders and times of the sessions recorded in
+2026-09 (kit/wire/README.md, "GPT-Live"). Everything is driven by the session's clock, which is *input audio received*:
+
+======================  ==================================================================================================
+state                   what may happen
+======================  ==================================================================================================
+``waiting``             nothing was started; only `session.start` is taken
+``active``              input moves the clock; one output frame per 100 ms of it, zeros unless there is something to say
+``closing``             `session.close` was taken; `session.closed` comes `_CLOSE_S` later
+``over``                the socket is to be closed
+======================  ==================================================================================================
+
+A caller's turn is heard by loudness: a loud frame begins it, 600 ms of quiet end it. The reply's words come 900 ms of clock
+after that, its voice 270 ms later. A silent session does all of it but speak: the disease, without an error.
+
+Verbs, as `session.Core` has them: `receive`, `advance`, `take`, `close`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+import pybase64
+
+from .. import speech
+from ..errors import InputError, clipped
+from .drift import Draws
+from .frames import encode, new_id
+from .sound import Decoder, encoded
+
+FRAME_MS = 100  # one output frame, 4,800 bytes at 24 kHz, in all recordings
+_START_S = 0.45  # from session.start to session.started: 0.25 to 0.83 s recorded
+_TRACK_LAG_MS = 600  # from the first input frame to the first output frame: 0.34 to 0.78 s
+_LOUD = 500  # of 32,767; room noise in the recordings peaks at 206
+_QUIET_MS = 600  # of the caller, then its turn is over
+_ANSWER_MS = 900  # from there to the first word
+_VOICE_AFTER_WORD_MS = 270  # words come 170 to 375 ms before their sound
+_WORD_GRID_MS = 200  # of a transcript's stamps
+_HEARD_AFTER_MS = 300  # an input fragment comes so long after its words
+_ACK_MS = 800  # of clock, until an append is acknowledged
+_COMMENTARY_MS = 600  # of clock, from an append to its first word
+_USAGE_S = 15.0
+_CLOSE_S = 0.64
+_MAX_S = 7_200.0
+_DITHER = (19, 2)  # peaks of the first two output frames
+_MAX_MESSAGES = 128
+_MAX_APPEND_BYTES = 4_000  # 500 tokens: counted by bytes here, generously, for the stand-in has no tokenizer
+VOICES = frozenset(
+    """alloy ash ballad beacon bossa cedar cinder coral delta echo gleam marin meridian quartz ripple sage shida shimmer
+    stone tempo verse vesper willow nuri juni flitz brise sillage nira harema noeul""".split()
+)
+_FORMATS = {("audio/pcm", 24_000): "pcm16", ("audio/pcmu", 8_000): "g711_ulaw", ("audio/pcma", 8_000): "g711_alaw"}
+_START_FIELDS = frozenset(
+    "model instructions input audio delegation triggers store safety_identifier client".split()
+)
+_APPENDS = {f"session.{lane}.append": lane for lane in ("commentary", "instructions", "thinking")}
+
+
+@dataclass(frozen=True, slots=True)
+class SilenceRule:
+    """When a session stays silent: with probability `q`, drawn once, if its history has at least `n` messages.
+
+    ``documented`` is what one product counted in 2026-10 (lukacf/meerkat): 14 of 48 sessions with a summary and 9 to 14
+    messages, 0 of 22 with at most 5. It is no law of OpenAI's.
+    """
+
+    name: str
+    q: float
+    n: int
+
+    def __str__(self) -> str:
+        return self.name
+
+    def silent(self, n_messages: int, draws: Draws) -> bool:
+        """Whether a session with so long a history stays silent."""
+        return n_messages >= self.n and draws.uniform("live-silent") < self.q
+
+
+def silence_rule(name: str) -> SilenceRule:
+    """Read a rule: ``documented``, ``never``, ``always``, ``p=Q`` (any session) or ``p=Q@N`` (from N messages of history).
+
+    Raises:
+        InputError: For any other name.
+    """
+    plain = {"documented": (14 / 48, 9), "never": (0.0, 0), "always": (1.0, 0)}
+    if name in plain:
+        return SilenceRule(name, *plain[name])
+    word, _, rest = str(name).partition("=")
+    number, _, least = rest.partition("@")
+    try:
+        q, n = float(number), int(least or 0)
+    except ValueError:
+        q, n = -1.0, 0
+    if word != "p" or not 0 <= q <= 1 or n < 0:
+        raise InputError(
+            f"no rule for silence is called {clipped(name)}; there are documented, never, always, p=Q and p=Q@N "
+            "(0 ≤ Q ≤ 1, from N messages of history)"
+        )
+    return SilenceRule(str(name), q, n)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveOptions:
+    """How the stand-in's Live sessions behave."""
+
+    silence: SilenceRule = field(default_factory=lambda: silence_rule("documented"))
+    late_ms: float = 0.0
+    """Added before every reply's first word."""
+    pace: float = 1.0
+    """How fast the wall's time runs here, so that a rehearsal need not take as long as a talk; the client's runs as fast."""
+    replies: tuple[str, ...] = ()
+    """Texts to say, one after the other, before the repertoire's."""
+    hears: tuple[str, ...] = ()
+    """What the caller's turns are transcribed as, one after the other; then by the recogniser, where there is one."""
+    drops_after_s: float | None = None
+    """Cut the connection so long after the start, without `session.closed`."""
+    null_codes: bool = False
+    """Send errors with `code` null, as the service may."""
+    greets: bool = False
+    """Answer a history that ends with a user's message by a greeting, as one product saw it."""
+    usage: bool = True
+    """Send `session.usage.updated` every 15 s."""
+
+
+@dataclass(slots=True)
+class StoredSession:
+    """What a fork may know of a session that was kept."""
+
+    settings: dict[str, Any]
+    lines: list[str]
+
+
+Store = dict[str, StoredSession]
+
+
+class LiveCore:
+    """One GPT-Live session.
+
+    Args:
+        options: How it behaves.
+        draws: The session's own draws.
+        store: Sessions that can be forked; this one is added if it asks for it.
+        now: A monotonic clock, in seconds.
+        unix: The wall clock, in seconds.
+        simulated: The stand-in's mark, put into each session object.
+        seed: Of which reply is chosen.
+        source: The stored session that this one is a fork of.
+    """
+
+    def __init__(
+        self,
+        options: LiveOptions,
+        draws: Draws,
+        store: Store,
+        *,
+        now: Callable[[], float],
+        unix: Callable[[], float],
+        simulated: Mapping[str, Any],
+        source: StoredSession | None = None,
+    ) -> None:
+        self.options = options
+        self.state = "waiting"
+        # What the socket does next: a close code and reason, or a cut without either.
+        self.closing: tuple[int, str] | None = None
+        self.cut = False
+        self.id = ""
+        self._draws, self._store, self._source = draws, store, source
+        self._wall, self._unix = now, unix
+        self._simulated = dict(simulated)
+        self._out: list[bytes] = []
+        self._settings: dict[str, Any] = {}
+        self._lines: list[str] = []
+        # Work that waits for a time on the wall, and work that waits for the session's clock.
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._on_clock: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._jobs: list[Any] = []
+        self._format = "pcm16"
+        self._ear: Decoder = Decoder("pcm16")
+        self._in_ms = 0.0  # the session's clock
+        self._n_out = 0  # output frames sent
+        self._track_from_s: float | None = None
+        self._voice: list[tuple[float, np.ndarray[Any, Any]]] = []  # where on the track, and PCM at 24 kHz
+        self._muted = False
+        self._loud_from_ms: float | None = None
+        self._loud_until_ms = 0.0
+        self._turn: list[bytes] = []
+        self._n_turns = 0
+        self._started_s = 0.0
+        self._silent = False
+        self._speaks_until_ms = 0.0
+        self._delegations: set[str] = set()
+
+    # ------------------------------------------------------------------------------------------------------- verbs
+
+    @property
+    def now_s(self) -> float:
+        """Seconds on the clock that this session takes for the wall's."""
+        return self._wall() * self.options.pace
+
+    @property
+    def over(self) -> bool:
+        return self.closing is not None or self.cut
+
+    @property
+    def backlog(self) -> int:
+        return len(self._out)
+
+    @property
+    def wake_at(self) -> float | None:
+        """When `advance` has something to do, on the clock that was given; ``None``: only when something comes."""
+        due = [self._due[0][0]] if self._due else []
+        frame = self._next_frame_s()
+        if frame is not None:
+            due.append(frame)
+        return min(due) / self.options.pace if due else None
+
+    def receive(self, frame: str | bytes) -> bool:
+        """Take a client's frame; returns whether it was accepted."""
+        try:
+            event = msgspec.json.decode(frame)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            event = None
+        if not isinstance(event, dict) or not isinstance(event.get("type"), str):
+            return self._refuse({}, "invalid_event", "A JSON object with a type is expected.", None)
+        kind = event["type"]
+        if self.state == "waiting":
+            if kind != "session.start":
+                return self._refuse(event, "invalid_event", "The first event must be session.start.", "type")
+            return self._start(event)
+        handler = {
+            "session.input_audio.append": self._append_audio,
+            "session.update": self._update,
+            "session.close": self._close_requested,
+            "session.input_audio.mute": self._mute,
+            "session.input_audio.unmute": self._mute,
+            "response.item.create": self._backend_item,
+            "response.create": self._backend_run,
+            "session.output_audio.fixture.play": self._fixture,
+        }.get(kind)
+        if kind in _APPENDS:
+            return self._append(event, _APPENDS[kind])
+        if kind == "session.start":
+            return self._refuse(event, "invalid_event", "The session has been started.", "type")
+        if handler is None:
+            return self._refuse(event, "invalid_value", f"Invalid value: '{clipped(kind, 40)}'.", "type")
+        if self.state != "active":
+            return self._refuse(event, "invalid_event", "The session is closing.", None)
+        return handler(event)
+
+    def advance(self) -> bool:
+        """Do one thing that is due; returns whether there was one."""
+        now_s = self.now_s
+        frame = self._next_frame_s()
+        if frame is not None and frame <= now_s and not (self._due and self._due[0][0] < frame):
+            self._emit_frame()
+            return True
+        if self._due and self._due[0][0] <= now_s:
+            heapq.heappop(self._due)[2]()
+            return True
+        return False
+
+    def take(self) -> list[bytes]:
+        """The frames to send, and forget them."""
+        frames, self._out = self._out, []
+        return frames
+
+    def jobs(self) -> list[Any]:
+        """Work that takes long, to be run in a thread."""
+        jobs, self._jobs = self._jobs, []
+        return jobs
+
+    def close(self) -> None:
+        """The socket is gone."""
+        self.state = "over"
+        self._due.clear()
+        self._on_clock.clear()
+        self._keep()
+
+    # ------------------------------------------------------------------------------------------------------ sending
+
+    def _emit(self, type: str, **fields: Any) -> None:
+        event_id = new_id("event", int(self._unix()))
+        self._out.append(encode({"event_id": event_id, "type": type} | {k: v for k, v in fields.items() if v is not None}))
+
+    def _refuse(self, event: Mapping[str, Any], code: str, message: str, param: str | None) -> bool:
+        client_id = event.get("event_id") if isinstance(event.get("event_id"), str) else None
+        error = {
+            "type": "invalid_request_error",
+            "code": None if self.options.null_codes else code,
+            "message": message,
+            "param": param,
+        }
+        self._emit("error", error=error | ({"client_event_id": client_id} if client_id else {}), client_event_id=client_id)
+        return False
+
+    def _after_s(self, seconds: float, do: Callable[[], None]) -> None:
+        heapq.heappush(self._due, (self.now_s + seconds, next(self._order), do))
+
+    def _at_clock(self, clock_ms: float, do: Callable[[], None]) -> None:
+        heapq.heappush(self._on_clock, (clock_ms, next(self._order), do))
+
+    # ------------------------------------------------------------------------------------------------------- start
+
+    def _start(self, event: dict[str, Any]) -> bool:
+        told = event.get("session")
+        told = told if isinstance(told, dict) else {}
+        problem = self._problem(told)
+        if problem is not None:
+            code, message, param = problem
+            self._refuse(event, code, message, param)
+            # A start that was refused ends the session about two seconds later (recorded).
+            self._after_s(2.0, self._abort)
+            self.state = "closing"
+            return False
+        source = self._source
+        inherited = source.settings if source is not None else {}
+        session: dict[str, Any] = {key: told[key] for key in ("instructions", "store", "triggers", "safety_identifier") if key in told}
+        audio = told.get("audio") or {}
+        form = audio.get("format") or {"type": "audio/pcm", "rate": 24_000}
+        self._format = _FORMATS[form["type"], form.get("rate")]
+        self._ear = Decoder(self._format)  # type: ignore[arg-type]
+        past = told.get("input") or []
+        self._lines = (source.lines if source else []) + [_words(message) for message in past]
+        prefix = f"live_u{self._draws.random('cluster').randrange(8)}_"
+        self.id = prefix + new_id("", int(self._unix())).lstrip("_")
+        delegation = told.get("delegation") or inherited.get("delegation") or {"type": "client"}
+        if delegation.get("type") == "responses":
+            backend = {"tools": [], "tool_choice": "auto"} | dict(delegation.get("responses") or {})
+            delegation = dict(delegation) | {"responses": backend}
+        voice = (audio.get("output") or {}).get("voice") or inherited.get("voice") or "marin"
+        self._settings = inherited | session | {
+            "id": self.id,
+            "expires_at": int(self._unix() + _MAX_S),
+            "model": told.get("model") or inherited.get("model"),
+            "audio": {"output": {"voice": voice}, "format": form},
+            "delegation": delegation,
+            "status": "active",
+            "input": past,
+            "simulated": self._simulated,
+        }
+        self._silent = self.options.silence.silent(len(self._lines), self._draws)
+        client_id = event.get("event_id")
+        self.state = "active"
+
+        def started() -> None:
+            self._started_s = self.now_s
+            self._emit("session.started", session=self._settings, client_event_id=client_id)
+            if self.options.usage:
+                self._after_s(_USAGE_S, self._report_usage)
+            if self.options.drops_after_s is not None:
+                self._after_s(self.options.drops_after_s, self._abort)
+            self._after_s(_MAX_S, lambda: self._closed("expired"))
+            if self.options.greets and past and past[-1].get("role") == "user":
+                self._at_clock(_COMMENTARY_MS, lambda: self._say("Hello! How can I help you today?"))
+
+        self._after_s(_START_S, started)
+        return True
+
+    def _problem(self, told: dict[str, Any]) -> tuple[str, str, str | None] | None:
+        """Why a `session.start` is refused: code, message, param."""
+        for name in told:
+            if name not in _START_FIELDS and not (self._source is not None and name == "audio"):
+                return "unknown_parameter", f"Unknown parameter: 'session.{clipped(name, 60)[1:-1]}'.", f"session.{name}"
+        model = told.get("model")
+        if self._source is None and not isinstance(model, str):
+            return "missing_required_parameter", "Missing required parameter: 'session.model'.", "session.model"
+        past = told.get("input") or []
+        if self._source is not None and {"input", "model", "instructions"} & set(told):
+            return "immutable_field_update", "A fork takes store, delegation and audio.format only.", "session"
+        if not isinstance(past, list) or len(past) > _MAX_MESSAGES:
+            return "invalid_value", f"input takes at most {_MAX_MESSAGES} messages.", "session.input"
+        for n, message in enumerate(past):
+            if not isinstance(message, dict) or message.get("role") not in ("developer", "user", "assistant"):
+                return "invalid_value", "role must be developer, user or assistant.", f"session.input[{n}].role"
+            parts = message.get("content")
+            right = ("text", "output_text") if message["role"] == "assistant" else ("input_text",)
+            if not isinstance(parts, list) or len(parts) != 1 or not isinstance(parts[0], dict):
+                return "invalid_value", "content takes exactly one part.", f"session.input[{n}].content"
+            if parts[0].get("type", right[0]) not in right or not isinstance(parts[0].get("text"), str):
+                return "invalid_value", f"Supported values are: '{right[-1]}'.", f"session.input[{n}].content[0].type"
+        if len("".join(map(_words, past)).encode()) > 8_192 * 6:  # a bound: the stand-in has no tokenizer
+            return "invalid_value", "input must not exceed 8192 tokens.", "session.input"
+        audio = told.get("audio") if isinstance(told.get("audio"), dict) else {}
+        voice = (audio.get("output") or {}).get("voice")  # type: ignore[union-attr]
+        if isinstance(voice, str) and voice not in VOICES:
+            return "forbidden", "Voice session access denied", None
+        form = audio.get("format")  # type: ignore[union-attr]
+        if form is not None and (form.get("type"), form.get("rate")) not in _FORMATS:
+            return "invalid_value", "The stand-in takes audio/pcm at 24000, audio/pcmu and audio/pcma.", "session.audio.format"
+        return None
+
+    # ------------------------------------------------------------------------------------------------------- audio in
+
+    def _append_audio(self, event: dict[str, Any]) -> bool:
+        try:
+            data = pybase64.b64decode(event.get("audio"), validate=True)
+        except (ValueError, TypeError):
+            return self._refuse(event, "invalid_value", "audio must be base64.", "audio")
+        pcm = self._ear.decode(data)
+        before = self._in_ms
+        self._in_ms += len(data) / (48 if self._format == "pcm16" else 8)
+        if self._track_from_s is None:
+            self._track_from_s = self.now_s
+        if not self._muted:
+            self._listen(pcm, before)
+        while self._on_clock and self._on_clock[0][0] <= self._in_ms:
+            heapq.heappop(self._on_clock)[2]()
+        return True
+
+    def _listen(self, pcm: bytes, at_ms: float) -> None:
+        samples = np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2")
+        if samples.size and int(np.abs(samples.astype(np.int32)).max()) > _LOUD:
+            if self._loud_from_ms is None:
+                self._loud_from_ms = at_ms
+                self._interrupted()
+            self._loud_until_ms = self._in_ms
+        if self._loud_from_ms is not None:
+            self._turn.append(pcm)
+            if self._in_ms - self._loud_until_ms >= _QUIET_MS:
+                self._heard()
+
+    def _heard(self) -> None:
+        """The caller's turn is over: transcribe it, and answer."""
+        began, until = self._loud_from_ms or 0.0, self._loud_until_ms
+        pcm, self._turn, self._loud_from_ms = b"".join(self._turn), [], None
+        n, self._n_turns = self._n_turns, self._n_turns + 1
+        if n < len(self.options.hears):
+            self._transcribed(self.options.hears[n], began, until)
+        else:
+            text = _recorded_words(pcm)
+            self._transcribed(text or "(speech)", began, until)
+        if not self._silent:
+            self._at_clock(until + _ANSWER_MS + self.options.late_ms, lambda: self._say(self._reply()))
+
+    def _transcribed(self, text: str, began_ms: float, until_ms: float) -> None:
+        self._lines.append(text)
+        self._fragments("session.input_transcript.delta", text, began_ms + 400, until_ms - began_ms, _HEARD_AFTER_MS, began_ms)
+
+    def _interrupted(self) -> None:
+        """The caller talks over the reply: no event says so, the voice just stops."""
+        position = self._n_out * FRAME_MS
+        self._voice = [(at, pcm[: max(0, int((position - at) * 24))]) for at, pcm in self._voice if at < position]
+        self._speaks_until_ms = position
+
+    # ------------------------------------------------------------------------------------------------------ audio out
+
+    def _next_frame_s(self) -> float | None:
+        """When the next output frame is due on the wall; ``None`` while the session's clock stands."""
+        if self._track_from_s is None or self.state not in ("active", "closing") or not self._started_s:
+            return None
+        if self._in_ms < self._n_out * FRAME_MS + FRAME_MS:
+            return None
+        return max(self._track_from_s, self._started_s) + (_TRACK_LAG_MS + self._n_out * FRAME_MS) / 1000
+
+    def _emit_frame(self) -> None:
+        position, n = self._n_out * FRAME_MS, FRAME_MS * 24
+        self._n_out += 1
+        samples = np.zeros(n, np.int16)
+        if position < len(_DITHER) * FRAME_MS:
+            samples[::7] = _DITHER[position // FRAME_MS]
+        for at_ms, pcm in self._voice:
+            offset = int((position - at_ms) * 24)
+            piece = pcm[max(0, offset) : max(0, offset + n)]
+            if len(piece):
+                samples[max(0, -offset) : max(0, -offset) + len(piece)] = piece
+        self._voice = [(at, pcm) for at, pcm in self._voice if at + len(pcm) / 24 > position + FRAME_MS]
+        data = encoded(samples, self._format)  # type: ignore[arg-type]
+        # No event id and no times on the primary connection.
+        self._out.append(b'{"type":"session.output_audio.delta","delta":"' + pybase64.b64encode(data) + b'"}')
+
+    def _say(self, text: str) -> None:
+        """Begin a reply now: words first, then their sound on the track."""
+        try:
+            pcm = np.asarray(speech.say(text).pcm, np.int16)
+        except Exception:  # not recorded, and no voice is installed: a plain tone of the length of the words
+            pcm = _tone(text)
+        self._lines.append(text)
+        now_ms = max(self._in_ms - _TRACK_LAG_MS, self._n_out * FRAME_MS, self._speaks_until_ms)
+        at_ms = now_ms + _VOICE_AFTER_WORD_MS
+        self._voice.append((at_ms, pcm))
+        self._speaks_until_ms = at_ms + len(pcm) / 24
+        self._fragments("session.output_transcript.delta", text, now_ms, len(pcm) / 24, _TRACK_LAG_MS - _WORD_GRID_MS, now_ms)
+
+    def _fragments(
+        self, type: str, text: str, stamp_ms: float, length_ms: float, delay_ms: float, clock_from_ms: float
+    ) -> None:
+        """Send a text in fragments on the 200 ms grid, each when the clock has come to its place."""
+        words = text.split(" ")
+        cells: dict[int, list[str]] = {}
+        spoken = 0
+        for n, word in enumerate(words):
+            cells.setdefault(int(length_ms * spoken / max(1, len(text)) / _WORD_GRID_MS), []).append(word if n == 0 else f" {word}")
+            spoken += len(word) + 1
+        first = int(stamp_ms // _WORD_GRID_MS) * _WORD_GRID_MS
+        for cell, parts in cells.items():
+            start = first + cell * _WORD_GRID_MS
+            clock = clock_from_ms + cell * _WORD_GRID_MS + (delay_ms if type.startswith("session.input") else 0)
+
+            def send(delta: str = "".join(parts), start: int = start) -> None:
+                self._emit(type, delta=delta, start_ms=start, end_ms=start + _WORD_GRID_MS)
+
+            # Output words are due as soon as the clock allows, input words a little after they were said.
+            self._at_clock(max(clock, self._in_ms) if type.startswith("session.input") else max(clock + delay_ms, self._in_ms), send)
+
+    def _reply(self) -> str:
+        n = sum(line is not None for line in self._lines)
+        said = len([line for line in self._lines if line in self.options.replies])
+        if said < len(self.options.replies):
+            return self.options.replies[said]
+        jokes = [line.text for line in speech.repertoire("joke") if line.text not in self._lines]
+        jokes = jokes or [line.text for line in speech.repertoire("joke")]
+        return self._draws.random("reply", n).choice(jokes)
+
+    # --------------------------------------------------------------------------------------------------------- context
+
+    def _append(self, event: dict[str, Any], lane: str) -> bool:
+        content = event.get("content")
+        if not isinstance(content, str) or not content:
+            return self._refuse(event, "invalid_value", "content must be text.", "content")
+        if "delegation_id" not in event:
+            return self._refuse(event, "missing_required_parameter", "Missing required parameter: 'delegation_id'.", "delegation_id")
+        if len(content.encode()) > _MAX_APPEND_BYTES:
+            return self._refuse(event, "invalid_value", "Context append text must not exceed 500 tokens.", "content")
+        delegation_id = event["delegation_id"]
+        if delegation_id is not None and delegation_id not in self._delegations:
+            return self._refuse(event, "invalid_value", "Unknown client delegation.", "delegation_id")
+        client_id, at_ms = event.get("event_id"), self._in_ms
+        self._lines.append(content)
+
+        def acknowledge() -> None:
+            start = int(max(at_ms, 1) // _WORD_GRID_MS) * _WORD_GRID_MS + _ACK_MS - _WORD_GRID_MS
+            self._emit(f"session.{lane}.appended", start_ms=start, end_ms=start + _WORD_GRID_MS, client_event_id=client_id)
+
+        self._at_clock(at_ms + _ACK_MS, acknowledge)
+        ordered = lane == "instructions" and content.lower().startswith(("immediately", "say ", "speak "))
+        if lane == "commentary" or ordered:
+            wait_ms = _COMMENTARY_MS if lane == "commentary" else 1_200
+            # An order to speak moves a session that fell silent (egma#354, the cure called "nudge").
+            self._at_clock(at_ms + wait_ms + self.options.late_ms, lambda: self._say(self._reply()))
+        return True
+
+    def _mute(self, event: dict[str, Any]) -> bool:
+        self._muted = event["type"].endswith(".mute")
+        self._turn, self._loud_from_ms = [], None
+        name = "session.input_audio." + ("muted" if self._muted else "unmuted")
+        self._after_s(0.06, lambda: self._emit(name, client_event_id=event.get("event_id")))
+        return True
+
+    def _update(self, event: dict[str, Any]) -> bool:
+        told = event.get("session")
+        told = told if isinstance(told, dict) else {}
+        for name in told:
+            if name not in ("delegation", "triggers"):
+                return self._refuse(event, "immutable_field_update", f"'{name}' cannot change after session startup.", f"session.{name}")
+        delegation = told.get("delegation")
+        if isinstance(delegation, dict):
+            current = self._settings["delegation"]
+            if delegation.get("type", current["type"]) != current["type"]:
+                message = "The delegation type cannot change after session startup."
+                return self._refuse(event, "immutable_field_update", message, "session.delegation.type")
+            merged = dict(current.get("responses") or {}) | dict(delegation.get("responses") or {})
+            self._settings["delegation"] = current | ({"responses": merged} if merged else {})
+        if "triggers" in told:
+            self._settings["triggers"] = told["triggers"]
+        self._after_s(0.1, lambda: self._emit("session.updated", session=self._settings, client_event_id=event.get("event_id")))
+        return True
+
+    def _fixture(self, event: dict[str, Any]) -> bool:
+        try:
+            pcm = np.frombuffer(pybase64.b64decode(event.get("audio"), validate=True), "<i2")
+        except (ValueError, TypeError):
+            return self._refuse(event, "invalid_value", "audio must be base64 of whole samples.", "audio")
+        if not len(pcm) or len(pcm) / 24 > 30_000:
+            return self._refuse(event, "invalid_value", "A fixture lasts at most 30 seconds.", "audio")
+        client_id = event.get("event_id")
+        self._interrupted()
+        at_ms = float(self._n_out * FRAME_MS)
+        self._voice.append((at_ms, pcm))
+        self._muted = True
+        self._emit("session.output_audio.fixture.playing", client_event_id=client_id)
+
+        def played() -> None:
+            self._muted = False
+            self._emit("session.output_audio.fixture.played", client_event_id=client_id)
+
+        self._at_clock(at_ms + len(pcm) / 24 + _TRACK_LAG_MS, played)
+        return True
+
+    # --------------------------------------------------------------------------------------------------------- backend
+
+    def _backend_item(self, event: dict[str, Any]) -> bool:
+        if self._settings["delegation"].get("type") != "responses":
+            return self._refuse(event, "invalid_event", "This session has no Responses delegation.", "type")
+        item = event.get("item")
+        if not isinstance(item, dict) or not isinstance(item.get("type"), str):
+            return self._refuse(event, "missing_required_parameter", "Missing required parameter: 'item'.", "item")
+        self._lines.append(_words(item))
+        return True
+
+    def _backend_run(self, event: dict[str, Any]) -> bool:
+        if self._settings["delegation"].get("type") != "responses":
+            return self._refuse(event, "invalid_event", "This session has no Responses delegation.", "type")
+        unix = int(self._unix())
+        delegation_id, response_id, text = new_id("item", unix), new_id("resp", unix), self._reply()
+        self._emit(
+            "session.delegation.created",
+            offset_ms=int(self._in_ms),
+            delegation={"id": delegation_id, "type": "delegation", "target": "responses", "response_id": response_id},
+            client_event_id=event.get("event_id"),
+        )
+        numbers = itertools.count()
+        snapshot = {"id": response_id, "object": "response", "output": [], "tools": [], "instructions": None}
+
+        def nested(type: str, **fields: Any) -> None:
+            inner = {"type": type, "sequence_number": next(numbers)} | fields
+            self._emit("response.event", event=inner, delegation_id=delegation_id)
+
+        nested("response.created", response=snapshot | {"status": "in_progress"})
+
+        def finish() -> None:
+            message_id = new_id("msg", unix)
+            nested(
+                "response.output_text.done", item_id=message_id, output_index=0, content_index=0, text=text, logprobs=[]
+            )
+            usage = {"input_tokens": 40, "output_tokens": 12, "total_tokens": 52}
+            nested("response.completed", response=snapshot | {"status": "completed", "usage": usage})
+            if not self._silent:
+                self._at_clock(self._in_ms + 800, lambda: self._say(text))
+
+        self._after_s(0.8, finish)
+        return True
+
+    # ------------------------------------------------------------------------------------------------------- its end
+
+    def _report_usage(self) -> None:
+        seconds = float(int(self.now_s - self._started_s))
+        ratio = (1_100 + 8 * len(self._lines)) / 128_000
+        self._emit("session.usage.updated", usage={"seconds": seconds}, context_window={"usage_ratio": ratio})
+        self._after_s(_USAGE_S, self._report_usage)
+
+    def _close_requested(self, event: dict[str, Any]) -> bool:
+        self.state = "closing"
+        self._on_clock.clear()
+        self._after_s(_CLOSE_S, lambda: self._closed("close_requested", event.get("event_id")))
+        return True
+
+    def _closed(self, reason: str, client_id: object = None) -> None:
+        if self.over:
+            return
+        seconds = float(round(self.now_s - self._started_s)) if self._started_s else 0.0
+        self._emit("session.closed", reason=reason, session=self._settings, usage={"seconds": seconds}, client_event_id=client_id)
+        self._keep()
+        self.state, self.closing = "over", (1000, "")
+
+    def _abort(self) -> None:
+        self.state, self.cut = "over", True
+
+    def _keep(self) -> None:
+        if self._settings.get("store") and self.id:
+            kept = {key: self._settings[key] for key in ("model", "delegation", "store") if key in self._settings}
+            kept["voice"] = self._settings["audio"]["output"]["voice"]
+            self._store[self.id] = StoredSession(kept, list(self._lines))
+
+
+def _words(message: object) -> str:
+    content = message.get("content") if isinstance(message, dict) else None
+    parts = content if isinstance(content, list) else []
+    return " ".join(part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str))
+
+
+def _tone(text: str) -> np.ndarray[Any, Any]:
+    """A plain sound of the length of a text (60 ms a character), where nothing can say it."""
+    t = np.arange(int(24 * 60 * max(10, len(text)))) / 24_000
+    return (6_000 * np.sin(2 * np.pi * 220 * t) * (np.sin(2 * np.pi * 4 * t) > -0.6)).astype(np.int16)
+
+
+def _recorded_words(pcm: bytes) -> str | None:
+    """The line of the repertoire that this sound is, by its length and its loudness over time; ``None`` if it is none.
+
+    The stand-in's callers mostly say recorded lines; anything else is transcribed as ``(speech)`` unless the scenario
+    says what it is.
+    """
+    samples = np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2").astype(np.float32)
+    shape = _loudness(samples)
+    best, best_line = 0.9, None
+    for line in speech.repertoire("user"):
+        clip = speech.recorded(line.text)
+        if clip is None:
+            continue
+        other = _loudness(np.asarray(clip.pcm, np.float32))
+        n = min(len(shape), len(other))
+        if n < 10 or abs(len(shape) - len(other)) > 60:
+            continue
+        for shift in range(0, 4):
+            a, b = shape[: n - shift], other[shift:n]
+            likeness = float(np.corrcoef(a, b)[0, 1]) if a.std() and b.std() else 0.0
+            if likeness > best:
+                best, best_line = likeness, line.text
+    return best_line
+
+
+def _loudness(samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """RMS per 20 ms, from the first loud sample on."""
+    loud = np.flatnonzero(np.abs(samples) > _LOUD)
+    samples = samples[loud[0] :] if len(loud) else samples
+    n = len(samples) // 480
+    return np.sqrt((samples[: n * 480].reshape(n, 480) ** 2).mean(axis=1)) if n else np.zeros(0)

@@ -1,0 +1,642 @@
+"""The fold for GPT-Live: from the events of a session to replies, each with its outcome.
+
+GPT-Live announces no turn, no reply and no end of one. What a reader wants to know (was the question answered aloud, and
+when?) is therefore *inferred*, by a `ReplyPolicy` that has a name and is stored with the result:
+
+===================  =====================================================================================================
+ask                  the caller's sound falls quiet (its last loud frame), or a commentary append is sent
+reply opens          the first voiced output frame or the first output word, whichever comes first
+reply ends           no voice and no word for `quiet_ms`; or the next ask is answered; or the session ends
+``spoken``           the first voiced frame comes within `deadline_ms` of the ask
+``late``             it comes after the deadline, and before the next ask
+``silent``           the deadline passes, and nothing voiced comes before the next ask or the end of the session
+``censored``         the session ended, or the log stops, before the deadline; or the model was already speaking
+``failed``           the connection was lost, or an error ended the session, before the deadline
+===================  =====================================================================================================
+
+Two clocks are kept apart. Instants in ``_at_ms`` are arrivals on the caller's clock; ``start_ms`` and ``end_ms`` of words are
+the session's own timeline, which advances with the input audio only. A frame of output is no evidence of speech: the
+track always runs, so its samples are looked at.
+
+No clock and no I/O in here: each event comes with the instant of its arrival.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import pybase64
+
+from .. import show
+from .live import CLIENT_EVENTS, FORMATS, LANES, SERVER_EVENTS
+
+if TYPE_CHECKING:
+    from ..clip import Clip
+
+Outcome = Literal["spoken", "late", "silent", "censored", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyPolicy:
+    """How replies and outcomes are inferred. Results of different policies are not pooled."""
+
+    voiced_floor: int = 64
+    """A frame is voiced if a sample is above it (of 32,767). The track's own dither peaks at 45 (recordings of 2026-09)."""
+    caller_floor: int = 500
+    """A frame of the caller is loud above it: room noise in the recordings peaks at 206, speech above 700."""
+    quiet_ms: float = 2_000
+    """Without voice and words for so long, a reply is over (OpenAI's own TranscriptGrouper, pydantic-ai)."""
+    caller_gap_ms: float = 1_200
+    """A pause of the caller that does not end the ask, while the model says nothing."""
+    deadline_ms: float = 5_000
+    """For the first voice: the yardstick of OpenAI's cookbook (duplex_voice_agent_evaluation)."""
+    window_ms: float = 10_000
+    """How long a session is observed after an ask before it is called silent for good."""
+    settling_ms: float = 500
+    """After the first output frame, a voiced frame without words is the track's start, not speech."""
+
+    @property
+    def name(self) -> str:
+        """A name that says all of it, for ledgers and tables."""
+        return (
+            f"peak>{self.voiced_floor} quiet={self.quiet_ms:g} gap={self.caller_gap_ms:g}@{self.caller_floor} "
+            f"deadline={self.deadline_ms:g} window={self.window_ms:g}"
+        )
+
+
+@dataclass(slots=True)
+class Words:
+    """A fragment of a transcript: the session's timeline, and its arrival."""
+
+    text: str
+    at_ms: float
+    start_ms: float | None = None
+    end_ms: float | None = None
+
+
+@dataclass(slots=True)
+class Ask:
+    """What a reply is owed to. `at_ms` is its end: all times of a reply count from it."""
+
+    at_ms: float
+    by: str
+    """``clip`` (the caller's sound), ``words`` (the caller's transcript, where a log has no sound) or ``commentary``."""
+    began_at_ms: float | None = None
+    overlapped: bool = False
+    """The model was speaking when it ended; the official metric leaves such an opportunity out."""
+
+
+@dataclass(slots=True)
+class Append:
+    """Context that was added after the start."""
+
+    lane: str
+    content: str
+    at_ms: float
+    event_id: str | None = None
+    acked_at_ms: float | None = None
+    start_ms: float | None = None
+    """Where on the session's timeline it was taken in."""
+
+
+@dataclass(slots=True)
+class Delegation:
+    """A piece of work that the voice handed to a backend, or to the client."""
+
+    id: str | None
+    target: str | None
+    at_ms: float
+    offset_ms: float | None = None
+    tools: list[dict[str, Any]] = field(default_factory=list)
+    """The finished function calls: ``name``, ``call_id``, ``arguments``."""
+    text: str = ""
+    """The backend's own answer, before the voice says it in its words."""
+    usage: list[dict[str, Any]] = field(default_factory=list)
+    n_open: int = 0
+    """Responses of the backend that began and did not end."""
+    status: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Reply:
+    """What came after one ask, or unasked: words, sound, times, and the outcome by a named policy.
+
+    It has the names of a Realtime `Response` where it can (`modality`, `words`, `audio`, `first_audio_ms`, …), so that the
+    same card, tables and plots show it. Durations count from the end of the ask and are ``None`` where there was none.
+    """
+
+    id: str
+    ask: Ask | None
+    policy: ReplyPolicy
+    simulated: bool | None = None
+    output_format: str = "pcm16"
+    fragments: list[Words] = field(default_factory=list)
+    chunks: list[bytes] = field(default_factory=list)
+    """Output frames from the first voiced one on, quiet ones between voiced ones included."""
+    n_audio_bytes: int = 0
+    n_voiced: int = 0
+    first_word_at_ms: float | None = None
+    first_voice_at_ms: float | None = None
+    last_voice_at_ms: float | None = None
+    ended: Literal["quiet", "next ask", "session ended"] | None = None
+    """How its end is known: always inferred. ``None`` while it goes on."""
+    outcome: Outcome | None = None
+    """``None`` while it is not decided."""
+    played_ms: float | None = None
+    """Where a listener stopped hearing it; ``None`` if it was not interrupted."""
+    _trailing: list[bytes] = field(default_factory=list)
+    """Quiet frames since the last voiced one: a pause if voice comes again, else not part of the reply."""
+
+    status = property(lambda self: "in_progress" if self.outcome is None or self.ended is None else "completed")
+    started_at_ms = property(lambda self: self.ask.at_ms if self.ask else self.first_voice_at_ms)
+    first_audio_at_ms = property(lambda self: self.first_voice_at_ms)
+    calls = property(lambda self: [])
+
+    @property
+    def modality(self) -> Literal["audio", "empty"] | None:
+        """``audio`` if a voice was heard, ``empty`` if it is decided that none was. Text cannot occur on GPT-Live."""
+        if self.first_voice_at_ms is not None:
+            return "audio"
+        return "empty" if self.outcome in ("silent", "failed") else None
+
+    @property
+    def words(self) -> str:
+        """The words as they came, joined; a space where a sentence ends and the next begins without one."""
+        text = ""
+        for fragment in self.fragments:
+            if text and text[-1] in ".!?" and fragment.text[:1].isupper():
+                text += " "
+            text += fragment.text
+        return text.strip()
+
+    transcript = words
+    text = property(lambda self: "")
+
+    def _since_ask(self, at_ms: float | None) -> float | None:
+        return None if at_ms is None or self.ask is None else at_ms - self.ask.at_ms
+
+    @property
+    def first_audio_ms(self) -> float | None:
+        """From the end of the ask to the arrival of the first voiced frame."""
+        return self._since_ask(self.first_voice_at_ms)
+
+    @property
+    def first_transcript_ms(self) -> float | None:
+        """From the end of the ask to the first word, which comes 0.2 to 0.4 s before its sound."""
+        return self._since_ask(self.first_word_at_ms)
+
+    first_text_ms = property(lambda self: None)
+
+    @property
+    def done_ms(self) -> float | None:
+        """From the end of the ask to the last voiced frame; its end is inferred, so this is known afterwards only."""
+        return self._since_ask(self.last_voice_at_ms) if self.ended else None
+
+    @property
+    def sound(self) -> bytes:
+        """The audio as it came, in `output_format`, from the first voiced frame to the last."""
+        return b"".join(self.chunks)
+
+    @property
+    def audio(self) -> Clip | None:
+        """The reply as a `Clip`; ``None`` if no voice came, or it is not 24 kHz PCM (its bytes are in `sound`)."""
+        data = self.sound
+        if len(data) < 2 or self.output_format != "pcm16":
+            return None
+        from ..clip import Clip  # with numpy, which a log of events has no use for
+
+        return Clip.from_pcm(data[: len(data) // 2 * 2], source=f"reply {self.id}", text=self.words)
+
+    def __repr__(self) -> str:
+        when = f" after {self.first_audio_ms / 1000:.2f} s" if self.first_audio_ms is not None else ""
+        mark = show.origin_word(self.simulated)
+        words = show.one_line(self.words)
+        return f"<Reply {self.outcome or 'open'}{when} {words!r}{f', {mark}' if mark else ''}>"
+
+    def _repr_html_(self) -> str:
+        clip = self.audio
+        times = [
+            (name, show.ms(value))
+            for name, value in (
+                ("first voice", self.first_audio_ms),
+                ("first word", self.first_transcript_ms),
+                ("last voice", self.done_ms),
+            )
+            if value is not None
+        ]
+        return show.card(
+            f"{show.badge(self.modality)} {show.origin(self.simulated)} <b>{show.esc(self.outcome or 'open')}</b>",
+            f'<span style="font-size:1.1em">{show.esc(self.words)}</span>' if self.words else "",
+            show.player(clip.to_bytes()) if clip else "no voice: 0 bytes",
+            show.facts([*times, ("end", f"{self.ended or 'not yet'} (inferred)"), ("policy", self.policy.name)]),
+        )
+
+
+class LiveConversation:
+    """The state of one GPT-Live session, as its events tell it.
+
+    Args:
+        policy: How replies are inferred.
+        keep_audio: ``False``: a reply's sound is counted and thrown away.
+    """
+
+    def __init__(self, policy: ReplyPolicy | None = None, *, keep_audio: bool = True) -> None:
+        self.policy = policy or ReplyPolicy()
+        self.keep_audio = keep_audio
+        # The session object of `session.started`, `updated` or `closed`: never merged, the server always sends all of it.
+        self.session: dict[str, Any] = {}
+        # The history as it was given, from `session.start`; a fork's is not on the wire.
+        self.past: list[dict[str, Any]] = []
+        self.start_at_ms: float | None = None
+        self.started_at_ms: float | None = None
+        self.closed_at_ms: float | None = None
+        # `close_requested`, `expired`, `content`, `remote_hangup` or `connection_lost`; ``None`` without `session.closed`.
+        self.close_reason: str | None = None
+        # Whole seconds so far, cumulative. Confirmed only by `session.closed`.
+        self.seconds: float | None = None
+        self.seconds_confirmed = False
+        self.usage_ratio: float | None = None
+        self.replies: list[Reply] = []
+        self.asks: list[Ask] = []
+        self.appends: list[Append] = []
+        self.delegations: list[Delegation] = []
+        self.caller: list[Words] = []
+        self.errors: list[dict[str, Any]] = []
+        # Types that are in no table of GPT-Live, with how often each came.
+        self.unknown: Counter[str] = Counter()
+        self.n_output_frames = 0
+        self.n_voiced_frames = 0
+        self.n_input_frames = 0
+        self.simulated: bool | None = None
+        self._output_began_at_ms: float | None = None
+        self._now_ms = 0.0
+        # Where the caller is: the first and the last loud frame of the ask that is being spoken.
+        self._loud_from_ms: float | None = None
+        self._loud_until_ms: float | None = None
+        # An attached session replays its last seconds under their old ids.
+        self._event_ids: deque[str] = deque(maxlen=4_096)
+        self._known_ids: set[str] = set()
+        # The client that is asking says itself when its clip ended; then loudness decides nothing.
+        self._asks_are_told = False
+        self._saw_input = False
+        self._ended = False
+
+    # ------------------------------------------------------------------------------------------------------- events
+
+    def feed(self, event: Mapping[str, Any], at_ms: float, direction: str | None = None) -> None:
+        """Take one event.
+
+        Args:
+            event: As it went over the wire.
+            at_ms: Its arrival, or its sending, on the caller's clock.
+            direction: ``client`` or ``server``; where a log does not say, the type tells it.
+        """
+        kind = event.get("type")
+        if not isinstance(kind, str):
+            self.unknown["(no type)"] += 1
+            return
+        event_id = event.get("event_id")
+        if isinstance(event_id, str) and direction != "client" and self._repeated(event_id):
+            return
+        self._now_ms = max(self._now_ms, at_ms)
+        self.settle(at_ms)
+        if kind == "session.output_audio.delta":
+            self._output(event, at_ms)
+        elif kind == "session.input_audio.append":
+            self._input(event, at_ms)
+        elif kind == "session.output_transcript.delta":
+            self._said(event, at_ms)
+        elif kind == "session.input_transcript.delta":
+            self._heard(event, at_ms)
+        elif kind == "response.event":
+            self._backend(event, at_ms)
+        elif kind == "session.start":
+            self.start_at_ms = at_ms
+            self.past = [m for m in _list(_dict(event, "session"), "input") if isinstance(m, dict)]
+        elif kind in ("session.started", "session.updated"):
+            self.session = _dict(event, "session")
+            if kind == "session.started":
+                self.started_at_ms = at_ms
+                self.past = self.past or [m for m in _list(self.session, "input") if isinstance(m, dict)]
+        elif kind == "session.usage.updated":
+            self._usage(event)
+        elif kind == "session.closed":
+            self.session = _dict(event, "session") or self.session
+            self._usage(event)
+            self.seconds_confirmed = self.seconds is not None
+            self.close_reason = _text(event, "reason")
+            self.end(at_ms)
+        elif kind == "session.delegation.created":
+            self._delegated(event, at_ms)
+        elif kind == "error":
+            self.errors.append(_dict(event, "error"))
+        elif kind.startswith("session.") and kind.endswith(".append"):
+            lane = kind.split(".")[1]
+            content = event.get("content")
+            self.appends.append(Append(lane, content if isinstance(content, str) else "", at_ms, _text(event, "event_id")))
+            if lane == "commentary":
+                self.asked(at_ms, "commentary")
+        elif kind.startswith("session.") and kind.endswith(".appended"):
+            self._appended(kind.split(".")[1], event, at_ms)
+        elif kind not in CLIENT_EVENTS and kind not in SERVER_EVENTS:
+            self.unknown[kind] += 1
+        if _dict(event, "session").get("simulated") is not None:
+            self.simulated = bool(_dict(event, "session")["simulated"])
+
+    def asked(self, at_ms: float, by: str, *, began_at_ms: float | None = None) -> Ask:
+        """Note an ask whose end is known; `at_ms` is the sending of its last loud sample, or of the order."""
+        reply = self._open_reply()
+        ask = Ask(at_ms, by, began_at_ms)
+        if reply is not None and reply.first_voice_at_ms is not None and reply.ended is None:
+            if (reply.last_voice_at_ms or 0) > at_ms - self.policy.caller_gap_ms / 2:
+                ask.overlapped = True
+            self._close_reply(reply, "next ask")
+        elif reply is not None:
+            self._close_reply(reply, "next ask")
+        self.asks.append(ask)
+        self._new_reply(ask)
+        return ask
+
+    def tell_asks(self) -> None:
+        """Leave it to the caller of `asked` to say when a clip ended: loudness then decides nothing."""
+        self._asks_are_told = True
+
+    def settle(self, now_ms: float) -> None:
+        """Decide what time alone decides: an ask that fell quiet, a reply that ended, a deadline that passed."""
+        policy = self.policy
+        if self._loud_until_ms is not None and now_ms - self._loud_until_ms >= policy.caller_gap_ms:
+            self._caller_fell_quiet()
+        reply = self._open_reply()
+        if reply is None:
+            return
+        last = max(reply.last_voice_at_ms or 0.0, reply.fragments[-1].at_ms if reply.fragments else 0.0)
+        if last and now_ms - last >= policy.quiet_ms and not self._working():
+            self._close_reply(reply, "quiet")
+        elif not last and reply.ask and reply.outcome is None and now_ms - reply.ask.at_ms > policy.window_ms:
+            reply.outcome = "silent"
+            reply.ended = "quiet"
+
+    def end(self, at_ms: float, *, lost: bool = False) -> None:
+        """The session, or the log, is over. `lost`: the connection broke, which is no silence of the model's."""
+        if self._ended:
+            return
+        if self._loud_until_ms is not None:
+            self._caller_fell_quiet()
+        self._ended = True
+        self.closed_at_ms = at_ms
+        self._now_ms = max(self._now_ms, at_ms)
+        reply = self._open_reply()
+        if reply is not None:
+            self._close_reply(reply, "session ended", lost=lost)
+
+    # ------------------------------------------------------------------------------------------------------ replies
+
+    def _open_reply(self) -> Reply | None:
+        return self.replies[-1] if self.replies and self.replies[-1].ended is None else None
+
+    def _new_reply(self, ask: Ask | None) -> Reply:
+        reply = Reply(f"reply_{len(self.replies) + 1}", ask, self.policy, self.simulated, self._format())
+        self.replies.append(reply)
+        return reply
+
+    def _reply_for(self, at_ms: float) -> Reply:
+        """The reply that voice or words belong to; without an ask, one of its own."""
+        if self._loud_until_ms is not None and at_ms - self._loud_until_ms > 0 and not self._asks_are_told:
+            # The model answers before the caller's pause was long enough to count: then it was the end.
+            if self._open_reply() is None or self._open_reply().n_voiced == 0:  # type: ignore[union-attr]
+                self._caller_fell_quiet()
+        return self._open_reply() or self._new_reply(None)
+
+    def _close_reply(self, reply: Reply, how: Literal["quiet", "next ask", "session ended"], *, lost: bool = False) -> None:
+        reply.ended = how
+        reply._trailing.clear()
+        if reply.outcome is None:
+            reply.outcome = self._outcome(reply, lost)
+
+    def _outcome(self, reply: Reply, lost: bool) -> Outcome:
+        if reply.ask is None:
+            return "spoken" if reply.n_voiced else "censored"
+        if reply.ask.overlapped:
+            return "censored"
+        if reply.first_audio_ms is not None:
+            return "spoken" if reply.first_audio_ms <= self.policy.deadline_ms else "late"
+        if self._now_ms - reply.ask.at_ms >= self.policy.deadline_ms:
+            return "silent"
+        if lost or self._refused():
+            return "failed"
+        return "censored"
+
+    def _refused(self) -> bool:
+        return self.started_at_ms is None and bool(self.errors)
+
+    def _working(self) -> bool:
+        return any(delegation.n_open for delegation in self.delegations)
+
+    # ------------------------------------------------------------------------------------------------------- sound
+
+    def _output(self, event: Mapping[str, Any], at_ms: float) -> None:
+        data = _decoded(event.get("delta"))
+        self.n_output_frames += 1
+        if self._output_began_at_ms is None:
+            self._output_began_at_ms = at_ms
+        reply = self._open_reply()
+        peak = _peak(data, self._format())
+        voiced = peak > self.policy.voiced_floor
+        if voiced and (reply is None or not reply.fragments):
+            # Without words, the first half second is the track's own start.
+            voiced = at_ms - self._output_began_at_ms >= self.policy.settling_ms
+        if voiced:
+            self.n_voiced_frames += 1
+            reply = self._reply_for(at_ms)
+            if reply.first_voice_at_ms is None:
+                reply.first_voice_at_ms = at_ms
+            reply.last_voice_at_ms = at_ms
+            reply.n_voiced += 1
+            reply.n_audio_bytes += len(data) + sum(map(len, reply._trailing))
+            if self.keep_audio:
+                reply.chunks += [*reply._trailing, data]
+            reply._trailing.clear()
+        elif reply is not None and reply.n_voiced:
+            reply._trailing.append(data)
+
+    def _input(self, event: Mapping[str, Any], at_ms: float) -> None:
+        self.n_input_frames += 1
+        if self._asks_are_told:
+            return
+        self._saw_input = True
+        if _peak(_decoded(event.get("audio")), self._format()) > self.policy.caller_floor:
+            if self._loud_from_ms is None:
+                self._loud_from_ms = at_ms
+            self._loud_until_ms = at_ms
+
+    def _caller_fell_quiet(self) -> None:
+        began, until = self._loud_from_ms, self._loud_until_ms
+        self._loud_from_ms = self._loud_until_ms = None
+        if until is not None:
+            self.asked(until, "clip", began_at_ms=began)
+
+    # ------------------------------------------------------------------------------------------------------- words
+
+    def _said(self, event: Mapping[str, Any], at_ms: float) -> None:
+        text = _text(event, "delta")
+        if not text:
+            return
+        reply = self._reply_for(at_ms)
+        if reply.first_word_at_ms is None:
+            reply.first_word_at_ms = at_ms
+        reply.fragments.append(Words(text, at_ms, _number(event, "start_ms"), _number(event, "end_ms")))
+
+    def _heard(self, event: Mapping[str, Any], at_ms: float) -> None:
+        text = _text(event, "delta")
+        if not text:
+            return
+        self.caller.append(Words(text, at_ms, _number(event, "start_ms"), _number(event, "end_ms")))
+        if self._saw_input or self._asks_are_told:
+            return
+        # No sound of the caller in this log: its words are the only trace of the ask, and come 0.2 to 0.35 s late.
+        if self._loud_from_ms is None:
+            self._loud_from_ms = at_ms
+        self._loud_until_ms = at_ms
+
+    def _appended(self, lane: str, event: Mapping[str, Any], at_ms: float) -> None:
+        client_id = _text(event, "client_event_id")
+        for append in self.appends:
+            if append.acked_at_ms is None and append.lane == lane and client_id in (None, append.event_id):
+                append.acked_at_ms, append.start_ms = at_ms, _number(event, "start_ms")
+                return
+
+    # ----------------------------------------------------------------------------------------------------- backend
+
+    def _delegated(self, event: Mapping[str, Any], at_ms: float) -> None:
+        told = _dict(event, "delegation")
+        target = told.get("target")
+        kind = _text(target, "type") if isinstance(target, dict) else target
+        known = self._delegation(_text(told, "id"))
+        if known is not None:  # a `response.event` came first
+            known.target, known.offset_ms = _str(kind), _number(event, "offset_ms")
+            return
+        self.delegations.append(Delegation(_text(told, "id"), _str(kind), at_ms, _number(event, "offset_ms")))
+
+    def _delegation(self, delegation_id: str | None) -> Delegation | None:
+        return next((d for d in reversed(self.delegations) if d.id == delegation_id), None)
+
+    def _backend(self, event: Mapping[str, Any], at_ms: float) -> None:
+        delegation_id = _text(event, "delegation_id")
+        delegation = self._delegation(delegation_id)
+        if delegation is None:
+            delegation = Delegation(delegation_id, "responses", at_ms)
+            self.delegations.append(delegation)
+        inner = _dict(event, "event")
+        kind = _text(inner, "type") or ""
+        if kind == "response.created":
+            delegation.n_open += 1
+        elif kind in ("response.completed", "response.failed", "response.incomplete"):
+            delegation.n_open = max(0, delegation.n_open - 1)
+            delegation.status = kind.partition(".")[2]
+            usage = _dict(inner, "response").get("usage")
+            if isinstance(usage, dict):
+                delegation.usage.append(usage)
+        elif kind == "response.output_text.done":
+            delegation.text = _text(inner, "text") or delegation.text
+        elif kind == "response.output_item.done":
+            # The one event that has name, call_id and the whole arguments together.
+            item = _dict(inner, "item")
+            if item.get("type") == "function_call":
+                delegation.tools.append({key: item.get(key) for key in ("name", "call_id", "arguments")})
+
+    # ------------------------------------------------------------------------------------------------------- others
+
+    def _usage(self, event: Mapping[str, Any]) -> None:
+        seconds = _number(_dict(event, "usage"), "seconds")
+        if seconds is not None and seconds >= 0:
+            self.seconds = max(seconds, self.seconds or 0.0)  # cumulative: a smaller one is an older one
+        ratio = _number(_dict(event, "context_window"), "usage_ratio")
+        self.usage_ratio = ratio if ratio is not None else self.usage_ratio
+
+    def _repeated(self, event_id: str) -> bool:
+        if event_id in self._known_ids:
+            return True
+        if len(self._event_ids) == self._event_ids.maxlen:
+            self._known_ids.discard(self._event_ids[0])
+        self._event_ids.append(event_id)
+        self._known_ids.add(event_id)
+        return False
+
+    def _format(self) -> str:
+        told = _dict(_dict(self.session, "audio"), "format")
+        pair = (told.get("type"), told.get("rate"))
+        return next((name for name, known in FORMATS.items() if known == pair), "pcm16")
+
+    @property
+    def caller_words(self) -> str:
+        """What the caller said, as the session transcribed it."""
+        return "".join(fragment.text for fragment in self.caller).strip()
+
+    def backend_usage(self) -> Iterator[dict[str, Any]]:
+        """Token usage of the backend's responses, which is billed beside the seconds."""
+        return (usage for delegation in self.delegations for usage in delegation.usage)
+
+
+# ------------------------------------------------------------------------------------------- fields that may be anything
+
+
+def _dict(event: object, name: str) -> dict[str, Any]:
+    value = event.get(name) if isinstance(event, Mapping) else None
+    return value if isinstance(value, dict) else {}
+
+
+def _list(event: Mapping[str, Any], name: str) -> list[Any]:
+    value = event.get(name)
+    return value if isinstance(value, list) else []
+
+
+def _str(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _text(event: object, name: str) -> str | None:
+    return _str(event.get(name)) if isinstance(event, Mapping) else None
+
+
+def _number(event: Mapping[str, Any], name: str) -> float | None:
+    value = event.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -1e12 < value < 1e12:
+        return None
+    return float(value)
+
+
+def _decoded(data: object) -> bytes:
+    if isinstance(data, bytes):
+        return data
+    try:
+        return pybase64.b64decode(data, validate=True) if isinstance(data, str) else b""
+    except ValueError:  # cut or elided in a log
+        return b""
+
+
+_ZEROS = bytes(9_600)
+
+
+def _peak(data: bytes, output_format: str) -> int:
+    """The largest sample of a frame, as 16 bits; of a G.711 frame, an upper bound by its code."""
+    if not data or (len(data) <= len(_ZEROS) and data == _ZEROS[: len(data)] and output_format.startswith("pcm")):
+        return 0  # most frames of a session
+    import numpy as np
+
+    if output_format.startswith("pcm"):
+        samples = np.frombuffer(data[: len(data) // 2 * 2], "<i2")
+        return int(max(int(samples.max(initial=0)), -int(samples.min(initial=0))))
+    codes = np.frombuffer(data, np.uint8)
+    if output_format == "g711_ulaw":
+        inverted = ~codes & 0x7F
+        return int(((((inverted & 0x0F).astype(int) << 3) + 0x84 << (inverted >> 4)) - 0x84).max(initial=0))
+    toggled = (codes ^ 0x55) & 0x7F
+    exponent, mantissa = toggled >> 4, (toggled & 0x0F).astype(int)
+    linear = np.where(exponent == 0, (mantissa << 4) + 8, ((mantissa << 4) + 0x108) << np.maximum(exponent, 1) - 1)
+    return int(linear.max(initial=0))
+
+
+assert set(LANES) == {"commentary", "instructions", "thinking"}
