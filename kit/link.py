@@ -198,6 +198,19 @@ class Link:
         """
         await self._send([(event, encoded or encode(event), shown or event)])
 
+    async def send_frame(self, frame: bytes) -> None:
+        """Send a frame that neither the fold nor the event list need: fed silence, of which there are ten a second."""
+        if self.closed is not None:
+            raise self.closed
+        if self.log is not None:
+            self.log.client([frame], self.now_ms())
+        try:
+            await self.socket.send_all([frame])
+        except ConnectionClosed as exc:
+            if self.closed is None:
+                self._end(exc)
+            raise self._ended() from None
+
     async def send_all(self, events: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
         """Send several events, each with what the event list keeps of it, together."""
         await self._send([(event, encode(event), shown) for event, shown in events])

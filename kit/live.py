@@ -185,6 +185,7 @@ class LiveSession:
         self._pace, self._silence = pace, silence
         self._on_delegation = on_delegation
         self._feeder: Feeder | None = None
+        self._feeding: asyncio.Task[Any] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._n_delegations = 0  # handed to `on_delegation` so far
         self._asking = False
@@ -319,8 +320,9 @@ class LiveSession:
             await self.close()
             raise HandshakeRefused(code=exc.code, message=exc.message, close_code=None) from None
         audio_format = str(self._settings.get("format", "pcm16"))
+        self.conversation.tell_asks()  # `ask` knows when its clip ended, to the frame
         self._feeder = Feeder(self._link, audio_format, pace=self._pace, silence=self._silence)
-        self._spawn(self._feeder.run())
+        self._feeding = self._spawn(self._feeder.run())
         self._spawn(self._watch())
 
     async def seed(self, history: History, *, check: bool = True, timeout_s: float = 30) -> list[dict[str, Any]]:
@@ -499,6 +501,8 @@ class LiveSession:
         self._finalizer.detach()
         _open.discard(self)
         try:
+            if self._feeding is not None:
+                self._feeding.cancel()  # what is fed after `session.close` is refused
             if self._link.closed is None and self.conversation.started_at_ms is not None:
                 with contextlib.suppress(SessionClosed, ResponseTimeout, ServerError):
                     await self._request({"type": "session.close"}, "session.closed", timeout_s)
@@ -520,10 +524,11 @@ class LiveSession:
 
     # ------------------------------------------------------------------------------------------------------- inside
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Any) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(_finished)
+        return task
 
     async def _watch(self) -> None:
         """Hand the client's delegations to `on_delegation`, and let time decide what no event decides."""

@@ -52,9 +52,13 @@ def modalities_of(data: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 AUDIO_DELTA = "response.output_audio.delta"
+LIVE_AUDIO_DELTA = "session.output_audio.delta"  # GPT-Live's: ten a second, speech or not
+AUDIO_DELTAS = (AUDIO_DELTA, LIVE_AUDIO_DELTA)
 # A frame of either spelling begins like this, with or without the space that some JSON writers put after a colon.
 _AUDIO_HEADS = tuple(
-    f'{{"type":{space}"response.{name}.delta"'.encode() for name in ("output_audio", "audio") for space in ("", " ")
+    f'{{"type":{space}"{name}.delta"'.encode()
+    for name in ("response.output_audio", "response.audio", "session.output_audio")
+    for space in ("", " ")
 )
 _LONGEST_HEAD = 1_024  # bytes before the delta: two ids, two indexes and room to spare
 _DELTA_KEY, _SPACED_DELTA_KEY = b',"delta":"', b', "delta": "'
@@ -137,7 +141,7 @@ def event_of(data: object, at_ms: float, *, head: bytes = b"") -> Event:
     if not isinstance(wire_type, str):
         raise RemoteProtocolError("the server sent an event without a type", _head(head) or repr(data)[:80])
     kind = GA_NAME.get(wire_type, wire_type)
-    if kind != AUDIO_DELTA:
+    if kind not in AUDIO_DELTAS:
         return Event(kind, data, at_ms)
     delta = data.get("delta")
     if not isinstance(delta, str):
@@ -165,9 +169,10 @@ def _decode_audio_delta(frame: bytes, at_ms: float) -> Event | None:
     if not isinstance(data, dict) or data.get("delta") != "":
         return None
     wire_type = data.get("type")  # a second "type" in the frame wins over the one that it begins with
-    if not isinstance(wire_type, str) or GA_NAME.get(wire_type) != AUDIO_DELTA:
+    kind = GA_NAME.get(wire_type, wire_type) if isinstance(wire_type, str) else ""
+    if kind not in AUDIO_DELTAS:
         return None
-    return Event(AUDIO_DELTA, data, at_ms, "server", pcm, len(pcm))
+    return Event(kind, data, at_ms, "server", pcm, len(pcm))
 
 
 def encode(event: Mapping[str, Any]) -> bytes:

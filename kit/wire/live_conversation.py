@@ -31,6 +31,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import pybase64
 
 from .. import show
+from ..errors import ServerError
+from .events import Event
 from .live import CLIENT_EVENTS, FORMATS, LANES, SERVER_EVENTS
 
 if TYPE_CHECKING:
@@ -243,7 +245,9 @@ class LiveConversation:
         keep_audio: ``False``: a reply's sound is counted and thrown away.
     """
 
-    def __init__(self, policy: ReplyPolicy | None = None, *, keep_audio: bool = True) -> None:
+    def __init__(
+        self, policy: ReplyPolicy | None = None, *, simulated: bool | None = None, keep_audio: bool = True
+    ) -> None:
         self.policy = policy or ReplyPolicy()
         self.keep_audio = keep_audio
         # The session object of `session.started`, `updated` or `closed`: never merged, the server always sends all of it.
@@ -264,13 +268,15 @@ class LiveConversation:
         self.appends: list[Append] = []
         self.delegations: list[Delegation] = []
         self.caller: list[Words] = []
-        self.errors: list[dict[str, Any]] = []
+        # Each tied to the client event that it names; its code may be ``None``.
+        self.errors: list[ServerError] = []
         # Types that are in no table of GPT-Live, with how often each came.
         self.unknown: Counter[str] = Counter()
         self.n_output_frames = 0
         self.n_voiced_frames = 0
         self.n_input_frames = 0
-        self.simulated: bool | None = None
+        # True where the session object carries the stand-in's mark; else what the caller knows.
+        self.simulated = simulated
         self._output_began_at_ms: float | None = None
         self._now_ms = 0.0
         # Where the caller is: the first and the last loud frame of the ask that is being spoken.
@@ -286,13 +292,25 @@ class LiveConversation:
 
     # ------------------------------------------------------------------------------------------------------- events
 
-    def feed(self, event: Mapping[str, Any], at_ms: float, direction: str | None = None) -> None:
-        """Take one event.
+    def receive(self, event: Event) -> None:
+        """Take a server's event; its audio is taken out of it, for it is kept once, in its reply."""
+        pcm, event.pcm = event.pcm, None
+        self.feed(event.data, event.at_ms, "server", pcm=pcm)
+
+    def sent(self, event: Mapping[str, Any], at_ms: float) -> None:
+        """Take note of a client's event."""
+        self.feed(event, at_ms, "client")
+
+    def feed(
+        self, event: Mapping[str, Any], at_ms: float, direction: str | None = None, *, pcm: bytes | None = None
+    ) -> None:
+        """Take one event, as it went over the wire.
 
         Args:
             event: As it went over the wire.
             at_ms: Its arrival, or its sending, on the caller's clock.
             direction: ``client`` or ``server``; where a log does not say, the type tells it.
+            pcm: The bytes of an output frame, where they were decoded already.
         """
         kind = event.get("type")
         if not isinstance(kind, str):
@@ -304,7 +322,7 @@ class LiveConversation:
         self._now_ms = max(self._now_ms, at_ms)
         self.settle(at_ms)
         if kind == "session.output_audio.delta":
-            self._output(event, at_ms)
+            self._output(_decoded(event.get("delta")) if pcm is None else pcm, at_ms)
         elif kind == "session.input_audio.append":
             self._input(event, at_ms)
         elif kind == "session.output_transcript.delta":
@@ -332,7 +350,7 @@ class LiveConversation:
         elif kind == "session.delegation.created":
             self._delegated(event, at_ms)
         elif kind == "error":
-            self.errors.append(_dict(event, "error"))
+            self.errors.append(_error(event))
         elif kind.startswith("session.") and kind.endswith(".append"):
             lane = kind.split(".")[1]
             content = event.get("content")
@@ -437,8 +455,7 @@ class LiveConversation:
 
     # ------------------------------------------------------------------------------------------------------- sound
 
-    def _output(self, event: Mapping[str, Any], at_ms: float) -> None:
-        data = _decoded(event.get("delta"))
+    def _output(self, data: bytes, at_ms: float) -> None:
         self.n_output_frames += 1
         if self._output_began_at_ms is None:
             self._output_began_at_ms = at_ms
@@ -573,7 +590,7 @@ class LiveConversation:
     @property
     def caller_words(self) -> str:
         """What the caller said, as the session transcribed it."""
-        return "".join(fragment.text for fragment in self.caller).strip()
+        return " ".join("".join(fragment.text for fragment in self.caller).split())
 
     def backend_usage(self) -> Iterator[dict[str, Any]]:
         """Token usage of the backend's responses, which is billed beside the seconds."""
@@ -606,6 +623,17 @@ def _number(event: Mapping[str, Any], name: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not -1e12 < value < 1e12:
         return None
     return float(value)
+
+
+def _error(event: Mapping[str, Any]) -> ServerError:
+    error = _dict(event, "error")
+    return ServerError(
+        type=_text(error, "type"),
+        code=_text(error, "code"),
+        message=_text(error, "message") or "",
+        param=_text(error, "param"),
+        event_id=_text(error, "client_event_id") or _text(event, "client_event_id"),
+    )
 
 
 def _decoded(data: object) -> bytes:
