@@ -55,7 +55,7 @@ from .wire.live import (
     spell_start,
     tokens_of,
 )
-from .wire.live_conversation import Append, Delegation, LiveConversation, Reply, ReplyPolicy
+from .wire.live_conversation import Append, Delegation, LiveConversation, Reply
 
 if TYPE_CHECKING:
     from .clip import Clip
@@ -282,7 +282,13 @@ class LiveSession:
 
     def _repr_html_(self) -> str:
         rows = [
-            [str(n), show.badge(r.modality), show.esc(r.outcome or "open"), show.esc(r.words), show.ms(r.first_audio_ms)]
+            [
+                str(n),
+                show.badge(r.modality),
+                show.esc(r.outcome or "open"),
+                show.esc(r.words),
+                show.ms(r.first_audio_ms),
+            ]
             for n, r in enumerate(self.replies)
         ]
         facts: list[tuple[str, object]] = [
@@ -341,7 +347,9 @@ class LiveSession:
             LocalProtocolError: If the session has started already.
         """
         if not isinstance(history, History):
-            raise InputError(f"seed() takes a History, not {clipped(history)}; a list of events: History.from_events(…)")
+            raise InputError(
+                f"seed() takes a History, not {clipped(history)}; a list of events: History.from_events(…)"
+            )
         findings = lint_past(history) if check else []
         if findings:
             raise HistoryError(

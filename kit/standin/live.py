@@ -54,12 +54,43 @@ _DITHER = (19, 2)  # peaks of the first two output frames
 _MAX_MESSAGES = 128
 _MAX_APPEND_BYTES = 4_000  # 500 tokens: counted by bytes here, generously, for the stand-in has no tokenizer
 VOICES = frozenset(
-    """alloy ash ballad beacon bossa cedar cinder coral delta echo gleam marin meridian quartz ripple sage shida shimmer
-    stone tempo verse vesper willow nuri juni flitz brise sillage nira harema noeul""".split()
+    [
+        "alloy",
+        "ash",
+        "ballad",
+        "beacon",
+        "bossa",
+        "cedar",
+        "cinder",
+        "coral",
+        "delta",
+        "echo",
+        "gleam",
+        "marin",
+        "meridian",
+        "quartz",
+        "ripple",
+        "sage",
+        "shida",
+        "shimmer",
+        "stone",
+        "tempo",
+        "verse",
+        "vesper",
+        "willow",
+        "nuri",
+        "juni",
+        "flitz",
+        "brise",
+        "sillage",
+        "nira",
+        "harema",
+        "noeul",
+    ]
 )
 _FORMATS = {("audio/pcm", 24_000): "pcm16", ("audio/pcmu", 8_000): "g711_ulaw", ("audio/pcma", 8_000): "g711_alaw"}
 _START_FIELDS = frozenset(
-    "model instructions input audio delegation triggers store safety_identifier client".split()
+    ["model", "instructions", "input", "audio", "delegation", "triggers", "store", "safety_identifier", "client"]
 )
 _APPENDS = {f"session.{lane}.append": lane for lane in ("commentary", "instructions", "thinking")}
 
@@ -291,7 +322,9 @@ class LiveCore:
 
     def _emit(self, type: str, **fields: Any) -> None:
         event_id = new_id("event", int(self._unix()))
-        self._out.append(encode({"event_id": event_id, "type": type} | {k: v for k, v in fields.items() if v is not None}))
+        self._out.append(
+            encode({"event_id": event_id, "type": type} | {k: v for k, v in fields.items() if v is not None})
+        )
 
     def _refuse(self, event: Mapping[str, Any], code: str, message: str, param: str | None) -> bool:
         client_id = event.get("event_id") if isinstance(event.get("event_id"), str) else None
@@ -301,7 +334,9 @@ class LiveCore:
             "message": message,
             "param": param,
         }
-        self._emit("error", error=error | ({"client_event_id": client_id} if client_id else {}), client_event_id=client_id)
+        self._emit(
+            "error", error=error | ({"client_event_id": client_id} if client_id else {}), client_event_id=client_id
+        )
         return False
 
     def _after_s(self, seconds: float, do: Callable[[], None]) -> None:
@@ -325,10 +360,12 @@ class LiveCore:
             return False
         source = self._source
         inherited = source.settings if source is not None else {}
-        session: dict[str, Any] = {key: told[key] for key in ("instructions", "store", "triggers", "safety_identifier") if key in told}
+        session: dict[str, Any] = {
+            key: told[key] for key in ("instructions", "store", "triggers", "safety_identifier") if key in told
+        }
         audio = told.get("audio") or {}
         form = audio.get("format") or {"type": "audio/pcm", "rate": 24_000}
-        self._format = _FORMATS[form["type"], form.get("rate")]
+        self._format = _FORMATS[form["type"], form["rate"]]
         self._ear = Decoder(self._format)  # type: ignore[arg-type]
         past = told.get("input") or []
         self._lines = (source.lines if source else []) + [_words(message) for message in past]
@@ -339,16 +376,20 @@ class LiveCore:
             backend = {"tools": [], "tool_choice": "auto"} | dict(delegation.get("responses") or {})
             delegation = dict(delegation) | {"responses": backend}
         voice = (audio.get("output") or {}).get("voice") or inherited.get("voice") or "marin"
-        self._settings = inherited | session | {
-            "id": self.id,
-            "expires_at": int(self._unix() + _MAX_S),
-            "model": told.get("model") or inherited.get("model"),
-            "audio": {"output": {"voice": voice}, "format": form},
-            "delegation": delegation,
-            "status": "active",
-            "input": past,
-            "simulated": self._simulated,
-        }
+        self._settings = (
+            inherited
+            | session
+            | {
+                "id": self.id,
+                "expires_at": int(self._unix() + _MAX_S),
+                "model": told.get("model") or inherited.get("model"),
+                "audio": {"output": {"voice": voice}, "format": form},
+                "delegation": delegation,
+                "status": "active",
+                "input": past,
+                "simulated": self._simulated,
+            }
+        )
         self._silent = self.options.silence.silent(len(self._lines), self._draws)
         client_id = event.get("event_id")
         self.state = "active"
@@ -371,7 +412,11 @@ class LiveCore:
         """Why a `session.start` is refused: code, message, param."""
         for name in told:
             if name not in _START_FIELDS and not (self._source is not None and name == "audio"):
-                return "unknown_parameter", f"Unknown parameter: 'session.{clipped(name, 60)[1:-1]}'.", f"session.{name}"
+                return (
+                    "unknown_parameter",
+                    f"Unknown parameter: 'session.{clipped(name, 60)[1:-1]}'.",
+                    f"session.{name}",
+                )
         model = told.get("model")
         if self._source is None and not isinstance(model, str):
             return "missing_required_parameter", "Missing required parameter: 'session.model'.", "session.model"
@@ -397,14 +442,18 @@ class LiveCore:
             return "forbidden", "Voice session access denied", None
         form = audio.get("format")  # type: ignore[union-attr]
         if form is not None and (form.get("type"), form.get("rate")) not in _FORMATS:
-            return "invalid_value", "The stand-in takes audio/pcm at 24000, audio/pcmu and audio/pcma.", "session.audio.format"
+            return (
+                "invalid_value",
+                "The stand-in takes audio/pcm at 24000, audio/pcmu and audio/pcma.",
+                "session.audio.format",
+            )
         return None
 
     # ------------------------------------------------------------------------------------------------------- audio in
 
     def _append_audio(self, event: dict[str, Any]) -> bool:
         try:
-            data = pybase64.b64decode(event.get("audio"), validate=True)
+            data = pybase64.b64decode(event.get("audio") or "", validate=True)
         except (ValueError, TypeError):
             return self._refuse(event, "invalid_value", "audio must be base64.", "audio")
         pcm = self._ear.decode(data)
@@ -445,7 +494,9 @@ class LiveCore:
 
     def _transcribed(self, text: str, began_ms: float, until_ms: float) -> None:
         self._lines.append(text)
-        self._fragments("session.input_transcript.delta", text, began_ms + 400, until_ms - began_ms, _HEARD_AFTER_MS, began_ms)
+        self._fragments(
+            "session.input_transcript.delta", text, began_ms + 400, until_ms - began_ms, _HEARD_AFTER_MS, began_ms
+        )
 
     def _interrupted(self) -> None:
         """The caller talks over the reply: no event says so, the voice just stops."""
@@ -490,7 +541,9 @@ class LiveCore:
         at_ms = now_ms + _VOICE_AFTER_WORD_MS
         self._voice.append((at_ms, pcm))
         self._speaks_until_ms = at_ms + len(pcm) / 24
-        self._fragments("session.output_transcript.delta", text, now_ms, len(pcm) / 24, _TRACK_LAG_MS - _WORD_GRID_MS, now_ms)
+        self._fragments(
+            "session.output_transcript.delta", text, now_ms, len(pcm) / 24, _TRACK_LAG_MS - _WORD_GRID_MS, now_ms
+        )
 
     def _fragments(
         self, type: str, text: str, stamp_ms: float, length_ms: float, delay_ms: float, clock_from_ms: float
@@ -501,7 +554,9 @@ class LiveCore:
         cells: dict[int, list[str]] = {}
         spoken = 0
         for n, word in enumerate(words):
-            cells.setdefault(int(length_ms * spoken / max(1, len(text)) / _WORD_GRID_MS), []).append(word if n == 0 else f" {word}")
+            cells.setdefault(int(length_ms * spoken / max(1, len(text)) / _WORD_GRID_MS), []).append(
+                word if n == 0 else f" {word}"
+            )
             spoken += len(word) + 1
         first = int(stamp_ms // _WORD_GRID_MS) * _WORD_GRID_MS
         for cell, parts in cells.items():
@@ -512,7 +567,10 @@ class LiveCore:
                 self._emit(type, delta=delta, start_ms=start, end_ms=start + _WORD_GRID_MS)
 
             # Output words are due as soon as the clock allows, input words a little after they were said.
-            self._at_clock(max(clock, self._in_ms) if type.startswith("session.input") else max(clock + delay_ms, self._in_ms), send)
+            self._at_clock(
+                max(clock, self._in_ms) if type.startswith("session.input") else max(clock + delay_ms, self._in_ms),
+                send,
+            )
 
     def _reply(self) -> str:
         n = sum(line is not None for line in self._lines)
@@ -530,7 +588,9 @@ class LiveCore:
         if not isinstance(content, str) or not content:
             return self._refuse(event, "invalid_value", "content must be text.", "content")
         if "delegation_id" not in event:
-            return self._refuse(event, "missing_required_parameter", "Missing required parameter: 'delegation_id'.", "delegation_id")
+            return self._refuse(
+                event, "missing_required_parameter", "Missing required parameter: 'delegation_id'.", "delegation_id"
+            )
         if len(content.encode()) > _MAX_APPEND_BYTES:
             return self._refuse(event, "invalid_value", "Context append text must not exceed 500 tokens.", "content")
         delegation_id = event["delegation_id"]
@@ -541,7 +601,9 @@ class LiveCore:
 
         def acknowledge() -> None:
             start = int(max(at_ms, 1) // _WORD_GRID_MS) * _WORD_GRID_MS + _ACK_MS - _WORD_GRID_MS
-            self._emit(f"session.{lane}.appended", start_ms=start, end_ms=start + _WORD_GRID_MS, client_event_id=client_id)
+            self._emit(
+                f"session.{lane}.appended", start_ms=start, end_ms=start + _WORD_GRID_MS, client_event_id=client_id
+            )
 
         self._at_clock(at_ms + _ACK_MS, acknowledge)
         ordered = lane == "instructions" and content.lower().startswith(("immediately", "say ", "speak "))
@@ -563,7 +625,9 @@ class LiveCore:
         told = told if isinstance(told, dict) else {}
         for name in told:
             if name not in ("delegation", "triggers"):
-                return self._refuse(event, "immutable_field_update", f"'{name}' cannot change after session startup.", f"session.{name}")
+                return self._refuse(
+                    event, "immutable_field_update", f"'{name}' cannot change after session startup.", f"session.{name}"
+                )
         delegation = told.get("delegation")
         if isinstance(delegation, dict):
             current = self._settings["delegation"]
@@ -574,12 +638,14 @@ class LiveCore:
             self._settings["delegation"] = current | ({"responses": merged} if merged else {})
         if "triggers" in told:
             self._settings["triggers"] = told["triggers"]
-        self._after_s(0.1, lambda: self._emit("session.updated", session=self._settings, client_event_id=event.get("event_id")))
+        self._after_s(
+            0.1, lambda: self._emit("session.updated", session=self._settings, client_event_id=event.get("event_id"))
+        )
         return True
 
     def _fixture(self, event: dict[str, Any]) -> bool:
         try:
-            pcm = np.frombuffer(pybase64.b64decode(event.get("audio"), validate=True), "<i2")
+            pcm = np.frombuffer(pybase64.b64decode(event.get("audio") or "", validate=True), "<i2")
         except (ValueError, TypeError):
             return self._refuse(event, "invalid_value", "audio must be base64 of whole samples.", "audio")
         if not len(pcm) or len(pcm) / 24 > 30_000:
@@ -621,7 +687,13 @@ class LiveCore:
             client_event_id=event.get("event_id"),
         )
         numbers = itertools.count()
-        snapshot = {"id": response_id, "object": "response", "output": [], "tools": [], "instructions": None}
+        snapshot: dict[str, Any] = {
+            "id": response_id,
+            "object": "response",
+            "output": [],
+            "tools": [],
+            "instructions": None,
+        }
 
         def nested(type: str, **fields: Any) -> None:
             inner = {"type": type, "sequence_number": next(numbers)} | fields
@@ -660,7 +732,13 @@ class LiveCore:
         if self.over:
             return
         seconds = float(round(self.now_s - self._started_s)) if self._started_s else 0.0
-        self._emit("session.closed", reason=reason, session=self._settings, usage={"seconds": seconds}, client_event_id=client_id)
+        self._emit(
+            "session.closed",
+            reason=reason,
+            session=self._settings,
+            usage={"seconds": seconds},
+            client_event_id=client_id,
+        )
         self._keep()
         self.state, self.closing = "over", (1000, "")
 
@@ -669,7 +747,8 @@ class LiveCore:
 
     def _keep(self) -> None:
         if self._settings.get("store") and self.id:
-            kept = {key: self._settings[key] for key in ("model", "delegation", "store") if key in self._settings}
+            names: tuple[str, ...] = ("model", "delegation", "store")
+            kept = {name: self._settings[name] for name in names if name in self._settings}
             kept["voice"] = self._settings["audio"]["output"]["voice"]
             self._store[self.id] = StoredSession(kept, list(self._lines))
 

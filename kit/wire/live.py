@@ -29,18 +29,56 @@ SESSION_S = 7_200  # `expires_at` less the start, in every recording
 USD_PER_SECOND = 0.05 / 60  # while open, silence and mute included; price page of 2026-11-20
 
 CLIENT_EVENTS = frozenset(
-    """session.start session.update session.close session.input_audio.append session.input_audio.mute
-    session.input_audio.unmute session.instructions.append session.thinking.append session.commentary.append
-    session.output_audio.fixture.play response.item.create response.create decision.create decision.item.create
-    decision.item.delete transport.dtmf.send""".split()
+    [
+        "session.start",
+        "session.update",
+        "session.close",
+        "session.input_audio.append",
+        "session.input_audio.mute",
+        "session.input_audio.unmute",
+        "session.instructions.append",
+        "session.thinking.append",
+        "session.commentary.append",
+        "session.output_audio.fixture.play",
+        "response.item.create",
+        "response.create",
+        "decision.create",
+        "decision.item.create",
+        "decision.item.delete",
+        "transport.dtmf.send",
+    ]
 )
 SERVER_EVENTS = frozenset(
-    """session.started session.updated session.closed session.output_audio.delta session.input_transcript.delta
-    session.output_transcript.delta session.instructions.appended session.thinking.appended session.commentary.appended
-    session.input_audio.muted session.input_audio.unmuted session.output_audio.fixture.playing
-    session.output_audio.fixture.played session.delegation.created response.event session.usage.updated error info
-    decision.event decision.item.created decision.item.deleted session.paused session.resumed transport.dtmf.received
-    transport.dtmf.sent transport.ringing transport.answered transport.failed""".split()
+    [
+        "session.started",
+        "session.updated",
+        "session.closed",
+        "session.output_audio.delta",
+        "session.input_transcript.delta",
+        "session.output_transcript.delta",
+        "session.instructions.appended",
+        "session.thinking.appended",
+        "session.commentary.appended",
+        "session.input_audio.muted",
+        "session.input_audio.unmuted",
+        "session.output_audio.fixture.playing",
+        "session.output_audio.fixture.played",
+        "session.delegation.created",
+        "response.event",
+        "session.usage.updated",
+        "error",
+        "info",
+        "decision.event",
+        "decision.item.created",
+        "decision.item.deleted",
+        "session.paused",
+        "session.resumed",
+        "transport.dtmf.received",
+        "transport.dtmf.sent",
+        "transport.ringing",
+        "transport.answered",
+        "transport.failed",
+    ]
 )
 # What no Realtime session says: by one of these a log, a client or a server is known to speak Live.
 _ONLY_LIVE = frozenset({"session.start", "session.started", "session.output_audio.delta", "session.input_audio.append"})
@@ -66,7 +104,7 @@ def is_live_model(model: object) -> bool:
 
 # ------------------------------------------------------------------------------------------------------- session.start
 
-_START_FIELDS = "instructions voice format delegation triggers store safety_identifier client".split()
+_START_FIELDS = ["instructions", "voice", "format", "delegation", "triggers", "store", "safety_identifier", "client"]
 
 
 def spell_start(
@@ -170,7 +208,7 @@ def _message(n: int, item: Any) -> dict[str, Any]:
     for part in item.parts:
         text = part.text
         if text is None and part.clip is not None:
-            text = part.clip.text
+            text = part.clip.text or None  # empty where nobody wrote down what it says
         if text is None:
             text = dict(part.extra).get("transcript")
         if not isinstance(text, str):

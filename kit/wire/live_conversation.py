@@ -354,7 +354,9 @@ class LiveConversation:
         elif kind.startswith("session.") and kind.endswith(".append"):
             lane = kind.split(".")[1]
             content = event.get("content")
-            self.appends.append(Append(lane, content if isinstance(content, str) else "", at_ms, _text(event, "event_id")))
+            self.appends.append(
+                Append(lane, content if isinstance(content, str) else "", at_ms, _text(event, "event_id"))
+            )
             if lane == "commentary":
                 self.asked(at_ms, "commentary")
         elif kind.startswith("session.") and kind.endswith(".appended"):
@@ -375,7 +377,9 @@ class LiveConversation:
         elif reply is not None:
             self._close_reply(reply, "next ask")
         self.asks.append(ask)
-        self._new_reply(ask)
+        owed = self._new_reply(ask)
+        if ask.overlapped:
+            owed.outcome = "censored"
         return ask
 
     def tell_asks(self) -> None:
@@ -422,13 +426,15 @@ class LiveConversation:
 
     def _reply_for(self, at_ms: float) -> Reply:
         """The reply that voice or words belong to; without an ask, one of its own."""
-        if self._loud_until_ms is not None and at_ms - self._loud_until_ms > 0 and not self._asks_are_told:
+        reply = self._open_reply()
+        if self._loud_until_ms is not None and at_ms > self._loud_until_ms and (reply is None or not reply.n_voiced):
             # The model answers before the caller's pause was long enough to count: then it was the end.
-            if self._open_reply() is None or self._open_reply().n_voiced == 0:  # type: ignore[union-attr]
-                self._caller_fell_quiet()
+            self._caller_fell_quiet()
         return self._open_reply() or self._new_reply(None)
 
-    def _close_reply(self, reply: Reply, how: Literal["quiet", "next ask", "session ended"], *, lost: bool = False) -> None:
+    def _close_reply(
+        self, reply: Reply, how: Literal["quiet", "next ask", "session ended"], *, lost: bool = False
+    ) -> None:
         reply.ended = how
         reply._trailing.clear()
         if reply.outcome is None:
@@ -437,8 +443,6 @@ class LiveConversation:
     def _outcome(self, reply: Reply, lost: bool) -> Outcome:
         if reply.ask is None:
             return "spoken" if reply.n_voiced else "censored"
-        if reply.ask.overlapped:
-            return "censored"
         if reply.first_audio_ms is not None:
             return "spoken" if reply.first_audio_ms <= self.policy.deadline_ms else "late"
         if self._now_ms - reply.ask.at_ms >= self.policy.deadline_ms:
