@@ -166,6 +166,7 @@ class LiveSession:
         pace: How fast time runs; other than 1 only with a stand-in that runs as fast.
         silence: Feed silence between clips. Without it the session's clock stands, and nothing is heard or said.
         on_delegation: Answers work that the voice hands to the client; its result is said aloud.
+        fork: The address is a stored session's: model and history are its own.
     """
 
     protocol = "live"
@@ -178,11 +179,12 @@ class LiveSession:
         pace: float = 1.0,
         silence: bool = True,
         on_delegation: OnDelegation | None = None,
+        fork: bool = False,
     ) -> None:
         self.endpoint = link.endpoint
         self._link = link
         self._settings = dict(settings or {})
-        self._pace, self._silence = pace, silence
+        self._pace, self._silence, self._fork = pace, silence, fork
         self._on_delegation = on_delegation
         self._feeder: Feeder | None = None
         self._feeding: asyncio.Task[Any] | None = None
@@ -318,7 +320,7 @@ class LiveSession:
             raise LocalProtocolError("this session has started; GPT-Live takes a history once, at its start")
         spelled = spell_past(past) if past is not None else []
         body = spell_start(self.endpoint.model or "", spelled, self._settings)
-        if self.endpoint.fork:
+        if self._fork:
             body = {key: value for key, value in body.items() if key not in ("model", "input")}
         try:
             await self._request({"type": "session.start", "session": body}, "session.started", timeout_s)
@@ -630,7 +632,9 @@ def _encoded(clip: Clip, audio_format: str) -> tuple[bytes, int]:
 
     loud = np.flatnonzero(np.abs(clip.pcm.astype(np.int32)) > _LOUD)
     share = (int(loud[-1]) + 1) / len(clip.pcm) if len(loud) else 1.0
-    data = clip.to_format(audio_format) if audio_format != "pcm16" else clip.to_bytes()
+    if audio_format != "pcm16":
+        raise InputError(f"the kit speaks pcm16, and this session takes {audio_format}; send() takes any event")
+    data = clip.to_bytes()
     return data, max(1, int(len(data) * share))
 
 

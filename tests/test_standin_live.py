@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from kit.errors import InputError
 from kit.speech import recorded
 from kit.standin.drift import Draws
-from kit.standin.live import LiveCore, LiveOptions, silence_rule
+from kit.standin.live import LiveServerSession, LiveOptions, silence_rule
 
 OFFICIAL = TypeAdapter(ConnectServerEvent)
 QUESTION = "Tell me a joke."
@@ -24,7 +24,7 @@ class Wall:
         self.now_s = 100.0
         self.store = {} if store is None else store
         rule = silence_rule(options.pop("silence", "never"))
-        self.core = LiveCore(
+        self.core = LiveServerSession(
             LiveOptions(silence=rule, **options),
             Draws(1, trial),
             self.store,

@@ -206,7 +206,8 @@ def rejection(request: ConnectionRequest, access: Access, *, ephemeral: bool, be
             "You must provide a model parameter, for example wss://api.openai.com/v1/realtime?model=gpt-realtime-1.5"
         )
         return Rejection(Refusal("missing_model", message), 4000)
-    if not request.model.startswith(("gpt-", "grok-", DEFAULT_MODEL)) or _TEXT_ONLY.match(request.model):
+    served = request.model.startswith(("gpt-", "grok-", DEFAULT_MODEL)) and not request.model.startswith("gpt-live")
+    if not served or _TEXT_ONLY.match(request.model):
         # only the sentence's beginning is known (capture of 2026-09)
         message = f'Model "{request.model}" is not supported in realtime mode.'
         return Rejection(Refusal("invalid_model", message), 4000)

@@ -20,11 +20,13 @@ Verbs, as `session.Core` has them: `receive`, `advance`, `take`, `close`.
 
 from __future__ import annotations
 
+import dataclasses
 import heapq
 import itertools
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -160,6 +162,42 @@ class LiveOptions:
     usage: bool = True
     """Send `session.usage.updated` every 15 s."""
 
+    @staticmethod
+    def from_words(words: Mapping[str, Any], *, pace: float) -> LiveOptions:
+        """Make options of what a user wrote; `silence` is a rule's name.
+
+        Raises:
+            InputError: For a field that there is not.
+        """
+        known = {field.name for field in dataclasses.fields(LiveOptions)} - {"pace"}
+        if set(words) - known:
+            raise InputError(
+                f"live= has no {clipped(sorted(set(words) - known)[0])}; there are {', '.join(sorted(known))}"
+            )
+        fields = dict(words)
+        if isinstance(fields.get("silence"), str):
+            fields["silence"] = silence_rule(fields["silence"])
+        for name in ("replies", "hears"):
+            if name in fields:
+                fields[name] = tuple(map(str, fields[name]))
+        return LiveOptions(**fields, pace=pace)
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where a GPT-Live client knocked: a new session, or a stored one by its id."""
+
+    verb: Literal["new", "fork"]
+    session_id: str | None = None
+
+
+def live_door(path: str) -> Door | None:
+    """Read the path of a request; ``None`` if it is no address of GPT-Live."""
+    match = re.search(r"/live/sessions(?:/([^/]+)/fork)?$", path)
+    if match is None:
+        return None
+    return Door("fork", match[1]) if match[1] else Door("new")
+
 
 @dataclass(slots=True)
 class StoredSession:
@@ -172,7 +210,7 @@ class StoredSession:
 Store = dict[str, StoredSession]
 
 
-class LiveCore:
+class LiveServerSession:
     """One GPT-Live session.
 
     Args:
@@ -420,6 +458,12 @@ class LiveCore:
         model = told.get("model")
         if self._source is None and not isinstance(model, str):
             return "missing_required_parameter", "Missing required parameter: 'session.model'.", "session.model"
+        if isinstance(model, str) and model.startswith("gpt-realtime"):
+            return (
+                "invalid_value",
+                f"Model '{clipped(model, 60)[1:-1]}' is not supported in live mode.",
+                "session.model",
+            )
         past = told.get("input") or []
         if self._source is not None and {"input", "model", "instructions"} & set(told):
             return "immutable_field_update", "A fork takes store, delegation and audio.format only.", "session"

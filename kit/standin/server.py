@@ -10,7 +10,7 @@ import functools
 import itertools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -31,7 +31,17 @@ from .drift import Draws, Rule, rule
 from .faults import Fault, Faults
 from .faults import faults as parse_faults
 from .frames import InjectedFrame, encode, new_id
-from .handshake import Access, ConnectionRequest, PostRequest, Rejection, Secrets, connection_request, rejection
+from .handshake import (
+    DEFAULT_MODEL,
+    Access,
+    ConnectionRequest,
+    PostRequest,
+    Rejection,
+    Secrets,
+    connection_request,
+    rejection,
+)
+from .live import Door, LiveOptions, LiveServerSession, Store, live_door
 from .replies import Reply, script
 from .session import SESSION_S, Job, Options, ServerSession
 
@@ -220,7 +230,7 @@ class Listener:
             await self.talk(connection)
 
 
-SawFrame = Callable[[ServerSession, Literal["client", "server"], str | bytes, bool], None]
+SawFrame = Callable[[ServerSession | LiveServerSession, Literal["client", "server"], str | bytes, bool], None]
 """Called with a session, who sent the frame, the frame, and whether it was refused."""
 
 
@@ -235,7 +245,11 @@ class SessionDriver:
     """
 
     def __init__(
-        self, connection: Connection, session: ServerSession, saw: SawFrame | None, messages_per_s: float
+        self,
+        connection: Connection,
+        session: ServerSession | LiveServerSession,
+        saw: SawFrame | None,
+        messages_per_s: float,
     ) -> None:
         self.session = session
         self._connection = connection
@@ -382,6 +396,8 @@ class _About:
     """What its draws are drawn for."""
     fault: str
     """The name of the connection's fault, or nothing."""
+    live: Door | None = None
+    """Where a GPT-Live client knocked; ``None`` for Realtime."""
 
 
 class StandIn(Listener):
@@ -407,6 +423,7 @@ class StandIn(Listener):
         session_s: How long a session may last, in seconds.
         limits: What it takes before it refuses.
         origins: Web pages, besides this machine's own, that may connect, such as ``https://app.example``.
+        live: How its GPT-Live sessions behave: the fields of `kit.standin.LiveOptions`, such as ``silence="p=0.3@9"``.
 
     Raises:
         InputError: For a setting that cannot be, or a reply that cannot be spoken.
@@ -430,6 +447,7 @@ class StandIn(Listener):
         session_s: float = SESSION_S,
         limits: Limits | None = None,
         origins: Sequence[str] = (),
+        live: Mapping[str, Any] | None = None,
     ) -> None:
         if dialect not in ("both", "ga", "beta"):
             raise InputError(f"dialect must be 'both', 'ga' or 'beta', not {clipped(dialect)}")
@@ -451,6 +469,8 @@ class StandIn(Listener):
             session_s=session_s,
             max_buffer_s=self.limits.buffer_s,
         )
+        self.live = LiveOptions.from_words(live or {}, pace=pace or 1.0)
+        self._stored: Store = {}
         self.dialect = dialect
         self.beta_disabled = beta_disabled
         self._on_frame = on_frame
@@ -482,15 +502,22 @@ class StandIn(Listener):
     # One connection
 
     def admit(self, connection: Connection, request: Request) -> Response | None:
-        if not urlsplit(request.path).path.rstrip("/").endswith("/realtime"):
-            return connection.respond(HTTPStatus.NOT_FOUND, f"{self!r}: connect a websocket to /v1/realtime?model=…\n")
+        path = urlsplit(request.path).path.rstrip("/")
+        door = live_door(path)
+        if door is None and not path.endswith("/realtime"):
+            text = f"{self!r}: connect a websocket to /v1/realtime?model=… or to /v1/live/sessions\n"
+            return connection.respond(HTTPStatus.NOT_FOUND, text)
+        if door is not None and door.session_id is not None and door.session_id not in self._stored:
+            error = {"message": "No session found for the provided session_id", "type": "invalid_request_error"}
+            body = encode({"error": error | {"param": "session_id", "code": "session_id_not_found"}}).decode()
+            return connection.respond(HTTPStatus.NOT_FOUND, body)
         if len(self._drivers) >= self.limits.sessions:
             text = f"{self.limits.sessions} sessions are open already\n"
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, text)
         asked = connection_request(request.path, request.headers, self.dialect)
         trial = asked.trial or f"session {next(self._n_connections)}"
         fault = self._faults.due("connection", Draws(self.options.seed, trial).of_attempt(asked.attempt))
-        connection.about = _About(asked, trial, fault.name if fault is not None else "")
+        connection.about = _About(asked, trial, fault.name if fault is not None else "", door)
         if fault is not None and fault.name == "http-error":
             status = HTTPStatus(int(fault.value))
             return connection.respond(status, "this was asked for of a stand-in: http-error\n")
@@ -506,6 +533,9 @@ class StandIn(Listener):
         about: _About = connection.about
         request = about.request
         secret = self._secrets.find(request.key)
+        if about.live is not None:
+            # The model is in the body there, so only the key can be wrong before the start.
+            request = replace(request, model=DEFAULT_MODEL, dialect=GA, beta_header=False)
         if secret is not None:
             intent = "transcription" if secret.model is None else request.intent
             request = replace(request, model=request.model or secret.model, intent=intent, dialect=secret.dialect)
@@ -517,6 +547,8 @@ class StandIn(Listener):
             await self._reject(connection, why, request)
         elif about.fault == "silent":
             await connection.wait_closed()
+        elif about.live is not None:
+            await self._drive(connection, self._live_session(about))
         else:
             transcribes = request.intent == "transcription"
             session = ServerSession(
@@ -529,14 +561,29 @@ class StandIn(Listener):
                 unix=time.time,
                 update=secret.update if secret is not None else None,
             )
-            saw = self._saw if self._on_frame or OBSERVERS else None
-            driver = SessionDriver(connection, session, saw, self.limits.messages_per_s)
-            self._drivers.add(driver)
-            try:
-                await driver.run()
-            finally:
-                self._drivers.discard(driver)
-                session.close()
+            await self._drive(connection, session)
+
+    def _live_session(self, about: _About) -> LiveServerSession:
+        assert about.live is not None
+        return LiveServerSession(
+            self.live,
+            Draws(self.options.seed, about.trial),
+            self._stored,
+            now=asyncio.get_running_loop().time,
+            unix=time.time,
+            simulated={"drift": f"live-silent={self.live.silence}", "seed": self.options.seed},
+            source=self._stored.get(about.live.session_id or ""),
+        )
+
+    async def _drive(self, connection: Connection, session: ServerSession | LiveServerSession) -> None:
+        saw = self._saw if self._on_frame or OBSERVERS else None
+        driver = SessionDriver(connection, session, saw, self.limits.messages_per_s)
+        self._drivers.add(driver)
+        try:
+            await driver.run()
+        finally:
+            self._drivers.discard(driver)
+            session.close()
 
     async def _reject(self, connection: Connection, why: Rejection, request: ConnectionRequest) -> None:
         refusal = why.refusal
@@ -550,11 +597,16 @@ class StandIn(Listener):
     # Observers
 
     def _saw(
-        self, session: ServerSession, direction: Literal["client", "server"], frame: str | bytes, refused: bool
+        self,
+        session: ServerSession | LiveServerSession,
+        direction: Literal["client", "server"],
+        frame: str | bytes,
+        refused: bool,
     ) -> None:
         on_purpose = isinstance(frame, InjectedFrame)
         text = frame if isinstance(frame, str) else frame.decode() if direction == "server" else repr(frame)
-        self._observe(ObservedFrame(direction, text, session.id, session.d.name, refused, on_purpose))
+        dialect = session.d.name if isinstance(session, ServerSession) else "live"
+        self._observe(ObservedFrame(direction, text, session.id, dialect, refused, on_purpose))
 
     def _observe(self, frame: ObservedFrame) -> None:
         for observer in OBSERVERS:
