@@ -5,15 +5,15 @@ import json
 import numpy as np
 import pybase64
 import pytest
-from openai.types.live import ConnectServerEvent
+from openai.types.live import ServerEvent
 from pydantic import TypeAdapter
 
 from kit.errors import InputError
 from kit.speech import recorded
 from kit.standin.drift import Draws
-from kit.standin.live import LiveServerSession, LiveOptions, silence_rule
+from kit.standin.live import LiveOptions, LiveServerSession, silence_rule
 
-OFFICIAL = TypeAdapter(ConnectServerEvent)
+OFFICIAL = TypeAdapter(ServerEvent)
 QUESTION = "Tell me a joke."
 
 

@@ -397,7 +397,7 @@ class LiveServerSession:
             self.state = "closing"
             return False
         source = self._source
-        inherited = source.settings if source is not None else {}
+        inherited = dict(source.settings) if source is not None else {}
         session: dict[str, Any] = {
             key: told[key] for key in ("instructions", "store", "triggers", "safety_identifier") if key in told
         }
@@ -413,7 +413,7 @@ class LiveServerSession:
         if delegation.get("type") == "responses":
             backend = {"tools": [], "tool_choice": "auto"} | dict(delegation.get("responses") or {})
             delegation = dict(delegation) | {"responses": backend}
-        voice = (audio.get("output") or {}).get("voice") or inherited.get("voice") or "marin"
+        voice = (audio.get("output") or {}).get("voice") or inherited.pop("voice", None) or "marin"
         self._settings = (
             inherited
             | session
