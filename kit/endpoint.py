@@ -45,21 +45,25 @@ class Price:
     def usd(self, usage: Mapping[str, Any]) -> float | None:
         """What a response with this `usage` cost (the object of `response.done`).
 
-        ``None`` where the details do not account for all of its tokens: what they cost is not known, and not zero. Cached
-        tokens that are not told apart by kind are counted as fresh, so that the figure errs upwards.
+        ``None`` where the details do not account for all of its tokens, or hold what is no count (see `int_of`): what they
+        cost is not known, and not zero. Cached tokens that are not told apart by kind are counted as fresh, so that the
+        figure errs upwards.
         """
-        given, made = dict_of(usage, "input_token_details"), dict_of(usage, "output_token_details")
-        cached = dict_of(given, "cached_tokens_details")
+        inputs, outputs = dict_of(usage, "input_token_details"), dict_of(usage, "output_token_details")
+        cached = dict_of(inputs, "cached_tokens_details")
         total, n_in, n_out = 0.0, 0, 0
         rates = (("text_tokens", self.text), ("audio_tokens", self.audio), ("image_tokens", (*self.image, 0.0)))
-        for kind, (fresh, kept, out) in rates:
-            taken, said = int_of(given, kind), int_of(made, kind)
-            reused = min(int_of(cached, kind), taken)
-            total += (taken - reused) * fresh + reused * kept + said * out
-            n_in, n_out = n_in + taken, n_out + said
-        if n_in < int_of(usage, "input_tokens") or n_out < int_of(usage, "output_tokens"):
+        for kind, (fresh, reused, out) in rates:
+            counts = [0 if part.get(kind) is None else int_of(part, kind) for part in (inputs, cached, outputs)]
+            taken, kept, made = (n or 0 for n in counts)
+            if None in counts or kept > taken:  # what is there is no count, or a part is more than the whole
+                return None
+            total += (taken - kept) * fresh + kept * reused + made * out
+            n_in, n_out = n_in + taken, n_out + made
+        sums = {"input_tokens": n_in, "output_tokens": n_out, "total_tokens": n_in + n_out}
+        if any(usage.get(name) is not None and int_of(usage, name) != n for name, n in sums.items()):
             return None
-        return total / 1e6
+        return total / 1e6 if inputs and outputs else None
 
 
 _SECOND_HAND = "two secondary sources; the model's own page was not read"

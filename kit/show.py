@@ -142,7 +142,8 @@ def player(pcm: bytes, rate_hz: int = 24_000) -> str:
 
 
 def one_line(text: str | None, limit: int = 60) -> str:
-    """Text for a one-line repr: whitespace folded, cut with an ellipsis."""
-    words = " ".join((text or "").split())
-    words = "".join(c for c in words if unicodedata.category(c) not in _UNSEEN)
-    return words if len(words) <= limit else f"{words[: limit - 1]}…"
+    """Text for a one-line repr: whitespace folded, what is invisible left out, cut with an ellipsis."""
+    text = text or ""
+    head = text[: 50 * limit]  # a server may send a hundred megabytes of it
+    words = "".join(c for c in " ".join(head.split()) if unicodedata.category(c) not in _UNSEEN)
+    return words if len(words) <= limit and len(head) == len(text) else f"{words[: limit - 1]}…"

@@ -3,6 +3,7 @@
 import html.parser
 import random
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from kit.errors import AudioFormatError
 from kit.wire.conversation import TAG, Conversation
 from kit.wire.dialect import BETA_NAME, GA_NAME
 from kit.wire.event_list import EventList
-from kit.wire.records import COLUMNS, row
+from kit.wire.events import Event
+from kit.wire.records import COLUMNS, TOKENS, row
 
 BUSY = "conversation_already_has_active_response"
 
@@ -909,3 +911,110 @@ def test_where_every_event_has_the_same_id_it_tells_nothing():
         talk.hears("response.output_text.delta", event_id="event_1", **about, delta=word)
 
     assert talk.response.text == "One two two"
+
+
+# What a hostile server or log may send
+
+
+def seconds(work):
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def begun(n):
+    fold = Conversation()
+    for i in range(n):
+        fold.receive(Event("response.created", {"response": {"id": f"resp_{i}", "conversation_id": "c"}}, 0.0))
+        assert fold.active is None
+    return fold
+
+
+def without_ids(n):
+    fold = Conversation()
+    for _ in range(n):
+        fold.receive(Event("response.created", {"response": {"status": "in_progress"}}, 0.0))
+        fold.receive(Event("response.output_text.delta", {"delta": "Hi"}, 0.0))
+        fold.receive(Event("response.done", {"response": {"status": "completed"}}, 0.0))
+    return fold
+
+
+def unanswered(n):
+    fold = Conversation()
+    for i in range(n):
+        fold.sent({"type": "response.create", "response": {"metadata": {TAG: str(i)}}}, 0.0)
+        fold.receive(Event("response.created", {"response": {"id": str(i), "metadata": {TAG: "other"}}}, 0.0))
+    return fold
+
+
+def arguments(n):
+    fold = Conversation()
+    for _ in range(n):
+        fold.receive(Event("response.function_call_arguments.delta", {"response_id": "r", "delta": "{" * 100}, 0.0))
+    return fold
+
+
+@pytest.mark.parametrize("build", [begun, without_ids, unanswered, arguments])
+def test_four_times_as_many_events_take_four_times_as_long(build):
+    seconds(lambda: build(1_000))
+    short, long = min(seconds(lambda: build(4_000)) for _ in range(3)), seconds(lambda: build(16_000))
+
+    assert long < 10 * short + 0.05  # a loop over what came before makes it 16 times
+
+
+def test_a_million_errors_are_counted_and_not_kept():
+    fold = Conversation()
+    for n in range(30_000):
+        fold.receive(Event("error", {"error": {"message": str(n)}}, 0.0))
+
+    assert fold.n_errors == 30_000 and fold.errors[-1].message == "29999"
+    assert 10_000 <= len(fold.errors) < 20_000
+
+
+def test_types_that_are_made_up_anew_are_counted_together():
+    fold = Conversation()
+    for n in range(3_000):
+        fold.receive(Event(f"x.{n}" + "y" * 1_000, {}, 0.0))
+
+    assert sum(fold.unknown.values()) == 3_000 and len(fold.unknown) < 1_100
+    assert max(map(len, fold.unknown)) < 300
+
+
+@pytest.mark.parametrize("value", [-1, 2**63, 1e6, "12", True, None, [3]])
+def test_what_is_no_count_is_unknown(ga, value):
+    usage = {"input_tokens": 5, "input_token_details": {"text_tokens": value, "audio_tokens": 2}}
+    ga.creates().done(usage=usage)
+
+    assert row(ga.response)["input_text_tokens"] is None
+    assert row(ga.response)["input_audio_tokens"] == 2
+
+
+def test_a_usage_that_contradicts_itself_says_nothing(ga):
+    ga.creates().done(usage={"total_tokens": 5, "input_tokens": 5, "input_token_details": {"text_tokens": 6}})
+
+    assert {row(ga.response)[name] for name in TOKENS} == {None}
+
+
+def test_indexes_that_are_no_places_are_read_as_the_first(ga):
+    ga.creates().hears(
+        "response.output_text.delta", response_id="resp_1", output_index=-1, content_index=2**70, delta="Hi"
+    )
+    ga.hears("response.output_text.delta", response_id="resp_1", output_index=0, content_index=0, delta=" there")
+
+    assert ga.response.text == "Hi there"
+
+
+def test_a_long_text_is_shown_by_its_beginning(ga):
+    ga.creates().opens(kind="text").delta("text", "ha " * 1_000_000)
+    ga.hears("x" * 1_000_000).done(output=[ga.message("item_a", "text", "ha " * 1_000_000)])
+    events = EventList([Event("x" * 1_000_000, {"type": "x" * 1_000_000, "text": "ha " * 1_000_000}, 0.0)] * 3)
+
+    assert seconds(lambda: repr(events)) < 0.05
+    assert seconds(lambda: repr(ga.response)) < 0.1
+    assert len(repr(events)) + len(repr(events[0])) + len(repr(ga.response)) < 2_000
+
+
+def test_a_table_of_events_has_an_end():
+    events = EventList(Event("rate_limits.updated", {"type": "rate_limits.updated"}, 0.0) for _ in range(5_000))
+
+    assert len(repr(events).splitlines()) == 401 and "of 5,000 rows" in repr(events)

@@ -411,6 +411,12 @@ def test_a_reply_costs_what_its_tokens_cost(model, told, usd):
         {"total_tokens": 127, "input_tokens": 120, "output_tokens": 7},
         usage(120, 0, 7) | {"output_token_details": None},
         usage(120, 0, 7) | {"input_token_details": {"text_tokens": "120"}},
+        usage(-120, 0, 7),
+        usage(120, 0, 7) | {"total_tokens": 10**6},
+        usage(120, 0, 7) | {"output_tokens": 7.0},
+        usage(2**63, 0, 7),
+        usage(10, 0, 7, cached={"text_tokens": 11}),
+        {},
     ],
 )
 def test_tokens_that_nothing_accounts_for_cost_an_unknown_sum(told):

@@ -226,7 +226,7 @@ class Playback:
             return
         first = self.sink.n_written
         self.sink.write(pcm)
-        item_id, index = text_of(event.data, "item_id"), int_of(event.data, "content_index")
+        item_id, index = text_of(event.data, "item_id"), int_of(event.data, "content_index") or 0
         self.position.add(response_id, item_id, index, first=first, n=self.sink.n_written - first)
         if response_id not in self._started:
             self._started.add(response_id)
@@ -237,8 +237,8 @@ class Playback:
         response = response_of(self.session, response_id)
         if response is None or not event.n_audio_bytes:
             return b""
-        place = response.index_of.get(text_of(event.data, "item_id") or "", int_of(event.data, "output_index"))
-        key = (response_id, place, int_of(event.data, "content_index"))
+        place = response.index_of.get(text_of(event.data, "item_id") or "", int_of(event.data, "output_index") or 0)
+        key = (response_id, place, int_of(event.data, "content_index") or 0)
         part = response.parts.get((place, key[2], "audio"))
         if part is None:
             return b""

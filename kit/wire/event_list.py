@@ -1,20 +1,21 @@
-"""Every event of a session as a table that a person can read."""
+"""Every event of a session, as a list and as a table that a person can read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, overload
 
 import msgspec
 
 from .. import show
-from .events import Event
+from .events import Event, dict_of, text_of
 
-_MAX_ROWS = 400  # of one table in a cell; the list itself has them all
+_MAX_ROWS = 400  # of one table in a cell, and of one in a terminal; the list itself has them all
 
 
 class EventList(Sequence[Event]):
-    """Events, both ways, in order. Slicing gives another one; `of` picks types.
+    """Events, both ways, in order. Slicing makes another list; `of` picks types.
 
     Attributes:
         n_dropped: Older events that are no longer kept.
@@ -35,7 +36,7 @@ class EventList(Sequence[Event]):
         return EventList(self._events[index]) if isinstance(index, slice) else self._events[index]
 
     def of(self, *types: str) -> EventList:
-        """Those whose GA name begins with one of `types`."""
+        """Pick the events whose GA name begins with one of `types`."""
         return EventList(event for event in self._events if event.type.startswith(types))
 
     @property
@@ -46,13 +47,11 @@ class EventList(Sequence[Event]):
     def __repr__(self) -> str:
         lines = [
             f"{first.at_ms:9.0f} ms  {_arrow(first)} {_name(first, n)}  {gist(first, n, size)}".rstrip()
-            for first, n, size in self._runs()
+            for first, n, size in islice(self._runs(), _MAX_ROWS)
         ]
-        dropped = [f"({self.n_dropped} older events are no longer kept)"] if self.n_dropped else []
-        return "\n".join([*dropped, *lines]) or "<no events>"
+        return "\n".join([*self._notes(), *lines]) or "<no events>"
 
     def _repr_html_(self) -> str:
-        runs = list(self._runs())
         rows = [
             [
                 f"{first.at_ms:.0f}",
@@ -61,37 +60,33 @@ class EventList(Sequence[Event]):
                 show.esc(gist(first, n, size)),
                 _json(first, n),
             ]
-            for first, n, size in runs[:_MAX_ROWS]
+            for first, n, size in islice(self._runs(), _MAX_ROWS)
         ]
-        more = (
-            f"{len(runs) - _MAX_ROWS} more rows: slice the list, or pick with .of('response.')"
-            if len(runs) > _MAX_ROWS
-            else ""
-        )
-        note = f"{self.n_dropped} older events are no longer kept. " if self.n_dropped else ""
-        return show.table(rows, ["ms", "", "event", "says", ""]) + show.esc(note + more)
+        return show.table(rows, ["ms", "", "event", "says", ""]) + show.esc(" ".join(self._notes()))
+
+    def _notes(self) -> Iterator[str]:
+        """What a table of these events does not show."""
+        if self.n_dropped:
+            yield f"({self.n_dropped:,} older events are no longer kept)"
+        n_runs = sum(1 for _ in self._runs())
+        if n_runs > _MAX_ROWS:
+            yield f"(the first {_MAX_ROWS} of {n_runs:,} rows: slice the list, or pick with .of('response.'))"
 
     def _runs(self) -> Iterator[tuple[Event, int, int]]:
         """Deltas of one kind that follow each other, as one row: the first, how many, and bytes of audio in all."""
         first: Event | None = None
         n = size = 0
         for event in self._events:
-            if first is not None and event.type == first.type and _folds(event):
-                n, size = n + 1, size + _size(event)
+            n_bytes = event.n_audio_bytes or 0
+            repeats = event.type.endswith(".delta") or event.type == "input_audio_buffer.append"
+            if first is not None and event.type == first.type and repeats:
+                n, size = n + 1, size + n_bytes
                 continue
             if first is not None:
                 yield first, n, size
-            first, n, size = event, 1, _size(event)
+            first, n, size = event, 1, n_bytes
         if first is not None:
             yield first, n, size
-
-
-def _folds(event: Event) -> bool:
-    return event.type.endswith(".delta") or event.type == "input_audio_buffer.append"
-
-
-def _size(event: Event) -> int:
-    return event.n_audio_bytes or 0
 
 
 def _arrow(event: Event) -> str:
@@ -104,33 +99,39 @@ def _name(event: Event, n: int) -> str:
 
 
 def gist(event: Event, n: int, size: int) -> str:
-    """What a reader looks for first in this event, in a few words."""
-    data: dict[str, Any] = event.data
+    """Say in a few words what a reader looks for first in this event.
+
+    Args:
+        event: The first of a run.
+        n: How many events are in the run.
+        size: Their bytes of audio.
+    """
+    data = event.data
     if size:
         return f"{size:,} bytes of audio"
     if event.type == "error":
-        error = data.get("error")
-        return show.one_line(_said(error, "message"), 400) if isinstance(error, dict) else ""
-    item, part, response = data.get("item"), data.get("part"), data.get("response")
-    if isinstance(item, dict):
-        told = item.get("content")
-        content = [p for p in told if isinstance(p, dict)] if isinstance(told, list) else []
-        kinds = "+".join(_said(p, "type") for p in content)
-        words = " ".join(_said(p, "text", "transcript") for p in content)
-        return show.one_line(f"{_said(item, 'role', 'type')} {kinds}: {words}".rstrip(": "), 90)
-    if isinstance(part, dict):
-        return show.one_line(f"{_said(part, 'type')}: {_said(part, 'text', 'transcript')}".rstrip(": "), 90)
-    if isinstance(response, dict) and "status" in response:
-        return show.one_line(_said(response, "status"), 90)
-    return show.one_line(_said(data, "delta", "text", "transcript") + (" …" if n > 1 else ""), 90)
+        return show.one_line(_first_text(dict_of(data, "error"), "message"), 400)
+    item, part, response = dict_of(data, "item"), dict_of(data, "part"), dict_of(data, "response")
+    if item:
+        content = item.get("content")
+        parts = [p for p in content[:9] if isinstance(p, dict)] if isinstance(content, list) else []
+        types = "+".join(_first_text(p, "type") for p in parts)
+        words = " ".join(_first_text(p, "text", "transcript")[:200] for p in parts)
+        return show.one_line(f"{_first_text(item, 'role', 'type')} {types}: {words}".rstrip(": "), 90)
+    if part:
+        words = _first_text(part, "text", "transcript")[:200]
+        return show.one_line(f"{_first_text(part, 'type')}: {words}".rstrip(": "), 90)
+    if "status" in response:
+        return show.one_line(_first_text(response, "status"), 90)
+    return show.one_line(_first_text(data, "delta", "text", "transcript")[:200] + (" …" if n > 1 else ""), 90)
 
 
-def _said(data: dict[str, Any], *names: str) -> str:
-    """The first of these fields that holds words."""
-    return next((value for name in names if isinstance(value := data.get(name), str) and value), "")
+def _first_text(data: dict[str, Any], *names: str) -> str:
+    """The first of these fields that holds text."""
+    return next((text for name in names if (text := text_of(data, name))), "")
 
 
 def _json(event: Event, n: int) -> str:
     pretty = msgspec.json.format(msgspec.json.encode(event.data), indent=1).decode("utf-8", "replace")
-    which = "first of them" if n > 1 else "JSON"
-    return f"<details><summary>{which}</summary><pre>{show.esc(pretty)}</pre></details>"
+    caption = "first of them" if n > 1 else "JSON"
+    return f"<details><summary>{caption}</summary><pre>{show.esc(pretty)}</pre></details>"

@@ -16,40 +16,47 @@ way; tests/test_events.py holds both to the same answers.
 from __future__ import annotations
 
 import binascii
+import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
 import pybase64
 
+from .. import show
 from ..errors import RemoteProtocolError
 from .dialect import GA_NAME
 
-# Reading an event that may say anything: a field of the type that is meant, or nothing.
+MAX_COUNT = 2**63 - 1
+"""The largest number that SQLite keeps. Nothing that a session counts comes near it."""
+
+
+# ----------------------------------------------------------- reading an event that may say anything: the right type, or nothing
 
 
 def text_of(data: Mapping[str, Any], key: str) -> str | None:
+    """Return a field that is text."""
     value = data.get(key)
     return value if isinstance(value, str) else None
 
 
-def int_of(data: Mapping[str, Any], key: str) -> int:
+def int_of(data: Mapping[str, Any], key: str) -> int | None:
+    """Return a field that is a count: a whole number from 0 to 2⁶³ − 1.
+
+    Everything else (missing, null, negative, a fraction, text, true) is ``None``, which is unknown and not zero: a server's
+    tokens become money, and its indexes places.
+    """
     value = data.get(key)
-    return value if isinstance(value, int) else 0
+    return value if type(value) is int and 0 <= value <= MAX_COUNT else None
 
 
 def dict_of(data: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return a field that is an object; an empty one for anything else."""
     value = data.get(key)
     return value if isinstance(value, dict) else {}
 
 
-def modalities_of(data: Mapping[str, Any]) -> tuple[str, ...] | None:
-    for field in ("output_modalities", "modalities"):
-        value = data.get(field)
-        if isinstance(value, list):
-            return tuple(str(word) for word in value)
-    return None
-
+# ------------------------------------------------------------------------------------------------------------------- events
 
 AUDIO_DELTA = "response.output_audio.delta"
 LIVE_AUDIO_DELTA = "session.output_audio.delta"  # GPT-Live's: ten a second, speech or not
@@ -67,22 +74,21 @@ _decode_json = msgspec.json.Decoder().decode
 _encode_json = msgspec.json.Encoder().encode
 
 
-class Event(
-    msgspec.Struct, gc=False, eq=False
-):  # made by the thousand: gc=False, for nothing in one can lead back to it
+# Made by the thousand, hence gc=False: nothing in one can lead back to it.
+class Event(msgspec.Struct, gc=False, eq=False):
     """One frame, either way."""
 
     type: str
-    """GA's name for it, also when it came in beta's spelling; an unknown type is kept as it came."""
+    """GA's name for it, also when it came in beta's spelling; an unknown type stays as it came."""
     data: dict[str, Any]
     """The frame as a dict, as it came, but for audio: an audio delta's base64 is left out (``delta`` is "")."""
     at_ms: float
     """When it arrived or was sent, on the session's clock. Frames that were read from the socket together arrived together."""
     direction: Literal["server", "client"] = "server"
     pcm: bytes | None = None
-    """The bytes of an audio delta until the fold has taken them; then ``None``: audio is kept once, in its response."""
+    """The bytes of an audio delta until the fold takes them; then ``None``: audio is held once, in its response."""
     n_audio_bytes: int | None = None
-    """How many there were; ``None`` for an event without audio."""
+    """How many bytes of audio there were; ``None`` for an event without audio."""
     bad_audio: str | None = None
     """Why the base64 of an audio delta could not be decoded, else ``None``."""
 
@@ -94,15 +100,15 @@ class Event(
     def __repr__(self) -> str:
         arrow = "←" if self.direction == "server" else "→"
         audio = f", {self.n_audio_bytes} bytes of audio" if self.n_audio_bytes is not None else ""
-        return f"<{arrow} {self.type} at {self.at_ms:.0f} ms{audio}>"
+        return f"<{arrow} {show.one_line(self.type, 120)} at {self.at_ms:.0f} ms{audio}>"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        """For tracebacks that print variables: no more than `repr`, for a server may repeat a key that it was sent."""
+        """For tracebacks that print variables: no more than `repr`, since a server may repeat a key that it was sent."""
         return [(name, getattr(self, name)) for name in ("type", "at_ms", "direction", "n_audio_bytes")]
 
 
 def decode(frame: bytes | str, at_ms: float) -> Event:
-    """A server's frame as an event.
+    """Decode a server's frame.
 
     Args:
         frame: UTF-8 JSON, one object with a ``type``.
@@ -125,12 +131,26 @@ def decode_plain(frame: bytes, at_ms: float) -> Event:
     try:
         data = _decode_json(frame)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise RemoteProtocolError(f"the server sent a frame that is not JSON ({exc})", _head(frame)) from exc
+        try:
+            data = _decode_json(_without_lone_surrogates(frame))
+        except (ValueError, RecursionError):
+            raise RemoteProtocolError(f"the server sent a frame that is not JSON ({exc})", _head(frame)) from exc
     return event_of(data, at_ms, head=frame)
 
 
+def _without_lone_surrogates(frame: bytes) -> bytes:
+    """Replace what ``\\ud800`` and its like stand for by question marks.
+
+    JSON's grammar allows half of a surrogate pair, which is no character. A text that was cut in the middle of an emoji
+    holds one, and must not make the whole frame unreadable.
+    """
+    if b"\\u" not in frame:
+        raise ValueError("it has no escapes")
+    return json.dumps(json.loads(frame), ensure_ascii=False).encode("utf-8", "replace")
+
+
 def event_of(data: object, at_ms: float, *, head: bytes = b"") -> Event:
-    """A decoded object as an event; the audio of an audio delta is taken out of it.
+    """Make an event of a decoded object; the audio of an audio delta is taken out of it.
 
     Raises:
         RemoteProtocolError: If it is not an object or has no type.
@@ -176,12 +196,12 @@ def _decode_audio_delta(frame: bytes, at_ms: float) -> Event | None:
 
 
 def encode(event: Mapping[str, Any]) -> bytes:
-    """A client event as the UTF-8 JSON that goes into one text frame."""
+    """Encode a client event as the UTF-8 JSON of one text frame."""
     return _encode_json(event)
 
 
 def encode_append(pcm: bytes, event_id: str) -> bytes:
-    """An `input_audio_buffer.append` with these bytes; the base64 is written once, past the JSON encoder."""
+    """Encode an `input_audio_buffer.append` with these bytes; their base64 is written once, past the JSON encoder."""
     return b'{"type":"input_audio_buffer.append","event_id":%b,"audio":"%b"}' % (
         _encode_json(event_id),
         pybase64.b64encode(pcm),

@@ -1,36 +1,33 @@
-"""What a session consists of once the events are folded: items, responses, and the calls in them."""
+"""What a session consists of once its events are folded: items, responses, their content parts and calls."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import pybase64
 
 from .. import show
-from .events import text_of
+from ..errors import AudioFormatError
+from .events import dict_of, int_of, text_of
 
 if TYPE_CHECKING:
     from ..clip import Clip
 
+Kind = Literal["audio", "text"]
 Modality = Literal["audio", "text", "mixed", "function", "empty"]
 Ended = Literal["complete", "cut", "cancelled", "broken"]
 
-# A content part's type, in any event and either dialect → what kind of thing it is.
-PART_KINDS: dict[str, Literal["audio", "text"]] = {
-    "audio": "audio",
-    "output_audio": "audio",
-    "text": "text",
-    "output_text": "text",
-}
+# A content part's type, in any event and either dialect → its kind (wire/README.md, Server events).
+PART_KINDS: dict[str, Kind] = {"audio": "audio", "output_audio": "audio", "text": "text", "output_text": "text"}
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Item:
-    """An item of the conversation, as the server last told it.
+    """An item of the conversation, as the server last described it.
 
-    `text` is what it says in words: its text parts and the transcripts of its audio parts.
+    `text` is its words: its text parts and the transcripts of its audio parts.
     """
 
     id: str | None
@@ -54,6 +51,7 @@ class Item:
 
     @property
     def parts(self) -> list[dict[str, Any]]:
+        """Its content parts, as they came."""
         content = self.data.get("content")
         return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
 
@@ -63,13 +61,13 @@ class Item:
             return f"{text_of(self.data, 'name') or ''}({text_of(self.data, 'arguments') or ''})"
         if self.type == "function_call_output":
             return text_of(self.data, "output") or ""
-        said = [text_of(part, "text") or text_of(part, "transcript") for part in self.parts]
-        return self.transcript or " ".join(words for words in said if words)
+        texts = (text_of(part, "text") or text_of(part, "transcript") for part in self.parts)
+        return self.transcript or " ".join(text for text in texts if text)
 
     def __repr__(self) -> str:
-        kinds = "+".join(text_of(part, "type") or "?" for part in self.parts)
-        what = f"{self.id} {self.role or self.type or 'item'}{f' [{kinds}]' if kinds else ''}"
-        return f"<Item {show.one_line(what, 120)} {show.one_line(self.text)!r}>"
+        types = "+".join(text_of(part, "type") or "?" for part in self.parts)
+        head = f"{self.id} {self.role or self.type or 'item'}{f' [{types}]' if types else ''}"
+        return f"<Item {show.one_line(head, 120)} {show.one_line(self.text)!r}>"
 
 
 class Items(list[Item]):
@@ -92,23 +90,35 @@ class Items(list[Item]):
 
 @dataclass(slots=True)
 class FunctionCall:
-    """A function call in a response. `arguments` is the JSON text as it arrived, not parsed."""
+    """A function call in a response."""
 
     name: str | None = None
     call_id: str | None = None
-    arguments: str = ""
     status: str | None = None
     item_id: str | None = None
+    pieces: list[str] = field(default_factory=list)
+    """Its arguments as the deltas brought them."""
+
+    @property
+    def arguments(self) -> str:
+        """The JSON text as it arrived, not parsed."""
+        if len(self.pieces) > 1:
+            self.pieces[:] = ["".join(self.pieces)]
+        return self.pieces[0] if self.pieces else ""
+
+    @arguments.setter
+    def arguments(self, text: str) -> None:
+        self.pieces = [text]
 
 
 @dataclass(slots=True)
 class ContentPart:
     """One content part of a response: its kind, its words, and for audio its bytes."""
 
-    kind: Literal["audio", "text"]
+    kind: Kind
     pieces: list[str] = field(default_factory=list)
     words: str | None = None
-    """The whole text or transcript, once a ``done`` event has told it; until then the deltas are all there is."""
+    """The complete text or transcript, once a ``done`` event has brought it; until then the deltas are all there is."""
     chunks: list[bytes] = field(default_factory=list)
     """The bytes of an audio part as they came; `sound` joins them, once, and is then the only chunk."""
     n_not_kept: int = 0
@@ -129,14 +139,13 @@ class ContentPart:
     def n_bytes(self) -> int:
         return sum(map(len, self.chunks)) + self.n_not_kept
 
-    def fill(self, part: dict[str, Any]) -> None:
-        """Take what a whole part says (from a ``done`` event or a finished item)."""
-        words = part.get("text") if self.kind == "text" else part.get("transcript")
-        if isinstance(words, str) and words:  # an empty one tells nothing: what the deltas brought stands
-            self.words = words
-        audio = part.get("audio")
+    def fill(self, fields: Mapping[str, Any]) -> None:
+        """Take what a finished part says (from a ``done`` event or a finished item)."""
+        # An empty text says nothing: what the deltas brought stands.
+        self.words = text_of(fields, "text" if self.kind == "text" else "transcript") or self.words
+        audio = fields.get("audio")
         if self.kind == "audio" and not self.n_bytes and isinstance(audio, str) and audio:
-            # Some logs repeat the whole audio here; it only counts where no delta brought it.
+            # Some logs repeat all of the audio here; it only counts where no delta brought it.
             try:
                 self.chunks.append(pybase64.b64decode(audio, validate=True))
             except ValueError:
@@ -159,9 +168,9 @@ class Response:
     error: dict[str, Any] | None = None
     """Of a failed response: ``type``, ``code`` and ``message``, as sent."""
     asked: tuple[str, ...] | None = None
-    """The modalities that were asked for, as the server echoes them. Never what decides `modality`."""
+    """The modalities that were asked for, as the server echoes them. They never decide `modality`."""
     started_by: Literal["create", "vad"] | None = None
-    """``create``: our `response.create`. ``vad``: the server's turn detection. ``None``: nobody can tell."""
+    """``create``: our `response.create`. ``vad``: the server's turn detection. ``None``: unknown."""
     started_at_ms: float | None = None
     """When we sent `response.create`, or received `speech_stopped` for a reply that turn detection started."""
     created_at_ms: float | None = None
@@ -170,9 +179,10 @@ class Response:
     first_transcript_at_ms: float | None = None
     done_at_ms: float | None = None
     usage: dict[str, Any] | None = None
+    """As sent; `tokens` reads it."""
     item_ids: list[str] = field(default_factory=list)
     index_of: dict[str, int] = field(default_factory=dict)
-    """Output index by item id: `response.done` and an item's own events may count otherwise, or not at all."""
+    """Output index by item id: `response.done` and an item's own events may count differently, or not at all."""
     conversation_id: str | None = None
     """``None`` for an out-of-band response."""
     metadata: dict[str, Any] | None = None
@@ -195,10 +205,10 @@ class Response:
     def modality(self) -> Modality | None:
         """What arrived, by content parts and deltas; ``None`` while nothing has and the response is not over."""
         kinds = {part.kind for part in self.parts.values()}
-        if kinds == {"audio", "text"}:
+        if len(kinds) == 2:
             return "mixed"
         if kinds:
-            return "audio" if "audio" in kinds else "text"
+            return kinds.pop()
         if self.calls_by_index:
             return "function"
         return "empty" if self.status not in (None, "in_progress") else None
@@ -226,7 +236,7 @@ class Response:
 
     @property
     def transcript(self) -> str:
-        """What the audio says."""
+        """The words of its audio."""
         return " ".join(part.text for part in self._of("audio") if part.text)
 
     @property
@@ -236,7 +246,7 @@ class Response:
 
     @property
     def words(self) -> str:
-        """What it says, spoken or written."""
+        """Its words, spoken or written."""
         return " ".join(part.text for part in self.parts.values() if part.text)
 
     @property
@@ -264,8 +274,6 @@ class Response:
         if len(data) < 2:
             return None
         if self.output_format != "pcm16":
-            from ..errors import AudioFormatError
-
             raise AudioFormatError(
                 f"this reply came as {self.output_format}, not as PCM at 24 000 Hz; its bytes are in response.sound"
             )
@@ -273,7 +281,7 @@ class Response:
 
         return Clip.from_pcm(data[: len(data) // 2 * 2], source=f"response {self.id}", text=self.transcript)
 
-    def _of(self, kind: str) -> Iterator[ContentPart]:
+    def _of(self, kind: Kind) -> Iterator[ContentPart]:
         return (part for part in self.parts.values() if part.kind == kind)
 
     # -------------------------------------------------------------------------------------------------------- times
@@ -304,38 +312,28 @@ class Response:
     # ----------------------------------------------------------------------------------------------- showing itself
 
     def __repr__(self) -> str:
-        how = f" ({self.reason})" if self.reason else ""
-        call = f" calls {', '.join(call.name or '?' for call in self.calls)}" if self.calls else ""
-        seconds = (
-            f" {self.n_audio_bytes / 48_000:.1f} s" if self.output_format == "pcm16" and self.n_audio_bytes else ""
-        )
+        reason = f" ({self.reason})" if self.reason else ""
+        calls = f" calls {', '.join(call.name or '?' for call in self.calls)}" if self.calls else ""
+        pcm = self.output_format == "pcm16" and self.n_audio_bytes
+        seconds = f" {self.n_audio_bytes / 48_000:.1f} s" if pcm else ""
+        head = show.one_line(f"{self.modality or 'pending'}{seconds} {self.status or 'no end'}{reason}{calls}", 120)
         mark = show.origin_word(self.simulated)
-        told = show.one_line(f"{self.modality or 'pending'}{seconds} {self.status or 'no end'}{how}{call}", 120)
-        return f"<Response {told} {show.one_line(self.words)!r}{f', {mark}' if mark else ''}>"
+        return f"<Response {head} {show.one_line(self.words)!r}{f', {mark}' if mark else ''}>"
 
     def _repr_html_(self) -> str:
         clip = self.audio if self.output_format == "pcm16" else None
         state = "" if self.status == "completed" else f"{self.status or 'no end seen'} {self.reason or ''}"
-        times = [
-            (name, show.ms(value))
-            for name, value in (
-                ("first audio", self.first_audio_ms),
-                ("first text", self.first_text_ms),
-                ("done", self.done_ms),
-            )
-            if value is not None
-        ]
-        heard = [("audio", f"{clip.duration_ms / 1000:.2f} s")] if clip else []
-        asked = [("asked for", " + ".join(self.asked))] if self.asked else []
-        calls = "".join(f"<code>{show.esc(call.name)}({show.esc(call.arguments)})</code> " for call in self.calls)
-        problem = show.esc(self.error.get("message", "")) if self.error else ""
+        durations = {"first audio": self.first_audio_ms, "first text": self.first_text_ms, "done": self.done_ms}
+        facts = [("asked for", " + ".join(self.asked))] if self.asked else []
+        facts += [(name, show.ms(value)) for name, value in durations.items() if value is not None]
+        facts += [("audio", f"{clip.duration_ms / 1000:.2f} s")] if clip else []
         return show.card(
             f"{show.badge(self.modality)} {show.origin(self.simulated)} {show.esc(state)}",
             f'<span style="font-size:1.1em">{show.esc(self.words)}</span>' if self.words else "",
-            calls,
-            problem,
+            "".join(f"<code>{show.esc(call.name)}({show.esc(call.arguments)})</code> " for call in self.calls),
+            show.esc(self.error.get("message", "")) if self.error else "",
             show.player(clip.to_bytes()) if clip else "",
-            show.facts(asked + times + heard),
+            show.facts(facts),
         )
 
 
@@ -343,7 +341,7 @@ class Response:
 
 TIMES = ("started_at_ms", "first_audio_ms", "first_text_ms", "first_transcript_ms", "done_ms")
 TOKENS = {
-    # column: where it stands in a response's usage
+    # column: where it stands in a response's usage (wire/README.md, Usage)
     "input_tokens": ("input_tokens",),
     "input_text_tokens": ("input_token_details", "text_tokens"),
     "input_audio_tokens": ("input_token_details", "audio_tokens"),
@@ -354,6 +352,15 @@ TOKENS = {
     "output_text_tokens": ("output_token_details", "text_tokens"),
     "output_audio_tokens": ("output_token_details", "audio_tokens"),
     "total_tokens": ("total_tokens",),
+}
+# Each of these can be no more than the count that it is a part of.
+_PARTS = {
+    "total_tokens": ("input_tokens", "output_tokens"),
+    "input_tokens": ("input_text_tokens", "input_audio_tokens"),
+    "output_tokens": ("output_text_tokens", "output_audio_tokens"),
+    "cached_tokens": ("cached_text_tokens", "cached_audio_tokens"),
+    "input_text_tokens": ("cached_text_tokens",),
+    "input_audio_tokens": ("cached_audio_tokens",),
 }
 COLUMNS = (
     "response_id", "asked", "modality", "status", "reason", "transcript", "text", "function_calls", "first_modality",
@@ -389,7 +396,7 @@ def row(response: Response) -> dict[str, Any]:
         "started_by": response.started_by,
         **{name: None if (at := getattr(response, name)) is None else round(at, 3) for name in TIMES},
         "n_audio_bytes": response.n_audio_bytes,
-        **{name: _tokens(response.usage, path) for name, path in TOKENS.items()},
+        **tokens(response.usage or {}),
         "voice": _storable(response.voice),
         "error_code": _storable(text_of(error, "code") or text_of(error, "type")),
         "error": _storable(text_of(error, "message")),
@@ -397,10 +404,23 @@ def row(response: Response) -> dict[str, Any]:
     }
 
 
-def _tokens(usage: object, path: tuple[str, ...]) -> int | None:
-    for name in path:
-        usage = usage.get(name) if isinstance(usage, dict) else None
-    return usage if isinstance(usage, int) and not isinstance(usage, bool) else None
+def tokens(usage: Mapping[str, Any]) -> dict[str, int | None]:
+    """Read the token counts of a response's usage, by column of `TOKENS`.
+
+    A count that is missing, or is no count (see `int_of`), is ``None``: unknown, and not zero. Where parts add up to more
+    than the count that they are parts of, something in this usage is wrong, so that nothing in it is known.
+    """
+    counts: dict[str, int | None] = {}
+    for column, path in TOKENS.items():
+        place: Mapping[str, Any] = usage
+        for name in path[:-1]:
+            place = dict_of(place, name)
+        counts[column] = int_of(place, path[-1])
+    for column, parts in _PARTS.items():
+        total = counts[column]
+        if total is not None and sum(counts[part] or 0 for part in parts) > total:
+            return dict.fromkeys(TOKENS)
+    return counts
 
 
 def _storable(text: str | None) -> str | None:
