@@ -30,7 +30,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as ws_connect
 
 from kit import History, connect
-from kit.intake import Tapped
+from kit.intake import FastConnection
 
 HISTORY = History()
 for n, line in enumerate(LINES):
@@ -147,7 +147,7 @@ def timed(trial: Callable[[str], Awaitable[int]], url: str, at_once: int, trials
 
 def public_cost(url: str, at_once: int, trials: int) -> float:
     """The kit's session with every message taken by `recv`, as where bytes do not come through `data_received`."""
-    with patch.object(Tapped, "data_received", ClientConnection.data_received):
+    with patch.object(FastConnection, "data_received", ClientConnection.data_received):
         return cost(kit_session, url, at_once, trials)
 
 

@@ -1,40 +1,67 @@
-"""Opening a session, wherever it is."""
+"""Opening a session: the options, the handshake, and what each refusal means.
+
+`connect` builds a `Session` in four steps: start the stand-in (or the replay) if this session needs one of its own, open the
+socket, read the first event, send the settings. A failure at any of them, cancelling included, undoes the ones before.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
+import contextlib
+import copy
+import errno
 import logging
 import os
 import socket
 import sys
 import threading
 import time
+import urllib.parse
 import weakref
-from collections.abc import Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlencode, urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import msgspec
-from websockets.asyncio.client import connect as open_websocket
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as websocket_connect
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidProxy,
+    InvalidStatus,
+    InvalidURI,
+    WebSocketException,
+)
 
-from .endpoint import PRICES, Endpoint, endpoint, is_local
-from .errors import ConnectError, EndpointError, HandshakeRefused, InputError, KitError, Unreachable, clipped
+from .endpoint import PRICES, Auth, Endpoint, endpoint, is_local
+from .errors import (
+    ConnectError,
+    EndpointError,
+    HandshakeRefused,
+    InputError,
+    KitError,
+    MissingExtra,
+    Unreachable,
+    clipped,
+)
 from .eventlog.redact import Hook, Redactor
 from .eventlog.writing import Audio, LogWriter
-from .intake import Tapped
-from .link import Link
+from .intake import MAX_MESSAGE_BYTES, FastConnection
+from .link import Link, in_background
 from .session import Session
 from .show import plain
 
 if TYPE_CHECKING:
+    from .replay import Replay
     from .standin import StandIn
 
 
 class connect:
     """Open a session: ``session = await connect(…)``, or ``async with connect(…) as session``.
+
+    Cancelling it is safe: the socket is closed, and the stand-in that was started for it is stopped.
 
     Args:
         where: ``"standin"`` (default: starts one in this process), ``"openai"``, ``"azure"``, ``"xai"``, a ``ws://`` URL, an
@@ -42,22 +69,26 @@ class connect:
         model: The model, or Azure's deployment.
         dialect: ``"ga"`` (default) or ``"beta"``.
         key_env: The environment variable that holds a URL's key.
+        auth: How that key is sent: ``"bearer"`` (default), ``"api-key"``, ``"xi-api-key"``, ``"basic"`` or ``"none"``.
+        headers: More headers of the handshake. Their values are kept nowhere, as the key is.
+        call_id: Join this WebRTC or SIP call as its sideband, instead of opening a session of its own.
         settings: What to `Session.update` before anything else, in the kit's words.
         trial: A name for this session's random draws; the stand-in draws from its seed and this name. Sent to no one else.
         attempt: Which attempt at the trial this is, from 1: a stand-in draws its faults anew for each. Sent to no one else.
         timeout_s: For the handshake and the first event.
         quiet: Do not print where this is and who pays.
-        keep_audio: ``False``: replies are told by their words, times and number of bytes, and their sound is thrown away.
+        keep_audio: ``False``: replies have their words, times and number of bytes; their sound is thrown away.
         log: A file that keeps every frame, both ways, as it happens and without secrets (`kit.eventlog`).
         audio: What that file keeps of sound: ``"digest"`` (default: hash and length) or ``"keep"``.
-        redact: Called with each event before it is written; gives the event to write, or ``None`` for nothing of it.
+        redact: Called with each event before it is written; returns the event to write, or ``None`` to withhold it.
         replay: A log with both directions (see `log`), played again instead of any server: no key, no network. Takes ``pace=1.0``
-            (as recorded; default: at once) and ``session=n``. What differs from the recording is refused and told.
+            (as recorded; default: at once) and ``session=n``. What differs from the recording is refused and named.
         **stand_in: For ``"standin"`` only: ``drift, seed, pace, replies, …`` as `kit.standin.StandIn` takes them.
 
     Raises:
-        EndpointError: For an unknown endpoint, a URL that is none, or a key that is not set.
+        EndpointError: For an unknown endpoint, a URL that is none, a key that is not set or would go out unencrypted.
         Unreachable, HandshakeRefused: If no session comes about. Nothing falls back to the stand-in.
+        MissingExtra: If the environment names a SOCKS proxy and the library for it is not installed.
     """
 
     def __init__(
@@ -67,6 +98,9 @@ class connect:
         model: str | None = None,
         dialect: str | None = None,
         key_env: str | None = None,
+        auth: Auth | None = None,
+        headers: Mapping[str, str] | None = None,
+        call_id: str | None = None,
         settings: Mapping[str, Any] | None = None,
         trial: str | None = None,
         attempt: int = 1,
@@ -79,81 +113,32 @@ class connect:
         replay: str | os.PathLike[str] | None = None,
         **stand_in: Any,
     ) -> None:
+        # A stand-in of the caller's; None: one of this session's own, or none at all.
         self._running = None if isinstance(where, str | Endpoint) else _running_stand_in(where)
-        spec = where if isinstance(where, str | Endpoint) else "standin"
-        self._endpoint = endpoint(spec, model=model, dialect_name=dialect, key_env=key_env)
-        self._replay = replay
+        self._endpoint = endpoint(
+            where if isinstance(where, str | Endpoint) else "standin",
+            model=model,
+            dialect_name=dialect,
+            key_env=key_env,
+            auth=auth,
+            headers=headers,
+            call_id=call_id,
+        )
         if replay is not None and set(stand_in) - {"pace", "session"}:
             raise InputError(f"{', '.join(stand_in)}: a replay takes pace= and session= only")
-        if replay is None and stand_in and (self._running is not None or self._endpoint.name != "standin"):
-            started = "is running already" if self._running is not None else "is not it"
-            raise InputError(f"{', '.join(stand_in)}: only the stand-in takes this, and {where!r} {started}")
+        if replay is None and stand_in and (self._running or self._endpoint.name != "standin"):
+            reason = "is running already" if self._running else "is not it"
+            raise InputError(f"{', '.join(stand_in)}: only the stand-in takes this, and {where!r} {reason}")
+        self._replay = replay
+        self._stand_in = stand_in
+        self._trial, self._attempt = trial, attempt
         self._settings = dict(settings or {})
-        self._trial = trial
-        self._attempt = attempt
         self._timeout_s = timeout_s
         self._quiet = quiet
         self._keep_audio = keep_audio
         self._log, self._audio, self._redact = log, audio, redact
-        self._stand_in = stand_in
-        self._session: Session | None = None
-
-    async def _connect(self) -> Session:
-        link = await self._open()
-        session = Session(link)
-        try:
-            if self._settings:
-                await session.update(**self._settings)
-        except BaseException:
-            await session.close()
-            raise
-        if not self._quiet:
-            print(plain(_announcement(session)))  # the model's name is the server's word
-        close_when_rebound(session)
-        return session
-
-    async def _open(self) -> Link:
-        where = self._endpoint
-        log = LogWriter(self._log, audio=self._audio, redact=self._redact) if self._log is not None else None
-        if self._replay is not None:
-            return await self._open_replay(self._replay, log)
-        if where.url:
-            return await open_link(where, where.url, timeout_s=self._timeout_s, log=log, keep_audio=self._keep_audio)
-        if self._running is not None:
-            url = in_process_url(self._running.url, where.model, self._trial, self._attempt)
-            return await open_link(where, url, timeout_s=self._timeout_s, log=log, keep_audio=self._keep_audio)
-        from .standin import StandIn
-
-        server = StandIn(**self._stand_in)
-        await server.start()
-        try:
-            link = await open_link(
-                where,
-                in_process_url(server.url, where.model, self._trial, self._attempt),
-                timeout_s=self._timeout_s,
-                log=log,
-                keep_audio=self._keep_audio,
-            )
-        except BaseException:
-            await server.stop()
-            raise
-        link.on_close.append(server.stop)
-        return link
-
-    async def _open_replay(self, path: str | os.PathLike[str], log: LogWriter | None) -> Link:
-        from .replay import Replay
-
-        server = Replay(path, **self._stand_in)
-        where = Endpoint("replay", "", server.first.dialect, server.first.model)
-        await server.start()
-        try:
-            link = await open_link(where, server.url, timeout_s=self._timeout_s, log=log, keep_audio=self._keep_audio)
-        except BaseException:
-            await server.stop()
-            raise
-        link.on_close.append(server.stop)
-        link.replay = repr(server)
-        return link
+        self._session: Session | None = None  # of `async with`
+        self._at_end: list[Callable[[], Awaitable[None]]] = []  # run when the session is closed, for `in_thread`
 
     def __await__(self) -> Generator[Any, None, Session]:
         return self._connect().__await__()
@@ -168,6 +153,59 @@ class connect:
         if self._session is not None:
             await self._session.close()
 
+    async def _connect(self) -> Session:
+        link = await self._open()
+        link.on_close[:0] = self._at_end
+        session = Session(link)
+        try:
+            if self._settings:
+                await session.update(**self._settings)
+        except BaseException:
+            await session.close()
+            raise
+        if not self._quiet:
+            print(plain(_announcement(session)))  # the model's name is the server's word
+        close_when_rebound(session)
+        return session
+
+    async def _open(self) -> Link:
+        """The socket, and with it the server that only this session uses."""
+        log = LogWriter(self._log, audio=self._audio, redact=self._redact) if self._log is not None else None
+        server, where = self._own_server(), self._endpoint
+        if server is None:
+            return await open_link(where, self._url(self._running), self._timeout_s, log, keep_audio=self._keep_audio)
+        replayed = None if self._replay is None else repr(server)
+        if replayed:
+            where = Endpoint("replay", "", server.first.dialect, server.first.model)
+        starting = in_background(server.start())
+        try:
+            await asyncio.shield(starting)  # broken off in its middle, it would listen for ever
+            link = await open_link(where, self._url(server), self._timeout_s, log, keep_audio=self._keep_audio)
+        except BaseException:
+            await asyncio.shield(in_background(_stop(server, starting)))
+            raise
+        link.on_close.append(server.stop)
+        link.replay = replayed
+        return link
+
+    def _own_server(self) -> Any:
+        """A `StandIn` or a `Replay` that ends with the session; ``None`` where one is running, or none is needed."""
+        if self._replay is not None:
+            from .replay import Replay
+
+            return Replay(self._replay, **self._stand_in)
+        if self._running is not None or self._endpoint.url:
+            return None
+        from .standin import StandIn
+
+        return StandIn(**self._stand_in)
+
+    def _url(self, server: StandIn | Replay | None) -> str:
+        """The address: the endpoint's, or the server's, with what only a stand-in is told."""
+        if server is None or self._replay is not None:
+            return server.url if server is not None else self._endpoint.url
+        return in_process_url(server.url, self._endpoint.model, self._trial, self._attempt)
+
 
 def _running_stand_in(where: object) -> StandIn:
     from .standin import StandIn
@@ -180,49 +218,70 @@ def _running_stand_in(where: object) -> StandIn:
 
 
 def in_process_url(url: str, model: str | None, trial: str | None, attempt: int = 1) -> str:
-    """The address of a session at a stand-in that this process runs."""
-    told = {"model": model or "gpt-realtime", "trial": trial, "attempt": attempt if trial and attempt > 1 else None}
-    return f"{url}?{urlencode({name: value for name, value in told.items() if value})}"
+    """Return the address of a session at a stand-in that this process runs."""
+    query = {"model": model or "gpt-realtime", "trial": trial, "attempt": attempt if trial and attempt > 1 else None}
+    return f"{url}?{urlencode({name: value for name, value in query.items() if value})}"
+
+
+async def _stop(server: Any, starting: asyncio.Task[Any]) -> None:
+    """Stop a server that may still be starting."""
+    await asyncio.gather(starting, return_exceptions=True)
+    await server.stop()
 
 
 def _announcement(session: Session) -> str:
     where = session.endpoint
-    drift = (session.settings.get("simulated") or {}).get("drift")
     if session.replay:
         return f"connected to {session.replay.strip('<>')} (free: nothing is sent anywhere)"
     place = "the stand-in in this process" if where.name == "standin" else where.host
-    who = "a stand-in: free, simulated" if session.simulated and where.name != "standin" else where.who_pays
-    return f"connected to {place}, {session.model}, {session.dialect.name} ({who}{f'; drift rule: {drift}' if drift else ''})"
+    cost = "a stand-in: free, simulated" if session.simulated and where.name != "standin" else where.who_pays
+    rule = f"; drift rule: {session.drift_rule}" if session.drift_rule else ""
+    return f"connected to {place}, {session.model}, {session.dialect.name} ({cost}{rule})"
 
 
-# Opening a socket: the handshake, the first event, and every way in which a service says no.
-
+# ----------------------------------------------------------------------------------------------------- opening a socket
 
 # websockets writes the handshake's headers, and with them the key, at DEBUG. This logger has no parent and no handler.
 # Its level is above all others, for at DEBUG the library would also spend more on each frame than the kit does.
 _SILENT = logging.Logger("kit.link", level=logging.CRITICAL + 1)
 
+# This machine's trouble, which says nothing of the service: raised as it is.
+_LOCAL_ERRORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class _Opening(websocket_connect):
+    """websockets' `connect`, which follows no redirect to another origin: the key, or what is said, would go there."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        location = exc.response.headers.get_all("Location") if isinstance(exc, InvalidStatus) else []
+        if not location:
+            return exc
+        try:
+            here, there = urlsplit(self.uri), urlsplit(urllib.parse.urljoin(self.uri, location[0]))
+            same = (here.scheme, here.hostname, here.port) == (there.scheme, there.hostname, there.port)
+        except ValueError:  # such as "ws://[::1"
+            return exc
+        return super().process_redirect(exc) if same and len(location) == 1 else exc
+
 
 async def open_link(
-    endpoint: Endpoint, url: str, *, timeout_s: float, log: LogWriter | None = None, keep_audio: bool = True
+    endpoint: Endpoint, url: str, timeout_s: float, log: LogWriter | None = None, *, keep_audio: bool = True
 ) -> Link:
-    """Open a socket and read its first event; with a `log`, every frame is written to it, also those of a refusal.
+    """Open a socket and read its first event. With a `log`, every frame is written to it, those of a refusal too.
 
     Raises:
         EndpointError: If the key is missing or the address is none.
-        Unreachable: If nobody answers in `timeout_s` seconds.
-        HandshakeRefused: If the service says no, by HTTP status or by an `error` event and a close.
+        Unreachable: If nothing answers in `timeout_s` seconds.
+        HandshakeRefused: If the service refuses, by HTTP status or by an `error` event and a close.
     """
     try:
         return await _open_link(endpoint, url, timeout_s, log, keep_audio)
     except BaseException as exc:
         if log is not None:
-            told = str(exc) if isinstance(exc, KitError) else type(exc).__name__
-            log.end(code=getattr(exc, "close_code", None), problem=told)
-        if isinstance(exc, KitError):
-            raise
-        # What was raised below had the handshake's headers, and with them the key, among its variables: a traceback that
-        # prints variables would print them.
+            problem = str(exc) if isinstance(exc, KitError) else type(exc).__name__
+            log.end(code=getattr(exc, "close_code", None), problem=problem)
+        # Below, variables hold the handshake's headers, and with them the key: a traceback that prints variables would
+        # print them. So what is raised has neither frames nor causes from there.
         exc.__context__ = exc.__cause__ = None
         raise exc.with_traceback(None) from None
 
@@ -233,11 +292,7 @@ async def _open_link(endpoint: Endpoint, url: str, timeout_s: float, log: LogWri
     # One for the connection, made of what is sent: the environment may change as soon as the key has been read.
     redactor = log.redactor if log is not None else Redactor()
     redactor.add(*endpoint.secrets(headers))
-    ws, problem = await _open(endpoint, url, headers, redactor, timeout_s)
-    del headers
-    if problem is not None:  # raised here, where no frame and no earlier error holds the headers
-        raise problem
-    assert ws is not None
+    ws = await _dial(endpoint, url, headers, redactor, timeout_s)
     opened = time.perf_counter()
     link = Link(endpoint, ws, lambda: (time.perf_counter() - opened) * 1000, redactor, log, keep_audio=keep_audio)
     if log is not None:
@@ -250,137 +305,166 @@ async def _open_link(endpoint: Endpoint, url: str, timeout_s: float, log: LogWri
         )
     try:
         async with asyncio.timeout_at(deadline):
-            link.take([await ws.receive()])
-            first = link.events[-1] if link.events else None
-            if first is not None and first.type == "error":
-                await ws.wait_closed()
-                raise _refused(link, ws.close_code)
+            await _first_event(link)
     except TimeoutError:
-        await ws.close()
-        if link.conversation.errors:  # it said no, and left the socket open
-            raise _refused(link, ws.close_code) from None
+        await asyncio.shield(in_background(ws.close()))
+        if link.conversation.errors:  # it refused, and left the socket open
+            raise _refusal_of(link, ws.close_code) from None
         raise Unreachable(
             f"{endpoint.host or url} took the connection but sent nothing within {timeout_s:g} s"
         ) from None
     except ConnectionClosed as exc:
-        told = redactor.text(f"closed at once: {exc}.")  # its reason may repeat what was sent
-        raise HandshakeRefused(code=None, message=told, close_code=ws.close_code) from None
-    except asyncio.CancelledError:
-        await ws.close()
+        message = redactor.text(f"closed at once: {exc}.")  # its reason may repeat what was sent
+        raise HandshakeRefused(code=None, message=message, close_code=ws.close_code) from None
+    except BaseException:
+        await asyncio.shield(in_background(ws.close()))
         raise
-    if link.malformed:
-        await ws.close()
-        raise link.malformed[0]
     link.start()
     return link
 
 
-async def _open(
+async def _first_event(link: Link) -> None:
+    """Read until the session is known. A sideband sends nothing by itself: it answers an update (wire/README.md, Sideband)."""
+    sideband = "call_id" in parse_qs(urlsplit(link.endpoint.url).query)
+    if sideband:
+        await link.send({"type": "session.update", "session": {"type": "realtime"}})
+    while True:
+        link.receive([await link.socket.receive()])
+        if link.malformed:
+            raise copy.copy(link.malformed[0])
+        if link.events[-1].type == "error":
+            await link.socket.wait_closed()
+            raise _refusal_of(link, link.socket.close_code)
+        if not sideband or link.conversation.session:
+            return
+
+
+async def _dial(
     endpoint: Endpoint, url: str, headers: dict[str, str], redactor: Redactor, timeout_s: float
-) -> tuple[Tapped | None, Exception | None]:
-    host = urlsplit(url).hostname or ""
+) -> FastConnection:
+    """Shake hands, and turn every way in which that fails into one of the kit's errors."""
     local = is_local(url)
+    hint = ". To start a stand-in there: python -m kit serve --port PORT" if local else ""
+    host = urlsplit(url).hostname or ""
     try:
-        ws = await open_websocket(
+        ws = await _Opening(
             url,
             additional_headers=headers,
             user_agent_header="realtime-history-kit",
-            max_size=None,  # items that carry audio come in frames of several MB; the library's 1 MiB would end the session
+            max_size=MAX_MESSAGE_BYTES,  # the library's 1 MiB would end sessions whose items carry audio
             compression=None,  # costs several times the CPU of everything else here, and base64 audio hardly shrinks
-            # No keepalive of ours: a cell that blocks the loop for a minute would find its session dead. The service pings
-            # every 20 s, and TCP's own keepalive (below) finds a dead peer.
+            # No keepalive: a cell that blocks the loop for a minute would find its session dead. The service pings every 20 s,
+            # and TCP's own keepalive (below) finds a dead peer.
             ping_interval=None,
             open_timeout=timeout_s,
             close_timeout=5,
             proxy=None if local else True,
             logger=_SILENT,
-            create_connection=Tapped,
+            create_connection=FastConnection,
         )
-        assert isinstance(ws, Tapped)
     except InvalidStatus as exc:
-        return None, _refused_by_status(endpoint, redactor, exc)
+        raise _refusal_by_status(endpoint, redactor, exc) from None
     except InvalidURI as exc:
-        return None, EndpointError(f"{clipped(endpoint.shown_url or url)} is not a websocket address: {exc.msg}")
-    except InvalidHandshake as exc:
-        told = redactor.text(str(exc))
-        return None, ConnectError(f"{host} answered, but not as a websocket server: {told}")
+        raise EndpointError(f"{clipped(endpoint.shown_url or url)} is not a websocket address: {exc.msg}") from None
+    except (InvalidProxy, ValueError):  # what it says holds the proxy's password
+        raise EndpointError(
+            "the proxy that the environment names (HTTPS_PROXY, ALL_PROXY …) is not an address such as http://host:port"
+        ) from None
+    except ImportError as exc:
+        raise MissingExtra(
+            f"the environment names a SOCKS proxy: pip install python-socks, or unset it ({exc})"
+        ) from None
+    except (InvalidHandshake, WebSocketException) as exc:
+        raise ConnectError(f"{host} answered, but not as a websocket server: {redactor.text(str(exc))}") from None
     except TimeoutError:
-        return None, Unreachable(
-            f"{host} did not answer within {timeout_s:g} s; check the address and the network{_start_one(local)}"
-        )
+        raise Unreachable(
+            f"{host} did not answer within {timeout_s:g} s; check the address and the network{hint}"
+        ) from None
     except OSError as exc:
-        return None, Unreachable(
-            f"cannot reach {endpoint.shown_url or url}: {exc.strerror or exc}; check the address and the network{_start_one(local)}"
-        )
+        if exc.errno in _LOCAL_ERRORS:
+            raise
+        raise Unreachable(
+            f"cannot reach {endpoint.shown_url or url}: {exc.strerror or exc}; check the address and the network{hint}"
+        ) from None
+    assert isinstance(ws, FastConnection)
+    _forget_secrets(ws)
     raw = ws.transport.get_extra_info("socket")
     if raw is not None:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    return ws, None
+    return ws
 
 
-def _start_one(local: bool) -> str:
-    return ". To start a stand-in there: python -m kit serve --port PORT" if local else ""
+def _forget_secrets(ws: ClientConnection) -> None:
+    """Take what was sent as a secret out of the library's objects, which live as long as the session."""
+    if ws.request is not None:
+        ws.request.headers.clear()
+        ws.request.path = ws.request.path.partition("?")[0]
+    uri = ws.protocol.uri
+    uri.query, uri.username, uri.password = "", None, None
 
 
-_ADVICE = {
-    "invalid_api_key": "Check the key in {key_env}.",
+# ------------------------------------------------------------------------------------------------------------- refusals
+
+# What to try next, by the API's error code, else by the close code or the HTTP status.
+# The wordings of the codes are in wire/README.md, Handshake failures.
+_ADVICE: dict[str | int | None, str] = {
+    "invalid_api_key": "{check_key}",
     "missing_model": "Name a model: connect({name!r}, model=…).",
     "invalid_model": "Known models: {models}.",
     "beta_api_shape_disabled": "The service switched beta off in 2026-05: connect with dialect='ga'.",
     "insufficient_quota": "The account has no credit left for this.",
+    3000: "{check_key}",
+    301: "{redirect}",
+    302: "{redirect}",
+    303: "{redirect}",
+    307: "{redirect}",
+    308: "{redirect}",
+    401: "{check_key}",
+    403: "This key has no access to Realtime, or the server refuses this origin.",
+    404: "Check the address and the model or deployment.",
+    429: "Too many requests or no quota left; wait, or ask for fewer at once.",
 }
 
 
-def _advice(endpoint: Endpoint, code: str | None) -> str:
-    words = _ADVICE.get(code or "", "")
-    return words.format(key_env=endpoint.key_env, name=endpoint.name, models=", ".join(PRICES))
-
-
-def _refused(link: Link, close_code: int | None) -> HandshakeRefused:
-    error = link.conversation.errors[-1]
-    advice = _advice(link.endpoint, error.code)
-    if not advice and close_code == 3000:
-        advice = (
-            f"Check the key in {link.endpoint.key_env}."
-            if link.endpoint.key_env
-            else "This server wants a key: key_env='…'."
-        )
-    message = link.redactor.text(error.message)  # a proxy may repeat what it was sent
-    return HandshakeRefused(code=error.code, message=message, close_code=close_code, advice=advice)
-
-
-def _refused_by_status(endpoint: Endpoint, redactor: Redactor, exc: InvalidStatus) -> HandshakeRefused:
-    status, body = exc.response.status_code, redactor(bytes(exc.response.body or b""))[:2_000]
-    code, message = None, body.decode("utf-8", "replace").strip()
-    try:
-        told = msgspec.json.decode(body)
-        told = told.get("error", told)
-        code, message = told.get("code"), str(told.get("message", message))
-    except (ValueError, AttributeError):
-        message = message or f"HTTP {status}."
-    advice = {
-        401: f"Check the key in {endpoint.key_env}.",
-        403: "This key has no access to Realtime, or the server refuses this origin.",
-        404: "Check the address and the model or deployment.",
-        429: "Too many requests or no quota left; wait, or ask for fewer at once.",
-    }.get(status, "")
-    return HandshakeRefused(
-        code=code if isinstance(code, str) else None, message=message, close_code=status, advice=advice
+def _refusal(endpoint: Endpoint, code: str | None, message: str, close_code: int | None) -> HandshakeRefused:
+    key_env = endpoint.key_env
+    advice = (_ADVICE.get(code) or _ADVICE.get(close_code) or "").format(
+        check_key=f"Check the key in {key_env}." if key_env else "This server wants a key: key_env='…'.",
+        redirect="It leads to another address, which the kit does not follow; connect there if you trust it.",
+        models=", ".join(PRICES),
+        name=endpoint.name,
     )
+    return HandshakeRefused(code=code, message=message, close_code=close_code, advice=advice)
 
 
-# What a notebook needs beyond a script: a session whose cell is run again is closed.
-#
+def _refusal_of(link: Link, close_code: int | None) -> HandshakeRefused:
+    """The refusal that came as an `error` event."""
+    error = link.conversation.errors[-1]
+    return _refusal(link.endpoint, error.code, error.message, close_code)
+
+
+def _refusal_by_status(endpoint: Endpoint, redactor: Redactor, exc: InvalidStatus) -> HandshakeRefused:
+    """The refusal that came as an HTTP answer, in the words of its body."""
+    status = exc.response.status_code
+    body = redactor(bytes(exc.response.body or b""))  # before it is cut, which could cut a key in two
+    code, message = None, body[:2_000].decode("utf-8", "replace").strip() or f"HTTP {status}."
+    with contextlib.suppress(ValueError, AttributeError, RecursionError):
+        error = msgspec.json.decode(body)
+        error = error.get("error", error)
+        code, message = error.get("code"), str(error.get("message", message))[:2_000]
+    return _refusal(endpoint, code if isinstance(code, str) else None, message, status)
+
+
+# ------------------------------------------------------------------------------------------- a notebook's rebound names
+
 # Jupyter keeps every displayed object (`Out`, `_`), so a session that was replaced is not collected, and a paid socket would
 # stay open unseen. After each cell, a session that had a name and lost its last one to another session is closed.
 
-
-_named: weakref.WeakKeyDictionary[Session, set[str]] = weakref.WeakKeyDictionary()
-_closing: set[asyncio.Task[None]] = set()
+_names: weakref.WeakKeyDictionary[Session, set[str]] = weakref.WeakKeyDictionary()  # those that each session has had
 
 
 def close_when_rebound(session: Session) -> None:
-    """Watch this session's names, if we are in IPython."""
+    """Watch this session's names, if IPython runs."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     if shell is None:
@@ -388,113 +472,65 @@ def close_when_rebound(session: Session) -> None:
     if not getattr(shell, "_kit_watches_names", False):
         shell._kit_watches_names = True
         shell.events.register("post_run_cell", lambda _result=None: _after_cell(shell.user_ns))
-    _named.setdefault(session, set())
+    _names.setdefault(session, set())
 
 
-def _after_cell(names: dict[str, Any]) -> None:
-    for session, known in list(_named.items()):
-        now = {name for name, value in names.items() if value is session and not name.startswith("_")}
-        replaced = known and not now and any(type(names.get(name)) is type(session) for name in known)
-        if replaced and session.closed is None:
-            task = asyncio.ensure_future(session.close())
-            _closing.add(task)
-            task.add_done_callback(_closing.discard)
+def _after_cell(namespace: dict[str, Any]) -> None:
+    for session, earlier in list(_names.items()):
+        names = {name for name, value in namespace.items() if value is session and not name.startswith("_")}
+        rebound = earlier and not names and any(isinstance(namespace.get(name), Session) for name in earlier)
+        if rebound and session.closed is None:
+            in_background(session.close())
             print(f"closed the session that was replaced ({session.id})")
-        if replaced or session.closed is not None:
-            _named.pop(session, None)
+        if rebound or session.closed is not None:
+            _names.pop(session, None)
         else:
-            known |= now
+            earlier |= names
 
 
-# A session on a thread of its own, so that it goes on while a cell blocks.
-#
-# A cell that computes for a minute without awaiting blocks the loop that all cells share, and with it every session opened in
-# a cell: its socket is not read. A session that was opened `apart` has its own loop in its own thread::
-#
-#     session = await apart(connect("standin"))
-#     await session.ask("Tell me a joke.")         # awaited as ever
-#
-# The stand-in that such a `connect` starts lives on that thread, too.
+# ------------------------------------------------------------------------------------- a session on a thread of its own
 
 
-T = TypeVar("T")
+async def in_thread(opening: connect) -> Session:
+    """Open a session on a loop and a thread of its own, so that it goes on while a cell blocks.
 
+    A cell that computes for a minute without awaiting blocks the loop that all cells share, and with it the sockets of every
+    session that was opened in a cell. This one, and the stand-in that it starts, go on::
 
-class ApartSession:
-    """A session elsewhere: its coroutines are awaited here and run there; everything else is read as it is.
+        session = await in_thread(connect("standin"))
+        await session.ask("Tell me a joke.")         # awaited like any other
 
-    Attributes:
-        session: The session itself. Only its own thread may call it.
-        loop: The loop that it lives on.
-    """
-
-    def __init__(self, session: Session, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
-        self.session = session
-        self.loop = loop
-        self._thread = thread
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self.session, name)
-        if not inspect.iscoroutinefunction(value):
-            return value
-
-        async def there(*args: Any, **kwargs: Any) -> Any:
-            return await self.run(value(*args, **kwargs))
-
-        return there
-
-    async def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the session's thread and wait for it here. Cancelling one cancels the other."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.loop))
-
-    async def close(self) -> None:
-        """Close the session and end its thread. Closing twice is fine."""
-        if self._thread.is_alive():
-            await self.run(self.session.close())
-            self.loop.call_soon_threadsafe(self.loop.stop)
-            await asyncio.to_thread(self._thread.join, 5)
-
-    async def __aenter__(self) -> ApartSession:
-        return self
-
-    async def __aexit__(self, *_exc: object) -> None:
-        await self.close()
-
-    def __repr__(self) -> str:
-        return repr(self.session).replace("<Session", "<Session (apart)", 1)
-
-    def _repr_html_(self) -> str:
-        return self.session._repr_html_()
-
-
-async def apart(connecting: connect) -> ApartSession:
-    """Open a session on a thread of its own.
+    The thread ends when the session is closed.
 
     Args:
-        connecting: ``connect(…)``, not awaited.
+        opening: ``connect(…)``, not awaited.
 
     Raises:
         KitError: What `connect` raises.
     """
     loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=_live, args=(loop,), name="kit: session apart", daemon=True)
-    thread.start()
+    over = asyncio.Event()
+
+    async def end() -> None:
+        over.set()
+
+    async def live() -> None:
+        await over.wait()
+        others = asyncio.all_tasks() - {asyncio.current_task()}  # whoever closed it is still to be told
+        if others:
+            await asyncio.wait(others, timeout=1)
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(live())
 
     async def opened() -> Session:
-        return await connecting
+        try:
+            return await opening
+        except BaseException:
+            over.set()
+            raise
 
-    try:
-        session = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(opened(), loop))
-    except BaseException:
-        loop.call_soon_threadsafe(loop.stop)
-        raise
-    return ApartSession(session, loop, thread)
-
-
-def _live(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_forever()
-    finally:
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
+    opening._at_end.append(end)
+    threading.Thread(target=run, name="kit: session", daemon=True).start()
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(opened(), loop))

@@ -1,7 +1,7 @@
 """Where to connect, and who pays: OpenAI, Azure, xAI, any compatible URL, or the stand-in.
 
 The stand-in is the default. A service is asked for by name, never because a key happens to be set, and a service that cannot
-be reached is an error: nothing falls back. A key is read from the environment when connecting, goes into one header, and is
+be reached is an error: there is no fallback. A key is read from the environment when connecting, goes into one header, and is
 kept nowhere: an `Endpoint` holds the *name* of the variable.
 
 URL and headers are those of the official SDK's clients (tests/test_endpoint.py compares them).
@@ -9,10 +9,13 @@ URL and headers are those of the official SDK's clients (tests/test_endpoint.py 
 
 from __future__ import annotations
 
+import base64
+import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from . import show
@@ -43,27 +46,26 @@ class Price:
     source: str = "the model's page on developers.openai.com"
 
     def usd(self, usage: Mapping[str, Any]) -> float | None:
-        """What a response with this `usage` cost (the object of `response.done`).
+        """Return what a response with this `usage` cost (the object of `response.done`).
 
-        ``None`` where the details do not account for all of its tokens, or hold what is no count (see `int_of`): what they
-        cost is not known, and not zero. Cached tokens that are not told apart by kind are counted as fresh, so that the
-        figure errs upwards.
+        ``None``, which is not zero, if the counts cannot be believed: one that is no count (see `int_of`), or parts that do
+        not add up to their total. Cached tokens without a kind are counted as fresh, so that the figure errs upwards.
         """
         inputs, outputs = dict_of(usage, "input_token_details"), dict_of(usage, "output_token_details")
         cached = dict_of(inputs, "cached_tokens_details")
-        total, n_in, n_out = 0.0, 0, 0
+        usd, n_in, n_out = 0.0, 0, 0
         rates = (("text_tokens", self.text), ("audio_tokens", self.audio), ("image_tokens", (*self.image, 0.0)))
-        for kind, (fresh, reused, out) in rates:
+        for kind, (fresh_rate, cached_rate, output_rate) in rates:
             counts = [0 if part.get(kind) is None else int_of(part, kind) for part in (inputs, cached, outputs)]
-            taken, kept, made = (n or 0 for n in counts)
-            if None in counts or kept > taken:  # what is there is no count, or a part is more than the whole
+            n_read, n_cached, n_written = (n or 0 for n in counts)
+            if None in counts or n_cached > n_read:
                 return None
-            total += (taken - kept) * fresh + kept * reused + made * out
-            n_in, n_out = n_in + taken, n_out + made
-        sums = {"input_tokens": n_in, "output_tokens": n_out, "total_tokens": n_in + n_out}
-        if any(usage.get(name) is not None and int_of(usage, name) != n for name, n in sums.items()):
+            usd += (n_read - n_cached) * fresh_rate + n_cached * cached_rate + n_written * output_rate
+            n_in, n_out = n_in + n_read, n_out + n_written
+        totals = {"input_tokens": n_in, "output_tokens": n_out, "total_tokens": n_in + n_out}
+        if any(usage.get(name) is not None and int_of(usage, name) != n for name, n in totals.items()):
             return None
-        return total / 1e6 if inputs and outputs else None
+        return usd / 1e6 if inputs and outputs else None
 
 
 _SECOND_HAND = "two secondary sources; the model's own page was not read"
@@ -80,16 +82,31 @@ PRICES: dict[str, Price] = {
 
 # ------------------------------------------------------------------------------------------------------------ endpoints
 
-_SHOWN_IN_URL = ("model", "deployment", "api-version", "dialect", "intent")
+Auth = Literal["bearer", "api-key", "xi-api-key", "basic", "none"]
+"""How a key is sent: as ``Authorization: Bearer``, as the header ``api-key`` (Azure) or ``xi-api-key`` (ElevenLabs), as
+``Authorization: Basic``, or not at all."""
+
+_SHOWN_IN_URL = ("model", "deployment", "api-version", "dialect", "intent", "call_id")
+_KEY_IN_URL = re.compile("key|token|secret|sig|code|auth|pass", re.IGNORECASE)  # names of query fields that hold one
+_KEY_STARTS = ("sk-", "ek_", "xai-")
 
 
 class Address(str):
-    """A URL that shows itself without what may be a key in it: a traceback that prints the values of variables prints reprs."""
+    """A URL whose repr hides what may be a key in it: a traceback that prints the values of variables prints reprs."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
         return repr(_shown(self))
+
+
+class Hidden(str):
+    """A header's value, of which no repr shows anything."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +115,15 @@ class Endpoint:
 
     Attributes:
         name: ``standin``, ``openai``, ``azure``, ``xai`` or ``url``. It is ``url`` too where OPENAI_BASE_URL or
-            AZURE_OPENAI_ENDPOINT leads to a host that is not the service's own: nobody can say what answers there.
+            AZURE_OPENAI_ENDPOINT leads to a host that is not the service's own: what answers there is unknown.
         url: The websocket address with its query, without any key; empty for the in-process stand-in, which has none yet.
         dialect: ``ga`` or ``beta``.
         model: What goes into the query; Azure calls it the deployment.
         key_env: The environment variable that holds the key; ``None`` where none is needed.
-        auth: How the key is sent: ``Authorization: Bearer`` or ``api-key``.
+        auth: How the key is sent (`Auth`).
         token_env: A variable with an Entra token, which is used rather than the key where both are set (Azure), as the
             official client does.
+        extra_headers: More headers of the handshake, as pairs. Their values are treated like the key: shown and kept nowhere.
     """
 
     name: str
@@ -113,51 +131,77 @@ class Endpoint:
     dialect: Name = "ga"
     model: str | None = None
     key_env: str | None = None
-    auth: Literal["bearer", "api-key"] = "bearer"
+    auth: Auth = "bearer"
     token_env: str | None = None
+    extra_headers: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", Address(self.url))
+        object.__setattr__(self, "extra_headers", tuple((name, Hidden(value)) for name, value in self.extra_headers))
 
     def headers(self, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The headers of the handshake; reads the key now.
+        """Return the headers of the handshake. Reads the key now.
 
         Raises:
-            EndpointError: If a key is needed and not set.
+            EndpointError: If a key is needed and not set, or would go unencrypted to another machine.
         """
+        if self.sends_key and urlsplit(self.url).scheme == "ws" and not is_local(self.url):
+            raise EndpointError(
+                f"a key would go to {self.host} unencrypted; use wss:// (in OPENAI_BASE_URL and AZURE_OPENAI_ENDPOINT https://)"
+            )
+        # The values are looked at elsewhere: a frame that raises has none of them, so no traceback can print one.
+        headers, problem = self._headers(environ)
+        if problem:
+            raise EndpointError(problem)
+        return headers
+
+    def _headers(self, environ: Mapping[str, str] | None) -> tuple[dict[str, str], str]:
         env = os.environ if environ is None else environ
-        headers: dict[str, str] = {}
-        if self.key_env:
-            key, token = env.get(self.key_env, "").strip(), env.get(self.token_env or "", "").strip()
-            if not key and not token:
-                raise EndpointError(
+        headers = {name: str(value) for name, value in self.extra_headers}
+        if self.key_env and self.auth != "none":
+            variable = self.token_env if self.token_env and env.get(self.token_env, "").strip() else self.key_env
+            key = env.get(variable, "").strip()
+            if not key:
+                return {}, (
                     f"{self.key_env} is not set, and {self.name} needs a key; in a notebook: "
                     f'os.environ["{self.key_env}"] = getpass(). To try without one, connect to "standin".'
                 )
-            _check_key(token or key, (self.token_env if token else self.key_env) or "")
-            plain = self.auth == "api-key" and not token
-            headers = {"api-key": key} if plain else {"Authorization": f"Bearer {token or key}"}
+            if not _is_header(key) or any(c in key for c in " '\""):
+                return (
+                    {},
+                    f"{variable} holds characters that no key has (a space, a quote, a line break?); set it again",
+                )
+            headers |= _authorization("bearer" if variable == self.token_env else self.auth, key)
         if self.name in ("openai", "url") and self.key_env == "OPENAI_API_KEY":  # where the official client sends them
-            named = (("OpenAI-Organization", "OPENAI_ORG_ID"), ("OpenAI-Project", "OPENAI_PROJECT_ID"))
-            for header, variable in named:
-                if env.get(variable):
-                    _check_key(env[variable], variable)
-                    headers[header] = env[variable]
+            for header, variable in (("OpenAI-Organization", "OPENAI_ORG_ID"), ("OpenAI-Project", "OPENAI_PROJECT_ID")):
+                value = env.get(variable, "")
+                if not _is_header(value):
+                    return {}, f"{variable} holds characters that no header has (a line break?); set it again"
+                headers |= {header: value} if value else {}
         if self.dialect == "beta" and self.name != "xai":
             headers["OpenAI-Beta"] = "realtime=v1"
-        return headers
+        return headers, ""
 
     def secrets(self, headers: Mapping[str, str]) -> list[str]:
-        """Everything in these headers and in the URL that must be kept nowhere: key, token, organisation, project."""
+        """Return everything in these headers and in the URL that must be kept nowhere: key, token, organisation, project."""
         values = [value for name, value in headers.items() if name != "OpenAI-Beta"]
-        values += [value.partition(" ")[2] for value in values if value.startswith("Bearer ")]
+        values += [value.partition(" ")[2] for value in values if value.startswith(("Bearer ", "Basic "))]
         parts = urlsplit(self.url)
         values += [value for name, value in parse_qsl(parts.query) if name not in _SHOWN_IN_URL]
         return [*values, *(word for word in (parts.username, parts.password) if word)]
 
     @property
+    def sends_key(self) -> bool:
+        """Whether a key goes out: in a header, or in the URL's query or user."""
+        parts = urlsplit(self.url)
+        in_url = any(_KEY_IN_URL.search(name) for name, _ in parse_qsl(parts.query))
+        return (self.key_env is not None and self.auth != "none") or bool(
+            self.extra_headers or parts.username or in_url
+        )
+
+    @property
     def price(self) -> Price | None:
-        """What it costs; ``None`` if that is not known. The stand-in costs nothing and has no price."""
+        """Its price; ``None`` if that is not known. The stand-in costs nothing and has no price."""
         return PRICES.get(self.model or "") if self.name == "openai" else None
 
     @property
@@ -166,7 +210,7 @@ class Endpoint:
 
     @property
     def shown_url(self) -> str:
-        """The address with everything in its query but the model hidden: somebody may have put a key there."""
+        """The address with everything in its query but the model hidden: a key may be there."""
         return _shown(self.url)
 
     @property
@@ -174,10 +218,10 @@ class Endpoint:
         """One phrase for the line that is printed when connecting."""
         if self.name == "standin":
             return "free, simulated"
-        if self.key_env is None:
+        if not self.sends_key:
             return "no key is sent"
-        price = f"priced as of {self.price.as_of}" if self.price else "price unknown to the kit"
-        return f"you pay: the key in {self.key_env}; {price}"
+        where = f"in {self.key_env}" if self.key_env else "in the headers" if self.extra_headers else "in the URL"
+        return f"you pay: the key {where}; {f'priced as of {self.price.as_of}' if self.price else 'price unknown to the kit'}"
 
     def __repr__(self) -> str:
         where = self.shown_url or "in this process"
@@ -187,10 +231,16 @@ class Endpoint:
         return show.esc(repr(self))
 
 
-def _shown(url: str) -> str:
-    parts = urlsplit(str(url))
-    query = urlencode([(k, v if k in _SHOWN_IN_URL else "***") for k, v in parse_qsl(parts.query)], safe="*")
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
+def _authorization(auth: Auth, key: str) -> dict[str, str]:
+    if auth in ("api-key", "xi-api-key"):
+        return {auth: key}
+    if auth == "basic":  # "user:password", or what a service hands out encoded already (Inworld)
+        return {"Authorization": f"Basic {base64.b64encode(key.encode()).decode() if ':' in key else key}"}
+    return {"Authorization": f"Bearer {key}"}
+
+
+def _is_header(value: str) -> bool:
+    return value.isascii() and (value.isprintable() or not value)
 
 
 def endpoint(
@@ -199,15 +249,21 @@ def endpoint(
     model: str | None = None,
     dialect_name: str | None = None,
     key_env: str | None = None,
+    auth: Auth | None = None,
+    headers: Mapping[str, str] | None = None,
+    call_id: str | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Endpoint:
-    """The endpoint that a name or a URL means. Nothing is connected and no key is read.
+    """Return the endpoint that a name or a URL means. Nothing is connected and no key is read.
 
     Args:
         spec: ``"standin"``, ``"openai"``, ``"azure"``, ``"xai"``, or a ``ws://`` / ``wss://`` URL.
         model: The model (Azure: the deployment). OpenAI: `DEFAULT_MODEL` if none is named.
         dialect_name: ``"ga"`` (default) or ``"beta"``.
-        key_env: Where a URL's key is kept. Without it no key is sent: the kit never sends OPENAI_API_KEY to another host.
+        key_env: The variable that holds a URL's key. Without it no key is sent: OPENAI_API_KEY goes to no other host.
+        auth: How the key is sent: ``"bearer"`` (default), ``"api-key"``, ``"xi-api-key"``, ``"basic"`` or ``"none"``.
+        headers: More headers of the handshake. Their values are kept and shown nowhere.
+        call_id: Join this WebRTC or SIP call beside the caller (sideband), instead of opening a session.
         environ: Instead of the process's environment. Read here: ``OPENAI_BASE_URL``, ``AZURE_OPENAI_ENDPOINT``,
             ``OPENAI_API_VERSION``.
 
@@ -216,15 +272,37 @@ def endpoint(
     """
     if model is not None and (not isinstance(model, str) or not model.strip()):
         raise EndpointError(f"a model is named by text such as {DEFAULT_MODEL!r}, not {clipped(model)}")
+    if key_env is not None and not (isinstance(key_env, str) and re.fullmatch("[A-Z_][A-Z0-9_]*", key_env)):
+        # The key itself may have been passed here, so what was passed is not repeated.
+        raise EndpointError(
+            "key_env is the name of an environment variable, in capitals, such as 'OPENAI_API_KEY'; not the key itself"
+        )
+    if auth not in (None, *get_args(Auth)):
+        raise EndpointError(f"auth is one of {', '.join(get_args(Auth))}, not {clipped(auth)}")
+    where = _named(spec, model, dialect_name, os.environ if environ is None else environ)
     if key_env is not None:
-        _check_name(key_env)
+        where = replace(where, key_env=key_env)
+    if auth is not None:
+        where = replace(where, auth=auth)
+        if auth != "none" and where.key_env is None:
+            raise EndpointError(f"auth={auth!r} needs the variable that holds the key: key_env='…'")
+    if headers is not None:
+        where = replace(where, extra_headers=_checked_headers(headers))
+    if call_id is not None:
+        if not isinstance(call_id, str) or not call_id or not where.url:
+            raise EndpointError("call_id is the id of a call at a service: connect('openai', call_id='rtc_…')")
+        where = replace(where, model=None, url=_with_query(where.url, model=None, call_id=call_id))
+    return where
+
+
+def _named(spec: str | Endpoint, model: str | None, dialect_name: str | None, env: Mapping[str, str]) -> Endpoint:
+    """The endpoint of a name, a URL, or of an endpoint with another model."""
     if isinstance(spec, Endpoint):
-        return _changed(spec, model, dialect_name, key_env)
+        return _with_model(spec, model, dialect_name)
     if not isinstance(spec, str) or not spec.strip():
         raise EndpointError(f"an endpoint is a name ({', '.join(NAMES)}) or a ws:// URL, not {clipped(spec)}")
     if spec.startswith(_KEY_STARTS):
         raise EndpointError(f"this looks like a key, not like an endpoint; there are {', '.join(NAMES)} and ws:// URLs")
-    env = os.environ if environ is None else environ
     d = dialect("ga" if dialect_name is None else dialect_name).name
     if spec == "standin":
         return Endpoint("standin", "", d, model or "gpt-realtime")
@@ -232,13 +310,12 @@ def endpoint(
         url = _realtime(env.get("OPENAI_BASE_URL") or "https://api.openai.com/v1", base_of="OPENAI_BASE_URL")
         name = "openai" if _is_at(url, "api.openai.com") else "url"
         model = model or DEFAULT_MODEL
-        return Endpoint(name, _with_query(url, model=model), d, model, key_env or "OPENAI_API_KEY")
+        return Endpoint(name, _with_query(url, model=model), d, model, "OPENAI_API_KEY")
     if spec == "azure":
-        return _azure(env, model, d, key_env)
+        return _azure(env, model, d)
     if spec == "xai":
         model = model or "grok-voice-latest"
-        url = _with_query("wss://api.x.ai/v1/realtime", model=model)
-        return Endpoint("xai", url, d, model, key_env or "XAI_API_KEY")
+        return Endpoint("xai", _with_query("wss://api.x.ai/v1/realtime", model=model), d, model, "XAI_API_KEY")
     if "://" not in spec:
         hint = f" (did you mean ws://{_bare(spec)}?)" if ":" in spec or "/" in spec else ""
         raise EndpointError(
@@ -255,22 +332,14 @@ def endpoint(
     model = model or (DEFAULT_MODEL if is_local(url) else None)
     if model and not query.keys() & {"model", "call_id", "intent"}:
         query["model"] = model
-        url = _with_query(url, model=query["model"])
-    return Endpoint("url", url, d, query.get("model"), key_env)
+        url = _with_query(url, model=model)
+    return Endpoint("url", url, d, query.get("model"))
 
 
-def is_local(url: str) -> bool:
-    """Whether an address is on this machine."""
-    host = urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
-
-
-def _azure(env: Mapping[str, str], model: str | None, d: Name, key_env: str | None) -> Endpoint:
+def _azure(env: Mapping[str, str], model: str | None, d: Name) -> Endpoint:
     resource = env.get("AZURE_OPENAI_ENDPOINT", "").rstrip("/")
     if not resource:
-        raise EndpointError(
-            "AZURE_OPENAI_ENDPOINT is not set; give your resource, such as https://NAME.openai.azure.com"
-        )
+        raise EndpointError("AZURE_OPENAI_ENDPOINT is not set; set it to your resource: https://NAME.openai.azure.com")
     if not model:
         raise EndpointError("Azure needs the name of your deployment: connect('azure', model='my-deployment')")
     if d == "ga":
@@ -280,39 +349,48 @@ def _azure(env: Mapping[str, str], model: str | None, d: Name, key_env: str | No
         url = _realtime(f"{resource}/openai", base_of="AZURE_OPENAI_ENDPOINT")
         url = _with_query(url, **{"api-version": version, "deployment": model})
     name = "azure" if _is_at(url, "azure.com", "azure.us", "azure.cn") else "url"
-    return Endpoint(name, url, d, model, key_env or "AZURE_OPENAI_API_KEY", "api-key", "AZURE_OPENAI_AD_TOKEN")
+    return Endpoint(name, url, d, model, "AZURE_OPENAI_API_KEY", "api-key", "AZURE_OPENAI_AD_TOKEN")
 
 
-_KEY_STARTS = ("sk-", "ek_", "xai-")
-
-
-def _changed(known: Endpoint, model: str | None, dialect_name: str | None, key_env: str | None) -> Endpoint:
-    """The same endpoint with another model, dialect or key."""
+def _with_model(known: Endpoint, model: str | None, dialect_name: str | None) -> Endpoint:
+    """The same endpoint with another model."""
     if dialect_name is not None and dialect(dialect_name).name != known.dialect:
         raise EndpointError(
             f"this endpoint speaks {known.dialect}, and its address may depend on it; "
             f"make one with endpoint({known.name!r}, dialect_name={dialect_name!r})"
         )
-    if model is not None and model != known.model:
-        field = "deployment" if "deployment" in dict(parse_qsl(urlsplit(known.url).query)) else "model"
-        known = replace(known, model=model, url=known.url and _with_query(known.url, **{field: model}))
-    return known if key_env is None else replace(known, key_env=key_env)
+    if model is None or model == known.model:
+        return known
+    field = "deployment" if "deployment" in dict(parse_qsl(urlsplit(known.url).query)) else "model"
+    return replace(known, model=model, url=known.url and _with_query(known.url, **{field: model}))
 
 
-def _check_name(key_env: object) -> None:
-    # Somebody may give the key itself: it must not end up in a message that says "… is not set".
-    named = isinstance(key_env, str) and key_env.isidentifier() and key_env.isascii()
-    if not named or (len(str(key_env)) >= 32 and any(c.isdigit() for c in str(key_env))):
-        raise EndpointError(
-            "key_env is the name of an environment variable, such as 'OPENAI_API_KEY', not the key itself"
-        )
+def _checked_headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    # The values may be secret: a sentence names the header alone.
+    for name, value in headers.items():
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):  # RFC 9110, 5.1
+            raise EndpointError(f"no header can be called {clipped(name)}")
+        if not isinstance(value, str) or not value.strip() or not _is_header(value):
+            raise EndpointError(f"the header {name} must be text in one line")
+    return tuple((name, value.strip()) for name, value in headers.items())
 
 
-def _check_key(value: str, variable: str) -> None:
-    if not value.isascii() or not value.isprintable() or any(c in value for c in " '\""):
-        raise EndpointError(
-            f"{variable} holds characters that no key has (a space, a quote, a line break?); set it again"
-        )
+# ------------------------------------------------------------------------------------------------------------ addresses
+
+
+def is_local(url: str) -> bool:
+    """Whether an address is on this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name: 127.evil.example is none of ours
+        return False
+
+
+def _shown(url: str) -> str:
+    parts = urlsplit(str(url))
+    query = urlencode([(k, v if k in _SHOWN_IN_URL else "***") for k, v in parse_qsl(parts.query)], safe="*")
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
 
 
 def _bare(address: str) -> str:
@@ -330,7 +408,7 @@ def _is_at(url: str, *domains: str) -> bool:
 
 
 def _realtime(address: str, base_of: str | None = None) -> str:
-    """An address as a websocket's.
+    """Return an address as a websocket's.
 
     Args:
         address: Of a Realtime server. http becomes ws; ``/v1/realtime`` follows a bare host, ``/realtime`` what ends on ``/v1``.
@@ -356,8 +434,9 @@ def _realtime(address: str, base_of: str | None = None) -> str:
     return urlunsplit((scheme, parts.netloc, path, parts.query, ""))
 
 
-def _with_query(url: str, **fields: str) -> str:
-    """The address with these fields in its query, in place of what it had under their names."""
+def _with_query(url: str, **fields: str | None) -> str:
+    """Return the address with these fields in its query in place of its own of that name; ``None`` takes one out."""
     parts = urlsplit(url)
-    kept = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if k not in fields]
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode([*kept, *fields.items()]), ""))
+    query = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if k not in fields]
+    query += [(k, v) for k, v in fields.items() if v is not None]
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(query), ""))

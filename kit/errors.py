@@ -3,49 +3,69 @@
 ::
 
     KitError
-    ├── InputError (also ValueError)    you gave us something we cannot take; nothing was sent
-    │   ├── AudioFormatError            sound that is not what a Clip may hold
+    ├── InputError (also ValueError)    a value that the kit cannot use; nothing was sent
+    │   ├── AudioFormatError            sound that a Clip cannot hold
     │   ├── HistoryError                items that the service would refuse; `.findings` names each
-    │   ├── EndpointError               an endpoint we cannot make a URL and headers of, or a key that is missing
-    │   └── LedgerError                 a file that is no ledger of this plan; it is left as it is
+    │   ├── EndpointError               an address that is none, a missing key, or a key that would go out in the clear
+    │   └── LedgerError                 a file that is not the ledger of this plan; it is left as it is
     ├── MissingExtra (also ImportError) an optional library or system package is not installed
-    ├── DeviceError                     a microphone or speaker that is not there, refuses, or went away
-    ├── LocalProtocolError              we were asked for something the session cannot do now
-    ├── RemoteProtocolError             the server sent what no Realtime server should
+    ├── DeviceError                     a microphone or speaker that is missing, refuses, or went away
+    ├── LocalProtocolError              the session cannot do now what it was asked to do; nothing was sent
+    ├── RemoteProtocolError             the server sent something that is not a Realtime event
     ├── ConnectError                    no session came about
-    │   ├── Unreachable                 nobody answered at the address
-    │   └── HandshakeRefused            the service answered and said no; `.code` and `.close_code` say why
+    │   ├── Unreachable                 nothing answered at the address
+    │   └── HandshakeRefused            the service answered and refused; `.code` and `.close_code` say why
     ├── ServerError                     the service refused a request: the API's ``error`` event
-    │   └── SeedRefused                 ... and the request was an item of a history; `.accepted` lists what went in
-    ├── SessionClosed                   the socket closed while something was waited for; `.tail` has the last events
+    │   └── SeedRefused                 the request was an item of a history; `.accepted` lists what went in
+    ├── SessionClosed                   the socket closed during a wait; `.tail` has the last events
     └── ResponseTimeout                 (also TimeoutError) a reply did not come in time; `.tail` has the last events
 
 Every error keeps its facts in fields and builds its sentence from them: what happened, with which value, and what to
-try next. No message holds a key, an authorization header or whole audio.
+try next. No message holds a key, an authorization header or whole audio, and no control character of a server's words
+reaches a terminal.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
+
+# What moves a terminal's cursor or reorders what is read: C0 and C1 controls but tab and line break, bidirectional overrides.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """Return foreign text with its control characters shown as code points: ``‹U+001B›``."""
+    return _CONTROL.sub(lambda match: f"‹U+{ord(match[0]):04X}›", text)
 
 
 def clipped(value: object, limit: int = 80) -> str:
-    """The ``repr`` of a value, cut so that a megabyte of base64 cannot end up in a message."""
+    """Return the ``repr`` of a value, cut so that a megabyte of base64 cannot end up in a message."""
     text = repr(value[: limit * 4]) if isinstance(value, str | bytes) else repr(value)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 class KitError(Exception):
-    """Everything that the kit raises on purpose."""
+    """Base of everything that the kit raises on purpose."""
+
+    def __copy__(self) -> Self:
+        """Return the same error without a traceback.
+
+        Where an error is kept (`Session.errors`), a copy is raised: a traceback keeps the frames that it names, and with
+        them the session, which would then never be collected.
+        """
+        error = type(self).__new__(type(self), *self.args)
+        error.__dict__.update(self.__dict__)
+        return error
 
 
 class InputError(KitError, ValueError):
-    """You gave us something that we cannot take; nothing was sent."""
+    """A value that the kit cannot use; nothing was sent."""
 
 
 class AudioFormatError(InputError):
-    """Sound that is not mono int16 at 24 000 Hz and cannot safely be made so."""
+    """Sound that is not mono int16 at 24 000 Hz and cannot safely be converted."""
 
 
 class HistoryError(InputError):
@@ -61,28 +81,30 @@ class HistoryError(InputError):
 
 
 class EndpointError(InputError):
-    """An endpoint that cannot be made into a URL and headers, or whose key is missing."""
+    """An endpoint without a usable address or key, or to which the key would go in the clear."""
 
 
 class LedgerError(InputError):
-    """A file that cannot be the ledger of this plan: another plan's, another version's, damaged, or being written by another
-    runner. It is never overwritten."""
+    """A file that is not the ledger of this plan: another plan's, another version's, damaged, or in use by another runner.
+
+    It is never overwritten.
+    """
 
 
 class MissingExtra(KitError, ImportError):
-    """An optional library or system package is not installed; the sentence says how to install it."""
+    """A missing optional library or system package; the sentence says how to install it."""
 
 
 class DeviceError(KitError):
-    """A microphone or speaker that is not there, refuses, or went away; in a browser, one that the page may not open."""
+    """A microphone or speaker that is missing, refuses, went away, or that a page may not open."""
 
 
 class LocalProtocolError(KitError):
-    """We were asked for something that the session cannot do now (our side's mistake, nothing was sent)."""
+    """A call that the session cannot carry out now (the caller's mistake; nothing was sent)."""
 
 
 class RemoteProtocolError(KitError):
-    """The server sent something that is not a Realtime event.
+    """A frame that is not a Realtime event.
 
     Attributes:
         head: The first characters of the frame.
@@ -102,19 +124,19 @@ class ConnectError(KitError):
 
 
 class Unreachable(ConnectError):
-    """Nobody answered at the address. The kit never falls back to the stand-in by itself."""
+    """Nothing answered at the address. The kit never falls back to the stand-in by itself."""
 
 
 class HandshakeRefused(ConnectError):
-    """The service answered and said no.
+    """The service answered and refused the session.
 
     OpenAI accepts the upgrade (101) even with a wrong key, sends one ``error`` event and closes with 3000
     (authentication) or 4000 (request shape); Azure refuses the upgrade with an HTTP status.
 
     Attributes:
-        code: The API's error code, such as ``invalid_api_key``; ``None`` where it gave none.
+        code: The API's error code, such as ``invalid_api_key``; ``None`` if it named none.
         message: The service's own words.
-        close_code: 3000 or 4000, or the HTTP status where the upgrade itself was refused.
+        close_code: 3000 or 4000, or the HTTP status if the upgrade itself was refused.
         advice: What to try next.
     """
 
@@ -127,15 +149,16 @@ class HandshakeRefused(ConnectError):
 
     def __str__(self) -> str:
         named = f"{self.code}, " if self.code else ""
-        return f"the service refused the connection ({named}{self.close_code}): {self.message} {self.advice}".rstrip()
+        sentence = f"the service refused the connection ({named}{self.close_code}): {self.message} {self.advice}"
+        return printable(sentence.rstrip())
 
 
 class ServerError(KitError):
     """The service refused a request: the API's ``error`` event.
 
     Attributes:
-        type, code, message, param: As the API sent them; ``None`` where it sent none.
-        event_id: The id of our own event that caused it, if the service named one.
+        type, code, message, param: As the API sent them; ``None`` if it sent none.
+        event_id: The id of the client event that caused it, if the service named one.
         caused_by: The type of that event, such as ``conversation.item.create``.
     """
 
@@ -160,11 +183,11 @@ class ServerError(KitError):
     def __str__(self) -> str:
         where = f" at {self.param}" if self.param else ""
         cause = f" (caused by our {self.caused_by})" if self.caused_by else ""
-        return f"{self.code or self.type or 'error'}{where}: {self.message}{cause}"
+        return printable(f"{self.code or self.type or 'error'}{where}: {self.message}{cause}")
 
 
 class SeedRefused(ServerError):
-    """The service refused an item of a history, so the conversation is not the one you asked for.
+    """The service refused an item of a history, so the conversation is not the one that was asked for.
 
     Attributes:
         index: Which item of the history (from 0).
@@ -195,7 +218,12 @@ class SeedRefused(ServerError):
 
 
 class _WithTail(KitError):
-    """An end that is better understood with the events before it."""
+    """Base of the errors that carry the events before them.
+
+    Attributes:
+        sentence: What happened, without the events.
+        tail: The last events, oldest first.
+    """
 
     def __init__(self, sentence: str, tail: Sequence[Any] = ()) -> None:
         super().__init__(sentence, tuple(tail))
@@ -204,18 +232,17 @@ class _WithTail(KitError):
 
     def __str__(self) -> str:
         if not self.tail:
-            return f"{self.sentence}; no event had come"
+            return printable(f"{self.sentence}; no event had come")
         last = ", ".join(str(getattr(event, "type", event)) for event in self.tail[-3:])
-        return f"{self.sentence}; the last events were {last} (all kept in .tail)"
+        return printable(f"{self.sentence}; the last events were {last} (all kept in .tail)")
 
 
 class SessionClosed(_WithTail):
     """The socket is closed.
 
     Attributes:
-        code: The close code, 1006 where the connection broke without one.
-        reason: What the server gave as the reason.
-        tail: The last events before it, oldest first.
+        code: The close code; 1006 if the connection broke without one.
+        reason: The server's reason, often empty.
     """
 
     def __init__(self, sentence: str, *, code: int | None, reason: str = "", tail: Sequence[Any] = ()) -> None:
@@ -225,11 +252,7 @@ class SessionClosed(_WithTail):
 
 
 class ResponseTimeout(_WithTail, TimeoutError):
-    """A reply or a confirmation did not come in time.
-
-    Attributes:
-        tail: The last events before we gave up, oldest first.
-    """
+    """A reply or a confirmation did not come in time."""
 
 
 def first_error(group: BaseExceptionGroup[Any]) -> BaseException:

@@ -1,14 +1,24 @@
-"""Whole text messages, cut out of the byte stream where it arrives.
+"""Text messages cut out of the byte stream as it arrives, past the library's queue.
 
 websockets parses each frame through generators and puts it into a queue, from which a task takes it: together more than
-everything that the kit does with a message of usual size. A `Tapped` connection hands a message over as soon as its bytes
+everything that the kit does with a message of usual size. A `FastConnection` hands a message over as soon as its bytes
 are there. The library still makes the handshake, answers pings, closes, and reads every frame that is in the least unusual.
 
-What is cut out, and why that is safe. RFC 6455, 5.2: a frame is two bytes, a length in 0, 2 or 8 more, and that many bytes
-of payload; a server's are not masked. Only a frame whose first byte is ``0x81`` (a whole text message, no extension) is taken,
-and only while no fragmented message is open and no message waits in the library's queue, so the order stays. Every other
-frame goes to the library byte for byte, whole frames at a time; after a close frame, or anything that breaks the protocol,
-everything does. Should a later version no longer call `data_received`, messages come by `recv` as they always did.
+RFC 6455, 5.2: a frame is two bytes, a length in 0, 2 or 8 more, and that many bytes of payload; a server's are not masked.
+Only a frame whose first byte is ``0x81`` (a whole text message without extension) is taken, and only while no fragmented
+message is open and no message waits in the library's queue, so the order stays. Every other frame goes to the library byte
+for byte, a whole frame at a time. After a close frame, or anything that breaks the protocol or the limit, everything does.
+
+=====================  ================================================================================================
+state                  bytes that arrive
+=====================  ================================================================================================
+handshake              go to the library up to the end of the response's head
+between frames         are cut into frames
+in a frame             complete it (`_rest`, `_pieces`, `_n_missing`)
+hands off              go to the library; no way back
+=====================  ================================================================================================
+
+Should a later version of the library no longer call `data_received`, messages come by `recv` as in any other program.
 tests/test_intake.py holds both ways to the same messages; benchmarks/trial.py measures what it saves.
 """
 
@@ -23,36 +33,45 @@ _WHOLE_TEXT = 0x81
 _FIN, _OPCODE = 0x80, 0x0F
 _CONTINUATION, _TEXT, _BINARY, _PING, _PONG = 0x0, 0x1, 0x2, 0x9, 0xA
 _ORDINARY = frozenset((_CONTINUATION, _TEXT, _BINARY, *(_FIN | code for code in range(3)), _FIN | _PING, _FIN | _PONG))
-_END_OF_HANDSHAKE = b"\r\n\r\n"
+_END_OF_HEAD = b"\r\n\r\n"
+
+MAX_MESSAGE_BYTES = 64 * 2**20
+"""What a server may send as one message. Items that carry audio come in frames of several MB; what is longer closes the
+session with 1009, before its bytes are kept."""
 
 
-class Tapped(ClientConnection):
-    """A connection that hands whole text messages to `taken`, if that is set, and gives all others by `receive`."""
+class FastConnection(ClientConnection):
+    """A connection that hands whole text messages to `on_messages`, if that is set, and returns all others by `receive`."""
 
-    taken: Callable[[list[bytes]], None] | None = None
-    """Gets what arrived together, one or more messages, in order."""
-    _handshake: bytes | None = b""
-    """The response to the handshake as far as it is here; ``None`` once it is over."""
+    # Called with messages that arrived together, in order.
+    on_messages: Callable[[list[bytes]], None] | None = None
+    # The response to the handshake so far; None once its head is complete.
+    _head: bytes | None = b""
+    # Something unusual came: from here on the library reads alone.
     _hands_off = False
-    """Something unusual came: from here on the library reads alone."""
+    # A fragmented message has begun and not ended.
     _in_fragments = False
+    # The beginning of a frame that is not complete, and the bytes that it still lacks; 0: its length is not known yet.
     _rest: bytes = b""
-    """The beginning of a frame whose end has not come."""
     _n_missing = 0
-    """Bytes until `_rest` is a whole frame; 0: its header is not whole either."""
+    # What came of a long frame since `_rest`: joined once, when it is complete.
     _pieces: list[bytes] | None = None
-    """What came of a long frame since `_rest`."""
+    # Messages that went to the library's queue, and those that were taken from it.
     _n_queued = 0
     _n_received = 0
 
     async def receive(self) -> bytes:
-        """The next message that was not handed over."""
+        """Return the next message that was not handed over.
+
+        Raises:
+            ConnectionClosed: If the connection is.
+        """
         message = await self.recv(decode=False)
         self._n_received += 1
         return message
 
     async def send_all(self, messages: Sequence[bytes]) -> None:
-        """Send text messages: all but the last in one write, for a system call each would cost more than the rest of it.
+        """Send text messages, all but the last in one write: a system call each would cost more than the rest of it.
 
         Raises:
             ConnectionClosed: If the connection is.
@@ -65,32 +84,34 @@ class Tapped(ClientConnection):
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio with whatever has arrived."""
-        if self._handshake is not None:
-            data = self._after_handshake(data)
+        if self._head is not None:
+            data = self._read_head(data)
+        if not data:
+            return  # to the library, no bytes would mean the end of the stream (over TLS: a fatal error, printed)
         if self._hands_off:
             super().data_received(data)
         elif self._rest:
-            self._go_on(data)
+            self._complete(data)
         else:
             self._cut(data)
 
-    def _after_handshake(self, data: bytes) -> bytes:
-        """Give the library its response; gives back what came after it."""
-        assert self._handshake is not None
-        seen = self._handshake + data
-        end = seen.find(_END_OF_HANDSHAKE)
+    def _read_head(self, data: bytes) -> bytes:
+        """Pass the head of the handshake's response to the library; return what came after it."""
+        assert self._head is not None
+        seen = self._head + data
+        end = seen.find(_END_OF_HEAD)
         if end < 0:
-            self._handshake = seen
+            self._head = seen
             super().data_received(data)
             return b""
-        self._handshake = None
-        at = len(data) - (len(seen) - end - len(_END_OF_HANDSHAKE))
+        self._head = None
+        at = len(data) - (len(seen) - end - len(_END_OF_HEAD))
         super().data_received(data[:at])
         self._hands_off = self.protocol.state is not State.OPEN  # refused: what follows is the body of the answer
         return data[at:]
 
-    def _go_on(self, data: bytes) -> None:
-        """More bytes of a frame that has begun."""
+    def _complete(self, data: bytes) -> None:
+        """Add bytes to a frame that has begun."""
         if not self._n_missing:
             begun, self._rest = self._rest, b""
             self._cut(begun + data)
@@ -104,13 +125,13 @@ class Tapped(ClientConnection):
             frame = b"".join((self._rest, *(self._pieces or ()), data[:at]))
             self._rest, self._pieces = b"", None
             self._cut(frame)
-            if self._hands_off:
-                super().data_received(data[at:])
-            else:
+            if not self._hands_off:
                 self._cut(data, at)
+            elif at < len(data):
+                super().data_received(data[at:])
 
     def _cut(self, data: bytes, at: int = 0) -> None:
-        """Take `data` apart from `at` on; what is left of it is kept for the bytes to come."""
+        """Cut `data` into frames, from `at` on. An incomplete one is kept until its end comes."""
         end = len(data)
         messages: list[bytes] = []
         may_take = self._may_take()
@@ -124,6 +145,9 @@ class Tapped(ClientConnection):
                 if start > end:
                     break
                 length = int.from_bytes(data[at + 2 : start], "big")
+                if length > MAX_MESSAGE_BYTES:  # the library closes the connection, and the payload is not kept
+                    self._hands_off = True
+                    break
             stop = start + length
             if stop > end:
                 self._n_missing = stop - end
@@ -139,21 +163,21 @@ class Tapped(ClientConnection):
             if self._hands_off:
                 break
         self._hand_over(messages)
-        if self._hands_off:
-            super().data_received(data[at:])
-        else:
+        if not self._hands_off:
             self._rest = data[at:]
+        elif at < end:
+            super().data_received(data[at:])
 
     def _may_take(self) -> bool:
-        """Whether a whole text message may be handed over past the library."""
-        return self.taken is not None and not self._in_fragments and self._n_queued == self._n_received
+        """Whether a text message may be handed over past the library."""
+        return self.on_messages is not None and not self._in_fragments and self._n_queued == self._n_received
 
     def _hand_over(self, messages: list[bytes]) -> None:
-        if messages and self.taken:
-            self.taken(messages)
+        if messages and self.on_messages:
+            self.on_messages(messages)
 
     def _pass_on(self, frame: bytes) -> None:
-        """Give the library a frame that it should read."""
+        """Pass the library a frame that it should read."""
         first = frame[0]
         opcode = first & _OPCODE
         if first not in _ORDINARY or (opcode in (_TEXT, _BINARY) and self._in_fragments):

@@ -1,39 +1,42 @@
-"""The socket of one session: opened, read by one task, folded, and what is waited for.
+"""The socket of one session: read by one task, every event folded, and requests matched with their replies.
 
-`Session` is what users hold; a `Link` is what the reading task holds. They are apart so that a session which nobody holds
-any more can be collected, and its socket closed with it.
+`Session` is what users hold; a `Link` is what the reading task holds. They are apart so that a session without a holder can be
+collected, and its socket closed with it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 
+from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 
 from .endpoint import Endpoint
 from .errors import KitError, RemoteProtocolError, ResponseTimeout, ServerError, SessionClosed
 from .eventlog.redact import Redactor
 from .eventlog.writing import LogWriter
-from .intake import Tapped
+from .intake import FastConnection
 from .wire.conversation import Conversation
 from .wire.dialect import MARK_HEADER, REPLAY_HEADER
 from .wire.events import Event, decode, encode
 
-KEPT_EVENTS = 20_000  # of one session, audio apart: several hours of talk
-TAIL_EVENTS = 20
+T = TypeVar("T")
 
-_REFUSE = frozenset({"error", "response.done"})  # the events that say why not
+KEPT_EVENTS = 20_000  # of one session, audio apart: several hours of talk
+TAIL_EVENTS = 20  # carried by the errors that end a wait
 
 
 class Pending:
-    """Something that the server is to answer: a reply of type `reply` that `match` accepts, or an error naming `event_id`.
+    """A request that waits for its reply: an event of type `reply` that `match` accepts, or an error naming `event_id`.
 
-    Without `match`, the next such reply that no earlier request of that kind waits for.
+    Without `match`, the next such event that no earlier request waits for: acknowledgements that name nothing come in the order
+    of the requests.
     """
 
     __slots__ = ("event_id", "future", "match", "reply")
@@ -46,12 +49,21 @@ class Pending:
 
 
 class Link:
-    """One open socket and its fold. `now_ms` is milliseconds since the session was opened."""
+    """One open socket and its fold.
+
+    Args:
+        endpoint: Where it is connected to.
+        socket: The connection, after its handshake.
+        now_ms: The session's clock: milliseconds since it was opened.
+        redactor: Knows what was sent as a secret.
+        log: Keeps every frame, if there is one.
+        keep_audio: ``False``: the bytes of a reply's audio are counted and thrown away.
+    """
 
     def __init__(
         self,
         endpoint: Endpoint,
-        socket: Tapped,
+        socket: FastConnection,
         now_ms: Callable[[], float],
         redactor: Redactor,
         log: LogWriter | None = None,
@@ -63,71 +75,73 @@ class Link:
         self.now_ms = now_ms
         self.redactor = redactor
         self.log = log
-        mark = socket.response.headers.get(MARK_HEADER) if socket.response else None
-        self.stand_in = mark
+        # The loop on which everything here runs; other threads come in by `Session`.
+        self.loop = asyncio.get_running_loop()
+        # What is played again, if the other side is a replay. Told by `connect`.
         self.replay: str | None = None
-        """What is played again, where the other side is a replay."""
-        # A named service that bears no mark is the service. Any other address may be a proxy of a stand-in: unknown. A replay
-        # is what its log says.
-        told = socket.response.headers.get(REPLAY_HEADER, "") if socket.response else ""
-        service = "origin=service" in told if endpoint.name == "replay" else endpoint.name != "url"
-        self.conversation = Conversation(simulated=True if mark else False if service else None, keep_audio=keep_audio)
+        self.conversation = Conversation(simulated=_simulated(endpoint, socket), keep_audio=keep_audio)
+        # The last events, both ways, and how many there were in all: a reader that fell behind learns how much it missed.
         self.events: deque[Event] = deque(maxlen=KEPT_EVENTS)
         self.n_events = 0
+        # Frames that were no events. Kept without traceback, and copied to be raised (see `KitError.__copy__`).
         self.malformed: list[RemoteProtocolError] = []
+        # How it ended; ``None`` while it is open. Also only raised as a copy.
         self.closed: SessionClosed | None = None
+        # We closed it: then an end is told as ours.
         self.closing = False
+        # Run when it is closed, the last first: the stand-in of this session, its thread.
         self.on_close: list[Callable[[], Awaitable[None]]] = []
-        self.loop = asyncio.get_running_loop()
+        # Requests without a reply, the oldest first, and the types that could be one: most events are none.
         self._pending: list[Pending] = []
-        self._awaited: set[str] = set()  # the event types that could settle one of them
+        self._awaited: set[str] = set()
+        # Set at each event, for those who follow all of them.
         self._arrived = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        # Reads what `socket` does not hand over by itself, until it closes.
+        self._reader: asyncio.Task[None] | None = None
+        # Runs to its end even if everybody who waits for it is cancelled.
+        self._closer: asyncio.Task[None] | None = None
 
     # ---------------------------------------------------------------------------------------------------------- reading
 
     def start(self) -> None:
         """Begin to read; the session's first event has been read already."""
-        self.socket.taken = self.take
-        self._task = self.loop.create_task(self._read(), name="kit: session reader")
+        self.socket.on_messages = self.receive
+        self._reader = self.loop.create_task(self._read(), name="kit: session reader")
 
     async def _read(self) -> None:
         try:
             while True:
-                self.take([await self.socket.receive()])
+                self.receive([await self.socket.receive()])
         except ConnectionClosed as exc:
             self._end(exc)
 
-    def take(self, frames: Sequence[bytes]) -> None:
-        """Fold in what arrived together, all of it logged before any of it is folded, and wake whoever waits for it."""
-        at_ms = self.now_ms()  # before decoding, which is no part of what is measured
-        told: list[Event | RemoteProtocolError] = []
-        for frame in frames:
-            event = _decoded(frame, at_ms)
-            if type(event) is not Event or event.type in _REFUSE:
-                event = self._without_key(frame, event, at_ms)
-            told.append(event)
+    def receive(self, frames: Sequence[bytes]) -> None:
+        """Fold in frames that arrived together, all of them logged before any is folded, and wake whoever waits for one."""
+        at_ms = self.now_ms()  # before decoding, which is not part of what is measured
+        events = [self._decoded(frame, at_ms) for frame in frames]
         if self.log is not None:
-            self.log.server(frames, told, at_ms)
-        for event in told:
-            if type(event) is Event:
+            self.log.server(frames, events, at_ms)
+        for event in events:
+            if isinstance(event, Event):
                 self.conversation.receive(event)
                 self.events.append(event)
                 self.n_events += 1
                 if event.type in self._awaited:
                     self._answer(event)
-            elif isinstance(event, RemoteProtocolError):
+            else:
                 self.malformed.append(event)
                 self._fail(event)
         self._arrived.set()
 
-    def _without_key(
-        self, frame: bytes, told: Event | RemoteProtocolError, at_ms: float
-    ) -> Event | RemoteProtocolError:
-        """What becomes an error, without the key if the server repeats it there."""
-        return _decoded(self.redactor(frame), at_ms) if self.redactor.knows(frame) else told
+    def _decoded(self, frame: bytes, at_ms: float) -> Event | RemoteProtocolError:
+        """An event without any of the secrets that were sent, wherever the server repeats them and however it spells them."""
+        try:
+            return decode(self.redactor(frame) if self.redactor.knows(frame) else frame, at_ms)
+        except RemoteProtocolError as exc:
+            return exc.with_traceback(None)  # its frames hold what came
 
     def _answer(self, event: Event) -> None:
+        """Settle the requests that this event answers."""
         if event.type == "error":
             error = self.conversation.errors[-1]
             for pending in self._pending:
@@ -143,38 +157,44 @@ class Link:
                 if pending.match(event):
                     self._settle(pending, event)
             elif pending.event_id is None:
-                self._settle(pending, event)  # somebody who only watches
+                self._settle(pending, event)  # it watches, and takes nothing from a request
             elif not acknowledged:
-                # Acknowledgements that name nothing come in the order of what they acknowledge: one each.
                 acknowledged = True
                 self._settle(pending, event)
 
-    def _settle(self, pending: Pending, outcome: Event | Exception) -> None:
-        self._no_longer(pending)
+    def _settle(self, pending: Pending, outcome: Event | KitError) -> None:
+        self._remove(pending)
         if pending.future.done():
             return
-        if isinstance(outcome, Exception):
-            pending.future.set_exception(outcome)
-        else:
+        if isinstance(outcome, Event):
             pending.future.set_result(outcome)
+        else:
+            pending.future.set_exception(copy.copy(outcome))
 
     def _fail(self, error: KitError) -> None:
         for pending in tuple(self._pending):
             self._settle(pending, error)
 
-    def _end(self, closed: ConnectionClosed) -> None:
-        frame = closed.rcvd or closed.sent
-        # it may repeat what was sent, and goes into errors and ledgers
-        reason = self.redactor.text(frame.reason) if frame and frame.reason else ""
-        if frame is None:
-            cause = f" ({closed.__cause__})" if closed.__cause__ else ""
-            what = f"the connection broke without a close frame{cause}"
+    def _remove(self, pending: Pending) -> None:
+        self._pending.remove(pending)
+        if not self._pending:
+            self._awaited.clear()
+
+    def _end(self, exc: ConnectionClosed) -> None:
+        """Note how the connection ended, and fail whatever still waits."""
+        close = exc.rcvd or exc.sent
+        reason = (
+            self.redactor.text(close.reason) if close and close.reason else ""
+        )  # the server may repeat the key in it
+        if close is None:
+            cause = f" ({exc.__cause__})" if exc.__cause__ else ""
+            sentence = f"the connection broke without a close frame{cause}"
         else:
-            who = "we" if self.closing or closed.rcvd is None else "the server"
-            what = f"{who} closed the session with {frame.code}{f' ({reason})' if reason else ''}"
+            side = "we" if self.closing or exc.rcvd is None else "the server"
+            sentence = f"{side} closed the session with {close.code}{f' ({reason})' if reason else ''}"
         self.closed = SessionClosed(
-            f"{what} after {self.now_ms() / 1000:.1f} s",
-            code=frame.code if frame else 1006,
+            f"{sentence} after {self.now_ms() / 1000:.1f} s",
+            code=close.code if close else 1006,
             reason=reason,
             tail=self.tail(),
         )
@@ -182,7 +202,8 @@ class Link:
             self.log.end(code=self.closed.code, reason=reason, at_ms=self.now_ms())
         self._arrived.set()
         self._fail(self.closed)
-        self.socket.taken = None  # or the two would keep each other, and an hour of audio, until the next collection
+        # Or the two would keep each other, and an hour of audio, until the next collection.
+        self.socket.on_messages = None
 
     # ---------------------------------------------------------------------------------------------------------- sending
 
@@ -193,76 +214,68 @@ class Link:
 
         Args:
             event: What the fold takes note of.
-            encoded: Its bytes, where they were made already.
+            encoded: Its bytes, if they were made already.
             shown: What the event list keeps instead, for events that carry audio.
         """
         await self._send([(event, encoded or encode(event), shown or event)])
 
-    async def send_frame(self, frame: bytes) -> None:
-        """Send a frame that neither the fold nor the event list need: fed silence, of which there are ten a second."""
-        if self.closed is not None:
-            raise self.closed
-        if self.log is not None:
-            self.log.client([frame], self.now_ms())
-        try:
-            await self.socket.send_all([frame])
-        except ConnectionClosed as exc:
-            if self.closed is None:
-                self._end(exc)
-            raise self._ended() from None
-
     async def send_all(self, events: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
-        """Send several events, each with what the event list keeps of it, together."""
+        """Send several events together, each with what the event list keeps of it."""
         await self._send([(event, encode(event), shown) for event, shown in events])
 
-    async def _send(self, told: Sequence[tuple[Mapping[str, Any], bytes, Mapping[str, Any]]]) -> None:
+    async def _send(self, events: Sequence[tuple[Mapping[str, Any], bytes, Mapping[str, Any]]]) -> None:
         if self.closed is not None:
-            raise self.closed
+            raise copy.copy(self.closed)
         at_ms = self.now_ms()
-        frames = [frame for _, frame, _ in told]
-        for event, _, shown in told:
+        frames = [frame for _, frame, _ in events]
+        for event, _, shown in events:
             self.conversation.sent(event, at_ms)
             self.events.append(Event(str(event["type"]), dict(shown), at_ms, "client"))
-        self.n_events += len(told)
+        self.n_events += len(events)
         self._arrived.set()
         if self.log is not None:
             self.log.client(frames, at_ms)
+        await self._write(frames)
+
+    async def send_frame(self, frame: bytes) -> None:
+        """Send a frame that neither the fold nor the event list needs: fed silence, of which there are ten a second."""
+        if self.closed is not None:
+            raise copy.copy(self.closed)
+        if self.log is not None:
+            self.log.client([frame], self.now_ms())
+        await self._write([frame])
+
+    async def _write(self, frames: Sequence[bytes]) -> None:
         try:
             await self.socket.send_all(frames)
         except ConnectionClosed as exc:
             if self.closed is None:
                 self._end(exc)
-            raise self._ended() from None
+            raise copy.copy(self.closed or SessionClosed("the session is closed", code=None)) from None
 
-    def _ended(self) -> SessionClosed:
-        return self.closed or SessionClosed("the session is closed", code=None)
+    # ---------------------------------------------------------------------------------------------------------- waiting
 
     def expect(self, event_id: str | None, reply: str, match: Callable[[Event], bool] | None = None) -> Pending:
-        """Register what is waited for; call it before sending, so that the answer cannot come first."""
+        """Register an expected reply. Call this before sending, or the reply may arrive first."""
         pending = Pending(event_id, reply, match)
         if self.closed is not None:
-            pending.future.set_exception(self.closed)
+            pending.future.set_exception(copy.copy(self.closed))
         else:
             self._pending.append(pending)
             self._awaited.update((pending.reply, "error"))
         return pending
 
-    def _no_longer(self, pending: Pending) -> None:
-        self._pending.remove(pending)
-        if not self._pending:
-            self._awaited.clear()
-
     def forget(self, pending: Pending) -> None:
-        """Stop waiting for it. What the server still sends is folded all the same."""
+        """Stop waiting for a reply. What the server still sends is folded all the same."""
         if pending in self._pending:
-            self._no_longer(pending)
+            self._remove(pending)
         if pending.future.done() and not pending.future.cancelled():
-            pending.future.exception()  # taken, so that asyncio does not report it as nobody's
+            pending.future.exception()  # marks it as retrieved, or asyncio would report it
         else:
             pending.future.cancel()
 
     async def answer(self, pending: Pending, timeout_s: float | None, what: str) -> Event:
-        """Wait for it.
+        """Wait for a reply.
 
         Raises:
             ServerError: If the server refused the event that it belongs to.
@@ -277,14 +290,14 @@ class Link:
                 return await pending.future
         except TimeoutError:
             untied = [error for error in self.conversation.errors[first_error:] if error.event_id is None]
-            told = f"; meanwhile the server said: {untied[-1]}" if untied else ""
-            raise ResponseTimeout(f"no {what} within {timeout_s:g} s{told}", self.tail()) from None
+            hint = f"; meanwhile the server said: {untied[-1]}" if untied else ""
+            raise ResponseTimeout(f"no {what} within {timeout_s:g} s{hint}", self.tail()) from None
         except SessionClosed as exc:
             raise SessionClosed(
                 f"{exc.sentence}, while waiting for {what}", code=exc.code, reason=exc.reason, tail=exc.tail
             ) from None
-        except ServerError as exc:
-            raise exc.with_traceback(None)  # noqa: B904  one error object may be raised at several waits
+        except (ServerError, RemoteProtocolError) as exc:
+            raise exc.with_traceback(None) from None
         finally:
             self.forget(pending)
 
@@ -295,42 +308,70 @@ class Link:
             await self._arrived.wait()
 
     def tail(self) -> list[Event]:
-        """The last events, oldest first."""
+        """Return the last events, oldest first."""
         return list(self.events)[-TAIL_EVENTS:]
 
     # ---------------------------------------------------------------------------------------------------------- closing
 
     async def close(self) -> None:
-        """Close the socket and end the reading task; the stand-in that was started for this session ends with it."""
+        """Close the socket and end everything that was started for this session.
+
+        Cancelling the wait does not cancel the closing.
+        """
+        await asyncio.shield(self._begin_closing())
+
+    def _begin_closing(self) -> asyncio.Task[None]:
+        if self._closer is None:
+            self._closer = in_background(self._close())
+        return self._closer
+
+    async def _close(self) -> None:
         self.closing = True
-        await self.socket.close()
-        if self._task is not None:
-            await asyncio.gather(self._task, return_exceptions=True)
-        if self.log is not None:
-            self.log.close()
-        while self.on_close:
-            await self.on_close.pop()()
+        try:
+            await self.socket.close()
+            if self._reader is not None:
+                await asyncio.gather(self._reader, return_exceptions=True)
+        finally:
+            if self.log is not None:
+                self.log.close()
+            while self.on_close:
+                await self.on_close.pop()()
 
     def drop(self) -> None:
         """`close` for a session that was collected: from any thread, waiting for nothing."""
         if not self.loop.is_closed():
-            with contextlib.suppress(RuntimeError):
-                self.loop.call_soon_threadsafe(lambda: _dropped.add(self.loop.create_task(self.close())))
+            with contextlib.suppress(RuntimeError):  # it was closed meanwhile
+                self.loop.call_soon_threadsafe(self._begin_closing)
 
 
-def _decoded(frame: bytes, at_ms: float) -> Event | RemoteProtocolError:
-    try:
-        return decode(frame, at_ms)
-    except RemoteProtocolError as exc:
-        return exc.with_traceback(None)  # its variables are what came
+_background: set[asyncio.Task[Any]] = set()  # asyncio keeps only weak references to tasks
+
+
+def in_background(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Run a coroutine in a task that goes on when everybody who waits for it is cancelled."""
+    task = asyncio.get_running_loop().create_task(coroutine)
+    _background.add(task)
+    task.add_done_callback(_background.discard)
+    return task
+
+
+def _simulated(endpoint: Endpoint, socket: FastConnection) -> bool | None:
+    """Whether a stand-in answers: its handshake says so. A named service without that mark is the service.
+
+    Any other address may be a proxy of a stand-in: unknown. A replay is what its log says.
+    """
+    headers = socket.response.headers if socket.response else Headers()
+    if MARK_HEADER in headers:
+        return True
+    if endpoint.name == "replay":
+        origins = headers.get_all(REPLAY_HEADER)  # not `get`, which raises if a hostile server sends a header twice
+        return False if any("origin=service" in value for value in origins) else None
+    return None if endpoint.name == "url" else False
+
+
+_ids = random.Random()  # seeded by the system: what a notebook seeds does not repeat ids, which guard nothing
 
 
 def new_id(prefix: str) -> str:
-    """A new id: a prefix and 20 random characters; an item's may have at most 32 in all."""
+    """Return a new id: a prefix and 20 random characters; an item's may have at most 32 in all."""
     return f"{prefix}_{_ids.getrandbits(80):020x}"
-
-
-_ids = random.Random()  # from the system's entropy; what a notebook seeds does not repeat them, and they guard nothing
-
-
-_dropped: set[asyncio.Task[None]] = set()  # asyncio keeps only weak references to tasks

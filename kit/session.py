@@ -6,18 +6,24 @@
     await session.seed(history)
     response = await session.respond()
 
-Everything here is a coroutine, and cancelling any of them is safe: what was sent stays sent, what the server answers is
-folded in all the same, and the session goes on. There is no hidden retry and no reconnect: a drop is a `SessionClosed`.
+Every verb is a coroutine, and cancelling any of them is safe: what was sent stays sent, what the server answers is
+folded in all the same, and the session goes on. A verb may be awaited on any loop and thread; it runs on the session's own.
+There is no hidden retry and no reconnect: a drop is a `SessionClosed`.
 
 Times are milliseconds on one monotonic clock that begins when the session is opened.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import copy
+import functools
+import inspect
 import weakref
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from types import CoroutineType, TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from . import show
 from .errors import (
@@ -32,59 +38,144 @@ from .errors import (
 )
 from .history import History, HistoryItem
 from .link import Link, Pending, new_id
-from .wire.conversation import TAG
+from .wire.conversation import TAG, Conversation
 from .wire.dialect import MAX_APPEND_BYTES, Dialect, dialect, spell_response, spell_session
-from .wire.events import Event, dict_of, encode_append
+from .wire.events import Event, dict_of, encode_append, text_of
 from .wire.records import Item, Items, Response
 from .wire.view import ConversationView
 
 if TYPE_CHECKING:
     from .clip import Clip
 
-# A history on its way into a conversation: sent at once, every item confirmed, and mended where one was refused.
+T = TypeVar("T")
+V = TypeVar("V", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 
 class Seeding:
-    """A history on its way into a conversation: which of its items are in."""
+    """A history on its way into a conversation: sent at once, each item confirmed, and mended if some did not go in.
 
-    def __init__(self, history: History) -> None:
+    ==========================  =======================================================================================
+    the server                  an item is in the conversation
+    ==========================  =======================================================================================
+    keeps the ids it is sent    once an item with its id was added; also after the wait was cancelled or timed out
+    makes ids of its own        once an item of the same type, role and words was added. Each added item confirms one
+    refuses an item             never: its `error` names the item's `conversation.item.create`
+    answers nothing             if, asked for that id by the next `seed`, it has the item (`conversation.item.retrieve`).
+                                Only then is it known that nothing is sent twice
+    ==========================  =======================================================================================
+
+    Args:
+        history: What to seed.
+        conversation: Where to: what it holds now stays before the history.
+    """
+
+    def __init__(self, history: History, conversation: Conversation) -> None:
         self.items: tuple[HistoryItem, ...] = history.items
+        # As they are sent, and as the server names them once it has confirmed them.
         self.ids = [str(item.get("id") or new_id("item")) for item in self.items]
+        # Indexes of the items that are in the conversation, and of those that were sent and not refused.
         self.accepted: set[int] = set()
-        self.resumed = False
+        self.sent: set[int] = set()
+        # The item before the first, for items that are sent again. Others are appended in their order.
+        self._previous_id = (conversation.items[-1].id if conversation.items else None) or "root"
+        self._is_resumed = False
+        # Items that are not of this history, or have confirmed one of its items already.
+        self._spent = {item.id for item in conversation.items}
+        # Whether the server keeps the ids that it is sent; None until an item shows it.
+        self._keeps_ids: bool | None = None
+        # The last confirmation and whose it is: every waiting item looks at it.
+        self._confirmation: tuple[Event | None, int | None] = (None, None)
 
-    def mended(self, history: History) -> Seeding:
-        """The same seeding with corrected items, of which only the missing ones are still to be sent."""
+    @property
+    def is_complete(self) -> bool:
+        return len(self.accepted) == len(self.items)
+
+    def mend(self, history: History) -> None:
+        """Replace the items by corrected ones, of which only those that are missing are still to be sent."""
         same = len(history) == len(self.items) and all(history.items[n] == self.items[n] for n in self.accepted)
-        if not same:
+        if self.accepted and not same:
             raise LocalProtocolError(
                 "the last seed is incomplete, and this history differs from it in items that are in the conversation "
                 "already; seed it into a new session"
             )
+        known, ids = self.ids, [item.get("id") for item in history.items]
         self.items = history.items
-        self.resumed = True
-        return self
+        self.ids = [
+            known[n] if n in self.accepted else str(ids[n] or (known[n] if n < len(known) else new_id("item")))
+            for n in range(len(self.items))
+        ]
+        self._is_resumed = True
+
+    def find(self, conversation: Conversation) -> None:
+        """Accept what was added to the conversation without anybody waiting for it."""
+        for item in conversation.items:
+            n = self._confirmed(item.id, item.data) if item.id is not None else None
+            if n is not None:
+                self.accepted.add(n)
+
+    async def ask(self, link: Link, timeout_s: float) -> None:
+        """Find out what became of items that were sent and never answered.
+
+        Raises:
+            ResponseTimeout: If the server does not say.
+            LocalProtocolError: If it cannot say, since it gives items ids of its own.
+        """
+        self.find(link.conversation)
+        unknown = sorted(self.sent - self.accepted)
+        if unknown and self._keeps_ids is False:
+            raise LocalProtocolError(
+                f"this server gives items ids of its own and did not confirm items {unknown}, so they may be in the "
+                "conversation or not; seed the history into a new session"
+            )
+        waiting: list[tuple[int, Pending]] = []
+        deadline = link.loop.time() + timeout_s
+        try:
+            events = []
+            for n in unknown:
+                event = {"type": "conversation.item.retrieve", "event_id": new_id("event"), "item_id": self.ids[n]}
+                waiting.append((n, link.expect(event["event_id"], "conversation.item.retrieved", self._is_item(n))))
+                events.append((event, event))
+            if events:
+                await link.send_all(events)
+            for n, pending in waiting:
+                with contextlib.suppress(ServerError):  # it has none of that id
+                    await link.answer(pending, max(0.001, deadline - link.loop.time()), f"word of item {n}")
+                    self.accepted.add(n)
+        finally:
+            for _, pending in waiting:
+                link.forget(pending)
+        self.find(link.conversation)
 
     async def send(self, link: Link, d: Dialect, timeout_s: float) -> None:
+        """Send what is missing, and wait until all of it is confirmed.
+
+        Raises:
+            SeedRefused: If the service refuses an item.
+            ResponseTimeout: If a confirmation does not come.
+        """
+        missing = [n for n in range(len(self.items)) if n not in self.accepted]
+        sent_before = self.sent.copy()
         waiting: list[tuple[int, Pending]] = []
+        refused: list[tuple[int, ServerError]] = []
+        deadline = link.loop.time() + timeout_s
         try:
-            missing = [n for n in range(len(self.items)) if n not in self.accepted]
             creates = [self._create(d, n) for n in missing]
             for n, (create, _) in zip(missing, creates, strict=True):
                 waiting.append((n, link.expect(create["event_id"], "conversation.item.added", self._confirms(n))))
             if creates:
+                self.sent.update(missing)
                 await link.send_all(creates)
-            refused: list[tuple[int, ServerError]] = []
-            deadline = link.loop.time() + timeout_s
             for n, pending in waiting:
+                left_s = max(0.001, deadline - link.loop.time())
                 try:
-                    event = await link.answer(
-                        pending, max(0.001, deadline - link.loop.time()), f"confirmation of item {n}"
-                    )
+                    await link.answer(pending, left_s, f"confirmation of item {n}")
                 except ServerError as exc:
+                    if n in sent_before and exc.code == "item_create_duplicate_item_id":
+                        self.accepted.add(n)  # it is there, though the server did not say so when asked
+                        continue
                     refused.append((n, exc))
+                    self.sent.discard(n)
                 else:
-                    self.ids[n] = str(event.data["item"].get("id") or self.ids[n])
                     self.accepted.add(n)
         finally:
             for _, pending in waiting:
@@ -95,26 +186,56 @@ class Seeding:
             raise SeedRefused(index=index, accepted=sorted(self.accepted), not_accepted=missing, error=error)
 
     def _create(self, d: Dialect, n: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What is sent of an item, and what the event list keeps of it."""
+        """The event that creates an item, and what the event list keeps of it."""
         item = self.items[n]
         spelled = {"id": self.ids[n]} | item.spelled(d)
         event: dict[str, Any] = {"type": "conversation.item.create", "event_id": new_id("event"), "item": spelled}
-        if self.resumed:
-            event["previous_item_id"] = self.ids[n - 1] if n else "root"
+        if self._is_resumed:
+            event["previous_item_id"] = self.ids[n - 1] if n else self._previous_id
         with_audio = any(part.clip for part in item.parts)
         return event, event | {"item": _without_audio(spelled)} if with_audio else event
 
+    def _is_item(self, n: int) -> Callable[[Event], bool]:
+        return lambda event: dict_of(event.data, "item").get("id") == self.ids[n]
+
     def _confirms(self, n: int) -> Callable[[Event], bool]:
-        item = self.items[n]
+        def confirms(event: Event) -> bool:
+            if event is not self._confirmation[0]:
+                item = dict_of(event.data, "item")
+                self._confirmation = event, self._confirmed(text_of(item, "id"), item) if item else None
+            return self._confirmation[1] == n
 
-        def confirmed(event: Event) -> bool:
-            told = event.data.get("item")
-            if not isinstance(told, dict) or told.get("id") in self.ids:
-                return isinstance(told, dict) and told.get("id") == self.ids[n]
-            # A server that gives items ids of its own confirms them in order.
-            return told.get("type") == item.type and told.get("role") == item.role
+        return confirms
 
-        return confirmed
+    def _confirmed(self, item_id: str | None, item: Mapping[str, Any]) -> int | None:
+        """Which item of the history the server has confirmed with one of its own."""
+        if item_id is not None:
+            if item_id in self.ids:
+                self._keeps_ids = self._keeps_ids is not False
+                return self.ids.index(item_id)
+            if item_id in self._spent:
+                return None
+        if self._keeps_ids:
+            return None
+        for n in sorted(self.sent - self.accepted):
+            if _is_same(item, self.items[n]):
+                if item_id is not None:
+                    self._spent.add(item_id)
+                    self.ids[n] = item_id
+                self._keeps_ids = False
+                self.accepted.add(n)  # now, so that the next one of the same words confirms another
+                return n
+        return None
+
+
+def _is_same(item: Mapping[str, Any], sent: HistoryItem) -> bool:
+    """Whether a server's item is the one that was sent, as far as it repeats it."""
+    if item.get("type") != sent.type or item.get("role") != sent.role:
+        return False
+    content = item.get("content")
+    texts = [part.get("text") for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    texts = [text for text in texts if text]
+    return not texts or texts == [part.text for part in sent.parts if part.text]
 
 
 def _without_audio(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,20 +245,41 @@ def _without_audio(item: Mapping[str, Any]) -> dict[str, Any]:
     return dict(item) | {"content": parts}
 
 
+def _verb(method: V) -> V:
+    """Decorate a coroutine method of `Session`.
+
+    It then runs on the session's loop, whichever loop awaits it; and a call before it that was never awaited is named.
+    """
+
+    async def run(session: Session, previous: CoroutineType[Any, Any, Any] | None, /, *args: Any, **kwargs: Any) -> Any:
+        if previous is not None and inspect.getcoroutinestate(previous) == inspect.CORO_CREATED:
+            await session._check_awaited(previous)
+        return await session._on_its_loop(method(session, *args, **kwargs))
+
+    @functools.wraps(method)
+    def call(session: Session, /, *args: Any, **kwargs: Any) -> Any:
+        coroutine: Any = run(session, session._last_call, *args, **kwargs)
+        coroutine.__name__, coroutine.__qualname__ = method.__name__, method.__qualname__
+        session._last_call = coroutine
+        return coroutine
+
+    return cast(V, call)
+
+
 _open: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
 def sessions() -> list[Session]:
-    """The sessions that are open now."""
+    """Return the sessions that are open now."""
     return [session for session in _open if not session.closed]
 
 
 class Session(ConversationView):
-    """One Realtime session. Made by `connect`.
+    """One Realtime session, made by `connect`.
 
     Attributes:
         endpoint: Where it is.
-        dialect: How it is spelled.
+        dialect: How its events are spelled.
         redactor: Takes what this connection sent as a secret, and whatever looks like one, out of text.
     """
 
@@ -146,8 +288,13 @@ class Session(ConversationView):
         self.endpoint = link.endpoint
         self.dialect: Dialect = dialect(link.endpoint.dialect)
         self.redactor = link.redactor
+        # The socket. It must not know the session, or the session would never be collected.
         self._link = link
+        # A seed that did not go in as a whole: `respond` refuses until it is mended.
         self._seeding: Seeding | None = None
+        # The verb that was called last, so that the next one can tell if it was never awaited.
+        self._last_call: CoroutineType[Any, Any, Any] | None = None
+        # Closes the socket of a session that nobody holds any more.
         self._finalizer = weakref.finalize(self, link.drop)
         self._finalizer.atexit = False  # the loop is gone by then, and the operating system closes sockets
         _open.add(self)
@@ -156,12 +303,17 @@ class Session(ConversationView):
 
     @property
     def model(self) -> str | None:
-        """As the server names it; else as it was asked for."""
+        """The model, as the server names it; else as it was asked for."""
         return super().model or self.endpoint.model
 
     @property
     def _n_dropped(self) -> int:
         return self._link.n_events - len(self._link.events)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that it lives on: of a thread of its own, if it was opened by `in_thread`."""
+        return self._link.loop
 
     @property
     def now_ms(self) -> float:
@@ -183,7 +335,7 @@ class Session(ConversationView):
         state = "closed" if self.closed else "open"
         return (
             f"<Session {state} at {self.endpoint.name}, {self.model}, {self.dialect.name}, "
-            f"{len(self._link.conversation.items)} items, {len(self._link.conversation.responses)} responses"
+            f"{len(self._conversation.items)} items, {len(self._conversation.responses)} responses"
             f"{f', {mark}' if mark else ''}>"
         )
 
@@ -197,9 +349,9 @@ class Session(ConversationView):
                 show.ms(r.first_audio_ms),
                 show.ms(r.done_ms),
             ]
-            for n, r in enumerate(self._link.conversation.responses)
+            for n, r in enumerate(self._conversation.responses)
         ]
-        drift = (self.settings.get("simulated") or {}).get("drift")
+        drift = self.drift_rule
         facts: list[tuple[str, object]] = [
             ("model", self.model),
             ("dialect", self.dialect.name),
@@ -211,8 +363,9 @@ class Session(ConversationView):
             show.table(rows, ["", "modality", "says", "status", "first audio", "done"]) if rows else "no responses yet",
         )
 
-    # ---------------------------------------------------------------------------------------------------- what it does
+    # ----------------------------------------------------------------------------------------------------------- verbs
 
+    @_verb
     async def update(
         self, *, raw: Mapping[str, Any] | None = None, timeout_s: float = 10, **settings: Any
     ) -> dict[str, Any]:
@@ -232,11 +385,13 @@ class Session(ConversationView):
         event = await self._request({"type": "session.update", "session": body}, "session.updated", timeout_s)
         return dict_of(event.data, "session")
 
+    @_verb
     async def seed(self, history: History, *, check: bool = True, timeout_s: float = 30) -> Items:
         """Put a history into the conversation: sent at once, and every item confirmed.
 
-        If an item is refused the conversation is not the one you meant, so `respond` refuses too, until it is mended:
-        seed the corrected history again and only the items that are missing are sent, each to its place.
+        If an item is refused the conversation is not the one that was meant, so `respond` refuses too, until it is mended:
+        seed the corrected history again and only the items that are missing are sent, each to its place. After a cancelled or
+        timed-out seed, the same call goes on: what the conversation holds is not sent again.
 
         Args:
             history: What to seed.
@@ -249,25 +404,29 @@ class Session(ConversationView):
 
         Raises:
             HistoryError: See `check`.
-            SeedRefused: Naming the first item that the service refused, and which were accepted.
+            SeedRefused: Names the first item that the service refused, and which were accepted.
+            ResponseTimeout: If a confirmation does not come.
+            LocalProtocolError: If the last seed is incomplete and `history` is not a correction of it.
         """
         if not isinstance(history, History):
             raise InputError(
                 f"seed() takes a History, not {clipped(history)}; a list of events: History.from_events(…)"
             )
-        findings = history.lint(self.dialect) if check else []
-        if findings:
-            raise HistoryError(
-                f"{len(findings)} of {len(history)} items would be refused, so nothing was sent: {findings[0]} "
-                "(seed(history, check=False) lets the service refuse it)",
-                findings,
-            )
-        seeding = self._seeding.mended(history) if self._seeding else Seeding(history)
-        self._seeding = seeding  # stays, should we be cancelled or an item be refused
+        if check:
+            self._lint(history)
+        seeding = self._seeding
+        if seeding is not None:
+            await seeding.ask(self._link, timeout_s)
+            if seeding.is_complete and history.items != seeding.items:
+                seeding = None  # it went in after all, and this one follows it
+            else:
+                seeding.mend(history)
+        self._seeding = seeding = seeding or Seeding(history, self._conversation)
         await seeding.send(self._link, self.dialect, timeout_s)
-        self._seeding = None
-        return Items(item for item_id in seeding.ids if (item := self._link.conversation.item(item_id)))
+        self._seeding = None  # not reached if this is cancelled or an item is refused
+        return Items(item for item_id in seeding.ids if (item := self._conversation.item(item_id)))
 
+    @_verb
     async def respond(
         self,
         *,
@@ -296,11 +455,8 @@ class Session(ConversationView):
             ServerError: If the service refuses to make one.
             SessionClosed, ResponseTimeout: With the last events in ``.tail``.
         """
-        if self._seeding is not None and not partial:
-            raise LocalProtocolError(
-                f"the last seed is incomplete (in the conversation are items {sorted(self._seeding.accepted)} of "
-                f"{len(self._seeding.ids)}); seed the mended history, or respond(partial=True)"
-            )
+        if not partial:
+            self._check_seeded()
         event_id = new_id("event")
         if input is not None:
             settings["input"] = (
@@ -310,26 +466,58 @@ class Session(ConversationView):
             raw or {}
         )
 
-        def ours(event: Event) -> bool:
+        def is_asked_for(event: Event) -> bool:
             response = self._response_of(event)
             return response is not None and response.event_id == event_id
 
         create = {"type": "response.create", "event_id": event_id, "response": body}
-        done = await self._request(create, "response.done", timeout_s, ours)
-        response = self._response_of(done)
-        assert response is not None  # `ours` found it
+        response = self._response_of(await self._request(create, "response.done", timeout_s, is_asked_for))
+        assert response is not None  # as `is_asked_for` made sure
         return response
 
     async def ask(self, content: str | Clip, *, timeout_s: float = 60, **settings: Any) -> Response:
-        """Add a user's turn, text or a `Clip`, and ask for the response to it. Settings are those of `respond`."""
-        if self._seeding is None:
-            await self.seed(History().user(content), timeout_s=timeout_s)
-        elif settings.get("partial"):  # else `respond` says that the seed is incomplete
-            await Seeding(History().user(content)).send(self._link, self.dialect, timeout_s)
+        """Add a user's turn, text or a `Clip`, and ask for the response to it.
+
+        Args:
+            timeout_s: For the turn's confirmation, and again for the response.
+            **settings: As `respond` takes them.
+
+        Raises:
+            SeedRefused: If the service refuses the turn.
+            LocalProtocolError, ServerError, SessionClosed, ResponseTimeout: As `respond` raises them.
+        """
+        turn = History().user(content)
+        if not settings.get("partial"):
+            self._check_seeded()
+        self._lint(turn)
+        # Not kept to be mended: whoever cancels this, or is refused, asks something else.
+        await Seeding(turn, self._conversation).send(self._link, self.dialect, timeout_s)
         return await self.respond(timeout_s=timeout_s, **settings)
 
+    def _check_seeded(self) -> None:
+        """Raise if the last seed is incomplete. Confirmations that came since count."""
+        if self._seeding is None:
+            return
+        self._seeding.find(self._conversation)
+        if not self._seeding.is_complete:
+            raise LocalProtocolError(
+                f"the last seed is incomplete (in the conversation are items {sorted(self._seeding.accepted)} of "
+                f"{len(self._seeding.ids)}); seed the mended history, or respond(partial=True)"
+            )
+        self._seeding = None
+
+    def _lint(self, history: History) -> None:
+        findings = history.lint(self.dialect)
+        if findings:
+            raise HistoryError(
+                f"{len(findings)} of {len(history)} items would be refused, so nothing was sent: {findings[0]} "
+                "(seed(history, check=False) lets the service refuse it)",
+                findings,
+            )
+
+    @_verb
     async def append_audio(self, audio: Clip | bytes) -> None:
-        """Append sound to the input buffer. Nothing confirms it; with turn detection on, the server listens as it comes.
+        """Append sound to the input buffer. The server does not confirm it; with turn detection on, it listens as it comes.
 
         Args:
             audio: A `Clip`, or little-endian bytes in the session's input format.
@@ -343,8 +531,9 @@ class Session(ConversationView):
                 event, encoded=encode_append(piece, event_id), shown=event | {"audio": f"({len(piece)} bytes)"}
             )
 
+    @_verb
     async def commit_audio(self, *, timeout_s: float = 10) -> Item:
-        """Make a user's item of the input buffer; asks for no response.
+        """Make a user's item of the input buffer. This asks for no response.
 
         Raises:
             ServerError: ``input_audio_buffer_commit_empty`` below 100 ms of audio.
@@ -357,18 +546,20 @@ class Session(ConversationView):
                 {"type": "input_audio_buffer.commit"}, "input_audio_buffer.committed", timeout_s
             )
             item_id = str(event.data.get("item_id"))
-            if self._link.conversation.item(item_id) is None:
+            if self._conversation.item(item_id) is None:
                 await self._link.answer(added, timeout_s, "conversation.item.added")
         finally:
             self._link.forget(added)
-        return self._link.conversation.item(item_id) or Item(item_id, {})
+        return self._conversation.item(item_id) or Item(item_id, {})
 
+    @_verb
     async def clear_audio(self, *, timeout_s: float = 10) -> None:
-        """Throw away what is in the input buffer."""
+        """Empty the input buffer."""
         await self._request({"type": "input_audio_buffer.clear"}, "input_audio_buffer.cleared", timeout_s)
 
+    @_verb
     async def cancel_response(self, response: Response | str | None = None, *, timeout_s: float = 10) -> Response:
-        """Stop a response, the active one unless another is given, and wait for its end.
+        """Stop a response, by default the active one, and wait for its end.
 
         Raises:
             ServerError: ``response_cancel_not_active`` if there is none.
@@ -376,64 +567,77 @@ class Session(ConversationView):
         response_id = response.id if isinstance(response, Response) else response
         event: dict[str, Any] = {"type": "response.cancel"} | ({"response_id": response_id} if response_id else {})
 
-        def ended(event: Event) -> bool:
-            found = self._response_of(event)
-            return found is not None and response_id in (None, found.id)
+        def is_ended(event: Event) -> bool:
+            response = self._response_of(event)
+            return response is not None and response_id in (None, response.id)
 
-        told = self._response_of(await self._request(event, "response.done", timeout_s, ended))
-        assert told is not None  # `ended` found it
-        return told
+        ended = self._response_of(await self._request(event, "response.done", timeout_s, is_ended))
+        assert ended is not None  # as `is_ended` made sure
+        return ended
 
+    @_verb
     async def truncate_item(
         self, item: Item | str, audio_end_ms: int, *, content_index: int = 0, timeout_s: float = 10
     ) -> None:
-        """Cut a spoken assistant item where the user stopped hearing it; the server drops its transcript with the rest."""
+        """Cut a spoken assistant item where the user stopped hearing it.
+
+        The server drops the item's whole transcript with the sound after that point.
+
+        Args:
+            audio_end_ms: How much of the item's sound was heard, in milliseconds.
+        """
         await self._on_item(
             "truncate", "truncated", item, timeout_s, content_index=content_index, audio_end_ms=int(audio_end_ms)
         )
 
+    @_verb
     async def delete_item(self, item: Item | str, *, timeout_s: float = 10) -> None:
         """Take an item out of the conversation."""
         await self._on_item("delete", "deleted", item, timeout_s)
 
+    @_verb
     async def retrieve_item(self, item: Item | str, *, timeout_s: float = 10) -> dict[str, Any]:
-        """An item as the server has it, its audio included (base64)."""
+        """Return an item as the server has it, its audio included (base64)."""
         event = await self._on_item("retrieve", "retrieved", item, timeout_s)
         return dict_of(event.data, "item")
 
     def _response_of(self, event: Event) -> Response | None:
-        told = dict_of(event.data, "response").get("id")
-        return self._link.conversation.response(told) if isinstance(told, str) else None
+        response_id = text_of(dict_of(event.data, "response"), "id")
+        return self._conversation.response(response_id) if response_id is not None else None
 
     async def _on_item(self, verb: str, done: str, item: Item | str, timeout_s: float, **fields: Any) -> Event:
         item_id = item.id if isinstance(item, Item) else item
         if not isinstance(item_id, str):
             raise InputError(f"{verb}_item() takes an item or its id, not {clipped(item)}; session.items lists them")
 
-        def same(event: Event) -> bool:
+        def is_same_item(event: Event) -> bool:
             return item_id in (event.data.get("item_id"), dict_of(event.data, "item").get("id"))
 
         event = {"type": f"conversation.item.{verb}", "item_id": item_id, **fields}
-        return await self._request(event, f"conversation.item.{done}", timeout_s, same)
+        return await self._request(event, f"conversation.item.{done}", timeout_s, is_same_item)
 
     async def send(self, event: Mapping[str, Any]) -> str:
-        """Send any client event as it is, and wait for nothing; returns its event id. Errors go to `errors`."""
+        """Send any client event as it is and return its event id. A refusal goes to `errors`."""
         if not isinstance(event, Mapping) or not isinstance(event.get("type"), str):
             raise InputError(f"an event is a mapping with a type, not {clipped(event)}")
         event_id = str(event.get("event_id") or new_id("event"))
         await self._link.send(dict(event) | {"event_id": event_id})
         return event_id
 
+    @_verb
     async def wait_for(self, type: str, *, timeout_s: float = 30) -> Event:
-        """The next server event of that type (GA's name for it)."""
+        """Return the next server event of that type (GA's name for it)."""
         return await self._link.answer(self._link.expect(None, type), timeout_s, type)
 
     def __aiter__(self) -> AsyncIterator[Event]:
-        """Events as they come and go, both ways, from the first one on; ends when the session does. See `follow`."""
+        """Iterate over events as they come and go, both ways, from the first one on. See `follow`."""
         return self.follow()
 
     async def follow(self, *, from_now: bool = False) -> AsyncIterator[Event]:
-        """Events as they come and go, both ways, until the session ends: all of them, or those from now on.
+        """Iterate over events as they come and go, both ways, until the session ends.
+
+        Args:
+            from_now: Leave out those that are there already.
 
         Raises:
             KitError: If the reader falls so far behind that events it has not seen are no longer kept.
@@ -442,17 +646,19 @@ class Session(ConversationView):
         seen = link.n_events if from_now else 0
         while True:
             while seen < link.n_events:
-                kept_from = link.n_events - len(link.events)
-                if seen < kept_from:
-                    raise KitError(f"{kept_from - seen} events were not read in time; read them as they come")
-                yield link.events[seen - kept_from]
+                n_dropped = link.n_events - len(link.events)
+                if seen < n_dropped:
+                    raise KitError(f"{n_dropped - seen} events were not read in time; read them as they come")
+                yield link.events[seen - n_dropped]
                 seen += 1
             if link.closed is not None:
                 return
-            await link.arrival()
+            await self._on_its_loop(link.arrival())
 
-    async def _request(self, event: Mapping[str, Any], reply: str, timeout_s: float, match: Any = None) -> Event:
-        """Send an event and wait for what answers it."""
+    async def _request(
+        self, event: Mapping[str, Any], reply: str, timeout_s: float, match: Callable[[Event], bool] | None = None
+    ) -> Event:
+        """Send an event and wait for its reply."""
         event = {"type": event["type"], "event_id": new_id("event")} | dict(event)
         pending = self._link.expect(event["event_id"], reply, match)
         try:
@@ -461,13 +667,36 @@ class Session(ConversationView):
         finally:
             self._link.forget(pending)
 
+    async def _on_its_loop(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine where the session lives. Cancelling the wait cancels it there."""
+        if asyncio.get_running_loop() is self._link.loop:
+            return await coroutine
+        if self._link.loop.is_closed():
+            coroutine.close()
+            raise copy.copy(self.closed) if self.closed else LocalProtocolError("the loop of this session has ended")
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._link.loop))
+
+    async def _check_awaited(self, call: CoroutineType[Any, Any, Any]) -> None:
+        """Raise if an earlier call was never awaited. One that a task is just about to begin may begin."""
+        for _ in range(3):  # a task in a task, such as `gather` in `wait_for`
+            await asyncio.sleep(0)
+        if inspect.getcoroutinestate(call) == inspect.CORO_CREATED:
+            call.close()
+            raise LocalProtocolError(
+                f"{call.__name__}() was called before without await, so it did nothing; write: await session.{call.__name__}(…)"
+            )
+
     # --------------------------------------------------------------------------------------------------------- closing
 
     async def close(self) -> None:
-        """Close the session. Closing twice is fine."""
+        """Close the session, and end what was started for it. Closing twice is fine.
+
+        Cancelling the wait does not cancel the closing.
+        """
         self._finalizer.detach()
         _open.discard(self)
-        await self._link.close()
+        if not self._link.loop.is_closed():
+            await self._on_its_loop(self._link.close())
 
     async def __aenter__(self) -> Session:
         return self

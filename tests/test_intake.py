@@ -14,7 +14,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from kit.intake import Tapped
+from kit.intake import FastConnection
 
 URI = parse_uri("ws://127.0.0.1/v1/realtime")
 
@@ -70,12 +70,12 @@ async def everything(kind, stream, cuts, *, refuse=False):
     """What a connection of that kind makes of a handshake and `stream`, arriving in pieces: messages, and how it ended."""
     connection, _, handshake, answer = await begin(kind, refuse=refuse)
     got = []
-    if kind is Tapped:
-        connection.taken = got.extend
+    if kind is FastConnection:
+        connection.on_messages = got.extend
 
     async def read():
         while True:
-            got.append(await (connection.receive() if kind is Tapped else connection.recv(decode=False)))
+            got.append(await (connection.receive() if kind is FastConnection else connection.recv(decode=False)))
 
     reading = None
     for piece in pieces(answer + stream, cuts):
@@ -142,22 +142,22 @@ UNUSUAL = st.sampled_from(
 def test_both_ways_give_the_same_messages_and_the_same_end(frames, odd, after, cuts):
     stream = b"".join((*frames, odd, *after))
 
-    ours, theirs = (asyncio.run(everything(kind, stream, cuts)) for kind in (Tapped, ClientConnection))
+    ours, theirs = (asyncio.run(everything(kind, stream, cuts)) for kind in (FastConnection, ClientConnection))
 
     assert ours == theirs
 
 
 @pytest.mark.parametrize("cuts", [[], range(400)])
 async def test_a_refusal_and_its_body_are_left_to_the_library(cuts):
-    ours, theirs = [await everything(kind, b"", cuts, refuse=True) for kind in (Tapped, ClientConnection)]
+    ours, theirs = [await everything(kind, b"", cuts, refuse=True) for kind in (FastConnection, ClientConnection)]
 
     assert ours == theirs and ours[1] == 403
 
 
 async def test_what_arrives_together_is_handed_over_together():
-    connection, _, handshake, answer = await begin(Tapped)
+    connection, _, handshake, answer = await begin(FastConnection)
     together = []
-    connection.taken = together.append
+    connection.on_messages = together.append
     last = wire(Opcode.TEXT, b"three")
 
     connection.data_received(answer + wire(Opcode.TEXT, b"one") + wire(Opcode.TEXT, b"two") + last[:3])
@@ -168,7 +168,7 @@ async def test_what_arrives_together_is_handed_over_together():
 
 
 async def test_several_messages_are_sent_in_two_writes_and_arrive_in_order():
-    connection, pipe, handshake, answer = await begin(Tapped)
+    connection, pipe, handshake, answer = await begin(FastConnection)
     connection.data_received(answer)
     await handshake
     before = len(pipe.writes)

@@ -8,7 +8,7 @@ import pytest
 
 from kit import History, connect
 from kit.clip import Clip
-from kit.connecting import apart
+from kit.connecting import in_thread
 from kit.errors import DeviceError, LocalProtocolError
 from kit.widgets import VoiceChat
 from kit.widgets.page import BrowserMicrophone, BrowserSpeaker
@@ -152,19 +152,23 @@ async def test_what_was_said_is_shown_and_foreign_text_does_nothing():
     assert "simulated" in html
 
 
-async def test_a_session_apart_is_awaited_as_ever_and_goes_on_while_this_thread_blocks():
+async def test_a_session_in_a_thread_is_awaited_as_ever_and_goes_on_while_this_thread_blocks():
     import threading
     import time
 
-    async with await apart(connect(quiet=True, pace=1.0)) as session:
+    async with await in_thread(connect(quiet=True, pace=1.0)) as session:
         said = threading.Event()
-        asyncio.run_coroutine_threadsafe(_noting(session.session, said), session.loop)
+        asyncio.run_coroutine_threadsafe(_noting(session, said), session.loop)
         time.sleep(0.05)  # noqa: ASYNC251  a cell that blocks
         assert said.wait(20)
 
         assert session.responses[0].modality == "audio"
         assert (await session.ask("One more, please.")).modality in ("audio", "text")
-        assert "apart" in repr(session)
+        assert session.loop is not asyncio.get_running_loop()
+    for thread in threading.enumerate():
+        if thread.name == "kit: session":  # it ends with the session
+            await asyncio.to_thread(thread.join, 5)
+            assert not thread.is_alive()
 
 
 async def _noting(session, said):
@@ -184,7 +188,7 @@ browser = pytest.mark.skipif(CHROMIUM is None, reason="playwright or Chromium is
 SETUP = """import asyncio, json, time
 from kit import Clip, connect
 from kit.audio import play_replies
-from kit.connecting import apart
+from kit.connecting import in_thread
 from kit.widgets import Player, VoiceChat
 """
 
@@ -264,7 +268,7 @@ def test_a_spoken_conversation_in_the_page_with_an_interruption(lab, root, tmp_p
     )
     cells = [
         SETUP
-        + "session = await apart(connect(quiet=True, pace=1.25, replies=['I can count for you. One, two, three, four, five, six, seven, eight.'], settings={'transcription': {'model': 'whisper-1'}}))\nchat = VoiceChat(session, echo_cancellation=False)\nchat",
+        + "session = await in_thread(connect(quiet=True, pace=1.25, replies=['I can count for you. One, two, three, four, five, six, seven, eight.'], settings={'transcription': {'model': 'whisper-1'}}))\nchat = VoiceChat(session, echo_cancellation=False)\nchat",
         "await chat.start()",
         busy,
     ]

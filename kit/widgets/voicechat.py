@@ -14,7 +14,6 @@ import traitlets
 from .. import show
 from ..audio import Microphone, Speaker, Voice, turn_detection
 from ..audio.echo import EchoCanceller, echo_cancellation_installed
-from ..connecting import ApartSession
 from ..errors import DeviceError, InputError, KitError, LocalProtocolError, clipped
 from ..session import Session
 from ..wire.events import Event
@@ -37,7 +36,7 @@ class VoiceChat(anywidget.AnyWidget):
     ``await session.update(transcription={"model": "whisper-1"})``.
 
     It goes on while other cells run. A cell that blocks (``time.sleep``) stops the sessions of all cells, but not one on a
-    thread of its own: ``session = await apart(connect("standin"))``.
+    thread of its own: ``session = await in_thread(connect("standin"))``.
 
     Args:
         session: An open session.
@@ -53,7 +52,7 @@ class VoiceChat(anywidget.AnyWidget):
 
     def __init__(
         self,
-        session: Session | ApartSession,
+        session: Session,
         *,
         where: Literal["browser", "kernel"] = "browser",
         half_duplex: bool = False,
@@ -68,8 +67,8 @@ class VoiceChat(anywidget.AnyWidget):
         self.half_duplex = half_duplex
         self.echo_cancellation = echo_cancellation
         self.voice: Voice | None = None
-        self._session: Session = session.session if isinstance(session, ApartSession) else session
-        self._loop = session.loop if isinstance(session, ApartSession) else asyncio.get_running_loop()
+        self._session = session
+        self._loop = session.loop
         self._speaker = BrowserSpeaker(self.send, prebuffer_ms=prebuffer_ms)
         self._microphone: BrowserMicrophone | None = None
         self._opened: asyncio.Future[None] | None = None

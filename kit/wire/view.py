@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import ServerError
 from .conversation import Conversation
 from .event_list import EventList
-from .events import Event, text_of
+from .events import Event, dict_of, text_of
 from .records import Items, Response
 
 
@@ -44,6 +44,11 @@ class ConversationView:
     def simulated(self) -> bool | None:
         """True: a stand-in answers. False: a service does. ``None``: unknown."""
         return self._conversation.simulated
+
+    @property
+    def drift_rule(self) -> str | None:
+        """The rule by which a stand-in decides when to answer in text; ``None`` for a service."""
+        return text_of(dict_of(self._conversation.session, "simulated"), "drift")
 
     @property
     def items(self) -> Items:
