@@ -1,0 +1,372 @@
+"""A relay between any client and any endpoint, which passes every frame on untouched and keeps the event log.
+
+::
+
+    async with Relay("openai", log="runs/today") as relay:
+        print(relay.url)          # give this to the client instead of wss://api.openai.com/v1/realtime
+
+The client, in whatever language, needs its base URL changed and nothing else. Its own key travels through and is never kept;
+or the relay holds the key (`key_env`), and the client sends none. Realtime and GPT-Live go through alike: what they say is only
+looked at, after it was sent on.
+
+====================  =================================================================================================
+what happens          what the other side sees
+====================  =================================================================================================
+a frame               the same frame, next in order; a reader that is slow slows the sender (back-pressure)
+a close               the same code and reason
+a broken connection   a broken connection
+a refused handshake   the same status and body
+====================  =================================================================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as open_websocket
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.http11 import Request, Response
+
+from . import show
+from .endpoint import Endpoint, endpoint, is_local
+from .errors import InputError, RemoteProtocolError
+from .eventlog import LogWriter, Redactor
+from .standin import Access, Connection, Listener
+from .wire.conversation import Conversation
+from .wire.events import Event, decode
+from .wire.live_conversation import LiveConversation
+
+MAX_FRAME_BYTES = 64 * 1024 * 1024  # as the kit's own client takes
+_SILENT = logging.Logger("kit.relay", level=logging.CRITICAL + 1)  # websockets writes keys at DEBUG
+# Headers that belong to one hop; everything else is the client's word to the service.
+_OWN = frozenset(
+    [
+        "host",
+        "connection",
+        "upgrade",
+        "origin",
+        "content-length",
+        "accept-encoding",
+        "sec-websocket-key",
+        "sec-websocket-version",
+        "sec-websocket-extensions",
+        "sec-websocket-protocol",
+        "cookie",
+    ]
+)
+_KEYS = frozenset({"authorization", "api-key", "xi-api-key"})
+_KEY_PROTOCOL = "openai-insecure-api-key."  # how a browser sends its key
+
+
+@dataclass(frozen=True, slots=True)
+class RelayedReply:
+    """What is told of a reply as soon as it is over."""
+
+    session: int
+    """The number of the client's connection, from 1."""
+    at: datetime
+    """When it was over, by the wall clock."""
+    asked: str | None
+    """The modalities that were asked for, joined by ``+``; ``None`` where the server did not say."""
+    arrived: str | None
+    """What arrived: ``audio``, ``text``, … or GPT-Live's outcome."""
+    words: str
+    first_ms: float | None
+    """Until the first audio, or the first text where no audio came."""
+
+    def __str__(self) -> str:
+        times = f" after {self.first_ms / 1000:.2f} s" if self.first_ms is not None else ""
+        words = show.one_line(self.words, 60)
+        return f"{self.at:%H:%M:%S} session {self.session}: asked {self.asked or '?'} → {self.arrived}{times} {words!r}"
+
+
+class Relay(Listener):
+    """A local server that passes frames between clients and one endpoint, and records them.
+
+    Args:
+        to: The endpoint: a name, a URL, or an `Endpoint`.
+        log: The folder of the event logs, one file per connection; ``None``: none is kept.
+        key_env: The environment variable whose key the relay sends; the client then needs none. Default: the client's own key
+            goes through.
+        audio: What the logs keep of sound: ``"digest"`` or ``"keep"``.
+        on_reply: Called with each `RelayedReply`.
+        host, port: Where to listen. An address that others can reach needs `require_key`.
+        require_key: The only key that clients may send; not the service's.
+        origins: Web pages, besides this machine's own, that may connect.
+
+    Raises:
+        InputError: For an endpoint without an address, or a folder that cannot be written to.
+        EndpointError: If the relay is to hold a key that is not set.
+    """
+
+    def __init__(
+        self,
+        to: str | Endpoint,
+        *,
+        log: str | Path | None = None,
+        key_env: str | None = None,
+        audio: str = "digest",
+        on_reply: Callable[[RelayedReply], None] | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        require_key: str | None = None,
+        origins: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(
+            "relay", Access(host, require_key, frozenset(origins)), port, frame_bytes=MAX_FRAME_BYTES, ping_s=None
+        )
+        self.endpoint = endpoint(to, key_env=key_env) if isinstance(to, str) else to
+        if not self.endpoint.url:
+            raise InputError(
+                'a relay passes to an address; start a stand-in of its own ("kit serve") and give its ws:// URL'
+            )
+        self._holds_key = key_env is not None
+        if self._holds_key:
+            self.endpoint.headers()  # a key that is missing is told now, not to the first client
+        self.folder = Path(log).expanduser().absolute() if log is not None else None
+        if self.folder is not None:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            except OSError as exc:
+                raise InputError(f"cannot write logs to {self.folder}: {exc.strerror or exc}") from exc
+        self._audio, self._on_reply = audio, on_reply
+        self.n_connections = 0
+
+    def __repr__(self) -> str:
+        where = self.url if self.listening else "not started"
+        return f"<Relay {where} to {self.endpoint.host}>"
+
+    # ---------------------------------------------------------------------------------------------------- handshake
+
+    async def admit(self, connection: Connection, request: Request) -> Response | None:  # type: ignore[override]
+        """Open the connection to the service first, so that what it refuses is refused to the client in its words."""
+        offered = [
+            word.strip() for line in request.headers.get_all("Sec-WebSocket-Protocol") for word in line.split(",")
+        ]
+        headers = {name: value for name, value in request.headers.raw_items() if name.lower() not in _OWN}
+        if self.access.require_key is not None and not self.access.fits(_key_of(headers)):
+            return connection.respond(HTTPStatus.UNAUTHORIZED, "this relay wants the key that it was started with\n")
+        if self._holds_key or self.access.require_key is not None:
+            headers = {name: value for name, value in headers.items() if name.lower() not in _KEYS}
+            offered = [word for word in offered if not word.startswith(_KEY_PROTOCOL)]
+        if self._holds_key:
+            headers |= self.endpoint.headers()
+        url = self._upstream(request.path)
+        secrets = [
+            *self.endpoint.secrets(headers),
+            *(w.removeprefix(_KEY_PROTOCOL) for w in offered if w.startswith(_KEY_PROTOCOL)),
+        ]
+        secrets += [
+            value for name, value in parse_qsl(urlsplit(url).query) if "key" in name.lower() or "token" in name.lower()
+        ]
+        if urlsplit(url).scheme == "ws" and not is_local(url) and secrets:
+            return connection.respond(
+                HTTPStatus.BAD_GATEWAY, "a key is not sent in plaintext: the address must be wss://\n"
+            )
+        try:
+            upstream = await open_websocket(
+                url,
+                additional_headers={k: v for k, v in headers.items() if k.lower() != "user-agent"},
+                user_agent_header=headers.get("User-Agent", "realtime-history-kit"),
+                subprotocols=offered or None,  # type: ignore[arg-type]
+                compression=None,
+                max_size=MAX_FRAME_BYTES,
+                ping_interval=None,
+                close_timeout=2,
+                proxy=None if is_local(url) else True,
+                logger=_SILENT,
+            )
+        except InvalidStatus as exc:
+            answer = exc.response
+            body = Redactor(secrets)(bytes(answer.body or b""))
+            return connection.respond(HTTPStatus(answer.status_code), body.decode("utf-8", "replace"))
+        except (OSError, TimeoutError, WebSocketException) as exc:
+            why = Redactor(secrets).text(str(exc) or type(exc).__name__)
+            return connection.respond(HTTPStatus.BAD_GATEWAY, f"cannot reach {self.endpoint.host}: {why}\n")
+        self.n_connections += 1
+        connection.about = _Session(self, self.n_connections, upstream, url, headers, secrets)
+        return None
+
+    def headers(self, connection: Connection) -> dict[str, str]:
+        session: _Session | None = connection.about
+        told = session.upstream.response.headers if session is not None and session.upstream.response else {}
+        # A stand-in's mark goes through: what is simulated stays marked, whoever relays it.
+        return {
+            name: value for name, value in told.items() if name.lower() in ("x-stand-in", "x-replay", "x-request-id")
+        }
+
+    async def talk(self, connection: Connection) -> None:
+        session: _Session = connection.about
+        await session.run(connection)
+
+    def _upstream(self, path: str) -> str:
+        """The endpoint's address for a client's path: ``/v1/realtime?model=…``, ``/v1/live/sessions/ID/fork``, …"""
+        client, base = urlsplit(path), urlsplit(self.endpoint.url)
+        root = base.path.partition("/realtime")[0].partition("/live/sessions")[0]
+        for door in ("/realtime", "/live/sessions"):
+            _, found, rest = client.path.partition(door)
+            if found:
+                # The endpoint's own query holds for what the client does not say (a model, Azure's deployment).
+                own = {} if door == "/live/sessions" else dict(parse_qsl(base.query, keep_blank_values=True))
+                query = own | dict(parse_qsl(client.query, keep_blank_values=True))
+                return urlunsplit((base.scheme, base.netloc, f"{root}{door}{rest}", urlencode(query), ""))
+        return self.endpoint.url
+
+    # ------------------------------------------------------------------------------------------------------ records
+
+    def tell(self, reply: RelayedReply) -> None:
+        """Tell of a reply."""
+        if self._on_reply is not None:
+            self._on_reply(reply)
+
+    def writer(self, n: int) -> LogWriter | None:
+        """A log for the client's `n`-th connection; ``None`` where none is kept."""
+        if self.folder is None:
+            return None
+        name = f"{datetime.now():%Y%m%d-%H%M%S}-{n:04}.jsonl"
+        return LogWriter(self.folder / name, audio=self._audio)  # type: ignore[arg-type]
+
+
+class _Session:
+    """One client's connection and the one to the service.
+
+    Args:
+        relay: Whose it is.
+        n: Its number.
+        upstream: The connection to the service, open.
+        url: The address of that.
+        headers: What was sent there; read here and not kept.
+        secrets: What no log may hold.
+    """
+
+    def __init__(
+        self, relay: Relay, n: int, upstream: ClientConnection, url: str, headers: Mapping[str, str], secrets: list[str]
+    ) -> None:
+        self.upstream = upstream
+        self._relay, self._n = relay, n
+        self._opened = time.perf_counter()
+        self._log = relay.writer(n)
+        live = "/live/sessions" in urlsplit(url).path
+        mark = upstream.response.headers.get("X-Stand-In") if upstream.response else None
+        simulated = True if mark else None if relay.endpoint.name == "url" else False
+        self._fold: Conversation | LiveConversation = (
+            LiveConversation(simulated=simulated, keep_audio=False)
+            if live
+            else Conversation(simulated=simulated, keep_audio=False)
+        )
+        self._n_told = 0
+        if self._log is not None:
+            self._log.redactor = Redactor(secrets)
+            beta = any(name.lower() == "openai-beta" for name in headers)
+            query = dict(parse_qsl(urlsplit(url).query))
+            self._log.begin(
+                endpoint=relay.endpoint.name,
+                url=Endpoint("url", url).shown_url,
+                model=query.get("model"),
+                dialect="beta" if beta else "ga",
+                simulated=simulated,
+            )
+
+    async def run(self, client: ServerConnection) -> None:
+        """Pass frames until either side is gone; then end the other in the same way."""
+        down = asyncio.create_task(self._pass(self.upstream, client, "server"))
+        up = asyncio.create_task(self._pass(client, self.upstream, "client"))
+        try:
+            await asyncio.wait([down, up], return_when=asyncio.FIRST_COMPLETED)
+            first, other = (self.upstream, client) if down.done() else (client, self.upstream)
+            await asyncio.sleep(0)
+            await _end_alike(first, other)
+            await asyncio.wait([down, up], timeout=3)
+        finally:
+            for task in (down, up):
+                task.cancel()
+            await asyncio.gather(down, up, return_exceptions=True)
+            self.upstream.transport.abort()
+            self._over(self.upstream if down.done() else client)
+
+    async def _pass(
+        self,
+        source: ClientConnection | ServerConnection,
+        sink: ClientConnection | ServerConnection,
+        direction: str,
+    ) -> None:
+        record = self._server if direction == "server" else self._client
+        with contextlib.suppress(ConnectionClosed):
+            async for frame in source:
+                await sink.send(frame)
+                record(frame.encode() if isinstance(frame, str) else frame)
+
+    def _now_ms(self) -> float:
+        return (time.perf_counter() - self._opened) * 1000
+
+    def _server(self, frame: bytes) -> None:
+        at_ms = self._now_ms()
+        event: Event | RemoteProtocolError
+        try:
+            event = decode(frame, at_ms)
+        except RemoteProtocolError as exc:
+            event = exc
+        if self._log is not None:
+            self._log.server([frame], [event], at_ms)
+        if isinstance(event, Event):
+            self._fold.receive(event)
+            if event.type in _ENDS or isinstance(self._fold, LiveConversation):
+                self._tell_replies()
+
+    def _client(self, frame: bytes) -> None:
+        at_ms = self._now_ms()
+        if self._log is not None:
+            self._log.client([frame], at_ms)
+        with contextlib.suppress(RemoteProtocolError):
+            self._fold.sent(decode(frame, at_ms).data, at_ms)
+
+    def _tell_replies(self) -> None:
+        fold = self._fold
+        replies: list[Any] = fold.replies if isinstance(fold, LiveConversation) else fold.responses
+        while self._n_told < len(replies) and replies[self._n_told].status not in (None, "in_progress"):
+            reply = replies[self._n_told]
+            self._n_told += 1
+            live = isinstance(fold, LiveConversation)
+            first = reply.first_audio_ms if reply.first_audio_ms is not None else reply.first_text_ms
+            asked = "voice" if live else "+".join(reply.asked or ()) or None
+            arrived = reply.outcome if live else reply.modality
+            self._relay.tell(RelayedReply(self._n, datetime.now(), asked, arrived, reply.words, first))
+
+    def _over(self, first: ClientConnection | ServerConnection) -> None:
+        if isinstance(self._fold, LiveConversation):
+            self._fold.end(self._now_ms(), lost=self._fold.close_reason is None)
+            self._tell_replies()
+        if self._log is not None:
+            self._log.end(code=first.close_code, reason=first.close_reason or "", at_ms=self._now_ms())
+
+
+_ENDS = frozenset({"response.done"})
+
+
+async def _end_alike(first: ClientConnection | ServerConnection, other: ClientConnection | ServerConnection) -> None:
+    """End one side as the other ended: the same code and reason, or a broken connection for a broken one."""
+    code, reason = first.close_code, first.close_reason or ""
+    if code is None or code == 1006:
+        other.transport.abort()
+    elif code == 1005:  # a close frame without a code
+        await other.close()
+    else:
+        await other.close(code, reason)
+
+
+def _key_of(headers: Mapping[str, str]) -> str | None:
+    lower = {name.lower(): value for name, value in headers.items()}
+    bearer = lower.get("authorization", "")
+    return bearer.partition(" ")[2] or lower.get("api-key") or lower.get("xi-api-key")
