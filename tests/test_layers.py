@@ -20,7 +20,7 @@ RANKS = [
     ["cases", "link", "replay"],
     ["session", "live"],
     ["connecting"],
-    ["audio", "trials"],
+    ["audio", "relay", "trials"],
     ["tables"],
     ["plots"],
     ["reporting", "widgets"],

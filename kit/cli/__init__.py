@@ -8,6 +8,7 @@
     python -m kit voice                     talk, with this machine's microphone and speaker
     python -m kit log FILE…                 anyone's log of events, a row per response
     python -m kit serve --port 8765         the stand-in, for any client in any language
+    python -m kit record --to openai        pass any client on to a service, and keep what passed
     python -m kit trials run PLAN LEDGER    the plan of a Python file; run it again to go on. trials plan: what it would take
     python -m kit table LEDGER              which replies were audio and which text; report LEDGER: as a page
     python -m kit study                     the whole question: price, budget, run, report

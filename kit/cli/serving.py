@@ -1,4 +1,4 @@
-"""``serve`` and ``lab``: things that run until they are stopped."""
+"""``serve``, ``record`` and ``lab``: things that run until they are stopped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from .. import show
 from ..errors import InputError
+from ..relay import Relay, RelayedReply
 from ..replay import Replay
 from ..standin import FAULTS, SESSION_S, Reply, StandIn, replies_from_json
 from .options import Verbs, add_options
@@ -24,19 +26,46 @@ def _serve(args: argparse.Namespace) -> int:
     if not 0 <= args.port <= 65_535:
         raise InputError(f"--port must be 0 (any free one) to 65535, not {args.port}")
     with contextlib.suppress(asyncio.CancelledError):
-        asyncio.run(_run_server(args))
+        asyncio.run(_run_server(_server(args), args))
     return 0
+
+
+def _record(args: argparse.Namespace) -> int:
+    relay = Relay(
+        args.to,
+        log=args.log,
+        key_env=args.key_env,
+        audio="keep" if args.keep_audio else "digest",
+        on_reply=_tell,
+        host=args.host,
+        port=args.port,
+        require_key=_required_key(args.client_key_env),
+        origins=tuple(args.origin),
+    )
+    with contextlib.suppress(asyncio.CancelledError):
+        asyncio.run(_run_server(relay, args))
+    if relay.folder is not None and relay.n_connections:
+        print(f"{relay.n_connections} sessions in {relay.folder}; kit log {relay.folder}")
+    return 0
+
+
+def _tell(reply: RelayedReply) -> None:
+    print(show.plain(str(reply)), flush=True)
+
+
+def _required_key(variable: str | None) -> str | None:
+    if variable and not os.environ.get(variable):
+        raise InputError(f"{variable} is not set; put the key that clients must send into it")
+    return os.environ[variable] if variable else None
 
 
 def _server(args: argparse.Namespace) -> StandIn | Replay:
     if args.replay:
         return Replay(args.replay, pace=args.pace, host=args.host, port=args.port)
-    if args.key_env and not os.environ.get(args.key_env):
-        raise InputError(f"{args.key_env} is not set; put the key that clients must send into it")
     return StandIn(
         faults=args.fault,
         replies=_script(args.replies) if args.replies else None,
-        require_key=os.environ[args.key_env] if args.key_env else None,
+        require_key=_required_key(args.key_env),
         origins=args.origin,
         session_s=args.session_seconds,
         drift=args.drift,
@@ -56,8 +85,7 @@ def _script(path: str) -> tuple[Reply, ...]:
         raise InputError(f"cannot read {path!r}: {exc}; --replies takes a JSON list in UTF-8") from exc
 
 
-async def _run_server(args: argparse.Namespace) -> None:
-    server = _server(args)
+async def _run_server(server: StandIn | Replay | Relay, args: argparse.Namespace) -> None:
     try:
         await server.start()
     except OSError as exc:
@@ -122,6 +150,26 @@ def add(verbs: Verbs) -> None:
         "--replay", metavar="LOG", help="play a recorded session again instead; --pace 1 keeps its times"
     )
     serve.set_defaults(run=_serve)
+    record = verbs.add_parser(
+        "record",
+        help="pass any client's sessions on to an endpoint and keep them as event logs",
+        description="Give the client the printed URL in place of the service's; change nothing else. Its own key goes "
+        "through and is not kept. A line is printed for each reply: what was asked for, what arrived, and when.",
+    )
+    record.add_argument("--to", required=True, metavar="WHERE", help="pass on to this endpoint: a name or a URL")
+    record.add_argument("--log", metavar="DIR", help="keep an event log for each session in this folder")
+    record.add_argument("--keep-audio", action="store_true", help="keep the sound, not only its length and digest")
+    record.add_argument("--host", default="127.0.0.1", help="listen on this address (default: 127.0.0.1)")
+    record.add_argument(
+        "--port", type=int, default=8765, metavar="N", help="listen on this port; 0: any (default: 8765)"
+    )
+    held = {"help": "send the key in this environment variable; the client then needs none"}
+    add_options(record, "key-env", key_env=held)
+    record.add_argument("--client-key-env", metavar="NAME", help="require this key of clients; needed off loopback")
+    record.add_argument(
+        "--origin", action="append", default=[], metavar="URL", help="let this web page connect; may be repeated"
+    )
+    record.set_defaults(run=_record)
     lab = verbs.add_parser(
         "lab",
         help="open the notebooks in JupyterLab",
