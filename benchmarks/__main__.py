@@ -27,6 +27,7 @@ BENCHMARKS = {
     "tables": "--rounds 3 --most 100000",
     "imports": "--rounds 3",
     "waveform": "--rounds 3",
+    "relay": "--rounds 3 --frames 500",
     "sound_path": "--rounds 3",
     "soak": "--sessions 400 --minutes 5",
     "voice_echo": "4",
