@@ -145,29 +145,29 @@ async def test_a_slow_reader_slows_the_sender():
             await socket.send("z" * 1_000_000)
             sent += 1
 
-    async with Echo(floods) as server, Relay(server.url) as relay:
-        async with ws_connect(relay.url, max_size=None, max_queue=1) as client:
-            await client.recv()
-            before = -1
-            while sent != before:  # until nothing moves any more
-                before = sent
-                await asyncio.sleep(0.2)
-            assert sent < 200
-            client.transport.abort()
+    async with (
+        Echo(floods) as server,
+        Relay(server.url) as relay,
+        ws_connect(relay.url, max_size=None, max_queue=1) as client,
+    ):
+        await client.recv()
+        before = -1
+        while sent != before:  # until nothing moves any more
+            before = sent
+            await asyncio.sleep(0.2)
+        assert sent < 200
+        client.transport.abort()
 
 
 async def test_gpt_live_passes_as_realtime_does(tmp_path):
-    told = []
-    async with StandIn(pace=20, live={"silence": "always"}) as stand_in:
-        async with Relay(stand_in.url, log=tmp_path, on_reply=told.append) as relay:
-            address = relay.url.replace("/realtime", "/live/sessions")
-            async with ws_connect(address) as client:
-                await client.send('{"type":"session.start","session":{"model":"gpt-live-1"}}')
-                assert json.loads(await client.recv())["type"] == "session.started"
-                await client.send('{"type":"session.close"}')
-                assert json.loads(await client.recv())["type"] == "session.closed"
-                await client.wait_closed()
-                assert client.close_code == 1000
+    async with StandIn(pace=20) as stand_in, Relay(stand_in.url, log=tmp_path) as relay:
+        async with ws_connect(relay.url.replace("/realtime", "/live/sessions")) as client:
+            await client.send('{"type":"session.start","session":{"model":"gpt-live-1"}}')
+            assert json.loads(await client.recv())["type"] == "session.started"
+            await client.send('{"type":"session.close"}')
+            assert json.loads(await client.recv())["type"] == "session.closed"
+            await client.wait_closed()
+            assert client.close_code == 1000
     assert "session.closed" in next(tmp_path.iterdir()).read_text()
 
 
