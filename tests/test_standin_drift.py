@@ -1,23 +1,33 @@
 """Drift rules: what they decide from which items, and that their draws belong to seed and trial."""
 
+import time
+
 import pytest
 from talk import SCARECROW, SKELETONS, talk
 
 from kit.errors import InputError
 from kit.standin import StandIn
-from kit.standin.drift import Context, Draws, rule
+from kit.standin.drift import Context, Draws, Silence, rule
 
 
 def first_decision(name, context, *, seed=0, trial="t"):
     return rule(name).for_session(Draws(seed, trial))(context)
 
 
-@pytest.mark.parametrize("name", ["documented", "never", "always", "p=0.3", "per-response=0.25", "p=0", "p=1"])
+RULES = ["documented", "never", "always", "p=0.3", "per-response=0.25", "p=0", "p=1", "share=0.2", "silent=0.1"]
+RULES += ["fresh:share=0.5", "share=0.1+silent=0.05+late=0.2:3000+empty=0.01"]
+
+
+@pytest.mark.parametrize("name", RULES)
 def test_a_rule_is_called_what_it_was_made_from(name):
     assert str(rule(name)) == name
 
 
-@pytest.mark.parametrize("name", ["", "sometimes", "p=", "p=1.1", "p=-0.1", "p=nan", "per-response", "P=0.5", 7, None])
+NO_RULES = ",sometimes,p=,p=1.1,p=-0.1,p=nan,per-response,P=0.5"
+NO_RULES += ",share=2,late=0.1,late=0.1:-5,late=0.1:x,silent,fresh:,never+,never+sometimes"
+
+
+@pytest.mark.parametrize("name", [*NO_RULES.split(","), 7, None])
 def test_no_other_name_is_taken(name):
     with pytest.raises(InputError, match="no drift rule is called"):
         rule(name)
@@ -59,6 +69,71 @@ def test_per_response_draws_each_time():
     decide = rule("per-response=0.5").for_session(Draws(3, "t"))
 
     assert sum(decide(Context()) for _ in range(1000)) == pytest.approx(500, abs=60)
+
+
+def test_share_is_of_sessions_whatever_is_in_them():
+    decides = [rule("share=0.3").for_session(Draws(0, str(n))) for n in range(4000)]
+    first = [decide(Context()) for decide in decides]
+
+    assert sum(first) / 4000 == pytest.approx(0.3, abs=0.03)
+    assert first == [decide(Context(assistant_text=3)) for decide in decides]
+
+
+@pytest.mark.parametrize(
+    ("name", "same"), [("share=0.5", True), ("fresh:share=0.5", False), ("fresh:silent=0.5", False)]
+)
+def test_a_fresh_rule_draws_again_at_every_attempt_and_others_do_not(name, same):
+    def decisions(attempt):
+        return [rule(name).for_session(Draws(0, str(n), attempt))(Context()) for n in range(50)]
+
+    assert decisions("1") == decisions("1")
+    assert (decisions("1") == decisions("2")) is same
+
+
+def test_a_rule_that_says_twice_when_a_reply_is_text_is_refused():
+    with pytest.raises(InputError, match="says twice"):
+        rule("never+share=0.5")
+
+
+def test_the_chances_of_silence_are_those_of_responses():
+    decide = rule("share=0+silent=0.2+late=0.5:1500").for_session(Draws(0, "t"))
+    decided = [decide(Context()) for _ in range(2000)]
+    kinds = [value.kind if isinstance(value, Silence) else "audio" for value in decided]
+
+    assert kinds.count("silent") / 2000 == pytest.approx(0.2, abs=0.03)
+    assert kinds.count("late") / 2000 == pytest.approx(0.8 * 0.5, abs=0.03)
+    assert {value.late_s for value in decided if isinstance(value, Silence) and value.kind == "late"} == {1.5}
+
+
+async def test_a_silent_reply_begins_and_never_has_content():
+    async with StandIn(drift="silent=1") as server, talk(server) as t:
+        await t.say("user", "Tell me a joke.")
+        await t.send("response.create")
+        await t.until("response.created")
+        await t.send("response.cancel")
+        done = (await t.until("response.done"))["response"]
+
+    assert (done["status"], done["output"]) == ("cancelled", [])
+    assert not [kind for kind in t.types if kind.startswith("response.output")]
+
+
+async def test_an_empty_reply_is_completed_without_output():
+    async with StandIn(drift="empty=1") as server, talk(server) as t:
+        await t.say("user", "Tell me a joke.")
+        done = await t.respond()
+
+    assert (done["status"], done["output"], done["usage"]["output_tokens"]) == ("completed", [], 0)
+
+
+@pytest.mark.parametrize(("text", "kind"), [("never", "output_audio"), ("always", "output_text")])
+async def test_a_late_reply_comes_later_as_the_other_rule_says(text, kind):
+    async with StandIn(drift=f"{text}+late=1:120") as server, talk(server) as t:
+        await t.say("user", "Tell me a joke.")
+        began = time.monotonic()
+        done = await t.respond()
+
+    assert time.monotonic() - began >= 0.12
+    assert done["output"][0]["content"][0]["type"] == kind
 
 
 def test_the_same_seed_and_trial_draw_the_same():

@@ -73,7 +73,7 @@ MIX = ["drop@p=0.1", "stall@p=0.05", "failed@p=0.05"]
 
 def due(trial, attempt="1", *, names=MIX, of="reply", nth=1):
     """The name of the fault that the nth occasion of an attempt at a trial has, or None."""
-    faults, draws = Faults([fault(name) for name in names]), Draws(7, trial).of_attempt(attempt)
+    faults, draws = Faults([fault(name) for name in names]), Draws(7, trial, attempt).of_attempt()
     return [getattr(faults.due(of, draws), "name", None) for _ in range(nth)][-1]
 
 

@@ -48,7 +48,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "drift": {
         "default": "documented",
         "metavar": "RULE",
-        "help": "let the stand-in drift: documented, never, always, p=Q, per-response=Q (default: documented)",
+        "help": "let the stand-in drift: documented, never, always, share=Q of sessions, per-response=Q, p=Q for each assistant "
+        "text item, silent=Q, empty=Q, late=Q:MS; several by +; fresh: in front draws anew at each attempt "
+        "(default: documented)",
     },
     "seed": {"type": int, "default": 0, "metavar": "N", "help": "seed the order and the stand-in's draws (default: 0)"},
     "pace": {

@@ -1,21 +1,39 @@
-"""When a reply that was asked for as audio comes as text: the drift rules.
+"""The drift rules: when a reply that was asked for as audio comes as text, late, or not at all.
 
 A rule sees conversation items and, where it draws, the session's own draws; never an arm's name, a URL or a header. What
 is written here is **not OpenAI's law**: `documented` reproduces what people reported, the others are made up so that an
 instrument can be tried on a known truth.
 
-``documented`` gives text iff a system ``input_text`` item is in the conversation (openai-realtime-api-beta #58, 2024-10-29),
-or there are more assistant-text items than one where the first message is the user's audio, than none otherwise
-(kwindla/openai-realtime-test-cases, 2024-10: 1a and 2a stay audio, 1b and 2b turn to text for the rest of the session).
-No flag is kept: a text reply is itself an assistant-text item, so it sticks by itself. wire/README.md, Modality drift.
+| rule | a reply that is asked for as audio |
+|---|---|
+| ``documented`` | is text iff a system ``input_text`` item is in the conversation, or more assistant text items than one (than none where the first message is not the user's audio) |
+| ``never``, ``always`` | is audio, is text |
+| ``share=Q`` | is text in this share of sessions: chance Q, drawn once per session, whatever is in the conversation |
+| ``per-response=Q`` | is text with chance Q, drawn for each response |
+| ``p=Q`` | is text with chance 1−(1−Q)^k, k being the assistant text items beyond the user's audio items at the session's first response; drawn once per session. Q is the chance of *one* such item, not of the session: with k = 0 nothing drifts |
+| ``silent=Q`` | with chance Q, for each response, never has content: `response.created`, and then nothing |
+| ``empty=Q`` | with chance Q, for each response, is `completed` with no output |
+| ``late=Q:MS`` | with chance Q, for each response, begins MS milliseconds of real time later, whatever the pace |
+
+Rules are added up by ``+``, such as ``share=0.1+silent=0.05+late=0.2:3000``: one of the first five at most (none: ``never``), then any
+of the others. Of these the first that is drawn is the one, and a late reply is text or audio as the first rule says.
+
+Draws are a function of the seed and the query field ``trial``: the same at every attempt at a trial. ``fresh:RULE``, such as
+``fresh:per-response=0.3``, draws afresh at every attempt (query field ``attempt``), as a service does.
+
+`documented`: openai-realtime-api-beta #58, 2024-10-29; kwindla/openai-realtime-test-cases, 2024-10 (1a and 2a stay audio, 1b and 2b turn
+to text for the rest of the session). No flag is kept: a text reply is itself an assistant text item, so it sticks by itself.
+wire/README.md, Modality drift.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from ..errors import InputError, clipped
 
@@ -37,121 +55,161 @@ class Context:
 class Draws:
     """The draws of one session: a pure function of seed and trial, so that order, resuming and retries change nothing."""
 
-    def __init__(self, seed: int, trial: str) -> None:
-        self._seed, self._trial = seed, trial
+    def __init__(self, seed: int, trial: str, attempt: str | None = None) -> None:
+        self._seed, self._trial, self._attempt = seed, trial, attempt
 
-    def of_attempt(self, attempt: str | None) -> Draws:
-        """For what one attempt at the trial draws by itself: faults, and nothing of what the model says."""
-        return Draws(self._seed, f"{self._trial}\x00attempt {attempt or 1}")
+    def of_attempt(self) -> Draws:
+        """Return draws that are made afresh at each attempt at the trial: for faults, and for ``fresh:`` rules."""
+        return Draws(self._seed, f"{self._trial}\x00attempt {self._attempt or 1}")
 
     def random(self, *about: object) -> random.Random:
-        """A generator for one purpose, the same each time for the same words."""
+        """Return a generator for one purpose, the same each time for the same words."""
         words = "\x00".join([str(self._seed), self._trial, *map(str, about)])
         return random.Random(hashlib.sha256(words.encode()).digest())
 
     def uniform(self, *about: object) -> float:
-        """One number in [0, 1)."""
+        """Draw one number in [0, 1)."""
         return self.random(*about).random()
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A reply without content in time."""
+
+    kind: Literal["silent", "empty", "late"]
+    late_s: float = 0.0
+    """Seconds of real time by which a late reply begins later."""
+    text: bool = False
+    """Whether a late reply comes as text."""
+
+
+class Decide(Protocol):
+    def __call__(self, context: Context) -> bool | Silence:
+        """Decide whether the next reply comes as text, or how it is silent. Called once per response that asks for audio."""
 
 
 class Rule(Protocol):
     """A drift rule. `str` of it is the name it was made from."""
 
     def for_session(self, draws: Draws) -> Decide:
-        """The rule at work in one session."""
-
-
-class Decide(Protocol):
-    def __call__(self, context: Context) -> bool:
-        """Whether the next reply comes as text. Called once per response that asks for audio."""
+        """Return the rule at work in one session."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fixed:
-    """``never`` or ``always``."""
+class NamedRule:
+    """A rule of the table above."""
 
-    drifts: bool
-
-    def __str__(self) -> str:
-        return "always" if self.drifts else "never"
-
-    def for_session(self, draws: Draws) -> Decide:
-        return lambda context: self.drifts
-
-
-@dataclass(frozen=True, slots=True)
-class Documented:
-    """What was reported in 2024 (module docstring): a pure function of the items."""
+    name: str
+    start: Callable[[Draws], Decide]
 
     def __str__(self) -> str:
-        return "documented"
+        return self.name
 
     def for_session(self, draws: Draws) -> Decide:
-        return documented
+        return self.start(draws)
 
 
 def documented(context: Context) -> bool:
-    """The rule `documented`."""
+    """Decide by the rule `documented`."""
     return context.system_text > 0 or context.assistant_text > (1 if context.starts_with_user_audio else 0)
 
 
-@dataclass(frozen=True, slots=True)
-class OncePerSession:
-    """``p=Q``: decided at the session's first response, with 1−(1−Q)^k for k assistant-text items beyond the user's audio
-    items; then it stays."""
-
-    q: float
-
-    def __str__(self) -> str:
-        return f"p={self.q:g}"
-
-    def for_session(self, draws: Draws) -> Decide:
+def _per_item(q: float) -> Callable[[Draws], Decide]:
+    def start(draws: Draws) -> Decide:
         decided: list[bool] = []
 
         def decide(context: Context) -> bool:
             if not decided:
                 k = max(0, context.assistant_text - context.user_audio)
-                decided.append(draws.uniform("drift") < 1 - (1 - self.q) ** k)
+                decided.append(draws.uniform("drift") < 1 - (1 - q) ** k)
             return decided[0]
 
         return decide
 
-
-@dataclass(frozen=True, slots=True)
-class PerResponse:
-    """``per-response=Q``: each response on its own."""
-
-    q: float
-
-    def __str__(self) -> str:
-        return f"per-response={self.q:g}"
-
-    def for_session(self, draws: Draws) -> Decide:
-        count = iter(range(1 << 62))
-        return lambda context: draws.uniform("drift", next(count)) < self.q
+    return start
 
 
-NAMES = ("documented", "never", "always", "p=Q", "per-response=Q")
+def _share(q: float) -> Callable[[Draws], Decide]:
+    return lambda draws: lambda context: draws.uniform("drift") < q
+
+
+def _per_response(q: float) -> Callable[[Draws], Decide]:
+    def start(draws: Draws) -> Decide:
+        count = itertools.count()
+        return lambda context: draws.uniform("drift", next(count)) < q
+
+    return start
+
+
+_TEXT_RULES: dict[str, Callable[[float], Callable[[Draws], Decide]]] = {
+    "share": _share,
+    "per-response": _per_response,
+    "p": _per_item,
+}
+_FIXED: dict[str, Decide] = {
+    "documented": documented,
+    "never": lambda context: False,
+    "always": lambda context: True,
+}
+_SILENCES = {"silent": Silence("silent"), "empty": Silence("empty")}
+NAMES = (*_FIXED, *(f"{name}=Q" for name in _TEXT_RULES), "silent=Q", "empty=Q", "late=Q:MS")
 
 
 def rule(name: str | Rule) -> Rule:
-    """The rule of that name: ``documented``, ``never``, ``always``, ``p=0.3``, ``per-response=0.3``.
+    """Make the rule of that name (see the table above), such as ``documented``, ``share=0.3`` or ``fresh:never+silent=0.1``.
 
     Raises:
         InputError: For any other name, or a probability outside 0 to 1.
     """
     if not isinstance(name, str):
-        if not hasattr(name, "for_session"):
-            raise InputError(f"no drift rule is called {clipped(name)}; there are {', '.join(NAMES)} (0 ≤ Q ≤ 1)")
-        return name
-    plain: dict[str, Rule] = {"documented": Documented(), "never": Fixed(False), "always": Fixed(True)}
-    if name in plain:
-        return plain[name]
-    word, _, number = name.partition("=")
+        if hasattr(name, "for_session"):
+            return name
+        raise _no_rule(name)
+    fresh = name.startswith("fresh:")
+    text_rules: list[Callable[[Draws], Decide]] = []
+    silences: list[tuple[float, Silence]] = []
+    for word in name.removeprefix("fresh:").split("+"):
+        kind, _, number = word.partition("=")
+        if word in _FIXED:
+            text_rules.append(lambda draws, decide=_FIXED[word]: decide)  # type: ignore[misc]
+        elif kind in _TEXT_RULES:
+            text_rules.append(_TEXT_RULES[kind](_number(number, name)))
+        elif kind in _SILENCES:
+            silences.append((_number(number, name), _SILENCES[kind]))
+        elif kind == "late":
+            q, _, ms = number.partition(":")
+            silences.append((_number(q, name), Silence("late", _number(ms, name, 3_600_000) / 1000)))
+        else:
+            raise _no_rule(name)
+    if len(text_rules) > 1:
+        raise InputError(f"the drift rule {clipped(name)} says twice when a reply is text; one of its words can")
+
+    def start(draws: Draws) -> Decide:
+        draws = draws.of_attempt() if fresh else draws
+        is_text = text_rules[0](draws) if text_rules else _FIXED["never"]
+        count = itertools.count()
+
+        def decide(context: Context) -> bool | Silence:
+            text, n = bool(is_text(context)), next(count)
+            for q, silence in silences:
+                if draws.uniform(silence.kind, n) < q:
+                    return Silence(silence.kind, silence.late_s, text)
+            return text
+
+        return decide
+
+    return NamedRule(name, start)
+
+
+def _number(text: str, name: str, limit: float = 1) -> float:
     try:
-        q = float(number)
+        number = float(text)
     except ValueError:
-        q = -1.0
-    if word not in ("p", "per-response") or not 0 <= q <= 1:
-        raise InputError(f"no drift rule is called {clipped(name)}; there are {', '.join(NAMES)} (0 ≤ Q ≤ 1)")
-    return OncePerSession(q) if word == "p" else PerResponse(q)
+        number = -1.0
+    if not 0 <= number <= limit:
+        raise _no_rule(name)
+    return number
+
+
+def _no_rule(name: object) -> InputError:
+    return InputError(f"no drift rule is called {clipped(name)}; there are {', '.join(NAMES)} (0 ≤ Q ≤ 1)")

@@ -17,7 +17,7 @@ again, or one whose line is cut could never succeed. Whether a reply drifts does
 thing share one draw, so that ``drop@p=0.1`` and ``failed@p=0.05`` are 15 % of replies and never both; on any occasion the
 first of the list that is due is the one.
 
-`KINDS` is the one list; the table in ``kit/standin/README.md`` is what `table` makes of it, and a test keeps it so.
+`KINDS` is the one list; the table in ``kit/standin/README.md`` is made of it by `table`, and a test keeps it so.
 """
 
 from __future__ import annotations
@@ -41,88 +41,43 @@ class Kind:
     does: str
     looks_like: str
     """What the kit's own client makes of it."""
-    value: str = ""
-    """What a value means, with its default."""
-    default: float = 0.0
+    default: float | None = None
+    """The value that it has if none is named; ``None`` for a fault that takes no value."""
 
 
-KINDS: tuple[Kind, ...] = (
-    Kind(
-        "stall",
-        "reply",
-        "stops midway; nothing more comes, the socket stays open",
-        "`ResponseTimeout` with the last events",
-    ),
-    Kind(
-        "slow-start",
-        "reply",
-        "nothing comes at first",
-        "a late reply, or `ResponseTimeout` if it is later than the limit",
-        "seconds",
-        2.0,
-    ),
-    Kind("drop", "reply", "closes the socket midway, in good order (1000)", "`SessionClosed`, code 1000"),
-    Kind("cut", "reply", "the TCP connection is cut midway", "`SessionClosed`, code 1006"),
-    Kind(
-        "close", "reply", "closes the socket midway with a code", "`SessionClosed` with that code", "close code", 1011
-    ),
-    Kind("error-event", "reply", "is refused: an `error` event (server_error) and no reply", "`ServerError`"),
-    Kind(
-        "failed", "reply", "ends `failed` (server_error) before it says anything", "a response whose status is `failed`"
-    ),
-    Kind("incomplete", "reply", "ends `incomplete` midway (content_filter)", "a response whose status is `incomplete`"),
-    Kind(
-        "rate-limit",
-        "reply",
-        "ends `failed` (rate_limit_exceeded), and is told when to come back",
-        "a response whose status is `failed`",
-        "seconds",
-        1.5,
-    ),
-    Kind(
-        "quota",
-        "reply",
-        "ends `failed` (insufficient_quota), then the socket closes",
-        "a response that is `failed`; after it, `SessionClosed`",
-    ),
-    Kind("malformed", "reply", "midway comes a frame that is not JSON", "`RemoteProtocolError` with the frame's head"),
-    Kind(
-        "unknown-event",
-        "reply",
-        "midway comes an event of a type that is in no reference",
-        "a complete response; the type is counted",
-    ),
-    Kind("huge", "reply", "midway comes a frame of 3.4 MB", "a complete response"),
-    Kind(
-        "duplicate", "reply", "a delta and `response.done` come twice, with the same ids", "a complete response, once"
-    ),
-    Kind("late", "reply", "a delta comes after `response.done`", "a complete response"),
-    Kind("refuse-item", "item", "is refused with an `error`", "`SeedRefused` naming the item"),
-    Kind("lose-item", "item", "is never confirmed", "`ResponseTimeout` while seeding"),
-    Kind(
-        "refuse-handshake",
-        "connection",
-        "101, `error` invalid_api_key, close 3000",
-        "`HandshakeRefused`, close code 3000",
-    ),
-    Kind(
-        "http-error",
-        "connection",
-        "the upgrade is refused with an HTTP status",
-        "`HandshakeRefused` with that status",
-        "status",
-        503,
-    ),
-    Kind("silent", "connection", "101, and then never a word", "`Unreachable`: no first event came"),
-    Kind(
-        "expire",
-        "session",
-        "reaches its maximum duration: `error` session_expired, close 1001",
-        "`SessionClosed`, code 1001",
-        "seconds",
-        1.0,
-    ),
-)
+# Name and default, of what, what happens, what the kit's client makes of it. Values are seconds, an HTTP status or a close code.
+_TABLE = """
+stall | reply | stops midway; nothing more comes, the socket stays open | `ResponseTimeout` with the last events
+slow-start=2 | reply | nothing comes at first | a late reply, or `ResponseTimeout` if it is later than the limit
+drop | reply | closes the socket midway, in good order (1000) | `SessionClosed`, code 1000
+cut | reply | the TCP connection is cut midway | `SessionClosed`, code 1006
+close=1011 | reply | closes the socket midway with a code | `SessionClosed` with that code
+error-event | reply | is refused: an `error` event (server_error) and no reply | `ServerError`
+failed | reply | ends `failed` (server_error) before it says anything | a response whose status is `failed`
+incomplete | reply | ends `incomplete` midway (content_filter) | a response whose status is `incomplete`
+rate-limit=1.5 | reply | ends `failed` (rate_limit_exceeded), and is told when to come back | a response whose status is `failed`
+quota | reply | ends `failed` (insufficient_quota), then the socket closes | a response that is `failed`; after it, `SessionClosed`
+malformed | reply | midway comes a frame that is not JSON | `RemoteProtocolError` with the frame's head
+unknown-event | reply | midway comes an event of a type that is in no reference | a complete response; the type is counted
+huge | reply | midway comes a frame of 3.4 MB | a complete response
+duplicate | reply | a delta and `response.done` come twice, with the same ids | a complete response, once
+late | reply | a delta comes after `response.done` | a complete response
+refuse-item | item | is refused with an `error` | `SeedRefused` naming the item
+lose-item | item | is never confirmed | `ResponseTimeout` while seeding
+refuse-handshake | connection | 101, `error` invalid_api_key, close 3000 | `HandshakeRefused`, close code 3000
+http-error=503 | connection | the upgrade is refused with an HTTP status | `HandshakeRefused` with that status
+silent | connection | 101, and then never a word | `Unreachable`: no first event came
+expire=1 | session | reaches its maximum duration: `error` session_expired, close 1001 | `SessionClosed`, code 1001
+"""
+
+
+def _kind(row: str) -> Kind:
+    name_and_default, of, does, looks_like = row.split(" | ")
+    name, _, default = name_and_default.partition("=")
+    return Kind(name, of, does, looks_like, float(default) if default else None)
+
+
+KINDS = tuple(map(_kind, _TABLE.strip().splitlines()))
 _BY_NAME = {kind.name: kind for kind in KINDS}
 
 _STATUSES = frozenset(int(status) for status in HTTPStatus if status >= 400)
@@ -145,7 +100,7 @@ class Fault:
         return self.kind.name
 
     def __str__(self) -> str:
-        value = f"={self.value:g}" if self.kind.value else ""
+        value = f"={self.value:g}" if self.kind.default is not None else ""
         return f"{self.name}{value}@{self._when}"
 
     @property
@@ -173,10 +128,10 @@ def fault(text: str | Fault) -> Fault:
     kind = _BY_NAME.get(name)
     if kind is None:
         raise InputError(f"no fault is called {clipped(name)}; there are {', '.join(_BY_NAME)}")
-    if number and not kind.value:
+    if number and kind.default is None:
         raise InputError(f"the fault {name} takes no value, {clipped(text)} gives it one")
     try:
-        value = float(number) if number else kind.default
+        value = float(number) if number else kind.default or 0.0
         occasions, p = _occasions(when)
     except ValueError:
         raise InputError(f"{clipped(text)} is not a fault; write NAME or NAME=NUMBER, and then {_WHENS}") from None
@@ -256,8 +211,6 @@ class Faults:
 
 def table() -> str:
     """Return `KINDS` as the table of the README."""
-    rows = ["| fault | of | what happens | to the kit's client |", "|---|---|---|---|"]
-    for kind in KINDS:
-        name = f"`{kind.name}{f'={kind.default:g}' if kind.value else ''}`"
-        rows.append(f"| {name} | {kind.of} | {kind.does} | {kind.looks_like} |")
-    return "\n".join(rows)
+    rows = (row.split(" | ", 1) for row in _TABLE.strip().splitlines())
+    lines = [f"| `{name}` | {fields} |" for name, fields in rows]
+    return "\n".join(["| fault | of | what happens | to the kit's client |", "|---|---|---|---|", *lines])

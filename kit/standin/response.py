@@ -20,6 +20,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from .drift import Silence
 from .faults import Fault
 from .frames import DeltaFrame, InjectedFrame, Outbox, encode, new_call_id
 from .items import (
@@ -162,6 +163,10 @@ class Response:
     def cut_short(self, reason: str) -> None:
         """End as incomplete, where it is."""
         self._end("incomplete", {"type": "incomplete", "reason": reason})
+
+    def finish_empty(self) -> None:
+        """End as completed, with no output."""
+        self._end("completed", None)
 
     def fail(self, error: dict[str, Any]) -> Iterator[float]:
         """Take the steps of a response that the model never began: no `error` event, no output, nothing used."""
@@ -315,6 +320,21 @@ class Response:
 
 MIDWAY = 3  # steps into a reply: begun, and a little of it out
 _HUGE_BYTES = 3_476_354  # the largest frame that was seen from the service (items with their audio)
+
+
+def silent_steps(response: Response, silence: Silence) -> Iterator[float]:
+    """Take the steps of a response that a drift rule makes silent, empty or late."""
+    steps = response.steps()
+    yield next(steps)  # `response.created` comes in time
+    if silence.kind == "silent":
+        while True:
+            yield math.inf
+    elif silence.kind == "empty":
+        response.finish_empty()
+    else:
+        response.hold_s = silence.late_s
+        yield 0.0
+        yield from steps
 
 
 def faulty_steps(response: Response, fault: Fault, outbox: Outbox, settings: Settings) -> Iterator[float]:

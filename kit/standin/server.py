@@ -407,8 +407,8 @@ class StandIn(Listener):
     the session object.
 
     Args:
-        drift: When an audio reply comes as text: ``documented``, ``never``, ``always``, ``p=Q`` or ``per-response=Q``
-            (`kit.standin.drift`).
+        drift: When an audio reply comes as text, late or not at all: ``documented``, ``never``, ``always``, ``share=Q``,
+            ``per-response=Q``, ``p=Q``, ``silent=Q``, ``empty=Q``, ``late=Q:MS``, or several by ``+`` (`kit.standin.drift`).
         seed: Of its draws, together with the query field ``trial`` of a connection.
         dialect: ``both`` (header or query decides), ``ga`` or ``beta``.
         pace: How fast speech streams, as a multiple of real time; ``None`` or 0: as fast as it can.
@@ -516,7 +516,7 @@ class StandIn(Listener):
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, text)
         asked = connection_request(request.path, request.headers, self.dialect)
         trial = asked.trial or f"session {next(self._n_connections)}"
-        fault = self._faults.due("connection", Draws(self.options.seed, trial).of_attempt(asked.attempt))
+        fault = self._faults.due("connection", Draws(self.options.seed, trial, asked.attempt).of_attempt())
         connection.about = _About(asked, trial, fault.name if fault is not None else "", door)
         if fault is not None and fault.name == "http-error":
             status = HTTPStatus(int(fault.value))

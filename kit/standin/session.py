@@ -41,7 +41,7 @@ from ..errors import KitError
 from ..wire.dialect import CLIENT_EVENTS, MAX_APPEND_BYTES, Dialect
 from ..wire.refusals import invalid_value, missing, too_long, unknown_parameter, wrong_type
 from . import hearing
-from .drift import Draws, Rule
+from .drift import Draws, Rule, Silence
 from .faults import Fault, Faults
 from .frames import DeltaFrame, Outbox
 from .hearing import InputAudio, Started
@@ -57,7 +57,7 @@ from .items import (
     text_tokens,
 )
 from .replies import Output, Reply, Say, answered_item, choose, outputs, tool_call, words_of
-from .response import Response, faulty_steps, server_error
+from .response import Response, faulty_steps, server_error, silent_steps
 from .settings import Refused, ResponseRequest, Settings, demand, refuse
 from .sound import BYTES_PER_MS, duration_ms, pieces
 
@@ -151,8 +151,8 @@ class ServerSession:
         self.id = outbox.new_id("sess")
         self._conversation = Conversation(outbox.new_id("conv"))
         # Drift and the choice of lines depend on seed and trial alone, faults on the attempt too.
-        self._draws = Draws(options.seed, trial)
-        self._fault_draws = self._draws.of_attempt(attempt)
+        self._draws = Draws(options.seed, trial, attempt)
+        self._fault_draws = self._draws.of_attempt()
         self._faults = Faults(options.faults)
         self._drifts = options.drift.for_session(self._draws)
         expiry = self._faults.due("session", self._fault_draws)
@@ -521,7 +521,9 @@ class ServerSession:
             self._refuse_on_purpose(event_id)
             return
         # the rule is asked for each reply that is to be spoken, and for no other
-        aloud = request.speech and not self._drifts(context_facts(context))
+        drift = self._drifts(context_facts(context)) if request.speech else True
+        silence = drift if isinstance(drift, Silence) else None
+        aloud = not (silence.text if silence is not None else drift)
         turn, self._n_replies = self._n_replies, self._n_replies + 1
         response = Response(
             self._outbox,
@@ -531,7 +533,10 @@ class ServerSession:
             aloud,
             lambda: self._plan(request, context, aloud, turn),
         )
-        steps = response.steps() if fault is None else faulty_steps(response, fault, self._outbox, self._settings)
+        if fault is not None:
+            steps = faulty_steps(response, fault, self._outbox, self._settings)
+        else:
+            steps = response.steps() if silence is None else silent_steps(response, silence)
         now_s = self._now()
         running = _Running(response, steps, now_s, now_s)
         self._running.append(running)
