@@ -10,11 +10,11 @@ has two threads; the kit has one. Both sides count the same million responses, 2
   one response, and folds nothing: what it counts is the same only where each trial has one turn of one response. Shown beside,
   and no limit is set on it: `modality_df` answers far more.
 * `modality_df`: the same questions, and three more intervals of rates by Wilson, two that know which turns share a trial, the median
-  turn of first drift (Kaplan-Meier) and of the time to audio with their intervals. From a frame it also finds each trial's rows,
-  which lie in order, as `responses_df` gives them; from columns they are counted already. It returns a DataFrame.
+  turn of first drift (Kaplan-Meier) and of the time to audio with their intervals. It also finds each trial's rows, which lie in
+  order, as `responses_df` returns them. It returns a DataFrame.
 
 The ledger is SQLite with every column a run writes, in its usual order; DuckDB reads a Parquet file of the ten columns that are
-counted. Bytes are those of every array of the `Rows` that `modality_df` reads. Growth: milliseconds per thousand responses, at 1e4 as 1.
+counted. Bytes are those of the frame of turns that `modality_df` groups, deep. Growth: milliseconds per thousand responses, at 1e4 as 1.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -36,9 +36,8 @@ import pandas as pd
 from running import absolute, interleaved, option, report, status, versions
 
 from kit import tables
-from kit.tables.frames import MODALITIES, Labels, Rows, Turns, rows_of
-from kit.tables.modality import frame, rate_columns
-from kit.trials.ledger import TABLES, statements
+from kit.tables.frames import MODALITIES, counted_turns
+from kit.trials.ledger import statements
 
 Sides = dict[str, Callable[[], pd.DataFrame]]
 CASES, ARMS = ("1a", "1b", "2a", "2b"), tuple(f"arm {n}" for n in range(5))
@@ -117,17 +116,12 @@ def beside_duckdb(title: str, ours: Sides, source: str, limit: float, turns: int
 
 def in_memory(n_trials: int, turns: int, rounds: int) -> bool:
     df = responses(n_trials, turns)
-    rows = rows_of(df)
     with duckdb.connect(config={"threads": 2}) as db:
         db.register("df", df)
         db.execute("CREATE TABLE responses AS SELECT * FROM df")
-        ours = {
-            "modality_df": lambda: tables.modality_df(df),
-            "modality_df, from columns": lambda: frame(rate_columns(rows, ["case", "arm"], 0.95)),
-        }
-        return beside_duckdb(
-            f"{len(df):,} responses of {n_trials:,} trials in memory", ours, "responses", 0.75, turns, rounds, db
-        )
+        ours = {"modality_df": lambda: tables.modality_df(df)}
+        title = f"{len(df):,} responses of {n_trials:,} trials in memory"
+        return beside_duckdb(title, ours, "responses", 1.0, turns, rounds, db)
 
 
 def from_storage(n_trials: int, turns: int, rounds: int, folder: Path) -> bool:
@@ -139,25 +133,13 @@ def from_storage(n_trials: int, turns: int, rounds: int, folder: Path) -> bool:
     with duckdb.connect(config={"threads": 2}) as db:
         ours = {"ledger → table": lambda: tables.modality_df(path)}
         met = beside_duckdb(f"{title}, on Parquet", ours, f"'{parquet}'", 10, turns, rounds, db)
-    held = sum(array.nbytes for array in arrays(rows_of(path)))
+    held = int(counted_turns(path).memory_usage(deep=True).sum())
     return (
         absolute(
             f"{title}: its columns in memory", {"bytes a response": [held / len(df)]}, "B", {"bytes a response": 60}
         )
         and met
     )
-
-
-def arrays(part: object) -> Iterator[np.ndarray]:
-    """Every array of `Rows`."""
-    if isinstance(part, np.ndarray):
-        yield part
-    elif isinstance(part, dict):
-        for one in part.values():
-            yield from arrays(one)
-    elif isinstance(part, Labels | Rows | Turns):
-        for name in part.__slots__:
-            yield from arrays(getattr(part, name))
 
 
 def growth(most: int, rounds: int, folder: Path) -> bool:
@@ -182,16 +164,26 @@ def write(path, df, n_trials, turns):
     """A ledger of those responses, written as plainly as SQLite takes it."""
     case, arm = (df[name].astype(str).to_numpy()[::turns] for name in ("case", "arm"))
     modality, heard = df["modality"].astype(str).tolist(), df["first_audio_ms"].to_numpy()
+    trial_ids = [f"{n:016x}" for n in range(n_trials)]
     rows = {
-        "plan": [("feed" * 16, '{"plan": 1}', 0.0, "0")],
-        "runs": [(1, 0.0, 1.0, "complete", None, 8, None, "0", "3.11", 1)],
-        "trials": [(f"{n:016x}", n, "measure", case[n], arm[n], 0, "standin", "standin", "m", "audio", n, "audio", 3, turns) for n in range(n_trials)],
+        "plan": [{"plan_hash": "feed" * 16, "plan": '{"plan": 1}', "created_at": 0.0, "kit_version": "0"}],
+        "runs": [{"run_id": 1, "started_at": 0.0, "at_once": 8, "kit_version": "0", "python": "3.11", "pid": 1}],
+        "trials": [
+            {"trial_id": trial_ids[n], "n": n, "role": "measure", "case_name": case[n], "arm": arm[n], "settings": 0,
+             "settings_name": "standin", "endpoint": "standin", "asked_model": "m", "modality": "audio", "repeat": n,
+             "reported": "audio", "n_history_items": 3, "n_turns": turns}
+            for n in range(n_trials)
+        ],
         "attempts": [
-            (n + 1, f"{n:016x}", 1, 1, None, "completed", "answered", 1, *[None] * 5, 0.0, 1.0, f"sess_{n}", "m", "alloy", 1, None, 1.0, 1.0, 3, 1, 0, turns, 0.0, 0.0, 0)
+            {"attempt_id": n + 1, "trial_id": trial_ids[n], "attempt": 1, "run_id": 1, "status": "completed", "stage": "answered",
+             "counts": 1, "started_at": 0.0, "ended_at": 1.0, "session_id": f"sess_{n}", "model": "m", "voice": "alloy",
+             "simulated": 1, "n_items_sent": 3, "n_updates_sent": 1, "n_deletes_sent": 0, "n_responses": turns, "cost_usd": 0.0}
             for n in range(n_trials)
         ],
         "turns": [
-            (n // turns + 1, f"{n // turns:016x}", n % turns, 1, modality[n], modality[n], "completed", None if np.isnan(heard[n]) else heard[n], 1)
+            {"attempt_id": n // turns + 1, "trial_id": trial_ids[n // turns], "turn": n % turns, "n_responses": 1,
+             "first_modality": modality[n], "final_modality": modality[n], "final_status": "completed",
+             "heard_ms": None if np.isnan(heard[n]) else heard[n], "n_items_sent": 1}
             for n in range(len(df))
         ],
     }  # fmt: skip
@@ -199,7 +191,9 @@ def write(path, df, n_trials, turns):
         for sql in statements():
             db.execute(sql)
         for name, some in rows.items():
-            db.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' * len(TABLES[name]))})", some)
+            columns = list(some[0])
+            values = f"({', '.join(columns)}) VALUES ({', '.join(f':{column}' for column in columns)})"
+            db.executemany(f"INSERT INTO {name} {values}", some)
 
 
 def main() -> bool:

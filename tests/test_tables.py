@@ -15,8 +15,7 @@ from written_ledger import write
 
 from kit import stats, tables
 from kit.errors import InputError, LedgerError
-from kit.tables.frames import Labels, Rows, rows_of
-from kit.tables.modality import fold, rate_columns
+from kit.tables.frames import MODALITIES, counted_turns
 
 
 @pytest.fixture
@@ -181,11 +180,11 @@ def test_an_unpriced_attempt_makes_the_sum_unknown(ledger_of):
     assert tables.modality_df(ledger)["usd"].isna().all()
 
 
-def test_a_label_that_there_is_not_is_named():
-    rows = rows_of(Rows({"case": Labels.of(["1b"])}, np.zeros(1), np.ones(1, np.int8), fold(*np.zeros((7, 0)))))
+def test_a_label_that_there_is_not_is_named(ledger_of):
+    responses = tables.responses_df(ledger_of(THREE)).drop(columns=["plan", "role", "settings", "endpoint", "model"])
 
     with pytest.raises(InputError, match="'mood'; there are case"):
-        tables.modality_df(rows, by="mood")
+        tables.modality_df(responses, by="mood")
 
 
 @pytest.mark.parametrize("source", [None, 3, [], {"a": 1}])
@@ -377,35 +376,36 @@ def test_without_the_baseline_or_anything_beside_it_there_is_a_sentence(ledger_o
 def synthetic(n_trials, turns=4):
     draw = np.random.default_rng(3)
     n = n_trials * turns
-    trial, turn = (
-        np.repeat(np.arange(n_trials, dtype=np.int32), turns),
-        np.tile(np.arange(turns, dtype=np.int16), n_trials),
-    )
-    modality = draw.choice(5, n, p=[0.6, 0.3, 0.05, 0.03, 0.02]).astype(np.int8)
-    heard = np.where(modality == 0, draw.gamma(4, 100, n), np.nan)
-    zero = np.zeros(n_trials, np.int8)
-    labels = {
-        "case": Labels(draw.integers(0, 4, n_trials).astype(np.int8), ("1a", "1b", "2a", "2b")),
-        "arm": Labels(zero, ("as_is",)),
-    }
-    return Rows(
-        labels, zero, zero + 1, fold(trial, turn, np.zeros(n, np.int8), modality, np.ones(n, bool), np.zeros(n), heard)
+    trial = np.repeat(np.arange(n_trials), turns)
+    modality = draw.choice(5, n, p=[0.6, 0.3, 0.05, 0.03, 0.02])
+    return pd.DataFrame(
+        {
+            "trial_id": pd.Categorical.from_codes(trial, [f"{n:016x}" for n in range(n_trials)]),
+            "case": pd.Categorical.from_codes(draw.integers(0, 4, n_trials)[trial], ("1a", "1b", "2a", "2b")),
+            "arm": pd.Categorical(["as_is"] * n),
+            "turn": np.tile(np.arange(turns), n_trials),
+            "response": np.zeros(n, np.int64),
+            "modality": pd.Categorical.from_codes(modality, MODALITIES),
+            "status": pd.Categorical(["completed"] * n),
+            "simulated": pd.array([True] * n, dtype="boolean"),
+            "first_audio_ms": np.where(modality == 0, draw.gamma(4, 100, n), np.nan),
+        }
     )
 
 
 def test_the_cost_is_linear_and_a_turn_takes_few_bytes():
-    def seconds(rows):
+    def seconds(responses):
         times = []
         for _ in range(5):
             begin = time.process_time()
-            rate_columns(rows, ["case"], 0.95)
+            tables.modality_df(responses, ["case"])
             times.append(time.process_time() - begin)
         return min(times)
 
     small, large = synthetic(5_000), synthetic(100_000)
 
     assert seconds(large) < 20 * max(seconds(small), 0.002) * 2.5
-    assert large.turns.n_bytes / len(large.turns) <= 60
+    assert counted_turns(large).memory_usage(deep=True).sum() / len(large) <= 60
 
 
 def test_importing_tables_imports_no_pandas():
