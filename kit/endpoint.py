@@ -352,17 +352,17 @@ def _azure(env: Mapping[str, str], model: str | None, d: Name) -> Endpoint:
     return Endpoint(name, url, d, model, "AZURE_OPENAI_API_KEY", "api-key", "AZURE_OPENAI_AD_TOKEN")
 
 
-def _with_model(known: Endpoint, model: str | None, dialect_name: str | None) -> Endpoint:
+def _with_model(where: Endpoint, model: str | None, dialect_name: str | None) -> Endpoint:
     """The same endpoint with another model."""
-    if dialect_name is not None and dialect(dialect_name).name != known.dialect:
+    if dialect_name is not None and dialect(dialect_name).name != where.dialect:
         raise EndpointError(
-            f"this endpoint speaks {known.dialect}, and its address may depend on it; "
-            f"make one with endpoint({known.name!r}, dialect_name={dialect_name!r})"
+            f"this endpoint speaks {where.dialect}, and its address may depend on it; "
+            f"make one with endpoint({where.name!r}, dialect_name={dialect_name!r})"
         )
-    if model is None or model == known.model:
-        return known
-    field = "deployment" if "deployment" in dict(parse_qsl(urlsplit(known.url).query)) else "model"
-    return replace(known, model=model, url=known.url and _with_query(known.url, **{field: model}))
+    if model is None or model == where.model:
+        return where
+    field = "deployment" if "deployment" in dict(parse_qsl(urlsplit(where.url).query)) else "model"
+    return replace(where, model=model, url=where.url and _with_query(where.url, **{field: model}))
 
 
 def _checked_headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

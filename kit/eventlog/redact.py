@@ -116,8 +116,11 @@ class Redactor:
 
     def knows(self, frame: bytes) -> bool:
         """Whether one of the values that must not be kept is in a frame, however its JSON spells it."""
-        frame = _unescaped(frame)
-        return any(secret in frame for secret in self._secrets)
+        if not self._secrets:
+            return False
+        # `find` for the reason above; without a backslash, which base64 has none of, nothing is escaped
+        frame = frame if frame.find(b"\\") < 0 else _unescaped(frame)
+        return max(map(frame.find, self._secrets)) >= 0
 
     def text(self, text: str) -> str:
         """Return the text without secrets."""
