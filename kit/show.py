@@ -10,6 +10,7 @@ import base64
 import string
 import unicodedata
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 # One colour per modality, everywhere: badges, tables, plots, terminal. Okabe and Ito's palette, made to be told apart
 # with any kind of colour vision (https://jfly.uni-koeln.de/color/), and a red for what failed; each also carries its word
@@ -33,6 +34,7 @@ UNKNOWN_ORIGIN = "origin unknown"
 _JOINERS = "\u200c\u200d"  # format characters that spell words (Persian) and pictures (families), and reorder nothing
 _UNSEEN = ("Cc", "Cf", "Cs")  # control, format (bidi overrides among them), lone surrogates
 _IN_FILE_NAMES = frozenset(string.ascii_letters + string.digits + "_-")
+_FORMULA = ("=", "+", "-", "@", "\t")  # what a spreadsheet takes for the start of a formula
 _MAX_SHOWN_CHARS = 2_000  # of any one text in a cell; the object itself keeps all of it
 
 
@@ -63,6 +65,28 @@ def esc(text: object, limit: int = _MAX_SHOWN_CHARS) -> str:
     from html import escape  # loads a table of entities that a session that shows nothing has no use for
 
     return escape(plain(text, limit), quote=True)
+
+
+def csv_cell(value: object) -> object:
+    """A cell for a CSV file that a spreadsheet may open: text that it would run as a formula begins with an apostrophe.
+
+    Line breaks inside a cell become spaces: a lone carriage return would break the row for every reader.
+    (https://owasp.org/www-community/attacks/CSV_Injection)
+    """
+    if not isinstance(value, str):
+        return value
+    text = " ".join(value.splitlines()) if "\n" in value or "\r" in value else value
+    text = text.encode("utf-8", "replace").decode().replace("\0", "")
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def csv_of(df: Any) -> str:
+    """A pandas frame as CSV with the cells of `csv_cell`."""
+    safe = df.copy(deep=False)
+    for name in safe.columns:
+        if safe[name].dtype.kind == "O":  # text; numbers and dates cannot be formulas
+            safe[name] = safe[name].astype(object).map(csv_cell, na_action="ignore")
+    return str(safe.to_csv(index=False))
 
 
 def badge(modality: str | None) -> str:

@@ -6,15 +6,18 @@ import csv
 import io
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import zipfile
+import zlib
+from contextlib import closing
 
 import pytest
 
 from kit import Clip, Plan, arms, cases, connect, run
 from kit.cli import main
-from kit.errors import InputError
+from kit.errors import InputError, LedgerError
 from kit.eventlog import read_log
 from kit.plots.timeline import timeline
 from kit.reporting import bundle
@@ -259,6 +262,45 @@ async def test_kit_bundle_does_the_same_from_a_terminal(tmp_path, capsys):
     assert code == 0 and "1 sessions with the effect" in capsys.readouterr().out
     assert "reproduce.py" in unpacked(tmp_path / "e.zip")
     assert await asyncio.to_thread(main, ["bundle", str(tmp_path / "x.jsonl"), str(tmp_path / "e.zip")]) == 2
+
+
+async def test_a_ledger_without_events_says_what_it_has_and_what_it_lacks(tmp_path):
+    ledger = await run(Plan("1b", repeats=2), tmp_path / "runs.sqlite", progress=None)
+
+    with pytest.raises(
+        InputError, match="has 2 responses, 2 of them text, but no events to show: a bundle needs a ledger"
+    ):
+        bundle(ledger, tmp_path / "e.zip")
+
+
+async def test_events_that_unpack_to_gigabytes_are_refused_and_take_no_memory(tmp_path):
+    ledger = await run(Plan("1b", repeats=1), tmp_path / "runs.sqlite", progress=None, keep_events=True)
+    packer = zlib.compressobj(9)
+    bomb = b"".join(packer.compress(bytes(1 << 24)) for _ in range(64)) + packer.flush()  # 1 GiB in 1 MB
+    with closing(sqlite3.connect(ledger.path)) as db, db:
+        db.execute("UPDATE events SET jsonl = ?", (bomb,))
+
+    with pytest.raises(LedgerError, match="unpack to more than 256 MiB, which no session has"):
+        bundle(ledger, tmp_path / "e.zip")
+
+
+async def test_a_spreadsheet_finds_no_formula_in_a_bundle_and_every_row_is_one_row(tmp_path):
+    hostile = "=cmd|'/C calc'!A1\r@x"
+    await talk(tmp_path / "x.jsonl", cases.one_b)
+    session_id = read_log(tmp_path / "x.jsonl").session().id
+    path = tmp_path / "x.jsonl"
+    path.write_text(
+        path.read_text().replace(json.dumps(session_id), json.dumps(hostile)).replace("gpt-realtime", "=model")
+    )
+
+    files = unpacked(bundle(path, tmp_path / "e.zip").path)
+
+    for name in ("ids.csv", "tables/modality.csv"):
+        rows = list(csv.reader(io.StringIO(files[name], newline="")))
+        assert {len(row) for row in rows} == {len(rows[0])}, name
+        assert not [cell for row in rows for cell in row if cell.startswith(("=", "@", "+", "\t")) or "\r" in cell], (
+            name
+        )
 
 
 # ------------------------------------------------------------------------------------------------------------ timeline

@@ -274,7 +274,7 @@ def test_an_empty_table_says_how_it_would_have_rows_and_a_sentence_stays_on_its_
     path = str(write(tmp_path / "a.sqlite", TRIALS).path)
 
     assert main(["table", path, "--rows", "events"]) == 0
-    assert capsys.readouterr().out == "no events: `kit trials run` keeps them with --keep-events\n"
+    assert capsys.readouterr().out == "no events: the run was told to keep none (--no-events, keep_events=False)\n"
     assert main(["table", path, "--rows", "comparisons"]) == 0
     assert all(line.startswith("- [stand-in: simulated]") for line in capsys.readouterr().out.splitlines())
 

@@ -75,16 +75,16 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if match := re.match(r"argument (?:VERB|WHAT): invalid choice: '(.*?)' \(choose from (.*)\)", message):
             verbs = re.findall(r"[\w-]+", match[2])
-            message = f"no verb is called '{match[1]}'{_meant(match[1], verbs)}"
+            message = f"no verb is called '{match[1]}'{_suggestion(match[1], verbs)}"
         elif match := re.match(r"unrecognized arguments: (\S+)", message):
             name = match[1].partition("=")[0]
             kind = "option" if name.startswith("-") else "further argument"
-            message = f"`{self.prog}` takes no {kind} {name}{_meant(name, self._option_string_actions)}"
+            message = f"`{self.prog}` takes no {kind} {name}{_suggestion(name, self._option_string_actions)}"
         end = "" if message.endswith("?") else "."
         raise SystemExit(complain(f"{message}{end} See {self.prog} --help", 2))
 
 
-def _meant(word: str, words: Iterable[str]) -> str:
+def _suggestion(word: str, words: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, list(words), n=1)
     return f". Did you mean {close[0]}?" if close else ""
 

@@ -68,7 +68,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "wav": {"type": folder, "metavar": "DIR", "help": "keep every spoken reply in this folder"},
     "out": {"metavar": "PATH", "help": "write there"},
     "overwrite": {"action": "store_true", "help": "replace a file that exists"},
-    "keep-events": {"action": "store_true", "help": "keep every event of every session, without audio, for a bundle"},
+    "no-events": {"action": "store_true", "help": "keep no events: a smaller ledger, of which no bundle can be made"},
     # how to run
     "say": {"action": "append", "default": [], "metavar": "TEXT", "help": "say this next; may be repeated"},
     "at-once": {"type": int, "default": 8, "metavar": "N", "help": "run this many sessions at a time (default: 8)"},

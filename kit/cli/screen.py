@@ -35,7 +35,7 @@ _FLAGS = (
     (r"run\(…, budget_usd=[\d.]+\), or (--budget [\d.]+) in a terminal", r"\1"),
     (r"budget_usd=float\('inf'\)", "--budget inf"),
     (r"\bbudget_usd=", "--budget "),
-    (r"\bkeep_events=True", "--keep-events"),
+    (r" with keep_events=True", " without --no-events"),
     (r"\boverwrite=True", "--overwrite"),
     (r"\brequire_key=", "--key-env"),
     (r"\bn_each\b", "--each"),

@@ -306,13 +306,13 @@ class _Face:
         """What was said, what was lost, and where the time went."""
         if self.voice is None:
             return
-        cuts = [cut.audio_end_ms for told in self.voice.playback.interruptions for cut in told.truncations]
+        cuts = [cut.audio_end_ms for interruption in self.voice.playback.interruptions for cut in interruption.truncations]
         n = len(self._session.responses)
         words = f"{n} replies" if n != 1 else "1 reply"
         if cuts:
             words += f", interrupted after {', '.join(f'{cut / 1000:.2f} s' for cut in cuts)}"
-        lost = ", ".join(f"{name} {count}" for name, count in self.voice.dropped.items())
-        self.say(f"\n{words} · frames dropped: {lost}")
+        dropped = ", ".join(f"{name} {count}" for name, count in self.voice.dropped.items())
+        self.say(f"\n{words} · frames dropped: {dropped}")
         self.say(repr(self.voice.latency))
         if mark := show.origin_word(self._session.simulated):
             self.say(f"{mark}: this shows the instrument, not how fast a model is")

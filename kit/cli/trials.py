@@ -32,7 +32,7 @@ from .screen import Bar, Columns, complain, console, draw_facts, draw_frame, say
 
 _ROWS = ("modality", "comparisons", "controls", "trials", "attempts", "turns", "responses", "events")
 _WHY_NONE = {
-    "events": "`kit trials run` keeps them with --keep-events",
+    "events": "the run was told to keep none (--no-events, keep_events=False)",
     "controls": "a free plan has none unless it asks for them: Plan(…, controls=3)",
 }
 _STUDY_PLAN = '''"""The plan of a study, written by `kit study`. To go on with it: kit trials run {plan} {ledger}"""
@@ -181,7 +181,7 @@ def play(plan: Plan, path: Path, args: argparse.Namespace, *, again: str) -> Led
                     path,
                     at_once=args.at_once,
                     budget_usd=budget_usd,
-                    keep_events=args.keep_events,
+                    keep_events=not args.no_events,
                     progress=progress,
                 )
             )
@@ -244,7 +244,8 @@ def _table(args: argparse.Namespace) -> int:
     else:
         df = getattr(tables, f"{args.rows}_df")(args.ledger)
     if args.csv:
-        sys.stdout.write(df.to_csv(index=False))
+        text = show.csv_of(df)
+        sys.stdout.write(show.plain(text, len(text)) if sys.stdout.isatty() else text)
     elif args.json:
         sys.stdout.write(df.to_json(orient="records", date_format="iso", indent=1) + "\n")
     elif args.rows == "comparisons":
@@ -279,7 +280,7 @@ def _study(args: argparse.Namespace) -> int:
     from ..reporting import report
     from ..reporting.study import study_plan
 
-    asked = {
+    options = {
         "quick": args.quick,
         "models": args.model,
         "arms": args.arm,
@@ -287,8 +288,8 @@ def _study(args: argparse.Namespace) -> int:
         "p0": args.p0,
         "p1": args.p1,
     }
-    asked = {name: value for name, value in asked.items() if value} | {"seed": args.seed, "drift": args.drift}
-    plan = study_plan(args.endpoint, **asked)
+    options = {name: value for name, value in options.items() if value} | {"seed": args.seed, "drift": args.drift}
+    plan = study_plan(args.endpoint, **options)
     draw_plan(plan)
     paid = not all(settings.free for settings in plan.settings)
     if paid and args.endpoint == "openai" and not (args.quick or args.model or args.arm or args.repeats):
@@ -303,7 +304,7 @@ def _study(args: argparse.Namespace) -> int:
     where = Path(args.out or f"runs/study-{plan.hash[:8]}").expanduser().resolve()
     path, file = where / "study.sqlite", where / "plan.py"
     where.mkdir(parents=True, exist_ok=True)
-    arguments = ", ".join([repr(args.endpoint), *(f"{name}={value!r}" for name, value in asked.items())])
+    arguments = ", ".join([repr(args.endpoint), *(f"{name}={value!r}" for name, value in options.items())])
     file.write_text(_STUDY_PLAN.format(plan=file.name, ledger=path.name, arguments=arguments), encoding="utf-8")
     ledger = play(plan, path, args, again=f"kit trials run {shlex.join([str(file), str(path)])}")
     page = report(ledger, report_path(path), baseline=plan.arms[0].name)
@@ -347,18 +348,18 @@ def _add_trials(verbs: Verbs) -> None:
         help="plan and run many trials",
         description="A plan is a Python file that says plan = Plan(…): cases, arms, settings and repeats, as in a notebook.",
     )
-    what = trials.add_subparsers(title="verbs", metavar="WHAT")
-    plan = what.add_parser("plan", help="show what a plan would take: trials, tokens, dollars, minutes")
+    steps = trials.add_subparsers(title="verbs", metavar="WHAT")
+    plan = steps.add_parser("plan", help="show what a plan would take: trials, tokens, dollars, minutes")
     plan.add_argument("plan", metavar="PLAN", help="a Python file that defines plan = Plan(…)")
     plan.set_defaults(run=_plan)
-    start = what.add_parser(
+    start = steps.add_parser(
         "run", help="run a plan; run it again to go on", description="Run a plan, or what is left of it, into a ledger."
     )
     start.add_argument("plan", metavar="PLAN", help="a Python file that defines plan = Plan(…)")
     start.add_argument("ledger", metavar="LEDGER", help="the file to write, such as runs/joke.sqlite, or to go on with")
-    add_options(start, "budget", "at-once", "keep-events", "quiet")
+    add_options(start, "budget", "at-once", "no-events", "quiet")
     start.set_defaults(run=_run)
-    arms_ = what.add_parser("arms", help="list the arms, with where each was reported and what came of it")
+    arms_ = steps.add_parser("arms", help="list the arms, with where each was reported and what came of it")
     arms_.set_defaults(run=_arms)
 
 
@@ -385,6 +386,6 @@ def _add_study(verbs: Verbs) -> None:
     )
     study.add_argument("--p0", type=float, metavar="P", help="tell drift at this rate … (default: 0.5; --quick 0.9)")
     study.add_argument("--p1", type=float, metavar="P", help="… from drift at this one (default: 0.2; --quick 0.1)")
-    add_options(study, "budget", "at-once", "out", "seed", "drift", "keep-events", "quiet", out=out)
+    add_options(study, "budget", "at-once", "out", "seed", "drift", "no-events", "quiet", out=out)
     study.add_argument("--dry-run", action="store_true", help="show the plan and its price, and stop")
     study.set_defaults(run=_study)

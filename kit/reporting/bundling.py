@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from ..plots.timeline import timeline
 from ..trials.ledger import Ledger
 from ..version import __version__
 from ..wire.records import Response
-from .reproduction import Source, Told, reproduction, sessions_of, source_of
+from .reproduction import SessionEvidence, Source, reproduction, sessions_of, source_of
 
 Effect = Callable[[Response], bool]
 _SECRETS = (
@@ -105,15 +105,13 @@ def bundle(
     if not isinstance(n_each, int) or n_each < 1:
         raise InputError(f"n_each must be 1 or more, not {clipped(n_each)}")
     origin = source_of(source)
-    work = _Work(effect, n_each)
-    for told in sessions_of(origin):
-        work.take(told)
-    if not work.shown:
-        kept = "" if work.n_sessions else "; a ledger has the events of its trials if it was run with keep_events=True"
-        what = (effect.__doc__ or effect.__name__).strip().splitlines()[0].rstrip(".")
-        raise InputError(f"none of the {work.n_responses} responses shows the effect ({what}){kept}")
+    work = _Selection(effect, n_each)
+    for evidence in sessions_of(origin):
+        work.take(evidence)
+    if not work.showing:
+        raise InputError(_nothing_shows(origin, work))
     redactor = Redactor([value for name in _SECRETS if (value := os.environ.get(name))])
-    script = next((text for told in work.shown if (text := work.script(told))), None)
+    script = next((text for evidence in work.showing if (text := work.script(evidence))), None)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
@@ -125,129 +123,157 @@ def bundle(
         os.replace(draft, target)
     finally:
         draft.unlink(missing_ok=True)
-    return Bundle(target, len(work.shown), len(work.others), script is not None, work.simulated)
+    return Bundle(target, len(work.showing), len(work.others), script is not None, work.simulated)
 
 
-class _Work:
-    """The sessions that go in, and a line for every response."""
+class _Selection:
+    """The sessions whose logs go into a bundle, and a line for every response of all of them."""
 
     def __init__(self, effect: Effect, n_each: int) -> None:
         self.effect, self.n_each = effect, n_each
-        self.shown: list[Told] = []
-        self.others: list[Told] = []
-        self.ids: list[dict[str, Any]] = []
-        self.rows: list[dict[str, Any]] = []
+        self.showing: list[SessionEvidence] = []  # sessions with the effect, at most `n_each`
+        self.others: list[SessionEvidence] = []  # as many without it
+        self.ids: list[dict[str, Any]] = []  # of ids.csv
+        self.rows: list[dict[str, Any]] = []  # of responses.csv
         self.origins: set[bool | None] = set()
         self.n_sessions = self.n_responses = self.n_effect = self.n_sessions_with = 0
+
+    @property
+    def title(self) -> str:
+        """The effect in words: the first line of its docstring."""
+        return (self.effect.__doc__ or self.effect.__name__).strip().splitlines()[0]
 
     @property
     def simulated(self) -> bool | None:
         return next(iter(self.origins)) if len(self.origins) == 1 else None
 
-    def take(self, told: Told) -> None:
-        session = told.session
-        showing = [r for r in session.responses if self.effect(r)]
+    def take(self, evidence: SessionEvidence) -> None:
+        session = evidence.session
+        showing = [response for response in session.responses if self.effect(response)]
         self.n_sessions += 1
         self.n_sessions_with += bool(showing)
         self.n_responses += len(session.responses)
         self.n_effect += len(showing)
         self.origins.add(session.simulated)
-        chosen = self.shown if showing else self.others
-        if len(chosen) < self.n_each and (showing or session.responses):
-            chosen.append(told)
-        for r in session.responses:
-            self.rows.append(row(r, session_id=session.id, file=session.file))
+        chosen = self.showing if showing else self.others
+        if len(chosen) < self.n_each and session.responses:
+            chosen.append(evidence)
+        for response in session.responses:
+            self.rows.append(row(response, session_id=session.id, file=session.file))
+            asked_at_ms = response.started_at_ms if response.started_at_ms is not None else response.created_at_ms
             self.ids.append(
                 {
-                    "shows_effect": r in showing,
+                    "shows_effect": response in showing,
                     "session_id": session.id,
-                    "response_id": r.id,
+                    "response_id": response.id,
                     "model": session.model,
-                    "session_opened_at": told.utc(0.0),
-                    "response_asked_at": told.utc(r.started_at_ms if r.started_at_ms is not None else r.created_at_ms),
-                    "modality": r.modality,
-                    "asked": "+".join(r.asked or ()),
-                    "status": r.status,
-                    "simulated": {True: "true", False: "false", None: "unknown"}[r.simulated],
-                    "trial_id": told.about.get("trial_id"),
-                    "case": told.about.get("case_name"),
-                    "arm": told.about.get("arm"),
+                    "session_opened_at": evidence.utc(0.0),
+                    "response_asked_at": evidence.utc(asked_at_ms),
+                    "modality": response.modality,
+                    "asked": "+".join(response.asked or ()),
+                    "status": response.status,
+                    "simulated": {True: "true", False: "false", None: "unknown"}[response.simulated],
+                    "trial_id": evidence.attempt.get("trial_id"),
+                    "case": evidence.attempt.get("case_name"),
+                    "arm": evidence.attempt.get("arm"),
                 }
             )
 
-    def script(self, told: Told) -> str | None:
-        first = next(r for r in told.session.responses if self.effect(r))
-        return reproduction(told, first, show.origin_word(told.session.simulated))
+    def script(self, evidence: SessionEvidence) -> str | None:
+        first = next(response for response in evidence.session.responses if self.effect(response))
+        return reproduction(evidence, first, show.origin_word(evidence.session.simulated))
+
+
+def _nothing_shows(origin: Ledger | list[Path], work: _Selection) -> str:
+    """Why there is nothing to bundle."""
+    sentence = f"none of the {work.n_responses} responses shows the effect ({work.title.rstrip('.')})"
+    if work.n_sessions or not isinstance(origin, Ledger):
+        return sentence
+    (counts,) = origin.rows("SELECT COUNT(*) AS n, SUM(modality = 'text') AS text FROM responses")
+    return (
+        f"{origin.path} has {counts['n']:,} responses, {counts['text'] or 0:,} of them text, but no events to show: a bundle needs "
+        "a ledger that was run with keep_events=True"
+    )
 
 
 def _members(
-    origin: Ledger | list[Path], work: _Work, script: str | None, redactor: Redactor, hook: Hook | None
+    origin: Ledger | list[Path], work: _Selection, script: str | None, redactor: Redactor, hook: Hook | None
 ) -> Iterator[tuple[str, str]]:
     """Name and text of every file in the bundle."""
-    what = (work.effect.__doc__ or work.effect.__name__).strip().splitlines()[0]
-    yield "README.md", _readme(origin, work, script, what)
+    yield "README.md", _readme(origin, work, script)
     yield "versions.json", json.dumps(_versions(), indent=1)
     yield "ids.csv", _csv(_IDS, work.ids)
     yield "responses.csv", csv_line() + "".join(map(csv_line, work.rows))
     if isinstance(origin, Ledger):
         yield "plan.json", json.dumps({"plan_hash": origin.plan_hash, "plan": origin.plan}, indent=1, default=str)
         table = tables.modality_df(origin)
-        yield "tables/attempts.csv", tables.attempts_df(origin).to_csv(index=False)
+        yield "tables/attempts.csv", show.csv_of(tables.attempts_df(origin))
     else:
         table = tables.modality_df(tables.log_df(list(origin)), by=["model"])
-    yield "tables/modality.csv", table.to_csv(index=False)
+    yield "tables/modality.csv", show.csv_of(table)
     if len(table):
         axes = plots.modality(table, ax=plots.figure())
         mark = show.origin_word(work.simulated)
         yield "plots/modality.svg", plots.svg(axes, alt=f"What the replies came as{f' ({mark})' if mark else ''}")
-    for word, chosen in (("with", work.shown), ("without", work.others)):
-        for n, told in enumerate(chosen, 1):
-            name = f"{word}-{n}-{show.file_name(told.session.id or told.session.file)}"
-            yield f"logs/{name}.jsonl", b"".join(_lines(told, redactor, hook)).decode()
-            yield f"plots/{name}.svg", timeline(told.session).svg(standalone=True)
+    for word, chosen in (("with", work.showing), ("without", work.others)):
+        for n, evidence in enumerate(chosen, 1):
+            name = f"{word}-{n}-{show.file_name(evidence.session.id or evidence.session.file)}"
+            yield f"logs/{name}.jsonl", b"".join(_lines(evidence, redactor, hook)).decode()
+            yield f"plots/{name}.svg", timeline(evidence.session).svg(standalone=True)
     if script is not None:
         yield "reproduce.py", script
 
 
-def _readme(origin: Ledger | list[Path], work: _Work, script: str | None, what: str) -> str:
-    simulated = work.simulated
-    mark = show.origin_word(simulated)
-    told = {
-        True: f"**{show.SIMULATED}.** A stand-in answered, no model: this shows the instrument, not what a service does.",
-        None: f"**{show.UNKNOWN_ORIGIN}.** Nothing in the material says who answered, or not the same of all of it.",
-        False: "By their logs, a service answered.",
-    }[simulated]
-    source = "a ledger" if isinstance(origin, Ledger) else f"{len(origin)} log{'' if len(origin) == 1 else 's'}"
-    lines = [
-        f"# Evidence{f' ({mark})' if mark else ''}",
-        "",
-        f"The effect: {what}",
-        "",
-        told,
-        "",
-        f"It shows in {work.n_effect} of {work.n_responses} responses, in {work.n_sessions_with} of {work.n_sessions} sessions ({source}).",
-        "",
-        "| file | what it is |",
-        "|---|---|",
-        "| `ids.csv` | every response: ids, times (UTC), what it came as: what a vendor asks for |",
-        "| `responses.csv` | every response with its words, times (ms) and tokens |",
-        f"| `logs/` | every frame of {len(work.shown)} sessions that show it and {len(work.others)} that do not |",
-        "| `plots/` | those sessions as pictures, and what all replies came as |",
-        "| `tables/` | counts with their intervals |",
-        *(["| `plan.json` | what was planned before the first trial |"] if isinstance(origin, Ledger) else []),
-        *(["| `reproduce.py` | makes it happen again; needs nothing but `websockets` |"] if script else []),
-        "| `versions.json` | of what it was made with |",
-        "",
-        "Keys, tokens, authorization headers, cookies and organisation ids were taken out. Audio is there as its SHA-256 and length.",
-        "The words that were said are there: look through `logs/` and `responses.csv` before you send this to anybody.",
-        "" if script else "\nThere is no script: the material does not say what the client sent.",
-    ]
-    return "\n".join(lines) + "\n"
+def _readme(origin: Ledger | list[Path], work: _Selection, script: str | None) -> str:
+    is_ledger, mark = isinstance(origin, Ledger), show.origin_word(work.simulated)
+    files = {
+        "ids.csv": "every response: ids, times (UTC), what it came as: what a vendor asks for",
+        "responses.csv": "every response with its words, times (ms) and tokens",
+        "logs/": f"every frame of {len(work.showing)} sessions that show it and {len(work.others)} that do not",
+        "plots/": "those sessions as pictures, and what all replies came as",
+        "tables/": "counts with their intervals",
+        "plan.json": "what was planned before the first trial" if is_ledger else "",
+        "reproduce.py": "makes it happen again; needs nothing but `websockets`" if script else "",
+        "versions.json": "of what it was made with",
+    }
+    source = "a ledger" if is_ledger else f"{len(origin)} log{'' if len(origin) == 1 else 's'}"  # type: ignore[arg-type]
+    return _README.format(
+        mark=f" ({mark})" if mark else "",
+        effect=work.title,
+        origin=_ORIGINS[work.simulated],
+        counts=f"{work.n_effect} of {work.n_responses} responses, in {work.n_sessions_with} of {work.n_sessions} sessions",
+        source=source,
+        files="\n".join(f"| `{name}` | {words} |" for name, words in files.items() if words),
+        script="" if script else "\nThere is no script: the material does not say what the client sent.\n",
+    )
 
 
-def _lines(told: Told, redactor: Redactor, hook: Hook | None) -> Iterator[bytes]:
+_ORIGINS = {
+    True: f"**{show.SIMULATED}.** A stand-in answered, no model: this shows the instrument, not what a service does.",
+    None: f"**{show.UNKNOWN_ORIGIN}.** Nothing in the material says who answered, or not the same of all of it.",
+    False: "By their logs, a service answered.",
+}
+_README = """\
+# Evidence{mark}
+
+The effect: {effect}
+
+{origin}
+
+It shows in {counts} ({source}).
+
+| file | what it is |
+|---|---|
+{files}
+
+Keys, tokens, authorization headers, cookies and organisation ids were taken out. Audio is there as its SHA-256 and length.
+The words that were spoken are there: look through `logs/` and `responses.csv` before you send this to anybody.
+{script}"""
+
+
+def _lines(evidence: SessionEvidence, redactor: Redactor, hook: Hook | None) -> Iterator[bytes]:
     """A session's frames in the format of the kit's own logs, without audio and without secrets."""
-    session, header = told.session, told.session.header or {}
+    session, header = evidence.session, evidence.session.header or {}
     lines = LineFormat("bundle", redactor, hook=hook)
     yield lines.header(
         endpoint=header.get("endpoint"),
@@ -255,9 +281,9 @@ def _lines(told: Told, redactor: Redactor, hook: Hook | None) -> Iterator[bytes]
         model=session.model,
         dialect=header.get("dialect"),
         simulated=session.simulated,
-        opened_at=told.utc(0.0),
+        opened_at=evidence.utc(0.0),
     )
-    for n, step in enumerate(told.steps, 1):
+    for n, step in enumerate(evidence.steps, 1):
         at_ms = None if math.isnan(step.at_ms) else step.at_ms
         yield lines.frames(n, step.direction, [lines.event(without_audio(step.data))], at_ms=at_ms)
     if session.end is not None:
@@ -265,13 +291,7 @@ def _lines(told: Told, redactor: Redactor, hook: Hook | None) -> Iterator[bytes]
 
 
 def _versions() -> dict[str, Any]:
-    def of(package: str) -> str | None:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            return None
-
-    packages = {name: of(name) for name in ("websockets", "msgspec", "pandas", "numpy", "matplotlib")}
+    packages = {name: version(name) for name in ("websockets", "msgspec", "pandas", "numpy", "matplotlib")}
     return {
         "kit": __version__,
         "python": sys.version.split()[0],
@@ -286,5 +306,5 @@ def _csv(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, columns)
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: show.csv_cell(value) for name, value in row.items()} for row in rows)
     return out.getvalue()

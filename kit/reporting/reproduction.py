@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ..cases import all_cases
-from ..errors import InputError, clipped
+from ..errors import InputError, LedgerError, clipped
 from ..eventlog import Log, LoggedSession, Reading, log_files
 from ..eventlog.formats import frames, frames_of
 from ..eventlog.reading import Step, stepped
@@ -24,10 +24,9 @@ from ..trials.ledger import Ledger
 from ..wire.conversation import TAG
 from ..wire.records import Response
 
-# The sessions of a ledger or of logs, each with its frames, one after the other.
-
-
 Source = Ledger | Log | str | os.PathLike[str]
+
+MAX_EVENTS_BYTES = 256 << 20  # of one attempt's events, unpacked: an hour of speech is 20 MB without its audio
 
 _ATTEMPTS = """
 SELECT e.attempt_id, e.trial_id, a.started_at, a.simulated, t.case_name, t.arm, t.endpoint, COALESCE(t.asked_model, a.model) AS model
@@ -37,31 +36,33 @@ ORDER BY a.attempt_id
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """One session, as it is known: its responses, its frames, and what a ledger says of it."""
+class SessionEvidence:
+    """One recorded session.
+
+    Attributes:
+        session: Its responses, folded from the steps.
+        steps: Its frames, in order.
+        attempt: What a ledger says of it; empty for a log.
+    """
 
     session: LoggedSession
     steps: list[Step]
-    about: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def opened_at(self) -> float | None:
-        """Unix seconds, where it is known."""
-        started = self.about.get("started_at")
-        if isinstance(started, int | float):
-            return float(started)
-        told = (self.session.header or {}).get("opened_at")
-        try:
-            return datetime.fromisoformat(told).timestamp() if isinstance(told, str) else None
-        except ValueError:
-            return None
+    attempt: dict[str, Any] = field(default_factory=dict)
 
     def utc(self, at_ms: float | None) -> str | None:
-        """An instant of the session's clock as UTC."""
-        opened = self.opened_at
-        if opened is None or at_ms is None:
+        """An instant of the session's clock in UTC, ISO 8601 with milliseconds; ``None`` where the start is not known."""
+        opened = self.attempt.get("started_at")
+        if not isinstance(opened, int | float):
+            try:
+                opened = datetime.fromisoformat(str((self.session.header or {}).get("opened_at"))).timestamp()
+            except ValueError:
+                return None
+        if at_ms is None:
             return None
-        return datetime.fromtimestamp(opened + at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+        try:
+            return datetime.fromtimestamp(opened + at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+        except (OverflowError, ValueError, OSError):  # a year that no calendar has
+            return None
 
 
 def source_of(source: Source) -> Ledger | list[Path]:
@@ -84,23 +85,41 @@ def source_of(source: Source) -> Ledger | list[Path]:
     raise InputError(f"evidence is made of a ledger or a log, not {clipped(source)}")
 
 
-def sessions_of(source: Ledger | list[Path]) -> Iterator[Told]:
-    """Its sessions, one at a time; of a ledger those whose events were kept, and only the attempts that count."""
+def sessions_of(source: Ledger | list[Path]) -> Iterator[SessionEvidence]:
+    """Read the sessions one at a time; of a ledger those whose events were kept, and only the attempts that count.
+
+    Raises:
+        LedgerError: If the events of an attempt cannot be unpacked, or to more than `MAX_EVENTS_BYTES`.
+    """
     if isinstance(source, Ledger):
-        for row in source.rows(_ATTEMPTS):
-            (kept,) = source.rows("SELECT jsonl FROM events WHERE attempt_id = ?", (row["attempt_id"],))
+        for attempt in source.rows(_ATTEMPTS):
+            (events,) = source.rows("SELECT jsonl FROM events WHERE attempt_id = ?", (attempt["attempt_id"],))
+            lines = _unpacked(events["jsonl"], source, attempt["attempt_id"]).splitlines()
+            simulated = None if attempt["simulated"] is None else bool(attempt["simulated"])
             reading = Reading()
-            lines = zlib.decompress(kept["jsonl"]).splitlines()
-            simulated = None if row["simulated"] is None else bool(row["simulated"])
-            for session, steps in stepped(
-                frames_of(lines, reading), reading, str(row["trial_id"]), simulated=simulated
-            ):
-                yield Told(session, steps, dict(row))
+            frames_ = frames_of(lines, reading)
+            for session, steps in stepped(frames_, reading, str(attempt["trial_id"]), simulated=simulated):
+                yield SessionEvidence(session, steps, dict(attempt))
     else:
         for path in source:
             reading = Reading()
             for session, steps in stepped(frames(path, reading), reading, path.name):
-                yield Told(session, steps)
+                yield SessionEvidence(session, steps)
+
+
+def _unpacked(packed: Any, ledger: Ledger, attempt_id: int) -> bytes:
+    """The events of an attempt as lines; a few kilobytes can claim to hold gigabytes, so the length is bounded."""
+    unpacker = zlib.decompressobj()
+    try:
+        lines = unpacker.decompress(packed, MAX_EVENTS_BYTES)
+    except (zlib.error, TypeError) as exc:
+        raise LedgerError(f"the events of attempt {attempt_id} in {ledger.path} cannot be unpacked ({exc})") from exc
+    if unpacker.unconsumed_tail:
+        raise LedgerError(
+            f"the events of attempt {attempt_id} in {ledger.path} unpack to more than {MAX_EVENTS_BYTES >> 20} MiB, "
+            "which no session has; the file is damaged, or made to fill the memory"
+        )
+    return lines
 
 
 _SCRIPT = '''"""{title}
@@ -168,29 +187,29 @@ sys.exit(0 if {modality!a} in last else 1)
 '''
 
 
-def reproduction(told: Told, response: Response, origin: str) -> str | None:
+def reproduction(evidence: SessionEvidence, response: Response, origin: str) -> str | None:
     """A script that does what the client did up to this response; ``None`` where the log does not say what it did."""
-    events = _sent_before(told, response)
+    events = _sent_before(evidence, response)
     if not events:
         return None
-    header = told.session.header or {}
-    endpoint = str(header.get("endpoint") or told.about.get("endpoint") or "openai")
-    model = told.session.model or told.about.get("model") or "gpt-realtime"
-    beta = header.get("dialect") == "beta" or "modalities" in told.session.settings
+    header = evidence.session.header or {}
+    endpoint = str(header.get("endpoint") or evidence.attempt.get("endpoint") or "openai")
+    model = evidence.session.model or evidence.attempt.get("model") or "gpt-realtime"
+    beta = header.get("dialect") == "beta" or "modalities" in evidence.session.settings
     # The address is never that of the log: whoever runs the script sends a key there.
     host = {"openai": "wss://api.openai.com", "xai": "wss://api.x.ai", "standin": "ws://127.0.0.1:8765"}.get(endpoint)
     url = f"{host}/v1/realtime?{urlencode({'model': model})}" if host else ""
     azure = endpoint == "azure"
     key_env = {"azure": "AZURE_OPENAI_API_KEY", "xai": "XAI_API_KEY"}.get(endpoint, "OPENAI_API_KEY")
     events, missing = _with_sound(events)
-    about = f"Session {told.session.id}, response {response.id}, model {model}{f' ({origin})' if origin else ''}."
+    about = f"Session {evidence.session.id}, response {response.id}, model {model}{f' ({origin})' if origin else ''}."
     if missing:
         about += f"\n{missing} pieces of audio were not kept in the log; silence of the same length stands for them."
     if endpoint == "standin":
         about += "\nIt was recorded at a stand-in: python -m kit serve starts one there."
-    asked = "+".join(response.asked or ("audio",))
+    modalities = "+".join(response.asked or ("audio",))
     return _SCRIPT.format(
-        title=_words(f"A reply came as {response.modality} where {asked} was asked for."),
+        title=_words(f"A reply came as {response.modality} where {modalities} was asked for."),
         about=_words(about),
         how="" if endpoint == "standin" else f"{key_env}=... ",
         arguments="[URL] [TIMES]" if url else "URL [TIMES]",
@@ -204,43 +223,44 @@ def reproduction(told: Told, response: Response, origin: str) -> str | None:
     )
 
 
-def _words(told: str) -> str:
-    """Text of others for a docstring: nothing in it can end the string, or read otherwise than it is."""
-    return re.sub(r"[^A-Za-z0-9 _.,:;+()/\n-]", "?", told)
+def _words(text: str) -> str:
+    """Foreign text for a docstring: nothing in it can end the string, or read otherwise than it is."""
+    return re.sub(r"[^A-Za-z0-9 _.,:;+()/\n-]", "?", text)
 
 
-def _sent_before(told: Told, response: Response) -> list[dict[str, Any]]:
-    """What the client sent before this response was created; what it says of itself left out."""
-    sent: list[dict[str, Any]] = []
-    for step in told.steps:
+def _sent_before(evidence: SessionEvidence, response: Response) -> list[dict[str, Any]]:
+    """What the client sent before this response was created, without the kit's own marks; empty where the log does not say."""
+    events: list[dict[str, Any]] = []
+    for step in evidence.steps:
         created = step.data.get("response")
         if (
             step.data.get("type") == "response.created"
             and isinstance(created, dict)
             and created.get("id") == response.id
         ):
-            return sent
+            return events
         if step.direction == "client":
-            sent.append(_bare(step.data))
+            events.append(_bare(step.data))
     return []
 
 
 def _bare(event: Mapping[str, Any]) -> dict[str, Any]:
+    """An event without its id and without the tag by which the kit finds its response again."""
     bare = {key: value for key, value in event.items() if key != "event_id"}
-    told = bare.get("response")
-    if isinstance(told, dict) and isinstance(told.get("metadata"), dict) and TAG in told["metadata"]:
-        metadata = {key: value for key, value in told["metadata"].items() if key != TAG}
-        bare["response"] = {k: v for k, v in told.items() if k != "metadata"} | (
-            {"metadata": metadata} if metadata else {}
+    response = bare.get("response")
+    if isinstance(response, dict) and isinstance(response.get("metadata"), dict) and TAG in response["metadata"]:
+        metadata = {key: value for key, value in response["metadata"].items() if key != TAG}
+        options = {key: value for key, value in response.items() if key != "metadata"}
+        options |= {"metadata": metadata} if metadata else {}
+        bare = {key: value for key, value in bare.items() if key != "response"} | (
+            {"response": options} if options else {}
         )
-        if not bare["response"]:
-            del bare["response"]
     return bare
 
 
 def _with_sound(events: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
-    """The events with base64 where their digest was kept: of a clip that the kit has, or else silence; and how many of those."""
-    known = {
+    """Put audio in the place of digests: a clip that the kit has, or else silence of that length; returns how many of those."""
+    clips = {
         digest(part.clip.to_bytes()): part.clip.to_bytes()
         for case in all_cases()
         for item in case.history
@@ -251,13 +271,13 @@ def _with_sound(events: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int
 
     def sounding(value: Any) -> Any:
         nonlocal missing
-        if isinstance(value, str) and (kept := DIGEST.match(value)):
-            pcm = known.get(value)
+        if isinstance(value, str) and (match := DIGEST.match(value)):
+            pcm = clips.get(value)
             missing += pcm is None
-            return base64.b64encode(pcm if pcm is not None else bytes(min(int(kept[2]), 15 << 20))).decode()
+            return base64.b64encode(pcm if pcm is not None else bytes(min(int(match[2]), 15 << 20))).decode()
         if isinstance(value, dict):
-            return {key: sounding(each) for key, each in value.items()}
-        return [sounding(each) for each in value] if isinstance(value, list) else value
+            return {key: sounding(field) for key, field in value.items()}
+        return [sounding(entry) for entry in value] if isinstance(value, list) else value
 
     return [sounding(event) for event in events], missing
 

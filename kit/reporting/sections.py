@@ -158,7 +158,7 @@ def bar(rate: float, low: float, high: float) -> Markup:
 
 def download(df: Frame, name: str, words: str) -> Markup | str:
     """A link that saves a table from the page itself."""
-    text = df.to_csv(index=False).encode("utf-8")
+    text = show.csv_of(df).encode("utf-8")
     if len(text) > MAX_DOWNLOAD_BYTES:
         return f"{words}: too large for a page ({len(text) / 1e6:.0f} MB); python -m kit table LEDGER --csv has it"
     link = '<a download="{}" href="data:text/csv;base64,{}">{}</a>'
@@ -309,10 +309,10 @@ def in_short(m: Material) -> dict[str, Any]:
     pooled = pooled if len(pooled) else m.comparisons
     single = m.comparisons.drop(index=pooled.index)
     n_shown = int(single["shown"].sum())
-    more = f"Within single cases {n_shown} of {len(single)} comparisons show a difference; all are listed below."
+    note = f"Within single cases {n_shown} of {len(single)} comparisons show a difference; all are listed below."
     return {
         "sentences": sentences + list(zip(pooled["sentence"], pooled["shown"], strict=True)),
-        "more": more if len(single) else "",
+        "more": note if len(single) else "",
     }
 
 
@@ -412,9 +412,9 @@ def costs(m: Material) -> Grid | None:
         cells = [*(m.called(name, row) for name in keys), rate_text(row, "drift")]
         for name in COSTS:
             value = float("nan") if mean is None else mean[name]
-            more = 0.0 if usual is None else value - usual[name]
-            extra = f" ({number(more, sign='+')})" if round(more, 9) else ""
-            cells.append("–" if value != value else number(value) + extra)
+            extra = 0.0 if usual is None else value - usual[name]
+            bracket = f" ({number(extra, sign='+')})" if round(extra, 9) else ""
+            cells.append("–" if value != value else number(value) + bracket)
         rows.append([*cells, milliseconds(row["heard_median_ms"])])
     return Grid([*keys, "drift", *COSTS.values(), "heard after"], rows)
 
@@ -592,9 +592,9 @@ def money(m: Material) -> list[tuple[str, str]]:
     if spent["unpriced"]:
         facts.append(("unpriced", f"{spent['unpriced']} attempts: the kit knows no price for them"))
     if run is not None:
-        ended = run["ended"] or "still running, or killed"
+        reason = run["ended"] or "still running, or killed"
         facts.append(("budget", "none was needed" if run["budget_usd"] is None else f"${run['budget_usd']:.2f}"))
-        facts.append(("runs", f"the last began {when(run['started_at'])} and ended by: {ended}"))
+        facts.append(("runs", f"the last began {when(run['started_at'])} and ended by: {reason}"))
     return facts
 
 
