@@ -306,7 +306,9 @@ class _Face:
         """What was said, what was lost, and where the time went."""
         if self.voice is None:
             return
-        cuts = [cut.audio_end_ms for interruption in self.voice.playback.interruptions for cut in interruption.truncations]
+        cuts = [
+            cut.audio_end_ms for interruption in self.voice.playback.interruptions for cut in interruption.truncations
+        ]
         n = len(self._session.responses)
         words = f"{n} replies" if n != 1 else "1 reply"
         if cuts:
