@@ -25,6 +25,9 @@ COLOURS = {
 }
 SIGNS = {"audio": "♪", "text": "¶", "mixed": "♪¶", "function": "ƒ", "empty": "∅", "failed": "✕"}
 
+_GROUNDS = {"text": "#C24E00", "function": "#007A59", "empty": "#6E6E6E"}
+"""Darker where white on the colour itself is too faint to read: 4.8, 5.4 and 5.1 to 1."""
+
 SIMULATED = "stand-in: simulated"
 """What every picture, table and report of a stand-in's session carries."""
 
@@ -91,13 +94,18 @@ def csv_of(df: Any) -> str:
 
 def badge(modality: str | None) -> str:
     """The coloured word for a modality; ``None`` is a reply that has not shown what it is yet."""
-    word = modality or "pending"
-    colour = COLOURS.get(word, "#7F7F7F")
-    ink = "#111" if word == "mixed" else "#fff"  # white on its pink is too faint to read
+    word, sign, ground, ink = badge_style(modality)
     return (
-        f'<span style="background:{colour};color:{ink};border-radius:4px;padding:1px 7px;font-weight:600;'
-        f'white-space:nowrap">{SIGNS.get(word, "…")} {esc(word)}</span>'
+        f'<span style="background:{ground};color:{ink};border-radius:4px;padding:1px 7px;font-weight:600;'
+        f'white-space:nowrap">{sign} {esc(word)}</span>'
     )
+
+
+def badge_style(modality: str | None) -> tuple[str, str, str, str]:
+    """(word, sign, ground, ink) of a modality's badge: 4.5:1 or more, as WCAG AA asks of text."""
+    word = modality or "pending"
+    ground = _GROUNDS.get(word) or COLOURS.get(word, "#6E6E6E")
+    return word, SIGNS.get(word, "…"), ground, "#111" if word == "mixed" else "#fff"
 
 
 def origin(simulated: bool | None) -> str:

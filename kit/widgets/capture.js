@@ -1,4 +1,16 @@
-// The microphone as numbered blocks of int16 samples. Shared by the recorder and the voice chat; nothing is fetched.
+// The microphone as numbered blocks of int16 samples, for the recorder and the conversation. It has one owner in a page, and an end:
+//
+//   what happens                          how it is seen                              the microphone
+//   ------------------------------------  ------------------------------------------  ------------------------------
+//   Stop, End, or the red light           a press                                     ends at once, kernel or none
+//   another widget opens it               `desk.owner`                                ends at once
+//   the cell is run again, outputs are    the widget's last view is removed           ends after LEFT_MS without one
+//   cleared, the notebook's tab closed
+//   the kernel restarts or is shut down   sending throws; `comm_live_update`          ends at once
+//   the kernel answers nothing            no `got` for SILENT_MS                      ends
+//   the page is hidden                    `visibilitychange`                          ends after HIDDEN_MS
+//   the page is left or reloaded          `pagehide`                                  ends at once
+//   the device is unplugged               the track's `ended`                         ends at once
 
 const TAP = `
 class Tap extends AudioWorkletProcessor {
@@ -27,6 +39,55 @@ class Tap extends AudioWorkletProcessor {
   }
 }
 registerProcessor('kit-tap', Tap);`;
+const LEFT_MS = 2500, HIDDEN_MS = 10000, SILENT_MS = 20000;
+const WHY = {
+  closed: '',
+  taken: 'Another widget of this page took the microphone.',
+  left: 'The widget was taken away, and its microphone is closed.',
+  gone: 'The kernel is gone, and the microphone is closed. Start the kernel and run the cells again.',
+  silent: 'The kernel does not answer, and the microphone is closed.',
+  hidden: 'This page was hidden for 10 s, and the microphone is closed.',
+  lost: 'The microphone went away. Plug it in and start again.',
+};
+
+// Watches what may end a widget's microphone. `owner.end(why)` is called once for each opening; `own(true)` when one begins.
+function ownership(model, end) {
+  let views = 0, later = null, hidden = null, heard = 0, beat = null;
+  const owner = { end: why => { if (desk.owner === owner) { own(false); end(why, WHY[why]); } } };
+  const own = on => {
+    if (on && desk.owner !== owner) desk.owner?.end('taken');
+    if (on) desk.owner = owner; else if (desk.owner === owner) desk.owner = null;
+    heard = performance.now();
+    clearInterval(beat);
+    if (on) {
+      beat = setInterval(() => { if (performance.now() - heard > SILENT_MS) owner.end('silent'); }, 1000);
+      if (!views) onView(0); // recorded without a picture of it: somebody must look within a moment
+    }
+    relight();
+  };
+  const onView = change => {
+    views += change;
+    clearTimeout(later);
+    if (!views) later = setTimeout(() => owner.end('left'), LEFT_MS);
+  };
+  const onVisible = () => {
+    clearTimeout(hidden);
+    if (document.hidden) hidden = setTimeout(() => owner.end('hidden'), HIDDEN_MS);
+  };
+  const onLeave = () => owner.end('left');
+  document.addEventListener('visibilitychange', onVisible);
+  window.addEventListener('pagehide', onLeave);
+  model.on('comm_live_update', () => owner.end('gone'));
+  return {
+    own, onView, end: owner.end,
+    answered: () => { heard = performance.now(); }, // the kernel confirmed that sound came
+    dispose: () => {
+      owner.end('left');
+      document.removeEventListener('visibilitychange', onVisible);
+      window.removeEventListener('pagehide', onLeave);
+    },
+  };
+}
 
 // Why a microphone cannot be had, in words a reader can act on; null where nothing speaks against trying.
 function whyNoMicrophone() {
@@ -40,22 +101,22 @@ function whyNoMicrophone() {
 
 function explained(error) {
   const named = {
-    NotAllowedError: ['denied', 'The browser was not allowed to use the microphone. Allow it for this page (the icon beside the address), then press Record again.'],
+    NotAllowedError: ['denied', 'The browser was not allowed to use the microphone. Allow it for this page (the icon beside the address), then try again.'],
     SecurityError: ['denied', 'The browser’s settings forbid the microphone on this page.'],
-    NotFoundError: ['none', 'The browser finds no microphone. Plug one in, then press Record again.'],
-    NotReadableError: ['busy', 'The microphone is there, but another program or tab holds it. Close that, then press Record again.'],
+    NotFoundError: ['none', 'The browser finds no microphone. Plug one in, then try again.'],
+    NotReadableError: ['busy', 'The microphone is there, but another program or tab holds it. Close that, then try again.'],
     OverconstrainedError: ['none', 'The microphone that was asked for is not there.'],
   }[error.name];
   return named || [error.name, `The microphone could not be opened: ${error.name}, ${error.message}`];
 }
 
 // Open it. onBlock gets {pcm: ArrayBuffer, seq, first, peak (0…1), last}; onLost is called when the device goes away.
-async function openMicrophone({ rate, blockMs, processing, onBlock, onLost }) {
+async function openMicrophone({ rate, blockMs, processing, deviceId, onBlock, onLost }) {
   const problem = whyNoMicrophone();
   if (problem) throw Object.assign(new Error(problem[1]), { told: problem });
   let stream;
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, ...processing } });
+    stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, ...processing, ...(deviceId ? { deviceId } : {}) } });
   } catch (error) {
     throw Object.assign(error, { told: explained(error) });
   }
@@ -94,6 +155,8 @@ async function openMicrophone({ rate, blockMs, processing, onBlock, onLost }) {
   return {
     rate: context.sampleRate, label: track.label, settings: kept(track.getSettings()),
     setEnabled(on) { track.enabled = on; },
+    deviceId: track.getSettings().deviceId,
+    drop() { stream.getTracks().forEach(each => each.stop()); tap.port.onmessage = track.onended = null; context.close(); },
     async stop() {
       const late = setTimeout(() => { // an audio thread that no longer answers: say that this was all
         onBlock({ pcm: new ArrayBuffer(0), seq, first, peak: 0, last: true }); ended();
@@ -107,34 +170,4 @@ async function openMicrophone({ rate, blockMs, processing, onBlock, onLost }) {
       await context.close();
     },
   };
-}
-
-// Small things that every face has.
-const decibels = peak => (peak > 0 ? 20 * Math.log10(peak) : -Infinity);
-const clock = s => { const tenths = Math.round(10 * s); return `${Math.floor(tenths / 600)}:${((tenths % 600) / 10).toFixed(1).padStart(4, '0')}`; };
-
-function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [key, value] of Object.entries(attributes))
-    key.startsWith('on') ? (made[key] = value) : made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
-
-class Meter { // −60 … 0 dBFS, with a mark that falls slowly from the highest
-  constructor(label) {
-    this.bar = element('div', { class: 'kit-meter-bar' });
-    this.mark = element('div', { class: 'kit-meter-mark' });
-    this.el = element('div', { class: 'kit-meter', role: 'meter', 'aria-label': label, 'aria-valuemin': -60, 'aria-valuemax': 0 }, this.bar, this.mark);
-    this.held = 0;
-  }
-  show(peak) {
-    const db = decibels(peak), part = Math.max(0, Math.min(1, 1 + db / 60));
-    this.held = Math.max(part, this.held - 0.01);
-    this.bar.style.width = `${100 * part}%`;
-    this.mark.style.left = `${100 * this.held}%`;
-    this.el.dataset.loud = db > -3;
-    this.el.setAttribute('aria-valuenow', Math.round(Math.max(-60, db)));
-  }
-  clear() { this.held = 0; this.show(0); }
 }

@@ -1,80 +1,542 @@
-"""A box to go on by typing, or with a clip: every reply shows its modality as it arrives."""
+"""Go on with a session by typing and by talking: one log of turns, replies heard while they arrive, a badge on each.
+
+=========  =======================  ===================================================================================
+state      the button says          what changes it
+=========  =======================  ===================================================================================
+idle       Start talking            press → opening
+opening    Give up                  the microphone is open → talking; a problem, or a press → idle
+talking    End talk                 a press → idle, the session stays open; a device is gone, the session closed → idle;
+                                    the page was left (`capture.js` lists how) → idle, and the session is closed
+=========  =======================  ===================================================================================
+
+While it talks a word says what goes on: listening, hearing you, thinking, speaking. Typing works in every state.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import contextlib
+import time
+from collections.abc import Coroutine
+from typing import Any, ClassVar, Literal
 
-import ipywidgets
+import traitlets
 
 from .. import show
+from ..audio import Microphone, Playback, Speaker, Voice, play_replies, turn_detection
+from ..audio.echo import EchoCanceller, echo_cancellation_installed
 from ..clip import Clip, clips_dir
-from ..errors import KitError
+from ..connecting import ApartSession
+from ..errors import DeviceError, InputError, KitError, LocalProtocolError, clipped
 from ..session import Session
+from ..wire.events import Event
+from ..wire.records import Item, Response
+from .page import BrowserMicrophone, BrowserSpeaker, Content, PageWidget, css, esm, soon
+
+_CLOSED = "the session is closed; run the cell that connects, and this cell, again"
+_MAX_TURNS = 200  # shown: the conversation's last ones
+_DRAW_S = 0.1  # the least time between two pictures: deltas come much faster
+_HERE_S = 20.0  # how long a page may take to be drawn and to ask its reader for the microphone
+
+Where = Literal["browser", "kernel"]
+Turn = dict[str, Any]
 
 
-class Chat(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no types
-    """``Chat(session)`` as a cell's last line: type a turn, or choose a clip, and see and hear the reply.
+class Chat(PageWidget):
+    """``Chat(session)`` as a cell's last line: type a turn, or choose a clip, and see and hear the reply as it arrives.
 
-    It uses the session that the cells use, so what is said here is in `session.items` and `session.responses`. Without a
-    front end, ``await chat.ask("…")`` does what the button does.
+    With ``talk=True`` (`VoiceChat`) press Start and speak, too; headphones are advised. With turn detection on (the service's
+    default) the microphone is open and the server hears when you begin and end; with
+    ``await session.update(turn_detection=None)`` there is a button to hold. When you speak, what you hear stops, and the server
+    is told how much of it you heard. What you say is written down where the session transcribes it:
+    ``await session.update(transcription={"model": "whisper-1"})``.
+
+    It uses the session that the cells use: what is said here is in `session.items` and `session.responses`. It goes on while
+    other cells run; a cell that blocks (``time.sleep``) stops all sessions but those on a thread of their own:
+    ``session = await in_thread(connect("standin"))``.
 
     Args:
         session: An open session.
+        talk: Show the microphone.
+        where: Whose microphone and speaker: the ``"browser"``'s, or the ``"kernel"``'s.
+        half_duplex: The microphone is silent while the model is heard: no echo, and no interruption by voice.
+        echo_cancellation: The browser's own, or with ``where="kernel"`` the extra ``echo``.
+        prebuffer_ms: How much must be there before a reply begins to play.
     """
 
-    def __init__(self, session: Session, **kwargs: Any) -> None:
+    _esm = esm("page", "capture", "playout", "chat")
+    _css = css("sound")
+    KINDS: ClassVar[tuple[str, ...]] = ("here", "press", "say", "replay", "pcm", "heard", "opened", "problem", "left")
+    prebuffer_ms = traitlets.Float(60).tag(sync=True)
+
+    def __init__(
+        self,
+        session: Session | ApartSession,
+        *,
+        talk: bool = False,
+        where: Where = "browser",
+        half_duplex: bool = False,
+        echo_cancellation: bool = True,
+        prebuffer_ms: float = 60,
+    ) -> None:
+        if where not in ("browser", "kernel"):
+            raise InputError(f"where is 'browser' or 'kernel', not {clipped(where)}")
         self.session = session
-        # A front end's message may be handled on a thread of its own (ipykernel 7); the session lives on this loop.
-        self._loop = asyncio.get_running_loop()
-        self._box = ipywidgets.Text(placeholder="Say something, then press Enter", layout={"width": "26em"})
-        self._send = ipywidgets.Button(description="Send", button_style="primary", layout={"width": "5em"})
-        self._clips = ipywidgets.Dropdown(options=["… or say a clip", *_clip_names()], layout={"width": "13em"})
-        self._log = ipywidgets.VBox([])
-        self._status = ipywidgets.HTML(show.facts([("", "the reply appears here, with what it arrived as")]))
-        # The front end's own message for Enter. (`on_submit` is deprecated; its replacement would also send on leaving the box.)
-        self._box.on_msg(lambda _box, told, _buffers: self._typed() if told.get("event") == "submit" else None)
-        self._send.on_click(lambda _button: self._typed())
-        self._clips.observe(self._chosen, names="value")
-        super().__init__([self._log, ipywidgets.HBox([self._box, self._send, self._clips]), self._status], **kwargs)
+        self.talk = talk
+        self.where = where
+        self.half_duplex = half_duplex
+        self.echo_cancellation = echo_cancellation
+        # The spoken conversation, also after it ended; None before the first.
+        self.voice: Voice | None = None
+        self._session: Session = session.session if isinstance(session, ApartSession) else session
+        self._loop = session.loop if isinstance(session, ApartSession) else asyncio.get_running_loop()
+        self._speaker = BrowserSpeaker(self.send, prebuffer_ms=prebuffer_ms)
+        # The page's microphone while it is open; and what waits for the page to open it.
+        self._microphone: BrowserMicrophone | None = None
+        self._opened: asyncio.Future[None] | None = None
+        # What a page that is only just being drawn is to open.
+        self._processing: dict[str, bool] | None = None
+        # The talk, from its start to its end.
+        self._running: asyncio.Task[None] | None = None
+        # Turns typed here are asked one after the other; those that wait are shown as such.
+        self._turn = asyncio.Lock()
+        self._waiting: list[str] = []
+        # Clips said here, by their item's id: the server does not send a user's sound back.
+        self._clips: dict[str, Clip] = {}
+        # What was heard of which reply, by the last thing that played them.
+        self._playback: Playback | None = None
+        # Between `speech_started` and `speech_stopped`.
+        self._hearing = False
+        self._state = "idle"
+        self._problem: str | None = None
+        # What the page shows, to send only what changed.
+        self._drawn: list[Turn] = []
+        self._drawn_at_s = 0.0
+        self._to_draw: asyncio.TimerHandle | None = None
+        super().__init__(prebuffer_ms=prebuffer_ms)
+        self._following = asyncio.run_coroutine_threadsafe(self._follow(), self._loop)
+
+    def __repr__(self) -> str:
+        n = len(self._session.responses)
+        return f"<{type(self).__name__} {self._state}, {n} repl{'y' if n == 1 else 'ies'}>"
+
+    # ------------------------------------------------------------------------------------------- the same, without a page
 
     async def ask(self, content: str | Clip) -> None:
-        """Ask, and show both sides. An error is shown, not raised: the box stays usable."""
-        self._busy(True)
-        said = show.esc(content) if isinstance(content, str) else content._repr_html_()
-        self._show(f"<b>you</b> {said}")
-        try:
-            response = await self.session.ask(content)
-        except KitError as exc:
-            self._show(f'<span style="color:#D55E00"><b>{show.esc(type(exc).__name__)}</b> {show.esc(exc)}</span>')
+        """Ask, as the box does. An error is shown, not raised: the box stays usable."""
+        await self._on_loop(self._ask(content))
+
+    async def start(self) -> None:
+        """Open microphone and speaker and begin to talk, as the button does.
+
+        Raises:
+            DeviceError: If they cannot be had; the sentence says why.
+            LocalProtocolError: If the session is closed.
+        """
+        await self._on_loop(self._start())
+
+    async def stop(self) -> None:
+        """End the talk, as the button does; the session stays open."""
+        await self._on_loop(self._stop())
+
+    async def _on_loop(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        if asyncio.get_running_loop() is self._loop:
+            await coroutine
         else:
-            self._show(response._repr_html_())
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
+
+    def release_devices(self) -> None:
+        """Let go of microphone and speaker, from any thread, and close the session of a talk: nobody sees it any more."""
+        self.send({"kind": "close"})
+        if self._running is not None:
+            soon(self._loop, self._leave, "")
+
+    # ----------------------------------------------------------------------------------------- on the session's own loop
+
+    async def _ask(self, content: str | Clip) -> None:
+        waiting = content if isinstance(content, str) else "(a clip)"
+        self._waiting.append(waiting)
+        self._draw()
+        async with self._turn:
+            self._waiting.remove(waiting)
+            self._problem = None
+            before = {item.id for item in self._session.items}
+            try:
+                if self._session.closed:
+                    raise LocalProtocolError(_CLOSED)
+                if self._running is None:  # a talk plays its replies itself
+                    await self._speaker.stop()  # of an earlier reply: the reader has gone on
+                    async with play_replies(self._session, self._speaker) as self._playback:
+                        await self._session.ask(content)
+                else:
+                    await self._session.ask(content)
+            except InputError as exc:
+                self._problem = str(exc)
+            except KitError as exc:
+                self._problem = _CLOSED if self._session.closed else str(exc)
+            if isinstance(content, Clip):
+                new = [i.id for i in self._session.items if i.id not in before and i.role == "user" and i.id]
+                self._clips |= dict.fromkeys(new[:1], content)
+        self._draw()
+
+    async def _start(self) -> None:
+        if self._running is not None:
+            return
+        self._problem = None
+        self._enter("opening")
+        stack = contextlib.AsyncExitStack()
+        try:
+            if self._session.closed:
+                raise LocalProtocolError(_CLOSED)
+            await self._speaker.stop()
+            voice = await (self._open_page(stack) if self.where == "browser" else self._open_kernel(stack))
+        except BaseException as exc:
+            await stack.aclose()
+            self._problem = str(exc) if isinstance(exc, KitError) else None
+            self._enter("idle")
+            raise
+        self.voice, self._playback = voice, voice.playback
+        self._running = self._loop.create_task(self._run(voice, stack), name="kit: talk")
+        self._enter("talking")
+
+    async def _open_page(self, stack: contextlib.AsyncExitStack) -> Voice:
+        self._opened = self._loop.create_future()
+        on = self.echo_cancellation
+        self._processing = {"echoCancellation": on, "noiseSuppression": on, "autoGainControl": on}
+        here = self._page_here.is_set()
+        stack.callback(self.send, {"kind": "close"})
+        if here:
+            self.send({"kind": "open", "processing": self._processing})
+        try:
+            async with asyncio.timeout(None if here else _HERE_S):  # a page that is there may ask its reader for long
+                await self._opened
+        except TimeoutError:
+            raise DeviceError(
+                f"no page answered within {_HERE_S:g} s: show the chat as the last line of a cell of its own, and press "
+                'Start there; or VoiceChat(session, where="kernel")'
+            ) from None
         finally:
-            self._busy(False)
+            self._processing = None
+        assert self._microphone is not None  # `_on_opened` made it
+        stack.callback(self._microphone.close)
+        return Voice(self._session, self._microphone, self._speaker, half_duplex=self.half_duplex)
 
-    def _typed(self) -> None:
-        text = self._box.value.strip()
-        if text:
-            self._box.value = ""
-            self._run(text)
+    async def _open_kernel(self, stack: contextlib.AsyncExitStack) -> Voice:
+        microphone = await stack.enter_async_context(Microphone())
+        speaker = await stack.enter_async_context(Speaker(prebuffer_ms=self.prebuffer_ms))
+        canceller = None
+        if self.echo_cancellation and not self.half_duplex and echo_cancellation_installed():
+            canceller = EchoCanceller(far_rate_hz=speaker.rate_hz)
+            speaker.on_played = canceller.far
+        return Voice(self._session, microphone, speaker, half_duplex=self.half_duplex, canceller=canceller)
 
-    def _chosen(self, change: dict[str, Any]) -> None:
-        if change["new"] in _clip_names():
-            self._clips.value = self._clips.options[0]
-            self._run(Clip.named(change["new"]))
+    async def _run(self, voice: Voice, stack: contextlib.AsyncExitStack) -> None:
+        meters = self._loop.create_task(self._show_levels(voice)) if self.where == "kernel" else None
+        try:
+            await voice.run()
+            self._problem = self._problem or _CLOSED  # nothing else ends it by itself
+        except KitError as exc:
+            self._problem = str(exc)
+        finally:
+            if meters is not None:
+                meters.cancel()
+            await stack.aclose()
+            self._running, self._microphone, self._hearing = None, None, False
+            self._enter("idle")
 
-    def _run(self, content: str | Clip) -> None:
-        asyncio.run_coroutine_threadsafe(self.ask(content), self._loop)
+    async def _show_levels(self, voice: Voice) -> None:
+        while True:
+            model = 0.3 if voice.sink.playing else 0.0  # the kernel's speaker has no meter: on or off
+            self.send({"kind": "levels", "mine": voice.level, "its": model})
+            await asyncio.sleep(0.08)
 
-    def _show(self, html: str) -> None:
-        self._log.children = (*self._log.children, ipywidgets.HTML(html))
+    async def _stop(self) -> None:
+        if self._opened is not None and not self._opened.done():
+            self._opened.set_exception(DeviceError("given up before the microphone was open"))
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
 
-    def _busy(self, busy: bool) -> None:
-        for control in (self._box, self._send, self._clips):
-            control.disabled = busy
-        self._status.value = show.facts([("", "waiting for the reply …")]) if busy else ""
+    def _leave(self, words: str) -> None:
+        """End a talk that nobody sees any more, and its session: an open one can go on costing."""
+
+        async def leave() -> None:
+            await self._stop()
+            await self._session.close()
+            self._problem = f"{words} The session is closed, too.".strip()
+            self._draw()
+
+        if self._running is not None or (self._opened is not None and not self._opened.done()):
+            self._tasks = self._loop.create_task(leave(), name="kit: talk left")
+
+    async def _press(self, action: str) -> None:
+        try:
+            if action == "start":
+                await self._start()
+            elif action == "stop":
+                await self._stop()
+            elif self.voice is not None and self._running is not None:
+                await (self.voice.press() if action == "talk" else self.voice.release())
+        except KitError as exc:
+            self._problem = str(exc)
+        self._draw()
+
+    async def _follow(self) -> None:
+        """Draw what the session brings, until it ends."""
+        async for event in self._session.follow(from_now=True):
+            self._take(event)
+        self._draw()
+
+    def _take(self, event: Event) -> None:
+        if event.type == "input_audio_buffer.append":
+            return
+        if event.type.startswith("input_audio_buffer.speech_"):
+            self._hearing = event.type.endswith("started")
+        self._draw_soon()
+
+    # -------------------------------------------------------------------------------- what the page says, on any thread
+
+    def _on_here(self, content: Content, buffers: list[memoryview]) -> None:
+        super()._on_here(content, buffers)
+        self._speaker.page_opened()
+        soon(self._loop, self._arrived)
+
+    def _arrived(self) -> None:
+        self._drawn = []
+        if self._processing is not None:
+            self.send({"kind": "open", "processing": self._processing})
+        elif self._microphone is not None and self._microphone.silent_s > 1:
+            self._leave("The page was opened again, and its microphone is closed.")
+        self._draw()
+
+    def _on_pcm(self, content: Content, buffers: list[memoryview]) -> None:
+        if (microphone := self._microphone) is not None:
+            n_blocks = microphone.take(bytes(buffers[0]), int(content["first"]))
+            if n_blocks is not None:
+                self.send({"kind": "got", "n": n_blocks})
+
+    def _on_heard(self, content: Content, _buffers: list[memoryview]) -> None:
+        self._speaker.report(content)
+        soon(self._loop, self._draw_soon)
+
+    def _on_press(self, content: Content, _buffers: list[memoryview]) -> None:
+        self._run_soon(self._press(str(content.get("what"))))
+
+    def _on_say(self, content: Content, _buffers: list[memoryview]) -> None:
+        if (name := content.get("clip")) in _clip_names():
+            self._run_soon(self._ask(Clip.named(str(name))))
+        elif text := str(content.get("text", "")).strip():
+            self._run_soon(self._ask(text))
+
+    def _on_replay(self, content: Content, _buffers: list[memoryview]) -> None:
+        item_id = str(content.get("id"))
+        clip = self._clips.get(item_id) or next(
+            (r.audio for r in self._session.responses if item_id in r.item_ids and r.output_format == "pcm16"), None
+        )
+        self.send({"kind": "clip", "id": item_id}, [show.wav_bytes(clip.to_bytes(), 24_000) if clip else b""])
+
+    def _on_opened(self, _content: Content, _buffers: list[memoryview]) -> None:
+        self._microphone = BrowserMicrophone(self._loop)
+        soon(self._loop, self._settle, None)
+
+    def _on_problem(self, content: Content, _buffers: list[memoryview]) -> None:
+        soon(self._loop, self._settle, str(content.get("words")))
+
+    def _on_left(self, content: Content, _buffers: list[memoryview]) -> None:
+        soon(self._loop, self._leave, str(content.get("words") or ""))
+
+    def _settle(self, problem: str | None) -> None:
+        if self._opened is not None and not self._opened.done():
+            if problem is None:
+                self._opened.set_result(None)
+            else:
+                self._opened.set_exception(DeviceError(problem))
+        elif problem is not None:
+            self._problem = problem
+            self._loop.create_task(self._stop())
+
+    def _run_soon(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    # -------------------------------------------------------------------------------------------------------- its picture
+
+    def _enter(self, state: str) -> None:
+        self._state = state
+        self._draw()
+
+    def _draw_soon(self) -> None:
+        if self._to_draw is None:
+            wait_s = max(0.0, self._drawn_at_s + _DRAW_S - time.monotonic())
+            self._to_draw = self._loop.call_later(wait_s, self._draw)
+
+    def _draw(self) -> None:
+        """Send the page what changed since the last picture."""
+        if self._to_draw is not None:
+            self._to_draw.cancel()
+            self._to_draw = None
+        self._drawn_at_s = time.monotonic()
+        turns = self.turns()
+        changed = [(n, turn) for n, turn in enumerate(turns) if n >= len(self._drawn) or self._drawn[n] != turn]
+        if changed or len(turns) != len(self._drawn):
+            self._drawn = turns
+            self.send({"kind": "turns", "changed": changed, "total": len(turns)})
+        self.send(
+            {
+                "kind": "view",
+                "state": self._state,
+                "word": self._word(),
+                "facts": self._facts(),
+                "problem": self._problem,
+                "manual": turn_detection(self._session) is None,
+                "talk": self.talk,
+                "clips": _clip_names(),
+            }
+        )
+
+    def _word(self) -> str:
+        """What goes on, in a word."""
+        responding = any(r.status == "in_progress" for r in self._session.responses[-1:])
+        playing = self._playback is not None and self._playback.sink.playing
+        if self._session.closed:
+            return "ended"
+        if self._state == "opening":
+            return "opening the microphone"
+        if self._hearing:
+            return "hearing you"
+        if playing:
+            return "speaking"
+        if responding or self._turn.locked():
+            return "thinking"
+        return "listening" if self._state == "talking" else "ready"
+
+    def turns(self) -> list[Turn]:
+        """Both sides, a dict for each turn: who, text, how much of it was heard, badge, notes."""
+        spoken = {item_id: r for r in self._session.responses for item_id in r.item_ids}
+        turns = [self._turn_of(item, spoken.get(item.id or "")) for item in self._session.items]
+        turns += [_turn("you", text, note="waiting for the reply before it") for text in self._waiting[:]]
+        return turns[-_MAX_TURNS:]
+
+    def _turn_of(self, item: Item, response: Response | None) -> Turn:
+        if response is None:
+            who = {"user": "you", "assistant": "model"}.get(item.role or "", item.role or item.type or "")
+            clip = self._clips.get(item.id or "")
+            note = f"a clip of {clip.duration_ms / 1000:.1f} s" if clip else ""
+            if not item.text and not note:
+                note = "speech, not written down"
+            return _turn(who, item.text, id=item.id, note=note, sound=clip is not None)
+        text = show.plain(response.words, 4_000)
+        warn = ""
+        if item.truncated_at_ms is not None:
+            warn = f"cut off after {item.truncated_at_ms / 1000:.2f} s"
+        elif response.status not in ("completed", "in_progress"):
+            warn = f"{response.status} {response.reason or ''}".strip()
+        audio_ms = response.n_audio_bytes / 48 if response.output_format == "pcm16" else 0.0
+        return _turn(
+            "model",
+            text,
+            id=item.id,
+            badge=show.badge_style(response.modality),
+            heard=_n_heard_chars(text, self._heard_ms(item), audio_ms),
+            warn=warn,
+            sound=audio_ms > 0 and response.status != "in_progress",
+            done=response.status != "in_progress",
+        )
+
+    def _heard_ms(self, item: Item) -> float | None:
+        """How much of a reply was heard; ``None``: all of it, or it was not played."""
+        if item.truncated_at_ms is not None:
+            return item.truncated_at_ms
+        playback = self._playback
+        if playback is None or not playback.sink.playing or item.id is None:
+            return None
+        stretches = [s for s in playback.position.stretches if s.item_id == item.id]
+        unheard = any(s.n_heard(playback.sink.n_heard) < s.n for s in stretches)
+        return playback.heard_ms(item.id) if unheard else None
+
+    def _facts(self) -> str:
+        words = [show.origin_word(self._session.simulated)]
+        voice = self.voice
+        if voice is None and self.talk:
+            device = "the browser's" if self.where == "browser" else "the kernel's"
+            words.append(f"{device} microphone and speaker · headphones are advised")
+        elif voice is not None:
+            names = {"input": "sample{} of yours lost", "output": "sample{} of its lost", "underruns": "gap{} heard"}
+            words += [f"{n} {names[name].format('s' * (n != 1))}" for name, n in voice.dropped.items() if n]
+            latency = voice.latency
+            if latency.server_ms:
+                words.append(f"first sound {show.ms(latency.server_ms[-1])} after you")
+            if latency.own_p95_ms is not None:
+                words.append(f"{latency.own_p95_ms:.0f} ms of it in the kit")
+        return " · ".join(word for word in words if word)
+
+    def static_html(self) -> str:
+        """The turns so far, as an export shows them."""
+        lines = []
+        for turn in self.turns():
+            badge = show.badge(turn["badge"][0]) + " " if turn["badge"] else ""
+            small = " ".join(show.esc(turn[key]) for key in ("note", "warn") if turn[key])
+            lines.append(f"<b>{show.esc(turn['who'])}</b> {badge}{show.esc(turn['text'])} <small>{small}</small>")
+        return show.card(f"<b>conversation</b> {show.origin(self._session.simulated)}", *(lines or ["no turn yet"]))
+
+
+class VoiceChat(Chat):
+    """``VoiceChat(session)`` is ``Chat(session, talk=True)``: press Start and talk, or type. See `Chat`."""
+
+    def __init__(
+        self,
+        session: Session | ApartSession,
+        *,
+        where: Where = "browser",
+        half_duplex: bool = False,
+        echo_cancellation: bool = True,
+        prebuffer_ms: float = 60,
+    ) -> None:
+        super().__init__(
+            session,
+            talk=True,
+            where=where,
+            half_duplex=half_duplex,
+            echo_cancellation=echo_cancellation,
+            prebuffer_ms=prebuffer_ms,
+        )
+
+
+def _turn(
+    who: str,
+    text: str,
+    *,
+    id: str | None = None,
+    badge: tuple[str, str, str, str] | None = None,
+    heard: int | None = None,
+    note: str = "",
+    warn: str = "",
+    sound: bool = False,
+    done: bool = True,
+) -> Turn:
+    """One turn as the page draws it. `heard` counts the characters that were; all of them, if left out."""
+    text = show.plain(text, 4_000)
+    return {
+        "who": show.plain(who, 40),
+        "text": text,
+        "id": id,
+        "badge": badge,
+        "heard": len(text) if heard is None else heard,
+        "note": note,
+        "warn": warn,
+        "sound": sound,
+        "done": done,
+    }
+
+
+def _n_heard_chars(text: str, heard_ms: float | None, audio_ms: float) -> int:
+    """Characters of a transcript that were heard, to the next word's end, as if all were spoken equally fast."""
+    if heard_ms is None or heard_ms >= audio_ms or not audio_ms:
+        return len(text)
+    at = int(len(text) * heard_ms / audio_ms)
+    space = text.find(" ", at)
+    return len(text) if space < 0 else space
 
 
 def _clip_names() -> list[str]:
-    folder = clips_dir()
-    return sorted(path.stem for path in folder.glob("*") if path.suffix in (".wav", ".flac", ".ogg"))
+    """The clips of `data/clips`, by name."""
+    return sorted(path.stem for path in clips_dir().glob("*") if path.suffix in (".wav", ".flac", ".ogg"))

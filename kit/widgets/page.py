@@ -1,82 +1,184 @@
-"""The browser's speaker and microphone as the kernel sees them: the two ends of a conversation, over a widget's messages."""
+"""What every widget shares: the handshake with its page, the page's speaker and microphone, and a last picture for export.
+
+A page is JavaScript put together from files of this folder, so that nothing is fetched from outside. It says ``here`` when it
+is drawn, again when it was opened anew, and ``left`` when its microphone was ended there (`capture.js` lists the ways).
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import sys
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+import anywidget
 
 from ..audio import Block, BlockQueue
-
-# The front ends of the sound widgets: modules of JavaScript put together here, so that nothing is fetched from outside.
-
+from ..errors import DeviceError
 
 _HERE = Path(__file__).parent
+_STOP_S = 4.0  # how long a page may take to say what was heard; then its last report counts
+_LOOK_S = 0.02  # how often a wait looks at what was heard
+_MAX_WAITING = 500  # blocks of 40 ms: how late a busy session may be
+_CONFIRM_EVERY = 50  # blocks: how often the page hears that its sound arrived
+_SILENT_S = 5.0  # a page that talks and brings nothing for this long was closed, crashed, or sleeps under a lid
+
+Content = Mapping[str, Any]
 
 
 @cache
 def esm(*names: str) -> str:
-    """The source of these files, in this order, as one module."""
+    """Read these files, in this order, as one module."""
     return "\n".join((_HERE / f"{name}.js").read_text(encoding="utf-8") for name in names)
 
 
 @cache
-def css() -> str:
-    """One look for all of them, in the colours of the reader's theme."""
-    return (_HERE / "sound.css").read_text(encoding="utf-8")
+def css(*names: str) -> str:
+    """Read these style sheets; ``sound`` is the look that all widgets with sound share."""
+    return "\n".join((_HERE / f"{name}.css").read_text(encoding="utf-8") for name in names)
 
 
-def heard_while_a_cell_blocks(widget: Any) -> None:
-    """Have the page's messages handled on the thread that the page asked for, so that a cell that blocks delays none.
+class PageWidget(anywidget.AnyWidget):
+    """A widget whose page and kernel exchange messages: ``{"kind": …}`` and buffers, both ways.
 
-    JupyterLab 4.4 and newer asks for a thread of its own for widgets ("comms over subshells"). ipykernel 7.4 answers on the
-    thread that *sent* last on this comm, which for a widget made in a cell is the main one (``BaseComm._reply_subshell_for``,
-    seen 2026-11). Handlers must be safe on any thread.
+    A message of a kind in `KINDS` is handed to ``_on_<kind>(content, buffers)``, on whatever thread it came: JupyterLab 4.4 and
+    newer sends them on a thread of their own, so that a cell that blocks delays none.
     """
-    comm = widget.comm
-    if hasattr(comm, "_reply_subshell_for"):
-        comm._reply_subshell_for = lambda _data, asked_for: asked_for
+
+    KINDS: ClassVar[tuple[str, ...]] = ("here",)
+
+    def __init__(self, **traits: Any) -> None:
+        # The page was drawn at least once.
+        self._page_here = threading.Event()
+        # It stands in some output, or is on its way there.
+        self._displayed = False
+        super().__init__(**traits)
+        self.on_msg(_dispatch)
+        comm = self.comm
+        if hasattr(comm, "_reply_subshell_for"):
+            # ipykernel 7.4 answers on the thread that *sent* last on this comm, which for a widget made in a cell is the main
+            # one (`BaseComm._reply_subshell_for`, seen 2026-11); the page asked for its own.
+            comm._reply_subshell_for = lambda _data, asked_for: asked_for
+        _end_when_rebound(self)
+
+    def _received(self, content: Any, buffers: list[memoryview]) -> None:
+        kind = content.get("kind") if isinstance(content, dict) else None
+        if kind in self.KINDS:
+            getattr(self, f"_on_{kind}")(content, buffers)
+
+    def _on_here(self, _content: Content, _buffers: list[memoryview]) -> None:
+        self._page_here.set()
+
+    async def _until_page_is_here(self, limit_s: float, otherwise: str) -> None:
+        """Wait until the page is drawn; show the widget first, if it stands in no output.
+
+        Raises:
+            DeviceError: With `otherwise` as advice, if no page answers within `limit_s` seconds.
+        """
+        if not self._displayed and not self._page_here.is_set() and "IPython" in sys.modules:
+            from IPython.display import display
+
+            display(self)  # type: ignore[no-untyped-call]
+        deadline = time.monotonic() + limit_s
+        while not self._page_here.is_set():
+            if time.monotonic() > deadline:
+                raise DeviceError(f"no page answered within {limit_s:g} s. {otherwise}")
+            await asyncio.sleep(0.05)
+
+    def static_html(self) -> str:
+        """Its state now as HTML: what an export and a saved notebook show where no kernel runs."""
+        return ""
+
+    def release_devices(self) -> None:
+        """Let go of microphone and speaker, from any thread; called when the widget's name is given to another one."""
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        self._displayed = True
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        if data is not None and (picture := self.static_html()):
+            data["text/html"] = picture
+        return bundle
 
 
-_STOP_S = 4.0  # how long a page may take to say what was heard; then what it said last counts
-_LOOK_S = 0.02
-_MAX_WAITING = 500  # blocks of 40 ms that a busy session may be late by
+def _dispatch(widget: PageWidget, content: Any, buffers: list[memoryview]) -> None:
+    """Hand a message on. (A function: a bound method would keep the widget alive with itself.)"""
+    widget._received(content, buffers)
 
-Send = Callable[..., None]
+
+# ---------------------------------------------------------------------------------------------- a widget whose name is reused
+
+_named: weakref.WeakKeyDictionary[PageWidget, set[str]] = weakref.WeakKeyDictionary()
+
+
+def _end_when_rebound(widget: PageWidget) -> None:
+    """End a widget when a cell gives its last name to another one: its microphone would stay open unseen."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    if shell is None:
+        return
+    if not getattr(shell, "_kit_watches_widgets", False):
+        shell._kit_watches_widgets = True
+        shell.events.register("post_run_cell", lambda _result=None: _after_cell(shell.user_ns))
+    _named.setdefault(widget, set())
+
+
+def _after_cell(names: Mapping[str, Any]) -> None:
+    for widget, past in list(_named.items()):
+        now = {name for name, value in list(names.items()) if value is widget and not name.startswith("_")}
+        if past and not now and any(isinstance(names.get(name), PageWidget) for name in past):
+            widget.release_devices()
+            _named.pop(widget, None)
+        else:
+            past |= now
+
+
+# --------------------------------------------------------------------------------------------------------- the page's speaker
 
 
 class BrowserSpeaker:
     """A `kit.audio.Sink` in the page. Samples are int16 at 24 kHz, counted from the first ever given.
 
-    Messages may come on any thread. `n_heard` is what the page said last, which it does every 50 ms; `stop` asks it anew.
+    Messages may come on any thread. `n_heard` is what the page reported last, which it does every 50 ms; `stop` asks it anew.
 
     Args:
         send: The widget's ``send(content, buffers=…)``.
+        prebuffer_ms: How much must be there before a reply begins to play.
+
+    Attributes:
+        n_underruns: How often the sound stopped because its next samples had not come.
+        delays_ms: For each reply, from the writing of its first sample to the page's taking it, and back.
+        peak: Of what was played since the last report, 0 to 1.
     """
 
-    def __init__(self, send: Send, *, prebuffer_ms: float = 60) -> None:
+    def __init__(self, send: Callable[..., None], *, prebuffer_ms: float = 60) -> None:
         self.prebuffer_ms = prebuffer_ms
         self.n_underruns = 0
-        self.n_dropped = 0
         self.delays_ms: list[float] = []
         self.peak = 0.0
-        self._send = send
+        self._to_page = send
         self._n_written = 0
         self._n_heard = 0
-        self._is_here = False
-        self._early: list[tuple[dict[str, Any], list[bytes]]] = []
-        self._base = 0  # the page counts from when it was opened
+        # Messages for a page that is not drawn yet, and would not hear them; None once it is.
+        self._early: list[tuple[dict[str, Any], list[bytes]]] | None = []
+        # What had been written when the page was opened: it counts from 0.
+        self._base = 0
+        # The reply is complete: the next samples begin another one.
         self._ended = True
-        self._marks: deque[float] = deque(maxlen=64)
+        # `perf_counter` of the first samples of replies that the page has not taken yet.
+        self._starts: deque[float] = deque(maxlen=64)
+        # Stops that wait for the page's answer, by their number.
         self._stops: dict[int, tuple[asyncio.AbstractEventLoop, asyncio.Future[int]]] = {}
         self._numbers = itertools.count(1)
-        self._lock = threading.Lock()
+        self._counts = threading.Lock()
 
     @property
     def n_written(self) -> int:
@@ -85,7 +187,7 @@ class BrowserSpeaker:
 
     @property
     def n_heard(self) -> int:
-        """Samples that the page says have come out."""
+        """Samples that the page reports as heard."""
         return self._n_heard
 
     @property
@@ -94,37 +196,37 @@ class BrowserSpeaker:
         return self._n_heard < self._n_written
 
     def write(self, pcm: bytes) -> None:
-        """Add to what is to be heard."""
-        with self._lock:
+        """Add int16 bytes (mono, 24 kHz) to what is to be heard."""
+        with self._counts:
             if self._ended:
                 self._ended = False
-                self._marks.append(time.perf_counter())
+                self._starts.append(time.perf_counter())
             self._n_written += len(pcm) // 2
         self._tell({"kind": "sound"}, [pcm])
 
     def end(self) -> None:
-        """Nothing more is to come for now."""
+        """The reply is complete."""
         self._ended = True
         self._tell({"kind": "end"}, [])
 
     def _tell(self, content: dict[str, Any], buffers: list[bytes]) -> None:
-        with self._lock:
-            if not self._is_here:  # a page that is only just being drawn would not hear it
+        with self._counts:
+            if self._early is not None:
                 self._early.append((content, buffers))
                 return
-        self._send(content, buffers=buffers)
+        self._to_page(content, buffers=buffers)
 
     async def stop(self) -> int:
-        """Fall silent at once; the samples heard in all, as the page says (or said last, if it does not answer)."""
+        """Fall silent at once; returns the samples heard in all, as the page says (its last report, if it does not answer)."""
         if not self.playing:
             return self._n_heard
         loop = asyncio.get_running_loop()
-        number, told = next(self._numbers), loop.create_future()
-        self._stops[number] = (loop, told)
-        self._send({"kind": "stop", "id": number})
+        number, answer = next(self._numbers), loop.create_future()
+        self._stops[number] = (loop, answer)
+        self._to_page({"kind": "stop", "id": number})
         try:
             async with asyncio.timeout(_STOP_S):
-                return int(await told)
+                return int(await answer)
         except TimeoutError:
             self._n_written = self._n_heard
             return self._n_heard
@@ -138,37 +240,34 @@ class BrowserSpeaker:
             await asyncio.sleep(_LOOK_S)
 
     def page_opened(self) -> None:
-        """A page that counts from 0: what an earlier one was still to play is lost."""
-        with self._lock:
-            early, self._early, first, self._is_here = self._early, [], not self._is_here, True
-        if not first:
+        """Take a page that counts from 0: what an earlier one was still to play is lost."""
+        with self._counts:
+            early, self._early = self._early, None
+        if early is None:
             self._base = self._n_heard = self._n_written
-        for content, buffers in early:
-            self._send(content, buffers=buffers)
+        for content, buffers in early or ():
+            self._to_page(content, buffers=buffers)
 
-    def heard(self, told: Mapping[str, Any]) -> None:
-        """What the page reports."""
-        heard = self._base + int(told["heard"])
-        with self._lock:
-            self._n_heard = max(self._n_heard, min(heard, self._n_written))
-            self.n_underruns = int(told["underruns"])
-            self.peak = float(told["peak"])
-            if told.get("began") and self._marks:
-                self.delays_ms.append((time.perf_counter() - self._marks.popleft()) * 1000)
-            number = told.get("stopped")
-            if number is not None:
-                self._n_written = self._base + int(told["played"])
-                self._n_heard = min(heard, self._n_written)
-                # What the device had taken is still heard; nothing waits any more.
-                result, self._n_heard = self._n_heard, self._n_written
-                waiting = self._stops.get(int(number))
-                if waiting is not None and not waiting[0].is_closed():
-                    waiting[0].call_soon_threadsafe(_settle, waiting[1], result)
+    def report(self, content: Content) -> None:
+        """Take what the page reports: ``played`` and ``heard`` samples, ``underruns``, ``peak``; ``began``, ``stopped``."""
+        n_heard = self._base + int(content["heard"])
+        with self._counts:
+            self._n_heard = max(self._n_heard, min(n_heard, self._n_written))
+            self.n_underruns = int(content["underruns"])
+            self.peak = float(content["peak"])
+            if content.get("began") and self._starts:
+                self.delays_ms.append((time.perf_counter() - self._starts.popleft()) * 1000)
+            if (number := content.get("stopped")) is None:
+                return
+            # What the device had taken when it was stopped is still heard; nothing waits any more.
+            self._n_written = self._base + int(content["played"])
+            result, self._n_heard = min(n_heard, self._n_written), self._n_written
+            loop, answer = self._stops.get(int(number), (None, None))
+        if loop is not None and answer is not None:
+            soon(loop, lambda: None if answer.done() else answer.set_result(result))
 
 
-def _settle(future: asyncio.Future[int], result: int) -> None:
-    if not future.done():
-        future.set_result(result)
+# ------------------------------------------------------------------------------------------------------ the page's microphone
 
 
 class BrowserMicrophone:
@@ -181,25 +280,54 @@ class BrowserMicrophone:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._queue = BlockQueue(_MAX_WAITING)
+        self._n_blocks = 0
+        # `monotonic` of the last block, or of the opening.
+        self._heard_at_s = time.monotonic()
 
     @property
     def n_dropped(self) -> int:
         """Samples lost because no reader took them in time."""
         return self._queue.n_dropped
 
-    def take(self, pcm: bytes, first: int) -> None:
-        """Add one block, from any thread."""
-        self._call(self._queue.put, Block(pcm, first, time.perf_counter()))
+    @property
+    def silent_s(self) -> float:
+        """How long the page has brought nothing."""
+        return time.monotonic() - self._heard_at_s
+
+    def take(self, pcm: bytes, first: int) -> int | None:
+        """Add one block, from any thread; returns how many came so far each time that the page should hear of it."""
+        self._heard_at_s = time.monotonic()
+        self._n_blocks += 1
+        soon(self._loop, self._queue.put, Block(pcm, first, time.perf_counter()))
+        return self._n_blocks if self._n_blocks % _CONFIRM_EVERY == 0 else None
 
     def close(self) -> None:
         """End it, from any thread."""
-        self._call(self._queue.close)
-
-    def _call(self, call: Callable[..., None], *args: Any) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(call, *args)
+        soon(self._loop, self._queue.close)
 
     async def __aiter__(self) -> AsyncIterator[Block]:
-        """Yield blocks as they come, until `close`."""
-        while (block := await self._queue.get()) is not None:
+        """Yield blocks as they come, until `close`.
+
+        Raises:
+            DeviceError: If the page brings nothing for five seconds.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(_SILENT_S):
+                    block = await self._queue.get()
+            except TimeoutError:
+                if self.silent_s < _SILENT_S:  # the loop was busy, not the page silent
+                    continue
+                raise DeviceError(
+                    f"the page brought nothing of its microphone for {_SILENT_S:g} s: it was closed, or sleeps. "
+                    "Show the widget again, and press Start"
+                ) from None
+            if block is None:
+                return
             yield block
+
+
+def soon(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args: Any) -> None:
+    """Call something on a loop, from any thread; nothing happens where the loop is gone."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(call, *args)

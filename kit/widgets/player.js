@@ -7,7 +7,7 @@ export default () => {
   let written = 0;
 
   function initialize({ model }) {
-    const tell = content => model.send(content);
+    const tell = teller(model);
     const out = new Playout(told => {
       Object.assign(s, { heard: told.heard / 24000, peak: told.peak, playing: told.waiting > 0 || told.heard < told.played && told.stopped === undefined });
       if (told.stopped !== undefined) { written = told.played; s.playing = false; s.cut = s.heard; }
@@ -28,7 +28,7 @@ export default () => {
     };
     model.on('msg:custom', (message, buffers) => on[message.kind]?.(message, buffers));
     s.unblock = async () => { await out.unblock(); s.blocked = out.blocked; redraw(); };
-    s.stop = () => tell({ kind: 'press', what: 'stop' });
+    s.stop = () => { if (!tell({ kind: 'press', what: 'stop' })) out.stop(0); }; // no kernel any more: silence all the same
     s.total = () => written / 24000;
     tell({ kind: 'here' });
     return () => { out.close(); };
@@ -40,7 +40,8 @@ export default () => {
     const time = element('span', { class: 'kit-time' });
     const meter = new Meter('level of what is played');
     const words = element('span', { class: 'kit-small', role: 'status' });
-    const root = element('div', { class: 'kit-sound kit-player' }, element('div', { class: 'kit-row' }, stop, enable, time, meter.el, words));
+    const light = microphoneLight();
+    const root = element('div', { class: 'kit-sound kit-player' }, element('div', { class: 'kit-row' }, stop, enable, time, meter.el, words, light.el));
     el.append(root);
     const view = () => {
       root.dataset.state = s.playing ? 'playing' : 'idle';
@@ -52,7 +53,7 @@ export default () => {
     };
     views.add(view);
     view();
-    return () => views.delete(view);
+    return () => { views.delete(view); light.remove(); };
   }
 
   return { initialize, render };

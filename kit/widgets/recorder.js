@@ -6,12 +6,21 @@ export default () => {
   const s = { state: 'idle', status: '', seconds: 0, peak: 0, peaks: [], problem: null, clip: null, saved: null, live: false };
   const views = new Set();
   const redraw = () => views.forEach(view => view());
-  let microphone = null, take = -1, starting = 0, sound = [];
+  let microphone = null, take = -1, starting = 0, sound = [], mine;
   let outbox = [], nSent = 0, nConfirmed = 0; // a kernel that is busy for a minute loses nothing: blocks wait here
 
   function initialize({ model }) {
-    const tell = (content, buffers = []) => model.send(content, undefined, buffers);
     const set = changes => { Object.assign(s, changes); redraw(); };
+    const tell = teller(model, () => mine.end('gone'));
+    // Something but Stop ended the microphone: what was heard until then is kept, where there is still a kernel to keep it.
+    mine = ownership(model, (why, words) => {
+      const open = microphone;
+      if (why === 'gone') {
+        microphone = null;
+        open?.drop();
+        set({ state: 'idle', status: '', problem: words, peak: 0 });
+      } else { if (words) set({ problem: words }); stop(); }
+    });
     const fail = ([why, words]) => { set({ state: 'idle', status: '', problem: words, peak: 0 }); tell({ kind: 'problem', why, words, take }); };
 
     async function start(number) {
@@ -22,16 +31,17 @@ export default () => {
         echoCancellation: model.get('echo_cancellation'), noiseSuppression: model.get('noise_suppression'),
         autoGainControl: model.get('auto_gain_control'),
       };
-      const mine = starting, early = [];
+      const mark = starting, early = [];
       let told = false;
       try {
         const opened = await openMicrophone({
           rate: 24000, blockMs: model.get('block_ms'), processing,
           onBlock: block => (told ? send(block) : early.push(block)),
-          onLost: () => { set({ problem: 'The microphone went away; what it heard until then is kept.' }); stop(); },
+          onLost: () => { mine.end('lost'); set({ problem: 'The microphone went away; what it heard until then is kept.' }); },
         });
-        if (mine !== starting) { await opened.stop(); return; } // given up meanwhile
+        if (mark !== starting) { opened.drop(); return; } // given up meanwhile
         microphone = opened;
+        mine.own(true);
       } catch (error) { fail(error.told || explained(error)); return; }
       const { rate, label, settings } = microphone;
       outbox = []; nSent = nConfirmed = 0;
@@ -60,6 +70,7 @@ export default () => {
       if (!microphone) return;
       const open = microphone;
       microphone = null;
+      mine.own(false);
       set({ state: 'stopping', status: 'waiting for the kernel to confirm …', peak: 0 });
       await open.stop();
     }
@@ -74,7 +85,7 @@ export default () => {
     const on = {
       start: m => start(m.take),
       stop: () => stop(),
-      got: m => { if (m.take === take) { nConfirmed = Math.max(nConfirmed, m.n); pump(); } },
+      got: m => { mine.answered(); if (m.take === take) { nConfirmed = Math.max(nConfirmed, m.n); pump(); } },
       hear: m => set({ seconds: m.seconds, peak: m.peak, peaks: [...s.peaks, m.peak] }), // the kernel's microphone, as it comes
       state: m => set({ state: m.state, status: m.status, problem: m.problem ?? s.problem, ...(m.state === 'recording' ? { peaks: [], clip: null, saved: null, problem: null } : {}) }),
       sound: (m, buffers) => { if (m.n === 0) sound = []; sound[m.n] = buffers[0]; },
@@ -90,8 +101,10 @@ export default () => {
     model.on('msg:custom', (message, buffers) => on[message.kind]?.(message, buffers));
     model.on('change:microphone', redraw);
     s.press = () => {
-      if (s.state === 'idle') { set({ status: 'asking the kernel …' }); tell({ kind: 'press', what: 'record' }); }
-      else { tell({ kind: 'press', what: 'stop' }); stop(); }
+      if (s.state === 'idle') {
+        set({ status: 'asking the kernel …' });
+        if (!tell({ kind: 'press', what: 'record' })) set({ status: '', problem: WHY.gone });
+      } else { stop(); tell({ kind: 'press', what: 'stop' }); } // first here: there may be no kernel any more
     };
     s.upload = upload;
     s.tell = tell;
@@ -99,7 +112,8 @@ export default () => {
     const why = whyNoMicrophone();
     if (why && model.get('microphone') === 'browser') s.problem = why[1];
     tell({ kind: 'here', why: why?.[0] ?? null, words: why?.[1] ?? '' });
-    return () => { microphone?.stop(); };
+    s.view = change => mine.onView(change);
+    return () => mine.dispose();
   }
 
   function render({ model, el }) {
@@ -107,7 +121,7 @@ export default () => {
     const time = element('span', { class: 'kit-time' });
     const meter = new Meter('level of the microphone');
     const status = element('span', { class: 'kit-small', role: 'status' });
-    const wave = drawing();
+    const wave = drawing(), light = microphoneLight();
     const file = element('input', { type: 'file', accept: 'audio/*,.wav,.flac,.ogg', hidden: '', onchange: () => { if (file.files[0]) s.upload(file.files[0]); file.value = ''; } });
     const other = element('button', { onclick: () => file.click() }, 'Upload a sound file');
     const kernel = element('button', { onclick: () => s.useKernel() }, 'Use the kernel’s microphone');
@@ -123,7 +137,7 @@ export default () => {
     const keep = element('div', { class: 'kit-row' }, name, save);
     const saved = element('div', { class: 'kit-small', role: 'status' });
     const root = element('div', { class: 'kit-sound kit-recorder' },
-      element('div', { class: 'kit-row' }, main, time, meter.el, status), wave.el, problem, player, gaps, facts, keep, saved);
+      element('div', { class: 'kit-row' }, main, time, meter.el, status, light.el), wave.el, problem, player, gaps, facts, keep, saved);
     el.append(root);
 
     let shown = null, url = null;
@@ -158,8 +172,9 @@ export default () => {
       save.textContent = s.saved?.taken && s.saved.taken === name.value.trim() ? 'Replace it' : 'Save';
     };
     views.add(view);
+    s.view(1);
     view();
-    return () => { views.delete(view); if (url) URL.revokeObjectURL(url); };
+    return () => { views.delete(view); light.remove(); s.view(-1); if (url) URL.revokeObjectURL(url); };
   }
 
   return { initialize, render };

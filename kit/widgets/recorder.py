@@ -1,4 +1,16 @@
-"""A recorder: speak, stop, look at the waveform, listen, keep it. The browser's microphone, or the kernel's."""
+"""A recorder: speak, stop, look at the waveform, listen, keep it. The browser's microphone, or the kernel's.
+
+==========  =================================  ==========================================================================
+state       `_recording`, `_kernel`            what changes it
+==========  =================================  ==========================================================================
+idle        None, None                         Record or `record()` → browser or kernel; an upload → idle, with its clip
+browser     a Recording, None                  its last block → idle, with a clip; the page's problem → idle, without;
+                                               the page is left or opened anew → idle, with what came
+kernel      a Recording, a KernelRecording     Stop, silence, the limit → idle, with a clip; no device → idle, without
+==========  =================================  ==========================================================================
+
+Each recording has a number (`_n_takes`): what still comes of an earlier one is not taken.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +20,10 @@ import queue
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-import anywidget
 import traitlets
 
 from .. import show
@@ -20,13 +31,10 @@ from ..audio import Microphone, Recording, kernel_details
 from ..audio.microphone import silence_limit_ms
 from ..clip import MAX_MS, Clip, Provenance
 from ..errors import AudioFormatError, DeviceError, InputError, KitError, LocalProtocolError, clipped
-from .page import css, esm, heard_while_a_cell_blocks
+from .page import Content, PageWidget, css, esm, soon
 
-# The kernel's microphone behind the recorder's face.
-
-
-_GONE_S = 3.0  # a microphone that brings nothing for so long is gone
-_TELL_MS = 60  # how often the face hears how loud it is
+_GONE_S = 3.0  # a kernel's microphone that brings nothing for this long is gone
+_LEVEL_MS = 60  # how often the page hears how loud it is
 
 
 class KernelRecording:
@@ -34,10 +42,10 @@ class KernelRecording:
 
     Args:
         device: The microphone's number or a part of its name.
-        max_ms: It ends by itself after so long.
-        enough: Asked after every block: may it end?
-        tell: Called with (milliseconds so far, highest peak since it was last called, 0 to 1).
-        over: Called once, on that thread, when it is over; with an error if the device went away and nothing was heard.
+        max_ms: It ends by itself after this long.
+        is_enough: Asked after every block whether it may end.
+        on_level: Called with (milliseconds so far, highest peak since the last call, 0 to 1).
+        on_end: Called once, on that thread, when it is over; with an error if the device went away and nothing came.
 
     Raises:
         MissingExtra, DeviceError: See `Microphone`.
@@ -48,56 +56,63 @@ class KernelRecording:
         device: int | str | None,
         *,
         max_ms: float,
-        enough: Callable[[Recording], bool],
-        tell: Callable[[float, float], None],
-        over: Callable[[Recording, DeviceError | None], None],
+        is_enough: Callable[[Recording], bool],
+        on_level: Callable[[float, float], None],
+        on_end: Callable[[Recording, DeviceError | None], None],
     ) -> None:
         self.microphone = Microphone(device)
-        self.take = Recording(rate_hz=self.microphone.rate_hz, max_ms=max_ms)
-        self._enough, self._tell, self._over = enough, tell, over
+        self.recording = Recording(rate_hz=self.microphone.rate_hz, max_ms=max_ms)
+        self._is_enough, self._on_level, self._on_end = is_enough, on_level, on_end
+        # From the device's thread to this recording's; None ends it.
         self._blocks: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
 
     def start(self) -> None:
         """Open the microphone and begin."""
-        self.microphone.start(lambda data, _now: self._blocks.put(data))
+        self.microphone.start(lambda data, _now_s: self._blocks.put(data))
         threading.Thread(target=self._run, name="kit: recorder", daemon=True).start()
 
     def stop(self) -> None:
-        """End it; `over` is called when what has come is in the take."""
+        """End it; `on_end` is called when all that came is in the recording."""
         self._blocks.put(None)
 
     def _run(self) -> None:
-        peak, told_at_ms, gone = 0.0, 0.0, False
-        while not self._enough(self.take):
+        recording = self.recording
+        peak, level_at_ms, silent = 0.0, 0.0, False
+        while not self._is_enough(recording):
             try:
                 data = self._blocks.get(timeout=_GONE_S)
             except queue.Empty:
-                gone = True
+                silent = True
                 break
             if data is None:
                 break
-            dbfs = self.take.add(data, first=self.take.n_samples)
+            dbfs = recording.add(data, first=recording.n_samples)
             peak = max(peak, 10 ** (dbfs / 20) if math.isfinite(dbfs) else 0.0)
-            if self.take.ms - told_at_ms >= _TELL_MS:
-                self._tell(self.take.ms, peak)
-                peak, told_at_ms = 0.0, self.take.ms
+            if recording.ms - level_at_ms >= _LEVEL_MS:
+                self._on_level(recording.ms, peak)
+                peak, level_at_ms = 0.0, recording.ms
         self.microphone.stop()
-        name = self.microphone.device.name
-        nothing = gone and not self.take.n_samples
-        words = (
-            f"the microphone {name!r} brought nothing for {_GONE_S:g} s; was it unplugged? plug it in and record again"
-        )
-        self._over(self.take, DeviceError(words) if nothing else None)
+        problem = None
+        if silent and not recording.n_samples:
+            problem = DeviceError(
+                f"the microphone {self.microphone.device.name!r} brought nothing for {_GONE_S:g} s; was it unplugged? plug it "
+                "in and record again"
+            )
+        self._on_end(recording, problem)
 
 
-_PIECE_BYTES = 1 << 20  # of one message: what a notebook server passes on without a thought
-_CONFIRM_EVERY = 50  # blocks
+_PIECE_BYTES = 1 << 20  # of one message: well below what notebook servers pass on
+_CONFIRM_EVERY = 50  # blocks: how often the page hears that its sound arrived
 _LATE_S = 1.0  # how long blocks that another thread still handles may come after the last one
 _HERE_S = 10.0  # how long a page may take to show the recorder
-_LEFT_S = 1.0  # a page that records and brings nothing for so long has been left or opened again
+_LEFT_S = 1.0  # a page that records and brings nothing for this long was left or opened anew
+_NO_PAGE = (
+    "In one cell this needs JupyterLab 4.4 and ipykernel 7 or newer; elsewhere show the recorder in one cell, press Record and "
+    "Stop, and use recorder.clip in the next. Without a browser: kit.audio.record_clip(), or Clip.load()"
+)
 
 
-class Recorder(anywidget.AnyWidget):
+class Recorder(PageWidget):
     """``recorder = Recorder()`` in a cell: press Record, speak, press Stop. The clip is in ``recorder.clip``.
 
     In one cell, where the front end is heard while a cell runs (JupyterLab 4.4 and ipykernel 7 or newer)::
@@ -115,11 +130,12 @@ class Recorder(anywidget.AnyWidget):
         noise_suppression: Asked of the browser: ``noiseSuppression``.
         auto_gain_control: Asked of the browser: ``autoGainControl``.
         block_ms: How much sound one message carries.
-        max_s: The recording ends by itself after so long.
+        max_s: The recording ends by itself after this long.
     """
 
-    _esm = esm("capture", "recorder")
-    _css = css()
+    _esm = esm("page", "capture", "recorder")
+    _css = css("sound")
+    KINDS: ClassVar[tuple[str, ...]] = ("here", "press", "started", "pcm", "problem", "upload", "save")
     microphone = traitlets.Unicode("browser").tag(sync=True)
     echo_cancellation = traitlets.Bool(False).tag(sync=True)
     noise_suppression = traitlets.Bool(False).tag(sync=True)
@@ -145,19 +161,27 @@ class Recorder(anywidget.AnyWidget):
             raise InputError(f"a recording of {max_s:g} s: take more than 0 and at most {MAX_MS / 1000:g}")
         self.device = device
         self.max_s = max_s
+        # What was recorded or uploaded last.
         self._clip: Clip | None = None
+        # Number of the latest recording; the page repeats it with each block.
         self._n_takes = 0
+        # The recording in progress, and what its clip will say of its microphone.
         self._recording: Recording | None = None
         self._details: dict[str, Any] = {}
+        # The same, where the kernel's microphone is used.
         self._kernel: KernelRecording | None = None
+        # `record(stop_at_silence_s=…)`: how much quiet ends it.
         self._stop_at_silence_ms: float | None = None
-        self._asked_to_stop = False
-        self._told_at_s = 0.0
+        # Stop was sent to the page, which may still be opening its microphone.
+        self._stopping = False
+        # `monotonic` of the page's last block.
+        self._heard_at_s = 0.0
+        # Pieces of a file that the page is sending.
         self._upload: list[bytes] = []
-        self._is_here = threading.Event()
-        self._shown = False
+        # `record` waits: called with its outcome, on whatever thread that comes.
         self._waiter: Callable[[Clip | Exception], None] | None = None
-        self._guard = threading.RLock()  # messages come on the main thread and on a subshell's, within one recording
+        # Messages come on the main thread and on a subshell's, within one recording.
+        self._guard = threading.RLock()
         super().__init__(
             microphone=microphone,
             echo_cancellation=echo_cancellation,
@@ -165,8 +189,6 @@ class Recorder(anywidget.AnyWidget):
             auto_gain_control=auto_gain_control,
             block_ms=block_ms,
         )
-        self.on_msg(self._heard)
-        heard_while_a_cell_blocks(self)
 
     # ----------------------------------------------------------------------------------------------------- what it holds
 
@@ -181,12 +203,18 @@ class Recorder(anywidget.AnyWidget):
         return self._recording is not None
 
     def __repr__(self) -> str:
-        held = repr(self._clip) if self._clip else "recording" if self.recording else "nothing recorded yet"
-        return f"<Recorder of the {self.microphone}'s microphone: {held}>"
+        state = repr(self._clip) if self._clip else "recording" if self.recording else "nothing recorded yet"
+        return f"<Recorder of the {self.microphone}'s microphone: {state}>"
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        self._shown = True
-        return super()._repr_mimebundle_(**kwargs)
+    def static_html(self) -> str:
+        """The clip so far, with a player: what an export shows."""
+        if self._clip is None:
+            return show.card(show.facts([("recorder:", "nothing recorded")]))
+        return show.card(show.player(self._clip.to_bytes()), show.facts([("", _facts(self._clip))]))
+
+    def release_devices(self) -> None:
+        """End a recording that no page shows any more; what came is kept."""
+        self.stop()
 
     # ----------------------------------------------------------------------------------------------------------- recording
 
@@ -216,11 +244,11 @@ class Recorder(anywidget.AnyWidget):
                 done.set_result(outcome)
 
         if self.microphone == "browser":
-            await self._shown_somewhere()
+            await self._until_page_is_here(_HERE_S, _NO_PAGE)
         with self._guard:
             if self._waiter is not None or self.recording:
                 raise LocalProtocolError("this recorder is recording already; press Stop, or make another Recorder()")
-            self._waiter = lambda outcome: _soon(loop, settle, outcome)
+            self._waiter = lambda outcome: soon(loop, settle, outcome)
             self._stop_at_silence_ms = quiet_ms
         try:
             self._begin()
@@ -243,8 +271,8 @@ class Recorder(anywidget.AnyWidget):
     def _what_there_is(self, timeout_s: float) -> Clip:
         """Nobody confirmed the stop: the page is closed, or the question whether it may use the microphone is open."""
         with self._guard:
-            take = self._recording
-            if take is not None and take.n_samples:
+            recording = self._recording
+            if recording is not None and recording.n_samples:
                 self._finish()
                 assert self._clip is not None
                 return self._clip
@@ -254,28 +282,13 @@ class Recorder(anywidget.AnyWidget):
             "microphone. Allow it and record again, or open a file with Clip.load()"
         )
 
-    async def _shown_somewhere(self) -> None:
-        if self._is_here.is_set():
-            return
-        if not self._shown:
-            _display(self)
-        deadline = time.monotonic() + _HERE_S
-        while not self._is_here.is_set():
-            if time.monotonic() > deadline:
-                raise DeviceError(
-                    f"no page answered within {_HERE_S:g} s. In one cell this needs JupyterLab 4.4 and ipykernel 7 or newer; "
-                    "elsewhere show the recorder in one cell, press Record and Stop, and use recorder.clip in the next. "
-                    "Without a browser: kit.audio.record_clip(), or Clip.load()"
-                )
-            await asyncio.sleep(0.05)
-
     def stop(self) -> None:
         """End the recording, as the button does; the clip is there once the last block has come."""
         with self._guard:
             if self._kernel is not None:
                 self._kernel.stop()
             elif self.recording:
-                self._asked_to_stop = True
+                self._stopping = True
                 self.send({"kind": "stop"})
 
     def _begin(self) -> None:
@@ -283,8 +296,8 @@ class Recorder(anywidget.AnyWidget):
             if self.recording:
                 return
             self._n_takes += 1
-            self._asked_to_stop = False
-            self._told_at_s = time.monotonic()
+            self._stopping = False
+            self._heard_at_s = time.monotonic()
             self._details = {"where": "browser"}
             if self.microphone == "kernel":
                 self._begin_in_kernel()
@@ -295,13 +308,17 @@ class Recorder(anywidget.AnyWidget):
     def _begin_in_kernel(self) -> None:
         try:
             self._kernel = kernel = KernelRecording(
-                self.device, max_ms=self.max_s * 1000, enough=self._enough, tell=self._hear, over=self._over
+                self.device,
+                max_ms=self.max_s * 1000,
+                is_enough=self._is_enough,
+                on_level=self._show_level,
+                on_end=self._end_in_kernel,
             )
             kernel.start()
         except KitError as exc:
             self._refuse(exc)
             return
-        self._recording = kernel.take
+        self._recording = kernel.recording
         self._details = kernel_details(kernel.microphone)
         self.send(
             {
@@ -311,12 +328,12 @@ class Recorder(anywidget.AnyWidget):
             }
         )
 
-    def _hear(self, ms: float, peak: float) -> None:
+    def _show_level(self, ms: float, peak: float) -> None:
         self.send({"kind": "hear", "seconds": ms / 1000, "peak": peak})
 
-    def _over(self, take: Recording, problem: DeviceError | None) -> None:
+    def _end_in_kernel(self, recording: Recording, problem: DeviceError | None) -> None:
         with self._guard:
-            if self._recording is not take:
+            if self._recording is not recording:
                 return
             if problem is None:
                 self._finish()
@@ -325,87 +342,76 @@ class Recorder(anywidget.AnyWidget):
 
     # ------------------------------------------------------------------------------------------- what the front end says
 
-    def _heard(self, _widget: object, told: Mapping[str, Any], buffers: list[memoryview]) -> None:
-        handle = {
-            "here": self._on_here,
-            "press": self._on_press,
-            "started": self._on_started,
-            "pcm": self._on_pcm,
-            "problem": self._on_problem,
-            "upload": self._on_upload,
-            "save": self._on_save,
-        }.get(str(told.get("kind")))
-        if handle is None:
-            return
+    def _received(self, content: Any, buffers: list[memoryview]) -> None:
         with self._guard:
             try:
-                handle(told, buffers)
+                super()._received(content, buffers)
             except KitError as exc:
                 self._refuse(exc)
 
-    def _on_here(self, _told: Mapping[str, Any], _buffers: list[memoryview]) -> None:
-        self._is_here.set()
-        if self._recording is not None and self._kernel is None and time.monotonic() - self._told_at_s > _LEFT_S:
+    def _on_here(self, content: Content, buffers: list[memoryview]) -> None:
+        super()._on_here(content, buffers)
+        if self._recording is not None and self._kernel is None and time.monotonic() - self._heard_at_s > _LEFT_S:
             self._finish()  # the page that recorded is gone, and this one follows it: what came is kept
         elif self._clip is not None and not self.recording:
             self._tell_clip(self._clip)  # a page that was opened again
 
-    def _on_press(self, told: Mapping[str, Any], _buffers: list[memoryview]) -> None:
-        if told.get("what") == "stop":
+    def _on_press(self, content: Content, _buffers: list[memoryview]) -> None:
+        action = content.get("what")
+        if action == "stop":
             if self._kernel is not None:
                 self._kernel.stop()
             return
-        other = told.get("what") == "kernel"
-        if other:
+        if action == "kernel":
             self.microphone = "kernel"
         self._begin()
-        if other and not self.recording:  # it has none: the browser's may still be allowed
+        if action == "kernel" and not self.recording:  # it has none: the browser's may still be allowed
             self.microphone = "browser"
 
-    def _on_started(self, told: Mapping[str, Any], _buffers: list[memoryview]) -> None:
-        if told.get("take") != self._n_takes or self._recording is None:
+    def _on_started(self, content: Content, _buffers: list[memoryview]) -> None:
+        if content.get("take") != self._n_takes or self._recording is None:
             return
-        self._recording = Recording(rate_hz=int(told["rate"]), max_ms=self.max_s * 1000)
+        self._recording = Recording(rate_hz=int(content["rate"]), max_ms=self.max_s * 1000)
         self._details |= {
-            "device": str(told.get("label", ""))[:200],
-            "rate_hz": int(told["rate"]),
-            "asked": dict(told.get("asked") or {}),
-            "applied": dict(told.get("settings") or {}),
+            "device": str(content.get("label", ""))[:200],
+            "rate_hz": int(content["rate"]),
+            "asked": dict(content.get("asked") or {}),
+            "applied": dict(content.get("settings") or {}),
         }
-        if self._asked_to_stop:
+        if self._stopping:
             self.send({"kind": "stop"})
 
-    def _on_pcm(self, told: Mapping[str, Any], buffers: list[memoryview]) -> None:
-        take = self._recording
-        if take is None or told.get("take") != self._n_takes:
+    def _on_pcm(self, content: Content, buffers: list[memoryview]) -> None:
+        recording = self._recording
+        if recording is None or content.get("take") != self._n_takes:
             return
-        self._told_at_s = time.monotonic()
-        take.add(buffers[0], first=int(told["first"]), seq=int(told["seq"]), last=bool(told["last"]))
-        if take.n_blocks % _CONFIRM_EVERY == 0:
-            self.send({"kind": "got", "take": self._n_takes, "n": take.n_blocks})
-        if take.complete:
+        self._heard_at_s = time.monotonic()
+        recording.add(buffers[0], first=int(content["first"]), seq=int(content["seq"]), last=bool(content["last"]))
+        if recording.n_blocks % _CONFIRM_EVERY == 0:
+            self.send({"kind": "got", "take": self._n_takes, "n": recording.n_blocks})
+        if recording.complete:
             self._finish()
-        elif told["last"]:
-            threading.Timer(_LATE_S, self._finish_late, (take,)).start()
-        elif self._enough(take) and not self._asked_to_stop:
+        elif content["last"]:
+            threading.Timer(_LATE_S, self._finish_late, (recording,)).start()
+        elif self._is_enough(recording) and not self._stopping:
             self.stop()
 
-    def _enough(self, take: Recording) -> bool:
+    def _is_enough(self, recording: Recording) -> bool:
         limit = self._stop_at_silence_ms
-        return take.full or (limit is not None and take.quiet_ms >= limit)
+        return recording.full or (limit is not None and recording.quiet_ms >= limit)
 
-    def _on_problem(self, told: Mapping[str, Any], _buffers: list[memoryview]) -> None:
+    def _on_problem(self, content: Content, _buffers: list[memoryview]) -> None:
         self._recording = None
-        self._settle(DeviceError(str(told.get("words", "the browser's microphone could not be opened"))))
+        self._settle(DeviceError(str(content.get("words", "the browser's microphone could not be opened"))))
 
-    def _on_upload(self, told: Mapping[str, Any], buffers: list[memoryview]) -> None:
-        if told["n"] == 0:
+    def _on_upload(self, content: Content, buffers: list[memoryview]) -> None:
+        if content["n"] == 0:
             self._upload = []
         self._upload.append(bytes(buffers[0]))
-        if len(self._upload) < told["of"]:
+        if len(self._upload) < content["of"]:
             return
         data, self._upload = b"".join(self._upload), []
-        name = Path(str(told["name"]).replace("\\", "/")).name or "upload"
+        name = Path(str(content["name"]).replace("\\", "/")).name or "upload"
         try:
             with tempfile.TemporaryDirectory(prefix="kit-upload-") as folder:
                 file = Path(folder) / name[-100:]
@@ -413,16 +419,16 @@ class Recorder(anywidget.AnyWidget):
                 clip = Clip.load(file)
         except OSError as exc:
             raise AudioFormatError(f"{show.one_line(name, 80)} could not be kept: {exc.strerror}") from exc
-        known = clip.provenance
-        origin = Provenance(known.kind, known.text, known.when, {**known.details, "uploaded": True})
+        from_file = clip.provenance
+        origin = Provenance(from_file.kind, from_file.text, from_file.when, {**from_file.details, "uploaded": True})
         self._keep(Clip(clip.pcm, provenance=origin, converted=clip.converted))
 
-    def _on_save(self, told: Mapping[str, Any], _buffers: list[memoryview]) -> None:
+    def _on_save(self, content: Content, _buffers: list[memoryview]) -> None:
         if self._clip is None:
             return
-        name, again = str(told.get("name", "")), bool(told.get("replace"))
+        name = str(content.get("name", ""))
         try:
-            path = self._clip.save_as(name, replace=again)
+            path = self._clip.save_as(name, replace=bool(content.get("replace")))
         except AudioFormatError as exc:
             taken = name if "already" in str(exc) else ""
             words = (
@@ -434,16 +440,16 @@ class Recorder(anywidget.AnyWidget):
 
     # --------------------------------------------------------------------------------------------------------- the outcome
 
-    def _finish_late(self, take: Recording) -> None:
+    def _finish_late(self, recording: Recording) -> None:
         with self._guard:
-            if self._recording is take:
+            if self._recording is recording:
                 self._finish()
 
     def _finish(self) -> None:
-        take, self._recording, self._kernel = self._recording, None, None
-        assert take is not None
+        recording, self._recording, self._kernel = self._recording, None, None
+        assert recording is not None
         try:
-            self._keep(take.clip(details=self._details))
+            self._keep(recording.clip(details=self._details))
         except AudioFormatError as exc:
             self._refuse(exc)
 
@@ -489,16 +495,3 @@ def _facts(clip: Clip) -> str:
                 other = " (not what was asked)" if bool(asked.get(key)) != bool(applied[key]) else ""
                 words.append(f"{name} {'on' if applied[key] else 'off'}{other}")
     return " · ".join([*words, *([clip.converted] if clip.converted else [])])
-
-
-def _soon(loop: asyncio.AbstractEventLoop, call: Callable[[Any], None], told: Any) -> None:
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(call, told)
-
-
-def _display(widget: object) -> None:
-    try:
-        from IPython.display import display
-    except ImportError:  # a plain script: nothing to show it in
-        return
-    display(widget)  # type: ignore[no-untyped-call]
