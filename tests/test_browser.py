@@ -66,12 +66,18 @@ def test_the_chat_box_answers_with_a_badge(lab):
         open_notebook(page, lab, "01-test-case-1.ipynb")
         assert run_all(page) == []
 
-        box = page.locator("input[placeholder^='Say something']").first
+        box = page.locator("textarea[placeholder^='Say something']").first
         box.scroll_into_view_if_needed()
-        box.fill("One more <b>please</b>.")
+        before = page.locator(".kit-turn").count()
+        box.press_sequentially("One more <b>please</b>.", delay=0)
         box.press("Enter")
-        reply = page.locator(".widget-html-content", has_text="simulated")
-        reply.first.wait_for(timeout=30_000)
+        page.wait_for_function(
+            "n => document.querySelectorAll('.kit-turn').length === n && document.querySelector('.kit-word').textContent === 'ready'",
+            arg=before + 2,
+            timeout=30_000,
+        )
 
-        assert "text" in reply.first.inner_text()
-        assert page.locator(".widget-html-content", has_text="<b>please</b>").count() == 1
+        turns = page.locator(".kit-turn")
+        assert "One more <b>please</b>." in turns.nth(before).inner_text()  # what was typed, whatever the speed
+        assert "text" in turns.nth(before + 1).inner_text()
+        assert page.evaluate("() => document.activeElement.tagName") == "TEXTAREA"  # the next turn can be typed at once

@@ -28,7 +28,7 @@ class Page:
         self.said.append(content["kind"])
         if content["kind"] == "stop":
             played = int(self.play_ms * 24)
-            self.speaker.heard(
+            self.speaker.report(
                 {"played": played, "heard": played - 240, "underruns": 0, "peak": 0, "stopped": content["id"]}
             )
 
@@ -53,7 +53,7 @@ async def test_a_page_that_is_gone_stops_nobody(monkeypatch):
     monkeypatch.setattr("kit.widgets.page._STOP_S", 0.01)
     speaker = BrowserSpeaker(lambda content, buffers=None: None)
     speaker.write(bytes(4_800))
-    speaker.heard({"played": 1_200, "heard": 1_000, "underruns": 0, "peak": 0})
+    speaker.report({"played": 1_200, "heard": 1_000, "underruns": 0, "peak": 0})
 
     assert await speaker.stop() == 1_000 and not speaker.playing
 
@@ -63,7 +63,7 @@ async def test_a_page_that_was_opened_again_counts_from_where_the_last_one_was()
     speaker.write(bytes(4_800))
     speaker.page_opened()
     speaker.write(bytes(4_800))
-    speaker.heard({"played": 1_200, "heard": 1_000, "underruns": 0, "peak": 0})
+    speaker.report({"played": 1_200, "heard": 1_000, "underruns": 0, "peak": 0})
 
     assert speaker.n_heard == 2_400 + 1_000
 
@@ -95,10 +95,10 @@ async def test_a_microphone_in_the_page_is_heard_from_any_thread():
 async def test_a_voice_chat_that_has_no_microphone_says_so():
     async with connect(quiet=True) as session:
         chat = VoiceChat(session)
-        chat._told(None, {"kind": "here"}, [])
+        chat._received({"kind": "here"}, [])
         starting = asyncio.ensure_future(chat.start())
         await asyncio.sleep(0)
-        chat._told(None, {"kind": "problem", "words": "The browser finds no microphone."}, [])
+        chat._received({"kind": "problem", "words": "The browser finds no microphone."}, [])
 
         with pytest.raises(DeviceError, match="no microphone"):
             await starting
@@ -108,10 +108,10 @@ async def test_a_voice_chat_that_has_no_microphone_says_so():
 async def talking(session):
     """A voice chat whose page is there and has its microphone open."""
     chat = VoiceChat(session)
-    chat._told(None, {"kind": "here"}, [])
+    chat._received({"kind": "here"}, [])
     starting = asyncio.ensure_future(chat.start())
     await asyncio.sleep(0)
-    chat._told(None, {"kind": "opened"}, [])
+    chat._received({"kind": "opened"}, [])
     await starting
     return chat
 
@@ -131,14 +131,14 @@ async def test_a_talk_whose_session_is_closed_says_so_and_so_does_the_next_start
 async def test_a_talk_ends_in_words_when_its_page_is_opened_again_and_a_second_page_does_not_end_it(left):
     async with connect(quiet=True) as session:
         chat = await talking(session)
-        chat._told(None, {"kind": "pcm", "first": 0}, [bytes(1_920)])
-        chat._heard_at_s -= 60 * left
+        chat._received({"kind": "pcm", "first": 0}, [bytes(1_920)])
+        chat._microphone._heard_at_s -= 60 * left
         talk = chat._running
-        chat._told(None, {"kind": "here"}, [])
+        chat._received({"kind": "here"}, [])
         await asyncio.wait({talk}, timeout=None if left else 0)
 
         assert talk.done() is left and (chat._running is None) is left
-        assert ("Press Start talking" in (chat._problem or "")) is left
+        assert ("opened again" in (chat._problem or "")) is left
         await chat.stop()
 
 
@@ -146,7 +146,7 @@ async def test_what_was_said_is_shown_and_foreign_text_does_nothing():
     async with connect(quiet=True) as session:
         await session.seed(History().user("<script>alert(1)</script>").assistant("<img src=x onerror=alert(1)>"))
         await session.ask("hello", modality="text")
-        html = VoiceChat(session).html()
+        html = VoiceChat(session).static_html()
 
     assert "&lt;script&gt;" in html and "<script" not in html and "<img" not in html
     assert "simulated" in html
@@ -274,7 +274,7 @@ def test_a_spoken_conversation_in_the_page_with_an_interruption(lab, root, tmp_p
     ]
     with notebook(lab, root, *cells, args=microphone_file(tmp_path / "mic.wav", said, 24_000)) as page:
         page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
-        page.locator(".kit-voice .kit-warn").first.wait_for(timeout=90_000)  # "cut off after …"
+        page.locator(".kit-chat .kit-warn").first.wait_for(timeout=90_000)  # "cut off after …"
         page.wait_for_function("() => document.querySelectorAll('.kit-turn').length >= 4", timeout=60_000)
         if not blocking:
             shoot(page, "voicechat")
@@ -282,8 +282,8 @@ def test_a_spoken_conversation_in_the_page_with_an_interruption(lab, root, tmp_p
             page,
             "while session.responses[-1].status == 'in_progress': time.sleep(0.1)\nprint(json.dumps([[r.modality for r in session.responses], [i.truncated_at_ms for i in session.items], [i.text for i in session.items if i.role == 'user'], len(session.errors), chat.voice.dropped]))",
         )
-        page.locator(".kit-voice .kit-main").click()
-        page.locator(".kit-voice[data-state='idle']").wait_for(timeout=15_000)
+        page.locator(".kit-chat .kit-main").click()
+        page.locator(".kit-chat[data-state='idle']").wait_for(timeout=15_000)
 
     modalities, cuts, users, errors, dropped = told
     assert modalities == ["audio", "audio"] and errors == 0

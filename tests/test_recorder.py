@@ -131,19 +131,17 @@ def recorder():
 
 def speak(recorder, n=3, *, rate=24_000, skip=(), **applied):
     """What a page sends for one recording of n blocks."""
-    recorder._heard(None, {"kind": "press", "what": "record"}, [])
+    recorder._received({"kind": "press", "what": "record"}, [])
     take = recorder.said[-1][0]["take"]
     settings = {"echoCancellation": False, "noiseSuppression": False, "autoGainControl": False} | applied
     asked = dict.fromkeys(settings, False)
-    recorder._heard(
-        None,
+    recorder._received(
         {"kind": "started", "take": take, "rate": rate, "label": "Mic <b>", "settings": settings, "asked": asked},
         [],
     )
     for seq, pcm in enumerate(blocks(n, 960)):
         if seq not in skip:
-            recorder._heard(
-                None,
+            recorder._received(
                 {"kind": "pcm", "take": take, "seq": seq, "first": 960 * seq, "last": seq == n - 1},
                 [memoryview(pcm)],
             )
@@ -177,7 +175,7 @@ def test_a_lost_block_is_shown(recorder):
 def test_blocks_of_an_earlier_recording_are_not_taken(recorder):
     speak(recorder)
     first = recorder.clip
-    recorder._heard(None, {"kind": "pcm", "take": 1, "seq": 0, "first": 0, "last": True}, [memoryview(b"\0\0")])
+    recorder._received({"kind": "pcm", "take": 1, "seq": 0, "first": 0, "last": True}, [memoryview(b"\0\0")])
 
     assert recorder.clip is first
 
@@ -186,7 +184,7 @@ def test_a_name_that_is_taken_or_leads_out_is_refused_in_words(recorder, tmp_pat
     monkeypatch.setattr("kit.clip.clips_dir", lambda: tmp_path)
     speak(recorder)
     for name in ("mine", "mine", "../outside"):
-        recorder._heard(None, {"kind": "save", "name": name, "replace": False}, [])
+        recorder._received({"kind": "save", "name": name, "replace": False}, [])
     told = [content for content, _ in recorder.said if content["kind"] == "saved"]
 
     assert [each["ok"] for each in told] == [True, False, False]
@@ -200,14 +198,14 @@ def test_an_uploaded_file_is_the_clip(recorder, tmp_path):
     data = file.read_bytes()
     half = len(data) // 2
     for n, part in enumerate((data[:half], data[half:])):
-        recorder._heard(None, {"kind": "upload", "name": "C:\\sounds\\x.flac", "n": n, "of": 2}, [memoryview(part)])
+        recorder._received({"kind": "upload", "name": "C:\\sounds\\x.flac", "n": n, "of": 2}, [memoryview(part)])
 
     assert recorder.clip == Clip.named("tell-me-a-joke")
     assert recorder.clip.provenance.details["uploaded"] is True
 
 
 def test_an_upload_that_is_no_sound_says_so(recorder):
-    recorder._heard(None, {"kind": "upload", "name": "../../etc/x.wav", "n": 0, "of": 1}, [memoryview(b"hello")])
+    recorder._received({"kind": "upload", "name": "../../etc/x.wav", "n": 0, "of": 1}, [memoryview(b"hello")])
 
     assert recorder.clip is None
     assert recorder.said[-1][0]["kind"] == "problem" and "x.wav" in recorder.said[-1][0]["words"]
@@ -216,8 +214,8 @@ def test_an_upload_that_is_no_sound_says_so(recorder):
 
 def test_a_page_that_is_left_while_it_records_loses_nothing_and_the_next_one_can_record(recorder):
     speak(recorder, skip=(2,))  # and its last block never comes
-    recorder._told_at_s -= 60
-    recorder._heard(None, {"kind": "here"}, [])
+    recorder._heard_at_s -= 60
+    recorder._received({"kind": "here"}, [])
     left = recorder.clip
     speak(recorder)
 
@@ -226,28 +224,28 @@ def test_a_page_that_is_left_while_it_records_loses_nothing_and_the_next_one_can
 
 def test_a_second_page_disturbs_no_recording(recorder):
     speak(recorder, skip=(2,))
-    recorder._heard(None, {"kind": "here"}, [])
+    recorder._received({"kind": "here"}, [])
 
     assert recorder.recording
 
 
 def test_a_kernel_without_a_microphone_leaves_the_browsers_to_be_used(recorder, monkeypatch):
     monkeypatch.setattr("kit.audio.portaudio.devices", lambda: Devices())
-    recorder._heard(None, {"kind": "press", "what": "kernel"}, [])
+    recorder._received({"kind": "press", "what": "kernel"}, [])
 
     assert "no microphone" in recorder.said[-1][0]["words"]
     assert recorder.microphone == "browser"
 
 
 async def test_record_says_why_the_browser_refuses(recorder):
-    recorder._heard(None, {"kind": "here"}, [])
+    recorder._received({"kind": "here"}, [])
     words = "The browser was not allowed to use the microphone."
 
     import asyncio
 
     waiting = asyncio.ensure_future(recorder.record(timeout_s=5))
     await asyncio.sleep(0)
-    recorder._heard(None, {"kind": "problem", "why": "denied", "words": words}, [])
+    recorder._received({"kind": "problem", "why": "denied", "words": words}, [])
 
     with pytest.raises(DeviceError, match="not allowed"):
         await waiting
@@ -263,15 +261,15 @@ async def test_record_without_a_page_says_what_to_do_instead(recorder, monkeypat
 async def test_record_returns_the_clip_from_whatever_thread_it_comes(recorder):
     import asyncio
 
-    recorder._heard(None, {"kind": "here"}, [])
+    recorder._received({"kind": "here"}, [])
     waiting = asyncio.ensure_future(recorder.record(timeout_s=5))
     await asyncio.sleep(0)
     take = recorder.said[-1][0]["take"]
 
     def page():
-        recorder._heard(None, {"kind": "started", "take": take, "rate": 24_000}, [])
-        recorder._heard(
-            None, {"kind": "pcm", "take": take, "seq": 0, "first": 0, "last": True}, [memoryview(blocks(1)[0])]
+        recorder._received({"kind": "started", "take": take, "rate": 24_000}, [])
+        recorder._received(
+            {"kind": "pcm", "take": take, "seq": 0, "first": 0, "last": True}, [memoryview(blocks(1)[0])]
         )
 
     await asyncio.to_thread(page)

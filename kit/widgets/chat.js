@@ -16,8 +16,9 @@ export default () => {
       microphone?.drop();
       microphone = null;
       out?.stop(0);
-      set({ state: 'idle', word: why === 'closed' ? 'ended' : 'ended: ' + why, mine: 0, its: 0, held: false, problem: words || null });
-      tell(why === 'closed' || why === 'taken' ? { kind: 'press', what: 'stop' } : { kind: 'left', words });
+      set({ state: 'idle', word: 'ended', mine: 0, its: 0, held: false, problem: words || null });
+      const kept = { closed: { kind: 'press', what: 'stop' }, taken: { kind: 'problem', words }, lost: { kind: 'problem', words } }; // the session stays open
+      tell(kept[why] || { kind: 'left', words });
     };
     mine = ownership(model, ended);
 
@@ -218,7 +219,7 @@ export default () => {
         body.append(badge, ' ');
       }
       body.append(turn.text.slice(0, turn.heard));
-      if (turn.heard < turn.text.length) body.append(element('span', { class: 'kit-unheard', title: 'was not heard' }, turn.text.slice(turn.heard)));
+      if (turn.heard < turn.text.length) body.append(element('span', { class: turn.warn ? 'kit-unheard kit-cut' : 'kit-unheard', title: turn.warn ? 'was not heard' : 'not heard yet' }, turn.text.slice(turn.heard)));
       if (turn.note) body.append(' ', element('span', { class: 'kit-small' }, turn.note));
       if (turn.warn) body.append(' ', element('span', { class: 'kit-warn' }, turn.warn));
       const node = element('div', { class: 'kit-turn' }, element('span', {}, turn.who), body);

@@ -33,7 +33,7 @@ from ..wire.events import Event
 from ..wire.records import Item, Response
 from .page import BrowserMicrophone, BrowserSpeaker, Content, PageWidget, css, esm, soon
 
-_CLOSED = "the session is closed; run the cell that connects, and this cell, again"
+_CLOSED = "the session is closed; connect again, and run this cell again"
 _MAX_TURNS = 200  # shown: the conversation's last ones
 _DRAW_S = 0.1  # the least time between two pictures: deltas come much faster
 _HERE_S = 20.0  # how long a page may take to be drawn and to ask its reader for the microphone
@@ -105,6 +105,8 @@ class Chat(PageWidget):
         self._clips: dict[str, Clip] = {}
         # What was heard of which reply, by the last thing that played them.
         self._playback: Playback | None = None
+        # Held, or it could be collected in the middle.
+        self._leaving: asyncio.Task[None] | None = None
         # Between `speech_started` and `speech_stopped`.
         self._hearing = False
         self._state = "idle"
@@ -149,7 +151,7 @@ class Chat(PageWidget):
         """Let go of microphone and speaker, from any thread, and close the session of a talk: nobody sees it any more."""
         self.send({"kind": "close"})
         if self._running is not None:
-            soon(self._loop, self._leave, "")
+            soon(self._loop, self._leave, "Its name was given to another widget, and its microphone is closed.")
 
     # ----------------------------------------------------------------------------------------- on the session's own loop
 
@@ -237,6 +239,8 @@ class Chat(PageWidget):
             self._problem = self._problem or _CLOSED  # nothing else ends it by itself
         except KitError as exc:
             self._problem = str(exc)
+            if isinstance(exc, DeviceError) and self.where == "browser":  # the page went without a word
+                await self._session.close()
         finally:
             if meters is not None:
                 meters.cancel()
@@ -263,11 +267,11 @@ class Chat(PageWidget):
         async def leave() -> None:
             await self._stop()
             await self._session.close()
-            self._problem = f"{words} The session is closed, too.".strip()
             self._draw()
 
         if self._running is not None or (self._opened is not None and not self._opened.done()):
-            self._tasks = self._loop.create_task(leave(), name="kit: talk left")
+            self._problem = f"{words} The session is closed, too.".strip()
+            self._leaving = self._loop.create_task(leave(), name="kit: talk left")
 
     async def _press(self, action: str) -> None:
         try:

@@ -19,7 +19,7 @@ export default () => {
         microphone = null;
         open?.drop();
         set({ state: 'idle', status: '', problem: words, peak: 0 });
-      } else { if (words) set({ problem: words }); stop(); }
+      } else { s.why = words || null; stop(); }
     });
     const fail = ([why, words]) => { set({ state: 'idle', status: '', problem: words, peak: 0 }); tell({ kind: 'problem', why, words, take }); };
 
@@ -37,7 +37,7 @@ export default () => {
         const opened = await openMicrophone({
           rate: 24000, blockMs: model.get('block_ms'), processing,
           onBlock: block => (told ? send(block) : early.push(block)),
-          onLost: () => { mine.end('lost'); set({ problem: 'The microphone went away; what it heard until then is kept.' }); },
+          onLost: () => mine.end('lost'),
         });
         if (mark !== starting) { opened.drop(); return; } // given up meanwhile
         microphone = opened;
@@ -93,7 +93,8 @@ export default () => {
         const parts = sound; sound = [];
         const bytes = new Uint8Array(parts.reduce((n, part) => n + part.byteLength, 0));
         parts.reduce((at, part) => (bytes.set(new Uint8Array(part.buffer, part.byteOffset, part.byteLength), at), at + part.byteLength), 0);
-        set({ state: 'idle', status: '', problem: null, peak: 0, seconds: m.seconds, clip: { ...m, pcm: new Int16Array(bytes.buffer) } });
+        const why = s.why; s.why = null;
+        set({ state: 'idle', status: '', problem: why ? `${why} What was heard until then is kept.` : null, peak: 0, seconds: m.seconds, clip: { ...m, pcm: new Int16Array(bytes.buffer) } });
       },
       saved: m => set({ saved: m, status: '' }),
       problem: m => set({ problem: m.words, state: 'idle', status: '' }),
