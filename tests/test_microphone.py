@@ -15,10 +15,11 @@ pytestmark = [
 
 SETUP = """import json, sys
 from kit import connect
+from kit.connecting import in_thread
 from kit.widgets import Recorder, VoiceChat
 for widget in (Recorder, VoiceChat): widget._esm = widget._esm.replace('HIDDEN_MS = 10000', 'HIDDEN_MS = 300')
 opened = []"""
-TALK = "session = await connect(quiet=True)\nopened.append(session)\nwidget = VoiceChat(session)\nwidget"
+TALK = "session = await in_thread(connect(quiet=True))\nopened.append(session)\nwidget = VoiceChat(session)\nwidget"
 RECORD = "widget = Recorder()\nwidget"
 REBIND = {TALK: "widget = VoiceChat(session)", RECORD: "widget = Recorder()"}
 CURRENT = "window.jupyterapp.shell.currentWidget"

@@ -26,7 +26,6 @@ from .. import show
 from ..audio import Microphone, Playback, Speaker, Voice, play_replies, turn_detection
 from ..audio.echo import EchoCanceller, echo_cancellation_installed
 from ..clip import Clip, clips_dir
-from ..connecting import ApartSession
 from ..errors import DeviceError, InputError, KitError, LocalProtocolError, clipped
 from ..session import Session
 from ..wire.events import Event
@@ -71,7 +70,7 @@ class Chat(PageWidget):
 
     def __init__(
         self,
-        session: Session | ApartSession,
+        session: Session,
         *,
         talk: bool = False,
         where: Where = "browser",
@@ -88,8 +87,7 @@ class Chat(PageWidget):
         self.echo_cancellation = echo_cancellation
         # The spoken conversation, also after it ended; None before the first.
         self.voice: Voice | None = None
-        self._session: Session = session.session if isinstance(session, ApartSession) else session
-        self._loop = session.loop if isinstance(session, ApartSession) else asyncio.get_running_loop()
+        self._loop = session.loop
         self._speaker = BrowserSpeaker(self.send, prebuffer_ms=prebuffer_ms)
         # The page's microphone while it is open; and what waits for the page to open it.
         self._microphone: BrowserMicrophone | None = None
@@ -119,7 +117,7 @@ class Chat(PageWidget):
         self._following = asyncio.run_coroutine_threadsafe(self._follow(), self._loop)
 
     def __repr__(self) -> str:
-        n = len(self._session.responses)
+        n = len(self.session.responses)
         return f"<{type(self).__name__} {self._state}, {n} repl{'y' if n == 1 else 'ies'}>"
 
     # ------------------------------------------------------------------------------------------- the same, without a page
@@ -162,22 +160,22 @@ class Chat(PageWidget):
         async with self._turn:
             self._waiting.remove(waiting)
             self._problem = None
-            before = {item.id for item in self._session.items}
+            before = {item.id for item in self.session.items}
             try:
-                if self._session.closed:
+                if self.session.closed:
                     raise LocalProtocolError(_CLOSED)
                 if self._running is None:  # a talk plays its replies itself
                     await self._speaker.stop()  # of an earlier reply: the reader has gone on
-                    async with play_replies(self._session, self._speaker) as self._playback:
-                        await self._session.ask(content)
+                    async with play_replies(self.session, self._speaker) as self._playback:
+                        await self.session.ask(content)
                 else:
-                    await self._session.ask(content)
+                    await self.session.ask(content)
             except InputError as exc:
                 self._problem = str(exc)
             except KitError as exc:
-                self._problem = _CLOSED if self._session.closed else str(exc)
+                self._problem = _CLOSED if self.session.closed else str(exc)
             if isinstance(content, Clip):
-                new = [i.id for i in self._session.items if i.id not in before and i.role == "user" and i.id]
+                new = [i.id for i in self.session.items if i.id not in before and i.role == "user" and i.id]
                 self._clips |= dict.fromkeys(new[:1], content)
         self._draw()
 
@@ -188,7 +186,7 @@ class Chat(PageWidget):
         self._enter("opening")
         stack = contextlib.AsyncExitStack()
         try:
-            if self._session.closed:
+            if self.session.closed:
                 raise LocalProtocolError(_CLOSED)
             await self._speaker.stop()
             voice = await (self._open_page(stack) if self.where == "browser" else self._open_kernel(stack))
@@ -221,7 +219,7 @@ class Chat(PageWidget):
             self._processing = None
         assert self._microphone is not None  # `_on_opened` made it
         stack.callback(self._microphone.close)
-        return Voice(self._session, self._microphone, self._speaker, half_duplex=self.half_duplex)
+        return Voice(self.session, self._microphone, self._speaker, half_duplex=self.half_duplex)
 
     async def _open_kernel(self, stack: contextlib.AsyncExitStack) -> Voice:
         microphone = await stack.enter_async_context(Microphone())
@@ -230,7 +228,7 @@ class Chat(PageWidget):
         if self.echo_cancellation and not self.half_duplex and echo_cancellation_installed():
             canceller = EchoCanceller(far_rate_hz=speaker.rate_hz)
             speaker.on_played = canceller.far
-        return Voice(self._session, microphone, speaker, half_duplex=self.half_duplex, canceller=canceller)
+        return Voice(self.session, microphone, speaker, half_duplex=self.half_duplex, canceller=canceller)
 
     async def _run(self, voice: Voice, stack: contextlib.AsyncExitStack) -> None:
         meters = self._loop.create_task(self._show_levels(voice)) if self.where == "kernel" else None
@@ -240,7 +238,7 @@ class Chat(PageWidget):
         except KitError as exc:
             self._problem = str(exc)
             if isinstance(exc, DeviceError) and self.where == "browser":  # the page went without a word
-                await self._session.close()
+                await self.session.close()
         finally:
             if meters is not None:
                 meters.cancel()
@@ -266,7 +264,7 @@ class Chat(PageWidget):
 
         async def leave() -> None:
             await self._stop()
-            await self._session.close()
+            await self.session.close()
             self._draw()
 
         if self._running is not None or (self._opened is not None and not self._opened.done()):
@@ -287,7 +285,7 @@ class Chat(PageWidget):
 
     async def _follow(self) -> None:
         """Draw what the session brings, until it ends."""
-        async for event in self._session.follow(from_now=True):
+        async for event in self.session.follow(from_now=True):
             self._take(event)
         self._draw()
 
@@ -335,7 +333,7 @@ class Chat(PageWidget):
     def _on_replay(self, content: Content, _buffers: list[memoryview]) -> None:
         item_id = str(content.get("id"))
         clip = self._clips.get(item_id) or next(
-            (r.audio for r in self._session.responses if item_id in r.item_ids and r.output_format == "pcm16"), None
+            (r.audio for r in self.session.responses if item_id in r.item_ids and r.output_format == "pcm16"), None
         )
         self.send({"kind": "clip", "id": item_id}, [show.wav_bytes(clip.to_bytes(), 24_000) if clip else b""])
 
@@ -391,7 +389,7 @@ class Chat(PageWidget):
                 "word": self._word(),
                 "facts": self._facts(),
                 "problem": self._problem,
-                "manual": turn_detection(self._session) is None,
+                "manual": turn_detection(self.session) is None,
                 "talk": self.talk,
                 "clips": _clip_names(),
             }
@@ -399,9 +397,9 @@ class Chat(PageWidget):
 
     def _word(self) -> str:
         """What goes on, in a word."""
-        responding = any(r.status == "in_progress" for r in self._session.responses[-1:])
+        responding = any(r.status == "in_progress" for r in self.session.responses[-1:])
         playing = self._playback is not None and self._playback.sink.playing
-        if self._session.closed:
+        if self.session.closed:
             return "ended"
         if self._state == "opening":
             return "opening the microphone"
@@ -415,8 +413,8 @@ class Chat(PageWidget):
 
     def turns(self) -> list[Turn]:
         """Both sides, a dict for each turn: who, text, how much of it was heard, badge, notes."""
-        spoken = {item_id: r for r in self._session.responses for item_id in r.item_ids}
-        turns = [self._turn_of(item, spoken.get(item.id or "")) for item in self._session.items]
+        spoken = {item_id: r for r in self.session.responses for item_id in r.item_ids}
+        turns = [self._turn_of(item, spoken.get(item.id or "")) for item in self.session.items]
         turns += [_turn("you", text, note="waiting for the reply before it") for text in self._waiting[:]]
         return turns[-_MAX_TURNS:]
 
@@ -458,7 +456,7 @@ class Chat(PageWidget):
         return playback.heard_ms(item.id) if unheard else None
 
     def _facts(self) -> str:
-        words = [show.origin_word(self._session.simulated)]
+        words = [show.origin_word(self.session.simulated)]
         voice = self.voice
         if voice is None and self.talk:
             device = "the browser's" if self.where == "browser" else "the kernel's"
@@ -480,7 +478,7 @@ class Chat(PageWidget):
             badge = show.badge(turn["badge"][0]) + " " if turn["badge"] else ""
             small = " ".join(show.esc(turn[key]) for key in ("note", "warn") if turn[key])
             lines.append(f"<b>{show.esc(turn['who'])}</b> {badge}{show.esc(turn['text'])} <small>{small}</small>")
-        return show.card(f"<b>conversation</b> {show.origin(self._session.simulated)}", *(lines or ["no turn yet"]))
+        return show.card(f"<b>conversation</b> {show.origin(self.session.simulated)}", *(lines or ["no turn yet"]))
 
 
 class VoiceChat(Chat):
@@ -488,7 +486,7 @@ class VoiceChat(Chat):
 
     def __init__(
         self,
-        session: Session | ApartSession,
+        session: Session,
         *,
         where: Where = "browser",
         half_duplex: bool = False,
