@@ -193,7 +193,7 @@ class connect:
         if self._replay is not None:
             from .replay import Replay
 
-            return Replay(self._replay, **self._stand_in)
+            return Replay(self._replay, quote=True, **self._stand_in)
         if self._running is not None or self._endpoint.url:
             return None
         from .standin import StandIn

@@ -1,8 +1,9 @@
 """A recorded session, played again: for a notebook that was made with a key, and must run without one.
 
 The server's frames come in the recorded order, each after the client has sent as many frames as it had then. The client's ids
-may be others; what it says must be the same. Where it departs from the recording it is told so, by an `error` event with the
-code ``replay_departed`` and a close, and the sentence names the frame and the field.
+may be others; what it says must be the same. Where it departs from the recording, an `error` event with the code ``replay_departed``
+and a close say so, and name the frame and the field. What was recorded there is quoted only to a client that is known: one of this
+process, or one with the key.
 
 What was simulated stays simulated. The handshake's ``X-Replay`` header says that this is a replay, and of what.
 """
@@ -14,16 +15,18 @@ import base64
 import itertools
 import os
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
+from websockets.http11 import Request, Response
 
 from .errors import InputError, clipped
 from .eventlog.reading import Recording, gap_s, recordings
 from .eventlog.redact import MARK
 from .eventlog.writing import DIGEST, without_audio
-from .standin import MAX_FRAME_BYTES, Access, Connection, Listener
+from .standin import MAX_FRAME_BYTES, Access, Connection, Listener, key_of_request
 from .wire.conversation import TAG
 from .wire.dialect import MARK_HEADER, REPLAY_HEADER
 from .wire.events import encode
@@ -33,16 +36,20 @@ _ORIGINS = {True: "simulated", False: "service", None: "unknown"}
 
 
 class Replay(Listener):
-    """Plays the sessions of a log to whoever connects: the first connection gets the first session, and so on, round and round.
+    """Play the sessions of a log to whoever connects: the first connection gets the first session, and so on, round and round.
 
     Args:
         path: A log with both directions; `connect(log=…)` writes one.
         pace: ``None`` or 0: as fast as the client goes. ``1.0``: with the recorded times between frames; 2.0: twice as fast.
         session: Only this one of the file's sessions, from 0.
-        host, port: Where to listen; port 0 takes a free one.
+        host, port: Where to listen; port 0 takes a free one. An address that others can reach needs `require_key`.
+        require_key: The only API key that is let in; ``None`` lets everybody on this machine in.
+        origins: Web pages, besides this machine's own, that may connect.
+        quote: Whether a client that departs is told what was recorded; always so where a key is required.
+        on_departed: Called with the whole sentence when a client departs.
 
     Raises:
-        InputError: If the file cannot be read or played again.
+        InputError: If the file cannot be read or played again, or others could reach it without a key.
     """
 
     def __init__(
@@ -53,6 +60,10 @@ class Replay(Listener):
         session: int | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        require_key: str | None = None,
+        origins: Sequence[str] = (),
+        quote: bool = False,
+        on_departed: Callable[[str], None] | None = None,
     ) -> None:
         if pace is not None and not (isinstance(pace, int | float) and 0 <= pace < float("inf")):
             raise InputError(f"pace must be a factor of the recorded time such as 1.0, or None, not {clipped(pace)}")
@@ -62,8 +73,10 @@ class Replay(Listener):
                 raise InputError(f"session must be 0 to {len(self.recordings) - 1} in this log, not {clipped(session)}")
             self.recordings = [self.recordings[session]]
         self.pace = pace or None
-        super().__init__("replay", Access(host), port)
-        self._next = itertools.count()
+        super().__init__("replay", Access(host, require_key, frozenset(origins)), port)
+        self.quote = quote or require_key is not None
+        self.on_departed = on_departed
+        self._next = itertools.count()  # which session the next connection gets
 
     @property
     def first(self) -> Recording:
@@ -76,6 +89,11 @@ class Replay(Listener):
         sound = ", sound as silence (its digest was kept)" if first.digests else ""
         return f"<Replay of {about}{f', {n} sessions' if n > 1 else ''}{sound}>"
 
+    def admit(self, connection: Connection, request: Request) -> Response | None:
+        if self.access.require_key is None or self.access.fits(key_of_request(request)):
+            return None
+        return connection.respond(HTTPStatus.UNAUTHORIZED, "this replay wants its key\n")
+
     def headers(self, connection: Connection) -> dict[str, str]:
         n = next(self._next) % len(self.recordings)
         connection.about = recording = self.recordings[n]
@@ -84,23 +102,29 @@ class Replay(Listener):
         return headers | ({MARK_HEADER: "realtime-history-kit; replay"} if recording.simulated else {})
 
     async def talk(self, connection: Connection) -> None:
-        await _Playing(connection.about, connection, self.pace).run()
+        await _Playing(self, connection.about, connection).run()
 
 
 class _Departed(Exception):
-    """The client does something else than when it was recorded."""
+    """The client does something else than when it was recorded.
 
-    def __init__(self, where: str, event_id: object = None) -> None:
-        super().__init__(where)
-        self.where = where
+    Args:
+        place: Where, in words that repeat nothing recorded.
+        quoted: Where, with what was recorded there and what came now.
+        event_id: Of the client's event.
+    """
+
+    def __init__(self, place: str, quoted: str | None = None, event_id: object = None) -> None:
+        super().__init__(place)
+        self.place, self.quoted = place, quoted or place
         self.event_id = event_id if isinstance(event_id, str) else None
 
 
 class _Playing:
     """One connection to one recording."""
 
-    def __init__(self, recording: Recording, connection: Connection, pace: float | None) -> None:
-        self._recording, self._connection, self._pace = recording, connection, pace
+    def __init__(self, replay: Replay, recording: Recording, connection: Connection) -> None:
+        self._replay, self._recording, self._connection = replay, recording, connection
         self._ids = Ids()
         self._ahead: deque[dict[str, Any]] = deque()  # taken from the socket, not yet compared
         self._n_sent = 0
@@ -118,8 +142,8 @@ class _Playing:
             if step.direction == "client":
                 await self._compare(step.data, more_sound=n > 0 and steps[n - 1].data.get("type") == _APPEND)
             else:
-                if self._pace is not None:
-                    await asyncio.sleep(gap_s(before, step) / self._pace)
+                if self._replay.pace is not None:
+                    await asyncio.sleep(gap_s(before, step) / self._replay.pace)
                 await self._connection.send(encode(_sounding(self._ids.now(step.data))), text=True)
             before = step
         end = self._recording.end or {}
@@ -128,7 +152,8 @@ class _Playing:
             await self._connection.close(1011 if code == 1015 else code, str(end.get("reason") or "")[:100])
             return
         event = await self._receive()
-        raise _Departed(f"the recording ends here, and now came {event.get('type')}", event.get("event_id"))
+        place = f"the recording ends here, and now came {event.get('type')}"
+        raise _Departed(place, event_id=event.get("event_id"))
 
     async def _compare(self, recorded: dict[str, Any], *, more_sound: bool) -> None:
         """Take the client's next frame and hold it against the recorded one."""
@@ -137,13 +162,12 @@ class _Playing:
             while more_sound and event.get("type") == _APPEND:  # a microphone is never heard twice for the same time
                 event = await self._receive()
         elif event.get("type") != _APPEND and more_sound:
-            self._ahead.appendleft(
-                event
-            )  # less was appended than then; what comes next is compared with what came next
+            # less was appended than when it was recorded: this event is compared with the next one
+            self._ahead.appendleft(event)
             return
-        where = difference(recorded, event, self._ids)
-        if where:
-            raise _Departed(where, event.get("event_id"))
+        departure = difference(recorded, event, self._ids)
+        if departure is not None:
+            raise _Departed(*departure, event_id=event.get("event_id"))
         self._ids.learn(recorded, event)
 
     async def _receive(self) -> dict[str, Any]:
@@ -160,10 +184,11 @@ class _Playing:
         return event
 
     async def _tell(self, departed: _Departed) -> None:
-        message = (
-            f"This is a replay of {self._recording.name}, and your frame {self._n_sent} departs from it: {departed.where}. "
-            "Do what was recorded, or record again."
-        )
+        sentence = "This is a replay{name}, and your frame {n} departs from it: {where}. Do what was recorded, or record again."
+        quoted = sentence.format(name=f" of {self._recording.name}", n=self._n_sent, where=departed.quoted)
+        message = quoted if self._replay.quote else sentence.format(name="", n=self._n_sent, where=departed.place)
+        if self._replay.on_departed is not None:
+            self._replay.on_departed(quoted)
         error = {
             "type": "invalid_request_error", "code": "replay_departed", "message": message, "param": None,
             "event_id": departed.event_id,
@@ -209,19 +234,23 @@ class Ids:
         return [self.now(item) for item in value] if isinstance(value, list) else value
 
 
-def difference(recorded: Mapping[str, Any], sent: Mapping[str, Any], ids: Ids) -> str | None:
-    """Where a client's event departs from the recorded one, in words; ``None`` if it does not.
+def difference(recorded: Mapping[str, Any], sent: Mapping[str, Any], ids: Ids) -> tuple[str, str] | None:
+    """Return where a client's event departs from the recorded one; ``None`` if it does not.
+
+    Returns:
+        A sentence that repeats nothing recorded, and one that quotes both sides.
 
     Ids that the client chooses may be others; sound must be the same, but for what is appended to the input buffer as it is
     heard; what was redacted may be anything.
     """
     if recorded.get("type") != sent.get("type"):
-        return f"recorded was {_summary(recorded)}, now came {_summary(sent)}"
+        place = f"another event was recorded here than {sent.get('type')}"
+        return place, f"recorded was {_summary(recorded)}, now came {_summary(sent)}"
     return _differ(_plain(ids.now(dict(recorded))), _plain(dict(sent)), str(recorded.get("type")))
 
 
 def _plain(event: dict[str, Any]) -> dict[str, Any]:
-    """An event without what may be different: ids of its own, the kit's tag, sound by its hash."""
+    """Return an event without what may be different: ids of its own, the kit's tag, sound by its hash."""
     event = {key: value for key, value in event.items() if key != "event_id" and value is not None}
     if event.get("type") == "input_audio_buffer.append":
         event.pop("audio", None)
@@ -241,26 +270,31 @@ def _plain(event: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _differ(then: Any, now: Any, where: str) -> str | None:
+def _differ(then: Any, now: Any, where: str) -> tuple[str, str] | None:
+    """Return the first place at which two values differ, without and with the values."""
     if isinstance(then, str) and MARK in then:
         return None
     if isinstance(then, dict) and isinstance(now, dict):
         for key in (*then, *(key for key in now if key not in then)):
             if key not in then:
-                return f"{where}.{key} was not sent then; now it is {clipped(now[key])}"
+                place = f"{where}.{key} was not sent then"
+                return place, f"{place}; now it is {clipped(now[key])}"
             if key not in now:
-                return f"{where}.{key} is missing; then it was {clipped(then[key])}"
-            if text := _differ(then[key], now[key], f"{where}.{key}"):
-                return text
+                place = f"{where}.{key} is missing"
+                return place, f"{place}; then it was {clipped(then[key])}"
+            if differing := _differ(then[key], now[key], f"{where}.{key}"):
+                return differing
         return None
     if isinstance(then, list) and isinstance(now, list):
         if len(then) != len(now):
-            return f"{where} had {len(then)} parts, now it has {len(now)}"
+            return f"{where} has another number of parts", f"{where} had {len(then)} parts, now it has {len(now)}"
         for n, (a, b) in enumerate(zip(then, now, strict=True)):
-            if text := _differ(a, b, f"{where}[{n}]"):
-                return text
+            if differing := _differ(a, b, f"{where}[{n}]"):
+                return differing
         return None
-    return None if then == now else f"{where} was {clipped(then)}, now it is {clipped(now)}"
+    if then == now:
+        return None
+    return f"{where} is not what was recorded", f"{where} was {clipped(then)}, now it is {clipped(now)}"
 
 
 def _summary(event: Mapping[str, Any]) -> str:

@@ -54,14 +54,22 @@ def _tell(reply: RelayedReply) -> None:
 
 
 def _required_key(variable: str | None) -> str | None:
-    if variable and not os.environ.get(variable):
-        raise InputError(f"{variable} is not set; put the key that clients must send into it")
+    if variable and not os.environ.get(variable, "").strip():
+        raise InputError(f"{variable} is not set, or blank; put the key that clients must send into it")
     return os.environ[variable] if variable else None
 
 
 def _server(args: argparse.Namespace) -> StandIn | Replay:
     if args.replay:
-        return Replay(args.replay, pace=args.pace, host=args.host, port=args.port)
+        return Replay(
+            args.replay,
+            pace=args.pace,
+            host=args.host,
+            port=args.port,
+            require_key=_required_key(args.key_env),
+            origins=args.origin,
+            on_departed=lambda sentence: print(show.plain(sentence), file=sys.stderr, flush=True),
+        )
     return StandIn(
         faults=args.fault,
         replies=_script(args.replies) if args.replies else None,

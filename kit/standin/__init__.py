@@ -5,7 +5,7 @@ simulated: the mark travels in the handshake and in the session object.
 """
 
 from .faults import KINDS as FAULTS
-from .handshake import DEFAULT_MODEL, Access
+from .handshake import DEFAULT_MODEL, Access, key_of_request
 from .hearing import prepare as prepare_hearing
 from .replies import Call, Reasoned, Reply
 from .replies import from_json as replies_from_json
@@ -25,6 +25,7 @@ __all__ = [
     "Reasoned",
     "Reply",
     "StandIn",
+    "key_of_request",
     "prepare_hearing",
     "replies_from_json",
 ]

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from websockets.datastructures import Headers
+from websockets.http11 import Request
 
 from ..errors import InputError, clipped
 from ..wire.dialect import BETA, GA, Dialect
@@ -148,6 +149,12 @@ def connection_request(target: str, headers: Headers, forced_dialect: str) -> Co
         intent=query.get("intent"),
         beta_header=beta_header,
     )
+
+
+def key_of_request(request: Request) -> str | None:
+    """Return the API key of an upgrade request."""
+    query = parse_qs(urlsplit(request.path).query)
+    return key_of(request.headers, {name: values[-1] for name, values in query.items()})
 
 
 def key_of(headers: Headers, query: Mapping[str, str]) -> str | None:

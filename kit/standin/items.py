@@ -185,6 +185,14 @@ class Item:
         """All of its text and transcripts."""
         return " ".join(part.text for part in self.parts if part.text)
 
+    @property
+    def n_bytes(self) -> int:
+        """How much memory it takes, about. Speech of the assistant's is not counted: all sessions share it."""
+        extras = [*self.fields.values(), *(value for part in self.parts for value in part.extra.values())]
+        sizes = [len(value) if isinstance(value, str) else len(str(value)) for value in extras]
+        sizes += [len(part.text or "") + (len(part.pcm) if isinstance(part.pcm, bytes) else 0) for part in self.parts]
+        return 1_000 + sum(sizes)
+
     def tokens(self) -> TokenCount:
         """Count the tokens that reading it takes."""
         if self.type != "message":
@@ -248,12 +256,14 @@ def item_from_client(raw: object, d: Dialect, format: AudioFormat, new_id: str, 
 class Conversation:
     """Items in order, and the rules for changing them (wire/README.md, Positions; Retrieve, delete, truncate)."""
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, max_bytes: int) -> None:
         self.id = id
+        self._bytes_left = max_bytes  # for what clients put in; the assistant's speech is shared by all sessions
         self.last_read: Sequence[TokenCount] = ()
         """What the last response read: the beginning that the next one shares with it is cached."""
         self._items: dict[str, Item] = {}
         self._order: list[str] = []  # ids
+        self._sizes: dict[str, int] = {}  # bytes by id, as they were counted when the item came
 
     def __iter__(self) -> Iterator[Item]:
         return (self._items[id] for id in self._order)
@@ -293,6 +303,12 @@ class Conversation:
             # seen in livekit/agents #3344 (2025-09)
             call_id = item.fields["call_id"]
             raise refuse("invalid_tool_call_id", f"Tool call ID '{call_id}' not found in conversation.")
+        n_bytes = item.n_bytes
+        if n_bytes > self._bytes_left and item.role != "assistant":
+            # the refusal is the stand-in's: a service refuses by tokens, long before
+            raise refuse("conversation_full", "This stand-in keeps no more items in this conversation: delete some.")
+        self._sizes[item.id] = n_bytes
+        self._bytes_left -= n_bytes
         if previous_item_id is None:
             place = len(self._order)
         else:
@@ -318,6 +334,7 @@ class Conversation:
         """Remove an item and return it."""
         item = self.get(id, "delete")
         self._order.remove(item.id)
+        self._bytes_left += self._sizes.pop(item.id)
         del self._items[item.id]
         return item
 

@@ -365,6 +365,8 @@ class Limits:
     """Of one message from a client; a longer one closes its socket with 1009."""
     buffer_s: float = 600.0
     """Input audio that a session keeps."""
+    item_bytes: int = 128 << 20
+    """Of all that a client puts into one conversation; audio counts as PCM, 48 kB a second."""
     messages_per_s: float = 5_000.0
     """From one client; a faster one is read no faster."""
 
@@ -468,6 +470,7 @@ class StandIn(Listener):
             faults=parse_faults(faults),
             session_s=session_s,
             max_buffer_s=self.limits.buffer_s,
+            max_item_bytes=self.limits.item_bytes,
         )
         self.live = LiveOptions.from_words(live or {}, pace=pace or 1.0)
         self._stored: Store = {}

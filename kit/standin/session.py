@@ -39,7 +39,7 @@ import msgspec
 
 from ..errors import KitError
 from ..wire.dialect import CLIENT_EVENTS, MAX_APPEND_BYTES, Dialect
-from ..wire.refusals import invalid_value, missing, too_long, unknown_parameter, wrong_type
+from ..wire.refusals import Refusal, invalid_value, missing, too_long, unknown_parameter, wrong_type
 from . import hearing
 from .drift import Draws, Rule, Silence
 from .faults import Fault, Faults
@@ -95,6 +95,8 @@ class Options:
     session_s: float = SESSION_S
     max_buffer_s: float = 600.0
     """How much input audio a session keeps; the service took 305 s (2026-10)."""
+    max_item_bytes: int = 128 << 20
+    """How much a session keeps of what a client put into the conversation; 128 MiB are 46 minutes of audio."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ class ServerSession:
         self._outbox = outbox = Outbox(d, unix)
         self._decoder = msgspec.json.Decoder()
         self.id = outbox.new_id("sess")
-        self._conversation = Conversation(outbox.new_id("conv"))
+        self._conversation = Conversation(outbox.new_id("conv"), options.max_item_bytes)
         # Drift and the choice of lines depend on seed and trial alone, faults on the attempt too.
         self._draws = Draws(options.seed, trial, attempt)
         self._fault_draws = self._draws.of_attempt()
@@ -259,10 +261,12 @@ class ServerSession:
                     self._listen()
             _HANDLERS[event["type"]](self, event)
         except Refused as exc:
-            refusal = exc.refusal
-            self._outbox.error(refusal.type, refusal.code, refusal.message, refusal.param, event_id)
+            self._refuse(exc.refusal, event_id)
             return False
         return True
+
+    def _refuse(self, refusal: Refusal, event_id: object) -> None:
+        self._outbox.error(refusal.type, refusal.code, refusal.message, refusal.param, event_id)
 
     def _decoded(self, frame: str | bytes) -> dict[str, Any]:
         if isinstance(frame, bytes):
@@ -394,8 +398,7 @@ class ServerSession:
             else:
                 item_id = self._turn_item_id or self._outbox.new_id("item")
                 self._outbox.emit("input_audio_buffer.speech_stopped", audio_end_ms=edge.at_ms, item_id=item_id)
-                self._add_turn(item_id, self._audio.take(edge.at_ms))
-                self._answer_turn()
+                self._take_turn(item_id, self._audio.take(edge.at_ms))
 
     def _commit(self, event: dict[str, Any]) -> None:
         buffer_ms = self._audio.since_commit_ms
@@ -423,7 +426,13 @@ class ServerSession:
         if self._settings.get("transcription") is not None:
             self._recognise(item)
 
-    def _answer_turn(self) -> None:
+    def _take_turn(self, item_id: str, pcm: bytes) -> None:
+        """Make an item of a turn that ended by itself, and answer it."""
+        try:
+            self._add_turn(item_id, pcm)
+        except Refused as exc:
+            self._refuse(exc.refusal, None)
+            return
         answers = self._vad.get("create_response", True) and self._settings.is_conversation
         # what the service does while another reply, which was not to be interrupted, is still made is unverified
         if answers and self._active() is None:
@@ -439,8 +448,7 @@ class ServerSession:
         self._outbox.emit(
             "input_audio_buffer.timeout_triggered", audio_start_ms=start_ms, audio_end_ms=end_ms, item_id=item_id
         )
-        self._add_turn(item_id, self._audio.take())
-        self._answer_turn()
+        self._take_turn(item_id, self._audio.take())
 
     # Recognition
 
