@@ -161,13 +161,13 @@ async def test_a_slow_reader_slows_the_sender():
 
 async def test_gpt_live_passes_as_realtime_does(tmp_path):
     async with StandIn(pace=20) as stand_in, Relay(stand_in.url, log=tmp_path) as relay:
-        async with ws_connect(relay.url.replace("/realtime", "/live/sessions")) as client:
-            await client.send('{"type":"session.start","session":{"model":"gpt-live-1"}}')
-            assert json.loads(await client.recv())["type"] == "session.started"
-            await client.send('{"type":"session.close"}')
-            assert json.loads(await client.recv())["type"] == "session.closed"
-            await client.wait_closed()
-            assert client.close_code == 1000
+        client = await ws_connect(relay.url.replace("/realtime", "/live/sessions"))
+        await client.send('{"type":"session.start","session":{"model":"gpt-live-1"}}')
+        assert json.loads(await client.recv())["type"] == "session.started"
+        await client.send('{"type":"session.close"}')
+        assert json.loads(await client.recv())["type"] == "session.closed"
+        await client.wait_closed()
+        assert client.close_code == 1000
     assert "session.closed" in next(tmp_path.iterdir()).read_text()
 
 
