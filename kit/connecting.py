@@ -35,7 +35,7 @@ from websockets.exceptions import (
     WebSocketException,
 )
 
-from .endpoint import PRICES, Auth, Endpoint, endpoint, is_local
+from .endpoint import PRICES, Auth, Endpoint, Protocol, endpoint, is_local, live_address
 from .errors import (
     ConnectError,
     EndpointError,
@@ -49,9 +49,12 @@ from .errors import (
 from .eventlog.redact import Hook, Redactor
 from .eventlog.writing import Audio, LogWriter
 from .intake import MAX_MESSAGE_BYTES, FastConnection
-from .link import Link, in_background
+from .link import Link, in_background, simulated_by
+from .live import LiveSession, OnDelegation
 from .session import Session
 from .show import plain
+from .wire.conversation import Conversation
+from .wire.live_conversation import LiveConversation, ReplyPolicy
 
 if TYPE_CHECKING:
     from .replay import Replay
@@ -60,6 +63,8 @@ if TYPE_CHECKING:
 
 class connect:
     """Open a session: ``session = await connect(…)``, or ``async with connect(…) as session``.
+
+    It is a `Session`, or for GPT-Live a `LiveSession`: by `protocol`, or by a model's or an address's name.
 
     Cancelling it is safe: the socket is closed, and the stand-in that was started for it is stopped.
 
@@ -72,7 +77,11 @@ class connect:
         auth: How that key is sent: ``"bearer"`` (default), ``"api-key"``, ``"xi-api-key"``, ``"basic"`` or ``"none"``.
         headers: More headers of the handshake. Their values are kept nowhere, as the key is.
         call_id: Join this WebRTC or SIP call as its sideband, instead of opening a session of its own.
-        settings: What to `Session.update` before anything else, in the kit's words.
+        protocol: ``"realtime"`` or ``"live"``; by default what the model or the address belongs to.
+        fork: GPT-Live: the id of a stored session whose past the new one shares.
+        policy: GPT-Live: how replies and their outcomes are inferred.
+        on_delegation: GPT-Live: answers the work that the voice hands to the client.
+        settings: What to `Session.update` before anything else, in the kit's words; GPT-Live's go into its start.
         trial: A name for this session's random draws; the stand-in draws from its seed and this name. Sent to no one else.
         attempt: Which attempt at the trial this is, from 1: a stand-in draws its faults anew for each. Sent to no one else.
         timeout_s: For the handshake and the first event.
@@ -101,6 +110,10 @@ class connect:
         auth: Auth | None = None,
         headers: Mapping[str, str] | None = None,
         call_id: str | None = None,
+        protocol: Protocol | None = None,
+        fork: str | None = None,
+        policy: ReplyPolicy | None = None,
+        on_delegation: OnDelegation | None = None,
         settings: Mapping[str, Any] | None = None,
         trial: str | None = None,
         attempt: int = 1,
@@ -123,7 +136,12 @@ class connect:
             auth=auth,
             headers=headers,
             call_id=call_id,
+            protocol=protocol,
+            fork=fork,
         )
+        if self._endpoint.protocol != "live" and (policy is not None or on_delegation is not None):
+            raise InputError("policy= and on_delegation= are GPT-Live's; name its model, or protocol='live'")
+        self._policy, self._on_delegation = policy, on_delegation
         if replay is not None and set(stand_in) - {"pace", "session"}:
             raise InputError(f"{', '.join(stand_in)}: a replay takes pace= and session= only")
         if replay is None and stand_in and (self._running or self._endpoint.name != "standin"):
@@ -137,13 +155,13 @@ class connect:
         self._quiet = quiet
         self._keep_audio = keep_audio
         self._log, self._audio, self._redact = log, audio, redact
-        self._session: Session | None = None  # of `async with`
+        self._session: Session | LiveSession | None = None  # of `async with`
         self._at_end: list[Callable[[], Awaitable[None]]] = []  # run when the session is closed, for `in_thread`
 
-    def __await__(self) -> Generator[Any, None, Session]:
+    def __await__(self) -> Generator[Any, None, Any]:
         return self._connect().__await__()
 
-    async def __aenter__(self) -> Session:
+    async def __aenter__(self) -> Any:
         self._session = await self._connect()
         return self._session
 
@@ -153,12 +171,22 @@ class connect:
         if self._session is not None:
             await self._session.close()
 
-    async def _connect(self) -> Session:
+    async def _connect(self) -> Session | LiveSession:
         link = await self._open()
         link.on_close[:0] = self._at_end
-        session = Session(link)
+        session: Session | LiveSession
+        if self._endpoint.protocol == "live":
+            session = LiveSession(
+                link,
+                settings=self._settings,
+                pace=self._pace,
+                on_delegation=self._on_delegation,
+                fork=self._endpoint.model is None,
+            )
+        else:
+            session = Session(link)
         try:
-            if self._settings:
+            if self._settings and isinstance(session, Session):
                 await session.update(**self._settings)
         except BaseException:
             await session.close()
@@ -168,25 +196,37 @@ class connect:
         close_when_rebound(session)
         return session
 
-    async def _open(self) -> Link:
+    @property
+    def _pace(self) -> float:
+        """How fast GPT-Live's time runs: as fast as the stand-in's, where that is known; a service's is the wall's."""
+        own = self._stand_in.get("pace") if self._running is None else self._running.live.pace
+        return float(own or 1.0)
+
+    async def _open(self) -> Link[Any]:
         """The socket, and with it the server that only this session uses."""
         log = LogWriter(self._log, audio=self._audio, redact=self._redact) if self._log is not None else None
         server, where = self._own_server(), self._endpoint
         if server is None:
-            return await open_link(where, self._url(self._running), self._timeout_s, log, keep_audio=self._keep_audio)
+            return await self._open_link(where, self._url(self._running), log)
         replayed = None if self._replay is None else repr(server)
         if replayed:
             where = Endpoint("replay", "", server.first.dialect, server.first.model)
         starting = in_background(server.start())
         try:
             await asyncio.shield(starting)  # broken off in its middle, it would listen for ever
-            link = await open_link(where, self._url(server), self._timeout_s, log, keep_audio=self._keep_audio)
+            link = await self._open_link(where, self._url(server), log)
         except BaseException:
             await asyncio.shield(in_background(_stop(server, starting)))
             raise
         link.on_close.append(server.stop)
         link.replay = replayed
         return link
+
+    async def _open_link(self, where: Endpoint, url: str, log: LogWriter | None) -> Link[Any]:
+        pace = self._pace if where.protocol == "live" else 1.0
+        return await open_link(
+            where, url, self._timeout_s, log, keep_audio=self._keep_audio, policy=self._policy, pace=pace
+        )
 
     def _own_server(self) -> Any:
         """A `StandIn` or a `Replay` that ends with the session; ``None`` where one is running, or none is needed."""
@@ -204,7 +244,8 @@ class connect:
         """The address: the endpoint's, or the server's, with what only a stand-in is told."""
         if server is None or self._replay is not None:
             return server.url if server is not None else self._endpoint.url
-        return in_process_url(server.url, self._endpoint.model, self._trial, self._attempt)
+        url = in_process_url(server.url, self._endpoint.model, self._trial, self._attempt)
+        return live_address(url, self._endpoint.fork) if self._endpoint.protocol == "live" else url
 
 
 def _running_stand_in(where: object) -> StandIn:
@@ -229,8 +270,13 @@ async def _stop(server: Any, starting: asyncio.Task[Any]) -> None:
     await server.stop()
 
 
-def _announcement(session: Session) -> str:
+def _announcement(session: Session | LiveSession) -> str:
     where = session.endpoint
+    if isinstance(session, LiveSession):
+        place = "the stand-in in this process" if where.name == "standin" else where.host
+        return (
+            f"connected to {place}, {where.model or 'a fork'}, GPT-Live ({where.who_pays}); seed() or ask() starts it"
+        )
     if session.replay:
         return f"connected to {session.replay.strip('<>')} (free: nothing is sent anywhere)"
     place = "the stand-in in this process" if where.name == "standin" else where.host
@@ -265,9 +311,16 @@ class _Opening(websocket_connect):
 
 
 async def open_link(
-    endpoint: Endpoint, url: str, timeout_s: float, log: LogWriter | None = None, *, keep_audio: bool = True
-) -> Link:
-    """Open a socket and read its first event. With a `log`, every frame is written to it, those of a refusal too.
+    endpoint: Endpoint,
+    url: str,
+    timeout_s: float,
+    log: LogWriter | None = None,
+    *,
+    keep_audio: bool = True,
+    policy: ReplyPolicy | None = None,
+    pace: float = 1.0,
+) -> Link[Any]:
+    """Open a socket and read its first event (of GPT-Live none: there the client speaks first). With a `log`, every frame is written to it, those of a refusal too.
 
     Raises:
         EndpointError: If the key is missing or the address is none.
@@ -275,7 +328,7 @@ async def open_link(
         HandshakeRefused: If the service refuses, by HTTP status or by an `error` event and a close.
     """
     try:
-        return await _open_link(endpoint, url, timeout_s, log, keep_audio)
+        return await _open_link(endpoint, url, timeout_s, log, keep_audio, policy, pace)
     except BaseException as exc:
         if log is not None:
             problem = str(exc) if isinstance(exc, KitError) else type(exc).__name__
@@ -286,7 +339,15 @@ async def open_link(
         raise exc.with_traceback(None) from None
 
 
-async def _open_link(endpoint: Endpoint, url: str, timeout_s: float, log: LogWriter | None, keep_audio: bool) -> Link:
+async def _open_link(
+    endpoint: Endpoint,
+    url: str,
+    timeout_s: float,
+    log: LogWriter | None,
+    keep_audio: bool,
+    policy: ReplyPolicy | None,
+    pace: float,
+) -> Link[Any]:
     deadline = asyncio.get_running_loop().time() + timeout_s
     headers = endpoint.headers()
     # One for the connection, made of what is sent: the environment may change as soon as the key has been read.
@@ -294,7 +355,13 @@ async def _open_link(endpoint: Endpoint, url: str, timeout_s: float, log: LogWri
     redactor.add(*endpoint.secrets(headers))
     ws = await _dial(endpoint, url, headers, redactor, timeout_s)
     opened = time.perf_counter()
-    link = Link(endpoint, ws, lambda: (time.perf_counter() - opened) * 1000, redactor, log, keep_audio=keep_audio)
+    live, simulated = endpoint.protocol == "live", simulated_by(endpoint, ws)
+    fold: Any = (
+        LiveConversation(policy, simulated=simulated, keep_audio=keep_audio)
+        if live
+        else Conversation(simulated=simulated, keep_audio=keep_audio)
+    )
+    link = Link(endpoint, ws, fold, lambda: (time.perf_counter() - opened) * 1000 * pace, redactor, log)
     if log is not None:
         log.begin(
             endpoint=endpoint.name,
@@ -303,6 +370,9 @@ async def _open_link(endpoint: Endpoint, url: str, timeout_s: float, log: LogWri
             dialect=endpoint.dialect,
             simulated=link.conversation.simulated,
         )
+    if live:
+        link.start()
+        return link
     try:
         async with asyncio.timeout_at(deadline):
             await _first_event(link)
@@ -323,7 +393,7 @@ async def _open_link(endpoint: Endpoint, url: str, timeout_s: float, log: LogWri
     return link
 
 
-async def _first_event(link: Link) -> None:
+async def _first_event(link: Link[Conversation]) -> None:
     """Read until the session is known. A sideband sends nothing by itself: it answers an update (wire/README.md, Sideband)."""
     sideband = "call_id" in parse_qs(urlsplit(link.endpoint.url).query)
     if sideband:
@@ -437,7 +507,7 @@ def _refusal(endpoint: Endpoint, code: str | None, message: str, close_code: int
     return HandshakeRefused(code=code, message=message, close_code=close_code, advice=advice)
 
 
-def _refusal_of(link: Link, close_code: int | None) -> HandshakeRefused:
+def _refusal_of(link: Link[Any], close_code: int | None) -> HandshakeRefused:
     """The refusal that came as an `error` event."""
     error = link.conversation.errors[-1]
     return _refusal(link.endpoint, error.code, error.message, close_code)
@@ -460,10 +530,12 @@ def _refusal_by_status(endpoint: Endpoint, redactor: Redactor, exc: InvalidStatu
 # Jupyter keeps every displayed object (`Out`, `_`), so a session that was replaced is not collected, and a paid socket would
 # stay open unseen. After each cell, a session that had a name and lost its last one to another session is closed.
 
-_names: weakref.WeakKeyDictionary[Session, set[str]] = weakref.WeakKeyDictionary()  # those that each session has had
+_names: weakref.WeakKeyDictionary[Session | LiveSession, set[str]] = (
+    weakref.WeakKeyDictionary()
+)  # those that each session has had
 
 
-def close_when_rebound(session: Session) -> None:
+def close_when_rebound(session: Session | LiveSession) -> None:
     """Watch this session's names, if IPython runs."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
@@ -526,7 +598,8 @@ async def in_thread(opening: connect) -> Session:
 
     async def opened() -> Session:
         try:
-            return await opening
+            session: Session = await opening
+            return session
         except BaseException:
             over.set()
             raise

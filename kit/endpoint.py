@@ -22,8 +22,10 @@ from . import show
 from .errors import EndpointError, clipped
 from .wire.dialect import Name, dialect
 from .wire.events import dict_of, int_of
+from .wire.live import USD_PER_SECOND, is_live_model
 
 DEFAULT_MODEL = "gpt-realtime-2.1"
+DEFAULT_LIVE_MODEL = "gpt-live-1.1"
 NAMES = ("standin", "openai", "azure", "xai")
 
 
@@ -86,6 +88,8 @@ Auth = Literal["bearer", "api-key", "xi-api-key", "basic", "none"]
 """How a key is sent: as ``Authorization: Bearer``, as the header ``api-key`` (Azure) or ``xi-api-key`` (ElevenLabs), as
 ``Authorization: Basic``, or not at all."""
 
+Protocol = Literal["realtime", "live"]
+
 _SHOWN_IN_URL = ("model", "deployment", "api-version", "dialect", "intent", "call_id")
 _KEY_IN_URL = re.compile("key|token|secret|sig|code|auth|pass", re.IGNORECASE)  # names of query fields that hold one
 _KEY_STARTS = ("sk-", "ek_", "xai-")
@@ -123,6 +127,8 @@ class Endpoint:
         auth: How the key is sent (`Auth`).
         token_env: A variable with an Entra token, which is used rather than the key where both are set (Azure), as the
             official client does.
+        protocol: ``realtime``, or ``live`` for GPT-Live, where the model goes into the body and not into the address.
+        fork: GPT-Live: the id of the stored session that is forked.
         extra_headers: More headers of the handshake, as pairs. Their values are treated like the key: shown and kept nowhere.
     """
 
@@ -134,6 +140,8 @@ class Endpoint:
     auth: Auth = "bearer"
     token_env: str | None = None
     extra_headers: tuple[tuple[str, str], ...] = ()
+    protocol: Protocol = "realtime"
+    fork: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", Address(self.url))
@@ -221,7 +229,13 @@ class Endpoint:
         if not self.sends_key:
             return "no key is sent"
         where = f"in {self.key_env}" if self.key_env else "in the headers" if self.extra_headers else "in the URL"
-        return f"you pay: the key {where}; {f'priced as of {self.price.as_of}' if self.price else 'price unknown to the kit'}"
+        return f"you pay: the key {where}; {self._priced}"
+
+    @property
+    def _priced(self) -> str:
+        if self.protocol == "live" and self.name in ("openai", "azure"):
+            return f"${USD_PER_SECOND * 60:.2f} a minute while it is open, backend tokens beside it"
+        return f"priced as of {self.price.as_of}" if self.price else "price unknown to the kit"
 
     def __repr__(self) -> str:
         where = self.shown_url or "in this process"
@@ -252,6 +266,8 @@ def endpoint(
     auth: Auth | None = None,
     headers: Mapping[str, str] | None = None,
     call_id: str | None = None,
+    protocol: Protocol | None = None,
+    fork: str | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Endpoint:
     """Return the endpoint that a name or a URL means. Nothing is connected and no key is read.
@@ -264,6 +280,8 @@ def endpoint(
         auth: How the key is sent: ``"bearer"`` (default), ``"api-key"``, ``"xi-api-key"``, ``"basic"`` or ``"none"``.
         headers: More headers of the handshake. Their values are kept and shown nowhere.
         call_id: Join this WebRTC or SIP call beside the caller (sideband), instead of opening a session.
+        protocol: ``"realtime"`` or ``"live"``; by default what the model or the address belongs to.
+        fork: GPT-Live: fork this stored session.
         environ: Instead of the process's environment. Read here: ``OPENAI_BASE_URL``, ``AZURE_OPENAI_ENDPOINT``,
             ``OPENAI_API_VERSION``.
 
@@ -292,7 +310,34 @@ def endpoint(
         if not isinstance(call_id, str) or not call_id or not where.url:
             raise EndpointError("call_id is the id of a call at a service: connect('openai', call_id='rtc_…')")
         where = replace(where, model=None, url=_with_query(where.url, model=None, call_id=call_id))
+    if protocol not in (None, *get_args(Protocol)):
+        raise EndpointError(f"protocol is realtime or live, not {clipped(protocol)}")
+    by_name = is_live_model(model) or "/live/sessions" in urlsplit(where.url).path or fork is not None
+    if protocol == "live" or (protocol is None and by_name):
+        return _live(where, model, fork)
+    if fork is not None:
+        raise EndpointError("fork is GPT-Live's: a Realtime session cannot be forked")
     return where
+
+
+def _live(where: Endpoint, model: str | None, fork: str | None) -> Endpoint:
+    """The same endpoint's address for GPT-Live."""
+    if where.name == "xai" or where.dialect == "beta":
+        raise EndpointError(f"{where.name} in dialect {where.dialect} does not speak GPT-Live")
+    if fork is not None and not (isinstance(fork, str) and re.fullmatch(r"[\w-]{1,200}", fork)):
+        raise EndpointError(f"fork is the id of a stored session, such as 'live_u0_…', not {clipped(fork)}")
+    model = None if fork else model or (where.model if is_live_model(where.model) else DEFAULT_LIVE_MODEL)
+    url = live_address(where.url, fork) if where.url else ""
+    return replace(where, url=url, model=model, protocol="live", fork=fork)
+
+
+def live_address(url: str, fork: str | None = None) -> str:
+    """Return the address of GPT-Live beside an address of Realtime: no model in the query, a fork by its id."""
+    parts = urlsplit(url)
+    root = parts.path.partition("/live/sessions")[0].removesuffix("/realtime")
+    path = f"{root}/live/sessions{f'/{fork}/fork' if fork else ''}"
+    query = [(k, v) for k, v in parse_qsl(parts.query) if k not in ("model", "deployment", "api-version")]
+    return urlunsplit((parts.scheme, parts.netloc, path, urlencode(query), ""))
 
 
 def _named(spec: str | Endpoint, model: str | None, dialect_name: str | None, env: Mapping[str, str]) -> Endpoint:

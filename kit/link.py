@@ -12,7 +12,7 @@ import copy
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
@@ -25,8 +25,10 @@ from .intake import FastConnection
 from .wire.conversation import Conversation
 from .wire.dialect import MARK_HEADER, REPLAY_HEADER
 from .wire.events import Event, decode, encode
+from .wire.live_conversation import LiveConversation
 
 T = TypeVar("T")
+Fold = TypeVar("Fold", Conversation, LiveConversation)
 
 KEPT_EVENTS = 20_000  # of one session, audio apart: several hours of talk
 TAIL_EVENTS = 20  # carried by the errors that end a wait
@@ -48,27 +50,26 @@ class Pending:
         self.future: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
 
 
-class Link:
+class Link(Generic[Fold]):
     """One open socket and its fold.
 
     Args:
         endpoint: Where it is connected to.
         socket: The connection, after its handshake.
+        conversation: The fold, of the protocol that is spoken.
         now_ms: The session's clock: milliseconds since it was opened.
         redactor: Knows what was sent as a secret.
         log: Keeps every frame, if there is one.
-        keep_audio: ``False``: the bytes of a reply's audio are counted and thrown away.
     """
 
     def __init__(
         self,
         endpoint: Endpoint,
         socket: FastConnection,
+        conversation: Fold,
         now_ms: Callable[[], float],
         redactor: Redactor,
         log: LogWriter | None = None,
-        *,
-        keep_audio: bool = True,
     ) -> None:
         self.endpoint = endpoint
         self.socket = socket
@@ -79,7 +80,7 @@ class Link:
         self.loop = asyncio.get_running_loop()
         # What is played again, if the other side is a replay. Told by `connect`.
         self.replay: str | None = None
-        self.conversation = Conversation(simulated=_simulated(endpoint, socket), keep_audio=keep_audio)
+        self.conversation: Fold = conversation
         # The last events, both ways, and how many there were in all: a reader that fell behind learns how much it missed.
         self.events: deque[Event] = deque(maxlen=KEPT_EVENTS)
         self.n_events = 0
@@ -355,7 +356,7 @@ def in_background(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     return task
 
 
-def _simulated(endpoint: Endpoint, socket: FastConnection) -> bool | None:
+def simulated_by(endpoint: Endpoint, socket: FastConnection) -> bool | None:
     """Whether a stand-in answers: its handshake says so. A named service without that mark is the service.
 
     Any other address may be a proxy of a stand-in: unknown. A replay is what its log says.

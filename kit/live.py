@@ -88,7 +88,9 @@ class Feeder:
 
     _GAP_S = 2.0
 
-    def __init__(self, link: Link, audio_format: str, *, pace: float = 1.0, silence: bool = True) -> None:
+    def __init__(
+        self, link: Link[LiveConversation], audio_format: str, *, pace: float = 1.0, silence: bool = True
+    ) -> None:
         self._link, self._format, self._pace, self._silence = link, audio_format, pace, silence
         self._n_bytes = _BYTES_PER_MS[audio_format] * FRAME_MS
         idle = pybase64.b64encode(_IDLE[audio_format] * self._n_bytes)
@@ -173,7 +175,7 @@ class LiveSession:
 
     def __init__(
         self,
-        link: Link,
+        link: Link[LiveConversation],
         *,
         settings: Mapping[str, Any] | None = None,
         pace: float = 1.0,
@@ -200,7 +202,7 @@ class LiveSession:
     @property
     def conversation(self) -> LiveConversation:
         """The fold."""
-        return self._link.conversation  # type: ignore[return-value]
+        return self._link.conversation
 
     @property
     def id(self) -> str | None:

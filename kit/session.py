@@ -113,7 +113,7 @@ class Seeding:
             if n is not None:
                 self.accepted.add(n)
 
-    async def ask(self, link: Link, timeout_s: float) -> None:
+    async def ask(self, link: Link[Conversation], timeout_s: float) -> None:
         """Find out what became of items that were sent and never answered.
 
         Raises:
@@ -146,7 +146,7 @@ class Seeding:
                 link.forget(pending)
         self.find(link.conversation)
 
-    async def send(self, link: Link, d: Dialect, timeout_s: float) -> None:
+    async def send(self, link: Link[Conversation], d: Dialect, timeout_s: float) -> None:
         """Send what is missing, and wait until all of it is confirmed.
 
         Raises:
@@ -283,7 +283,7 @@ class Session(ConversationView):
         redactor: Takes what this connection sent as a secret, and whatever looks like one, out of text.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link[Conversation]) -> None:
         super().__init__(link.conversation, link.events)
         self.endpoint = link.endpoint
         self.dialect: Dialect = dialect(link.endpoint.dialect)

@@ -37,7 +37,7 @@ import msgspec
 from ..errors import InputError, clipped
 from ..version import __version__
 from ..wire.dialect import GA_NAME
-from ..wire.events import AUDIO_DELTA, Event
+from ..wire.events import AUDIO_DELTAS, Event
 from .redact import Hook, Redactor
 
 Audio = Literal["keep", "digest"]
@@ -58,7 +58,8 @@ def digest(pcm: bytes) -> str:
 def without_audio(value: Any) -> Any:
     """Return the same data with digests in the place of audio: of fields ``audio`` and of an audio delta's ``delta``."""
     if isinstance(value, Mapping):
-        delta = "delta" if GA_NAME.get(str(value.get("type"))) == AUDIO_DELTA else "audio"
+        kind = str(value.get("type"))
+        delta = "delta" if GA_NAME.get(kind, kind) in AUDIO_DELTAS else "audio"
         return {
             key: _digested(field) if key in ("audio", delta) and isinstance(field, str) else without_audio(field)
             for key, field in value.items()

@@ -213,7 +213,7 @@ class _Playing:
         self.trial, self.prepared, self.where, self.timeout_s = trial, prepared, where, timeout_s
         self.on_seeded, self.on_turn = on_seeded, on_turn
         self.outcome = Outcome()
-        self.link: Link | None = None
+        self.link: Link[Any] | None = None
         self.session: Session | None = None
         self.turn = 0
         self.n_told = 0  # responses of the conversation that are in rows already
@@ -348,7 +348,7 @@ class _Playing:
         return outcome
 
 
-def _facts(link: Link) -> Row:
+def _facts(link: Link[Any]) -> Row:
     session = link.conversation.session
     simulated = link.conversation.simulated
     return {
