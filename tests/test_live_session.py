@@ -22,7 +22,7 @@ from kit.wire.live_conversation import ReplyPolicy
 
 HISTORY = History().user("Tell me a joke.").assistant("Why don't skeletons fight each other? They don't have the guts!")
 ASK = "Tell me another joke."
-PACE = 10
+PACE = 6  # simulated seconds to one of the wall: a busy machine delays them as much the more
 
 
 def live(**options):
@@ -35,7 +35,7 @@ async def test_seeded_asked_and_spoken():
         reply = await session.ask(ASK)
         assert [message["role"] for message in past] == ["user", "assistant"]
         assert (reply.outcome, reply.modality, reply.ended) == ("spoken", "audio", "quiet")
-        assert 900 < reply.first_audio_ms < 2_500 and reply.first_transcript_ms < reply.first_audio_ms
+        assert 900 < reply.first_audio_ms < 4_500 and reply.first_transcript_ms < reply.first_audio_ms
         assert reply.words and reply.audio.duration_ms > 1_000 and session.conversation.caller_words == ASK
         assert session.simulated and session.usd == 0
     assert session.conversation.close_reason == "close_requested" and session.conversation.seconds_confirmed
@@ -154,7 +154,7 @@ async def test_the_feeder_keeps_time_and_counts_what_it_could_not():
         await session.ask(ASK)
         feeder = session.feeder
         fed_ms = feeder.n_frames * 100
-        assert abs(fed_ms - (session.now_ms - session.conversation.started_at_ms)) < 400  # 40 ms of wall
+        assert abs(fed_ms - (session.now_ms - session.conversation.started_at_ms)) < 60 * PACE  # ms of the wall
         assert feeder.skipped_ms == 0
 
 
