@@ -127,7 +127,7 @@ class Case:
 
     def _repr_html_(self) -> str:
         return show.card(
-            f"<b>case {show.esc(self.name)}</b> reported: {show.badge(self.reported)} {show.esc(self.note)}",
+            f"<b>case {show.esc(self.name)}</b> reported: {show.outline(self.reported)} {show.esc(self.note)}",
             self.history._repr_html_(),
         )
 

@@ -45,6 +45,7 @@ from .errors import (
     MissingExtra,
     Unreachable,
     clipped,
+    show_interrupts_in_one_sentence,
 )
 from .eventlog.redact import Hook, Redactor
 from .eventlog.writing import Audio, LogWriter
@@ -544,6 +545,7 @@ def close_when_rebound(session: Session | LiveSession) -> None:
     if not getattr(shell, "_kit_watches_names", False):
         shell._kit_watches_names = True
         shell.events.register("post_run_cell", lambda _result=None: _after_cell(shell.user_ns))
+        show_interrupts_in_one_sentence()
     _names.setdefault(session, set())
 
 

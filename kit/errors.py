@@ -28,6 +28,7 @@ reaches a terminal.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -47,7 +48,13 @@ def clipped(value: object, limit: int = 80) -> str:
 
 
 class KitError(Exception):
-    """Base of everything that the kit raises on purpose."""
+    """Base of everything that the kit raises on purpose.
+
+    A notebook shows its sentence alone; after ``%xmode Verbose`` (or any other mode) the whole traceback.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        return _rendered(self, type(self).__name__, str(self))
 
     def __copy__(self) -> Self:
         """Return the same error without a traceback.
@@ -259,3 +266,48 @@ def first_error(group: BaseExceptionGroup[Any]) -> BaseException:
     """The first error of a group that is not a group itself; an interrupt goes before an error."""
     errors = [first_error(e) if isinstance(e, BaseExceptionGroup) else e for e in group.exceptions]
     return next((e for e in errors if not isinstance(e, Exception)), errors[0])
+
+
+# ------------------------------------------------------------------------------------------------- what a notebook shows of them
+
+
+def _rendered(error: BaseException, name: str, sentence: str) -> list[str]:
+    """What IPython shows of an error: one sentence, or the whole traceback where the reader has chosen another ``%xmode``."""
+    shell = _shell()
+    if shell is not None and shell.InteractiveTB.mode != "Context":  # IPython's default
+        lines: list[str] = shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
+        return lines
+    return [f"\x1b[31m{name}\x1b[0m: {sentence}"]
+
+
+def _shell() -> Any:
+    """IPython's shell, or ``None`` where it does not run."""
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython else None
+
+
+def show_interrupts_in_one_sentence() -> None:
+    """Have IPython show an interrupted ``await`` of the kit as one sentence, not as the kit's own source.
+
+    Only where nobody has chosen a handler of their own; an interrupt of other code is shown as ever.
+    """
+    shell = _shell()
+    if shell is None or shell.custom_exceptions:
+        return
+    import asyncio
+    import traceback
+
+    def handler(
+        shell: Any, kind: type[BaseException], error: BaseException, tb: Any, tb_offset: int | None = None
+    ) -> Any:
+        frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(tb)]
+        if not any(name == "kit" or name.startswith("kit.") for name in frames):
+            lines = shell.InteractiveTB.structured_traceback(kind, error, tb, tb_offset=tb_offset)
+        else:
+            lines = _rendered(
+                error, "Interrupted", "run this cell again to go on; the cells below may need what it makes."
+            )
+        shell._showtraceback(kind, error, lines)
+        return lines
+
+    shell.set_custom_exc((asyncio.CancelledError, KeyboardInterrupt), handler)

@@ -34,6 +34,9 @@ SIMULATED = "stand-in: simulated"
 UNKNOWN_ORIGIN = "origin unknown"
 """What it carries when nothing says whether a model answered."""
 
+NO_MATH = 'class="mathjax_ignore tex2jax_ignore"'
+"""On every outer element: or "between $5 and $10" is typeset as a formula, by MathJax 3 (JupyterLab) and 2 (nbconvert)."""
+
 _JOINERS = "\u200c\u200d"  # format characters that spell words (Persian) and pictures (families), and reorder nothing
 _UNSEEN = ("Cc", "Cf", "Cs")  # control, format (bidi overrides among them), lone surrogates
 _IN_FILE_NAMES = frozenset(string.ascii_letters + string.digits + "_-")
@@ -101,6 +104,23 @@ def badge(modality: str | None) -> str:
     )
 
 
+def outline(modality: str | None) -> str:
+    """The word for a modality that was asked for or reported: an outline, since only what *arrived* is a measurement."""
+    word, sign, ground, _ = badge_style(modality)
+    return (
+        f'<span style="border:1.5px solid {ground};border-radius:4px;padding:0 6px;white-space:nowrap">'
+        f"{sign} {esc(word)}</span>"
+    )
+
+
+def no_sound() -> str:
+    """What stands where a player would: an empty track."""
+    return (
+        '<div role="img" aria-label="no audio arrived" style="height:28px;max-width:300px;box-sizing:border-box;border:1px dashed '
+        'currentColor;border-radius:14px;padding:0 12px;font-size:12px;line-height:26px;opacity:.8">no audio: 0 bytes</div>'
+    )
+
+
 def badge_style(modality: str | None) -> tuple[str, str, str, str]:
     """(word, sign, ground, ink) of a modality's badge: 4.5:1 or more, as WCAG AA asks of text."""
     word = modality or "pending"
@@ -136,21 +156,20 @@ def table(rows: Iterable[Sequence[str]], head: Sequence[str]) -> str:
     cell = 'style="text-align:left;vertical-align:top;padding:2px 10px 2px 0;white-space:pre-wrap"'
     top = "".join(f"<th {cell}>{esc(word)}</th>" for word in head)
     body = "".join("<tr>" + "".join(f"<td {cell}>{c}</td>" for c in row) + "</tr>" for row in rows)
-    return f'<table style="border-collapse:collapse"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
-
-
-def card(*parts: str) -> str:
-    """A quiet frame round what belongs together."""
-    inner = "".join(f'<div style="margin:3px 0">{part}</div>' for part in parts if part)
     return (
-        '<div style="border-left:3px solid var(--jp-border-color1,#888);padding:2px 0 2px 12px;margin:4px 0">'
-        f"{inner}</div>"
+        f'<table {NO_MATH} style="border-collapse:collapse"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
     )
+
+
+def card(*parts: str, edge: str = "var(--jp-border-color1,#888)") -> str:
+    """A quiet frame round what belongs together; its edge may carry a colour."""
+    inner = "".join(f'<div style="margin:3px 0">{part}</div>' for part in parts if part)
+    return f'<div {NO_MATH} style="border-left:3px solid {edge};padding:2px 0 2px 12px;margin:4px 0">{inner}</div>'
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> str:
     """Small print: ``name value · name value``."""
-    return '<span style="opacity:.75">' + " · ".join(f"{esc(k)} {esc(v)}" for k, v in pairs) + "</span>"
+    return f'<span {NO_MATH} style="opacity:.8">' + " · ".join(f"{esc(k)} {esc(v)}" for k, v in pairs) + "</span>"
 
 
 def wav_bytes(pcm: bytes, rate_hz: int) -> bytes:

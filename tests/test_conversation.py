@@ -855,7 +855,9 @@ class Markup(html.parser.HTMLParser):
             "summary",
             "pre",
         }
-        if tag not in mine or any(name not in ("style", "controls", "preload", "src") for name, _ in attributes):
+        fixed = (("class", "mathjax_ignore tex2jax_ignore"), ("role", "img"), ("aria-label", "no audio arrived"))
+        own = [a for a in attributes if a not in fixed]
+        if tag not in mine or any(name not in ("style", "controls", "preload", "src") for name, _ in own):
             self.foreign.append((tag, attributes))
         if any(name == "src" and not value.startswith("data:audio/wav;base64,") for name, value in attributes):
             self.foreign.append((tag, attributes))
@@ -1018,3 +1020,11 @@ def test_a_table_of_events_has_an_end():
     events = EventList(Event("rate_limits.updated", {"type": "rate_limits.updated"}, 0.0) for _ in range(5_000))
 
     assert len(repr(events).splitlines()) == 401 and "of 5,000 rows" in repr(events)
+
+
+def test_the_first_line_of_a_reply_is_what_was_asked_for_and_what_arrived(ga):
+    ga.creates(output_modalities=["audio"]).opens(kind="text").delta("text", "Hello.").done()
+
+    page = ga.response._repr_html_()
+
+    assert "¶ text" in page and "no audio: 0 bytes" in page and "border-left:3px solid #C24E00" in page

@@ -2,10 +2,12 @@
 
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import nbformat
 import pytest
+from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
 from kit.clip import clips_dir
@@ -92,3 +94,53 @@ def test_running_the_connect_cell_again_closes_the_session_that_it_replaces():
     assert any("closed the session that was replaced" in text for text in printed)
     assert "True True\n" in printed
     assert printed[-1] == "3\n"
+
+
+def errors(*cells, interrupt_last=False):
+    """What a reader sees of the last cell's error: its lines."""
+    manager, client = start_new_kernel(kernel_name="python3")
+    try:
+        for n, source in enumerate(cells):
+            lines = []
+            request = client.execute(source)
+            started = time.monotonic()
+            while True:
+                message = client.get_iopub_msg(timeout=60)
+                if message["parent_header"].get("msg_id") != request:
+                    continue
+                content = message["content"]
+                if message["msg_type"] == "error":
+                    lines = content["traceback"]
+                if interrupt_last and n == len(cells) - 1 and message["msg_type"] == "stream":
+                    manager.interrupt_kernel()
+                if content.get("execution_state") == "idle":
+                    break
+                assert time.monotonic() - started < 60
+        return lines
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def test_an_error_of_the_kit_is_one_sentence_and_the_traceback_is_there_on_request():
+    sentence = errors("from kit import Clip\nClip.named('nosuch')")
+    whole = errors("%xmode Verbose", "from kit import Clip\nClip.named('nosuch')")
+
+    assert len(sentence) == 1 and "nosuch" in sentence[0] and "\n" not in sentence[0]
+    assert len(whole) > 3
+
+
+def test_an_interrupt_is_one_sentence_that_says_how_to_go_on():
+    lines = errors(
+        "from kit import connect\nsession = await connect(quiet=True, pace=1.0)",
+        "print('asking', flush=True)\nawait session.ask('Tell me a joke.')",
+        interrupt_last=True,
+    )
+    other = errors(
+        "from kit import connect\nimport asyncio\nsession = await connect(quiet=True)",
+        "print('waiting', flush=True)\nawait asyncio.sleep(60)",
+        interrupt_last=True,
+    )
+
+    assert len(lines) == 1 and "run this cell again" in lines[0]
+    assert "run this cell again" not in "".join(other)

@@ -166,7 +166,7 @@ def test_a_badge_says_the_word_with_its_sign_and_colour(modality):
     page = Page(show.badge(modality))
 
     assert page.text == f"{show.SIGNS[modality]} {modality}"
-    assert show.COLOURS[modality] in page.tags[0][1]["style"]
+    assert show.badge_style(modality)[2] in page.tags[0][1]["style"]
 
 
 def test_a_reply_that_has_not_shown_what_it_is_is_pending():
@@ -214,3 +214,24 @@ def test_a_table_keeps_its_rows():
 
     assert [tag for tag, _ in page.tags].count("td") == 4
     assert page.text == "ab1234"
+
+
+@pytest.mark.parametrize(
+    "made", [lambda: show.card("$3"), lambda: show.table([["$3"]], ["$"]), lambda: show.facts([("", "$3 or $7")])]
+)
+def test_money_is_never_typeset_as_mathematics(made):
+    _, attributes = Page(made()).tags[0]
+
+    assert {"mathjax_ignore", "tex2jax_ignore"} <= set(attributes["class"].split())
+
+
+@pytest.mark.parametrize("modality", [*show.COLOURS, None])
+def test_the_words_on_a_badge_can_be_read(modality):
+    _, _, ground, ink = show.badge_style(modality)
+    ink = "#111111" if ink == "#111" else "#ffffff"
+
+    assert contrast(ground, ink) >= 4.5  # WCAG AA
+
+
+def test_what_was_reported_is_an_outline_and_no_badge():
+    assert "background" not in show.outline("audio") and "audio" in show.outline("audio")

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 from .. import show
 from ..connecting import in_process_url
 from ..endpoint import Endpoint
-from ..errors import ConnectError, InputError, KitError, clipped, first_error
+from ..errors import ConnectError, InputError, KitError, clipped, first_error, show_interrupts_in_one_sentence
 from ..standin import StandIn
 from .attempt import AGAIN, THERE, Outcome, Prepared, Row, play, prepare
 from .ledger import Ledger
@@ -250,6 +250,7 @@ async def run(
         ConnectError: If the service refuses the key or the model, or nobody answers any more: no trial could do better. The same
             call goes on later.
     """
+    show_interrupts_in_one_sentence()
     if not isinstance(plan, Plan):
         raise InputError(f"run() takes a Plan, not {clipped(plan)}")
     if not isinstance(at_once, int) or isinstance(at_once, bool) or at_once < 1:

@@ -324,16 +324,22 @@ class Response:
         clip = self.audio if self.output_format == "pcm16" else None
         state = "" if self.status == "completed" else f"{self.status or 'no end seen'} {self.reason or ''}"
         durations = {"first audio": self.first_audio_ms, "first text": self.first_text_ms, "done": self.done_ms}
-        facts = [("asked for", " + ".join(self.asked))] if self.asked else []
-        facts += [(name, show.ms(value)) for name, value in durations.items() if value is not None]
+        facts: list[tuple[str, object]] = [(name, show.ms(v)) for name, v in durations.items() if v is not None]
         facts += [("audio", f"{clip.duration_ms / 1000:.2f} s")] if clip else []
+        # The finding comes first: what was asked for, and what arrived.
+        asked = " + ".join(show.outline(modality) for modality in self.asked or ())
+        arrived = f"asked {asked} → arrived {show.badge(self.modality)}" if asked else show.badge(self.modality)
+        sound = show.player(clip.to_bytes()) if clip else ""
+        if not sound and not self.n_audio_bytes and "audio" in (self.asked or ()) and self.status != "in_progress":
+            sound = show.no_sound()
         return show.card(
-            f"{show.badge(self.modality)} {show.origin(self.simulated)} {show.esc(state)}",
+            f"{arrived} {show.origin(self.simulated)} {show.esc(state)}",
             f'<span style="font-size:1.1em">{show.esc(self.words)}</span>' if self.words else "",
             "".join(f"<code>{show.esc(call.name)}({show.esc(call.arguments)})</code> " for call in self.calls),
             show.esc(self.error.get("message", "")) if self.error else "",
-            show.player(clip.to_bytes()) if clip else "",
+            sound,
             show.facts(facts),
+            edge=show.badge_style(self.modality)[2],
         )
 
 
