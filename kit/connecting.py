@@ -18,7 +18,7 @@ import threading
 import time
 import urllib.parse
 import weakref
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -354,7 +354,7 @@ async def _open_link(
     # One for the connection, made of what is sent: the environment may change as soon as the key has been read.
     redactor = log.redactor if log is not None else Redactor()
     redactor.add(*endpoint.secrets(headers))
-    ws = await _dial(endpoint, url, headers, redactor, timeout_s)
+    ws = await dial(endpoint, url, headers, redactor, timeout_s)
     opened = time.perf_counter()
     live, simulated = endpoint.protocol == "live", simulated_by(endpoint, ws)
     fold: Any = (
@@ -410,8 +410,13 @@ async def _first_event(link: Link[Conversation]) -> None:
             return
 
 
-async def _dial(
-    endpoint: Endpoint, url: str, headers: dict[str, str], redactor: Redactor, timeout_s: float
+async def dial(
+    endpoint: Endpoint,
+    url: str,
+    headers: dict[str, str],
+    redactor: Redactor,
+    timeout_s: float,
+    subprotocols: Sequence[str] | None = None,
 ) -> FastConnection:
     """Shake hands, and turn every way in which that fails into one of the kit's errors."""
     local = is_local(url)
@@ -421,7 +426,8 @@ async def _dial(
         ws = await _Opening(
             url,
             additional_headers=headers,
-            user_agent_header="realtime-history-kit",
+            user_agent_header=headers.pop("User-Agent", "realtime-history-kit"),
+            subprotocols=subprotocols,  # type: ignore[arg-type]
             max_size=MAX_MESSAGE_BYTES,  # the library's 1 MiB would end sessions whose items carry audio
             compression=None,  # costs several times the CPU of everything else here, and base64 audio hardly shrinks
             # No keepalive: a cell that blocks the loop for a minute would find its session dead. The service pings every 20 s,

@@ -61,12 +61,18 @@ class FastConnection(ClientConnection):
     _n_received = 0
 
     async def receive(self) -> bytes:
-        """Return the next message that was not handed over.
+        """Return the next message that was not handed over, as bytes, whether it is text or binary.
 
         Raises:
             ConnectionClosed: If the connection is.
         """
         message = await self.recv(decode=False)
+        self._n_received += 1
+        return message
+
+    async def receive_as_sent(self) -> str | bytes:
+        """`receive`, with text as ``str`` and binary as ``bytes``."""
+        message = await self.recv()
         self._n_received += 1
         return message
 

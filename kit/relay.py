@@ -23,9 +23,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
+import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -34,22 +34,24 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from websockets.asyncio.client import ClientConnection
-from websockets.asyncio.client import connect as open_websocket
 from websockets.asyncio.server import ServerConnection
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from . import show
+from .connecting import dial
 from .endpoint import Endpoint, endpoint, is_local
-from .errors import InputError, RemoteProtocolError
+from .errors import HandshakeRefused, InputError, KitError, RemoteProtocolError
 from .eventlog import LogWriter, Redactor
+from .intake import FastConnection
 from .standin import Access, Connection, Listener
 from .wire.conversation import Conversation
 from .wire.events import Event, decode
 from .wire.live_conversation import LiveConversation
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024  # as the kit's own client takes
-_SILENT = logging.Logger("kit.relay", level=logging.CRITICAL + 1)  # websockets writes keys at DEBUG
+_WAITING_BYTES = 1 << 20  # on their way to a client that does not read; then the service is not read either
+_STATUSES = frozenset(map(int, HTTPStatus))
 # Headers that belong to one hop; everything else is the client's word to the service.
 _OWN = frozenset(
     [
@@ -171,32 +173,20 @@ class Relay(Listener):
         secrets += [
             value for name, value in parse_qsl(urlsplit(url).query) if "key" in name.lower() or "token" in name.lower()
         ]
+        redactor = Redactor(secrets)
         if urlsplit(url).scheme == "ws" and not is_local(url) and secrets:
             return connection.respond(
                 HTTPStatus.BAD_GATEWAY, "a key is not sent in plaintext: the address must be wss://\n"
             )
         try:
-            upstream = await open_websocket(
-                url,
-                additional_headers={k: v for k, v in headers.items() if k.lower() != "user-agent"},
-                user_agent_header=headers.get("User-Agent", "realtime-history-kit"),
-                subprotocols=offered or None,  # type: ignore[arg-type]
-                compression=None,
-                max_size=MAX_FRAME_BYTES,
-                ping_interval=None,
-                close_timeout=2,
-                proxy=None if is_local(url) else True,
-                logger=_SILENT,
-            )
-        except InvalidStatus as exc:
-            answer = exc.response
-            body = Redactor(secrets)(bytes(answer.body or b""))
-            return connection.respond(HTTPStatus(answer.status_code), body.decode("utf-8", "replace"))
-        except (OSError, TimeoutError, WebSocketException) as exc:
-            why = Redactor(secrets).text(str(exc) or type(exc).__name__)
-            return connection.respond(HTTPStatus.BAD_GATEWAY, f"cannot reach {self.endpoint.host}: {why}\n")
+            upstream = await dial(self.endpoint, url, headers, redactor, 15, offered or None)
+        except HandshakeRefused as exc:  # by HTTP status; a refusal by an `error` event comes as a frame, and passes
+            status = exc.close_code if exc.close_code in _STATUSES else HTTPStatus.BAD_GATEWAY
+            return connection.respond(HTTPStatus(status), exc.message)
+        except (KitError, OSError) as exc:
+            return connection.respond(HTTPStatus.BAD_GATEWAY, f"cannot reach {self.endpoint.host}: {exc}\n")
         self.n_connections += 1
-        connection.about = _Session(self, self.n_connections, upstream, url, headers, secrets)
+        connection.about = _Session(self, self.n_connections, upstream, url, headers, redactor)
         return None
 
     def headers(self, connection: Connection) -> dict[str, str]:
@@ -239,6 +229,10 @@ class Relay(Listener):
         return LogWriter(self.folder / name, audio=self._audio)  # type: ignore[arg-type]
 
 
+class _Binary(bytes):
+    """A binary frame; other bytes are those of a text frame."""
+
+
 class _Session:
     """One client's connection and the one to the service.
 
@@ -248,11 +242,11 @@ class _Session:
         upstream: The connection to the service, open.
         url: The address of that.
         headers: What was sent there; read here and not kept.
-        secrets: What no log may hold.
+        redactor: Knows what no log may hold.
     """
 
     def __init__(
-        self, relay: Relay, n: int, upstream: ClientConnection, url: str, headers: Mapping[str, str], secrets: list[str]
+        self, relay: Relay, n: int, upstream: FastConnection, url: str, headers: Mapping[str, str], redactor: Redactor
     ) -> None:
         self.upstream = upstream
         self._relay, self._n = relay, n
@@ -268,7 +262,7 @@ class _Session:
         )
         self._n_told = 0
         if self._log is not None:
-            self._log.redactor = Redactor(secrets)
+            self._log.redactor = redactor
             beta = any(name.lower() == "openai-beta" for name in headers)
             query = dict(parse_qsl(urlsplit(url).query))
             self._log.begin(
@@ -279,51 +273,89 @@ class _Session:
                 simulated=simulated,
             )
 
-    async def run(self, client: ServerConnection) -> None:
+    async def run(self, client: Connection) -> None:
         """Pass frames until either side is gone; then end the other in the same way."""
-        down = asyncio.create_task(self._pass(self.upstream, client, "server"))
-        up = asyncio.create_task(self._pass(client, self.upstream, "client"))
+        down = asyncio.create_task(self._down(client))
+        up = asyncio.create_task(self._up(client))
         try:
             await asyncio.wait([down, up], return_when=asyncio.FIRST_COMPLETED)
             first, other = (self.upstream, client) if down.done() else (client, self.upstream)
-            await asyncio.sleep(0)
             await _end_alike(first, other)
             await asyncio.wait([down, up], timeout=3)
         finally:
             for task in (down, up):
                 task.cancel()
             await asyncio.gather(down, up, return_exceptions=True)
+            self.upstream.on_messages = None
             self.upstream.transport.abort()
             self._over(self.upstream if down.done() else client)
 
-    async def _pass(
-        self,
-        source: ClientConnection | ServerConnection,
-        sink: ClientConnection | ServerConnection,
-        direction: str,
-    ) -> None:
-        record = self._server if direction == "server" else self._client
+    async def _down(self, client: Connection) -> None:
+        """From the service to the client: what arrived together is sent on in one write."""
+        waiting: list[bytes] = []
+        arrived = asyncio.Event()
+        over = False
+
+        def take(frames: Sequence[bytes]) -> None:
+            waiting.extend(frames)
+            if sum(map(len, waiting)) > _WAITING_BYTES:
+                self.upstream.transport.pause_reading()  # the client reads more slowly than the service sends
+            arrived.set()
+
+        async def unusual() -> None:  # binary, or in fragments
+            nonlocal over
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    frame = await self.upstream.receive_as_sent()
+                    take([frame.encode() if isinstance(frame, str) else _Binary(frame)])
+            over = True
+            arrived.set()
+
+        self.upstream.on_messages = take
+        reading = asyncio.create_task(unusual())
+        try:
+            while waiting or not over:
+                await arrived.wait()
+                arrived.clear()
+                at_ms = self._now_ms()
+                frames, waiting[:] = list(waiting), []
+                with contextlib.suppress(RuntimeError):  # not paused, or closed
+                    self.upstream.transport.resume_reading()
+                for binary, group in itertools.groupby(frames, lambda frame: type(frame) is _Binary):
+                    if not binary:
+                        await client.send_all(list(group))
+                    else:
+                        for frame in group:
+                            await client.send(frame)
+                self._server(frames, at_ms)
+        except ConnectionClosed:
+            pass
+        finally:
+            reading.cancel()
+
+    async def _up(self, client: Connection) -> None:
         with contextlib.suppress(ConnectionClosed):
-            async for frame in source:
-                await sink.send(frame)
-                record(frame.encode() if isinstance(frame, str) else frame)
+            async for frame in client:
+                await self.upstream.send(frame)
+                self._client(frame.encode() if isinstance(frame, str) else frame)
 
     def _now_ms(self) -> float:
         return (time.perf_counter() - self._opened) * 1000
 
-    def _server(self, frame: bytes) -> None:
-        at_ms = self._now_ms()
-        event: Event | RemoteProtocolError
-        try:
-            event = decode(frame, at_ms)
-        except RemoteProtocolError as exc:
-            event = exc
-        if self._log is not None:
-            self._log.server([frame], [event], at_ms)
-        if isinstance(event, Event):
-            self._fold.receive(event)
-            if event.type in _ENDS or isinstance(self._fold, LiveConversation):
-                self._tell_replies()
+    def _server(self, frames: Sequence[bytes], at_ms: float) -> None:
+        events: list[Event | RemoteProtocolError] = []
+        for frame in frames:
+            try:
+                events.append(decode(frame, at_ms))
+            except RemoteProtocolError as exc:
+                events.append(exc)
+        if self._log is not None and frames:
+            self._log.server(frames, events, at_ms)
+        for event in events:
+            if isinstance(event, Event):
+                self._fold.receive(event)
+                if event.type in _ENDS or isinstance(self._fold, LiveConversation):
+                    self._tell_replies()
 
     def _client(self, frame: bytes) -> None:
         at_ms = self._now_ms()
