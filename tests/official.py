@@ -39,6 +39,9 @@ BEYOND = {
     ("beta", "session.updated", "session.client_secret"): "the same (2025-05)",
     ("beta", "session.updated", "session.include"): "the same (2025-05)",
     ("beta", "response.done", "response.usage.input_token_details.cached_tokens_details"): "beta log of 2025-05",
+    # gpt-realtime-2.x counts them (2026-09); the package's types are older
+    ("ga", "response.done", "response.usage.input_token_details.cache_write_tokens"): "gpt-realtime-2.1",
+    ("ga", "response.done", "response.usage.output_token_details.reasoning_tokens"): "gpt-realtime-2.1",
     ("live", "*", "session.simulated"): "the stand-in's mark",
     # reasoning models mark their messages (wire/README.md, Item fields); the package's item types lack the field
     ("*", "*", "item.phase"): "gpt-realtime-2",

@@ -116,9 +116,9 @@ def _usage(usage: dict[str, Any], dialect: str, where: str) -> list[str]:
     inner = usage["input_token_details"]
     return (
         _keys(usage, _USAGE, where)
-        + _keys(inner, f"{_TOKENS[dialect]} cached_tokens cached_tokens_details", f"{where}.input")
+        + _keys(inner, f"{_TOKENS[dialect]} cached_tokens cached_tokens_details cache_write_tokens?", f"{where}.input")
         + _keys(inner["cached_tokens_details"], _TOKENS[dialect], f"{where}.cached")
-        + _keys(usage["output_token_details"], "text_tokens audio_tokens", f"{where}.output")
+        + _keys(usage["output_token_details"], "text_tokens audio_tokens reasoning_tokens?", f"{where}.output")
     )
 
 

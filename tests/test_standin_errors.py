@@ -288,6 +288,39 @@ ROWS = [
         "Cancellation failed: no active response found",
         None,
     ),
+    *(
+        row(
+            "ga",
+            {
+                "type": "session.update",
+                "session": {"type": "realtime", "audio": {"output": {"format": {"type": "audio/pcm"}}}},
+            },
+            "missing_required_parameter",
+            "Missing required parameter: 'session.audio.output.format.rate'.",
+            "session.audio.output.format.rate",
+        ),
+        row(
+            "ga",
+            {"type": "response.create", "response": {"audio": {"output": {"format": {"type": "audio/pcm"}}}}},
+            "missing_required_parameter",
+            "Missing required parameter: 'response.audio.output.format.rate'.",
+            "response.audio.output.format.rate",
+        ),
+        row(
+            "ga",
+            {"type": "session.close"},
+            "invalid_value",
+            "'session.close' is an event of translation sessions only.",
+            "type",
+        ),
+        row(
+            "beta",
+            {"type": "session.input_audio_buffer.append", "audio": "AAAA"},
+            "invalid_value",
+            "'session.input_audio_buffer.append' is an event of translation sessions only.",
+            "type",
+        ),
+    ),
 ]
 
 

@@ -242,3 +242,70 @@ async def test_frames_are_shown_to_who_asked():
 
     assert [direction for direction, _, _ in seen] == ["server", "client", "server", "server"]
     assert {session for _, _, session in seen} == {id}
+
+
+# The gpt-realtime-2 family
+
+
+MODELS_2X = ["gpt-realtime-2", "gpt-realtime-2.1", "gpt-realtime-2.1-mini", "gpt-realtime-2-2026-05-06"]
+OTHERS = ["gpt-realtime", "gpt-realtime-2025-08-28", "gpt-realtime-1.5", "gpt-realtime-mini"]
+
+
+@pytest.mark.parametrize(("model", "is_2x"), [*((m, True) for m in MODELS_2X), *((m, False) for m in OTHERS)])
+async def test_the_2x_family_has_other_defaults_marks_its_messages_and_counts_more_kinds_of_tokens(model, is_2x):
+    async with StandIn(drift="never") as server, talk(server, model=model) as t:
+        audio = t.events[0]["session"]["audio"]
+        await t.say("user", "Hello.")
+        response = await t.respond()
+        phases = [item.get("phase") for item in response["output"]]
+        usage = response["usage"]
+        kinds = [
+            "cache_write_tokens" in usage["input_token_details"],
+            "reasoning_tokens" in usage["output_token_details"],
+        ]
+
+    assert (audio["output"]["voice"], audio["input"]["turn_detection"]["silence_duration_ms"]) == (
+        ("marin", 500) if is_2x else ("alloy", 200)
+    )
+    assert phases == ["final_answer" if is_2x else None]
+    assert kinds == [is_2x] * 2
+
+
+@pytest.mark.refusal
+@pytest.mark.parametrize(("model", "limit"), [("gpt-realtime-2.1", 32_000), ("gpt-realtime", 4_096)])
+async def test_the_2x_family_writes_up_to_32_000_tokens(model, limit):
+    async with StandIn() as server, talk(server, model=model) as t:
+        assert (await t.update(max_output_tokens=limit))["session"]["max_output_tokens"] == limit
+        await t.send("session.update", session={"type": "realtime", "max_output_tokens": limit + 1})
+        error = (await t.until("error"))["error"]
+        await t.send("response.create", response={"max_output_tokens": limit + 1})
+        assert (await t.until("error"))["error"]["code"] == error["code"] == "integer_above_max_value"
+
+
+# The sideband of a call
+
+
+async def test_a_sideband_hears_no_greeting_and_no_audio_but_all_the_rest():
+    async with StandIn(drift="never") as server, talk(server, model=None, call_id="rtc_1", greet=False) as t:
+        assert (await t.update(instructions="Be brief."))["type"] == "session.updated"
+        await t.say("user", "Tell me a joke.")
+        response = await t.respond()
+        await t.until("output_audio_buffer.stopped")
+
+    assert t.types[0] == "session.updated"
+    assert "response.output_audio.delta" not in t.types and "response.output_audio_transcript.delta" in t.types
+    assert t.types.count("output_audio_buffer.started") == 1
+    assert response["output"][0]["content"][0]["transcript"]
+    assert response["usage"]["output_token_details"]["audio_tokens"] > 0
+
+
+async def test_a_sideband_can_stop_what_the_call_plays():
+    async with StandIn(drift="never", pace=1.0) as server, talk(server, model=None, call_id="rtc_1", greet=False) as t:
+        await t.say("user", "Tell me a joke.")
+        await t.send("response.create")
+        await t.until("output_audio_buffer.started")
+        await t.send("output_audio_buffer.clear")
+        done = (await t.until("response.done"))["response"]
+        await t.until("output_audio_buffer.cleared")
+
+    assert done["status"] == "cancelled"

@@ -27,6 +27,7 @@ from .frames import encode, new_id
 from .settings import Refused, Settings, demand, fields, integer, nullable, one_of, refuse
 
 DEFAULT_MODEL = "stand-in"
+CALL_MODEL = "gpt-realtime"  # of the calls that a sideband joins: any call id will do
 BETA_HEADER = "realtime=v1"
 _TEXT_ONLY = re.compile(r"gpt-(?:nope|[345](?!.*realtime))")  # names of models that the service has only in text
 
@@ -108,6 +109,8 @@ class ConnectionRequest:
     key: str | None
     intent: str | None
     beta_header: bool
+    call_id: str | None = None
+    """The WebRTC or SIP call that it joins: a sideband, which hears no audio."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,7 @@ def connection_request(target: str, headers: Headers, forced_dialect: str) -> Co
         key=key_of(headers, query),
         intent=query.get("intent"),
         beta_header=beta_header,
+        call_id=query.get("call_id") or None,
     )
 
 
@@ -208,6 +212,8 @@ def rejection(request: ConnectionRequest, access: Access, *, ephemeral: bool, be
             return None
         message = "You must not provide a model parameter for transcription sessions."  # the code is unverified
         return Rejection(Refusal("invalid_model", message), 4000)
+    if request.call_id is not None:  # instead of a model: the call has one
+        return None
     if request.model is None:
         message = (
             "You must provide a model parameter, for example wss://api.openai.com/v1/realtime?model=gpt-realtime-1.5"

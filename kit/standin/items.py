@@ -55,7 +55,13 @@ class TokenCount:
 
 
 def usage(
-    context: Sequence[TokenCount], before: Sequence[TokenCount], *, text_out: int, audio_out: int, d: Dialect
+    context: Sequence[TokenCount],
+    before: Sequence[TokenCount],
+    *,
+    text_out: int,
+    audio_out: int,
+    d: Dialect,
+    is_2x: bool = False,
 ) -> dict[str, Any]:
     """Return the `usage` of a response.
 
@@ -63,6 +69,8 @@ def usage(
         context: The pieces that it read, in order.
         before: Those that the response before it read: the common beginning, in whole blocks of 64 tokens, is cached.
         text_out, audio_out: The tokens that it wrote.
+        is_2x: Whether the model is of the gpt-realtime-2 family, which counts two kinds of tokens more. Their names were seen
+            (2026-09); where they stand, and that the written ones are those read and not cached, is unverified.
     """
     text, audio = sum(count.text for count in context), sum(count.audio for count in context)
     same_text = same_audio = 0
@@ -73,6 +81,8 @@ def usage(
     cached = (same_text + same_audio) // CACHE_BLOCK * CACHE_BLOCK
     cached_text = min(same_text, cached)
     image = {"image_tokens": 0} if d.name == "ga" else {}
+    cache_write = {"cache_write_tokens": text + audio - cached} if is_2x else {}
+    reasoning = {"reasoning_tokens": 0} if is_2x else {}
     return {
         "total_tokens": text + audio + text_out + audio_out,
         "input_tokens": text + audio,
@@ -83,14 +93,15 @@ def usage(
             **image,
             "cached_tokens": cached,
             "cached_tokens_details": {"text_tokens": cached_text, "audio_tokens": cached - cached_text, **image},
+            **cache_write,
         },
-        "output_token_details": {"text_tokens": text_out, "audio_tokens": audio_out},
+        "output_token_details": {"text_tokens": text_out, "audio_tokens": audio_out, **reasoning},
     }
 
 
-def nothing_used(d: Dialect) -> dict[str, Any]:
+def nothing_used(d: Dialect, is_2x: bool = False) -> dict[str, Any]:
     """Return the `usage` of a failed response: all zeros."""
-    return usage((), (), text_out=0, audio_out=0, d=d)
+    return usage((), (), text_out=0, audio_out=0, d=d, is_2x=is_2x)
 
 
 def rate_limits(total_tokens: int, d: Dialect) -> list[dict[str, Any]]:

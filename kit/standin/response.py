@@ -57,6 +57,7 @@ class Response:
         context: The items that it reads.
         aloud: Whether it will speak.
         plan: Returns what it will produce, in order; ``None`` while that cannot be said yet.
+        sideband: Whether its audio goes to a call, and this connection is only told when it is played.
     """
 
     def __init__(
@@ -67,6 +68,8 @@ class Response:
         context: Sequence[Item],
         aloud: bool,
         plan: Callable[[], list[Output] | None],
+        *,
+        sideband: bool = False,
     ) -> None:
         self.id = outbox.new_id("resp")
         self.status = "in_progress"
@@ -83,6 +86,7 @@ class Response:
         self._conversation = conversation
         self._aloud = aloud
         self._plan = plan
+        self._sideband = sideband
         self._items: list[Item] = []
         # Output index, item and content part that are being streamed; a call has no part.
         self._open: tuple[int, Item, Part | None] | None = None
@@ -172,7 +176,7 @@ class Response:
         """Take the steps of a response that the model never began: no `error` event, no output, nothing used."""
         self._outbox.emit("response.created", response=self.show())
         yield THINKING_S["text"]
-        self._usage = nothing_used(self._outbox.d)
+        self._usage = nothing_used(self._outbox.d, self.request.is_2x)
         self._details = {"type": "failed", "error": error}
         self._finish("failed")
 
@@ -188,8 +192,9 @@ class Response:
 
     def _say(self, index: int, say: Say) -> Iterator[float]:
         item = Item(self._outbox.new_id("item"), "message", "assistant", "in_progress")
-        if say.phase is not None:
-            item.fields["phase"] = say.phase
+        phase = say.phase or ("final_answer" if self.request.is_2x else None)  # the 2.x family marks every message
+        if phase is not None:
+            item.fields["phase"] = phase
         self._begin_item(index, item)
         part = Part("audio" if say.aloud else "text", "")
         place = {"response_id": self.id, "item_id": item.id, "output_index": index, "content_index": 0}
@@ -216,6 +221,8 @@ class Response:
         speech = spoken(text, self.request.output_format)
         pcm = memoryview(speech.pcm)
         n_pieces = 0  # of the transcript, sent
+        if self._sideband:
+            outbox.emit("output_audio_buffer.started", response_id=self.id)
         for n, chunk in enumerate(speech.chunks):
             ahead = speech.pieces_before(n)
             for piece in speech.pieces[n_pieces:ahead]:
@@ -224,7 +231,8 @@ class Response:
                 part.text = f"{part.text}{piece}"
             n_pieces = ahead
             self._spend(0, CHUNK_MS)
-            outbox.put(sound.base64(outbox.event_id(), chunk))
+            if not self._sideband:
+                outbox.put(sound.base64(outbox.event_id(), chunk))
             part.pcm = pcm[: (n + 1) * CHUNK_MS * 48]
             yield self._later(CHUNK_MS / 1000)
 
@@ -296,7 +304,14 @@ class Response:
         aloud = any(part.kind == "audio" for item in self._items for part in item.parts)
         text_out = round(1.4 * self._text_out + 4) if aloud else self._text_out
         before, self._conversation.last_read = self._conversation.last_read, self._reads
-        self._usage = usage(self._reads, before, text_out=text_out, audio_out=self._audio_out(), d=self._outbox.d)
+        self._usage = usage(
+            self._reads,
+            before,
+            text_out=text_out,
+            audio_out=self._audio_out(),
+            d=self._outbox.d,
+            is_2x=self.request.is_2x,
+        )
         self._finish(status)
 
     def _finish(self, status: str) -> None:
@@ -305,6 +320,10 @@ class Response:
         self._outbox.emit("response.done", response=self.show())
         self.done_frame = self._outbox.last
         self._send_limits(early=False)
+        if self._sideband and self.audio_ms:
+            # cleared by an interruption, stopped when all was played: here that is at once
+            event = "output_audio_buffer.cleared" if status == "cancelled" else "output_audio_buffer.stopped"
+            self._outbox.emit(event, response_id=self.id)
 
     def _send_limits(self, *, early: bool) -> None:
         """Emit `rate_limits.updated`: beta before the closing events, GA after `response.done` (logs of 2025-06, 2026-09)."""

@@ -32,6 +32,7 @@ from .faults import Fault, Faults
 from .faults import faults as parse_faults
 from .frames import InjectedFrame, encode, new_id
 from .handshake import (
+    CALL_MODEL,
     DEFAULT_MODEL,
     Access,
     ConnectionRequest,
@@ -557,7 +558,8 @@ class StandIn(Listener):
             session = ServerSession(
                 self.options,
                 GA if transcribes else request.dialect,
-                model=None if transcribes else request.model,
+                model=None if transcribes else request.model or CALL_MODEL,
+                sideband=request.call_id is not None,
                 trial=about.trial,
                 attempt=request.attempt,
                 now=asyncio.get_running_loop().time,

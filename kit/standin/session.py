@@ -82,6 +82,10 @@ CLIENT_FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
+# The service's list of supported events names these two as well (2026-09): they belong to translation sessions.
+TRANSLATION_EVENTS = ("session.close", "session.input_audio_buffer.append")
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """How a stand-in behaves, the same for all its sessions."""
@@ -130,6 +134,8 @@ class ServerSession:
         attempt: Which try of the trial it is: faults by chance are drawn for this as well.
         now: A monotonic clock, in seconds.
         unix: The wall clock, in seconds.
+        sideband: Whether it is a second connection to a WebRTC or SIP call: no `session.created`, and no audio deltas, but
+            `output_audio_buffer` events (wire/README.md, Other servers).
         update: Settings that the session begins with: an ephemeral key's.
     """
 
@@ -143,6 +149,7 @@ class ServerSession:
         attempt: str | None = None,
         now: Callable[[], float],
         unix: Callable[[], float],
+        sideband: bool = False,
         update: Mapping[str, Any] | None = None,
     ) -> None:
         self.d = d
@@ -178,7 +185,9 @@ class ServerSession:
         self._jobs: list[Job] = []
 
         self._configure_audio()
-        outbox.emit("session.created", session=self._shown_settings())
+        self._sideband = sideband
+        if not sideband:
+            outbox.emit("session.created", session=self._shown_settings())
 
     # Out
 
@@ -284,12 +293,15 @@ class ServerSession:
         kind, event_id = event.get("type"), event.get("event_id")
         if kind is None:
             raise refuse("invalid_event", "The 'type' field is missing.")
-        if not isinstance(kind, str) or kind not in CLIENT_FIELDS:
+        clears_output = kind == "output_audio_buffer.clear" and self._sideband
+        if not isinstance(kind, str) or not (kind in CLIENT_FIELDS or kind in TRANSLATION_EVENTS or clears_output):
             listed = CLIENT_EVENTS if self.d.name == "ga" else (*CLIENT_EVENTS, "transcription_session.update")
             raise Refused(invalid_value(kind, listed, "type"))
         if isinstance(event_id, str) and len(event_id) > MAX_EVENT_ID_CHARS:
             raise Refused(too_long("event_id", len(event_id), MAX_EVENT_ID_CHARS))
-        required, optional = CLIENT_FIELDS[kind]
+        if kind in TRANSLATION_EVENTS:  # the service lists them and takes them there; what it says here is unverified
+            raise refuse("invalid_value", f"'{kind}' is an event of translation sessions only.", "type")
+        required, optional = CLIENT_FIELDS.get(kind, ((), ()))
         for name in required:
             if event.get(name) is None:
                 raise Refused(missing(name))
@@ -348,6 +360,12 @@ class ServerSession:
 
     def _delete_item(self, event: dict[str, Any]) -> None:
         self._outbox.emit("conversation.item.deleted", item_id=self._conversation.delete(event["item_id"]).id)
+
+    def _clear_output(self, event: dict[str, Any]) -> None:
+        """Stop what the call plays: the running reply is cut off."""
+        active = self._active()
+        if active is not None:
+            self._stop(active, "client_cancelled")
 
     def _truncate_item(self, event: dict[str, Any]) -> None:
         index, end_ms = event["content_index"], event["audio_end_ms"]
@@ -540,6 +558,7 @@ class ServerSession:
             context,
             aloud,
             lambda: self._plan(request, context, aloud, turn),
+            sideband=self._sideband,
         )
         if fault is not None:
             steps = faulty_steps(response, fault, self._outbox, self._settings)
@@ -633,4 +652,5 @@ _HANDLERS: dict[str, Callable[[ServerSession, dict[str, Any]], None]] = {
     "conversation.item.delete": ServerSession._delete_item,
     "response.create": ServerSession._create_response,
     "response.cancel": ServerSession._cancel,
+    "output_audio_buffer.clear": ServerSession._clear_output,
 }

@@ -8,6 +8,7 @@ capture of 2026-09).
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -180,6 +181,14 @@ def metadata(value: object, path: str) -> Refusal | None:
 BETA_VOICES = ("alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse")
 GA_VOICES = (*BETA_VOICES, "marin", "cedar")
 MAX_OUTPUT_TOKENS = 4096
+MAX_OUTPUT_TOKENS_2X = 32_000  # by the model pages of -2, -2.1 and -2.1-mini; that the wire takes it is unverified
+
+_MODEL_2X = re.compile(r"gpt-realtime-2(?!\d{3})")  # and not gpt-realtime-2025-08-28
+
+
+def is_2x(model: str | None) -> bool:
+    """Whether a model is of the gpt-realtime-2 family, which differs from the others (wire/README.md, Session fields)."""
+    return model is not None and _MODEL_2X.match(model) is not None
 
 
 def _ga_voice(value: object, path: str) -> Refusal | None:
@@ -222,14 +231,12 @@ def _turn_detection(**more: Check) -> Check:
     return by_type(server_vad=server_vad, semantic_vad=semantic_vad)
 
 
-_GA_FORMAT = by_type(
-    **{
-        # any other rate than 24 000 is refused: "Expected a value >= 24000" (2026-09)
-        "audio/pcm": fields(type=text, rate=integer(24_000, 24_000)),
-        "audio/pcmu": fields(type=text),
-        "audio/pcma": fields(type=text),
-    }
-)
+def _ga_format(*required: str) -> Check:
+    # any other rate than 24 000 is refused: "Expected a value >= 24000" (2026-09)
+    pcm = fields(*required, type=text, rate=integer(24_000, 24_000))
+    return by_type(**{"audio/pcm": pcm, "audio/pcmu": fields(type=text), "audio/pcma": fields(type=text)})
+
+
 _BETA_FORMAT = one_of("pcm16", "g711_ulaw", "g711_alaw")
 _TRANSCRIPTION = fields(
     model=nullable(text),
@@ -264,8 +271,9 @@ _CHECKS: dict[str, dict[str, Check]] = {
     | {
         "modality": modalities(frozenset(("text",)), frozenset(("audio",))),
         "voice": _ga_voice,
-        "input_format": _GA_FORMAT,
-        "output_format": _GA_FORMAT,
+        "input_format": _ga_format(),
+        # the rate of the output is required (live probe, 2026-08: gpt-realtime-2.1); of the input that is unverified
+        "output_format": _ga_format("rate"),
         "turn_detection": _turn_detection(idle_timeout_ms=nullable(integer(5000, 30000))),
         "tools": _tools(mcp=True),
     },
@@ -279,6 +287,7 @@ _CHECKS: dict[str, dict[str, Check]] = {
         "tools": _tools(mcp=False),
     },
 }
+_CHECKS["ga 2.x"] = _CHECKS["ga"] | {"max_output_tokens": either("inf", integer(1, MAX_OUTPUT_TOKENS_2X))}
 
 
 def _path(word: str, spelling: Spelling, d: Dialect) -> tuple[str, ...] | None:
@@ -296,8 +305,9 @@ def _read(settings: Mapping[str, Any], word: str, spelling: Spelling, d: Dialect
     return value
 
 
-def _object_check(d: Dialect, spelling: Spelling, *required: str, **more: Check) -> Check:
-    """Check an object of settings in a dialect's own spelling; `more` are fields that have no word of the kit's."""
+def _object_check(kind: str, spelling: Spelling, *required: str, **more: Check) -> Check:
+    """Check an object of settings in the spelling of a kind of session; `more` are fields that the kit has no word for."""
+    d = BETA if kind == "beta" else GA
     tree: dict[str, Any] = {}
     for word in spelling:
         path = _path(word, spelling, d)
@@ -305,7 +315,7 @@ def _object_check(d: Dialect, spelling: Spelling, *required: str, **more: Check)
             branch = tree
             for name in path[:-1]:
                 branch = branch.setdefault(name, {})
-            branch[path[-1]] = nullable(_CHECKS[d.name][word])
+            branch[path[-1]] = nullable(_CHECKS[kind][word])
 
     def check(node: Any) -> Check:
         return (
@@ -318,16 +328,18 @@ def _object_check(d: Dialect, spelling: Spelling, *required: str, **more: Check)
 _HEARING = ("input_format", "transcription", "noise_reduction", "turn_detection")
 _TYPE = one_of("realtime", "transcription")
 _SESSION = {
-    "ga": _object_check(GA, SESSION_FIELDS, "type", type=_TYPE, model=nullable(text)),
-    "beta": _object_check(BETA, SESSION_FIELDS, model=nullable(text), client_secret=anything),
+    "ga": _object_check("ga", SESSION_FIELDS, "type", type=_TYPE, model=nullable(text)),
+    "ga 2.x": _object_check("ga 2.x", SESSION_FIELDS, "type", type=_TYPE, model=nullable(text)),
+    "beta": _object_check("beta", SESSION_FIELDS, model=nullable(text), client_secret=anything),
     "transcription": _object_check(
-        GA, {word: SESSION_FIELDS[word] for word in (*_HEARING, "include")}, "type", type=_TYPE
+        "ga", {word: SESSION_FIELDS[word] for word in (*_HEARING, "include")}, "type", type=_TYPE
     ),
 }
 _RESPONSE = {
-    "ga": _object_check(GA, RESPONSE_FIELDS),
+    "ga": _object_check("ga", RESPONSE_FIELDS),
+    "ga 2.x": _object_check("ga 2.x", RESPONSE_FIELDS),
     # beta takes the limit by its name in the response object as well
-    "beta": _object_check(BETA, RESPONSE_FIELDS, max_output_tokens=nullable(_SHARED["max_output_tokens"])),
+    "beta": _object_check("beta", RESPONSE_FIELDS, max_output_tokens=nullable(_SHARED["max_output_tokens"])),
 }
 
 # What a session is set to at first
@@ -353,11 +365,14 @@ _ORDER = {
 }
 
 
-def _detection(kind: str, d: Dialect) -> dict[str, Any]:
+def _detection(kind: str, d: Dialect, model: str | None) -> dict[str, Any]:
     """Return what a kind of turn detection is set to at first."""
     if kind == "semantic_vad":
         return {"type": "semantic_vad", "eagerness": "auto"} | _ANSWERING
-    return _LISTENING | ({"idle_timeout_ms": None} if d.name == "ga" else {}) | _ANSWERING
+    if d.name == "beta":
+        return _LISTENING | _ANSWERING
+    silence = {"silence_duration_ms": 500} if is_2x(model) else {}  # as for the voice: seen through Voice Live
+    return _LISTENING | silence | {"idle_timeout_ms": None} | _ANSWERING
 
 
 def defaults(d: Dialect, *, session_id: str, model: str | None, expires_at: int) -> dict[str, Any]:
@@ -374,9 +389,10 @@ def defaults(d: Dialect, *, session_id: str, model: str | None, expires_at: int)
         session |= {"type": "transcription", "object": "realtime.transcription_session"}
         return {name: session[name] for name in _ORDER["transcription"].split()}
     settings |= {
-        "turn_detection": _detection("server_vad", d),
+        "turn_detection": _detection("server_vad", d, model),
         "output_format": "pcm16",
-        "voice": "alloy",
+        # seen on gpt-realtime-2 through Voice Live (2026-09); on OpenAI's own socket it is unverified
+        "voice": "marin" if d.name == "ga" and is_2x(model) else "alloy",
         "speed": 1.0,
         "modality": "audio",
         "instructions": INSTRUCTIONS,
@@ -418,6 +434,13 @@ class Settings:
         return _read(self.session, word, SESSION_FIELDS, self.dialect)
 
     @property
+    def kind(self) -> str:
+        """Which fields it has: ``transcription``, ``beta``, ``ga``, or ``ga 2.x`` for the gpt-realtime-2 family."""
+        if self.model is None:
+            return "transcription"
+        return "ga 2.x" if self.dialect.name == "ga" and is_2x(self.model) else self.dialect.name
+
+    @property
     def is_conversation(self) -> bool:
         """Whether it answers; a session of the other kind only transcribes."""
         return self.model is not None
@@ -444,7 +467,7 @@ class Settings:
                 # the code and the param are unverified, and so is the sentence the other way round
                 message = f"Passing a {asked_kind} session update event to a {kind} session is not allowed."
                 raise refuse("invalid_parameter", message, "session.type")
-        demand(_SESSION["transcription" if kind == "transcription" else self.dialect.name](patch, "session"))
+        demand(_SESSION[self.kind](patch, "session"))
         assert isinstance(patch, dict)
         voice = _read(patch, "voice", SESSION_FIELDS, self.dialect)
         if spoke and voice is not None and voice != self.get("voice"):
@@ -460,7 +483,7 @@ class Settings:
                 continue
             if name == "turn_detection" and isinstance(value, dict):
                 if not isinstance(before, dict) or before["type"] != value["type"]:
-                    before = _detection(value["type"], self.dialect)
+                    before = _detection(value["type"], self.dialect, self.model)
                 new[name] = self._merged(before, value)
             elif name in ("transcription", "input_audio_transcription") and isinstance(value, dict):
                 new[name] = {"model": None, "language": None, "prompt": None} | (before or {}) | value
@@ -505,8 +528,9 @@ class ResponseRequest:
     def __init__(self, response: object, settings: Settings) -> None:
         self._dialect = settings.dialect
         self._session = settings.session  # as it is now: an update makes a new one
+        self.is_2x = settings.kind == "ga 2.x"
         body = {} if response is None else response
-        demand(_RESPONSE[self._dialect.name](body, "response"))
+        demand(_RESPONSE[settings.kind](body, "response"))
         assert isinstance(body, dict)
         self._body = body
         if self._dialect.name == "beta" and body.get("max_output_tokens") is not None:
