@@ -12,12 +12,14 @@ from .. import show
 from ..errors import AudioFormatError
 from .events import dict_of, int_of, text_of
 
+Kind = Literal["audio", "text"]
 if TYPE_CHECKING:
     from ..clip import Clip
 
-Kind = Literal["audio", "text"]
-Modality = Literal["audio", "text", "mixed", "function", "empty"]
-Ended = Literal["complete", "cut", "cancelled", "broken"]
+    Modality = Literal["audio", "text", "mixed", "function", "empty"]
+    Ended = Literal["complete", "cut", "cancelled", "broken"]
+else:  # jedi 0.20.1 fails on a property that returns a Literal, and `response.<Tab>` then completes nothing in a notebook
+    Modality = Ended = str
 
 # A content part's type, in any event and either dialect → its kind (wire/README.md, Server events).
 PART_KINDS: dict[str, Kind] = {"audio": "audio", "output_audio": "audio", "text": "text", "output_text": "text"}

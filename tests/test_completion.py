@@ -1,0 +1,48 @@
+"""Tab completes on what a cell ends on: jedi, which JupyterLab's kernel uses by default, reads every object's attributes."""
+
+import jedi
+import pytest
+
+from kit import Clip, Plan, cases, connect
+from kit.widgets import Chat, EventTable, Recorder
+
+
+@pytest.mark.parametrize(
+    ("name", "attribute"),
+    [
+        ("response", "modality"),
+        ("response", "audio"),
+        ("session", "respond"),
+        ("items", "append"),
+        ("item", "text"),
+        ("events", "of"),
+        ("history", "assistant"),
+        ("clip", "pcm"),
+        ("case", "history"),
+        ("plan", "arms"),
+        ("chat", "ask"),
+        ("table", "rows"),
+        ("recorder", "clip"),
+    ],
+)
+async def test_tab_completes_on(name, attribute):
+    async with connect(quiet=True) as session:
+        response = await session.ask("Tell me a joke.")
+        values = {
+            "session": session,
+            "response": response,
+            "items": session.items,
+            "item": session.items[0],
+            "events": session.events,
+            "history": cases.one_b.history,
+            "case": cases.one_b,
+            "clip": Clip.named("tell-me-a-joke"),
+            "plan": Plan(["1a"], repeats=1),
+            "chat": Chat(session),
+            "table": EventTable(session),
+            "recorder": Recorder(),
+        }
+
+        names = {word.name for word in jedi.Interpreter(f"{name}.", [values]).complete(1, len(name) + 1)}
+
+        assert attribute in names
