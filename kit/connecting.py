@@ -186,6 +186,7 @@ class connect:
             )
         else:
             session = Session(link)
+            session.shows_replies = not self._quiet
         try:
             if self._settings and isinstance(session, Session):
                 await session.update(**self._settings)

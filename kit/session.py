@@ -294,6 +294,8 @@ class Session(ConversationView):
         self._seeding: Seeding | None = None
         # The verb that was called last, so that the next one can tell if it was never awaited.
         self._last_call: CoroutineType[Any, Any, Any] | None = None
+        # Replies are drawn in a notebook's cell while they arrive.
+        self.shows_replies = False
         # Closes the socket of a session that nobody holds any more.
         self._finalizer = weakref.finalize(self, link.drop)
         self._finalizer.atexit = False  # the loop is gone by then, and the operating system closes sockets
@@ -470,8 +472,13 @@ class Session(ConversationView):
             response = self._response_of(event)
             return response is not None and response.event_id == event_id
 
+        def html() -> str | None:
+            arriving = next((r for r in reversed(self._conversation.responses) if r.event_id == event_id), None)
+            return arriving._repr_html_() if arriving else None
+
         create = {"type": "response.create", "event_id": event_id, "response": body}
-        response = self._response_of(await self._request(create, "response.done", timeout_s, is_asked_for))
+        with show.while_it_arrives(html) if self.shows_replies else contextlib.nullcontext():
+            response = self._response_of(await self._request(create, "response.done", timeout_s, is_asked_for))
         assert response is not None  # as `is_asked_for` made sure
         return response
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import string
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 # One colour per modality, everywhere: badges, tables, plots, terminal. Okabe and Ito's palette, made to be told apart
@@ -198,3 +198,55 @@ def one_line(text: str | None, limit: int = 60) -> str:
     head = text[: 50 * limit]  # a server may send a hundred megabytes of it
     words = "".join(c for c in " ".join(head.split()) if unicodedata.category(c) not in _UNSEEN)
     return words if len(words) <= limit and len(head) == len(text) else f"{words[: limit - 1]}…"
+
+
+class while_it_arrives:
+    """Draw something in the running cell of a notebook, anew while it arrives; it is taken away at the end, when the cell
+    shows the result itself. Outside of a notebook nothing happens.
+
+    Args:
+        html: Called on the running loop for what there is to show; ``None``: nothing yet.
+        first_s: Shorter waits show nothing.
+        every_s: From one picture to the next.
+    """
+
+    def __init__(self, html: Callable[[], str | None], *, first_s: float = 0.4, every_s: float = 0.2) -> None:
+        self._html = html
+        self._first_s, self._every_s = first_s, every_s
+        # IPython's handle of the output, once there is one.
+        self._output: Any = None
+        self._timer: Any = None
+
+    def __enter__(self) -> None:
+        import asyncio
+        import sys
+
+        ipython = sys.modules.get("IPython")
+        shell = ipython.get_ipython() if ipython else None
+        # Only in a cell: a widget's button has no output of its own to draw in.
+        if getattr(shell, "kernel", None) is not None and _in_a_cell(shell):
+            self._loop = asyncio.get_running_loop()
+            self._timer = self._loop.call_later(self._first_s, self._draw)
+
+    def _draw(self) -> None:
+        from IPython.display import HTML, display
+
+        html = self._html()
+        if html is not None:
+            if self._output is None:
+                self._output = display(HTML(html), display_id=True)  # type: ignore[no-untyped-call]
+            else:
+                self._output.update(HTML(html))  # type: ignore[no-untyped-call]
+        self._timer = self._loop.call_later(self._every_s, self._draw)
+
+    def __exit__(self, *_exc: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._output is not None:
+            self._output.update({"text/html": ""}, raw=True)
+
+
+def _in_a_cell(shell: Any) -> bool:
+    """Whether what runs was started by a cell."""
+    header = (shell.get_parent() or {}).get("header", {})
+    return bool(header.get("msg_type") == "execute_request")

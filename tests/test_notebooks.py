@@ -144,3 +144,30 @@ def test_an_interrupt_is_one_sentence_that_says_how_to_go_on():
 
     assert len(lines) == 1 and "run this cell again" in lines[0]
     assert "run this cell again" not in "".join(other)
+
+
+def outputs(*cells):
+    """What the last cell puts out, message by message."""
+    manager, client = start_new_kernel(kernel_name="python3")
+    try:
+        for source in cells:
+            messages = []
+            client.execute_interactive(source, timeout=60, output_hook=messages.append)
+        return messages
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def test_a_reply_is_drawn_while_it_arrives_and_once_when_it_is_there():
+    connecting = "from kit import connect\nsession = await connect(pace=1.0)"
+    messages = outputs(connecting, "await session.ask('Tell me a joke.')")
+    drawn = [m for m in messages if m["msg_type"] in ("display_data", "update_display_data")]
+    pages = [m["content"]["data"].get("text/html") for m in drawn]
+
+    assert len(pages) > 3 and "so far" in pages[1]
+    assert pages[-1] == ""  # the cell's value takes its place
+    assert sum(m["msg_type"] == "execute_result" for m in messages) == 1
+
+    quick = outputs(connecting.replace("1.0", "None"), "await session.ask('Tell me a joke.')")
+    assert not [m for m in quick if m["msg_type"] == "display_data"]

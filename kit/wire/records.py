@@ -331,9 +331,12 @@ class Response:
         # The finding comes first: what was asked for, and what arrived.
         asked = " + ".join(show.outline(modality) for modality in self.asked or ())
         arrived = f"asked {asked} → arrived {show.badge(self.modality)}" if asked else show.badge(self.modality)
-        sound = show.player(clip.to_bytes()) if clip else ""
-        if not sound and not self.n_audio_bytes and "audio" in (self.asked or ()) and self.status != "in_progress":
-            sound = show.no_sound()
+        if self.status == "in_progress":  # drawn several times a second: no player yet
+            sound = f"♪ {self.n_audio_bytes / 48_000:.1f} s so far" if clip else ""
+        elif clip:
+            sound = show.player(clip.to_bytes())
+        else:
+            sound = show.no_sound() if not self.n_audio_bytes and "audio" in (self.asked or ()) else ""
         return show.card(
             f"{arrived} {show.origin(self.simulated)} {show.esc(state)}",
             f'<span style="font-size:1.1em">{show.esc(self.words)}</span>' if self.words else "",
