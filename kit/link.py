@@ -99,6 +99,8 @@ class Link(Generic[Fold]):
         self._arrived = asyncio.Event()
         # Reads what `socket` does not hand over by itself, until it closes.
         self._reader: asyncio.Task[None] | None = None
+        # It was closed, and its thread (if it has one) is about to end.
+        self._is_over = False
         # Runs to its end even if everybody who waits for it is cancelled.
         self._closer: asyncio.Task[None] | None = None
 
@@ -321,6 +323,11 @@ class Link(Generic[Fold]):
         """
         await asyncio.shield(self._begin_closing())
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing can run here any more."""
+        return self._is_over or self.loop.is_closed()
+
     def _begin_closing(self) -> asyncio.Task[None]:
         if self._closer is None:
             self._closer = in_background(self._close())
@@ -335,6 +342,7 @@ class Link(Generic[Fold]):
         finally:
             if self.log is not None:
                 self.log.close()
+            self._is_over = True
             while self.on_close:
                 await self.on_close.pop()()
 

@@ -676,12 +676,20 @@ class Session(ConversationView):
 
     async def _on_its_loop(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine where the session lives. Cancelling the wait cancels it there."""
-        if asyncio.get_running_loop() is self._link.loop:
+        loop = self._link.loop
+        if asyncio.get_running_loop() is loop:
             return await coroutine
-        if self._link.loop.is_closed():
-            coroutine.close()
-            raise copy.copy(self.closed) if self.closed else LocalProtocolError("the loop of this session has ended")
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._link.loop))
+        if not self._link.is_over:
+            future = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
+            try:
+                while not future.done() and not loop.is_closed():  # a loop that ends meanwhile never answers
+                    await asyncio.wait([future], timeout=1)
+                if future.done():
+                    return future.result()
+            finally:
+                future.cancel()
+        coroutine.close()
+        raise copy.copy(self.closed or LocalProtocolError("the loop of this session has ended"))
 
     async def _check_awaited(self, call: CoroutineType[Any, Any, Any]) -> None:
         """Raise if an earlier call was never awaited. One that a task is just about to begin may begin."""
@@ -702,7 +710,7 @@ class Session(ConversationView):
         """
         self._finalizer.detach()
         _open.discard(self)
-        if not self._link.loop.is_closed():
+        if asyncio.get_running_loop() is self._link.loop or not self._link.is_over:
             await self._on_its_loop(self._link.close())
 
     async def __aenter__(self) -> Session:
