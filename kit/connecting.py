@@ -51,15 +51,15 @@ from .eventlog.redact import Hook, Redactor
 from .eventlog.writing import Audio, LogWriter
 from .intake import MAX_MESSAGE_BYTES, FastConnection
 from .link import Link, in_background, simulated_by
-from .live import LiveSession, OnDelegation
 from .session import Session
 from .show import plain
 from .wire.conversation import Conversation
-from .wire.live_conversation import LiveConversation, ReplyPolicy
 
 if TYPE_CHECKING:
+    from .live import LiveSession, OnDelegation
     from .replay import Replay
     from .standin import StandIn
+    from .wire.live_conversation import ReplyPolicy
 
 
 class connect:
@@ -177,6 +177,8 @@ class connect:
         link.on_close[:0] = self._at_end
         session: Session | LiveSession
         if self._endpoint.protocol == "live":
+            from .live import LiveSession
+
             session = LiveSession(
                 link,
                 settings=self._settings,
@@ -274,14 +276,12 @@ async def _stop(server: Any, starting: asyncio.Task[Any]) -> None:
 
 def _announcement(session: Session | LiveSession) -> str:
     where = session.endpoint
-    if isinstance(session, LiveSession):
-        place = "the stand-in in this process" if where.name == "standin" else where.host
-        return (
-            f"connected to {place}, {where.model or 'a fork'}, GPT-Live ({where.who_pays}); seed() or ask() starts it"
-        )
+    place = "the stand-in in this process" if where.name == "standin" else where.host
+    if not isinstance(session, Session):
+        model = where.model or "a fork"
+        return f"connected to {place}, {model}, GPT-Live ({where.who_pays}); seed() or ask() starts it"
     if session.replay:
         return f"connected to {session.replay.strip('<>')} (free: nothing is sent anywhere)"
-    place = "the stand-in in this process" if where.name == "standin" else where.host
     cost = "a stand-in: free, simulated" if session.simulated and where.name != "standin" else where.who_pays
     rule = f"; drift rule: {session.drift_rule}" if session.drift_rule else ""
     return f"connected to {place}, {session.model}, {session.dialect.name} ({cost}{rule})"
@@ -322,7 +322,9 @@ async def open_link(
     policy: ReplyPolicy | None = None,
     pace: float = 1.0,
 ) -> Link[Any]:
-    """Open a socket and read its first event (of GPT-Live none: there the client speaks first). With a `log`, every frame is written to it, those of a refusal too.
+    """Open a socket and read its first event; GPT-Live has none, for there the client speaks first.
+
+    With a `log`, every frame is written to it, those of a refusal too.
 
     Raises:
         EndpointError: If the key is missing or the address is none.
@@ -357,12 +359,14 @@ async def _open_link(
     redactor.add(*endpoint.secrets(headers))
     ws = await dial(endpoint, url, headers, redactor, timeout_s)
     opened = time.perf_counter()
-    live, simulated = endpoint.protocol == "live", simulated_by(endpoint, ws)
-    fold: Any = (
-        LiveConversation(policy, simulated=simulated, keep_audio=keep_audio)
-        if live
-        else Conversation(simulated=simulated, keep_audio=keep_audio)
-    )
+    simulated = simulated_by(endpoint, ws)
+    fold: Any
+    if endpoint.protocol == "live":
+        from .wire.live_conversation import LiveConversation
+
+        fold = LiveConversation(policy, simulated=simulated, keep_audio=keep_audio)
+    else:
+        fold = Conversation(simulated=simulated, keep_audio=keep_audio)
     link = Link(endpoint, ws, fold, lambda: (time.perf_counter() - opened) * 1000 * pace, redactor, log)
     if log is not None:
         log.begin(
@@ -372,7 +376,7 @@ async def _open_link(
             dialect=endpoint.dialect,
             simulated=link.conversation.simulated,
         )
-    if live:
+    if endpoint.protocol == "live":  # the client speaks first
         link.start()
         return link
     try:
@@ -538,9 +542,8 @@ def _refusal_by_status(endpoint: Endpoint, redactor: Redactor, exc: InvalidStatu
 # Jupyter keeps every displayed object (`Out`, `_`), so a session that was replaced is not collected, and a paid socket would
 # stay open unseen. After each cell, a session that had a name and lost its last one to another session is closed.
 
-_names: weakref.WeakKeyDictionary[Session | LiveSession, set[str]] = (
-    weakref.WeakKeyDictionary()
-)  # those that each session has had
+# The names that each session has had.
+_names: weakref.WeakKeyDictionary[Session | LiveSession, set[str]] = weakref.WeakKeyDictionary()
 
 
 def close_when_rebound(session: Session | LiveSession) -> None:
@@ -559,11 +562,11 @@ def close_when_rebound(session: Session | LiveSession) -> None:
 def _after_cell(namespace: dict[str, Any]) -> None:
     for session, earlier in list(_names.items()):
         names = {name for name, value in namespace.items() if value is session and not name.startswith("_")}
-        rebound = earlier and not names and any(isinstance(namespace.get(name), Session) for name in earlier)
-        if rebound and session.closed is None:
+        rebound = earlier and not names and any(isinstance(namespace.get(name), type(session)) for name in earlier)
+        if rebound and not session.closed:
             in_background(session.close())
             print(f"closed the session that was replaced ({session.id})")
-        if rebound or session.closed is not None:
+        if rebound or session.closed:
             _names.pop(session, None)
         else:
             earlier |= names

@@ -12,7 +12,7 @@ import copy
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
@@ -22,13 +22,15 @@ from .errors import KitError, RemoteProtocolError, ResponseTimeout, ServerError,
 from .eventlog.redact import Redactor
 from .eventlog.writing import LogWriter
 from .intake import FastConnection
-from .wire.conversation import Conversation
 from .wire.dialect import MARK_HEADER, REPLAY_HEADER
 from .wire.events import Event, decode, encode
-from .wire.live_conversation import LiveConversation
+
+if TYPE_CHECKING:
+    from .wire.conversation import Conversation
+    from .wire.live_conversation import LiveConversation
 
 T = TypeVar("T")
-Fold = TypeVar("Fold", Conversation, LiveConversation)
+Fold = TypeVar("Fold", "Conversation", "LiveConversation")
 
 KEPT_EVENTS = 20_000  # of one session, audio apart: several hours of talk
 TAIL_EVENTS = 20  # carried by the errors that end a wait

@@ -7,10 +7,26 @@
 See README.md beside this file for what is kept, where, and how to delete it.
 """
 
-from .formats import Frame, Reading
-from .reading import COLUMNS, Log, LoggedSession, Recording, log_files, read_log, read_logs, recordings, row
-from .redact import Redactor
-from .writing import LogWriter
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .formats import Frame as Frame
+    from .formats import Reading as Reading
+    from .reading import COLUMNS as COLUMNS
+    from .reading import Log as Log
+    from .reading import LoggedSession as LoggedSession
+    from .reading import Recording as Recording
+    from .reading import log_files as log_files
+    from .reading import read_log as read_log
+    from .reading import read_logs as read_logs
+    from .reading import recordings as recordings
+    from .reading import row as row
+
+from .redact import Redactor as Redactor  # noqa: E402
+from .writing import LogWriter as LogWriter  # noqa: E402
 
 __all__ = [
     "COLUMNS",
@@ -27,3 +43,12 @@ __all__ = [
     "recordings",
     "row",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what reads logs when it is first asked for: a session has no use for it, and it costs as much as one."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import formats, reading
+
+    return getattr(reading, name, None) or getattr(formats, name)
