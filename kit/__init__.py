@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from .session import sessions as sessions
     from .standin import StandIn as StandIn
     from .trials import arms as arms
+    from .trials import run as run
     from .trials.ledger import Ledger as Ledger
     from .trials.plan import Plan as Plan
     from .trials.plan import Settings as Settings
-    from .trials.runner import run as run
 
 from .version import __version__ as __version__  # noqa: E402
 
@@ -59,7 +59,7 @@ _HOMES = {
     "plots": "plots",
     "read_log": "eventlog",
     "report": "reporting",
-    "run": "trials.runner",
+    "run": "trials",
     "sessions": "session",
     "tables": "tables",
     "widgets": "widgets",

@@ -42,12 +42,12 @@ def stages(book):
     """How far each attempt in flight has come."""
     told = []
     for each in ALIVE:
-        link = each.link
-        if link is None:
+        session = each.session
+        if session is None:
             told.append("before connect")
-        elif any(r.status == "in_progress" for r in link.conversation.responses):
+        elif any(r.status == "in_progress" for r in session.responses):
             told.append("mid-reply")
-        elif len(link.conversation.responses) > each.n_told or each.n_told > len(each.prepared.turns):
+        elif each.outcome.turns or each.answers:
             told.append("replied")
         elif "seed_ms" in each.outcome.session:
             told.append("seeded")
@@ -58,7 +58,7 @@ def stages(book):
 
 def arm_the_trap(nth, when):
     written = iter(range(1, 1 << 30))
-    write, init = Writer._write, playing._Playing.__init__
+    write, init = Writer._write, playing._Attempt.__init__
 
     def trapped(book, work):
         work = list(work)
@@ -81,7 +81,7 @@ def arm_the_trap(nth, when):
         ALIVE.add(self)
 
     Writer._write = trapped
-    playing._Playing.__init__ = remembered
+    playing._Attempt.__init__ = remembered
 
 
 async def main(path, seed, nth, when):
@@ -105,12 +105,19 @@ async def quietly(plan, path, **options):
 
 
 def heard(ledger):
-    """What was heard, trial by trial and turn by turn, of the attempts that count."""
+    """What was heard, trial by trial and turn by turn, of the trials that were completed."""
     rows = ledger.rows(
         "SELECT t.trial_id, u.turn, u.final_modality FROM trial_states t JOIN turns u USING (attempt_id) "
         "WHERE t.state = 'completed' ORDER BY 1, 2"
     )
     return [tuple(row) for row in rows]
+
+
+def assert_every_trial_is_decided(ledger):
+    """Completed, or cut off after a reply: such a trial is not played again."""
+    n = ledger.counts()
+    cut_off = ledger.rows("SELECT 1 FROM attempts WHERE counts = 1 AND kind = 'interrupted'")
+    assert (n["missing"], n["failed"]) == (0, len(cut_off))
 
 
 def deaths(folder, seed, n):
@@ -134,8 +141,8 @@ def many(n_plans):
             ledger, more = deaths(folder, seed, 6)
             hit += more
             calm = asyncio.run(quietly(plan(seed), Path(folder) / "calm.sqlite"))
-            assert heard(ledger) == heard(calm)
-            assert ledger.counts() == calm.counts()
+            assert set(heard(ledger)) <= set(heard(calm))
+            assert_every_trial_is_decided(ledger)
             twice = ledger.rows("SELECT trial_id FROM attempts WHERE counts = 1 GROUP BY 1 HAVING COUNT(*) > 1")
             assert not twice
             paid = ledger.rows(

@@ -8,7 +8,7 @@ from killed import quietly
 from kit import Plan, Settings, run
 from kit.endpoint import PRICES
 from kit.errors import InputError
-from kit.trials.limits import Budget, Watch
+from kit.trials.limits import Budget, FirstTurn, StopMonitor
 from kit.trials.plan import estimate
 
 pytest_plugins = ["trial_fixtures"]
@@ -77,9 +77,9 @@ async def test_the_budget_that_is_called_enough_lets_a_plan_end(path):
 
 
 async def test_an_attempt_without_usage_costs_its_reservation(trouble, path):
-    plan = Plan("1a", repeats=1, settings=Settings(price=PRICED), controls=0)
+    plan = Plan("1a", repeats=2, settings=Settings(price=PRICED), controls=0)
     trouble({plan.trials[0].trial_id: "drop"})
-    ledger = await quietly(plan, path, budget_usd=5)
+    ledger = await quietly(plan, path, budget_usd=5, at_once=1)
 
     lost, paid = ledger.rows("SELECT cost_usd, reserved_usd, cost_estimated FROM attempts ORDER BY attempt_id")
     assert (lost["cost_usd"], lost["cost_estimated"]) == (lost["reserved_usd"], 1)
@@ -90,15 +90,16 @@ async def test_an_attempt_without_usage_costs_its_reservation(trouble, path):
 
 async def test_a_budget_waits_for_what_is_in_flight():
     budget = Budget(1.0)
-    assert await budget.reserve(0.8)
+    first = await budget.reserve(0.8)
     waiting = asyncio.create_task(budget.reserve(0.8))
     await asyncio.sleep(0)
     assert not waiting.done()
-    budget.settle(0.8, 0.1)
+    first.settle(0.1)
 
-    assert await waiting
-    budget.settle(0.8, 0.8)
-    assert not await budget.reserve(0.2)
+    async with await waiting:
+        pass  # nobody says what it cost: all of it
+    assert budget.spent_usd == pytest.approx(0.9)
+    assert await budget.reserve(0.2) is None
 
 
 # ------------------------------------------------------------------------------------------------------- stopping early
@@ -116,12 +117,12 @@ async def test_a_stop_rule_ends_the_run_when_every_rate_is_known_well_enough(pat
 
 def test_the_stop_rule_sees_only_the_decided_beginning_of_the_planned_order():
     plan = Plan("1b", repeats=40, stop=0.5)
-    watch = Watch(plan, {}, {})
+    monitor = StopMonitor(plan, {})
     for trial in plan.trials[1:]:
-        watch.decided(trial, "completed", "text")
+        monitor.decided(trial, FirstTurn.of("text", "text"))
 
-    assert watch.counts() == {plan.trials[0].cell: (0, 0)}
-    assert not watch.enough()
-    watch.decided(plan.trials[0], "failed", None)
-    assert watch.counts() == {plan.trials[0].cell: (39, 39)}
-    assert watch.enough()
+    assert monitor.counts() == {plan.trials[0].cell: (0, 0)}
+    assert not monitor.enough()
+    monitor.decided(plan.trials[0], FirstTurn.of("failed", None))
+    assert monitor.counts() == {plan.trials[0].cell: (39, 39)}
+    assert monitor.enough()

@@ -44,6 +44,7 @@ HOMES = {
     "rich": {"cli"},
     "prompt_toolkit": {"cli"},
     "tqdm": {"trials"},
+    "filelock": {"trials"},
     "distributed": {"trials"},
 }
 

@@ -12,7 +12,7 @@ import pytest
 from kit import Ledger, Plan, run
 from kit.errors import LedgerError
 from kit.trials import ledger as ledger_module
-from kit.trials.attempt import Outcome, _storable
+from kit.trials.attempt import Outcome, _text
 from kit.trials.ledger import TABLES
 from kit.trials.writer import Writer
 
@@ -161,6 +161,7 @@ def test_an_empty_file_is_a_new_ledger(path):
 
 def test_a_second_runner_is_refused_in_this_process_and_the_first_goes_on(path):
     with Writer(path, PLAN) as first:
+        first.begin_run(at_once=1, budget_usd=None)
         with pytest.raises(LedgerError, match=r"another runner \(process \d+, since"), Writer(path, PLAN):
             pass
         first.begin_run(at_once=1, budget_usd=None)
@@ -172,7 +173,8 @@ def test_a_second_runner_is_refused_in_this_process_and_the_first_goes_on(path):
 def test_a_second_runner_is_refused_in_another_process_and_a_dead_one_leaves_no_lock(path):
     code = (
         "import sys; from kit import Plan; from kit.trials.writer import Writer\n"
-        f"with Writer({str(path)!r}, Plan('1b', repeats=3)): print('open', flush=True); sys.stdin.read()"
+        f"with Writer({str(path)!r}, Plan('1b', repeats=3)) as writer:\n"
+        "    writer.begin_run(at_once=1, budget_usd=None); print('open', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
@@ -235,7 +237,7 @@ def test_an_append_is_far_below_a_millisecond(path):
 
 
 def test_half_a_character_from_a_server_does_not_stop_the_book(path):
-    half = _storable("joke \ud83d")
+    half = _text("joke \ud83d")
     outcome = Outcome(session={"model": half}, turns=[], responses=[])
     with Writer(path, PLAN) as book:
         run_id = book.begin_run(at_once=1, budget_usd=None)

@@ -5,7 +5,7 @@ import math
 from collections import Counter
 
 import pytest
-from killed import heard, quietly
+from killed import quietly
 
 from kit import Ledger, Plan, Settings, run
 from kit.endpoint import PRICES
@@ -24,7 +24,7 @@ from kit.standin import StandIn
 from kit.tables import modality_df
 from kit.trials import runner as runner_module
 from kit.trials.attempt import failure_kind, waiting_time_s
-from kit.trials.limits import Gate
+from kit.trials.limits import RateLimiter
 
 pytest_plugins = ["trial_fixtures"]
 pytestmark = pytest.mark.usefixtures("unwatched")
@@ -116,17 +116,6 @@ async def test_settings_of_several_kinds_run_side_by_side(path):
     ]
 
 
-async def test_a_stand_in_in_its_own_process_says_the_same(path, tmp_path):
-    plan = Plan("1b", repeats=10, settings=Settings(stand_in={"drift": "p=0.5"}))
-    there, here = await quietly(plan, path, own_process=True), await quietly(plan, tmp_path / "here.sqlite")
-
-    assert heard(there) == heard(here)
-    with pytest.raises(InputError, match="drift, seed, pace, faults, not replies"):
-        await quietly(
-            Plan("1b", repeats=1, settings=Settings(stand_in={"replies": ["Hi."]})), tmp_path / "x", own_process=True
-        )
-
-
 async def test_events_are_kept_if_asked_for_and_without_their_audio(path):
     ledger = await quietly(Plan("1a", repeats=2), path, keep_events=True)
 
@@ -137,36 +126,72 @@ async def test_events_are_kept_if_asked_for_and_without_their_audio(path):
 # --------------------------------------------------------------------------------------------------- what goes wrong
 
 
-async def attempts_with(trouble, path, fault, **options):
-    plan = Plan("1a", repeats=1, **options)
+async def attempts_with(trouble, path, fault, case="1a", **options):
+    plan = Plan(case, repeats=1, **options)
     trouble({plan.trials[0].trial_id: fault})
     ledger = await quietly(plan, path)
     return [tuple(row) for row in ledger.rows("SELECT status, kind, counts FROM attempts ORDER BY attempt_id")]
 
 
-@pytest.mark.parametrize("fault", ["drop", "cut", "close=1011", "http-error"])
-async def test_a_failure_of_transport_is_tried_again_and_both_are_rows(trouble, path, fault):
-    if fault == "http-error":
-        fault = "http-error@every"  # connections are counted per stand-in
-        rows = await attempts_with(trouble, path, fault, max_attempts=2)
-        assert rows == [("failed", "transport", 0), ("failed", "transport", 1)]
-    else:
-        rows = await attempts_with(trouble, path, fault)
-        assert rows == [("failed", "transport", 0), ("completed", None, 1)]
+@pytest.mark.parametrize("fault", ["rate-limit=0.1"])
+async def test_what_is_lost_before_a_reply_begins_is_tried_again_and_both_are_rows(trouble, path, fault):
+    assert await attempts_with(trouble, path, fault) == [("failed", "rate_limit", 0), ("completed", None, 1)]
+    lost, played = Ledger(path).rows("SELECT first_outcome, outcome, n_responses FROM turns ORDER BY attempt_id")
+    assert tuple(lost) == ("failed", "failed", 1)
+    assert tuple(played) == ("spoken", "spoken", 1)
 
 
 async def test_a_trial_is_tried_no_more_often_than_the_plan_allows(trouble, path):
-    rows = await attempts_with(trouble, path, "drop@every", max_attempts=3)
+    rows = await attempts_with(trouble, path, "rate-limit=0.1@every", max_attempts=3)
 
-    assert rows == [("failed", "transport", 0)] * 2 + [("failed", "transport", 1)]
+    assert rows == [("failed", "rate_limit", 0)] * 2 + [("failed", "rate_limit", 1)]
+
+
+@pytest.mark.parametrize("fault", ["drop", "cut", "close=1011"])
+@pytest.mark.parametrize(("case", "came"), [("1a", "spoken"), ("1b", "text")])
+async def test_a_reply_that_has_begun_decides_its_trial_however_it_ends(trouble, path, fault, case, came):
+    rows = await attempts_with(trouble, path, fault, case=case)
+
+    assert rows == [("failed", "transport", 1)]
+    (turn,) = Ledger(path).rows("SELECT * FROM turns")
+    assert (turn["first_outcome"], turn["outcome"], turn["ended"]) == (came, came, "broken")
+    assert turn["first_modality"] == turn["final_modality"] == {"spoken": "audio"}.get(came, came)
 
 
 @pytest.mark.parametrize(
-    ("fault", "kind"),
-    [("failed", "server"), ("stall", "timeout"), ("error-event", "server"), ("malformed", "protocol")],
+    ("fault", "kind"), [("failed", "server"), ("error-event", "server"), ("malformed", "protocol")]
 )
 async def test_what_is_no_failure_of_transport_is_a_result(trouble, path, fault, kind):
     assert await attempts_with(trouble, path, fault, timeout_s=1) == [("failed", kind, 1)]
+
+
+async def test_a_reply_that_does_not_end_is_what_it_began_as(trouble, path):
+    assert await attempts_with(trouble, path, "stall", timeout_s=1.5) == [("completed", None, 1)]
+
+    (turn,) = Ledger(path).rows("SELECT outcome, ended, final_modality FROM turns")
+    assert tuple(turn) == ("spoken", "unfinished", "audio")
+
+
+async def test_a_server_that_is_there_and_says_nothing_is_silent_and_one_that_is_slow_is_late(trouble, path, tmp_path):
+    assert await attempts_with(trouble, path, "slow-start=9", timeout_s=1.5) == [("completed", None, 1)]
+    late = tmp_path / "late.sqlite"
+    assert await attempts_with(trouble, late, "slow-start=0.3", deadline_s=0.2) == [("completed", None, 1)]
+
+    (silent,) = Ledger(path).rows("SELECT outcome, first_outcome, first_ms, final_modality FROM turns")
+    assert tuple(silent) == ("silent", "silent", None, None)
+    (turn,) = Ledger(late).rows("SELECT outcome, first_outcome, first_ms, final_modality FROM turns")
+    assert (turn["outcome"], turn["first_outcome"], turn["final_modality"]) == ("late", "late", "audio")
+    assert 300 <= turn["first_ms"] < 5_000
+
+
+async def test_a_text_reply_stays_one_when_the_arms_next_try_fails(path):
+    """Asking again must not take away what the user had: only text would be at risk of that."""
+    plan = Plan("1b", "delete_and_retry", 6, settings=Settings(stand_in={"faults": ["failed@2"]}), timeout_s=5)
+    ledger = await quietly(plan, path)
+
+    rows = ledger.rows("SELECT first_outcome, outcome, final_modality, n_responses FROM turns")
+    assert {tuple(row) for row in rows} == {("text", "text", "text", 2)}
+    assert ledger.counts()["failed"] == 6
 
 
 async def test_a_drop_after_an_answer_is_not_tried_again_and_the_answer_counts(trouble, path):
@@ -175,9 +200,9 @@ async def test_a_drop_after_an_answer_is_not_tried_again_and_the_answer_counts(t
     ledger = await quietly(plan, path)
 
     (attempt,) = ledger.rows("SELECT status, kind, counts, stage FROM attempts")
-    turns = ledger.rows("SELECT turn, final_modality FROM turns ORDER BY turn")
+    turns = ledger.rows("SELECT turn, final_modality, ended FROM turns ORDER BY turn")
     assert tuple(attempt) == ("failed", "transport", 1, "answered")
-    assert [tuple(turn) for turn in turns] == [(0, "text"), (1, None)]
+    assert [tuple(turn) for turn in turns] == [(0, "text", "complete"), (1, "text", "broken")]
 
 
 async def test_incomplete_replies_are_answers(trouble, path):
@@ -226,12 +251,12 @@ async def test_a_mix_of_faults_ends_and_every_failure_is_named(path):
     assert ledger.last_run["ended"] == "complete"
     assert (n["planned"], n["completed"] + n["failed"], n["missing"]) == (200, 200, 0)
     kinds = dict(map(tuple, ledger.rows("SELECT kind, COUNT(*) FROM attempts WHERE kind NOT NULL GROUP BY 1")))
-    assert set(kinds) == {"transport", "timeout", "server", "rate_limit"}
+    assert set(kinds) == {"transport", "server", "rate_limit"}
     assert kinds["rate_limit"] == 14
-    given_up = ledger.rows("SELECT 1 FROM attempts WHERE counts = 1 AND kind IN ('transport', 'rate_limit')")
-    assert n["failed"] == kinds["timeout"] + kinds["server"] + len(given_up)
+    (unfinished,) = ledger.rows("SELECT COUNT(*) FROM turns WHERE ended = 'unfinished'")
+    assert n["failed"] == kinds["transport"] + kinds["server"]
     # of 200 and some attempts: 20, 10 and 10, within three standard errors
-    found = [kinds["transport"], kinds["timeout"], kinds["server"]]
+    found = [kinds["transport"], unfinished[0], kinds["server"]]
     assert all(abs(k - 200 * p) <= 3 * (200 * p) ** 0.5 + 2 for k, p in zip(found, [0.1, 0.05, 0.05], strict=True))
     table = modality_df(ledger, by=["case"])
     assert list(table["planned"]) == [50] * 4
@@ -321,17 +346,17 @@ async def test_all_wait_as_long_as_the_service_says(trouble, path):
 
 
 async def test_where_it_does_not_say_the_wait_doubles_and_one_burst_is_one_time():
-    gate = Gate()
+    limiter = RateLimiter()
 
-    waits = [gate.shut(None), gate.shut(None)]
+    waits = [limiter.back_off(None), limiter.back_off(None)]
     assert [round(wait) for wait in waits] == [1, 1]
-    gate._opens_at = 0  # it is over
-    assert round(gate.shut(None)) == 2
-    gate._opens_at = 0
-    assert gate.spare(10_000, 2.0, 500) == 0
-    assert round(gate.spare(100, 2.0, 500)) == 2
-    gate._opens_at = 0
-    assert round(gate.shut(None)) == 1  # a session has come through in between
+    limiter._opens_at = 0  # it is over
+    assert round(limiter.back_off(None)) == 2
+    limiter._opens_at = 0
+    assert limiter.session_ended(10_000, 2.0, 500) == 0
+    assert round(limiter.session_ended(100, 2.0, 500)) == 2
+    limiter._opens_at = 0
+    assert round(limiter.back_off(None)) == 1  # a session has come through in between
 
 
 # ----------------------------------------------------------------------------------------------------------- watching

@@ -8,7 +8,7 @@ import pytest
 from kit.standin import StandIn
 from kit.standin import server as standin_server
 from kit.trials import runner
-from kit.trials.runner import Places
+from kit.trials.runner import StandIns
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def unwatched(monkeypatch):
     monkeypatch.setattr(standin_server, "OBSERVERS", [])
 
 
-class Troubled(Places):
+class Troubled(StandIns):
     """Sends the first attempt of chosen trials to stand-ins that have a fault."""
 
     faults: ClassVar[dict] = {}
@@ -31,18 +31,17 @@ class Troubled(Places):
 
     async def __aenter__(self):
         await super().__aenter__()
-        self.places = {}
+        self.faulty = {}
         for name in set(self.faults.values()):
-            self.places[name] = await self._stack.enter_async_context(StandIn(faults=[name]))
+            self.faulty[name] = await self._stack.enter_async_context(StandIn(faults=[name]))
         return self
 
-    def of(self, trial, attempt=1):
-        where, url = super().of(trial, attempt)
+    def server(self, trial):
         self.seen[trial.trial_id] += 1
         fault = self.faults.get(trial.trial_id)
         if fault is None or (self.seen[trial.trial_id] > 1 and not fault.endswith("every")):
-            return where, url
-        return where, f"{self.places[fault].url}?{url.partition('?')[2]}"
+            return super().server(trial)
+        return self.faulty[fault]
 
 
 @pytest.fixture
@@ -51,6 +50,6 @@ def trouble(monkeypatch):
 
     def give(faults):
         Troubled.faults, Troubled.seen = faults, Counter()
-        monkeypatch.setattr(runner, "Places", Troubled)
+        monkeypatch.setattr(runner, "StandIns", Troubled)
 
     return give

@@ -23,10 +23,9 @@ from rich.text import Text
 
 from .. import show
 from ..errors import InputError, KitError
-from ..trials import arms
+from ..trials import arms, run
 from ..trials.ledger import Ledger
 from ..trials.plan import Plan, estimate
-from ..trials.runner import run
 from .options import Verbs, add_options
 from .screen import Bar, Columns, complain, console, draw_facts, draw_frame, say
 

@@ -18,10 +18,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import json
 import re
+import textwrap
 from dataclasses import dataclass
-from types import CodeType
+from types import FunctionType
 from typing import Any, ClassVar
 
 from .. import show
@@ -34,7 +36,7 @@ from ..wire.records import Response
 
 
 class Arm:
-    """What one way of doing it changes. Override what you need; as it is, it changes nothing.
+    """One way of handing over a history, or of reacting to a reply. Override what you need; the base changes nothing.
 
     A trial goes: settings → seed → after_seed → ask → (on_text → ask again) … → next user turn → ask → …
 
@@ -53,8 +55,8 @@ class Arm:
     def name(self) -> str:
         """The class's name in small letters, with whatever was set other than by default."""
         stem = re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
-        told = ", ".join(f"{name}={value}" for name, value in self._options().items())
-        return f"{stem}({told})" if told else stem
+        options = ", ".join(f"{name}={value}" for name, value in self._options().items())
+        return f"{stem}({options})" if options else stem
 
     def settings(self, history: History) -> dict[str, Any]:
         """Session settings for before the seed; ``instructions`` are added to the plan's, others replace them."""
@@ -64,9 +66,9 @@ class Arm:
         """What is seeded instead of the case's history."""
         return history
 
-    def turn(self, said: str | Clip) -> str | Clip:
+    def turn(self, content: str | Clip) -> str | Clip:
         """What is sent instead of a later user turn."""
-        return said
+        return content
 
     async def seed(self, session: Session, history: History) -> None:
         """How it is seeded; `history` is what the method of that name gave. Later user turns come here too."""
@@ -89,31 +91,36 @@ class Arm:
     @property
     def source(self) -> str:
         """Where it was reported, as the docstring's ``Source: … Reported: …`` tells; empty if it does not."""
-        return self._told()[0]
+        return self._report()[0]
 
     @property
     def reported(self) -> str:
         """What was said to have come of it: words of others, no measurement. Empty if the docstring has none."""
-        return self._told()[1]
+        return self._report()[1]
 
-    def _told(self) -> tuple[str, str]:
-        found = re.search(r"Source: (.*?)\. Reported: (.*?)\.?$", " ".join((type(self).__doc__ or "").split()))
-        return (found[1], found[2]) if found else ("", "")
+    def _report(self) -> tuple[str, str]:
+        match = re.search(r"Source: (.*?)\. Reported: (.*?)\.?$", " ".join((type(self).__doc__ or "").split()))
+        return (match[1], match[2]) if match else ("", "")
 
     def describe(self) -> dict[str, Any]:
-        """What a plan freezes: name, options, and for an arm that is not the kit's a digest of its code.
+        """Return what a plan freezes: name, options, and for a custom arm a digest of its source.
 
         The digest covers the methods of the class and of its bases outside the kit, not functions that they call.
+
+        Raises:
+            InputError: If the source of a custom arm cannot be read.
         """
-        kind = type(self)
-        theirs = [base for base in kind.__mro__ if base is not object and not base.__module__.startswith("kit.")]
-        told: dict[str, Any] = {"name": self.name, "options": {k: repr(v) for k, v in self._options(all_=True).items()}}
-        told["max_responses"] = self.max_responses
+        custom = [base for base in type(self).__mro__ if base is not object and not base.__module__.startswith("kit.")]
+        fields: dict[str, Any] = {
+            "name": self.name,
+            "options": {name: repr(value) for name, value in self._options(all_=True).items()},
+            "max_responses": self.max_responses,
+        }
         if self.expects:
-            told["expects"] = self.expects
-        if theirs:
-            told["code"] = _digest(theirs)
-        return told
+            fields["expects"] = self.expects
+        if custom:
+            fields["code"] = _digest(custom)
+        return fields
 
     def _options(self, *, all_: bool = False) -> dict[str, Any]:
         kind: Any = type(self)
@@ -128,10 +135,10 @@ class Arm:
 
     def _repr_html_(self) -> str:
         line = (type(self).__doc__ or "").strip().partition("\n\n")[0]
-        told = [(word, show.esc(text)) for word, text in (("source", self.source), ("reported", self.reported)) if text]
-        return show.card(
-            f"<b>arm {show.esc(self.name)}</b> {show.esc(line)}", *(f"{word}: {text}" for word, text in told)
-        )
+        facts = [
+            f"{name}: {show.esc(text)}" for name, text in (("source", self.source), ("reported", self.reported)) if text
+        ]
+        return show.card(f"<b>arm {show.esc(self.name)}</b> {show.esc(line)}", *facts)
 
 
 # ------------------------------------------------------------------------------------------- another shape of the history
@@ -153,8 +160,8 @@ class OneUserMessage(Arm):
     def history(self, history: History) -> History:
         if len(history) <= 1:
             return history
-        told = json.dumps([{"who": _who(item), "said": item.text} for item in history], ensure_ascii=False)
-        return History().user(f"{_PACKED_BEFORE}\n{told}\n{_PACKED_AFTER}")
+        turns = json.dumps([{"who": _who(item), "said": item.text} for item in history], ensure_ascii=False)
+        return History().user(f"{_PACKED_BEFORE}\n{turns}\n{_PACKED_AFTER}")
 
 
 _PACKED_BEFORE = "What follows is the conversation that we have had so far, oldest turn first, as JSON."
@@ -197,8 +204,10 @@ class AssistantAsSystem(Arm):
     """
 
     def history(self, history: History) -> History:
-        said = "Earlier you said: "
-        return History(tuple(_as_text(item, "system", said) if item.role == "assistant" else item for item in history))
+        prefix = "Earlier you said: "
+        return History(
+            tuple(_as_text(item, "system", prefix) if item.role == "assistant" else item for item in history)
+        )
 
 
 class SpokenUserTurns(Arm):
@@ -213,8 +222,8 @@ class SpokenUserTurns(Arm):
             tuple(HistoryItem("message", "user", _spoken(item)) if item.role == "user" else item for item in history)
         )
 
-    def turn(self, said: str | Clip) -> str | Clip:
-        return say(said) if isinstance(said, str) else said
+    def turn(self, content: str | Clip) -> str | Clip:
+        return say(content) if isinstance(content, str) else content
 
 
 class AssistantAudio(Arm):
@@ -391,12 +400,12 @@ _ALL: tuple[Arm, ...] = (
 
 
 def all_arms() -> list[Arm]:
-    """Every arm of the kit, in a fixed order."""
+    """Return every arm of the kit, in a fixed order."""
     return list(_ALL)
 
 
 def arm(name: str | Arm | type[Arm]) -> Arm:
-    """The arm of that name; an `Arm` is itself, and a class without options is made one.
+    """Return the arm of that name; an `Arm` is itself, and a class without options is made one.
 
     Raises:
         InputError: For anything else.
@@ -405,10 +414,10 @@ def arm(name: str | Arm | type[Arm]) -> Arm:
         return name
     if isinstance(name, type) and issubclass(name, Arm):
         return name()
-    known = {each.name: each for each in _ALL}
-    if not isinstance(name, str) or name not in known:
-        raise InputError(f"no arm is called {clipped(name)}; there are {', '.join(known)}")
-    return known[name]
+    arms = {item.name: item for item in _ALL}
+    if not isinstance(name, str) or name not in arms:
+        raise InputError(f"no arm is called {clipped(name)}; there are {', '.join(arms)}")
+    return arms[name]
 
 
 # -------------------------------------------------------------------------------------------------------------- parts
@@ -431,19 +440,23 @@ def _silence(ms: float) -> History:
 
 
 def _digest(classes: list[type]) -> str:
-    made = hashlib.sha256()
+    """Hash the source of an arm's methods, not their bytecode, which differs between versions of Python."""
+    digest = hashlib.sha256()
     for kind in classes:
         for name, value in sorted(vars(kind).items()):
             function = getattr(value, "fget", None) or getattr(value, "__func__", value)
-            code = getattr(function, "__code__", None)
-            if code is not None and not name.startswith("__"):
-                made.update(repr((kind.__qualname__, name, _essence(code))).encode())
+            if inspect.isfunction(function) and not name.startswith("__"):
+                digest.update(repr((kind.__qualname__, name, _source(function))).encode())
             elif not name.startswith("_"):
-                made.update(repr((kind.__qualname__, name, value)).encode())
-    return made.hexdigest()[:16]
+                digest.update(repr((kind.__qualname__, name, value)).encode())
+    return digest.hexdigest()[:16]
 
 
-def _essence(code: CodeType) -> tuple[object, ...]:
-    """What a function does, without where it is written."""
-    constants = tuple(_essence(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts)
-    return (code.co_code.hex(), code.co_names, code.co_varnames, constants)
+def _source(function: FunctionType) -> str:
+    try:
+        return textwrap.dedent(inspect.getsource(function))
+    except (OSError, TypeError) as exc:
+        raise InputError(
+            f"a plan is hashed with the source of its own arms, and that of {function.__qualname__} cannot be read; "
+            "define the arm in a file or a notebook cell"
+        ) from exc

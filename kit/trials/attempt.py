@@ -1,50 +1,71 @@
 """One attempt at a trial: connect, settle, seed, ask, and everything that a ledger wants to know of it.
 
-Nothing here writes a ledger, counts money or tries again: it plays one session to its end and says how that went, as plain
-data that can also come back from another machine.
+Nothing here writes a ledger, counts money or tries again: it plays one session to its end and describes how that went as plain
+data, which can also come back from another machine.
+
+How an attempt ends:
+
+=========================  ==============================================================================================
+what happened              status, and what it decides
+=========================  ==============================================================================================
+every turn was answered    ``completed``
+nothing came in time       ``completed``: the turn is ``silent``, and no further turn is asked for
+any error                  ``failed``, of a kind. Content that had begun decides the turn, and the trial is not played again
+cancelled                  ``interrupted``; ``failed`` of kind ``interrupted`` if content had begun
+this machine's trouble     ``interrupted`` of kind ``machine``, and the error is raised: it is no result of the trial
+=========================  ==============================================================================================
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..clip import Clip
-from ..connecting import open_link
-from ..endpoint import Endpoint, Price
+from ..connecting import connect
+from ..endpoint import PRICES, Price
 from ..errors import (
     ConnectError,
     EndpointError,
     HandshakeRefused,
     HistoryError,
+    KitError,
+    LedgerError,
     RemoteProtocolError,
+    ResponseTimeout,
     ServerError,
     SessionClosed,
 )
+from ..eventlog.redact import Redactor
 from ..history import History
-from ..link import Link
 from ..session import Session
 from ..wire.dialect import read_session
 from ..wire.events import Event, dict_of, encode, text_of
-from ..wire.records import Response
+from ..wire.records import Response, row
+from .ledger import TABLES
 from .plan import Trial
 
-# What kind of failure an error is, and what the service says about coming back.
+Row = dict[str, Any]
 
+# ------------------------------------------------------------------------------------------------------- kinds of failure
 
 AGAIN = frozenset(("transport", "rate_limit", "worker_lost"))
-"""Kinds of failure that are tried again, unless an answer had come."""
+"""Kinds of failure that are tried again, unless a reply had begun."""
 
 THERE = AGAIN - {"worker_lost"}
-"""Those of them that the other end brought about."""
+"""Those of them that the other end caused."""
 
 _RATE_CODES = ("rate_limit_exceeded", "rate_limit_error", "too_many_requests", "slow_down")
 HOPELESS = ("insufficient_quota", "invalid_api_key")
 _TRY_AGAIN = re.compile(r"(?:try again|retry(?: again)?) (?:in|after) ([0-9.]+) *(ms|milli|s|m)?", re.IGNORECASE)
+# What the operating system says when this process has no more files, buffers or memory. `Unreachable` repeats its words.
+_MACHINE = tuple(os.strerror(code) for code in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
 class ResponseFailed(Exception):
@@ -55,12 +76,12 @@ class ResponseFailed(Exception):
         self.response = response
 
     def __str__(self) -> str:
-        said = (self.response.error or {}).get("message")
-        return f"response {self.response.status} ({self.response.reason}){f': {said}' if said else ''}"
+        message = (self.response.error or {}).get("message")
+        return f"response {self.response.status} ({self.response.reason}){f': {message}' if message else ''}"
 
 
 def failure_kind(exc: BaseException) -> tuple[str, str | None]:
-    """What kind of failure an error is, and the service's own code for it (the ledger's docstring lists the kinds)."""
+    """Return the kind of a failure and the service's own code for it (the ledger's docstring lists the kinds)."""
     if isinstance(exc, ResponseFailed):
         code = text_of(exc.response.error or {}, "code") or exc.response.reason
         return ("rate_limit" if code in _RATE_CODES else "refused" if code in HOPELESS else "server"), code
@@ -85,21 +106,25 @@ def failure_kind(exc: BaseException) -> tuple[str, str | None]:
     return ("refused" if isinstance(exc, HistoryError) else "error"), None
 
 
+def machine_trouble(exc: BaseException) -> bool:
+    """Whether an error is this machine's own: a missing library, no more files or memory, a ledger that cannot be written."""
+    if isinstance(exc, EndpointError | LedgerError | ImportError | MemoryError):
+        return True
+    return isinstance(exc, OSError | ConnectError) and any(words in str(exc) for words in _MACHINE)
+
+
 def waiting_time_s(exc: BaseException) -> float | None:
-    """What an error's own words say about when to come back; ``None`` if they say nothing."""
-    found = _TRY_AGAIN.search(str(exc))
-    if found is None:
+    """Read from an error's own words when to come back, in seconds; ``None`` if they do not say."""
+    match = _TRY_AGAIN.search(str(exc))
+    if match is None:
         return None
     try:
-        return float(found[1]) * {"ms": 0.001, "milli": 0.001, "m": 60.0}.get((found[2] or "s").lower(), 1.0)
+        return float(match[1]) * {"ms": 0.001, "milli": 0.001, "m": 60.0}.get((match[2] or "s").lower(), 1.0)
     except ValueError:
         return None
 
 
-_BACKSTOP_S = 0.25  # what an arm waits for ends this much after the turn's own deadline, whose error says more
-_MAX_ERROR_CHARS = 500
-
-Row = dict[str, Any]
+# ---------------------------------------------------------------------------------------------------------- before and after
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,20 +157,20 @@ class Outcome:
     """How an attempt went: columns of the ledger, under the ledger's names."""
 
     status: str = "completed"
-    answered: bool = False
-    """A response had ended: then this attempt decides its trial, however it went on."""
+    begun: bool = False
+    """The content of a reply had begun: then this attempt decides its trial, however it went on."""
     fatal: bool = False
-    """No trial of these settings can do better: a key that is wrong, a model that there is not."""
+    """No trial of these settings can do better: a key that is wrong, a model that does not exist."""
     failure: Row = field(default_factory=dict)
     session: Row = field(default_factory=dict)
     turns: list[Row] = field(default_factory=list)
     responses: list[Row] = field(default_factory=list)
     usd: float | None = 0.0
-    """What its responses cost; ``None`` where that is unknown: no price, or a response without usage."""
+    """What it cost; ``None`` where that is unknown: no price, or usage that is missing or makes no sense."""
     jsonl: bytes | None = None
     n_events: int = 0
     wait_s: float | None = None
-    """What the service said about when to come back."""
+    """When to come back, as the service said."""
     remaining_tokens: int | None = None
     reset_s: float | None = None
 
@@ -155,261 +180,425 @@ class Outcome:
 
     @property
     def may_be_tried_again(self) -> bool:
-        """Whether the service gave no answer at all."""
-        return self.status == "failed" and not self.answered and self.kind in AGAIN
-
-    @property
-    def final_modality(self) -> str | None:
-        """What the user finally heard of the first turn."""
-        return self.turns[0]["final_modality"] if self.turns else None
+        """Whether it was lost before any reply began."""
+        return self.status == "failed" and not self.begun and self.kind in AGAIN
 
 
-Seeded = Callable[[Row], None]
-Turned = Callable[[Row, list[Row]], None]
+# ------------------------------------------------------------------------------------------------------------- the attempt
+
+_BACKSTOP_S = 0.25  # what an arm waits for ends this much after the turn's own deadline, whose error says more
+_PROOF_OF_LIFE_S = 5.0  # how long a server that has been silent may take to confirm an empty buffer
+_DRAIN_S = 0.5  # for what is in the socket when this process wakes up
+_MAX_ERROR_CHARS = 500
+_MAX_SQL_INT = 2**63
+
+OnSeeded = Callable[[Row], None]
+OnTurn = Callable[[Row, list[Row]], None]
 
 
 async def play(
     trial: Trial,
     prepared: Prepared,
-    where: Endpoint,
-    url: str,
+    connection: connect,
+    outcome: Outcome,
     *,
     timeout_s: float,
+    deadline_s: float,
     keep_events: bool = False,
-    on_seeded: Seeded | None = None,
-    on_turn: Turned | None = None,
-) -> Outcome:
-    """Play a trial once. Whatever goes wrong is in the outcome; only cancelling and a missing key are raised.
+    on_seeded: OnSeeded | None = None,
+    on_turn: OnTurn | None = None,
+    paused_s: Callable[[], float] = lambda: 0.0,
+) -> None:
+    """Play a trial once and write everything about it into `outcome`, also when it is cancelled or raises.
 
     Args:
-        url: The address with everything in it; for a stand-in also the trial's id.
-        timeout_s: For the beginning, and for each turn.
-        on_seeded: Called once settings and history are confirmed, with what is known of the session.
+        connection: Not opened yet.
+        outcome: A new one.
+        timeout_s: For the beginning, and how long each turn is observed.
+        deadline_s: When the first content of a turn is due.
+        on_seeded: Called once settings and history are confirmed, just before a response is asked for.
         on_turn: Called when a turn that is not the last has ended, with its row and those of its responses.
+        paused_s: How long this process has not been running, in all: what came in that time came late by no fault of the server.
+
+    Raises:
+        KitError, ImportError, OSError: This machine's own trouble (`machine_trouble`), which is no result of the trial.
+        CancelledError: If the attempt was stopped.
     """
-    playing = _Playing(trial, prepared, where, timeout_s, on_seeded, on_turn)
+    attempt = _Attempt(trial, outcome, timeout_s, deadline_s, paused_s)
+    arm = trial.arm
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    session: Session | None = None
     try:
-        await playing.play(url)
-    except EndpointError:
-        raise
-    except Exception as exc:
-        playing.failed(exc)
-    finally:
-        if playing.session is not None:
-            await playing.session.close()
-    return playing.finish(keep_events)
-
-
-class _Playing:
-    def __init__(
-        self,
-        trial: Trial,
-        prepared: Prepared,
-        where: Endpoint,
-        timeout_s: float,
-        on_seeded: Seeded | None,
-        on_turn: Turned | None,
-    ) -> None:
-        self.trial, self.prepared, self.where, self.timeout_s = trial, prepared, where, timeout_s
-        self.on_seeded, self.on_turn = on_seeded, on_turn
-        self.outcome = Outcome()
-        self.link: Link[Any] | None = None
-        self.session: Session | None = None
-        self.turn = 0
-        self.n_told = 0  # responses of the conversation that are in rows already
-        self.n_items_before = 0
-
-    async def play(self, url: str) -> None:
-        arm, prepared = self.trial.arm, self.prepared
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        async with asyncio.timeout(self.timeout_s):
-            self.link = link = await open_link(self.where, url, timeout_s=self.timeout_s, keep_audio=False)
-            self.session = session = Session(link)
-            connect_ms = (loop.time() - began) * 1000
-            try:
-                if prepared.settings:
-                    await session.update(**prepared.settings)
-                await arm.seed(session, prepared.history)
-                await arm.after_seed(session)
-            finally:
-                self.outcome.session |= _facts(link) | {"connect_ms": connect_ms}
-        self.outcome.session["seed_ms"] = (loop.time() - began) * 1000 - connect_ms
-        if self.on_seeded is not None:
-            self.on_seeded(self.outcome.session)
+        async with asyncio.timeout(timeout_s):
+            attempt.session = session = await connection
+            outcome.session["connect_ms"] = (clock() - began) * 1000
+            if prepared.settings:
+                await session.update(**prepared.settings)
+            await arm.seed(session, prepared.history)
+            await arm.after_seed(session)
+        outcome.session |= attempt.facts()
+        outcome.session["seed_ms"] = (clock() - began) * 1000 - outcome.session["connect_ms"]
+        if on_seeded is not None:
+            on_seeded(outcome.session)
         so_far = prepared.history
-        for turn, said in enumerate((None, *prepared.turns)):
-            self.turn = turn
-            deadline = loop.time() + self.timeout_s
-            async with asyncio.timeout_at(deadline + _BACKSTOP_S):
-                if said is not None:
-                    added = History().user(said)
+        for n, content in enumerate((None, *prepared.turns)):
+            until = clock() + timeout_s
+            async with asyncio.timeout_at(until + _PROOF_OF_LIFE_S + _BACKSTOP_S):
+                if content is not None:
+                    added = History().user(content)
                     await arm.seed(session, added)
                     so_far = so_far + added
-                self.n_items_before = self._n_sent("conversation.item.create")
-                last = await self._answer(session, so_far, deadline)
-            self._end_turn(last)
+                attempt.begin_turn(n)
+                last = await _answer(attempt, session, so_far, until)
+            turn, rows = attempt.end_turn("silent")
+            if last is None:
+                break  # nothing more can be asked for while a reply is still to come
             if last.words:
                 so_far = so_far.assistant(last.words)
+            if on_turn is not None and n < len(prepared.turns):
+                on_turn(turn, rows)  # the last turn's rows are written with the outcome
+    except asyncio.CancelledError:
+        attempt.interrupted()
+        raise
+    except Exception as exc:
+        attempt.failed(exc)
+        if machine_trouble(exc):
+            raise
+    finally:
+        if session is not None:
+            try:
+                await session.close()
+            finally:  # also if it is stopped while it closes: everything is known by then
+                attempt.collect(keep_events)
 
-    async def _answer(self, session: Session, so_far: History, deadline: float) -> Response:
-        """Ask until the arm has had enough; gives the last response."""
-        arm, loop = self.trial.arm, asyncio.get_running_loop()
-        for n in range(1, arm.max_responses + 1):
-            left_s = max(0.001, deadline - loop.time())
-            response = await session.respond(timeout_s=left_s, **arm.asks(so_far))
-            if response.status in ("failed", "cancelled"):
-                raise ResponseFailed(response)
-            self.outcome.answered = True
-            if response.modality != "text" or self.trial.modality == "text" or n == arm.max_responses:
-                break
-            if not await arm.on_text(session, response, n):
-                break
+
+async def _answer(attempt: _Attempt, session: Session, so_far: History, until: float) -> Response | None:
+    """Ask until the arm has had enough; return the last response, or ``None`` if the observation window ended first."""
+    trial, clock = attempt.trial, asyncio.get_running_loop().time
+    for n in range(1, trial.arm.max_responses + 1):
+        attempt.ask()
+        paused_s = attempt.paused_s()
+        try:
+            response = await session.respond(timeout_s=max(0.001, until - clock()), **trial.arm.asks(so_far))
+        except ResponseTimeout as exc:
+            late_s = attempt.paused_s() - paused_s
+            if late_s > _DRAIN_S:  # this process did not run: what has come meanwhile is read first
+                await asyncio.sleep(_DRAIN_S)
+            late = attempt.take()
+            if late is None or late.done_at_ms is None:
+                if late is None and late_s > _DRAIN_S:
+                    raise MachinePaused(
+                        f"this process did not run for {late_s:.0f} s while a reply was awaited"
+                    ) from exc
+                await _prove_alive(session, exc)
+                return None
+            response = late
+        attempt.take(response)
+        if response.status in ("failed", "cancelled"):
+            raise ResponseFailed(response)
+        if response.modality != "text" or trial.modality == "text" or n == trial.arm.max_responses:
+            break
+        if not await trial.arm.on_text(session, response, n):
+            break
+    return response
+
+
+class MachinePaused(KitError):
+    """This process was stopped or suspended for so long that nothing can be said of the reply."""
+
+
+async def _prove_alive(session: Session, exc: ResponseTimeout) -> None:
+    """Ask a silent server for something else: a connection that is dead is a failure, and no silence."""
+    try:
+        await session.clear_audio(timeout_s=_PROOF_OF_LIFE_S)
+    except ServerError:
+        return  # it says no, so it is there
+    except ResponseTimeout:
+        raise exc from None
+
+
+class _Attempt:
+    """The rows of one attempt, as far as it has come."""
+
+    def __init__(
+        self, trial: Trial, outcome: Outcome, timeout_s: float, deadline_s: float, paused_s: Callable[[], float]
+    ) -> None:
+        self.trial = trial
+        self.outcome = outcome
+        self.timeout_s = timeout_s
+        self.deadline_s = deadline_s
+        self.paused_s = paused_s
+        self.session: Session | None = None
+        self.turn: int | None = None  # the turn that is open: asked for, and not in rows yet
+        self.answers: list[Response] = []  # of the open turn, in order; not what else came
+        self._n_asked = 0  # responses asked for in the open turn
+        self._n_rows = 0  # responses of the session that are in rows already
+        self._n_before = 0  # responses of the session before the last one was asked for
+        self._n_items = 0  # items sent before the turn was first asked for
+        self._paused_before_s = 0.0  # as it was when the turn began
+        self._in_rows: list[Response] = []  # responses put into rows since `_n_rows` was counted
+        self._n_beside = 0  # responses of no turn so far
+
+    # ----------------------------------------------------------------------------------------------------------- turns
+
+    def begin_turn(self, n: int) -> None:
+        """Open a turn, just before it is asked for."""
+        self._end_rows()
+        self.turn, self.answers, self._n_asked = n, [], 0
+        self._n_items = self._n_sent("conversation.item.create")
+        self._paused_before_s = self.paused_s()
+
+    def ask(self) -> None:
+        """Note that a response is about to be asked for."""
+        assert self.session is not None
+        self._n_asked += 1
+        self._n_before = len(self.session.responses)
+
+    def take(self, response: Response | None = None) -> Response | None:
+        """Note which response answers; without one, look for what has come of it so far."""
+        if response is None and self.session is not None:
+            newer = self.session.responses[self._n_before :]
+            asked = [item for item in newer if item.started_by == "create"]
+            response = next(iter(asked or newer), None)
+        if response is not None and response not in self.answers and len(self.answers) < self._n_asked:
+            self.answers.append(response)
+            self.outcome.begun = self.outcome.begun or _came(response)
         return response
 
-    # ------------------------------------------------------------------------------------------------------------ rows
+    def end_turn(self, without_content: str) -> tuple[Row, list[Row]]:
+        """Put the open turn into rows.
 
-    def _n_sent(self, kind: str) -> int:
-        return 0 if self.link is None else self.link.conversation.n_sent[kind]
-
-    def _end_turn(self, last: Response | None) -> None:
-        """Rows of the turn; `last` is ``None`` for one that never ended."""
-        assert self.link is not None
-        told = self.link.conversation.responses[self.n_told :]
-        self.n_told += len(told)
-        n_items = self._n_sent("conversation.item.create")
-        price = self.trial.settings.reckoned_price
-        rows: list[Row] = [
-            {"turn": self.turn, "response": n} | _response(response, price, free=self.trial.settings.free)
-            for n, response in enumerate(told)
-        ]
-        for row in rows:
-            row["error"] = row["error"] and self._without_secrets(row["error"])
-        began = next((r.started_at_ms for r in told if r.started_at_ms is not None), None)
-        heard = next((r.first_audio_at_ms for r in told if r.first_audio_at_ms is not None), None)
-        row = {
+        Args:
+            without_content: The outcome if nothing came: ``silent``, ``failed`` or ``censored``.
+        """
+        assert self.turn is not None and self.session is not None
+        answers = self.answers
+        rows = [self._response(self.turn, n, response) for n, response in enumerate(answers)]
+        with_content = [response for response in answers if response.modality != "empty" and _came(response)]
+        final = with_content[-1] if with_content else answers[-1] if answers else None
+        started = next((r.started_at_ms for r in answers if r.started_at_ms is not None), None)
+        first_ms = _since(started, [_first_content_at_ms(response) for response in answers])
+        in_time = first_ms is None or first_ms <= self.deadline_s * 1000 or self.paused_s() > self._paused_before_s
+        ended = None
+        if with_content:
+            ended = with_content[-1].ended or ("unfinished" if without_content == "silent" else "broken")
+        turn = {
             "turn": self.turn,
-            "n_responses": len(told),
-            "first_modality": told[0].modality if told else None,
-            "final_modality": last.modality if last is not None else None,
-            "final_status": last.status if last is not None else None,
-            "heard_ms": None if heard is None or began is None else heard - began,
-            "n_items_sent": n_items - self.n_items_before,
+            "n_responses": len(answers),
+            "first_modality": answers[0].modality if answers else None,
+            "final_modality": final.modality if final else None,
+            "final_status": final.status if final else None,
+            "first_outcome": _outcome(answers[:1], in_time, without_content),
+            "outcome": _outcome(with_content[-1:] or answers[-1:], in_time, without_content),
+            "ended": ended,
+            "first_ms": first_ms,
+            "heard_ms": _since(started, [response.first_audio_at_ms for response in answers]),
+            "n_items_sent": self._n_sent("conversation.item.create") - self._n_items,
         }
-        self.outcome.turns.append(row)
+        self.turn = None
+        self.outcome.turns.append(turn)
         self.outcome.responses += rows
-        if self.on_turn is not None and last is not None and self.turn < len(self.prepared.turns):
-            self.on_turn(row, rows)  # the last turn's rows are written with the outcome
+        return turn, rows
+
+    def _end_rows(self) -> None:
+        """Put responses that belong to no turn into rows: asked for beside the talk by an arm, or not asked for at all."""
+        responses = self.session.responses if self.session is not None else []
+        in_rows = {id(response) for response in self._in_rows}
+        for response in responses[self._n_rows :]:
+            if id(response) not in in_rows:
+                self.outcome.responses.append(self._response(-1, self._n_beside, response))
+                self._n_beside += 1
+        self._n_rows = len(responses)
+        self._in_rows.clear()
+
+    # ------------------------------------------------------------------------------------------------------------- ends
+
+    def interrupted(self) -> None:
+        """Stopped from outside."""
+        self._close_turn("censored")
+        outcome = self.outcome
+        outcome.status = "failed" if outcome.begun else "interrupted"
+        if outcome.begun:
+            outcome.failure = {
+                "kind": "interrupted",
+                "error_type": "CancelledError",
+                "error": "the run was stopped after the reply had begun",
+                "expected": 0,
+            }
 
     def failed(self, exc: Exception) -> None:
         """Take down what went wrong, and what had come by then."""
-        kind, code = failure_kind(exc)
+        machine = machine_trouble(exc) or isinstance(exc, MachinePaused)
+        self._close_turn("censored" if machine else "failed")
+        kind, code = ("machine", None) if machine else failure_kind(exc)
         outcome = self.outcome
-        outcome.status = "failed"
+        outcome.status = "interrupted" if machine and not outcome.begun else "failed"
         outcome.fatal = kind == "refused" and (isinstance(exc, HandshakeRefused) or code in HOPELESS)
         outcome.wait_s = waiting_time_s(exc)
+        redactor = self.session.redactor if self.session is not None else Redactor()
         outcome.failure = {
             "kind": kind,
             "error_type": type(exc).__name__,
             "error_code": code,
-            "error": self._without_secrets(str(exc) or type(exc).__name__)[:_MAX_ERROR_CHARS],
+            "error": redactor.text(str(exc) or type(exc).__name__)[:_MAX_ERROR_CHARS],
             "expected": int(kind == self.trial.arm.expects),
         }
-        if self._n_sent("response.create") and self.link and self.n_told < len(self.link.conversation.responses):
-            self._end_turn(None)
 
-    def _without_secrets(self, words: str) -> str:
-        """What a server says may repeat what it was sent."""
-        return self.link.redactor.text(words) if self.link is not None else words  # an error of connecting has none
+    def _close_turn(self, without_content: str) -> None:
+        if self.turn is not None and self._n_asked:
+            self.take()
+            self.end_turn(without_content)
 
-    def finish(self, keep_events: bool) -> Outcome:
-        """The outcome, complete."""
-        outcome, link = self.outcome, self.link
-        if link is None:  # nothing was sent, so nothing is owed
-            return outcome
-        outcome.session |= _facts(link) | {
+    def collect(self, keep_events: bool) -> None:
+        """Complete the outcome, once the session is closed."""
+        session, outcome = self.session, self.outcome
+        assert session is not None
+        self._end_rows()
+        outcome.session |= self.facts() | {
+            "reply_asked": int(self._n_sent("response.create") > 0),
             "n_items_sent": self._n_sent("conversation.item.create"),
             "n_updates_sent": self._n_sent("session.update"),
             "n_deletes_sent": self._n_sent("conversation.item.delete"),
-            "n_responses": len(link.conversation.responses),
+            "n_responses": len(session.responses),
         }
-        usd = [row["cost_usd"] for row in outcome.responses]
-        unanswered = self._n_sent("response.create") > len(usd)
-        outcome.usd = None if None in usd or (unanswered and not self.trial.settings.free) else float(sum(usd))
-        for limit in link.conversation.rate_limits:
+        outcome.usd = self._usd()
+        for limit in session.rate_limits:
             if isinstance(limit, dict) and limit.get("name") == "tokens":
-                outcome.remaining_tokens = _number(limit.get("remaining"))
+                outcome.remaining_tokens = _integer(limit.get("remaining"))
                 reset_s = limit.get("reset_seconds")
                 outcome.reset_s = float(reset_s) if isinstance(reset_s, int | float) else None
         if keep_events:
-            outcome.n_events = len(link.events)
-            redact = link.redactor
-            outcome.jsonl = zlib.compress(b"\n".join(redact(_event(event)) for event in link.events), 3)
-        return outcome
+            events = session.events
+            outcome.n_events = len(events)
+            outcome.jsonl = zlib.compress(b"\n".join(session.redactor(_event(event)) for event in events), 3)
+
+    def facts(self) -> Row:
+        """Who the server says it is."""
+        session = self.session
+        assert session is not None
+        texts = {
+            "session_id": session.id,
+            "model": text_of(session.settings, "model"),
+            "voice": read_session(session.settings, "voice"),
+            "drift_rule": dict_of(session.settings, "simulated").get("drift"),
+        }
+        return {name: _text(value) for name, value in texts.items()} | {
+            "simulated": None if session.simulated is None else int(session.simulated)
+        }
+
+    def _n_sent(self, kind: str) -> int:
+        return 0 if self.session is None else self.session.n_sent[kind]
+
+    # ------------------------------------------------------------------------------------------------------------ money
+
+    def _price(self) -> tuple[Price | None, str | None]:
+        """The price that counts, and the model whose it is: the plan's own, or that of the model that answers."""
+        settings = self.trial.settings
+        if settings.price is not None or settings.where.price is None:
+            return settings.price, None
+        asked, named = settings.where.model, self.session.model if self.session is not None else None
+        model = named if named in PRICES else _DATED.sub("", named or asked or "")
+        return PRICES.get(model), model if model in PRICES else None
+
+    def _usd(self) -> float | None:
+        if self.trial.settings.free:
+            return 0.0
+        costs = [response["cost_usd"] for response in self.outcome.responses]
+        assert self.session is not None
+        # The service bills transcripts of a user's audio apart, by their own model's price, which the kit does not know.
+        transcribed = any(event.type == _TRANSCRIBED for event in self.session.events)
+        if None in costs or transcribed or self._n_sent("response.create") > len(costs):
+            return None
+        return float(sum(costs))
+
+    def _response(self, turn: int, n: int, response: Response) -> Row:
+        self._in_rows.append(response)
+        price, model = self._price()
+        if model is not None:
+            self.outcome.session["priced_model"] = model
+        usage = response.usage
+        usd = 0.0 if self.trial.settings.free else None
+        if price is not None and usage:
+            usd = price.usd(usage) if _usage_is_whole(usage) else None
+        fields = row(response)
+        assert self.session is not None
+        return {name: _sql(value) for name, value in fields.items() if name in _RESPONSE_COLUMNS} | {
+            "turn": turn,
+            "response": n,
+            "asked": "+".join(fields["asked"]) if fields["asked"] else None,
+            "n_calls": len(fields["function_calls"]),
+            "error": fields["error"] and self.session.redactor.text(fields["error"]),
+            "cost_usd": usd,
+            "cost_estimated": 0,
+        }
 
 
-def _facts(link: Link[Any]) -> Row:
-    session = link.conversation.session
-    simulated = link.conversation.simulated
-    return {
-        "session_id": _words(session.get("id")),
-        "model": _words(session.get("model")),
-        "voice": _words(read_session(session, "voice")),
-        "simulated": None if simulated is None else int(simulated),
-        "drift_rule": _words(dict_of(session, "simulated").get("drift")),
-    }
+_DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")  # a snapshot costs what its model costs
+_TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
+_RESPONSE_COLUMNS = frozenset(TABLES["responses"])
+_WORDS = {"audio": "spoken", "text": "text", "mixed": "both", "function": "function", "empty": "silent"}
 
 
-def _response(response: Response, price: Price | None, *, free: bool) -> Row:
-    usage = response.usage or {}
-    given, made = dict_of(usage, "input_token_details"), dict_of(usage, "output_token_details")
-    cached = dict_of(given, "cached_tokens_details")
-    usd = 0.0 if free else price.usd(usage) if price is not None and response.usage else None
-    error = response.error or {}
-    return {
-        "response_id": response.id,
-        "simulated": None if response.simulated is None else int(response.simulated),
-        "modality": response.modality,
-        "status": response.status,
-        "reason": response.reason,
-        "asked": "+".join(response.asked) if response.asked else None,
-        "started_by": response.started_by,
-        "started_at_ms": response.started_at_ms,
-        "first_audio_ms": response.first_audio_ms,
-        "first_text_ms": response.first_text_ms,
-        "first_transcript_ms": response.first_transcript_ms,
-        "done_ms": response.done_ms,
-        "n_audio_bytes": response.n_audio_bytes,
-        "transcript": _storable(response.transcript),
-        "text": _storable(response.text),
-        "n_calls": len(response.calls),
-        "error_code": _words(error.get("code")) or _words(error.get("type")),
-        "error": _words(error.get("message")),
-        "input_text_tokens": _number(given.get("text_tokens")),
-        "input_audio_tokens": _number(given.get("audio_tokens")),
-        "cached_text_tokens": _number(cached.get("text_tokens")),
-        "cached_audio_tokens": _number(cached.get("audio_tokens")),
-        "output_text_tokens": _number(made.get("text_tokens")),
-        "output_audio_tokens": _number(made.get("audio_tokens")),
-        "total_tokens": _number(usage.get("total_tokens")),
-        "cost_usd": usd,
-        "cost_estimated": 0,
-    }
+def _outcome(answers: list[Response], in_time: bool, without_content: str) -> str:
+    if not answers or not _came(answers[0]):
+        return without_content
+    modality = answers[0].modality or "empty"
+    return "late" if not in_time and modality in ("audio", "text", "mixed") else _WORDS[modality]
+
+
+def _came(response: Response) -> bool:
+    """Whether anything came of it: content that had begun, or an end without any that was no failure."""
+    return response.modality not in (None, "empty") or response.status in ("completed", "incomplete")
+
+
+def _first_content_at_ms(response: Response) -> float | None:
+    times = (response.first_audio_at_ms, response.first_text_at_ms, response.first_transcript_at_ms)
+    return min((at for at in times if at is not None), default=None)
+
+
+def _since(started_at_ms: float | None, instants: list[float | None]) -> float | None:
+    """The first instant that is known, in ms since the start."""
+    first = next((at for at in instants if at is not None), None)
+    return None if first is None or started_at_ms is None else first - started_at_ms
+
+
+def _usage_is_whole(usage: Mapping[str, Any]) -> bool:
+    """Whether every number of a usage is a count, and its totals are no more than its details account for."""
+    total = 0
+    for side in ("input", "output"):
+        details = dict_of(usage, f"{side}_token_details")
+        numbers = [*details.items(), *dict_of(details, "cached_tokens_details").items()]
+        if any(name.endswith("_tokens") and _count(value) is None for name, value in numbers):
+            return False
+        kinds = sum(details.get(kind, 0) for kind in ("text_tokens", "audio_tokens", "image_tokens"))
+        if (_count(usage.get(f"{side}_tokens", 0)) or 0) > kinds or _count(usage.get(f"{side}_tokens", 0)) is None:
+            return False
+        total += kinds
+    stated = _count(usage.get("total_tokens", 0))
+    return stated is not None and stated <= total
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_SQL_INT else None
 
 
 def _event(event: Event) -> bytes:
-    told = {"at_ms": round(event.at_ms, 3), "direction": event.direction, "event": event.data}
-    return encode(told if event.n_audio_bytes is None else told | {"n_audio_bytes": event.n_audio_bytes})
+    fields = {"at_ms": round(event.at_ms, 3), "direction": event.direction, "event": event.data}
+    return encode(fields if event.n_audio_bytes is None else fields | {"n_audio_bytes": event.n_audio_bytes})
 
 
-def _words(value: object) -> str | None:
-    return _storable(value) if isinstance(value, str) else None
+def _text(value: object) -> str | None:
+    """Half a surrogate pair, which JSON can carry and SQLite cannot, becomes a question mark."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else None
 
 
-def _number(value: object) -> int | None:
+def _integer(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _storable(text: str) -> str:
-    """Half a surrogate pair, which JSON can carry and SQLite cannot, becomes a question mark."""
-    return text.encode("utf-8", "replace").decode()
+def _sql(value: Any) -> Any:
+    """A value that SQLite can hold: a number beyond 64 bits is not known."""
+    if isinstance(value, bool):
+        return int(value)
+    return None if isinstance(value, int) and not -_MAX_SQL_INT <= value < _MAX_SQL_INT else value

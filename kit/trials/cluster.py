@@ -24,9 +24,9 @@ from typing import Any
 
 from ..errors import ConnectError, KitError, MissingExtra
 from .attempt import Outcome, Prepared, play
-from .limits import Gate
+from .limits import Heartbeat, RateLimiter, Reservation
 from .plan import Settings, Trial
-from .runner import Places, Runner
+from .runner import Runner, StandIns
 
 ROUNDS_PER_BATCH = (
     4  # a batch is this many times what runs at once on a worker: the pause between batches is then small
@@ -34,6 +34,16 @@ ROUNDS_PER_BATCH = (
 _LOOK_S = 0.25  # how often it is looked whether the workers are still there, and on a worker whether to stop
 _NO_WORKER_S = 60.0
 
+
+# A turn of which nothing will ever be known: it may have been asked for, or not.
+CENSORED = {
+    "turn": 0,
+    "n_responses": 0,
+    "first_outcome": "censored",
+    "outcome": "censored",
+    "final_modality": None,
+    "n_items_sent": 0,
+}
 
 Try = tuple[int, Trial, Prepared, int]
 """Attempt id, trial, what its arm made of its case, and which attempt it is for the other end."""
@@ -46,6 +56,7 @@ class Batch:
     topic: str
     seed: int
     timeout_s: float
+    deadline_s: float
     keep_events: bool
     at_once: int
     tries: tuple[Try, ...]
@@ -97,7 +108,7 @@ class _Cluster:
 
     async def run(self) -> None:
         client = self._client
-        await self._ask(client.subscribe_topic, self._topic, self._told)
+        await self._ask(client.subscribe_topic, self._topic, self._on_message)
         idle_s = 0.0
         try:
             while self._sent or (self._left and self._runner.stopped is None):
@@ -122,24 +133,27 @@ class _Cluster:
     async def _send(self, workers: set[str]) -> None:
         """One batch to each worker that has none, as far as plan and budget go."""
         for worker in sorted(workers - self._sent.keys()):
-            await self._runner.gate.pass_()
-            trials: list[Trial] = []
-            while self._left and len(trials) < self._at_once * ROUNDS_PER_BATCH:
+            async with self._runner.rate_limiter:
+                reserved: list[tuple[Trial, Reservation]] = []
+            while self._left and len(reserved) < self._at_once * ROUNDS_PER_BATCH:
                 if not self._runner.budget.room_for(self._runner.worst_usd(self._left[0]) or 0.0) and (
-                    trials or self._sent
+                    reserved or self._sent
                 ):
                     break  # what is in flight may give some of its reservation back
-                if not await self._runner.reserve(self._left[0]):
+                reservation = await self._runner.reserve(self._left[0])
+                if reservation is None:
                     break
-                trials.append(self._left.popleft())
-            if not trials:
+                reserved.append((self._left.popleft(), reservation))
+            if not reserved:
                 return
             plan = self._runner.plan
-            ids = self._runner.begun(trials, worker=worker)
+            trials = [trial for trial, _ in reserved]
+            ids = self._runner.begin_attempts(reserved, worker=worker)
             batch = Batch(
                 self._topic,
                 plan.seed,
                 plan.timeout_s,
+                plan.deadline_s,
                 self._runner.keep_events,
                 self._at_once,
                 tuple(
@@ -165,13 +179,13 @@ class _Cluster:
     async def _ask(self, method: Callable[..., Any], *args: Any) -> Any:
         """Call the client, whichever kind it is, without blocking this loop."""
         if self._client.asynchronous:
-            told = method(*args)
-            return await told if asyncio.iscoroutine(told) or asyncio.isfuture(told) else told
+            result = method(*args)
+            return await result if asyncio.iscoroutine(result) or asyncio.isfuture(result) else result
         return await asyncio.to_thread(method, *args)
 
     # ----------------------------------------------------------------------------------------------- from the workers
 
-    def _told(self, event: Any) -> None:
+    def _on_message(self, event: Any) -> None:
         """A worker logged an outcome. Called on the client's own thread."""
         _, (attempt_id, outcome) = event
         self._loop.call_soon_threadsafe(self._inbox.put_nowait, (attempt_id, outcome))
@@ -211,11 +225,11 @@ class _Cluster:
         while not self._inbox.empty():
             self._decide(*self._inbox.get_nowait())
 
-    def _decide(self, attempt_id: int, told: dict[str, Any]) -> None:
+    def _decide(self, attempt_id: int, fields: dict[str, Any]) -> None:
         """An outcome has come: by a message and once more with its batch, and what comes first counts."""
         for sent in self._sent.values():
             trial = sent.open.pop(attempt_id, None)
-            if trial is not None and self._runner.decide(trial, attempt_id, Outcome(**told)):
+            if trial is not None and self._runner.decide(trial, attempt_id, Outcome(**fields)):
                 self._left.appendleft(trial)
 
     async def _bury(self, workers: set[str]) -> None:
@@ -235,7 +249,8 @@ class _Cluster:
                 "error": f"the worker {sent.worker} was gone before this came back; what it used is not known",
                 "expected": 0,
             }
-            if self._runner.decide(trial, attempt_id, Outcome("failed", failure=failure, usd=None)):
+            lost = Outcome("failed", failure=failure, turns=[CENSORED], usd=None)
+            if self._runner.decide(trial, attempt_id, lost):
                 self._left.append(trial)
 
     async def _abandon(self) -> None:
@@ -243,7 +258,7 @@ class _Cluster:
         self._empty_inbox()
         for sent in self._sent.values():
             for attempt_id, trial in sent.open.items():
-                self._runner.interrupted(trial, attempt_id)
+                self._runner.interrupted(trial, attempt_id, Outcome("interrupted", turns=[CENSORED], usd=None))
         if self._sent:
             await self._ask(self._stop.set)
             await asyncio.sleep(2 * _LOOK_S)
@@ -273,24 +288,41 @@ async def _play_batch(
 ) -> list[tuple[int, dict[str, Any]]]:
     settings: dict[int, Settings] = {trial.settings_n: trial.settings for _, trial, _, _ in batch.tries}
     done: list[tuple[int, dict[str, Any]]] = []
-    gate = Gate()
+    limiter = RateLimiter()
 
-    async def work(tries: Iterator[Try], places: Places) -> None:
+    async def work(tries: Iterator[Try], stand_ins: StandIns, heartbeat: Heartbeat) -> None:
         for attempt_id, trial, prepared, attempt in tries:
-            await gate.pass_()
-            where, url = places.of(trial, attempt)
-            outcome = await play(trial, prepared, where, url, timeout_s=batch.timeout_s, keep_events=batch.keep_events)
-            if outcome.kind == "rate_limit":
-                gate.shut(outcome.wait_s)
-            told = {f.name: getattr(outcome, f.name) for f in dataclasses.fields(outcome)}
-            done.append((attempt_id, told))
-            tell(attempt_id, told)
+            outcome = Outcome()
+            async with limiter:
+                connection = stand_ins.connect(trial, attempt, batch.timeout_s)
+            try:
+                await play(
+                    trial,
+                    prepared,
+                    connection,
+                    outcome,
+                    timeout_s=batch.timeout_s,
+                    deadline_s=batch.deadline_s,
+                    keep_events=batch.keep_events,
+                    paused_s=heartbeat.look,
+                )
+            finally:
+                if outcome.kind == "rate_limit":
+                    limiter.back_off(outcome.wait_s)
+                if outcome.status != "interrupted":
+                    fields = {f.name: getattr(outcome, f.name) for f in dataclasses.fields(outcome)}
+                    done.append((attempt_id, fields))
+                    tell(attempt_id, fields)
 
     async def all_of_it() -> None:
-        async with Places(settings.values(), batch.seed) as places, asyncio.TaskGroup() as group:
+        async with (
+            Heartbeat() as heartbeat,
+            StandIns(settings.values(), batch.seed) as stand_ins,
+            asyncio.TaskGroup() as group,
+        ):
             tries = iter(batch.tries)
             for _ in range(min(batch.at_once, len(batch.tries))):
-                group.create_task(work(tries, places))
+                group.create_task(work(tries, stand_ins, heartbeat))
 
     playing = asyncio.create_task(all_of_it())
     while not playing.done():

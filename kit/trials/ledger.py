@@ -24,8 +24,8 @@ runs        call of `run`
 attempts    try at a trial
             ``attempt_id``, ``trial_id``, ``attempt`` (1, 2, …), ``run_id``, ``worker`` (of a cluster),
             ``status`` (``pending``, ``completed``, ``failed``, ``interrupted``: the run stopped or died), ``stage``
-            (``connecting``, ``seeded``, ``answered``: how far it is known to have come), ``asked`` (1: a response had been asked
-            for, or may have been by a run that died; NULL: not known), ``counts`` (1: this attempt decides the trial; at most one
+            (``connecting``, ``seeded``, ``answered``: how far it is known to have come), ``reply_asked`` (1: a response had been
+            asked for, or may have been by a run that died; NULL: not known), ``counts`` (1: this attempt decides the trial; at most one
             of a trial does), ``kind`` (of failure: ``transport``, ``rate_limit``, ``timeout``, ``refused``, ``server``,
             ``protocol``, ``worker_lost``, ``error``; ``interrupted``: stopped after the reply had begun; ``machine``: this
             machine's own trouble, which is no result), ``expected`` (1: the arm foresaw it),
@@ -143,7 +143,7 @@ TABLES: dict[str, dict[str, str]] = {
         "worker": "TEXT",
         "status": "TEXT NOT NULL",
         "stage": "TEXT NOT NULL",
-        "asked": "INTEGER",
+        "reply_asked": "INTEGER",
         "counts": "INTEGER NOT NULL",
         "kind": "TEXT",
         "expected": "INTEGER",
@@ -228,7 +228,7 @@ TABLES: dict[str, dict[str, str]] = {
 
 ADDED: dict[str, tuple[str, ...]] = {
     # by schema 2
-    "attempts": ("asked", "priced_model"),
+    "attempts": ("reply_asked", "priced_model"),
     "turns": ("first_outcome", "outcome", "ended", "first_ms"),
     "responses": ("first_modality", "ended"),
 }

@@ -1,24 +1,26 @@
-"""When enough is known: a plan's stop rule, fed the completed beginning of the planned order.
+"""What holds a run back: money, the service's rate limit, outages, a stop rule, and this machine's own pauses.
 
-Trials that run side by side do not end in the order in which they began, and text replies may end first; so a trial counts
-here only once every trial before it is decided.
+Money and the rate limit are used with ``async with``: entering waits until a session may begin.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import NamedTuple, Self
 
 from ..errors import InputError, clipped
 from .plan import Plan, Settings, Trial
 
-# Money: what is spent, what is reserved by trials in flight, and that both together never pass the cap.
+# --------------------------------------------------------------------------------------------------------------- money
 
 
 def check_budget(budget_usd: float | None, settings: Iterable[Settings]) -> float:
-    """The cap in dollars.
+    """Return the cap in dollars.
 
     Raises:
         InputError: If somebody pays and no cap is given, or a cap is given where prices are unknown and it could not be kept.
@@ -27,164 +29,250 @@ def check_budget(budget_usd: float | None, settings: Iterable[Settings]) -> floa
         isinstance(budget_usd, int | float) and not isinstance(budget_usd, bool) and budget_usd >= 0
     ):
         raise InputError(f"budget_usd must be dollars, such as 2.50, not {clipped(budget_usd)}")
-    for each in settings:
-        if each.free:
+    for item in settings:
+        if item.free:
             continue
         if budget_usd is None:
             raise InputError(
-                f"{each.name} costs money: say how much it may, run(…, budget_usd=2.50), or --budget 2.50 in a terminal; the plan shows what to expect"
+                f"{item.name} costs money: say how much it may, run(…, budget_usd=2.50), or --budget 2.50 in a terminal; "
+                "the plan shows what to expect"
             )
-        if each.reckoned_price is None and budget_usd != math.inf:
+        if item.reckoned_price is None and budget_usd != math.inf:
             raise InputError(
-                f"the kit knows no price for {each.name}, so a budget of ${budget_usd:.2f} could not be kept; give one, "
+                f"the kit knows no price for {item.name}, so a budget of ${budget_usd:.2f} could not be kept; give one, "
                 "Settings(…, price=Price(text=(…), audio=(…), image=(…))), or say budget_usd=float('inf')"
             )
     return math.inf if budget_usd is None else float(budget_usd)
 
 
 class Budget:
-    """Dollars of one run.
+    """The dollars of one run.
 
     Attributes:
-        cap_usd, spent_usd, reserved_usd: ``spent + reserved ≤ cap`` holds at every moment in which something is reserved.
+        cap_usd, spent_usd, reserved_usd: ``spent + reserved ≤ cap`` holds whenever something is reserved.
     """
 
     def __init__(self, cap_usd: float, spent_usd: float = 0.0) -> None:
         self.cap_usd = cap_usd
         self.spent_usd = spent_usd
         self.reserved_usd = 0.0
-        self._held = 0
+        self._open: set[Reservation] = set()
         self._freed = asyncio.Event()
 
     def room_for(self, usd: float) -> bool:
-        """Whether this much could be set aside now."""
+        """Whether this much could be reserved now."""
         return self.spent_usd + self.reserved_usd + usd <= self.cap_usd
 
-    async def reserve(self, usd: float) -> bool:
-        """Set this much aside, waiting for trials in flight to give back what they did not need; ``False`` if it can never be.
+    async def reserve(self, usd: float) -> Reservation | None:
+        """Reserve dollars, waiting for attempts in flight to return what they do not need; ``None`` if it can never be.
 
         Cancelling is safe.
         """
         while not self.room_for(usd):
-            if not self._held:
-                return False
+            if not self._open:
+                return None
             self._freed.clear()
             await self._freed.wait()
+        reservation = Reservation(self, usd)
+        self._open.add(reservation)
         self.reserved_usd += usd
-        self._held += 1
-        return True
+        return reservation
 
-    def settle(self, reserved_usd: float, spent_usd: float) -> None:
-        """An attempt is over: its reservation is given back and what it cost is spent."""
-        self._held -= 1
-        self.reserved_usd = max(0.0, self.reserved_usd - reserved_usd) if self._held else 0.0
+    def _settle(self, reservation: Reservation, spent_usd: float) -> None:
+        if reservation not in self._open:
+            return
+        self._open.remove(reservation)
+        # With nothing open it is exactly zero: what rounding leaves would add up over a long run.
+        self.reserved_usd = max(0.0, self.reserved_usd - reservation.usd) if self._open else 0.0
         self.spent_usd += spent_usd
         self._freed.set()
 
 
-# Waiting together: when the service says "too fast" to one session, no other begins before it is time again.
+class Reservation:
+    """Dollars set aside for one attempt. Leaving its ``async with`` unsettled spends all of it: nobody knows better."""
 
+    def __init__(self, budget: Budget, usd: float) -> None:
+        self.budget, self.usd = budget, usd
+
+    def settle(self, spent_usd: float) -> None:
+        """Return the reservation and spend what the attempt cost. Only the first call counts."""
+        self.budget._settle(self, spent_usd)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.settle(self.usd)
+
+
+# ---------------------------------------------------------------------------------------------------------- rate limits
 
 FIRST_S = 1.0  # where the service does not say how long: doubled each time, as its own guide advises
 LONGEST_S = 60.0  # limits are per minute
 MARGIN_S = 0.05
 
 
-class Gate:
-    """Shut for a while after a rate limit; `pass_` waits until it is open.
+class RateLimiter:
+    """Makes all sessions wait together: when the service says "too fast" to one, no other begins before it is time again.
 
     Attributes:
-        n_shut: How often it was shut.
+        n_waits: How often it has made them wait.
     """
 
     def __init__(self) -> None:
-        self.n_shut = 0
-        self._opens_at = 0.0
-        self._in_a_row = 0
+        self.n_waits = 0
+        self._opens_at = 0.0  # on the loop's clock
+        self._in_a_row = 0  # limits or outages without a session in between
 
-    async def pass_(self) -> None:
+    async def __aenter__(self) -> Self:
         """Wait until sessions may begin. Cancelling is safe."""
         loop = asyncio.get_running_loop()
-        while self._opens_at > loop.time():  # noqa: ASYNC110  an instant; it may be shut for longer meanwhile
+        while self._opens_at > loop.time():  # noqa: ASYNC110  an instant; the wait may grow meanwhile
             await asyncio.sleep(self._opens_at - loop.time())
+        return self
 
-    def shut(self, said_s: float | None) -> float:
-        """The service was asked too fast.
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return
+
+    def back_off(self, wait_s: float | None, first_s: float = FIRST_S) -> float:
+        """Take note that the service was asked too fast, or cannot be reached.
 
         Args:
-            said_s: What it said about when to come back; ``None``: 1 s, 2 s, 4 s … up to a minute.
+            wait_s: When to come back, as the service said; ``None``: `first_s`, then twice that … up to a minute.
 
         Returns:
-            How long it is shut from now, in seconds.
+            How long no session begins from now, in seconds.
         """
         now = asyncio.get_running_loop().time()
         if self._opens_at <= now:  # sessions that began together are refused together: that is one time
             self._in_a_row += 1
-        wait_s = FIRST_S * 2 ** (self._in_a_row - 1) if said_s is None else said_s + MARGIN_S
-        return self._until(now, min(wait_s, LONGEST_S))
+        wait_s = first_s * 2.0 ** (self._in_a_row - 1) if wait_s is None else wait_s + MARGIN_S
+        return self._wait(now, min(wait_s, LONGEST_S))
 
-    def spare(self, remaining_tokens: int | None, reset_s: float | None, needed_tokens: int) -> float:
-        """What is left of the limit, after a session; shuts if the next one would not fit. Gives for how long, in seconds."""
+    def session_ended(self, remaining_tokens: int | None, reset_s: float | None, needed_tokens: int) -> float:
+        """Take note of what a session says is left of the limit; return for how long no other begins, in seconds."""
         self._in_a_row = 0
         if remaining_tokens is None or reset_s is None or remaining_tokens >= needed_tokens or reset_s <= 0:
             return 0.0
-        return self._until(asyncio.get_running_loop().time(), min(reset_s, LONGEST_S))
+        return self._wait(asyncio.get_running_loop().time(), min(reset_s, LONGEST_S))
 
-    def _until(self, now: float, wait_s: float) -> float:
+    def _wait(self, now: float, wait_s: float) -> float:
         opens_at = now + wait_s
         if opens_at > self._opens_at:
-            self.n_shut += self._opens_at <= now
+            self.n_waits += self._opens_at <= now
             self._opens_at = opens_at
         return max(0.0, self._opens_at - now)
 
 
+# ----------------------------------------------------------------------------------------------------------- this machine
+
+
+class Heartbeat:
+    """Notices when this process does not run: stopped, suspended, or its loop blocked by other code.
+
+    Attributes:
+        paused_s: For how long, in all. It grows when the process runs again.
+    """
+
+    EVERY_S = 0.25
+
+    def __init__(self) -> None:
+        self.paused_s = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._due = asyncio.get_running_loop().time() + self.EVERY_S
+        self._task = asyncio.create_task(self._beat(), name="kit: heartbeat")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    def look(self) -> float:
+        """Return `paused_s`, with a pause that has just ended."""
+        late_s = asyncio.get_running_loop().time() - self._due
+        if late_s > self.EVERY_S:
+            self.paused_s += late_s
+            self._due += late_s
+        return self.paused_s
+
+    async def _beat(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._due - loop.time())
+            self.look()
+            self._due = loop.time() + self.EVERY_S
+
+
+# ---------------------------------------------------------------------------------------------------------- when is enough
+
 Cell = tuple[str, str, int]
 
 
-class Watch:
-    """What is decided, cell by cell (case, arm, settings).
+class FirstTurn(NamedTuple):
+    """What the user finally had of the turn that a history ends with."""
+
+    heard: str
+    """The modality, or ``silent``, or ``late``."""
+    drifted: bool
+    """Whether it was text."""
+
+    @classmethod
+    def of(cls, outcome: str | None, modality: str | None) -> FirstTurn | None:
+        """Of the ledger's columns; ``None`` where nothing is known. Schema 1 has no outcome: then the modality is all."""
+        if outcome in ("failed", "censored") or (outcome is None and modality is None):
+            return None
+        return cls(outcome if outcome in ("silent", "late") else modality or "empty", modality == "text")
+
+
+class StopMonitor:
+    """Says when a plan's stop rule is satisfied, from what is decided, cell by cell (case, arm, settings).
+
+    Trials that run side by side do not end in the order in which they began, and text replies may end first; so the rule sees
+    a trial only once every trial before it in the planned order is decided.
 
     Attributes:
-        heard: Per cell, what the user finally heard of the first turn, over all completed trials in whatever order they ended.
+        tally: Per cell, what was heard of the first turns, in whatever order the trials ended.
     """
 
-    def __init__(
-        self, plan: Plan, statuses: dict[str, str], modalities: dict[str, tuple[str | None, str | None]]
-    ) -> None:
+    def __init__(self, plan: Plan, first_turns: Mapping[str, FirstTurn | None]) -> None:
+        """`first_turns`: the trials that are decided, each with its first turn (``None``: not known)."""
         self._plan = plan
-        self._heard_of: dict[str, str | None] = {}
-        self.heard: dict[Cell, Counter[str]] = {}
-        self._at = 0
-        self._counts: dict[Cell, list[int]] = {}
+        self._first_turns: dict[str, FirstTurn | None] = {}  # of decided trials
+        self.tally: dict[Cell, Counter[str]] = {}
+        self._at = 0  # trials of the planned order that have been taken in
+        self._counts: dict[Cell, list[int]] = {}  # of those: drifted, and decided one way or the other
         self._enough: dict[Cell, bool] = {}
-        self._changed: set[Cell] = set()
+        self._changed: set[Cell] = set()  # cells whose counts changed since the rule was last asked
         self._fewest = 0 if plan.stop is None else plan.stop.trials_per_arm(0.0)
         for trial in plan.trials:
             if trial.role == "measure":
                 self._counts.setdefault(trial.cell, [0, 0])
-            status = statuses.get(trial.trial_id)
-            if status is not None:
-                self.decided(trial, status, modalities.get(trial.trial_id, (None, None))[1])
+            if trial.trial_id in first_turns:
+                self.decided(trial, first_turns[trial.trial_id])
 
-    def decided(self, trial: Trial, status: str, heard: str | None) -> None:
-        """A trial is decided.
-
-        Args:
-            status: ``completed`` or ``failed``.
-            heard: What the user finally heard of the first turn.
-        """
-        completed = status == "completed"
-        self._heard_of[trial.trial_id] = heard or "empty" if completed else None
-        if completed and trial.role == "measure":
-            self.heard.setdefault(trial.cell, Counter())[heard or "empty"] += 1
+    def decided(self, trial: Trial, first_turn: FirstTurn | None) -> None:
+        """Take note of a decided trial."""
+        self._first_turns[trial.trial_id] = first_turn
+        if first_turn is not None and trial.role == "measure":
+            self.tally.setdefault(trial.cell, Counter())[first_turn.heard] += 1
 
     def counts(self) -> dict[Cell, tuple[int, int]]:
-        """Per cell ``(drifted, completed)``, of the decided beginning of the planned order."""
+        """Return ``(drifted, known)`` per cell, of the decided beginning of the planned order."""
         self._advance()
         return {cell: (k, n) for cell, (k, n) in self._counts.items()}
 
     def enough(self) -> bool:
-        """Whether the plan's stop rule is content; ``False`` without one."""
+        """Whether the plan's stop rule is satisfied; ``False`` without one."""
         rule = self._plan.stop
         if rule is None:
             return False
@@ -196,14 +284,12 @@ class Watch:
         return len(self._enough) == len(self._counts) and all(self._enough.values())
 
     def _advance(self) -> None:
-        """Take in what is decided now."""
         trials = self._plan.trials
-        while self._at < len(trials) and trials[self._at].trial_id in self._heard_of:
+        while self._at < len(trials) and trials[self._at].trial_id in self._first_turns:
             trial = trials[self._at]
             self._at += 1
-            heard = self._heard_of[trial.trial_id]
-            if trial.role != "measure" or heard is None:
-                continue
-            self._counts[trial.cell][0] += heard == "text"
-            self._counts[trial.cell][1] += 1
-            self._changed.add(trial.cell)
+            first_turn = self._first_turns[trial.trial_id]
+            if trial.role == "measure" and first_turn is not None:
+                self._counts[trial.cell][0] += first_turn.drifted
+                self._counts[trial.cell][1] += 1
+                self._changed.add(trial.cell)

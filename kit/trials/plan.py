@@ -9,14 +9,13 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import inspect
 import json
 import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -24,35 +23,38 @@ from .. import show
 from ..cases import Case, case
 from ..clip import Clip
 from ..endpoint import DEFAULT_MODEL, PRICES, Endpoint, Price, endpoint
-from ..errors import InputError, LedgerError, clipped
+from ..errors import InputError, clipped
 from ..history import History
 from ..stats import StopRule
+from ..version import __version__
 from ..wire.dialect import GA
 from . import arms as _arms
-from .arms import Arm, all_arms, arm
-from .ledger import Ledger
+from .arms import Arm, arm
 
 Role = Literal["measure", "positive", "negative"]
 
 CONTROLS_WHEN_PAID = 3  # of each kind: a session that cannot speak, or cannot write, shows in all of them
 MAX_OUTPUT_TOKENS = (
-    1_024  # some 40 s of speech: a joke never reaches it, and a budget can be kept (the models allow 4,096 and more)
+    1_024  # some 40 s of speech: a joke never reaches it, and a budget can be kept (models allow 4,096 and more)
 )
+# OpenAI's own yardstick for GPT-Live: a request is answered if voice begins within 5,000 ms, later voice is late and repairs
+# nothing (openai-cookbook, examples/audio/duplex_voice_agent_evaluation, metrics contract v2, 2026).
+DEADLINE_S = 5.0
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What every trial of a row of the plan has in common. ``None`` leaves a setting as the server has it.
+    """What the trials of a plan have in common. ``None`` leaves a setting as the server has it.
 
     Attributes:
         endpoint: ``"standin"`` unless another is named: ``openai``, ``azure``, ``xai``, a ``ws://`` URL, an `Endpoint`.
         model: The model, or Azure's deployment.
         voice, instructions: As `Session.update` takes them.
         turn_detection: ``"manual"``, ``"server_vad"``, ``"semantic_vad"``, or the API's own object.
-        max_output_tokens: Of each response; what a budget reckons with. A reply that reaches it is ``incomplete``.
+        max_output_tokens: Of each response; what a budget reserves. A reply that reaches it is ``incomplete``.
         dialect: ``ga`` or ``beta``.
         key_env: The environment variable that holds a URL's key.
-        price: What to reckon with where the kit knows no price, or yours is another; on the stand-in, a rehearsal.
+        price: The price to use where the kit knows none, or yours differs; on the stand-in, a rehearsal.
         stand_in: For the stand-in only: ``drift, pace, faults, …`` as `kit.standin.StandIn` takes them. Its ``seed`` is the
             plan's unless given.
         more: Any other setting in the kit's words (``speed``, ``temperature``, ``truncation``, …).
@@ -87,16 +89,16 @@ class Settings:
 
     @property
     def name(self) -> str:
-        """What it is called in tables: the endpoint, its model, and the stand-in's drift rule and faults."""
-        told = [self.where.name, self.where.model or "?"]
+        """The name in tables: the endpoint, its model, and the stand-in's drift rule and faults."""
+        words = [self.where.name, self.where.model or "?"]
         if self.where.name == "standin":
-            told.append(f"drift={self.stand_in.get('drift', 'documented')}")
-            told += [f"fault={each}" for each in self.stand_in.get("faults", ())]
-        return " ".join(told)
+            words.append(f"drift={self.stand_in.get('drift', 'documented')}")
+            words += [f"fault={fault}" for fault in self.stand_in.get("faults", ())]
+        return " ".join(words)
 
     @property
     def reckoned_price(self) -> Price | None:
-        """The price that costs are reckoned with; ``None`` if there is none."""
+        """The price that costs are computed with; ``None`` if there is none."""
         return self.price or self.where.price
 
     @property
@@ -105,18 +107,18 @@ class Settings:
         return self.where.key_env is None and self.reckoned_price is None
 
     def session(self) -> dict[str, Any]:
-        """What `Session.update` is given before an arm adds its own."""
+        """Return the arguments of `Session.update`, before an arm adds its own."""
         vad: Any = self.turn_detection
         if isinstance(vad, str):
             vad = None if vad == "manual" else {"type": vad}
         named = {"voice": self.voice, "instructions": self.instructions, "max_output_tokens": self.max_output_tokens}
-        told = {word: value for word, value in named.items() if value is not None} | dict(self.more)
-        return told | ({} if self.turn_detection is None else {"turn_detection": vad})
+        fields = {name: value for name, value in named.items() if value is not None} | dict(self.more)
+        return fields | ({} if self.turn_detection is None else {"turn_detection": vad})
 
     def describe(self) -> dict[str, Any]:
-        """What a plan freezes of it."""
+        """Return what a plan freezes of it."""
         where = self.where
-        told: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "name": self.name,
             "endpoint": where.name,
             "url": where.shown_url,
@@ -125,10 +127,10 @@ class Settings:
             "session": self.session(),
         }
         if where.name == "standin":
-            told["stand_in"] = {word: _plain(value) for word, value in self.stand_in.items()}
+            fields["stand_in"] = {name: _json(value) for name, value in self.stand_in.items()}
         if self.price is not None:
-            told["price"] = {kind: list(getattr(self.price, kind)) for kind in ("text", "audio", "image")}
-        return told
+            fields["price"] = {kind: list(getattr(self.price, kind)) for kind in ("text", "audio", "image")}
+        return fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ class Trial:
 
     @property
     def modality(self) -> str:
-        """What is asked for: ``audio``, or ``text`` in a positive control."""
+        """The modality asked for: ``audio``, or ``text`` in a positive control."""
         return "text" if self.role == "positive" else "audio"
 
     @property
@@ -166,6 +168,36 @@ class Trial:
         return 1 + len(self.case.turns)
 
 
+@dataclass(frozen=True)
+class Analysis:
+    """What will be said of the results, chosen before there are any; part of the plan's hash.
+
+    Attributes:
+        baseline: The arm that the others are compared with.
+        outcome: The primary outcome, as `kit.tables.compare_df` takes it.
+        within, over: What arms are compared within, and what is kept apart in pooled rows.
+        family: Which comparisons share `alpha`: ``"all"`` rows, or only the ``"pooled"`` ones.
+        alpha: The family's error.
+        margin: A difference (0.1 is 10 points) below which arms count as equivalent; ``None``: no equivalence is claimed.
+        level: Of the intervals.
+    """
+
+    baseline: str = "as_is"
+    outcome: str = "final"
+    within: tuple[str, ...] = ("case",)
+    over: tuple[str, ...] = ()
+    family: Literal["all", "pooled"] = "all"
+    alpha: float = 0.05
+    margin: float | None = None
+    level: float = 0.95
+
+    def __post_init__(self) -> None:
+        for name, value in (("alpha", self.alpha), ("level", self.level), ("margin", self.margin)):
+            if value is not None and not (isinstance(value, float) and 0 < value < 1):
+                raise InputError(f"{name} is a number between 0 and 1, not {clipped(value)}")
+
+
+@dataclass(frozen=True, init=False, repr=False, eq=False)
 class Plan:
     """Cases × arms × settings × repeats.
 
@@ -174,20 +206,36 @@ class Plan:
 
     Args:
         cases: `Case` objects or names of the kit's own.
-        arms: `Arm` objects, classes, or names; ``as_is`` alone if none is given.
-        settings: One `Settings` or several; the stand-in if none is given.
+        arms: `Arm` objects, classes, or names; ``as_is`` alone by default.
+        settings: One `Settings` or several; the stand-in by default.
         repeats: Trials per case, arm and setting.
         seed: Of the order, of the trial ids and so of the stand-in's draws.
-        max_attempts: How often a trial may be tried. Only a failure of transport before any answer (no connection, a drop, the
-            service saying "too fast") is tried again; a reply that took too long is a result, and so is a refusal.
-        timeout_s: For one user turn with all its responses; a trial has as many of these as turns, and one to begin.
+        max_attempts: How often a trial may be tried. Only what is lost before any reply begins (a drop, the service saying
+            "too fast") is tried again. A reply that has begun decides its trial, and so does a refusal. Attempts that come to
+            no session are waited out and do not count.
+        timeout_s: How long one user turn with all its responses is observed; the beginning of a session may take as long.
+        deadline_s: When the first content of a reply is due. Content that comes later is ``late``; nothing at all within
+            `timeout_s` is ``silent``.
         stop: Stop early: a width (0.2 is ±10 points: then no more trials begin once every case × arm × setting is known to
             within it) or a `StopRule`.
         controls: How many positive and negative controls per setting; 3 of each where somebody pays, else none.
+        analysis: What will be said of it. Its baseline is the first arm by default.
 
     Raises:
         InputError: For what cannot be a plan: nothing to repeat, two of the same name, an unknown case or arm.
     """
+
+    cases: tuple[Case, ...]
+    arms: tuple[Arm, ...]
+    repeats: int
+    settings: tuple[Settings, ...]
+    seed: int
+    max_attempts: int
+    timeout_s: float
+    deadline_s: float
+    stop: StopRule | None
+    controls: int
+    analysis: Analysis
 
     def __init__(
         self,
@@ -199,44 +247,37 @@ class Plan:
         seed: int = 0,
         max_attempts: int = 3,
         timeout_s: float = 60,
+        deadline_s: float = DEADLINE_S,
         stop: float | StopRule | None = None,
         controls: int | None = None,
+        analysis: Analysis | None = None,
     ) -> None:
-        self.cases = tuple(each if isinstance(each, Case) else case(each) for each in _several(cases, Case))
-        self.arms = tuple(arm(each) for each in _several(arms, Arm))
-        self.settings = tuple(_several(settings or Settings(), Settings))
-        self.repeats = _whole(repeats, "repeats", 1)
-        self.seed = _whole(seed, "seed", None)
-        self.max_attempts = _whole(max_attempts, "max_attempts", 1)
-        if not (isinstance(timeout_s, int | float) and 0 < timeout_s < float("inf")):
-            raise InputError(f"timeout_s must be a positive number of seconds, not {clipped(timeout_s)}")
-        self.timeout_s = float(timeout_s)
-        for what, names in (
-            ("case", [each.name for each in self.cases]),
-            ("arm", [each.name for each in self.arms]),
-            ("settings", [json.dumps(each.describe(), sort_keys=True) for each in self.settings]),
-        ):
-            if not names:
-                raise InputError(f"a plan needs at least one {what}")
-            twice = {name for name in names if names.count(name) > 1}
-            if twice:
-                hint = (
-                    "; give one another: dataclasses.replace(case, name=…), or rename its file"
-                    if what == "case"
-                    else ""
-                )
-                raise InputError(
-                    f"two {what.removesuffix('s')}s are the same or have the same name: {clipped(min(twice))}{hint}"
-                )
-        paid = not all(each.free for each in self.settings)
-        self.controls = _whole(controls, "controls", 0) if controls is not None else CONTROLS_WHEN_PAID * paid
-        n_cells = len(self.cases) * len(self.arms) * len(self.settings)
-        self.stop = stop if isinstance(stop, StopRule | None) else StopRule(width=stop, n_arms=n_cells)
-        if self.stop is not None and self.stop.n_arms != n_cells:
+        fields: dict[str, Any] = {
+            "cases": tuple(item if isinstance(item, Case) else case(item) for item in _listed(cases, Case)),
+            "arms": tuple(arm(item) for item in _listed(arms, Arm)),
+            "settings": tuple(_listed(settings or Settings(), Settings)),
+            "repeats": _integer(repeats, "repeats", 1),
+            "seed": _integer(seed, "seed", None),
+            "max_attempts": _integer(max_attempts, "max_attempts", 1),
+            "timeout_s": _seconds(timeout_s, "timeout_s"),
+            "deadline_s": _seconds(deadline_s, "deadline_s"),
+        }
+        _refuse_duplicates("case", [item.name for item in fields["cases"]])
+        _refuse_duplicates("arm", [item.name for item in fields["arms"]])
+        _refuse_duplicates("settings", [json.dumps(item.describe(), sort_keys=True) for item in fields["settings"]])
+        paid = not all(item.free for item in fields["settings"])
+        fields["controls"] = CONTROLS_WHEN_PAID * paid if controls is None else _integer(controls, "controls", 0)
+        n_cells = len(fields["cases"]) * len(fields["arms"]) * len(fields["settings"])
+        rule = stop if isinstance(stop, StopRule | None) else StopRule(width=stop, n_arms=n_cells)
+        if rule is not None and rule.n_arms != n_cells:
             raise InputError(
-                f"the stop rule is for {self.stop.n_arms} arms, and this plan watches {n_cells} (cases × arms × settings); "
+                f"the stop rule is for {rule.n_arms} arms, and this plan watches {n_cells} (cases × arms × settings); "
                 "give a width, stop=0.2, and the kit splits alpha over them"
             )
+        fields["stop"] = rule
+        fields["analysis"] = analysis or Analysis(baseline=fields["arms"][0].name)
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)  # frozen: this is the one place that sets them
 
     # ----------------------------------------------------------------------------------------------------- its trials
 
@@ -247,8 +288,8 @@ class Plan:
         rows: list[tuple[Role, Case, Arm, int, int]] = []
         for repeat in range(self.repeats):
             row: list[tuple[Role, Case, Arm, int, int]] = [
-                ("measure", each, how, n, repeat)
-                for each in self.cases
+                ("measure", item, how, n, repeat)
+                for item in self.cases
                 for how in self.arms
                 for n in range(len(self.settings))
             ]
@@ -261,9 +302,9 @@ class Plan:
             rows += row
         names = {id(how): how.name for how in (*self.arms, _arms.as_is)}
         trials = []
-        for at, (role, each, how, n, repeat) in enumerate(rows):
-            cell = (each.name, names[id(how)], n)
-            trials.append(Trial(self._id(role, cell, repeat), at, role, each, how, self.settings[n], n, repeat, cell))
+        for at, (role, item, how, n, repeat) in enumerate(rows):
+            cell = (item.name, names[id(how)], n)
+            trials.append(Trial(self._id(role, cell, repeat), at, role, item, how, self.settings[n], n, repeat, cell))
         return tuple(trials)
 
     def _id(self, role: Role, cell: tuple[str, str, int], repeat: int) -> str:
@@ -282,118 +323,137 @@ class Plan:
     # ------------------------------------------------------------------------------------------------------ frozen
 
     def describe(self) -> dict[str, Any]:
-        """Everything that decides what its trials do, as JSON; audio as length and digest. This is what is hashed."""
+        """Return everything that decides what its trials do and what will be said of them, as JSON; audio as length and digest.
+
+        This is what is hashed. The kit's version stands for the code of its own cases and arms.
+        """
+        analysis = asdict(self.analysis) | {"within": list(self.analysis.within), "over": list(self.analysis.over)}
+        return self._describe_1() | {
+            "plan": 2,
+            "deadline_s": self.deadline_s,
+            "analysis": analysis,
+            "kit_version": __version__,
+        }
+
+    def _describe_1(self) -> dict[str, Any]:
+        """What kit 0.1 froze, so that a ledger of then can be gone on with."""
+        stop = self.stop
         return {
             "plan": 1,
-            "cases": [_case(each) for each in self.cases],
-            "arms": [each.describe() for each in self.arms],
-            "settings": [each.describe() for each in self.settings],
+            "cases": [_case(item) for item in self.cases],
+            "arms": [item.describe() for item in self.arms],
+            "settings": [item.describe() for item in self.settings],
             "repeats": self.repeats,
             "seed": self.seed,
             "max_attempts": self.max_attempts,
             "timeout_s": self.timeout_s,
-            "stop": {"width": self.stop.width, "alpha": self.stop.alpha, "n_arms": self.stop.n_arms}
-            if self.stop
-            else None,
+            "stop": {"width": stop.width, "alpha": stop.alpha, "n_arms": stop.n_arms} if stop else None,
             "controls": self.controls,
         }
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of `describe`, as hexadecimal. The same plan has the same hash on any machine."""
-        told = json.dumps(self.describe(), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-        return hashlib.sha256(told.encode()).hexdigest()
+        """SHA-256 of `describe`, as hexadecimal. The same plan has the same hash on any machine and any Python."""
+        return _sha256(self.describe())
+
+    @cached_property
+    def hashes(self) -> tuple[str, ...]:
+        """`hash`, and that of the same plan in kit 0.1 (which hashed custom arms otherwise: those are not found again)."""
+        return self.hash, _sha256(self._describe_1())
 
     def __repr__(self) -> str:
-        pass
-
         return f"<Plan {self.hash[:12]}: {estimate(self)}>"
 
     def _repr_html_(self) -> str:
-        pass
-
-        rows = [
-            ["cases", show.esc(", ".join(each.name for each in self.cases))],
-            ["arms", show.esc(", ".join(each.name for each in self.arms))],
-            ["settings", show.esc("; ".join(each.name for each in self.settings))],
-            ["repeats", f"{self.repeats} of each, order by seed {self.seed}"],
-            [
-                "controls",
-                show.esc(
-                    f"{self.controls} positive and {self.controls} negative per setting" if self.controls else "none"
-                ),
-            ],
-            [
-                "stops",
-                show.esc(
-                    f"when every rate is known to ±{50 * self.stop.width:g} points" if self.stop else "at its end"
-                ),
-            ],
+        controls = f"{self.controls} positive and {self.controls} negative per setting" if self.controls else "none"
+        stops = f"when every rate is known to ±{50 * self.stop.width:g} points" if self.stop else "at its end"
+        facts = [
+            ("cases", ", ".join(item.name for item in self.cases)),
+            ("arms", ", ".join(item.name for item in self.arms)),
+            ("settings", "; ".join(item.name for item in self.settings)),
+            ("repeats", f"{self.repeats} of each, order by seed {self.seed}"),
+            ("controls", controls),
+            ("stops", stops),
         ]
+        rows = [[name, show.esc(value)] for name, value in facts]
         return show.card(
             f"<b>plan</b> <code>{self.hash[:12]}</code>", show.table(rows, ["", ""]), show.esc(str(estimate(self)))
         )
 
 
-# ------------------------------------------------------------------------------------------------------------- controls
-
 _POSITIVE = Case("control: text asked", History().user("Tell me a joke."), "text", note="the session asks for text")
-_NEGATIVE = Case(
-    "control: no history", History().user("Tell me a joke."), "audio", note="one user turn and nothing else"
-)
+_NEGATIVE = Case("control: no history", History().user("Tell me a joke."), "audio", note="one user turn, nothing else")
 
 
 # ---------------------------------------------------------------------------------------------------------------- parts
 
 
-def _several(given: Any, kind: type) -> list[Any]:
-    single = isinstance(given, str | kind) or (isinstance(given, type) and issubclass(given, kind))
-    if not single and not isinstance(given, Iterable):
-        raise InputError(f"expected {kind.__name__} objects or names, not {clipped(given)}")
-    listed = [given] if single else list(given)
-    if kind is Settings and not all(isinstance(each, Settings) for each in listed):
-        raise InputError(f"settings are Settings(endpoint=…, model=…), one or a list, not {clipped(given)}")
-    return listed
+def _listed(value: Any, kind: type) -> list[Any]:
+    single = isinstance(value, str | kind) or (isinstance(value, type) and issubclass(value, kind))
+    if not single and not isinstance(value, Iterable):
+        raise InputError(f"expected {kind.__name__} objects or names, not {clipped(value)}")
+    items = [value] if single else list(value)
+    if kind is Settings and not all(isinstance(item, Settings) for item in items):
+        raise InputError(f"settings are Settings(endpoint=…, model=…), one or a list, not {clipped(value)}")
+    return items
 
 
-def _try_out(stand_in: Mapping[str, Any]) -> None:
-    """Better now than when the plan is run. (Replies are left to then: another machine may have the voice that they need.)"""
-    from ..standin import StandIn
-
-    try:
-        StandIn(**{word: value for word, value in stand_in.items() if word != "replies"})
-    except TypeError:
-        known = inspect.signature(StandIn).parameters
-        strange = [word for word in stand_in if word not in known]
+def _refuse_duplicates(kind: str, names: list[str]) -> None:
+    if not names:
+        raise InputError(f"a plan needs at least one {kind}")
+    duplicates = {name for name in names if names.count(name) > 1}
+    if duplicates:
+        hint = "; give one another: dataclasses.replace(case, name=…), or rename its file" if kind == "case" else ""
         raise InputError(
-            f"a stand-in takes {', '.join(known)}, not {', '.join(strange) or clipped(stand_in)}"
-        ) from None
+            f"two {kind.removesuffix('s')}s are the same or have the same name: {clipped(min(duplicates))}{hint}"
+        )
 
 
-def _whole(value: object, what: str, at_least: int | None) -> int:
+def _integer(value: object, name: str, at_least: int | None) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or (at_least is not None and value < at_least):
         least = "" if at_least is None else f" of at least {at_least}"
-        raise InputError(f"{what} must be a whole number{least}, not {clipped(value)}")
+        raise InputError(f"{name} must be a whole number{least}, not {clipped(value)}")
     return value
 
 
-def _case(each: Case) -> dict[str, Any]:
-    turns = [_clip(said) if isinstance(said, Clip) else said for said in each.turns]
-    told = {
-        "name": each.name,
-        "reported": each.reported,
-        "items": [_item(item) for item in each.history],
-        "turns": turns,
-    }
-    return told | ({"note": each.note} if each.note else {})
+def _seconds(value: object, name: str) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+        raise InputError(f"{name} must be a positive number of seconds, not {clipped(value)}")
+    return float(value)
+
+
+def _try_out(stand_in: Mapping[str, Any]) -> None:
+    """Refuse wrong options now, not when the plan is run. (Replies wait until then: another machine may have their voice.)"""
+    from ..standin import StandIn
+
+    try:
+        StandIn(**{name: value for name, value in stand_in.items() if name != "replies"})
+    except TypeError:
+        names = inspect.signature(StandIn).parameters
+        unknown = [name for name in stand_in if name not in names]
+        raise InputError(
+            f"a stand-in takes {', '.join(names)}, not {', '.join(unknown) or clipped(stand_in)}"
+        ) from None
+
+
+def _sha256(description: Mapping[str, Any]) -> str:
+    text = json.dumps(description, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _case(item: Case) -> dict[str, Any]:
+    turns = [_clip(turn) if isinstance(turn, Clip) else turn for turn in item.turns]
+    items = [_item(entry) for entry in item.history]
+    fields = {"name": item.name, "reported": item.reported, "items": items, "turns": turns}
+    return fields | ({"note": item.note} if item.note else {})
 
 
 def _item(item: Any) -> dict[str, Any]:
-    told: dict[str, Any] = dict(item.spelled(GA))
-    for part, spelled in zip(item.parts, told.get("content", ()), strict=False):
+    fields: dict[str, Any] = dict(item.spelled(GA))
+    for part, content in zip(item.parts, fields.get("content", ()), strict=False):
         if part.clip is not None:
-            spelled["audio"] = _clip(part.clip)
-    return told
+            content["audio"] = _clip(part.clip)
+    return fields
 
 
 def _clip(clip: Clip) -> dict[str, Any]:
@@ -401,20 +461,19 @@ def _clip(clip: Clip) -> dict[str, Any]:
     return {"audio_ms": clip.duration_ms, "sha256": digest, "text": clip.text}
 
 
-def _plain(value: object) -> Any:
-    """A setting as JSON: itself if it is JSON already, else its words."""
+def _json(value: object) -> Any:
+    """Return a setting as JSON: itself if it is JSON already, else its words."""
     try:
         return json.loads(json.dumps(value))
     except (TypeError, ValueError):
         return str(value)
 
 
-# What a plan will take: sessions, responses, tokens, dollars, minutes; and the most that one trial can cost.
+# ----------------------------------------------------------------------------------------------------- what it will take
 #
-# Guesses of a size, from the documented rates: a user's audio 10 tokens a second, an assistant's 20; text four characters a
+# Sizes are guesses from the documented rates: a user's audio 10 tokens a second, an assistant's 20; text four characters a
 # token. `worst_usd` is no guess but a bound: at most one token per byte of text, every reply of the full `max_output_tokens` in
 # audio and none of it cached.
-
 
 _INSTRUCTIONS_TOKENS = 150  # what a server starts with (session.created, 2024-10 to 2026-09: some 600 characters)
 _PER_ITEM_TOKENS = 4
@@ -459,7 +518,7 @@ class Estimate:
         controls = f" and {self.n_controls:,} controls" if self.n_controls else ""
         tokens = f"{self.n_input_tokens + self.n_output_tokens:,} tokens"
         if self.free:
-            cost = "free, simulated" if self.simulated else "no key is sent, so nothing is reckoned"
+            cost = "free, simulated" if self.simulated else "no key is sent, so no cost is computed"
         elif self.usd is None:
             cost = "unpriced: the kit does not know what this costs"
         else:
@@ -474,42 +533,42 @@ class Estimate:
 
 
 def estimate(plan: Plan) -> Estimate:
-    """What a plan will take, at 8 at once."""
+    """Estimate what a plan will take, with 8 sessions at once."""
     n_in = n_out = n_responses = 0
     usd: float | None = 0.0
     worst: float | None = 0.0
     dearest = 0.0
     seconds = elsewhere = 0.0
-    models = list(dict.fromkeys(each.where.model or "" for each in plan.settings))
+    models = list(dict.fromkeys(settings.where.model or "" for settings in plan.settings))
     if len(models) == 1 or not set(models) <= set(PRICES):
         models = [DEFAULT_MODEL]  # what a stand-in's one model is called says nothing of what would be measured
-    of_cell: dict[object, tuple[int, float, int, int, int]] = {}
+    cells: dict[object, tuple[int, float, int, int, int]] = {}
     for trial in plan.trials:
         key = (trial.role, *trial.cell)
-        if key not in of_cell:
+        if key not in cells:
             text, audio, replies = _likely(trial)
             price = trial.settings.reckoned_price
-            made = replies * (_REPLY_AUDIO_TOKENS + _REPLY_TEXT_TOKENS)
-            of_cell[key] = (
+            output = replies * (_REPLY_AUDIO_TOKENS + _REPLY_TEXT_TOKENS)
+            cells[key] = (
                 replies,
                 0.0 if price is None else _usd(price, text, audio, replies),
                 text + audio,
-                made,
+                output,
                 text,
             )
-        replies, cost, given, made, text = of_cell[key]
-        n_in, n_out, n_responses = n_in + given, n_out + made, n_responses + replies
-        there = trial.settings.where.model or ""
-        elsewhere += _usd(PRICES[there if there in models else models[0]], text, given - text, replies)
+        replies, cost, tokens, output, text = cells[key]
+        n_in, n_out, n_responses = n_in + tokens, n_out + output, n_responses + replies
+        model = trial.settings.where.model or ""
+        elsewhere += _usd(PRICES[model if model in models else models[0]], text, tokens - text, replies)
         seconds += (_STAND_IN_S if trial.settings.where.name == "standin" else _SERVICE_S) * replies
         if not trial.settings.free:
             most = worst_usd(trial)
             usd = None if usd is None or trial.settings.reckoned_price is None else usd + cost
             worst = None if worst is None or most is None else worst + most
             dearest = max(dearest, most or 0.0)
-    free = all(each.free for each in plan.settings)
+    free = all(settings.free for settings in plan.settings)
     minutes_there = n_responses * _SERVICE_S / AT_ONCE / 60
-    simulated = all(each.where.name == "standin" for each in plan.settings)
+    simulated = all(settings.where.name == "standin" for settings in plan.settings)
     on = models[0] if len(models) == 1 else f"OpenAI's {len(models)} models of these names"
     when = _dates(PRICES[name] for name in models)
     measured = f". On {on}: about ${elsewhere:,.2f}{when}, {_minutes(minutes_there)}" if simulated else ""
@@ -525,28 +584,30 @@ def estimate(plan: Plan) -> Estimate:
         seconds / AT_ONCE / 60,
         free,
         simulated,
-        _dates(price for each in plan.settings if (price := each.reckoned_price)),
+        _dates(price for settings in plan.settings if (price := settings.reckoned_price)),
         measured,
     )
 
 
 def worst_usd(trial: Trial) -> float | None:
-    """The most that one attempt at a trial can cost; ``None`` where there is no price, 0 where nobody pays."""
+    """Return the most that one attempt at a trial can cost; ``None`` where there is no price, 0 where nobody pays."""
     settings = trial.settings
     price = settings.reckoned_price
     if price is None:
         return 0.0 if settings.free else None
     arm, history = trial.arm, trial.case.history
     most_out = _most_output(settings)
-    told = settings.instructions
-    text = len(told.encode()) if told else 10 * _INSTRUCTIONS_TOKENS
-    text += len(str(arm.settings(history).get("instructions", "")).encode())
+    instructions = settings.instructions
+    text = len(instructions.encode()) if instructions else 10 * _INSTRUCTIONS_TOKENS
+    # Tools, and whatever else the session or a response is told in words, is input of every response.
+    asked = {name: value for name, value in arm.asks(history).items() if name != "input"}
+    text += sum(_json_bytes(value) for value in (settings.more, arm.settings(history), asked))
     items_text, audio = _size(arm.history(history), bytes_per_token=1)
     text += items_text
     usd = 0.0
-    for said in (None, *trial.case.turns):
-        if said is not None:
-            more_text, more_audio = _size(History().user(arm.turn(said)), bytes_per_token=1)
+    for turn in (None, *trial.case.turns):
+        if turn is not None:
+            more_text, more_audio = _size(History().user(arm.turn(turn)), bytes_per_token=1)
             text, audio = text + more_text, audio + more_audio
         for left in reversed(range(arm.max_responses)):
             # Asked again is only after a reply in text, so all but the last of a turn are text. What an arm adds on the way
@@ -562,9 +623,13 @@ def worst_usd(trial: Trial) -> float | None:
 
 
 def tokens_of(trial: Trial) -> int:
-    """About how many tokens an attempt takes: for a limit per minute."""
+    """Estimate how many tokens an attempt takes, for a limit per minute."""
     text, audio, replies = _likely(trial)
     return text + audio + replies * (_REPLY_AUDIO_TOKENS + _REPLY_TEXT_TOKENS)
+
+
+def _json_bytes(value: Mapping[str, Any]) -> int:
+    return len(json.dumps(dict(value), default=str, ensure_ascii=False).encode("utf-8", "replace")) if value else 0
 
 
 def _most_output(settings: Settings) -> int:
@@ -575,17 +640,17 @@ def _most_output(settings: Settings) -> int:
 
 
 def _likely(trial: Trial) -> tuple[int, int, int]:
-    """Input tokens of text and audio over all responses, and how many responses."""
+    """Return input tokens of text and of audio over all responses, and the number of responses."""
     arm: Arm = trial.arm
     history = arm.history(trial.case.history)
-    told = trial.settings.instructions or ""
+    instructions = trial.settings.instructions or ""
     extra = str(arm.settings(trial.case.history).get("instructions", ""))
     text, audio = _size(history, bytes_per_token=4)
-    text += (len(told) // 4 if told else _INSTRUCTIONS_TOKENS) + len(extra) // 4
+    text += (len(instructions) // 4 if instructions else _INSTRUCTIONS_TOKENS) + len(extra) // 4
     total_text = total_audio = 0
-    for said in (None, *trial.case.turns):
-        if said is not None:
-            more_text, more_audio = _size(History().user(said), bytes_per_token=4)
+    for turn in (None, *trial.case.turns):
+        if turn is not None:
+            more_text, more_audio = _size(History().user(turn), bytes_per_token=4)
             text, audio = text + more_text, audio + more_audio
         total_text, total_audio = total_text + text, total_audio + audio
         text, audio = text + _REPLY_TEXT_TOKENS, audio + _REPLY_AUDIO_TOKENS
@@ -593,7 +658,7 @@ def _likely(trial: Trial) -> tuple[int, int, int]:
 
 
 def _size(history: History, *, bytes_per_token: int) -> tuple[int, int]:
-    """Tokens of text and of audio. At one byte per token they are a bound: no tokeniser makes more of a text."""
+    """Return tokens of text and of audio. At one byte per token they are a bound: no tokeniser makes more of a text."""
     text = audio = 0
     for item in history:
         texts = [part.text or dict(part.extra).get("transcript") or "" for part in item.parts]
@@ -605,8 +670,8 @@ def _size(history: History, *, bytes_per_token: int) -> tuple[int, int]:
 
 
 def _usd(price: Price, text: int, audio: int, replies: int) -> float:
-    made = replies * (_REPLY_TEXT_TOKENS * price.text[2] + _REPLY_AUDIO_TOKENS * price.audio[2])
-    return (text * price.text[0] + audio * price.audio[0] + made) / 1e6
+    output = replies * (_REPLY_TEXT_TOKENS * price.text[2] + _REPLY_AUDIO_TOKENS * price.audio[2])
+    return (text * price.text[0] + audio * price.audio[0] + output) / 1e6
 
 
 def _dates(prices: Iterable[Price]) -> str:
@@ -624,81 +689,3 @@ def _minutes(minutes: float) -> str:
     if minutes >= 90:
         return f"{minutes / 60:.1f} h"
     return f"{minutes * 60:.0f} s" if minutes < 1.5 else f"{minutes:.0f} min"
-
-
-# A plan from what its ledger says of it, so that a run can be gone on with where the plan's own cell is not at hand.
-
-
-def plan_of(ledger: Ledger, *, key_env: str | None = None) -> Plan:
-    """The plan of a ledger, if it is made of the kit's own cases and arms.
-
-    Args:
-        key_env: The environment variable that holds a URL's key; no ledger says which.
-
-    Raises:
-        LedgerError: If it cannot be made again exactly: it has a case or an arm of your own, a clip, an address with secrets in
-            it. Then only the code that made it can go on: ``run(plan, path)``.
-    """
-    told = ledger.plan
-    try:
-        plan = Plan(
-            [_case_rebuilding(each) for each in told["cases"]],
-            [_arm(each) for each in told["arms"]],
-            told["repeats"],
-            settings=[_settings(each, key_env) for each in told["settings"]],
-            seed=told["seed"],
-            max_attempts=told["max_attempts"],
-            timeout_s=told["timeout_s"],
-            stop=StopRule(**told["stop"]) if told["stop"] else None,
-            controls=told["controls"],
-        )
-    except (InputError, KeyError, TypeError, ValueError) as exc:
-        raise _cannot(ledger, str(exc)) from exc
-    if plan.hash != ledger.plan_hash:
-        theirs, ours = told, plan.describe()
-        different = [word for word in ours if _differ(ours[word], theirs.get(word))]
-        raise _cannot(ledger, f"its {', '.join(different) or 'form'} cannot be made again from here")
-    return plan
-
-
-def _cannot(ledger: Ledger, why: str) -> LedgerError:
-    return LedgerError(
-        f"the plan of {ledger.path} cannot be rebuilt ({why}); go on from the code that made it: run(plan, path)"
-    )
-
-
-def _differ(ours: object, theirs: object) -> bool:
-    return bool(json.loads(json.dumps(ours)) != theirs)
-
-
-def _case_rebuilding(told: Mapping[str, Any]) -> Case:
-    name, _, more = str(told["name"]).partition("+")
-    turns = told.get("turns") or ()
-    return case(name).then(*turns) if more and turns else case(str(told["name"]))
-
-
-def _arm(told: Mapping[str, Any]) -> Arm:
-    stem = str(told["name"]).partition("(")[0]
-    for each in all_arms():
-        if each.name == stem and "code" not in told:
-            return type(each)(**{name: ast.literal_eval(value) for name, value in told["options"].items()})
-    raise InputError(f"the arm {stem} is not one of the kit's")
-
-
-def _settings(told: Mapping[str, Any], key_env: str | None) -> Settings:
-    session = dict(told["session"])
-    given: dict[str, Any] = {name: session.pop(name, None) for name in ("voice", "instructions", "max_output_tokens")}
-    if "turn_detection" in session:
-        given["turn_detection"] = session.pop("turn_detection") or "manual"
-    rates: Any = [tuple(told["price"][kind]) for kind in ("text", "audio", "image")] if "price" in told else None
-    url = told["endpoint"] == "url"
-    return Settings(
-        told["url"] if url else told["endpoint"],
-        model=told["model"],
-        dialect=told["dialect"],
-        key_env=key_env if url else None,
-        price=Price(*rates) if rates else None,
-        stand_in=told.get("stand_in", {}),
-        more=session,
-        **given,
-    )

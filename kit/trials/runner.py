@@ -1,8 +1,23 @@
 """Run a plan: many sessions at once on one loop, every attempt in the ledger before it connects.
 
-::
+What becomes of a trial, after each attempt at it:
 
-    ledger = await run(plan, "runs/joke.sqlite", at_once=8)      # interrupted? run it again: it goes on
+=========================================  ===============================================================================
+the attempt                                the trial
+=========================================  ===============================================================================
+completed                                  decided: ``completed``
+failed or stopped, its reply had begun     decided: ``failed``, with what the reply had begun as
+lost before any reply, in a session        tried again, up to the plan's `max_attempts`; then decided: ``failed``
+came to no session                         tried again, after a wait that doubles for all; uses up no tries. Many in a row stop
+                                           the run, and the trial stays missing
+refused, timed out, any other error        decided: ``failed``
+refused for good (key, model, credit)      stays missing; the run stops
+this machine's own trouble                 stays missing; the run stops, or tries again after a pause
+stopped before any reply                   stays missing; the next run plays it
+=========================================  ===============================================================================
+
+A decided trial is never played again. What was lost after asking stays in the ledger as a turn that is ``failed`` or
+``censored``, also when another attempt decides the trial.
 """
 
 from __future__ import annotations
@@ -10,43 +25,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import sqlite3
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from .. import show
-from ..connecting import in_process_url
-from ..endpoint import Endpoint
-from ..errors import ConnectError, InputError, KitError, clipped, first_error, show_interrupts_in_one_sentence
+from ..connecting import connect
+from ..errors import ConnectError, InputError, KitError, clipped, first_error
 from ..standin import StandIn
 from .attempt import AGAIN, THERE, Outcome, Prepared, Row, play, prepare
-from .ledger import Ledger
-from .limits import Budget, Gate, Watch, check_budget
+from .limits import Budget, FirstTurn, Heartbeat, RateLimiter, Reservation, StopMonitor, check_budget
 from .plan import Plan, Settings, Trial, tokens_of, worst_usd
 from .writer import Writer
 
-if TYPE_CHECKING:
-    from distributed import Client
-
-# How a run is going, for whoever watches: a bar, a widget, a line in a terminal. The runner only calls back.
+# ----------------------------------------------------------------------------------------------------- how a run is going
 
 
 @dataclass(slots=True)
 class Progress:
-    """A run as it goes. The same object is handed to the callback each time; copy what you keep.
+    """A run as it goes. The callback gets the same object each time; copy what you keep.
 
     Attributes:
         planned: Trials of the plan, controls included.
         completed, failed: Decided so far, by earlier runs too.
         in_flight: Attempts that are running now.
         attempts: Attempts begun by this run.
-        tally: What the user finally heard of the first turn, by (case, arm, settings index), controls left out.
+        tally: What the user finally heard of the first turn, or ``late`` or ``silent``, by (case, arm, settings index); without
+            controls.
         failures: Kinds of failure, of all attempts of this run.
         spent_usd, reserved_usd: ``spent`` of the whole ledger.
         note: Why nothing begins at the moment, or how it ended; else empty.
@@ -110,35 +117,29 @@ class Bar:
             self._bar.close()
 
 
-# Where the trials of a run go: the services that its settings name, and one stand-in for each way of standing in.
+# ------------------------------------------------------------------------------------------------------- where trials go
 
 
-_SERVED = ("drift", "seed", "pace", "faults")  # what `python -m kit serve` takes
-_STARTS_WITHIN_S = 60.0
-_OURS = str(Path(__file__).resolve().parents[2])  # where `kit` is, should the notebook's folder be another
-
-
-class Places:
-    """The stand-ins that a plan needs, running. Use it in an ``async with``.
+class StandIns:
+    """The stand-ins that a plan needs, running: one for each set of options. Use it in an ``async with``.
 
     Args:
-        settings: What trials will be asked for.
+        settings: Those of the trials.
         seed: Of the stand-ins that name none.
-        own_process: Each in a process of its own, instead of on this loop.
     """
 
-    def __init__(self, settings: Iterable[Settings], seed: int, *, own_process: bool = False) -> None:
-        self._settings, self._seed, self._own_process = tuple(settings), seed, own_process
-        self._urls: dict[str, str] = {}
+    def __init__(self, settings: Iterable[Settings], seed: int) -> None:
+        self._settings, self._seed = tuple(settings), seed
+        self._servers: dict[str, StandIn] = {}
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         try:
             for settings in self._settings:
-                key = _key(settings)
-                if settings.where.name == "standin" and key not in self._urls:
-                    options = {"seed": self._seed} | dict(settings.stand_in)
-                    self._urls[key] = await (self._process(options) if self._own_process else self._server(options))
+                key = _options(settings)
+                if settings.where.name == "standin" and key not in self._servers:
+                    server = StandIn(**({"seed": self._seed} | dict(settings.stand_in)))
+                    self._servers[key] = await self._stack.enter_async_context(server)
         except BaseException:
             await self._stack.aclose()
             raise
@@ -149,165 +150,96 @@ class Places:
     ) -> None:
         await self._stack.aclose()
 
-    def of(self, trial: Trial, attempt: int = 1) -> tuple[Endpoint, str]:
-        """The endpoint of a trial and its address; the trial's id goes to a stand-in and to no one else.
+    def server(self, trial: Trial) -> StandIn:
+        """Return the stand-in that plays this trial."""
+        return self._servers[_options(trial.settings)]
+
+    def connect(self, trial: Trial, attempt: int, timeout_s: float) -> connect:
+        """Return the connection of a trial, not opened yet. The trial's id goes to a stand-in and to nobody else.
 
         Args:
             attempt: 1, and one more for each time that the other end has failed the trial: a stand-in draws its faults anew.
         """
         where = trial.settings.where
+        quiet: dict[str, Any] = {"timeout_s": timeout_s, "quiet": True, "keep_audio": False}
         if where.name != "standin":
-            return where, where.url
-        url = in_process_url(self._urls[_key(trial.settings)], where.model, trial.trial_id, attempt)
-        return replace(where, url=url), url
-
-    async def _server(self, options: dict[str, Any]) -> str:
-        return (await self._stack.enter_async_context(StandIn(**options))).url
-
-    async def _process(self, options: dict[str, Any]) -> str:
-        unknown = [name for name in options if name not in _SERVED]
-        if unknown:
-            raise InputError(
-                f"a stand-in in its own process takes {', '.join(_SERVED)}, not {', '.join(unknown)}; "
-                "run it in this one (own_process=False)"
-            )
-        told = [f"--fault={each}" for each in options.pop("faults", ())]
-        told += [f"--{name}={value}" for name, value in options.items() if value is not None]
-        path = os.pathsep.join(filter(None, [_OURS, os.environ.get("PYTHONPATH")]))
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "kit", "serve", "--port=0", *told),
-            stdout=asyncio.subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": path},
-            start_new_session=True,  # Ctrl-C is for us; it goes when we let it
-        )
-        self._stack.push_async_callback(_end, process)
-        assert process.stdout is not None
-        try:
-            async with asyncio.timeout(_STARTS_WITHIN_S):
-                url = (await process.stdout.readline()).decode().strip()
-        except TimeoutError:
-            url = ""
-        if not url.startswith("ws://"):
-            raise KitError(f"the stand-in's process did not start (it said {url!r}); try own_process=False")
-        return url
+            return connect(where, **quiet)
+        server = self.server(trial)
+        return connect(server, model=where.model, dialect=where.dialect, trial=trial.trial_id, attempt=attempt, **quiet)
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        async with asyncio.timeout(5):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-
-
-def _key(settings: Settings) -> str:
+def _options(settings: Settings) -> str:
     return json.dumps(settings.describe().get("stand_in"), sort_keys=True)
 
 
+# --------------------------------------------------------------------------------------------------------------- the run
+
+_PATIENCE = 12  # attempts in a row that come to no session, before the run is stopped: the service is away, not a trial
+_OUTAGE_S = 60.0  # but an outage is waited out for this long, if there has been a session before
+_UNREACHABLE_S = 0.5  # the first wait where no session came about; doubled each time
+
 _Key = tuple[str, str, str, int]
-_PATIENCE = 12  # attempts in a row that reach nobody, before the run is stopped: the network is down, not a trial
-_UNREACHABLE_S = 0.5  # before another try where no session came about: nobody gains from asking at once
 
 
-async def run(
-    plan: Plan,
-    ledger: str | Path | Ledger,
-    *,
-    at_once: int = 8,
-    budget_usd: float | None = None,
-    progress: Callback | bool | None = True,
-    keep_events: bool = False,
-    own_process: bool = False,
-    cluster: Client | None = None,
-) -> Ledger:
-    """Run a plan, or what is left of it.
-
-    Stopping it (the kernel's interrupt, Ctrl-C, cancelling the task) is safe: what runs is closed and written down as
-    interrupted, and the same call goes on. So is killing the process.
-
-    Args:
-        plan: What to run.
-        ledger: Where to write; a file that is there must be this plan's.
-        at_once: Sessions open at the same time; of each worker, where there is a cluster.
-        budget_usd: What the whole ledger may cost, earlier runs included. Needed where somebody pays. Each attempt reserves its
-            worst case before it connects, and what is spent and reserved never passes the cap; an attempt without usage counts
-            as its reservation.
-        progress: Called with a `Progress` whenever something changed; ``True``: a tqdm bar; ``None`` or ``False``: nothing.
-        keep_events: Keep every event of every session, without audio.
-        own_process: Run the stand-in in a process of its own: worth it for big plans where a core is free.
-        cluster: A `distributed.Client`: its workers run the trials (extra ``cluster``).
-
-    Returns:
-        The ledger. Its `Ledger.last_run` says why the run ended: ``complete``, ``budget`` or ``stop rule``.
-
-    Raises:
-        InputError: For a plan that costs money and no budget, and a budget that cannot be kept.
-        EndpointError: If a key is missing; nothing is written.
-        LedgerError: If the file is not this plan's ledger, or another runner has it.
-        ConnectError: If the service refuses the key or the model, or nobody answers any more: no trial could do better. The same
-            call goes on later.
-    """
-    show_interrupts_in_one_sentence()
+def check_run(
+    plan: Plan, at_once: int, budget_usd: float | None, progress: Callback | bool | None, *, on_cluster: bool
+) -> tuple[Callback, float]:
+    """Check what `run` is given; return whom to call back and the cap in dollars. Nothing is written."""
     if not isinstance(plan, Plan):
         raise InputError(f"run() takes a Plan, not {clipped(plan)}")
     if not isinstance(at_once, int) or isinstance(at_once, bool) or at_once < 1:
         raise InputError(f"at_once is how many sessions run at the same time, at least 1, not {clipped(at_once)}")
     cap_usd = check_budget(budget_usd, plan.settings)
-    if cluster is None:  # on a cluster each worker has its own
-        for each in plan.settings:
-            each.where.headers()
-    tell: Callback = Bar() if progress is True else progress if callable(progress) else _nobody
-    with Writer(ledger, plan) as book:
-        runner = Runner(plan, book, Budget(cap_usd, book.spent_usd()), tell, keep_events=keep_events)
-        if cluster is None:
-            await runner.run(at_once, budget_usd, own_process=own_process)
-        else:
-            from .cluster import run_on
-
-            await run_on(runner, cluster, at_once, budget_usd)
-    return Ledger(book.path)
+    if not on_cluster:  # a worker has an environment of its own
+        for settings in plan.settings:
+            settings.where.headers()
+    return Bar() if progress is True else progress if callable(progress) else lambda _: None, cap_usd
 
 
 class Runner:
-    """What a run knows: which trials are left, what they cost, how they went. Both ways of running share it."""
+    """Which trials are left, what they cost, how they went. Running here and running on a cluster share it."""
 
-    def __init__(self, plan: Plan, book: Writer, budget: Budget, tell: Callback, *, keep_events: bool = False) -> None:
-        self.plan, self.book, self.budget, self.keep_events = plan, book, budget, keep_events
-        self.gate = Gate()
+    def __init__(
+        self, plan: Plan, writer: Writer, cap_usd: float, tell: Callback, *, keep_events: bool = False
+    ) -> None:
+        self.plan, self.writer, self.keep_events = plan, writer, keep_events
+        self.budget = Budget(cap_usd, writer.spent_usd())
+        self.rate_limiter = RateLimiter()
         self.stopped: tuple[str, str] | None = None
-        """Why no more trials begin: ``(ended, note)``."""
+        """Why no more trials begin: ``(ended, note)`` of the ledger's run."""
         self.run_id = 0
-        self._unreachable, self._patience = 0, _PATIENCE
+        decided, self._attempts, self._used, self._failed_there = writer.history()
+        # An interrupted trial has all its tries left; one that completed, or failed for good, is decided.
+        self.left = [trial for trial in plan.trials if trial.trial_id not in decided]
+        self.stop_monitor = StopMonitor(plan, writer.first_turns())
         self._tell = tell
+        self._patience = _PATIENCE
+        self._n_unreached = 0  # attempts in a row that came to no session
+        self._reached_at: float | None = None  # when a session last came about, on the loop's clock
+        # What is the same for all repeats of a cell, so it is worked out once.
         self._prepared: dict[_Key, Prepared] = {}
         self._worst: dict[_Key, float | None] = {}
         self._tokens: dict[_Key, int] = {}
-        decided, self._attempts, self._used, self._failed_there = book.history()
-        # An interrupted trial has all its tries left; one that failed for good or completed is decided.
-        self.left = [trial for trial in plan.trials if trial.trial_id not in decided]
-        self.watch = Watch(plan, decided, book.first_modalities())
-        self.progress = Progress(len(plan.trials), spent_usd=budget.spent_usd)
+        # Attempts in flight: what each has reserved.
+        self._reservations: dict[int, Reservation] = {}
+        self.progress = Progress(len(plan.trials), spent_usd=self.budget.spent_usd)
         self.progress.completed = sum(status == "completed" for status in decided.values())
         self.progress.failed = len(decided) - self.progress.completed
-        for cell, heard in self.watch.heard.items():
+        for cell, heard in self.stop_monitor.tally.items():
             self.progress.tally[cell] = Counter(heard)
 
     # ------------------------------------------------------------------------------------------------ the run as a whole
 
-    async def run(self, at_once: int, budget_usd: float | None, *, own_process: bool) -> None:
-        """On this loop."""
+    async def run(self, at_once: int, budget_usd: float | None) -> None:
+        """Run on this loop."""
         await self.prepare()
         self.begin(at_once, budget_usd)
         try:
-            async with Places(self.plan.settings, self.plan.seed, own_process=own_process) as places:
+            async with Heartbeat() as heartbeat, StandIns(self.plan.settings, self.plan.seed) as stand_ins:
                 queue = iter(self.left)
-                workers = min(at_once, max(1, len(self.left)))
                 async with asyncio.TaskGroup() as group:
-                    for _ in range(workers):
-                        group.create_task(self._work(queue, places), name="kit: trials")
+                    for _ in range(min(at_once, max(1, len(self.left)))):
+                        group.create_task(self._work(queue, stand_ins, heartbeat), name="kit: trials")
         except BaseExceptionGroup as group:
             first = first_error(group)
             self.end_by(first)
@@ -333,15 +265,15 @@ class Runner:
     def begin(self, at_once: int, budget_usd: float | None) -> None:
         """Open the run in the ledger."""
         self._patience = max(_PATIENCE, 2 * at_once)
-        self.run_id = self.book.begin_run(at_once=at_once, budget_usd=budget_usd)
-        self.budget.spent_usd = self.book.spent_usd()  # orphans of a dead runner count now
-        self._look()
+        self.run_id = self.writer.begin_run(at_once=at_once, budget_usd=budget_usd)
+        self.budget.spent_usd = self.writer.spent_usd()  # the attempts of a dead runner count now
+        self._check_stop_rule()
         self.tell()
 
     def end(self) -> None:
         """Close the run: everything is decided, or something stopped it."""
         ended, note = self.stopped or ("complete", "")
-        self.book.end_run(self.run_id, ended, note or None)
+        self.writer.end_run(self.run_id, ended, note or None)
         self.progress.over, self.progress.note = True, f"{ended}: {note}" if note else ""
         self.tell()
 
@@ -349,10 +281,8 @@ class Runner:
         """Close the run after an error or an interrupt."""
         stopped = isinstance(exc, asyncio.CancelledError | KeyboardInterrupt)
         ended = "interrupted" if stopped else "error"
-        try:
-            self.book.end_run(self.run_id, ended, None if stopped else f"{type(exc).__name__}: {exc}"[:500])
-        except sqlite3.Error:
-            return  # the disk is full or gone: the first error says more
+        with contextlib.suppress(KitError):  # the disk is full, or a newer run writes: the first error says more
+            self.writer.end_run(self.run_id, ended, None if stopped else f"{type(exc).__name__}: {exc}"[:500])
         self.progress.over, self.progress.note = True, f"{ended}; run it again to go on"
         self.tell()
 
@@ -363,55 +293,59 @@ class Runner:
 
     # ------------------------------------------------------------------------------------------------------ one trial
 
-    async def _work(self, queue: Iterator[Trial], places: Places) -> None:
+    async def _work(self, queue: Iterator[Trial], stand_ins: StandIns, heartbeat: Heartbeat) -> None:
         while self.stopped is None and (trial := next(queue, None)) is not None:
-            await self._trial(trial, places)
+            again = True
+            while again and self.stopped is None:
+                async with self.rate_limiter:
+                    reservation = await self.reserve(trial)
+                    if reservation is None:
+                        return
+                    async with reservation:
+                        again = await self._attempt(trial, reservation, stand_ins, heartbeat)
 
-    async def _trial(self, trial: Trial, places: Places) -> None:
-        """Try a trial until it is decided, its tries are used up, or the run is stopped."""
-        while self.stopped is None:
-            await self.gate.pass_()
-            if not await self.reserve(trial):
-                return
-            (attempt_id,) = self.begun([trial])
-            where, url = places.of(trial, self.attempt_there(trial))
-            notes = _Notes(self.book, attempt_id, trial.trial_id)
-            try:
-                outcome = await self._play(trial, where, url, notes)
-            except BaseException:
-                self.interrupted(trial, attempt_id)
-                raise
-            if not self.decide(trial, attempt_id, outcome, turns_written=notes.n_turns):
-                return
-            if not outcome.session and outcome.kind == "transport":
-                await asyncio.sleep(_UNREACHABLE_S)
+    async def _attempt(self, trial: Trial, reservation: Reservation, stand_ins: StandIns, heartbeat: Heartbeat) -> bool:
+        """Try a trial once; return whether it is to be tried again."""
+        (attempt_id,) = self.begin_attempts([(trial, reservation)])
+        outcome, n_turns = Outcome(), 0
 
-    async def _play(self, trial: Trial, where: Endpoint, url: str, notes: _Notes) -> Outcome:
-        return await play(
-            trial,
-            self.prepared(trial),
-            where,
-            url,
-            timeout_s=self.plan.timeout_s,
-            keep_events=self.keep_events,
-            on_seeded=notes.seeded,
-            on_turn=notes.turn,
-        )
+        def on_turn(turn: Row, responses: list[Row]) -> None:
+            nonlocal n_turns
+            self.writer.turn(attempt_id, trial.trial_id, turn, responses)
+            n_turns += 1
+
+        try:
+            await play(
+                trial,
+                self.prepared(trial),
+                stand_ins.connect(trial, self.attempt_there(trial), self.plan.timeout_s),
+                outcome,
+                timeout_s=self.plan.timeout_s,
+                deadline_s=self.plan.deadline_s,
+                keep_events=self.keep_events,
+                on_seeded=lambda session: self.writer.seeded(attempt_id, session),
+                on_turn=on_turn,
+                paused_s=heartbeat.look,
+            )
+        except BaseException:
+            self.interrupted(trial, attempt_id, outcome, turns_written=n_turns)
+            raise
+        return self.decide(trial, attempt_id, outcome, turns_written=n_turns)
 
     # --------------------------------------------------------------------------------------- what both ways of running do
 
-    async def reserve(self, trial: Trial) -> bool:
-        """Set aside the worst case of one attempt; ``False`` if nothing more is to begin, since the money is used up or
-        the run was stopped meanwhile."""
+    async def reserve(self, trial: Trial) -> Reservation | None:
+        """Reserve the worst case of one attempt; ``None`` if nothing more is to begin: the money is used up, or the run was
+        stopped meanwhile."""
         usd = self.worst_usd(trial) or 0.0
-        if await self.budget.reserve(usd):
-            if self.stopped is None:
-                return True
-            self.budget.settle(usd, 0.0)
-        elif self.stopped is None:
+        reservation = await self.budget.reserve(usd)
+        if reservation is None and self.stopped is None:
             spent = f"${self.budget.spent_usd:.2f} of ${self.budget.cap_usd:.2f} is spent"
             self.stopped = "budget", f"{spent}, and the next trial may cost ${usd:.2f}"
-        return False
+        if reservation is not None and self.stopped is not None:
+            reservation.settle(0.0)
+            return None
+        return reservation
 
     def worst_usd(self, trial: Trial) -> float | None:
         """What an attempt may cost at most; ``None``: no price."""
@@ -421,116 +355,123 @@ class Runner:
         return self._worst[key]
 
     def attempt_there(self, trial: Trial) -> int:
-        """Which attempt it is, as far as the other end goes: one that was interrupted, or whose worker was lost, is played
-        as if it had not been. This is what a stand-in's faults are drawn for."""
+        """Which attempt it is for the other end. One that was interrupted, or whose worker was lost, is played as if it had
+        not been. This is what a stand-in's faults are drawn for."""
         return 1 + self._failed_there.get(trial.trial_id, 0)
 
-    def begun(self, trials: Sequence[Trial], *, worker: str | None = None) -> list[int]:
-        """Write down that one more attempt of each begins; gives their ids."""
+    def begin_attempts(self, reserved: Sequence[tuple[Trial, Reservation]], *, worker: str | None = None) -> list[int]:
+        """Write down that one more attempt of each begins; return their ids."""
         tries = []
-        for trial in trials:
+        for trial, _ in reserved:
             n = self._attempts[trial.trial_id] = self._attempts.get(trial.trial_id, 0) + 1
             tries.append((trial.trial_id, n, self.worst_usd(trial)))
-        ids = self.book.pending(self.run_id, tries, worker=worker)
+        ids = self.writer.pending(self.run_id, tries, worker=worker)
+        self._reservations |= {
+            attempt_id: reservation for attempt_id, (_, reservation) in zip(ids, reserved, strict=True)
+        }
         self.progress.in_flight += len(ids)
         self.progress.attempts += len(ids)
         self.tell()
         return ids
 
-    def interrupted(self, trial: Trial, attempt_id: int) -> None:
-        """An attempt was stopped from outside: what it used is not known."""
-        worst = self.worst_usd(trial)
-        self.budget.settle(worst or 0.0, worst or 0.0)
+    def interrupted(self, trial: Trial, attempt_id: int, outcome: Outcome, *, turns_written: int = 0) -> None:
+        """Write down an attempt that was stopped from outside, or by this machine's trouble. It decides its trial if a reply
+        had begun; it uses up no try."""
+        if outcome.status == "completed" and not outcome.turns:  # it was stopped before it could say anything
+            outcome.status = "interrupted"
+        failed = outcome.status == "failed" and not outcome.may_be_tried_again and not outcome.fatal
+        with contextlib.suppress(KitError):  # the ledger cannot be written: the next run finds it pending
+            self._write(trial, attempt_id, outcome, counts=outcome.begun or failed, turns_written=turns_written)
         self.progress.in_flight -= 1
-        self.book.interrupted(attempt_id, cost_usd=worst, cost_estimated=bool(worst))
 
     def decide(self, trial: Trial, attempt_id: int, outcome: Outcome, *, turns_written: int = 0) -> bool:
-        """Write down how an attempt went; gives whether the trial is to be tried again.
+        """Write down how an attempt went; return whether the trial is to be tried again.
 
         Raises:
-            ConnectError: If no trial of these settings could do better, in the service's words; or if nobody has answered for
-                so long that more trials would only be used up.
+            ConnectError: If no trial of these settings could do better, in the service's words; or if no session has come
+                about for so long that the service must be away.
         """
-        used = self._used[trial.trial_id] = self._used.get(trial.trial_id, 0) + (outcome.kind in AGAIN)
+        unreached = not outcome.session and outcome.kind in AGAIN and outcome.kind != "worker_lost"
+        used = self._used.get(trial.trial_id, 0) + (outcome.kind in AGAIN and not unreached)
+        self._used[trial.trial_id] = used
         self._failed_there[trial.trial_id] = self._failed_there.get(trial.trial_id, 0) + (outcome.kind in THERE)
-        again = outcome.may_be_tried_again and used < self.plan.max_attempts
+        paused = outcome.status == "interrupted"
+        again = paused or (outcome.may_be_tried_again and used < self.plan.max_attempts)
         counts = not again and not outcome.fatal
+        self._write(trial, attempt_id, outcome, counts=counts, turns_written=turns_written)
+        self._count(trial, outcome, counts)
+        if outcome.fatal:
+            raise ConnectError(str(outcome.failure["error"]))
+        self._watch_outage(outcome, unreached)
+        self._back_off(trial, outcome, unreached)
+        self._check_stop_rule()
+        self.tell()
+        return again
+
+    def _write(self, trial: Trial, attempt_id: int, outcome: Outcome, *, counts: bool, turns_written: int) -> None:
+        """Settle an attempt's money and write it down."""
         worst = self.worst_usd(trial)
-        estimated = outcome.usd is None and worst is not None
         cost = worst if outcome.usd is None else outcome.usd
-        self.budget.settle(worst or 0.0, cost or 0.0)
-        self.book.ended(
+        reservation = self._reservations.pop(attempt_id)
+        reservation.settle(cost or 0.0)
+        self.writer.ended(
             attempt_id,
             trial.trial_id,
             outcome,
             counts=counts,
             cost_usd=cost,
-            cost_estimated=estimated,
+            cost_estimated=outcome.usd is None and worst is not None,
             turns_written=turns_written,
         )
-        self._note(trial, outcome, counts)
-        if outcome.fatal:
-            raise ConnectError(str(outcome.failure["error"]))
-        self._unreachable = 0 if outcome.session else self._unreachable + (outcome.kind == "transport")
-        if self._unreachable >= self._patience:
-            said = outcome.failure["error"]
-            raise ConnectError(f"{self._unreachable} attempts in a row came to no session; the last one: {said}")
-        self._limits(trial, outcome)
-        self._look()
-        self.tell()
-        return again
 
-    def _note(self, trial: Trial, outcome: Outcome, counts: bool) -> None:
+    def _count(self, trial: Trial, outcome: Outcome, counts: bool) -> None:
         progress = self.progress
         progress.in_flight -= 1
         if outcome.session.get("simulated") is not None:
-            told = bool(outcome.session["simulated"])
-            progress.simulated = told if progress.simulated in (None, told) else None
+            simulated = bool(outcome.session["simulated"])
+            progress.simulated = simulated if progress.simulated in (None, simulated) else None
         if outcome.kind:
             progress.failures[outcome.kind] += 1
         if not counts:
             return
-        if outcome.status == "completed":
-            progress.completed += 1
-            if trial.role == "measure":
-                progress.tally.setdefault(trial.cell, Counter())[outcome.final_modality or "empty"] += 1
-        else:
-            progress.failed += 1
-        self.watch.decided(trial, outcome.status, outcome.final_modality)
+        progress.completed += outcome.status == "completed"
+        progress.failed += outcome.status != "completed"
+        turn = outcome.turns[0] if outcome.turns else {}
+        first_turn = FirstTurn.of(turn.get("outcome"), turn.get("final_modality"))
+        self.stop_monitor.decided(trial, first_turn)
+        if first_turn is not None and trial.role == "measure":
+            progress.tally.setdefault(trial.cell, Counter())[first_turn.heard] += 1
 
-    def _limits(self, trial: Trial, outcome: Outcome) -> None:
-        """Back off, all together, if the service said so."""
+    def _watch_outage(self, outcome: Outcome, unreached: bool) -> None:
+        now = asyncio.get_running_loop().time()
+        if outcome.session:
+            self._n_unreached, self._reached_at = 0, now
+        self._n_unreached += unreached
+        waited_out = self._reached_at is None or now - self._reached_at > _OUTAGE_S
+        if unreached and self._n_unreached >= self._patience and waited_out:
+            error = outcome.failure["error"]
+            raise ConnectError(f"{self._n_unreached} attempts in a row came to no session; the last one: {error}")
+
+    def _back_off(self, trial: Trial, outcome: Outcome, unreached: bool) -> None:
+        """Make all sessions wait, if the service said so or is away."""
         if outcome.kind == "rate_limit":
-            wait_s = self.gate.shut(outcome.wait_s)
-        elif trial.settings.where.name == "standin" and not self.gate.n_shut:
-            wait_s = 0.0  # it tells a limit like the service's, and keeps none
+            wait_s = self.rate_limiter.back_off(outcome.wait_s)
+        elif unreached:
+            wait_s = self.rate_limiter.back_off(None, _UNREACHABLE_S)
+        elif trial.settings.where.name == "standin" and not self.rate_limiter.n_waits:
+            wait_s = 0.0  # it announces a limit like the service's, and keeps none
         else:
             key = self._key(trial)
             if key not in self._tokens:
                 self._tokens[key] = tokens_of(trial)
-            wait_s = self.gate.spare(outcome.remaining_tokens, outcome.reset_s, self._tokens[key])
-        self.progress.note = f"the service asks to wait {wait_s:.1f} s" if wait_s else ""
+            wait_s = self.rate_limiter.session_ended(outcome.remaining_tokens, outcome.reset_s, self._tokens[key])
+        who = (
+            "no session comes about: the next one"
+            if unreached and outcome.kind != "rate_limit"
+            else "the service asks to wait"
+        )
+        self.progress.note = f"{who} {wait_s:.1f} s" if wait_s else ""
 
-    def _look(self) -> None:
-        """Whether the stop rule is content."""
-        if self.stopped is None and self.plan.stop is not None and self.watch.enough():
+    def _check_stop_rule(self) -> None:
+        if self.stopped is None and self.plan.stop is not None and self.stop_monitor.enough():
             self.stopped = "stop rule", f"every rate is known to ±{50 * self.plan.stop.width:g} points"
-
-
-class _Notes:
-    """Writes an attempt's stages down as they are reached."""
-
-    def __init__(self, book: Writer, attempt_id: int, trial_id: str) -> None:
-        self._book, self._attempt_id, self._trial_id = book, attempt_id, trial_id
-        self.n_turns = 0
-
-    def seeded(self, session: Row) -> None:
-        self._book.seeded(self._attempt_id, session)
-
-    def turn(self, turn: Row, responses: list[Row]) -> None:
-        self._book.turn(self._attempt_id, self._trial_id, turn, responses)
-        self.n_turns += 1
-
-
-def _nobody(progress: Progress) -> None:
-    return

@@ -1,4 +1,4 @@
-"""The one who writes a ledger. Every method is one transaction: done when it returns, or not there at all."""
+"""Writing a ledger. Every method of `Writer` is one transaction: done when it returns, or not there at all."""
 
 from __future__ import annotations
 
@@ -7,89 +7,20 @@ import json
 import os
 import platform
 import sqlite3
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
+
+from filelock import FileLock, Timeout
 
 from ..errors import LedgerError
 from ..version import __version__
 from .attempt import AGAIN, THERE, Outcome, Row
-from .ledger import TABLES, Ledger, check_file, ledger_path, statements
+from .ledger import ADDED, ONE_DECIDES, SCHEMA, TABLES, Ledger, check_file, ledger_path, statements
+from .limits import FirstTurn
 from .plan import Plan
-
-# One runner per ledger: a lock that the operating system lets go of when its holder dies.
-
-
-class Lock:
-    """A lock file beside the ledger; it is gone when no runner is.
-
-    SQLite's own locks cannot serve: they would keep readers out, or be lost with any other handle of the same file.
-    """
-
-    def __init__(self, ledger: Path) -> None:
-        self.path = ledger.with_name(f"{ledger.name}.lock")
-        self._ledger = ledger
-        self._file: IO[str] | None = None
-
-    def take(self) -> None:
-        """Take it.
-
-        Raises:
-            LedgerError: If another runner has it.
-        """
-        while True:
-            file = self.path.open("a+", encoding="utf-8")
-            try:
-                _lock(file)
-            except OSError:
-                file.seek(0)
-                who = file.read(100).strip() or "another process"
-                file.close()
-                raise LedgerError(
-                    f"{self._ledger} is being written by another runner ({who}); wait for it or stop it. Reading is fine: "
-                    f'Ledger("{self._ledger.name}")'
-                ) from None
-            try:  # it may have been deleted by its last holder between our opening and our locking
-                same = os.path.samestat(os.fstat(file.fileno()), self.path.stat())
-            except FileNotFoundError:
-                same = False
-            if same or sys.platform == "win32":
-                break
-            file.close()
-        file.truncate(0)
-        file.write(f"process {os.getpid()}, since {time.strftime('%H:%M:%S')}")
-        file.flush()
-        self._file = file
-
-    def release(self) -> None:
-        """Let go of it and remove the file."""
-        file, self._file = self._file, None
-        if file is None:
-            return
-        if sys.platform != "win32":
-            self.path.unlink(missing_ok=True)  # while it is still ours
-        file.close()
-        if sys.platform == "win32":
-            self.path.unlink(missing_ok=True)
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: IO[str]) -> None:
-        file.seek(1_000)  # beyond the words, which stay readable
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        file.seek(0)
-
-else:
-    import fcntl
-
-    def _lock(file: IO[str]) -> None:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-
 
 _BUSY_S = 2.0  # readers never keep a writer waiting in this mode, so whatever does is brief
 
@@ -103,33 +34,44 @@ _INSERT = {table: _insert(table) for table in TABLES}
 _Work = tuple[str, Sequence[Any]]
 
 
-def _row(table: str, *told: Mapping[str, Any]) -> _Work:
+def _row(table: str, *mappings: Mapping[str, Any]) -> _Work:
     """An insert: each column from the first mapping that has it, else null."""
     values: dict[str, Any] = {}
-    for each in reversed(told):
-        values |= each
+    for mapping in reversed(mappings):
+        values |= mapping
     return _INSERT[table], [values.get(name) for name in TABLES[table]]
 
 
 class Writer:
     """Opens a plan's ledger for writing, or makes it. Use it in a ``with``.
 
+    One runner per ledger: a lock file beside it, which the operating system releases when its holder dies. SQLite's own locks
+    cannot serve: they would keep readers out, or be lost with any other handle of the same file. Where the lock fails (its file
+    deleted, a file system without locks), the newest run wins: every write of an older one is refused.
+
     Raises:
-        LedgerError: If the file is not this plan's ledger, or another runner has it. It is left as it is.
+        LedgerError: If the file is not this plan's ledger, or another runner has it, or it cannot be written.
     """
 
     def __init__(self, path: str | Path | Ledger, plan: Plan) -> None:
         self.path = ledger_path(path)
         self.plan = plan
-        self._lock = Lock(self.path)
+        # filelock follows no link (O_NOFOLLOW): a lock that is a link to something else is an error, and that file is untouched.
+        self._lock = FileLock(self.path.with_name(f"{self.path.name}.lock"), timeout=0, thread_local=False)
         self._db: sqlite3.Connection | None = None
+        self._run_id: int | None = (
+            None  # the run that writes; once it is known, every write checks that it is the newest
+        )
 
     def __enter__(self) -> Self:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.take()
-        except LedgerError:
-            raise
+            self._lock.acquire()
+        except Timeout:
+            raise LedgerError(
+                f"{self.path} is being written by another runner{self._holder()}; wait for it or stop it. Reading is fine: "
+                f'Ledger("{self.path.name}")'
+            ) from None
         except OSError as exc:
             raise LedgerError(f"cannot write {self.path}: {exc.strerror or exc}; choose another path") from exc
         try:
@@ -143,13 +85,22 @@ class Writer:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._db is not None:
-            with contextlib.suppress(sqlite3.Error):  # somebody is reading: then it stays as it is, which is as good
-                self._db.execute(
-                    "PRAGMA journal_mode = DELETE"
-                )  # one file again, which also reads from a read-only folder
+            with contextlib.suppress(sqlite3.Error):  # somebody is reading: it stays as it is
+                # one file again, which can also be read from a read-only folder
+                self._db.execute("PRAGMA journal_mode = DELETE")
             self._db.close()
         self._db = None
+        with contextlib.suppress(OSError):  # on Windows a file that is open stays
+            os.unlink(self._lock.lock_file)  # while it is held: nobody else can have opened it for themselves
         self._lock.release()
+
+    def _holder(self) -> str:
+        """Who writes: the process of the newest run, if that has not ended."""
+        with contextlib.suppress(LedgerError):
+            run = Ledger(self.path).last_run or {}
+            if run.get("pid") and run.get("ended") is None:
+                return f" (process {run['pid']}, since {time.strftime('%H:%M:%S', time.localtime(run['started_at']))})"
+        return ""
 
     def _open(self) -> None:
         new = not self.path.exists() or self.path.stat().st_size == 0
@@ -160,20 +111,31 @@ class Writer:
             if new:
                 self._create()
             self._db = _connect(self.path)
+            if self._db.execute("PRAGMA user_version").fetchone()[0] < SCHEMA:
+                self._upgrade()
         except sqlite3.DatabaseError as exc:
             raise LedgerError(f"cannot write {self.path}: {exc}; choose another path") from exc
 
     def _same_plan(self) -> None:
         ledger = Ledger(self.path)
-        if ledger.plan_hash == self.plan.hash:
+        if ledger.plan_hash in self.plan.hashes:
             return
-        ours, theirs = self.plan.describe(), ledger.plan
-        different = [word for word in ours if json.loads(json.dumps(ours[word])) != theirs.get(word)]
+        plan = self.plan.describe()
+        different = [name for name in plan if json.loads(json.dumps(plan[name])) != ledger.plan.get(name)]
         raise LedgerError(
             f"{self.path} is the ledger of another plan ({ledger.plan_hash[:12]}, this one is {self.plan.hash[:12]}; they "
             f"differ in {', '.join(different) or 'form'}); it is left as it is: choose another path, or run the plan it was "
             "made with"
         )
+
+    def _upgrade(self) -> None:
+        """Add what schema 1 does not have; what it cannot tell stays NULL."""
+        columns = [
+            (f"ALTER TABLE {table} ADD COLUMN {column} {TABLES[table][column]}", ())
+            for table, names in ADDED.items()
+            for column in names
+        ]
+        self._write([*columns, (ONE_DECIDES, ()), (f"PRAGMA user_version = {SCHEMA}", ())])
 
     def _create(self) -> None:
         plan = self.plan
@@ -203,74 +165,89 @@ class Writer:
             }
             for trial in plan.trials
         ]
-        # Made whole beside its place and then moved there: a crash leaves a ledger or none, never half of one.
-        begun = self.path.with_name(f"{self.path.name}.new")
-        for path in (begun, self.path):  # a journal whose file is gone would be replayed into the new one
+        # Completed beside its place and then moved there: a crash leaves a ledger or none, never half of one.
+        unfinished = self.path.with_name(f"{self.path.name}.new")
+        for path in (unfinished, self.path):  # a journal whose file is gone would be replayed into the new one
             for suffix in ("-wal", "-shm", "-journal"):
                 path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
-        begun.unlink(missing_ok=True)
-        self._db = _connect(begun)
+        unfinished.unlink(missing_ok=True)
+        self._db = _connect(unfinished)
         self._write(
-            [*((sql, ()) for sql in statements()), _row("plan", row), *(_row("trials", each) for each in trials)]
+            [*((sql, ()) for sql in statements()), _row("plan", row), *(_row("trials", trial) for trial in trials)]
         )
         self._db.close()
-        begun.replace(self.path)
+        unfinished.replace(self.path)
 
     def _write(self, work: Sequence[_Work]) -> int:
-        """One transaction; gives the id of the last row. The only place where a ledger is written."""
+        """Run one transaction; return the id of the last row. The only place where a ledger is written.
+
+        Raises:
+            LedgerError: If it cannot be written (a full disk, a file locked by another program), or a newer run writes it.
+        """
         db = self._db
         assert db is not None
-        if len(work) == 1:  # a statement by itself is a transaction by itself
-            return db.execute(*work[0]).lastrowid or 0
-        db.execute("BEGIN IMMEDIATE")
         try:
-            last = 0
-            for sql, values in work:
-                last = db.execute(sql, values).lastrowid or last
-        except BaseException:
-            db.execute("ROLLBACK")
-            raise
-        db.execute("COMMIT")
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                if self._run_id is not None:
+                    (newest,) = db.execute("SELECT MAX(run_id) FROM runs").fetchone()
+                    if newest != self._run_id:
+                        raise LedgerError(
+                            f"{self.path} is being written by a newer run ({newest}); this one ({self._run_id}) stops"
+                        )
+                last = 0
+                for sql, values in work:
+                    last = db.execute(sql, values).lastrowid or last
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):  # a full disk has rolled it back already
+                    db.execute("ROLLBACK")
+                raise
+            db.execute("COMMIT")
+        except sqlite3.DatabaseError as exc:
+            raise LedgerError(f"cannot write {self.path}: {exc}; mend that and run it again: it goes on") from exc
         return last
 
-    # -------------------------------------------------------------------------------------------------- what is known
+    # ------------------------------------------------------------------------------------------------------------- reading
 
     def history(self) -> tuple[dict[str, str], dict[str, int], dict[str, int], dict[str, int]]:
-        """What earlier runs left: decided trials with their status; per trial how many attempts, how many of them used
-        the plan's limit (an interrupted one does not), and how many failed at the other end (a lost worker's did not)."""
+        """Read what earlier runs left: decided trials with their status; per trial how many attempts, how many of them used
+        the plan's limit (only what was lost after a session had come about), and how many the other end failed."""
         assert self._db is not None
         decided: dict[str, str] = {}
         attempts: dict[str, int] = {}
         used: dict[str, int] = {}
         failed_there: dict[str, int] = {}
-        for trial_id, attempt, status, counts, kind in self._db.execute(
-            "SELECT trial_id, attempt, status, counts, kind FROM attempts ORDER BY attempt_id"
+        for trial_id, attempt, status, counts, kind, session_id in self._db.execute(
+            "SELECT trial_id, attempt, status, counts, kind, session_id FROM attempts ORDER BY attempt_id"
         ):
             attempts[trial_id] = max(attempt, attempts.get(trial_id, 0))
-            used[trial_id] = used.get(trial_id, 0) + (status == "failed" and kind in AGAIN)
+            lost = status == "failed" and kind in AGAIN and (session_id is not None or kind == "worker_lost")
+            used[trial_id] = used.get(trial_id, 0) + lost
             failed_there[trial_id] = failed_there.get(trial_id, 0) + (status == "failed" and kind in THERE)
             if counts:
                 decided[trial_id] = status
         return decided, attempts, used, failed_there
 
-    def first_modalities(self) -> dict[str, tuple[str | None, str | None]]:
-        """Of the attempts that decide their trials: trial → first and final modality of the first turn."""
+    def first_turns(self) -> dict[str, FirstTurn | None]:
+        """Read the first turn of every trial that is decided."""
         assert self._db is not None
         rows = self._db.execute(
-            "SELECT t.trial_id, t.first_modality, t.final_modality FROM turns t JOIN attempts a USING (attempt_id) "
-            "WHERE a.counts = 1 AND a.status = 'completed' AND t.turn = 0"
+            "SELECT a.trial_id, t.outcome, t.final_modality FROM attempts a LEFT JOIN turns t "
+            "ON t.attempt_id = a.attempt_id AND t.turn = 0 WHERE a.counts = 1"
         )
-        return {trial_id: (first, final) for trial_id, first, final in rows}
+        return {trial_id: FirstTurn.of(outcome, modality) for trial_id, outcome, modality in rows}
 
     def spent_usd(self) -> float:
-        """What all attempts so far cost, reservations of those without usage included."""
+        """Read what all attempts so far cost, reservations of those without usage included."""
         assert self._db is not None
         return float(self._db.execute("SELECT COALESCE(SUM(cost_usd), 0) FROM attempts").fetchone()[0])
 
-    # ---------------------------------------------------------------------------------------------------- what is done
+    # ------------------------------------------------------------------------------------------------------------- writing
 
     def begin_run(self, *, at_once: int, budget_usd: float | None) -> int:
-        """Open a run. Attempts that an earlier one left pending are orphans of its death: interrupted, their cost unknown."""
+        """Open a run, the newest from now on. Attempts that an earlier one left pending died with it, and cost their
+        reservation: where a turn had ended, they decide their trial; where a response may have been asked for, a turn that
+        is ``censored`` says so."""
         now = time.time()
         row = {
             "started_at": now,
@@ -280,11 +257,26 @@ class Writer:
             "python": platform.python_version(),
             "pid": os.getpid(),
         }
-        orphans = (
-            "UPDATE attempts SET status = 'interrupted', ended_at = ?, cost_usd = reserved_usd, "
-            "cost_estimated = (reserved_usd > 0) WHERE status = 'pending'"
+        pending = "FROM attempts WHERE status = 'pending'"
+        cost = "ended_at = ?, cost_usd = reserved_usd, cost_estimated = (reserved_usd > 0)"
+        self._run_id = None
+        self._run_id = self._write(
+            [
+                (
+                    "INSERT INTO turns (attempt_id, trial_id, turn, n_responses, first_outcome, outcome, n_items_sent) "
+                    f"SELECT attempt_id, trial_id, 0, 0, 'censored', 'censored', 0 {pending} AND stage = 'seeded'",
+                    (),
+                ),
+                (
+                    f"UPDATE attempts SET status = 'failed', kind = 'interrupted', counts = 1, error_type = 'RunDied', "
+                    f"error = 'the run died after a reply', {cost} WHERE status = 'pending' AND stage = 'answered'",
+                    (now,),
+                ),
+                (f"UPDATE attempts SET status = 'interrupted', {cost} WHERE status = 'pending'", (now,)),
+                _row("runs", row),
+            ]
         )
-        return self._write([(orphans, (now,)), _row("runs", row)])
+        return self._run_id
 
     def end_run(self, run_id: int, ended: str, note: str | None = None) -> None:
         """Close a run: ``complete``, ``interrupted``, ``budget``, ``stop rule`` or ``error``."""
@@ -294,12 +286,14 @@ class Writer:
     def pending(
         self, run_id: int, tries: Sequence[tuple[str, int, float | None]], *, worker: str | None = None
     ) -> list[int]:
-        """Write attempts down before anything is connected; gives their ids.
+        """Write attempts down before anything is connected; return their ids.
 
         Args:
-            tries: Per attempt: trial id, the how-manieth attempt, reserved dollars.
+            tries: Per attempt: trial id, number of the attempt (from 1), reserved dollars.
         """
-        same = {"run_id": run_id, "worker": worker, "started_at": time.time(), "counts": 0}
+        # A worker of a cluster says nothing until its attempt is over: whether it had asked is then not known.
+        asked = 0 if worker is None else None
+        same = {"run_id": run_id, "worker": worker, "started_at": time.time(), "counts": 0, "reply_asked": asked}
         same |= {"status": "pending", "stage": "connecting"}
         work = [
             _row("attempts", same, {"trial_id": trial_id, "attempt": attempt, "reserved_usd": usd})
@@ -309,14 +303,12 @@ class Writer:
         return list(range(last - len(work) + 1, last + 1))
 
     def seeded(self, attempt_id: int, session: Row) -> None:
-        """The history is in; who the server says it is."""
-        sql, values = _update(attempt_id, {"stage": "seeded"} | session)
-        self._write([(sql, values)])
+        """The history is in, and a response is about to be asked for."""
+        self._write([_update(attempt_id, {"stage": "seeded", "reply_asked": 1} | session)])
 
     def turn(self, attempt_id: int, trial_id: str, turn: Row, responses: Sequence[Row]) -> None:
         """A turn has ended."""
-        sql, values = _update(attempt_id, {"stage": "answered"})
-        self._write([(sql, values), *_turn(attempt_id, trial_id, turn, responses)])
+        self._write([_update(attempt_id, {"stage": "answered"}), *_turn(attempt_id, trial_id, turn, responses)])
 
     def ended(
         self,
@@ -338,24 +330,19 @@ class Writer:
         columns = outcome.session | outcome.failure
         columns |= {"status": outcome.status, "ended_at": time.time(), "counts": int(counts)}
         columns |= {"cost_usd": cost_usd, "cost_estimated": int(cost_estimated)}
-        if outcome.turns:
+        if outcome.begun:
             columns["stage"] = "answered"
-        work: list[_Work] = []
+        if outcome.kind != "worker_lost":
+            columns.setdefault("reply_asked", 0)  # no session came about
+        ids = {"attempt_id": attempt_id, "trial_id": trial_id}
+        work: list[_Work] = [_row("responses", ids, row) for row in outcome.responses if row["turn"] < 0]
         for turn in outcome.turns[turns_written:]:
             rows = [row for row in outcome.responses if row["turn"] == turn["turn"]]
             work += _turn(attempt_id, trial_id, turn, rows)
         work.append(_update(attempt_id, columns))
         if outcome.jsonl is not None:
-            ids = {"attempt_id": attempt_id, "trial_id": trial_id}
             work.append(_row("events", ids, {"n_events": outcome.n_events, "jsonl": outcome.jsonl}))
         self._write(work)
-
-    def interrupted(self, attempt_id: int, *, cost_usd: float | None, cost_estimated: bool) -> None:
-        """An attempt that was stopped from outside; it does not use the plan's limit."""
-        with contextlib.suppress(sqlite3.ProgrammingError):  # closed already
-            columns = {"status": "interrupted", "ended_at": time.time()}
-            columns |= {"cost_usd": cost_usd, "cost_estimated": int(cost_estimated)}
-            self._write([_update(attempt_id, columns)])
 
 
 def _connect(path: Path) -> sqlite3.Connection:
