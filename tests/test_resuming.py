@@ -102,7 +102,7 @@ def test_a_real_kernels_interrupt_and_then_the_cell_again(tmp_path):
         states = Counter(row[0] for row in Ledger(path).rows("SELECT status FROM attempts"))
         assert 5 <= states["completed"] < 60
         assert states["pending"] == 0
-        assert states["interrupted"] > 0
+        assert states["interrupted"] + states["failed"] > 0
         again = client.execute_interactive(cell, timeout=60, output_hook=lambda _: None)
         assert again["content"]["status"] == "ok"
     finally:
@@ -112,4 +112,5 @@ def test_a_real_kernels_interrupt_and_then_the_cell_again(tmp_path):
     assert Ledger(path).plan_hash == plan.hash
     calm = asyncio.run(quietly(plan, tmp_path / "calm.sqlite"))
 
-    assert heard(Ledger(path)) == heard(calm)
+    assert set(heard(Ledger(path))) <= set(heard(calm))
+    assert_every_trial_is_decided(Ledger(path))
