@@ -35,7 +35,7 @@ from kit.intake import FastConnection
 HISTORY = History()
 for n, line in enumerate(LINES):
     HISTORY = HISTORY.assistant(line) if n % 2 else HISTORY.user(line)
-assert HISTORY.spelled("ga") == ITEMS
+assert HISTORY.serialize("ga") == ITEMS
 PUBLIC = "kit session, by recv alone"
 OPTIONS = {"max_size": None, "compression": None, "ping_interval": None}
 UPDATE = {"type": "session.update", "session": {"type": "realtime", "instructions": INSTRUCTIONS}}

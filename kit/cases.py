@@ -7,13 +7,14 @@ a session that is seeded with text turns may answer in text, for the rest of the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import show
+from .chats import read_chat
 from .errors import HistoryError, InputError, clipped
 from .history import History
 
@@ -76,15 +77,15 @@ class Case:
     note: str = ""
 
     def then(self, *turns: str | Clip) -> Case:
-        """The same with further user turns, so that one sees whether a drift stays: ``1b+2`` asks twice more."""
-        for said in turns:
-            History().user(said)  # refuses what is neither text nor a clip
+        """Add user turns that are asked one by one, to see whether a drift stays: ``1b+2`` asks twice more."""
+        if turns:
+            History().user(*turns)  # refuses what is neither text nor a clip
         stem = self.name.rpartition("+")[0] if self.turns else self.name
         return replace(self, name=f"{stem}+{len(self.turns) + len(turns)}", turns=(*self.turns, *turns))
 
     @classmethod
     def from_chat(cls, file: str | Path, *, line: int = 0, ask_again: int = 0) -> Case:
-        """A conversation of your own: a file of Chat Completions messages, up to the last user turn, which is to be answered.
+        """Make a case of your own: a file of Chat Completions messages, up to the last user turn, which is to be answered.
 
         Args:
             file: JSON, a list of messages or an object with ``messages``; or JSON Lines, with one of these or one message per
@@ -105,7 +106,7 @@ class Case:
             if not isinstance(n, int) or isinstance(n, bool) or n < 0:
                 raise HistoryError(f"{name} is a whole number of at least 0, not {clipped(n)}")
         path = Path(file).expanduser()
-        messages = _messages(path, line)
+        messages = read_chat(path, line)
         users = [n for n, message in enumerate(messages) if message.get("role") == "user"]
         if len(users) <= ask_again:
             roles = ", ".join(dict.fromkeys(clipped(message.get("role")) for message in messages)) or "none"
@@ -115,11 +116,12 @@ class Case:
             )
         try:
             history = History.from_chat(messages[: users[-1 - ask_again] + 1])
-            later = [History.from_chat(messages[: n + 1]).items[-1] for n in users[len(users) - ask_again :]]
+            later = History.from_chat([messages[n] for n in users[len(users) - ask_again :]])
         except HistoryError as exc:
             raise HistoryError(f"{path}: {exc}") from exc
         name = path.stem if not line else f"{path.stem}:{line}"
-        return cls(name, history, "unknown", tuple(item.text for item in later), note=f"from {path.name}")
+        note = "; ".join([f"from {path.name}", *history.notes])
+        return cls(name, history, "unknown", tuple(item.text for item in later), note=note)
 
     def __repr__(self) -> str:
         more = f" and {len(self.turns)} turns" if self.turns else ""
@@ -180,7 +182,7 @@ def _more() -> dict[str, Case]:
 
 
 def growing(n_turns: Iterable[int] = (2, 4, 8, 16, 40)) -> list[Case]:
-    """Histories of growing length, else alike: user and assistant by turns, all text, then the user asks once more.
+    """Make histories of growing length, else alike: user and assistant by turns, all text, then the user asks once more.
 
     Reported: "more history, more likely" (livekit/agents #1143, 2024-11).
 
@@ -201,29 +203,29 @@ def growing(n_turns: Iterable[int] = (2, 4, 8, 16, 40)) -> list[Case]:
 
 
 def case(name: str) -> Case:
-    """The case of that name: ``1a 1b 2a 2b``, ``system``, ``text-first``, ``audio-first``, ``tools``, ``1b+4``, ``2b+4``, or
+    """Return the case of that name: ``1a 1b 2a 2b``, ``system``, ``text-first``, ``audio-first``, ``tools``, ``1b+4``, ``2b+4``, or
     ``8 turns`` (`growing`).
 
     Raises:
         InputError: For any other name.
     """
-    known = _all() | _more()
-    wanted = name.lower() if isinstance(name, str) else ""
-    count, _, word = wanted.partition(" ")
+    cases = _all() | _more()
+    key = name.lower() if isinstance(name, str) else ""
+    count, _, word = key.partition(" ")
     if word == "turns" and count.isdecimal():
         return growing([int(count)])[0]
-    if wanted not in known:
-        raise InputError(f"no case is called {clipped(name)}; there are {', '.join(known)}, and '8 turns' (0 to 40)")
-    return known[wanted]
+    if key not in cases:
+        raise InputError(f"no case is called {clipped(name)}; there are {', '.join(cases)}, and '8 turns' (0 to 40)")
+    return cases[key]
 
 
 def all_cases() -> Iterator[Case]:
-    """The four cases that were reported in 2024-10, in order."""
+    """Return the four cases that were reported in 2024-10, in order."""
     return iter(_all().values())
 
 
 def __getattr__(name: str) -> Case:
-    """``cases.one_a`` … ``cases.two_b``: opened when asked for, since case 2 reads a clip."""
+    """Return ``cases.one_a`` … ``cases.two_b``, made when first used, since case 2 reads a clip."""
     short = _SHORT.get(name)
     if short is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -232,31 +234,3 @@ def __getattr__(name: str) -> Case:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_SHORT])
-
-
-def _messages(path: Path, line: int) -> list[Mapping[str, Any]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise HistoryError(f"cannot read {path}: {exc}; it is a JSON file of chat messages") from exc
-    told: Any
-    lines: list[Any]
-    try:
-        told = json.loads(text)
-    except (ValueError, RecursionError):
-        try:
-            lines = [json.loads(each) for each in text.splitlines() if each.strip()]
-        except (ValueError, RecursionError) as exc:
-            raise HistoryError(f"{path} is not JSON ({exc}); it is a list of chat messages, or one per line") from exc
-    else:
-        lines = [told]
-    if lines and all(isinstance(each, Mapping) and "role" in each and "messages" not in each for each in lines):
-        lines = [lines]  # a message per line is one conversation
-    if line >= len(lines):
-        n = f"{len(lines)} conversation{'' if len(lines) == 1 else 's'}"
-        raise HistoryError(f"{path} has {n}; there is no line={line}")
-    told = lines[line]
-    messages = told.get("messages") if isinstance(told, Mapping) else told
-    if not isinstance(messages, list) or not all(isinstance(each, Mapping) for each in messages):
-        raise HistoryError(f'{path} holds {clipped(told, 40)}, not chat messages: [{{"role": …, "content": …}}, …]')
-    return messages

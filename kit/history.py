@@ -14,31 +14,31 @@ dialect; `wire.dialect` spells it when it is sent and says, before that, what th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pybase64
 
-from . import show
+from . import chats, show
+from .chats import MAX_FILE_BYTES, ROLES, text_value
 from .errors import HistoryError, clipped
+from .files import read_text
 from .wire.dialect import BETA, GA, MAX_APPEND_BYTES, Dialect, dialect, spell_part
 from .wire.refusals import Refusal, refuse_item
 
 if TYPE_CHECKING:
     from .clip import Clip
 
-__all__ = ["Finding", "Findings", "History", "HistoryItem", "Part"]
-
-# What a history is made of: items and their parts, spelled for a dialect when they are sent.
-
+__all__ = ["Finding", "Findings", "History", "HistoryItem", "HistoryPart"]
 
 ASSISTANT_AUDIO = ("audio", "output_audio")  # what a server's own dump calls it
+_MAX_ROWS = 200  # of a table in a cell
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class HistoryPart:
     """One content part: text or a clip, spelled as its role and dialect want it.
 
     `wire_type` is ``None`` but for a part that was imported with a type that is wrong for its role in both dialects (or
@@ -51,13 +51,14 @@ class Part:
     extra: tuple[tuple[str, Any], ...] = ()
     """Fields beside the payload, as they came (``transcript``, ``image_url``, ``detail``)."""
 
-    def spelled(self, role: str, d: Dialect) -> dict[str, Any]:
-        out: dict[str, Any] = {"type": self.wire_type or spell_part("audio" if self.clip else "text", role, d)}
+    def serialize(self, role: str, d: Dialect) -> dict[str, Any]:
+        """Spell the part as it goes over the wire."""
+        part: dict[str, Any] = {"type": self.wire_type or spell_part("audio" if self.clip else "text", role, d)}
         if self.text is not None:
-            out["text"] = self.text
+            part["text"] = self.text
         if self.clip is not None:
-            out["audio"] = pybase64.b64encode(self.clip.to_bytes()).decode("ascii")
-        return out | dict(self.extra)
+            part["audio"] = pybase64.b64encode(self.clip.to_bytes()).decode("ascii")
+        return part | dict(self.extra)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,177 +67,128 @@ class HistoryItem:
 
     type: str
     role: str | None = None
-    parts: tuple[Part, ...] = ()
+    parts: tuple[HistoryPart, ...] = ()
     fields: tuple[tuple[str, Any], ...] = ()
     """Everything else, as it goes over the wire: ``id``, ``call_id``, ``name``, ``arguments``, ``output``, …"""
 
-    def spelled(self, d: Dialect) -> dict[str, Any]:
-        """The item as it goes over the wire."""
-        out: dict[str, Any] = {"type": self.type} | dict(self.fields)
+    def serialize(self, d: Dialect) -> dict[str, Any]:
+        """Spell the item as it goes over the wire."""
+        item: dict[str, Any] = {"type": self.type} | dict(self.fields)
         if self.role is not None:
-            out["role"] = self.role
+            item["role"] = self.role
         if self.type == "message":
-            out["content"] = [part.spelled(self.role or "", d) for part in self.parts]
-        return out
+            item["content"] = [part.serialize(self.role or "", d) for part in self.parts]
+        return item
 
     def get(self, name: str) -> Any:
-        """A field by its wire name; ``None`` if it has none such."""
+        """Return a field by its wire name; ``None`` if it has no such field."""
         return dict(self.fields).get(name)
 
     @property
     def text(self) -> str:
-        """What it says, in words."""
+        """Its words."""
         if self.type == "function_call":
             return f"{self.get('name')}({self.get('arguments')})"
         if self.type == "function_call_output":
             return str(self.get("output"))
-        said = (
+        texts = (
             part.text or dict(part.extra).get("transcript") or (part.clip.text if part.clip else "")
             for part in self.parts
         )
-        return " ".join(str(words) for words in said if words)
+        return " ".join(str(text) for text in texts if text)
 
 
-def words(value: object, what: str) -> str:
-    if not isinstance(value, str):
-        raise HistoryError(f"{what} must be text, not {clipped(value)}")
-    return whole(value, what)
+# --------------------------------------------------------------------------------------------- items out of the API's JSON
 
 
-def whole(text: str, what: str) -> str:
-    """Text that can be sent: JSON's escapes can say half of a surrogate pair, UTF-8 cannot."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as exc:
-        raise HistoryError(
-            f"{what} holds half of a character (a lone surrogate) at position {exc.start}: {clipped(text)}; "
-            "read it as UTF-8, or take that character out"
-        ) from exc
-    return text
-
-
-def part_of(role: str, content: object) -> Part:
-    if isinstance(content, str):
-        return Part(whole(content, f"a {role} turn"))
-    from .clip import Clip  # with numpy, which a session of text has no use for
-
-    if not isinstance(content, Clip):
-        hint = "; open a sound file with Clip.load()" if role == "user" else ""
-        raise HistoryError(
-            f"a {role} turn is text{' or a Clip' if role == 'user' else ''}, not {clipped(content)}{hint}"
-        )
-    if role != "user":
-        raise HistoryError(
-            f"the API takes no {role} audio from a client, in neither dialect; give the turn's transcript"
-        )
-    return Part(clip=content)
-
-
-# Items out of other people's JSON: the API's events and items, and Chat Completions messages.
-
-
-_ROLES = ("system", "user", "assistant")
-_TEXTS = ("text", "input_text", "output_text")
-"""What parts of text are called: in Chat Completions, and in the Responses and Realtime APIs."""
-
-
-def place_after(previous: object, items: Sequence[HistoryItem], n: int) -> int:
-    """Where an event's ``previous_item_id`` puts its item; at the end if it has none."""
-    if previous is None:
-        return len(items)
-    if previous == "root":
-        return 0
-    for at, item in enumerate(items):
-        if item.get("id") == previous:
-            return at + 1
-    raise HistoryError(
-        f"entry {n} goes after item {clipped(previous)}, which is not before it in the list; "
-        "add that item, or leave previous_item_id out"
-    )
-
-
-def item_of(told: Mapping[str, Any], n: int) -> HistoryItem:
-    kind = told.get("type", "message" if "role" in told else None)
+def _item(entry: Mapping[str, Any], n: int) -> HistoryItem:
+    """Read a bare item, in either dialect."""
+    kind = entry.get("type", "message" if "role" in entry else None)
     if not isinstance(kind, str):
         raise HistoryError(f"entry {n} has no type; an item is a message, a function_call or a function_call_output")
-    role = told.get("role")
-    fields = tuple((k, v) for k, v in told.items() if k not in ("type", "role", "content", "object"))
+    role = entry.get("role")
+    fields = tuple((k, v) for k, v in entry.items() if k not in ("type", "role", "content", "object"))
     if kind != "message":
         return HistoryItem(kind, fields=fields)
-    if not isinstance(role, str) or role not in _ROLES:
+    if role not in ROLES:
         raise HistoryError(f"entry {n} has role {clipped(role)}; a message is from 'system', 'user' or 'assistant'")
-    content = told.get("content")
+    content = entry.get("content")
     if isinstance(content, str):
-        return HistoryItem(kind, role, (Part(whole(content, f"entry {n}")),), fields)
+        return HistoryItem(kind, role, (HistoryPart(text_value(content, f"entry {n}")),), fields)
     if not isinstance(content, list) or not all(isinstance(part, Mapping) for part in content):
-        raise HistoryError(f"entry {n} has content {clipped(content)}; it must be a list of content parts")
-    return HistoryItem(kind, role, tuple(_imported(part, role, n) for part in content), fields)
+        raise HistoryError(
+            f"entry {n} has content {clipped(content)}; it must be a list of content parts (chat messages are read by "
+            "History.from_chat)"
+        )
+    return HistoryItem(kind, role, tuple(_part(part, str(role), n) for part in content), fields)
 
 
-def _imported(told: Mapping[str, Any], role: str, n: int) -> Part:
-    kind = told.get("type")
+def _part(fields: Mapping[str, Any], role: str, n: int) -> HistoryPart:
+    kind = fields.get("type")
     if not isinstance(kind, str):
         raise HistoryError(
-            f"entry {n} has a content part without a type: {clipped(told)}; it is input_text or the like"
+            f"entry {n} has a content part without a type: {clipped(fields)}; it is input_text or the like"
         )
-    text, audio = told.get("text"), told.get("audio")
+    text, audio = fields.get("text"), fields.get("audio")
     clip = None
-    payload = ("type", *(name for name in ("text", "audio") if isinstance(told.get(name), str)))
-    extra = {k: v for k, v in told.items() if k not in payload}
+    if isinstance(text, str):
+        text_value(text, f"entry {n}")
     if isinstance(audio, str):
-        from .clip import Clip
+        from .clip import Clip  # with numpy, which a session of text has no use for
 
         try:
-            clip = Clip.from_pcm(pybase64.b64decode(audio, validate=True), text=str(told.get("transcript") or ""))
+            clip = Clip.from_pcm(pybase64.b64decode(audio, validate=True), text=str(fields.get("transcript") or ""))
         except ValueError as exc:
             raise HistoryError(f"entry {n} has audio that is not base64 of 24 kHz PCM ({exc})") from exc
-    # Spelled anew only where that gives the same part: a server's own dump has input_audio without its audio.
+    payload = ("type", *(name for name in ("text", "audio") if isinstance(fields.get(name), str)))
+    # Spelled anew only where that yields the same part: a server's own dump has input_audio without its audio.
     seedable = kind in GA.seedable[role] or kind in BETA.seedable[role]
     same = seedable and (clip is not None if kind == "input_audio" else isinstance(text, str) and clip is None)
-    words = whole(text, f"entry {n}") if isinstance(text, str) else None
-    return Part(words, clip, None if same else kind, tuple(extra.items()))
+    extra = tuple((k, v) for k, v in fields.items() if k not in payload)
+    return HistoryPart(text if isinstance(text, str) else None, clip, None if same else kind, extra)
 
 
-def from_message(history: History, n: int, message: Mapping[str, Any]) -> History:
-    role, content = message.get("role"), message.get("content")
-    if isinstance(content, list):  # parts of text; a Realtime item has no use for the others
-        other = [part for part in content if not (isinstance(part, Mapping) and part.get("type") in _TEXTS)]
-        if other:
+class _Order:
+    """Where each event's ``previous_item_id`` puts its item: a linked list, so that any order is found in linear time."""
+
+    def __init__(self) -> None:
+        self.items: list[HistoryItem] = []
+        self._next: dict[
+            int, int
+        ] = {}  # place of an item in `items` → the place of the one after it; −1 is the beginning
+        self._last = -1
+        self._by_id: dict[object, int] = {}
+
+    def add(self, item: HistoryItem, previous: object) -> None:
+        if previous is None:
+            place = self._last
+        elif previous == "root":
+            place = -1
+        elif isinstance(previous, str) and previous in self._by_id:
+            place = self._by_id[previous]
+        else:
             raise HistoryError(
-                f"message {n} has a part that is not text: {clipped(other[0])}; leave it out or use a Clip"
+                f"entry {len(self.items)} goes after item {clipped(previous)}, which is not before it in the list; "
+                "add that item, or leave previous_item_id out"
             )
-        content = "\n".join(str(part.get("text", "")) for part in content)
-    if role == "tool":
-        return history.function_output(
-            words(content, f"message {n}'s content"), words(message.get("tool_call_id"), "tool_call_id")
-        )
-    if role in ("system", "developer"):
-        return history.system(words(content, f"message {n}'s content"))
-    if role == "user":
-        return history.user(words(content, f"message {n}'s content"))
-    if role != "assistant":
-        raise HistoryError(
-            f"message {n} has role {clipped(role)}; there are system, developer, user, assistant and tool"
-        )
-    calls = message.get("tool_calls") or []
-    if not isinstance(calls, list | tuple):
-        raise HistoryError(f"message {n} has tool_calls {clipped(calls)}; they come as a list")
-    if content is None and not calls:
-        raise HistoryError(
-            f"message {n} is an assistant's and has neither content nor tool_calls: {clipped(dict(message))}; "
-            "give its words as content, or leave it out"
-        )
-    if content or not calls:
-        history = history.assistant(words(content, f"message {n}'s content"))
-    for call in calls:
-        function = call.get("function") if isinstance(call, Mapping) else None
-        if not isinstance(function, Mapping):
-            raise HistoryError(f"message {n} has a tool call without a function: {clipped(call)}")
-        history = history.function_call(function.get("name"), function.get("arguments", ""), call.get("id"))  # type: ignore[arg-type]
-    return history
+        n = len(self.items)
+        self.items.append(item)
+        if isinstance(item_id := item.get("id"), str):
+            self._by_id.setdefault(item_id, n)
+        if place in self._next:
+            self._next[n] = self._next[place]
+        self._next[place] = n
+        if place == self._last:
+            self._last = n
+
+    def __iter__(self) -> Iterator[HistoryItem]:
+        place = -1
+        while place in self._next:
+            place = self._next[place]
+            yield self.items[place]
 
 
-# What the service would refuse of a history, before anything is sent or paid for.
+# ------------------------------------------------- what the service would refuse, before anything is sent or paid for
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,10 +212,10 @@ class Finding:
 
 
 class Findings(list[Finding]):
-    """What `History.lint` found; empty means that the service should take every item."""
+    """The items that `History.lint` found; empty means that the service should take every item."""
 
-    def __init__(self, found: Iterable[Finding], d: Dialect) -> None:
-        super().__init__(found)
+    def __init__(self, findings: Iterable[Finding], d: Dialect) -> None:
+        super().__init__(findings)
         self.dialect = d.name
 
     def __repr__(self) -> str:
@@ -287,51 +239,76 @@ _ADVICE = {
 }
 
 
-def lint(items: Iterable[HistoryItem], d: Dialect) -> Iterator[Finding]:
-    seen: set[str] = set()
-    calls: set[str] = set()
+def _lint(items: Iterable[HistoryItem], d: Dialect) -> Iterator[Finding]:
+    item_ids: set[str] = set()
+    call_ids: set[str] = set()
     for n, item in enumerate(items):
-        wire = item.spelled(d)
+        wire = item.serialize(d)
         refusal = refuse_item(wire, d)
         if refusal is not None:
             advice = _ADVICE.get(refusal.code or "", "")
-            if item.role == "assistant" and any(part.wire_type in ASSISTANT_AUDIO for part in item.parts):
-                advice = "Assistant audio can be seeded in neither dialect: .with_transcripts() makes it text."
-            yield _found(n, refusal, advice)
+            if any(_transcript(item, part) is not None for part in item.parts):
+                advice = "It was spoken, and its audio is not here: .with_transcripts() makes it text."
+            elif item.role == "assistant" and any(part.wire_type in ASSISTANT_AUDIO for part in item.parts):
+                advice = "Assistant audio can be seeded in neither dialect; give the turn's words as text."
+            yield _finding(n, refusal, advice)
             continue
         item_id, call_id = wire.get("id"), wire.get("call_id")
-        if isinstance(item_id, str) and item_id in seen:
-            # The code is unverified.
+        if isinstance(item_id, str) and item_id in item_ids:
+            # The code is unverified (wire/README.md, Positions).
             message = f"Error adding item: the item with id '{item_id}' already exists."
-            yield _found(n, Refusal("item_create_duplicate_id", message), "Give each item its own id, or none.")
+            yield _finding(n, Refusal("item_create_duplicate_id", message), "Give each item its own id, or none.")
             continue
         if isinstance(item_id, str):
-            seen.add(item_id)
+            item_ids.add(item_id)
         if item.type == "function_call" and call_id:
-            calls.add(call_id)
-        if item.type == "function_call_output" and call_id not in calls:
+            call_ids.add(call_id)
+        if item.type == "function_call_output" and call_id not in call_ids:
             # That the service checks this was reported; its words and code are unverified.
             message = f"No tool call found for function call output with call_id {call_id}."
-            yield _found(n, Refusal("invalid_value", message, "item.call_id"), "Put its .function_call() before it.")
+            yield _finding(n, Refusal("invalid_value", message, "item.call_id"), "Put its .function_call() before it.")
         for m, part in enumerate(item.parts):
             if part.clip is not None and part.clip.n_samples * 2 > MAX_APPEND_BYTES:
                 # The limit is documented for input_audio_buffer.append; that it holds for items is unverified.
                 message = f"Audio of {part.clip.n_samples * 2} bytes is over the limit of {MAX_APPEND_BYTES}."
-                yield _found(n, Refusal("invalid_value", message, f"item.content[{m}].audio"), "Use a shorter clip.")
+                yield _finding(n, Refusal("invalid_value", message, f"item.content[{m}].audio"), "Use a shorter clip.")
 
 
-def _found(n: int, refusal: Refusal, advice: str) -> Finding:
+def _finding(n: int, refusal: Refusal, advice: str) -> Finding:
     return Finding(n, refusal.code, refusal.message, refusal.param, advice)
 
 
-_MAX_FILE_BYTES = 256 * 1024 * 1024
+def _transcript(item: HistoryItem, part: HistoryPart) -> str | None:
+    """The words of a part that was spoken and cannot be seeded as sound: an assistant's, or a user's without its audio."""
+    words = dict(part.extra).get("transcript")
+    silent = part.wire_type in ASSISTANT_AUDIO if item.role == "assistant" else part.wire_type == "input_audio"
+    return words if silent and isinstance(words, str) else None
+
+
+# ----------------------------------------------------------------------------------------------------------- the history
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Items to seed before the first response. Immutable; builders return a longer history."""
+    """Items to seed before the first response. Immutable; builders return a longer history.
+
+    ::
+
+        history = History().system("Be brief.").user("Tell me a joke.").assistant("…").user("Another one, please.")
+        history.lint("ga")                      # what the service would refuse, before anything is sent
+        await session.seed(history)
+
+    Built by `user`, `assistant`, `system`, `function_call`, `function_output`; made of what exists by `from_events` (the
+    API's own items, a session's dump), `from_chat` (Chat Completions), `from_livekit`, `from_chatgpt`, `from_sharegpt`,
+    `load`.
+
+    Attributes:
+        items: In the order of the conversation.
+        notes: What an importer left out; it does not count when histories are compared.
+    """
 
     items: tuple[HistoryItem, ...] = ()
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.items, tuple) or not all(isinstance(item, HistoryItem) for item in self.items):
@@ -343,19 +320,19 @@ class History:
     # ------------------------------------------------------------------------------------------------------- builders
 
     def user(self, *content: str | Clip) -> History:
-        """A user's turn: text, a `Clip`, or several parts of one message."""
+        """Add a user's turn: text, a `Clip`, or several parts of one message."""
         return self._message("user", content)
 
     def assistant(self, text: str) -> History:
-        """An assistant's turn, as text. The API takes assistant audio from nobody, in neither dialect."""
+        """Add an assistant's turn, as text. The API takes assistant audio from no client, in neither dialect."""
         return self._message("assistant", (text,))
 
     def system(self, text: str) -> History:
-        """A system message, as an item of the conversation (not the session's instructions)."""
+        """Add a system message, as an item of the conversation (not the session's instructions)."""
         return self._message("system", (text,))
 
     def function_call(self, name: str, arguments: str | Mapping[str, Any], call_id: str) -> History:
-        """A call that the model made. `arguments` is JSON text, or a mapping that becomes it."""
+        """Add a call that the model made. `arguments` is JSON text, or a mapping that becomes it."""
         if isinstance(arguments, Mapping):
             try:
                 arguments = json.dumps(dict(arguments), allow_nan=False)
@@ -365,26 +342,42 @@ class History:
                 ) from exc
         if not isinstance(arguments, str):
             raise HistoryError(f"arguments must be JSON text or a mapping, not {clipped(arguments)}")
-        return self._add(
-            "function_call", call_id=words(call_id, "call_id"), name=words(name, "name"), arguments=arguments
-        )
+        call_id, name = text_value(call_id, "call_id"), text_value(name, "name")
+        return self._add(HistoryItem("function_call", fields=_pairs(call_id=call_id, name=name, arguments=arguments)))
 
     def function_output(self, output: str, call_id: str) -> History:
-        """What a call gave back."""
-        return self._add("function_call_output", call_id=words(call_id, "call_id"), output=words(output, "output"))
+        """Add what a call returned."""
+        call_id, output = text_value(call_id, "call_id"), text_value(output, "output")
+        return self._add(HistoryItem("function_call_output", fields=_pairs(call_id=call_id, output=output)))
 
-    def _message(self, role: str, content: Sequence[object]) -> History:
+    def _message(self, role: str, content: tuple[object, ...]) -> History:
+        kinds = "text or a Clip" if role == "user" else "text"
         if not content:
-            raise HistoryError(f"a {role} turn needs content: text{' or a Clip' if role == 'user' else ''}")
-        return History((*self.items, HistoryItem("message", role, tuple(part_of(role, part) for part in content))))
+            raise HistoryError(f"a {role} turn needs content: {kinds}")
+        parts = []
+        for value in content:
+            if isinstance(value, str):
+                parts.append(HistoryPart(text_value(value, f"a {role} turn")))
+                continue
+            from .clip import Clip  # with numpy, which a session of text has no use for
 
-    def _add(self, type: str, **fields: Any) -> History:
-        return History((*self.items, HistoryItem(type, fields=tuple(fields.items()))))
+            if not isinstance(value, Clip):
+                hint = "; open a sound file with Clip.load()" if role == "user" else ""
+                raise HistoryError(f"a {role} turn is {kinds}, not {clipped(value)}{hint}")
+            if role != "user":
+                raise HistoryError(
+                    f"the API takes no {role} audio from a client, in neither dialect; give the turn's transcript"
+                )
+            parts.append(HistoryPart(clip=value))
+        return self._add(HistoryItem("message", role, tuple(parts)))
+
+    def _add(self, item: HistoryItem) -> History:
+        return History((*self.items, item), self.notes)
 
     def __add__(self, other: History) -> History:
         if not isinstance(other, History):
             return NotImplemented
-        return History(self.items + other.items)
+        return History(self.items + other.items, self.notes + other.notes)
 
     # -------------------------------------------------------------------------------------------------- looking at it
 
@@ -395,29 +388,30 @@ class History:
         return iter(self.items)
 
     def __getitem__(self, index: int | slice) -> HistoryItem | History:
-        return History(self.items[index]) if isinstance(index, slice) else self.items[index]
+        return History(self.items[index], self.notes) if isinstance(index, slice) else self.items[index]
 
-    def spelled(self, dialect_name: str | Dialect = "ga") -> list[dict[str, Any]]:
-        """The items as they go over the wire, audio included."""
+    def serialize(self, dialect_name: str | Dialect = "ga") -> list[dict[str, Any]]:
+        """Spell the items as they go over the wire, audio included."""
         d = dialect(dialect_name)
-        return [item.spelled(d) for item in self.items]
+        return [item.serialize(d) for item in self.items]
 
     def lint(self, dialect_name: str | Dialect = "ga") -> Findings:
-        """Every item that the service would refuse, with the error it would give; nothing is sent.
+        """Find every item that the service would refuse, with the error it would send; nothing is sent.
 
         What only the model can judge (whether it will speak, whether the history fits its window) is not looked at.
         """
         d = dialect(dialect_name)
-        return Findings(lint(self.items, d), d)
+        return Findings(_lint(self.items, d), d)
 
     def __repr__(self) -> str:
-        turns = ", ".join(item.role or item.type for item in self.items)
-        return f"<History of {len(self)}: {turns}>" if self.items else "<History, empty>"
+        turns = ", ".join(item.role or item.type for item in self.items[:_MAX_ROWS])
+        notes = "".join(f"; {show.one_line(note, 120)}" for note in self.notes[:9])
+        return f"<History of {len(self)}: {turns}{notes}>" if self.items else "<History, empty>"
 
     def _repr_html_(self) -> str:
         if not self.items:
             return show.esc(repr(self))
-        refused = {d.name: {found.index for found in lint(self.items, d)} for d in (GA, BETA)}
+        refused = {d.name: {finding.index for finding in _lint(self.items, d)} for d in (GA, BETA)}
         rows = [
             [
                 str(n),
@@ -425,54 +419,74 @@ class History:
                 show.esc(item.text) + "".join(show.player(p.clip.to_bytes()) for p in item.parts if p.clip),
                 *(_as_sent(item, d, n in refused[d.name]) for d in (GA, BETA)),
             ]
-            for n, item in enumerate(self.items)
+            for n, item in enumerate(self.items[:_MAX_ROWS])
         ]
-        return show.table(rows, ["", "who", "says", "as GA sends it", "as beta sends it"])
+        notes = [f"{len(self) - _MAX_ROWS:,} more items"] if len(self) > _MAX_ROWS else []
+        table = show.table(rows, ["", "who", "says", "as GA sends it", "as beta sends it"])
+        return table + show.esc("; ".join([*notes, *self.notes]))
 
     # ---------------------------------------------------------------------------------------------- import and export
 
     @classmethod
-    def from_events(cls, events: Iterable[Mapping[str, Any]]) -> History:
-        """From the JSON of the API's docs: `conversation.item.create` events, or bare items, in either dialect.
+    def from_events(cls, events: Iterable[Any]) -> History:
+        """Read the JSON of the API's docs: `conversation.item.create` events or bare items, in either dialect, or the history
+        of an Agents SDK session.
 
         A content type that is right in one of the dialects is respelled when sent in the other. One that is wrong for its
-        role in both is kept, and `lint` names it. A ``previous_item_id`` is followed: the items are in the order of the
-        conversation that the events would make.
+        role in both is kept, and `lint` names it. An event's ``previous_item_id`` is followed: the items are in the order of
+        the conversation that the events would make. What was spoken becomes seedable by `with_transcripts`.
 
         Raises:
             HistoryError: Naming the first entry that is neither an item nor an event that creates one.
         """
-        if isinstance(events, str | bytes | Mapping) or not isinstance(events, Iterable):
-            raise HistoryError(f"a history is a list of events or items, not {clipped(events)}; put the item in a list")
-        items: list[HistoryItem] = []
-        for n, event in enumerate(events):
-            if not isinstance(event, Mapping):
-                raise HistoryError(f"entry {n} must be an event or an item (a JSON object), not {clipped(event)}")
-            kind = event.get("type")
-            told = event.get("item") if kind == "conversation.item.create" else event
-            if not isinstance(told, Mapping) or (isinstance(kind, str) and "." in kind and told is event):
+        order = _Order()
+        for n, entry in enumerate(chats.of_agents(chats.objects(events, "entry", "item"))):
+            kind, previous = entry.get("type"), None
+            if kind == "conversation.item.create" and isinstance(entry.get("item"), Mapping):
+                previous, entry = entry.get("previous_item_id"), entry["item"]
+            elif isinstance(kind, str) and "." in kind:
                 raise HistoryError(
                     f"entry {n} has type {clipped(kind)}; a history takes conversation.item.create events and bare items"
                 )
-            previous = event.get("previous_item_id") if told is not event else None
-            items.insert(place_after(previous, items, n), item_of(told, n))
-        return cls(tuple(items))
+            order.add(_item(entry, n), previous)
+        return cls(tuple(order))
 
     @classmethod
-    def from_chat(cls, messages: Iterable[Mapping[str, Any]]) -> History:
-        """From Chat Completions messages: roles system, developer, user, assistant (with tool calls) and tool.
+    def from_chat(cls, messages: Iterable[Any] | str | Path, *, line: int = 0) -> History:
+        """Read Chat Completions messages: roles system, developer, user, assistant (with tool calls, a refusal, or a spoken
+        reply) and tool.
+
+        A picture or a file is left out, and `notes` says so.
+
+        Args:
+            messages: A list of messages or of an SDK's message objects, an object with ``messages``, or the path of a file of
+                them (JSON or JSON Lines).
+            line: Which conversation of a JSON Lines file, from 0.
 
         Raises:
             HistoryError: Naming the first message that cannot be an item.
         """
-        if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Iterable):
-            raise HistoryError(f"chat messages come as a list, not {clipped(messages)}; put the message in a list")
-        history = cls()
-        for n, message in enumerate(messages):
-            if not isinstance(message, Mapping):
-                raise HistoryError(f"message {n} must be a JSON object with a role, not {clipped(message)}")
-            history = from_message(history, n, message)
-        return history
+        return cls._of(chats.of_chat(chats.read_chat(messages, line) if isinstance(messages, str | Path) else messages))
+
+    @classmethod
+    def from_livekit(cls, context: Any) -> History:
+        """Read LiveKit's chat context: ``session.history.to_dict()``."""
+        return cls._of(chats.of_livekit(context))
+
+    @classmethod
+    def from_chatgpt(cls, export: Any, *, index: int = 0) -> History:
+        """Read a conversation of ChatGPT's data export: ``json.load(open("conversations.json"))``, the `index`-th of them."""
+        return cls._of(chats.of_chatgpt(export, index))
+
+    @classmethod
+    def from_sharegpt(cls, conversation: Any) -> History:
+        """Read ShareGPT's form, common for data sets: ``{"conversations": [{"from": "human", "value": "…"}, …]}``."""
+        return cls._of(chats.of_sharegpt(conversation))
+
+    @classmethod
+    def _of(cls, imported: chats.Items) -> History:
+        items, notes = imported
+        return replace(cls.from_events(items), notes=tuple(notes))
 
     def save(self, path: str | Path) -> Path:
         """Write the items as a JSON list, spelled for GA, audio included; returns the absolute path.
@@ -482,7 +496,7 @@ class History:
         """
         target = _path(path).resolve()
         try:
-            target.write_text(json.dumps(self.spelled("ga"), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+            target.write_text(json.dumps(self.serialize("ga"), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         except OSError as exc:
             raise HistoryError(f"cannot write {target}: {exc.strerror or exc}; check the path") from exc
         return target
@@ -495,37 +509,38 @@ class History:
             HistoryError: If there is no such file, or it is not a JSON list of items.
         """
         source = _path(path)
+        text = read_text(source, MAX_FILE_BYTES, error=HistoryError)
         try:
-            size = source.stat().st_size
-            if size > _MAX_FILE_BYTES:
-                raise HistoryError(
-                    f"{source} is {size / 1e6:.0f} MB; a history of more than {_MAX_FILE_BYTES / 1e6:.0f} MB is not read"
-                )
-            told = json.loads(source.read_text(encoding="utf-8"))
-        except OSError as exc:
-            raise HistoryError(f"cannot read {source}: {exc.strerror or exc}; check the path") from exc
+            entries = json.loads(text)
         except (ValueError, RecursionError) as exc:
-            raise HistoryError(f"{source} is not JSON ({exc}); a history file is a JSON list of items") from exc
-        if not isinstance(told, list):
             raise HistoryError(
-                f"{source} holds {clipped(told, 40)}, not a list; a history file is a JSON list of items"
+                f"{source} is not JSON ({exc}); a history file is a JSON list of items, and a chat file (JSON Lines too) is "
+                "read by History.from_chat"
+            ) from exc
+        if not isinstance(entries, list):
+            raise HistoryError(
+                f"{source} holds {clipped(entries, 40)}, not a list; a history file is a JSON list of items, and a chat file "
+                "is read by History.from_chat"
             )
-        return cls.from_events(told)
+        return cls.from_events(entries)
 
     def with_transcripts(self) -> History:
-        """Every assistant audio part turned into text of its transcript: what makes a server's own dump seedable."""
+        """Make text of every spoken part whose audio cannot be sent: an assistant's, and a user's that comes without audio.
 
-        def mended(part: Part) -> Part:
-            transcript = dict(part.extra).get("transcript")
-            spoken = part.wire_type in ASSISTANT_AUDIO and isinstance(transcript, str)
-            return Part(str(transcript)) if spoken else part
+        This makes a server's own dump of a conversation seedable. A user's turn that has its audio stays as it is.
+        """
 
-        return History(
-            tuple(
-                replace(item, parts=tuple(map(mended, item.parts))) if item.role == "assistant" else item
-                for item in self.items
-            )
+        def seedable(item: HistoryItem, part: HistoryPart) -> HistoryPart:
+            words = _transcript(item, part)
+            return part if words is None else HistoryPart(words)
+
+        return replace(
+            self, items=tuple(replace(i, parts=tuple(seedable(i, part) for part in i.parts)) for i in self.items)
         )
+
+
+def _pairs(**fields: Any) -> tuple[tuple[str, Any], ...]:
+    return tuple(fields.items())
 
 
 def _path(path: object) -> Path:
@@ -535,5 +550,5 @@ def _path(path: object) -> Path:
 
 
 def _as_sent(item: HistoryItem, d: Dialect, refused: bool) -> str:
-    kinds = ", ".join(part.spelled(item.role or "", d)["type"] for part in item.parts) or item.type
+    kinds = ", ".join(part.serialize(item.role or "", d)["type"] for part in item.parts) or item.type
     return f"<code>{show.esc(kinds)}</code>{' – refused, see lint()' if refused else ''}"

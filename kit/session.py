@@ -188,7 +188,7 @@ class Seeding:
     def _create(self, d: Dialect, n: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """The event that creates an item, and what the event list keeps of it."""
         item = self.items[n]
-        spelled = {"id": self.ids[n]} | item.spelled(d)
+        spelled = {"id": self.ids[n]} | item.serialize(d)
         event: dict[str, Any] = {"type": "conversation.item.create", "event_id": new_id("event"), "item": spelled}
         if self._is_resumed:
             event["previous_item_id"] = self.ids[n - 1] if n else self._previous_id
@@ -462,7 +462,7 @@ class Session(ConversationView):
         event_id = new_id("event")
         if input is not None:
             settings["input"] = (
-                input.spelled(self.dialect) if isinstance(input, History) else [dict(item) for item in input]
+                input.serialize(self.dialect) if isinstance(input, History) else [dict(item) for item in input]
             )
         body = spell_response(settings | {"metadata": dict(metadata or {}) | {TAG: event_id}}, self.dialect) | dict(
             raw or {}

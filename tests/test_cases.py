@@ -43,7 +43,7 @@ def test_a_case_is_exactly_this_history(name, dialect, assistant, clip):
 
     expected = [{"type": "message", "role": role, "content": [part(role, said)]} for role, said in HISTORIES[name]]
 
-    assert case(name).history.spelled(dialect) == expected
+    assert case(name).history.serialize(dialect) == expected
 
 
 @pytest.mark.parametrize("dialect", ["ga", "beta"])

@@ -1,15 +1,19 @@
 """A history is a value that is spelled per dialect, imported, checked before it is sent, and saved."""
 
+import base64
 import json
 import operator
+import os
+import time
 from html.parser import HTMLParser
 
 import pytest
 from building import b64, clip
 
+from kit import cases
 from kit.clip import Clip
 from kit.errors import HistoryError, InputError
-from kit.history import History, HistoryItem, Part
+from kit.history import History, HistoryItem, HistoryPart
 
 JOKE = "Why don't skeletons fight each other?"
 
@@ -32,19 +36,19 @@ def create(item, **more):
 def test_a_history_is_spelled_for_each_dialect():
     history = History().system("Be brief.").user("Tell me a joke.").assistant(JOKE)
 
-    assert history.spelled("ga") == [
+    assert history.serialize("ga") == [
         message("system", text("Be brief.")),
         message("user", text("Tell me a joke.")),
         message("assistant", text(JOKE, "output_text")),
     ]
-    assert history.spelled("beta")[2] == message("assistant", text(JOKE, "text"))
-    assert history.spelled("beta")[:2] == history.spelled("ga")[:2]
+    assert history.serialize("beta")[2] == message("assistant", text(JOKE, "text"))
+    assert history.serialize("beta")[:2] == history.serialize("ga")[:2]
 
 
 def test_a_clip_goes_as_base64_of_its_samples():
     sound = clip()
 
-    [item] = History().user(sound, "What did I say?").spelled()
+    [item] = History().user(sound, "What did I say?").serialize()
 
     assert item["content"] == [{"type": "input_audio", "audio": b64(sound.to_bytes())}, text("What did I say?")]
 
@@ -52,7 +56,7 @@ def test_a_clip_goes_as_base64_of_its_samples():
 def test_a_call_and_its_output_are_items():
     history = History().function_call("weather", {"city": "Łódź"}, "call_1").function_output("rain", "call_1")
 
-    call, output = history.spelled()
+    call, output = history.serialize()
     assert call | {"arguments": json.loads(call["arguments"])} == {
         "type": "function_call",
         "call_id": "call_1",
@@ -63,7 +67,7 @@ def test_a_call_and_its_output_are_items():
 
 
 def test_arguments_that_are_text_go_as_they_are():
-    assert History().function_call("f", '{ "a" : 1}', "c").spelled()[0]["arguments"] == '{ "a" : 1}'
+    assert History().function_call("f", '{ "a" : 1}', "c").serialize()[0]["arguments"] == '{ "a" : 1}'
 
 
 # A value
@@ -114,7 +118,7 @@ def test_what_is_spelled_comes_back(dialect, wrap):
         History().system("s").user("u", clip()).assistant("a").function_call("f", {}, "c").function_output("o", "c")
     )
 
-    again = History.from_events(wrap(item) for item in history.spelled(dialect))
+    again = History.from_events(wrap(item) for item in history.serialize(dialect))
 
     assert again == history
 
@@ -169,8 +173,8 @@ def test_content_that_is_a_plain_string_is_text():
 def test_a_type_that_is_right_in_one_dialect_is_respelled_and_a_wrong_one_is_kept(role, kind, in_ga, in_beta):
     history = History.from_events([message(role, text("x", kind))])
 
-    assert history.spelled("ga")[0]["content"][0]["type"] == in_ga
-    assert history.spelled("beta")[0]["content"][0]["type"] == in_beta
+    assert history.serialize("ga")[0]["content"][0]["type"] == in_ga
+    assert history.serialize("beta")[0]["content"][0]["type"] == in_beta
 
 
 def test_parts_that_the_kit_does_not_build_are_passed_on():
@@ -178,7 +182,7 @@ def test_parts_that_the_kit_does_not_build_are_passed_on():
 
     history = History.from_events([message("user", image)])
 
-    assert history.spelled("ga")[0]["content"] == [image]
+    assert history.serialize("ga")[0]["content"] == [image]
     assert not history.lint("ga")
     assert history.lint("beta")[0].code == "invalid_value"
 
@@ -210,6 +214,196 @@ def test_a_chat_becomes_a_history():
         .function_call("weather", "{}", "call_3")
         .assistant("Rain.")
     )
+
+
+def test_what_an_assistant_refused_to_do_or_said_aloud_is_what_it_said():
+    history = History.from_chat(
+        [
+            {"role": "user", "content": "Open the vault."},
+            {"role": "assistant", "content": None, "refusal": "I can't do that."},
+            {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]},
+            {"role": "user", "content": "Which tram?"},
+            {"role": "assistant", "content": None, "refusal": None, "audio": {"id": "a", "transcript": "Number six."}},
+        ]
+    )
+
+    assert [item.text for item in history] == [
+        "Open the vault.",
+        "I can't do that.",
+        "No.",
+        "Which tram?",
+        "Number six.",
+    ]
+    assert not history.lint("ga") + history.lint("beta")
+
+
+def test_functions_of_2023_get_ids_that_tie_the_output_to_the_call():
+    history = History.from_chat(
+        [
+            {"role": "user", "content": "Weather?"},
+            {"role": "assistant", "content": None, "function_call": {"name": "weather", "arguments": "{}"}},
+            {"role": "function", "name": "weather", "content": "rain"},
+        ]
+    )
+
+    assert [item.get("call_id") for item in history] == [None, "call_1", "call_1"]
+    assert not history.lint("ga")
+
+
+def test_pictures_are_left_out_with_a_note():
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+    history = History.from_chat(
+        [
+            {"role": "user", "content": [{"type": "text", "text": "What is it?"}, picture]},
+            {"role": "user", "content": [picture]},
+        ]
+    )
+
+    assert [item.text for item in history] == ["What is it?", "[not text]"]
+    assert history.notes == ("message 0: an image_url was left out", "message 1: an image_url was left out")
+    assert "image_url was left out" in repr(history) and "image_url was left out" in history._repr_html_()
+    assert history.assistant("A cat.").notes == history.notes
+
+
+def test_sound_in_a_chat_becomes_a_clip(tmp_path):
+    data = base64.b64encode(clip().save(tmp_path / "a.wav").read_bytes()).decode()
+    part = {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
+
+    history = History.from_chat([{"role": "user", "content": [part, {"type": "text", "text": "What did I say?"}]}])
+
+    assert history == History().user(clip(), "What did I say?")
+
+
+def test_message_objects_of_an_sdk_are_read_like_their_json():
+    class Message:
+        def model_dump(self):
+            return {"role": "assistant", "content": "Hello.", "tool_calls": None}
+
+    assert History.from_chat([{"role": "user", "content": "Hi."}, Message()]) == History().user("Hi.").assistant(
+        "Hello."
+    )
+
+
+def test_a_chat_may_stand_in_an_object_or_a_file(tmp_path):
+    messages = [{"role": "user", "content": "Hi."}]
+    (tmp_path / "a.jsonl").write_text(json.dumps({"messages": messages}) + "\n" + json.dumps(messages * 2) + "\n")
+
+    assert History.from_chat({"messages": messages}) == History().user("Hi.")
+    assert History.from_chat(tmp_path / "a.jsonl") == History().user("Hi.")
+    assert History.from_chat(tmp_path / "a.jsonl", line=1) == History().user("Hi.").user("Hi.")
+
+
+@pytest.mark.parametrize(("item_id", "previous"), [("itemId", "previousItemId"), ("item_id", "previous_item_id")])
+def test_the_history_of_an_agents_session_is_seedable(item_id, previous):
+    heard = {"type": "input_audio", "transcript": "A table for two?", "audio": None}
+    spoken = {"type": "output_audio", "transcript": "At eight.", "audio": None}
+    call = {"type": "function_call", "name": "book", "arguments": "{}", "output": "booked", "status": "completed"}
+    dump = [
+        message("user", heard, status="completed") | {item_id: "item_1", previous: "gone"},
+        call | {item_id: "item_2", previous: "item_1"},
+        message("assistant", spoken, status="completed") | {item_id: "item_3", previous: "item_2"},
+    ]
+
+    history = History.from_events(dump)
+    assert [finding.index for finding in history.lint()] == [0, 3]
+    assert all("with_transcripts" in finding.advice for finding in history.lint())
+
+    history = history.with_transcripts()
+    assert [item.get("id") for item in history] == ["item_1", "item_2", None, "item_3"]
+    assert [item.text for item in history] == ["A table for two?", "book({})", "booked", "At eight."]
+    assert not history.lint("ga") + history.lint("beta")
+
+
+def test_a_dump_of_a_spoken_conversation_is_seedable_and_keeps_the_sound_that_is_there():
+    sound = {"type": "input_audio", "transcript": "And on Sundays?", "audio": b64(clip().to_bytes())}
+    history = History.from_events(
+        [message("user", {"type": "input_audio", "transcript": "When?"}), message("user", sound)]
+    )
+
+    history = history.with_transcripts()
+
+    assert history[0] == History().user("When?")[0]
+    assert history[1].parts[0].clip is not None
+    assert not history.lint("ga") + history.lint("beta")
+
+
+def test_livekits_context_is_read():
+    context = {
+        "items": [
+            {"id": "i1", "type": "message", "role": "system", "content": ["Be brief."], "interrupted": False},
+            {
+                "id": "i2",
+                "type": "message",
+                "role": "user",
+                "content": ["Hi.", {"type": "image_content", "image": "x"}],
+            },
+            {"id": "i3", "type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+            {"id": "i4", "type": "function_call_output", "call_id": "c", "name": "f", "output": "o", "is_error": False},
+            {"id": "i5", "type": "agent_handoff", "new_agent_id": "b"},
+            {
+                "id": "i6",
+                "type": "message",
+                "role": "assistant",
+                "content": [{"type": "audio_content", "transcript": "Hello."}],
+            },
+        ]
+    }
+
+    history = History.from_livekit(context)
+
+    assert history == History().system("Be brief.").user("Hi.").function_call("f", "{}", "c").function_output(
+        "o", "c"
+    ).assistant("Hello.")
+    assert history.notes == ("item 1: an image_content was left out", "item 4: 'agent_handoff' was left out")
+
+
+def test_sharegpts_form_is_read():
+    turns = [{"from": "system", "value": "s"}, {"from": "human", "value": "u"}, {"from": "gpt", "value": "a"}]
+
+    assert History.from_sharegpt({"conversations": turns}) == History().system("s").user("u").assistant("a")
+    with pytest.raises(HistoryError, match="turn 0 is from 'observation'"):
+        History.from_sharegpt([{"from": "observation", "value": "x"}])
+
+
+def test_chatgpts_export_is_read_along_the_branch_that_was_shown_last():
+    def node(role, parent, *parts, kind="text"):
+        content = {"content_type": kind, "parts": list(parts)}
+        return {"parent": parent, "message": {"author": {"role": role}, "content": content}}
+
+    mapping = {
+        "root": {"parent": None, "message": None},
+        "s": node("system", "root", ""),
+        "u": node("user", "s", "Hi.", {"content_type": "image_asset_pointer", "asset_pointer": "x"}),
+        "old": node("assistant", "u", "Go away."),
+        "think": node("assistant", "u", kind="thoughts"),
+        "a": node("assistant", "think", "Hello."),
+    }
+    export = [{"title": "x", "mapping": {}}, {"title": "t", "mapping": mapping, "current_node": "a"}]
+
+    history = History.from_chatgpt(export, index=1)
+
+    assert history == History().user("Hi.").assistant("Hello.")
+    assert len(history.notes) == 2
+    assert History.from_chatgpt({"mapping": {"a": {"parent": "a"}}, "current_node": "a"}) == History()
+
+
+def test_a_long_chat_and_any_order_are_read_in_linear_time():
+    def chat(n):
+        return lambda: History.from_chat([{"role": "user", "content": "x"}] * n)
+
+    def first(n):
+        item = message("user", text("x"))
+        return lambda: History.from_events([create(item | {"id": str(i)}, previous_item_id="root") for i in range(n)])
+
+    def seconds(work):
+        began = time.process_time()
+        work()
+        return time.process_time() - began
+
+    for work in (chat, first):
+        short, long = min(seconds(work(2_000)) for _ in range(3)), seconds(work(16_000))
+        assert long < 30 * short + 0.2  # a loop over what came before makes it 64 times
 
 
 # Files
@@ -553,17 +747,16 @@ def events(*entries):
         (events(message("user", {"type": "input_audio", "audio": "AAAA"})), "3 bytes", "24 kHz PCM"),
         (events(message("user", {"type": "input_audio", "audio": ""})), "entry 0", "24 kHz PCM"),
         (events(create(message("user"), previous_item_id="item_9")), "'item_9'", "leave previous_item_id out"),
-        (lambda: History.from_chat("hi"), "'hi'", "list"),
+        (lambda: History.from_chat("hi"), "hi", "check the path"),
         (lambda: History.from_chat({"role": "user", "content": "hi"}), "role", "put the message in a list"),
         (lambda: History.from_chat(["hi"]), "message 0", "JSON object"),
         (chat(role="robot", content="x"), "'robot'", "developer"),
         (chat(role="user"), "None", "message 0's content must be text"),
         (chat(role="user", content=5), "5", "must be text"),
-        (chat(role="user", content=[{"type": "image_url"}]), "image_url", "leave it out"),
+        (chat(role="user", content=[{"type": "hologram"}]), "hologram", "leave it out"),
         (chat(role="tool", content="x"), "None", "tool_call_id must be text"),
         (chat(role="assistant", content=None), "message 0", "leave it out"),
-        (chat(role="assistant", content=None, refusal="I cannot."), "I cannot.", "content"),
-        (chat(role="assistant", function_call=CALL["function"]), "message 0", "tool_calls"),
+        (chat(role="assistant", content=None, audio={"id": "audio_1"}), "audio_1", "content"),
         (chat(role="assistant", tool_calls=5), "5", "list"),
         (chat(role="assistant", tool_calls=[{"id": "c", "type": "custom"}]), "custom", "function"),
         (
@@ -589,13 +782,42 @@ def test_bad_input_gets_one_sentence_that_names_the_value_and_the_way_out(attemp
     assert len(sentence) < 400
 
 
-@pytest.mark.parametrize("body", ["", "{", "\xff", '{"items": []}', '"hi"', "5", "[[[[", "\ufeff[]", "[" * 100_000])
+@pytest.mark.parametrize("body", ["", "{", '{"items": []}', '"hi"', "5", "[[[[", "[" * 100_000])
 def test_a_file_that_is_no_list_of_items_is_refused(tmp_path, body):
     path = tmp_path / "h.json"
-    path.write_text(body, encoding="latin-1" if body == "\xff" else "utf-8")
+    path.write_text(body, encoding="utf-8")
 
     with pytest.raises(HistoryError, match="a history file is a JSON list of items"):
         History.load(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: path.write_bytes(b"\xff"), "not UTF-8"),
+        (lambda path: os.mkfifo(path), "is a pipe"),
+        (lambda path: path.symlink_to("/dev/zero"), "is a device"),
+        (lambda path: path.symlink_to(path), "check the path"),
+    ],
+)
+@pytest.mark.parametrize("read", [History.load, History.from_chat, cases.Case.from_chat])
+def test_what_is_no_file_of_text_is_refused_at_once(tmp_path, make, words, read):
+    make(path := tmp_path / "h.json")
+
+    with pytest.raises(HistoryError, match=words):
+        read(path)
+
+
+@pytest.mark.parametrize("name", ["x" * 5_000, "a\0b"])
+def test_a_name_that_no_file_can_have_is_refused(name):
+    with pytest.raises(HistoryError, match="check the path"):
+        History.load(name)
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "h.json").write_text("\ufeff[]", encoding="utf-8")
+
+    assert History.load(tmp_path / "h.json") == History()
 
 
 def test_a_megabyte_in_the_wrong_place_does_not_end_up_in_the_message():
@@ -606,6 +828,6 @@ def test_a_megabyte_in_the_wrong_place_does_not_end_up_in_the_message():
 
 
 def test_an_item_can_be_made_by_hand():
-    history = History((HistoryItem("message", "user", (Part("hi"),)),))
+    history = History((HistoryItem("message", "user", (HistoryPart("hi"),)),))
 
     assert history == History().user("hi")

@@ -15,7 +15,7 @@ RANKS = [
     ["version", "errors", "show"],
     ["files"],
     ["clip", "stats"],
-    ["speech", "wire"],
+    ["speech", "wire", "chats"],
     ["history", "endpoint", "eventlog", "standin", "intake"],
     ["cases", "link", "replay"],
     ["session", "live"],

@@ -29,7 +29,7 @@ from typing import Any, ClassVar
 from .. import show
 from ..clip import Clip
 from ..errors import InputError, clipped
-from ..history import History, HistoryItem, Part
+from ..history import History, HistoryItem, HistoryPart
 from ..session import Session
 from ..speech import say
 from ..wire.records import Response
@@ -235,8 +235,8 @@ class AssistantAudio(Arm):
     expects = "refused"
 
     def history(self, history: History) -> History:
-        def part(item: HistoryItem) -> Part:
-            return Part(wire_type="output_audio", extra=(("transcript", item.text),))
+        def part(item: HistoryItem) -> HistoryPart:
+            return HistoryPart(wire_type="output_audio", extra=(("transcript", item.text),))
 
         return History(
             tuple(
@@ -428,11 +428,11 @@ def _who(item: HistoryItem) -> str:
 
 
 def _as_text(item: HistoryItem, role: str, before: str) -> HistoryItem:
-    return HistoryItem("message", role, (Part(f"{before}{item.text}"),))
+    return HistoryItem("message", role, (HistoryPart(f"{before}{item.text}"),))
 
 
-def _spoken(item: HistoryItem) -> tuple[Part, ...]:
-    return tuple(Part(clip=say(part.text)) if part.text is not None else part for part in item.parts)
+def _spoken(item: HistoryItem) -> tuple[HistoryPart, ...]:
+    return tuple(HistoryPart(clip=say(part.text)) if part.text is not None else part for part in item.parts)
 
 
 def _silence(ms: float) -> History:

@@ -449,7 +449,7 @@ def _case(item: Case) -> dict[str, Any]:
 
 
 def _item(item: Any) -> dict[str, Any]:
-    fields: dict[str, Any] = dict(item.spelled(GA))
+    fields: dict[str, Any] = dict(item.serialize(GA))
     for part, content in zip(item.parts, fields.get("content", ()), strict=False):
         if part.clip is not None:
             content["audio"] = _clip(part.clip)
