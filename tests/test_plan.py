@@ -313,7 +313,7 @@ def test_a_message_per_line_is_one_conversation(tmp_path):
 )
 def test_what_a_chat_file_does_not_have_is_not_guessed(tmp_path, wrong, told):
     file = tmp_path / "chat.json"
-    file.write_text('[{"role": "user", "content": "Hi"}, {"role": "user", "content": [{"type": "image_url"}]}]')
+    file.write_text('[{"role": "user", "content": "Hi"}, {"role": "user", "content": [{"type": "hologram"}]}]')
 
     with pytest.raises(InputError, match=told):
         Case.from_chat(file, **wrong)
