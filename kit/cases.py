@@ -116,12 +116,13 @@ class Case:
             )
         try:
             history = History.from_chat(messages[: users[-1 - ask_again] + 1])
-            later = History.from_chat([messages[n] for n in users[len(users) - ask_again :]])
+            user_items = [item for item in History.from_chat(messages[: users[-1] + 1]) if item.role == "user"]
         except HistoryError as exc:
             raise HistoryError(f"{path}: {exc}") from exc
         name = path.stem if not line else f"{path.stem}:{line}"
         note = "; ".join([f"from {path.name}", *history.notes])
-        return cls(name, history, "unknown", tuple(item.text for item in later), note=note)
+        turns = tuple(item.text for item in user_items[len(user_items) - ask_again :])
+        return cls(name, history, "unknown", turns, note=note)
 
     def __repr__(self) -> str:
         more = f" and {len(self.turns)} turns" if self.turns else ""
