@@ -59,20 +59,22 @@ _TRIAL = {
 _COUNTING = "LEFT JOIN attempts c ON c.trial_id = t.trial_id AND c.counts = 1"
 _SERVED = """LEFT JOIN (SELECT t.settings, a.model, MIN(a.attempt_id) FROM attempts a JOIN trials t USING (trial_id)
   WHERE a.model IS NOT NULL GROUP BY t.settings) s ON s.settings = t.settings"""
-# Over all attempts at a trial; one that is unpriced makes the sum unknown.
-_SPENT = """LEFT JOIN (SELECT trial_id, COUNT(*) AS n, CASE WHEN SUM(status != 'pending' AND cost_usd IS NULL) THEN NULL
-  ELSE TOTAL(CASE WHEN status != 'pending' THEN cost_usd END) END AS usd FROM attempts GROUP BY trial_id) x ON x.trial_id = t.trial_id"""
+# Attempts that do not count, of each trial; one that is unpriced makes the sum unknown.
+_OTHERS = """LEFT JOIN (SELECT trial_id, COUNT(*) AS n, CASE WHEN SUM(status != 'pending' AND cost_usd IS NULL) THEN NULL
+  ELSE TOTAL(CASE WHEN status != 'pending' THEN cost_usd END) END AS usd FROM attempts WHERE counts = 0 GROUP BY trial_id) x
+  ON x.trial_id = t.trial_id"""
+_USD = "CASE WHEN c.attempt_id IS NULL THEN 0.0 ELSE c.cost_usd END + CASE WHEN x.n IS NULL THEN 0.0 ELSE x.usd END"
 _ROLE = "WHERE (?1 IS NULL OR t.role = ?1)"
 _ANSWER = f"u.final_status IN {ANSWERED}"
 
 _TRIALS = _TRIAL | {
     "simulated": "c.simulated", "n": "t.n", "repeat": "t.repeat", "reported": "t.reported", "history_items": "t.n_history_items",
-    "turns_planned": "t.n_turns", "attempt_id": "c.attempt_id", "attempts": "COALESCE(x.n, 0)", "turns": "COALESCE(w.turns, 0)",
+    "turns_planned": "t.n_turns", "attempt_id": "c.attempt_id", "attempts": "COALESCE(x.n, 0) + (c.attempt_id IS NOT NULL)", "turns": "COALESCE(w.turns, 0)",
     "first_response_modality": "w.first_response", "first_turn_modality": "w.first_turn", "heard_ms": "w.heard_ms",
     "drift_turn": "w.drift_turn", "any_drift": "CASE WHEN c.attempt_id IS NOT NULL THEN w.drift_turn IS NOT NULL END",
     "responses": "c.n_responses", "items_sent": "c.n_items_sent", "updates_sent": "c.n_updates_sent",
     "deletes_sent": "c.n_deletes_sent", "total_tokens": "r.total_tokens", "output_audio_tokens": "r.output_audio_tokens",
-    "usd": "x.usd", "connect_ms": "c.connect_ms", "seed_ms": "c.seed_ms", "voice": "c.voice", "session_id": "c.session_id",
+    "usd": f"CASE WHEN c.attempt_id IS NOT NULL OR x.n IS NOT NULL THEN {_USD} END", "connect_ms": "c.connect_ms", "seed_ms": "c.seed_ms", "voice": "c.voice", "session_id": "c.session_id",
     "started_at": "c.started_at", "ended_at": "c.ended_at", "kind": "c.kind", "error": "c.error",
 }  # fmt: skip
 # Per attempt: what its answered turns came to, and its tokens.
@@ -102,11 +104,12 @@ _TURNS = _TRIAL | {
     "session_id": "c.session_id", "started_at": "c.started_at",
 }  # fmt: skip
 # What `modality_df` reads, and nothing that is different in every row: text ids of a million turns would be most of the memory.
-_COUNTED = {"trial": "t.n"} | {name: _TURNS[name] for name in (
-    "role", "case", "arm", "settings", "endpoint", "model", "state", "simulated", "turn", "first_modality", "modality", "responses", "heard_ms",
-)} | {
-    "voice": "c.voice", "day": "date(c.started_at, 'unixepoch')", "reached": "u.turn IS NOT NULL", "history_items": "t.n_history_items", "turns_planned": "t.n_turns",
-    "items_sent": "c.n_items_sent", "usd": "COALESCE(x.usd, CASE WHEN x.n IS NULL THEN 0.0 END)",
+_COUNTED_TRIALS = {name: _TRIAL[name] for name in ("role", "case", "arm", "settings", "endpoint", "model", "state")} | {
+    "simulated": "c.simulated", "attempt_id": "COALESCE(c.attempt_id, -1)", "voice": "c.voice", "day": "date(c.started_at, 'unixepoch')",
+    "history_items": "t.n_history_items", "turns_planned": "t.n_turns", "items_sent": "c.n_items_sent", "usd": _USD,
+}  # fmt: skip
+_COUNTED_TURNS = {name: f"u.{name}" for name in ("attempt_id", "turn", "first_modality", "heard_ms")} | {
+    "modality": _TURNS["modality"], "responses": "u.n_responses",
 }  # fmt: skip
 _PLACES = """JOIN (WITH RECURSIVE p(turn) AS (SELECT 0 UNION ALL SELECT turn + 1 FROM p WHERE turn + 1 < (SELECT MAX(n_turns) FROM trials))
   SELECT turn FROM p) place ON place.turn < t.n_turns LEFT JOIN turns u ON u.attempt_id = c.attempt_id AND u.turn = place.turn"""
@@ -158,7 +161,6 @@ _COUNTS = {
     "attempt_id", "attempt", "attempts", "run_id", "n", "trial", "repeat", "turn", "turns", "response", "responses", "event", "calls",
 }  # fmt: skip
 _COUNT_ENDS = ("_tokens", "_items", "_sent", "_bytes", "_planned", "_turn")
-_SMALL = {"trial": np.int32, "turn": np.int32, "responses": np.int32}  # of the counted turns
 
 
 def trials_df(source: Source, *, role: Role | None = "measure") -> pd.DataFrame:
@@ -171,7 +173,7 @@ def trials_df(source: Source, *, role: Role | None = "measure") -> pd.DataFrame:
         source: A ledger, its path, or a list of those.
         role: ``"measure"``, ``"positive"``, ``"negative"``, or ``None`` for controls and all.
     """
-    joins = f"{_COUNTING} {_SERVED} {_SPENT} {_OF_TURNS} {_OF_RESPONSES}"
+    joins = f"{_COUNTING} {_SERVED} {_OTHERS} {_OF_TURNS} {_OF_RESPONSES}"
     return _read(source, _TRIALS, f"FROM trials t {joins} {_ROLE} ORDER BY t.n", role)
 
 
@@ -350,12 +352,16 @@ def _read(source: object, columns: Mapping[str, str], rest: str, role: Role | No
 
 
 def _frame(names: Sequence[str], rows: list[tuple[Any, ...]], order: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    df = _typed(names, rows, order)
+    df["simulated"] = _simulated(df)
+    return df
+
+
+def _typed(names: Sequence[str], rows: list[tuple[Any, ...]], order: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     import pandas as pd
 
     values = dict(zip(names, zip(*rows, strict=True) if rows else ((),) * len(names), strict=True))
-    df = pd.DataFrame({name: _column(name, column, order.get(name, ())) for name, column in values.items()})
-    df["simulated"] = _simulated(df)
-    return df
+    return pd.DataFrame({name: _column(name, column, order.get(name, ())) for name, column in values.items()})
 
 
 def _column(name: str, values: Sequence[Any], first: Sequence[str]) -> Any:
@@ -363,12 +369,11 @@ def _column(name: str, values: Sequence[Any], first: Sequence[str]) -> Any:
     import pandas as pd
 
     if fixed := _FIXED["modality"] if name.endswith("_modality") else _FIXED.get(name):
-        return pd.Categorical(list(values), categories=list(fixed))
+        return _categorical(values, fixed)
     if name in _CATEGORIES:
         present = dict.fromkeys(values)
-        words = dict.fromkeys((*(word for word in first if word in present), *present))
-        words.pop(None, None)
-        return pd.Categorical(list(values), categories=list(words))
+        present.pop(None, None)
+        return _categorical(values, dict.fromkeys((*(word for word in first if word in present), *present)))
     if name in _FLAGS:
         return pd.array([None if value is None else bool(value) for value in values], dtype="boolean")
     if name.endswith("_at"):
@@ -378,6 +383,16 @@ def _column(name: str, values: Sequence[Any], first: Sequence[str]) -> Any:
     if name in _COUNTS or name.endswith(_COUNT_ENDS):
         return pd.array(list(values), dtype="Int64") if None in values else np.array(values, np.int64)
     return pd.array(list(values), dtype="string")
+
+
+def _categorical(values: Sequence[Any], words: Iterable[str]) -> Any:
+    """Make a categorical by a dictionary of codes: a third of what `pd.Categorical` takes for a list of texts."""
+    import pandas as pd
+
+    code = {word: at for at, word in enumerate(words)}
+    book = {value: code.get(value, -1) for value in dict.fromkeys(values)}
+    codes = np.fromiter(map(book.__getitem__, values), np.int32, len(values))
+    return pd.Categorical.from_codes(codes, list(code))
 
 
 def _simulated(df: pd.DataFrame) -> Any:
@@ -418,22 +433,17 @@ def counted_turns(source: Source, role: Role | None = "measure") -> pd.DataFrame
         raise InputError(
             f"a source is a ledger, its path, a frame of responses, or a list of those, not {clipped(source)}"
         )
-    df = _read(
-        source,
-        _COUNTED,
-        f"FROM trials t {_COUNTING} {_SERVED} {_SPENT} {_PLACES} {_ROLE} ORDER BY t.n, place.turn",
-        role,
+    trials = _read(source, _COUNTED_TRIALS, f"FROM trials t {_COUNTING} {_SERVED} {_OTHERS} {_ROLE} ORDER BY t.n", role)
+    trials["trial"] = np.arange(len(trials))
+    rows = _rows(source, _COUNTED_TURNS, "FROM turns u ORDER BY u.attempt_id, u.turn", role)
+    turns = _typed(("plan", *_COUNTED_TURNS), rows, {}).drop(columns="plan")
+    df = trials.merge(turns, how="left", on="attempt_id").drop(columns="attempt_id")
+    df["reached"] = df["turn"].notna()
+    df[["turn", "responses"]] = df[["turn", "responses"]].fillna(0)
+    numbers = {"trial": np.int32, "turn": np.int32, "responses": np.int32}
+    return df.astype(numbers | dict.fromkeys(("history_items", "turns_planned", "items_sent"), np.float32)).assign(
+        planned=True
     )
-    df["trial"] = _numbered(df["trial"].to_numpy())
-    df["reached"] = df["reached"].to_numpy(bool)
-    numbers = {
-        "history_items": np.float32,
-        "turns_planned": np.float32,
-        "items_sent": np.float32,
-        "turn": np.int32,
-        "responses": np.int32,
-    }
-    return df.astype(numbers).assign(planned=True)
 
 
 def _numbered(ids: Any) -> Any:
