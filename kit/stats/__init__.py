@@ -12,7 +12,7 @@ Which for what:
 - before: `trials_needed`; during: `StopRule`, the only interval here that may be looked at after every trial
 - drift over turns: `p_text_given_text`, `kaplan_meier`; latencies: `median_interval`
 
-scipy and statsmodels take up to a second to import, so they are imported when first called.
+scipy takes up to a second to import, so it is imported when first called.
 """
 
 from kit.stats.comparisons import (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -78,7 +77,10 @@ def rate(value: object, name: str) -> float:
 
 def z_of(level: object) -> float:
     """The two-sided normal quantile of a level: 1.95996 for 0.95."""
-    return NormalDist().inv_cdf(0.5 + probability(level, "level", example="0.95") / 2)
+    upper = 0.5 + probability(level, "level", example="0.95") / 2
+    if upper >= 1:
+        raise InputError(f"level is too near 1 for a number of 64 bits, got {clipped(level)}")
+    return NormalDist().inv_cdf(upper)
 
 
 # What comes back: one interval, or one comparison of two arms.
@@ -218,8 +220,7 @@ def wilson_array(k: npt.ArrayLike, n: npt.ArrayLike, level: float = 0.95) -> tup
 def score_bounds(rate: Floats | np.float64, n: Floats | np.float64, z: Floats | float) -> tuple[Floats, Floats]:
     """Wilson's two roots, for any positive (also effective, fractional) `n`.
 
-    Written out rather than taken from statsmodels, whose import takes most of a second and which warns where n is 0; it is
-    the oracle in the tests.
+    Written out: the tests hold it to statsmodels, which the kit does not install.
     """
     centre = rate + z * z / (2 * n)
     half = z * np.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
@@ -258,8 +259,8 @@ def median_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     """The median with the exact interval between two order statistics.
 
     W. R. Thompson (1936), Ann. Math. Stat. 7:122-128: the number of values below the median is binomial with one half,
-    whatever the distribution. The narrowest symmetric pair that keeps the level, so it covers at least `level` and never
-    exactly; `method` says how much. Below 6 values no pair reaches 95 %, and there is none.
+    whatever the distribution; by `scipy.stats.quantile_test`. The narrowest symmetric pair that keeps the level, so it covers at
+    least `level` and never exactly; `method` says how much. Below 6 values no pair reaches 95 %, and there is none.
 
     Args:
         values: Finite numbers, one per independent trial, in any unit. Leave out replies that never spoke, and say how
@@ -280,39 +281,23 @@ def median_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     if bad.any():
         at = int(np.argmax(bad))
         raise InputError(f"values[{at}] must be a finite number, got {float(array[at])}; leave missing ones out")
-    return of_finite(array, level)
+    return _median_of_finite(array, level)
 
 
-def of_finite(values: Floats, level: float = 0.95) -> Interval:
-    """`median_interval` of an array that is known to hold finite numbers; it is not sorted, only parted where it must be."""
+def _median_of_finite(values: Floats, level: float) -> Interval:
+    from scipy.stats import binom, quantile_test
+
     n = len(values)
     if n == 0:
         return Interval(None, None, None, level, "order statistics", 0, "no values")
-    rank, covers = _rank(n, level)
-    places = [(n - 1) // 2, n // 2, max(rank - 1, 0), min(n - rank, n - 1)]
-    parted = np.partition(values, sorted(set(places)))
-    left, right, low, high = (float(parted[at]) for at in places)
-    middle = left / 2 + right / 2
-    if rank == 0:
+    bounds = quantile_test(values, q=0, p=0.5).confidence_interval(level)
+    if np.isnan(bounds.low) or np.isnan(bounds.high):
         note = f"{n} values are too few for {100 * level:.3g} %"
-        return Interval(middle, None, None, level, "order statistics", n, note)
+        return Interval(float(np.median(values)), None, None, level, "order statistics", n, note)
+    rank = int(binom.ppf((1 - level) / 2, n, 0.5))
+    covers = 1 - 2 * binom.cdf(rank - 1, n, 0.5)
     method = f"order statistics {rank} and {n - rank + 1}, exact coverage {100 * covers:.2f} %"
-    return Interval(middle, low, high, level, method, n)
-
-
-@lru_cache(maxsize=4096)
-def _rank(n: int, level: float) -> tuple[int, float]:
-    """The largest r for which the r-th value from below and the r-th from above keep the level (0: none does), and theirs."""
-    from scipy.special import bdtr
-
-    def covers(r: int) -> float:
-        return float(1 - 2 * bdtr(r - 1, n, 0.5))
-
-    low, high = 0, n // 2 + 1  # coverage falls as r grows: halve
-    while high - low > 1:
-        r = (low + high) // 2
-        low, high = (r, high) if covers(r) >= level else (low, r)
-    return low, covers(low) if low else 0.0
+    return Interval(float(np.median(values)), float(bounds.low), float(bounds.high), level, method, n)
 
 
 # A rate over turns that share trials. Turns of one trial are not independent: drift sticks.

@@ -78,7 +78,7 @@ def kaplan_meier(times: Sequence[float], observed: Sequence[bool], level: float 
     E. L. Kaplan, P. Meier (1958), J. Am. Stat. Assoc. 53:457-481, variance of M. Greenwood (1926), bounds on the
     log(-log) scale (J. D. Kalbfleisch, R. L. Prentice (1980), The Statistical Analysis of Failure Time Data), which stay
     in 0 to 1. The median's bounds are where those of the curve cross one half (R. Brookmeyer, J. Crowley (1982),
-    Biometrics 38:29-41). Own lines; statsmodels' `SurvfuncRight` is the oracle in the tests.
+    Biometrics 38:29-41). The tests hold it to statsmodels' `SurvfuncRight`.
 
     It takes the trials that ended early to be like the others. If a failure is itself a sign of drift, it is not so.
 
