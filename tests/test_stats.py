@@ -97,9 +97,25 @@ def test_wilson_of_columns_is_wilson_of_each_row():
 def test_the_missing_bound_the_rate():
     found = stats.bounds_if_missing(12, 40, 10)
 
-    assert (found.estimate, found.low, found.high, found.level) == (0.3, 0.24, 0.44, None)
+    assert (found.estimate, found.level) == (0.3, 0.95)
+    assert (found.low, found.high) == (stats.wilson(12, 50).low, stats.wilson(22, 50).high)
     assert stats.bounds_if_missing(0, 0, 5).high == 1 and stats.bounds_if_missing(0, 0, 5).estimate is None
     assert stats.bounds_if_missing(0, 0, 0).low is None
+
+
+@pytest.mark.parametrize(("n", "lost"), [(20, 1), (100, 5), (60, 20)])
+def test_bounds_hold_the_rate_whatever_was_lost(n, lost):
+    """Lost at random, only text lost, and only audio lost: counted by simulation, at p = 0.3."""
+    draw = np.random.default_rng(4)
+    text = draw.binomial(n, 0.3, 2_000)
+    missing_text = {
+        "random": draw.hypergeometric(text, n - text, lost),
+        "text": np.minimum(text, lost),
+        "audio": np.maximum(0, lost - (n - text)),
+    }
+    for gone in missing_text.values():
+        bounds = [stats.bounds_if_missing(int(k), n - lost, lost) for k in text - gone]
+        assert np.mean([b.low <= 0.3 <= b.high for b in bounds]) >= 0.93
 
 
 # Turns that share trials
@@ -524,8 +540,15 @@ def test_kaplan_meier_where_no_trial_or_every_trial_drifted():
     none, all_ = stats.kaplan_meier([8, 8, 8], [False] * 3), stats.kaplan_meier([1, 2, 2], [True] * 3)
 
     assert none.times == () and none.median.estimate is None and "fewer than half" in none.median.note
-    assert all_.survival[-1] == 0 and all_.low[-1] is None and all_.median.estimate == 2
+    assert all_.survival[-1] == 0 and all_.low[-1] == 0 and 0 < all_.high[-1] < 1 and all_.median.estimate == 2
     assert stats.kaplan_meier([], []).note == "no trials"
+
+
+def test_the_median_is_closed_where_all_drifted_at_once():
+    found = stats.kaplan_meier([1] * 100, [True] * 100)
+
+    assert (found.median.estimate, found.median.low, found.median.high) == (1, 1, 1)
+    assert found.high == (stats.wilson(0, 100).high,)
 
 
 # Medians
@@ -578,6 +601,64 @@ def test_no_difference_shown_is_not_no_difference():
     assert f"needs about {stats.trials_needed(0.225, 0.3)} trials per arm" in text
 
 
+def test_a_pooled_row_needs_the_trials_that_its_own_test_needs():
+    """Two of four cases at 0, two from 0.9 to 1: the unstratified formula would ask for 13 times as many."""
+    fours = [(0, 40, 0, 40), (40, 40, 36, 40), (0, 40, 0, 40), (28, 40, 28, 40)]
+    needed = stats.trials_needed_per_stratum([(0, 0), (0.9, 1), (0, 0), (0.7, 0.7)])
+    family = stats.adjusted([stats.mantel_haenszel(fours, arm="cure", baseline="as is")] * 40)
+
+    assert needed < 600 < stats.trials_needed(0.4, 0.425)
+    assert "trials per arm in each case, about" in stats.sentence(family[0]) and "per arm in all 4" in stats.sentence(
+        family[0]
+    )
+
+
+def test_trials_per_stratum_give_the_power_asked_for():
+    rates, draw = [(0, 0), (0.7, 0.9)], np.random.default_rng(6)
+    n = stats.trials_needed_per_stratum(rates)
+    called = [
+        stats.mantel_haenszel([(draw.binomial(n, p1), n, draw.binomial(n, p0), n) for p0, p1 in rates]).p <= 0.05
+        for _ in range(600)
+    ]
+    assert abs(np.mean(called) - 0.8) < 0.06
+
+
+def test_equivalence_is_the_interval_of_two_one_sided_tests_within_the_margin():
+    near, far = stats.compare(90, 300, 91, 300), stats.compare(9, 30, 10, 30)
+
+    assert stats.equivalence(near, 0.1).note == "equivalent" and stats.equivalence(near, 0.1).level == pytest.approx(
+        0.9
+    )
+    assert stats.equivalence(far, 0.1).note == "not shown to be equivalent"
+    said_near = stats.sentence(stats.adjusted([near])[0], margin=0.1)
+    assert (
+        said_near.startswith("No difference shown")
+        and "Equivalent within ±10 points (two one-sided tests, 90 % interval" in said_near
+    )
+    pooled = stats.mantel_haenszel([(90, 300, 91, 300), (30, 300, 30, 300)])
+    assert stats.equivalence(pooled, 0.1).note == "equivalent"
+    with pytest.raises(InputError, match="margin"):
+        stats.equivalence(near, 10)
+
+
+def test_arms_that_differ_by_the_margin_are_seldom_called_equivalent():
+    draw = np.random.default_rng(8)
+    called = [
+        stats.equivalence(stats.compare(draw.binomial(100, 0.5), 100, draw.binomial(100, 0.4), 100), 0.1).note
+        for _ in range(1_000)
+    ]
+
+    assert called.count("equivalent") <= 65
+
+
+def test_edges_that_the_check_found():
+    with pytest.raises(InputError, match="level is too near 1"):
+        stats.wilson(3, 10, 1 - 1e-16)
+    with pytest.raises(InputError, match="trial 0 must be a sequence"):
+        stats.p_text_given_text([None])
+    assert stats.fisher_power(1, 0, 2, 1 / 3) == 1
+
+
 def test_points_have_a_tenth_at_most_and_what_follows_a_colon_is_small():
     text = said(30, 40, 26, 40, stratum="case 1a")
 
@@ -611,7 +692,7 @@ def test_an_empty_arm_is_said():
 
 def test_results_show_themselves_in_a_line():
     assert repr(stats.wilson(12, 40)) == "0.3 (95 % interval 0.1807 to 0.4543; n = 40, Wilson)"
-    assert repr(stats.bounds_if_missing(12, 40, 10)).startswith("0.3 (bounds 0.24 to 0.44; n = 40")
+    assert repr(stats.bounds_if_missing(12, 40, 10)).startswith("0.3 (95 % interval 0.143 to 0.5769; n = 40")
     assert "Holm of 1" in repr(stats.adjusted([stats.compare(30, 40, 3, 40)])[0])
     assert "no interval" in repr(stats.median_interval([1.0]))
     assert "2 trials, 0 drifted" in repr(stats.kaplan_meier([8, 8], [False, False]))

@@ -8,7 +8,7 @@ Which for what:
 
 - one rate: `wilson`, and `bounds_if_missing` for what the missing could have done to it
 - a rate over turns that share trials: `clustered` (turns of one trial are not independent: drift sticks)
-- two rates: `compare`; over cases: `mantel_haenszel`; then `adjusted` over the family, then `sentence`
+- two rates: `compare`; over cases: `mantel_haenszel`; then `adjusted` over the family, then `sentence`; `equivalence` with a margin
 - before: `trials_needed`; during: `StopRule`, the only interval here that may be looked at after every trial
 - drift over turns: `p_text_given_text`, `kaplan_meier`; latencies: `median_interval`
 
@@ -18,6 +18,7 @@ scipy takes up to a second to import, so it is imported when first called.
 from kit.stats.comparisons import (
     adjusted,
     compare,
+    equivalence,
     fisher,
     fisher_power,
     holm,
@@ -25,6 +26,7 @@ from kit.stats.comparisons import (
     newcombe,
     sentence,
     trials_needed,
+    trials_needed_per_stratum,
 )
 from kit.stats.intervals import (
     Comparison,
@@ -51,6 +53,7 @@ __all__ = [
     "clustered",
     "clustered_array",
     "compare",
+    "equivalence",
     "confidence_sequence",
     "confidence_sequence_array",
     "fisher",
@@ -64,6 +67,7 @@ __all__ = [
     "sentence",
     "survival_of_counts",
     "trials_needed",
+    "trials_needed_per_stratum",
     "wilson",
     "wilson_array",
 ]

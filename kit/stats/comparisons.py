@@ -332,6 +332,33 @@ def trials_needed(p0: float, p1: float, alpha: float = 0.05, power: float = 0.8,
     return best
 
 
+def trials_needed_per_stratum(
+    rates: Iterable[tuple[float, float]], alpha: float = 0.05, power: float = 0.8, *, comparisons: int = 1
+) -> int:
+    """Return the trials per arm *in each stratum* with which Cochran-Mantel-Haenszel shows these rates with the power asked for.
+
+    The normal formula for strata of equal size: the test's null variance, and the binomial one under the rates
+    (R. F. Woolson, J. A. Bean, P. B. Rojas (1986), Biometrics 42:927-932, with the two variances kept apart).
+
+    Args:
+        rates: Per stratum, the baseline's and the arm's.
+        alpha, power, comparisons: As in `trials_needed`.
+
+    Raises:
+        InputError: If a value is out of range, or the differences cancel out.
+    """
+    pairs = [(rate(p0, "p0"), rate(p1, "p1")) for p0, p1 in rates]
+    per_test = probability(alpha, "alpha", example="0.05") / whole(comparisons, "comparisons", at_least=1)
+    power = probability(power, "power", example="0.8")
+    difference = sum(p1 - p0 for p0, p1 in pairs)
+    if abs(difference) < 1e-12:
+        raise InputError("the differences of the strata cancel out: no number of trials can show a difference of 0")
+    null = sum((p0 + p1) * (2 - p0 - p1) / 2 for p0, p1 in pairs)
+    alternative = sum(p0 * (1 - p0) + p1 * (1 - p1) for p0, p1 in pairs)
+    z_alpha, z_power = NormalDist().inv_cdf(1 - per_test / 2), NormalDist().inv_cdf(power)
+    return max(1, math.ceil((z_alpha * math.sqrt(null) + z_power * math.sqrt(alternative)) ** 2 / difference**2))
+
+
 def fisher_power(p1: float, p0: float, n: int, alpha: float = 0.05) -> float:
     """The exact chance that Fisher's two-sided test calls the difference, with `n` trials in each arm.
 
@@ -359,7 +386,7 @@ def _power(p1: float, p0: float, n: int, alpha: float) -> float:
         first = max(0, drifted - n)
         few = np.arange(first, (drifted + 1) // 2)  # the smaller of the two counts; equal counts have p = 1
         tail = np.cumsum(np.exp(choose[few] + choose[drifted - few] - choose_all[drifted]))
-        called = few[: int(np.searchsorted(tail, alpha / 2, side="right"))]
+        called = few[: int(np.searchsorted(tail, alpha / 2 * (1 + 1e-9), side="right"))]  # p = alpha is called
         total += float(chance1[called] @ chance0[drifted - called] + chance1[drifted - called] @ chance0[called])
     return min(total, 1.0)
 
@@ -393,8 +420,45 @@ def _formula(p0: float, p1: float, alpha: float, power: float) -> int:
 _MANY = 100_000  # more than this per arm is another question
 
 
-def sentence(comparison: Comparison, alpha: float = 0.05, *, power: float = 0.8) -> str:
-    """What may be said. The Holm-adjusted p decides; the interval is shown, is unadjusted, and says so.
+def equivalence(comparison: Comparison, margin: float, alpha: float = 0.05) -> Interval:
+    """Return the interval of the difference that decides whether two arms are equivalent: at level ``1 - 2 * alpha``.
+
+    Two one-sided tests (D. J. Schuirmann (1987), J. Pharmacokinet. Biopharm. 15:657-680): equivalent, where the whole interval
+    lies within the margin. `note` says which. The margin is chosen before the trials, and the tests are not adjusted for their number.
+
+    Args:
+        margin: The largest difference that does not matter, as a rate: 0.1 is 10 points.
+        alpha: The chance to call two arms equivalent that differ by the margin.
+
+    Raises:
+        InputError: If `margin` is not between 0 and 1, or `alpha` not between 0 and one half.
+    """
+    margin, alpha = (
+        probability(margin, "margin", example="0.1"),
+        probability(2 * alpha, "twice alpha", example="0.1") / 2,
+    )
+    c, level = comparison, 1 - 2 * alpha
+    if c.strata is None:
+        interval = newcombe(c.k1, c.n1, c.k0, c.n0, level)
+    else:
+        interval = mantel_haenszel([(s.k1, s.n1, s.k0, s.n0) for s in c.within], level).difference
+    if interval.low is None or interval.high is None:
+        return interval
+    inside = -margin < interval.low and interval.high < margin
+    return replace(interval, note="equivalent" if inside else "not shown to be equivalent")
+
+
+def _equivalence(c: Comparison, margin: float, alpha: float) -> str:
+    interval = equivalence(c, margin, alpha)
+    if interval.low is None or interval.high is None or interval.level is None:
+        return ""
+    verdict = "Equivalent" if interval.note == "equivalent" else "Not shown to be equivalent"
+    bounds = f"{percent(interval.level)} interval {_points(interval.low)} to {_points(interval.high)}"
+    return f" {verdict} within ±{100 * margin:.3g} points (two one-sided tests, {bounds})."
+
+
+def sentence(comparison: Comparison, alpha: float = 0.05, *, power: float = 0.8, margin: float | None = None) -> str:
+    """Return what may be said. The Holm-adjusted p decides; the interval is shown, is unadjusted, and says so.
 
     Where nothing is shown, it says so and how many trials per arm would show a difference of the size seen; this is a
     size for the next plan, not a reason to go on with this one (J. M. Hoenig, D. M. Heisey (2001), Am. Stat. 55:19-24).
@@ -403,9 +467,10 @@ def sentence(comparison: Comparison, alpha: float = 0.05, *, power: float = 0.8)
         comparison: One that has been through `adjusted` with its family; one that has not is not decided.
         alpha: Where the family's error is held.
         power: For the number of trials.
+        margin: Also say whether the arms are equivalent within this difference (see `equivalence`), if one was planned.
 
     Raises:
-        InputError: If `alpha` or `power` is no probability.
+        InputError: If `alpha`, `power` or `margin` is no probability.
     """
     alpha, power = probability(alpha, "alpha", example="0.05"), probability(power, "power", example="0.8")
     c = comparison
@@ -427,14 +492,15 @@ def sentence(comparison: Comparison, alpha: float = 0.05, *, power: float = 0.8)
         )
     tests = "1 test" if c.family == 1 else f"{c.family} tests"
     facts += f"; Holm-adjusted p {_p(c.p_holm)} ({tests})"
+    same = "" if margin is None else _equivalence(c, margin, alpha)
     zero_outside = _excludes_zero(c.difference)
     if c.p_holm <= alpha:
         more = "more" if c.difference.estimate > 0 else "less"
         touch = "" if zero_outside else " The interval, made by another method, still touches 0."
-        return f"{where}{c.arm} drifts {more} often than {c.baseline}: {facts}.{touch}{dropped}"
+        return f"{where}{c.arm} drifts {more} often than {c.baseline}: {facts}.{touch}{same}{dropped}"
     touch = " The unadjusted interval leaves out 0; the adjusted test decides." if zero_outside else ""
     needs = _needs(c, alpha, power)
-    return f"{where}{'n' if where else 'N'}o difference shown between {c.arm} and {c.baseline}: {facts}.{touch} {needs}{dropped}"
+    return f"{where}{'n' if where else 'N'}o difference shown between {c.arm} and {c.baseline}: {facts}.{touch} {needs}{same}{dropped}"
 
 
 def _needs(c: Comparison, alpha: float, power: float) -> str:
@@ -442,9 +508,20 @@ def _needs(c: Comparison, alpha: float, power: float) -> str:
     if abs(rate1 - rate0) < 1e-12:
         widest = max(abs(gap.low or 0.0), abs(gap.high or 0.0))
         return f"The rates seen are equal, which does not show that they are: the interval allows {100 * widest:.3g} points either way."
-    n = trials_needed(rate0, rate1, alpha, power, comparisons=c.family or 1)
-    number = f"about {n:,}" if n <= _MANY else f"more than {_MANY:,}"
-    return f"A true difference of this size needs {number} trials per arm to be shown with {percent(power)} power."
+    if c.within:
+        rates = [(stratum.rate0 or 0.0, stratum.rate1 or 0.0) for stratum in c.within]
+        if abs(sum(p1 - p0 for p0, p1 in rates)) < 1e-12:
+            return "The differences of the cases cancel out when they are weighted alike."
+        n = trials_needed_per_stratum(rates, alpha, power, comparisons=c.family or 1)
+        number = f"{_about(n)} trials per arm in each case, {_about(n * len(rates))} per arm in all {len(rates)},"
+    else:
+        n = trials_needed(rate0, rate1, alpha, power, comparisons=c.family or 1)
+        number = f"{_about(n)} trials per arm{' in it' if c.stratum else ''}"
+    return f"A true difference of this size needs {number} to be shown with {percent(power)} power."
+
+
+def _about(n: int) -> str:
+    return f"about {n:,}" if n <= _MANY else f"more than {_MANY:,}"
 
 
 def _sides(c: Comparison, rate1: float, rate0: float) -> str:

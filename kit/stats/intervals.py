@@ -231,25 +231,29 @@ def score_bounds(rate: Floats | np.float64, n: Floats | np.float64, z: Floats | 
     return low, high
 
 
-def bounds_if_missing(k: int, n: int, missing: int) -> Interval:
-    """The rate if none, and if all, of the missing trials had drifted.
+def bounds_if_missing(k: int, n: int, missing: int, level: float = 0.95) -> Interval:
+    """Bound the rate by the two worst cases: none, and all, of the missing trials had drifted.
 
-    No assumption and no chance in it (C. F. Manski (1989), J. Hum. Resour. 24:343-360), so `level` is ``None``.
+    From the lower Wilson bound of ``k / (n + missing)`` to the upper one of ``(k + missing) / (n + missing)``. What the missing
+    would have done is not assumed (C. F. Manski (1989), J. Hum. Resour. 24:343-360), and chance is allowed for at both ends
+    (J. L. Horowitz, C. F. Manski (2000), J. Am. Stat. Assoc. 95:77-84), so it covers at least about `level`.
 
     Args:
-        k: Trials that drifted, of `n` completed.
-        missing: Trials planned that have no answer: failed, interrupted or never run.
+        k: Trials that drifted, of `n` with an answer.
+        missing: Trials that were asked and have no answer: lost, interrupted. One that never began is not missing.
+        level: Confidence level.
 
     Raises:
-        InputError: If a count is negative or ``k > n``.
+        InputError: If a count is negative, ``k > n``, or `level` is no probability.
     """
     k, n = k_of_n(k, n)
     missing = whole(missing, "missing")
-    method = f"if none or all of {missing} missing had drifted"
+    method = f"Wilson, if none or all of {missing} missing had drifted"
     if n + missing == 0:
-        return Interval(None, None, None, None, method, 0, "no trials, so no rate")
-    note = "" if n else "no trial completed: anything is possible"
-    return Interval(k / n if n else None, k / (n + missing), (k + missing) / (n + missing), None, method, n, note)
+        return Interval(None, None, None, level, method, 0, "no trials, so no rate")
+    note = "" if n else "no trial was answered: anything is possible"
+    low, high = wilson_array([k, k + missing], n + missing, level)
+    return Interval(k / n if n else None, float(low[0]), float(high[1]), level, method, n, note)
 
 
 # The median of what has no nice distribution: latencies.

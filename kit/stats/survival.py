@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kit.errors import InputError, clipped
-from kit.stats.intervals import Floats, Interval, from_counts, z_of
+from kit.stats.intervals import Floats, Interval, from_counts, score_bounds, z_of
 
 Whole = npt.NDArray[np.int64]
 
@@ -35,6 +35,8 @@ def p_text_given_text(sequences: Iterable[Sequence[bool | None]], level: float =
     """
     again, pairs = [], []
     for at, turns in enumerate(sequences):
+        if not isinstance(turns, Iterable):
+            raise InputError(f"trial {at} must be a sequence of turns, got {clipped(turns)}")
         known = [_turn(value, at, index) for index, value in enumerate(turns)]
         after_text = [b for a, b in pairwise(known) if a and b is not None]
         again.append(sum(after_text))
@@ -57,9 +59,9 @@ class Survival:
     """Trials that drifted at it."""
     survival: tuple[float, ...]
     """The share not drifted just after it."""
-    low: tuple[float | None, ...]
-    """Pointwise bounds; ``None`` once all have drifted, where the variance has no value."""
-    high: tuple[float | None, ...]
+    low: tuple[float, ...]
+    """Pointwise bounds."""
+    high: tuple[float, ...]
     median: Interval
     """The turn by which half of the trials have drifted; ``None`` where fewer than half ever did."""
     level: float
@@ -78,7 +80,8 @@ def kaplan_meier(times: Sequence[float], observed: Sequence[bool], level: float 
     E. L. Kaplan, P. Meier (1958), J. Am. Stat. Assoc. 53:457-481, variance of M. Greenwood (1926), bounds on the
     log(-log) scale (J. D. Kalbfleisch, R. L. Prentice (1980), The Statistical Analysis of Failure Time Data), which stay
     in 0 to 1. The median's bounds are where those of the curve cross one half (R. Brookmeyer, J. Crowley (1982),
-    Biometrics 38:29-41). The tests hold it to statsmodels' `SurvfuncRight`.
+    Biometrics 38:29-41). Where all have drifted Greenwood's variance has no value: then the bounds are 0, and the share before
+    times Wilson's upper bound of none of those at risk. The tests hold it to statsmodels' `SurvfuncRight`.
 
     It takes the trials that ended early to be like the others. If a failure is itself a sign of drift, it is not so.
 
@@ -127,8 +130,8 @@ def survival_of_counts(
         tuple(risk.tolist()),
         tuple(drifts.tolist()),
         tuple(survival.tolist()),
-        _plain(low),
-        _plain(high),
+        tuple(low.tolist()),
+        tuple(high.tolist()),
         _median(when, survival, low, high, level, n),
         level,
         n,
@@ -138,12 +141,14 @@ def survival_of_counts(
 
 def _log_log(survival: Floats, at_risk: Whole, events: Whole, z: float) -> tuple[Floats, Floats]:
     left = at_risk - events
-    open_ = left > 0
-    greenwood = np.cumsum(np.where(open_, events / (at_risk * np.maximum(left, 1)), 0.0))
-    inner = np.where(open_, survival, 0.5)  # any value inside, where the result is not used
+    some_left = left > 0
+    greenwood = np.cumsum(np.where(some_left, events / (at_risk * np.maximum(left, 1)), 0.0))
+    inner = np.where(some_left, survival, 0.5)  # any value inside, where the result is not used
     spread = z * np.sqrt(greenwood) / np.abs(np.log(inner))
     low, high = inner ** np.exp(spread), inner ** np.exp(-spread)
-    return np.where(open_, low, np.nan), np.where(open_, high, np.nan)
+    before = np.concatenate(([1.0], survival[:-1]))
+    none_left = before * score_bounds(np.zeros(len(survival)), np.maximum(at_risk, 1).astype(np.float64), z)[1]
+    return np.where(some_left, low, 0.0), np.where(some_left, high, none_left)
 
 
 def _median(turns: Floats, survival: Floats, low: Floats, high: Floats, level: float, n: int) -> Interval:
@@ -152,7 +157,7 @@ def _median(turns: Floats, survival: Floats, low: Floats, high: Floats, level: f
 
     tolerance = 1e-12  # products of fractions miss one half by an ulp
     estimate = first(survival <= 0.5 + tolerance)
-    lower = first((low <= 0.5 + tolerance) | (survival == 0))
+    lower = first(low <= 0.5 + tolerance)
     upper = first(high <= 0.5 + tolerance)
     note = ""
     if estimate is None:
@@ -160,10 +165,6 @@ def _median(turns: Floats, survival: Floats, low: Floats, high: Floats, level: f
     elif upper is None:
         note = "no upper bound: too few trials are left to tell"
     return Interval(estimate, lower, upper, level, "Brookmeyer-Crowley, log-log", n, note)
-
-
-def _plain(values: Floats) -> tuple[float | None, ...]:
-    return tuple(None if np.isnan(value) else float(value) for value in values)
 
 
 def _turn(value: object, trial: int, index: int) -> bool | None:
