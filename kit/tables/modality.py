@@ -219,7 +219,8 @@ class Groups:
         known = flags & values.notna().to_numpy()
         group = self.turns["group"].to_numpy()[known]
         edges = np.cumsum(np.bincount(group, minlength=len(self)))[:-1]
-        return np.split(values.to_numpy()[known][np.argsort(group, kind="stable")], edges)
+        pieces = np.split(values.to_numpy()[known][np.argsort(group, kind="stable")], edges)
+        return pieces[: len(self)]  # of nothing, numpy makes one piece
 
     def numbers(self) -> dict[str, Any]:
         """Return numbers of the trial: dollars are summed (unknown if one is), the rest is a mean over the trials that have it."""
