@@ -14,7 +14,8 @@ from .. import show
 from ..errors import InputError, clipped
 from ..trials.ledger import Ledger
 from ..version import __version__
-from .sections import Material, context
+from .pieces import Material
+from .sections import context
 
 QUESTION = "How often does a seeded history cost the voice?"
 STYLE = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")

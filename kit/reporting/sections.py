@@ -1,30 +1,44 @@
-"""What a report says: the tables of a ledger (`Material`), and one function per section that turns them into plain data.
+"""What a report says: one function per section turns the tables of a ledger into plain data.
 
-``report.html`` makes the page of it. Everything here is text that the template escapes; only `Markup` is HTML already.
+``report.html`` makes the page of it. `findings` has the sentences and what could tilt them, `pieces` what all sections share.
 """
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from .. import plots, show, tables
-from ..errors import InputError
+from .. import plots, show
 from ..stats.intervals import percent
 from ..tables.modality import points
 from ..trials import arms
-from ..trials.ledger import Ledger
+from . import findings
+from .pieces import (
+    Grid,
+    Material,
+    badge,
+    bar,
+    code,
+    download,
+    figure,
+    flag,
+    listing,
+    milliseconds,
+    number,
+    ordered,
+    origin,
+    plural,
+    rate_text,
+    spaced,
+    when,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame as Frame
 
-MAX_DOWNLOAD_BYTES = 8_000_000  # of CSV inside the page; a larger table stays in the ledger
 MAX_PLAN_CHARS = 200_000  # of the plan's JSON
 MAX_IDS = 300  # rows of ids on the page; the download has all
 AS_IS = arms.as_is.name
@@ -45,69 +59,6 @@ ID_COLUMNS = [
 ]  # fmt: skip
 
 
-class Material:
-    """The tables of one ledger, made once and shared by the sections."""
-
-    def __init__(self, ledger: Ledger, baseline: str, level: float) -> None:
-        self.ledger = ledger
-        self.baseline = baseline  # the arm that the others are compared with
-        self.level = level  # of every interval on the page
-        self.plan: dict[str, Any] = ledger.plan
-        self.trials = tables.trials_df(ledger)  # measured trials; controls are in `controls`
-        self.turns = tables.turns_df(ledger)
-        self.attempts = tables.attempts_df(ledger)
-        self.controls = tables.controls_df(ledger)
-        self.settings = ordered(self.trials, "settings")  # names, in the plan's order
-        # With several settings every table keeps them apart.
-        self.over = ["settings"] if len(self.settings) > 1 else []
-        self.table = tables.modality_df(ledger, [*self.over, "case", "arm"], level=level)
-        self.arms = tables.modality_df(ledger, [*self.over, "arm"], level=level)
-        self.until_drift = tables.until_drift_df(ledger, [*self.over, "arm"], level=level)
-        # None where there is nothing to compare.
-        self.comparisons = self._compare()
-        responses = tables.responses_df(ledger)
-        self.drifted = responses[(responses["modality"] == "text") & (responses["role"] == "measure")]
-        self.simulated = ledger.simulated
-        verdicts = self.controls["fit"].dropna()
-        # Whether the controls read what they must; None where none has answered.
-        self.fit = bool(verdicts.all()) if len(verdicts) else None
-
-    def _compare(self) -> Frame | None:
-        try:
-            return tables.compare_df(self.table, self.baseline, over=self.over, level=self.level)
-        except InputError:
-            return None
-
-    def called(self, name: str, row: Any) -> str:
-        """What a cell of the column `name` says: of settings only the words in which they differ."""
-        word = str(row[name])
-        if name != "settings" or not self.over:
-            return spaced(word)
-        shared = set.intersection(*(set(settings.split()) for settings in self.settings))
-        return " ".join(part for part in word.split() if part not in shared) or word
-
-    def of(self, df: Frame, settings: str) -> Frame:
-        """The rows of one of the plan's settings."""
-        return df[df["settings"].astype(str) == settings] if "settings" in df and self.over else df
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A table of the page.
-
-    Attributes:
-        names: The headings.
-        rows: The cells, text or `Markup`.
-        wide: Columns whose words may wrap.
-        group: A row whose first so many cells differ from those of the row above begins a group; 0: there are none.
-    """
-
-    names: Sequence[str]
-    rows: list[list[Any]]
-    wide: Sequence[int] = ()
-    group: int = 0
-
-
 def context(m: Material, question: str) -> dict[str, Any]:
     """Everything that ``report.html`` shows."""
     return {
@@ -117,7 +68,12 @@ def context(m: Material, question: str) -> dict[str, Any]:
         "baseline": spaced(m.baseline),
         "lead": lead(m),
         "verdicts": list(verdicts(m)),
-        "in_short": in_short(m),
+        "in_short": findings.in_short(m),
+        "flow": findings.flow(m),
+        "definitions": findings.definitions(m),
+        "meanings": findings.DEFINITIONS,
+        "days": findings.days(m),
+        "chosen_later": findings.chosen_later(m),
         "pictures": list(pictures(m)),
         "rates": rates(m),
         "counts": counts(m),
@@ -138,97 +94,6 @@ def context(m: Material, question: str) -> dict[str, Any]:
     }
 
 
-# ------------------------------------------------------------------------------------------------------------ small pieces
-
-
-def figure(draw: Callable[..., Any], df: Frame, prefix: str, alt: str) -> Markup:
-    """A plot as inline SVG that follows the page's theme."""
-    return Markup(plots.svg(draw(df, ax=plots.figure()), themed=True, alt=alt, prefix=prefix))
-
-
-def bar(rate: float, low: float, high: float) -> Markup:
-    """A rate as a bar, its interval as a line across it."""
-    if rate != rate:
-        return Markup("<span class='bar none'></span>")
-    return Markup(
-        f"<span class='bar'><i style='width:{100 * rate:.2f}%'></i>"
-        f"<b style='left:{100 * low:.2f}%;width:{100 * (high - low):.2f}%'></b></span>"
-    )
-
-
-def download(df: Frame, name: str, words: str) -> Markup | str:
-    """A link that saves a table from the page itself."""
-    text = show.csv_of(df).encode("utf-8")
-    if len(text) > MAX_DOWNLOAD_BYTES:
-        return f"{words}: too large for a page ({len(text) / 1e6:.0f} MB); python -m kit table LEDGER --csv has it"
-    link = '<a download="{}" href="data:text/csv;base64,{}">{}</a>'
-    return Markup(link).format(name, base64.b64encode(text).decode("ascii"), words)
-
-
-def code(text: object) -> Markup:
-    return Markup(f"<code>{show.esc(text)}</code>")
-
-
-def badge(modality: str) -> Markup:
-    return Markup(show.badge(modality))
-
-
-def when(at: Any) -> str:
-    """An instant in UTC, to the second; a number is Unix seconds."""
-    if at is None or at != at:
-        return "–"
-    if isinstance(at, int | float):
-        at = datetime.fromtimestamp(at, UTC)
-    return str(at.strftime("%Y-%m-%d %H:%M:%S"))
-
-
-def ordered(df: Frame, name: str) -> list[str]:
-    """The different words of a column, in the plan's order where the column has one."""
-    present = df[name].dropna()
-    order = df[name].cat.categories if hasattr(df[name], "cat") else present.unique()
-    words = set(present.astype(str))
-    return [str(word) for word in order if str(word) in words]
-
-
-def spaced(word: object) -> str:
-    """An arm's name as words: ``one_user_message`` is one user message."""
-    return str(word).replace("_", " ")
-
-
-def plural(n: int, word: str) -> str:
-    return f"{n:,} {word}{'' if n == 1 else 's'}"
-
-
-def listing(options: Any) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in (options or {}).items()) or "–"
-
-
-def rate_text(row: Any, name: str) -> str:
-    """A rate of `modality_df` in percent, its interval in brackets."""
-    rate, low, high = (row[f"{name}_{end}"] for end in ("rate", "low", "high"))
-    if rate != rate:
-        return "–"
-    return f"{points(rate)} %" + (f" ({points(low)}–{points(high)})" if low == low else "")
-
-
-def number(value: float, *, sign: str = "") -> str:
-    """Three digits, and whole from 100 on; a true minus sign."""
-    return f"{value:{sign},.0f}" if abs(value) >= 100 else f"{value:{sign},.3g}".replace("-", "−")
-
-
-def milliseconds(value: Any) -> str:
-    return show.ms(None if value != value else float(value))
-
-
-def flag(value: Any) -> bool | None:
-    """A cell of a nullable column."""
-    return bool(value) if value is True or value is False or str(value) in ("True", "False") else None
-
-
-def origin(value: Any) -> str:
-    return show.origin_word(flag(value)) or "measured"
-
-
 # --------------------------------------------------------------------------------------------------------- what came out
 
 
@@ -237,10 +102,11 @@ def lead(m: Material) -> str:
     n = m.ledger.counts()
     cases, arm_names = (ordered(m.trials, name) for name in ("case", "arm"))
     days = sorted({when(at)[:10] for at in m.trials["started_at"].dropna()})
+    at = f" at {', '.join(m.hosts)}" if m.hosts else ""
     span = "" if not days else f", {days[0]}" if days[0] == days[-1] else f", {days[0]} to {days[-1]}"
     return (
         f"{n['completed']:,} of {n['planned']:,} planned trials completed: {plural(len(cases), 'case')} "
-        f"({', '.join(cases)}), {plural(len(arm_names), 'arm')}, on {'; '.join(m.settings)}{span}."
+        f"({', '.join(cases)}), {plural(len(arm_names), 'arm')}, on {'; '.join(m.settings)}{at}{span}."
     )
 
 
@@ -275,45 +141,8 @@ def verdicts(m: Material) -> Iterator[tuple[str, str, str]]:
         yield "", "No controls", "The plan has none, so nothing here says whether the instrument was fit."
     else:
         yield "", "Controls not answered yet", f"None of {planned} has completed."
-    n, run = m.ledger.counts(), m.ledger.last_run
-    if n["missing"]:
-        note = f" ({run['note']})" if run and run["note"] else ""
-        why = f" The last run ended by: {run['ended'] or 'unknown'}{note}." if run else ""
-        yield "", "Not finished", f"{n['missing']:,} of {n['planned']:,} trials were not run.{why}"
-
-
-def in_short(m: Material) -> dict[str, Any]:
-    """What came out, in computed sentences; those that show a difference stand out."""
-    mark = f"[{show.origin_word(m.simulated)}] " if m.simulated is not False else ""
-    base = m.arms[m.arms["arm"].astype(str) == m.baseline]
-    sentences: list[tuple[str, bool]] = []
-    for _, row in (base if len(base) else m.arms).iterrows():
-        n, k = int(row["first_turns"]), int(row["text"])
-        if not n:
-            continue
-        where = f"{row['settings']}, " if m.over else ""
-        sentence = (
-            f"{mark}{where}{spaced(row['arm'])}: {k} of {n} first turns were answered in text ({percent(row['drift_rate'])}, "
-            f"{percent(m.level)} interval {100 * row['drift_low']:.1f} to {100 * row['drift_high']:.1f})."
-        )
-        if row["turns_after_text"]:
-            again = int(row["turns_after_text"])
-            sentence += (
-                f" After a text reply the next was text again in {percent(row['persistence_rate'])} of {again} turns."
-            )
-        sentences.append((sentence, False))
-    if m.comparisons is None:
-        return {"sentences": sentences, "more": ""}
-    # Pooled rows speak for all cases; the others are listed under Comparisons.
-    pooled = m.comparisons[m.comparisons["pooled"].astype(bool)]
-    pooled = pooled if len(pooled) else m.comparisons
-    single = m.comparisons.drop(index=pooled.index)
-    n_shown = int(single["shown"].sum())
-    note = f"Within single cases {n_shown} of {len(single)} comparisons show a difference; all are listed below."
-    return {
-        "sentences": sentences + list(zip(pooled["sentence"], pooled["shown"], strict=True)),
-        "more": note if len(single) else "",
-    }
+    if ended := findings.ended(m):
+        yield "", *ended
 
 
 def pictures(m: Material) -> Iterator[tuple[str, list[Markup]]]:
@@ -372,7 +201,12 @@ def rates(m: Material) -> Grid:
     for _, row in m.table.iterrows():
         cells = [m.called(name, row) for name in by]
         cells += [bar(row["drift_rate"], row["drift_low"], row["drift_high"])]
-        cells += [Markup("<strong>{}</strong>").format(rate_text(row, "drift")), _bounds(row)]
+        lost, known = findings.lost_voice(m.first_turns_of(row))
+        cells += [
+            Markup("<strong>{}</strong>").format(rate_text(row, "drift")),
+            f"{lost} of {known}" if known else "–",
+            _bounds(row),
+        ]
         cells += [rate_text(row, name) for name in ("first_response", "any_drift", "turn_drift", "persistence")]
         rows.append([*cells, milliseconds(row["heard_median_ms"])])
     return Grid(names, rows, group=len(by) - 1)
@@ -605,6 +439,7 @@ def versions(m: Material) -> list[tuple[str, str]]:
         ("kit", run.get("kit_version", "–")),
         ("Python", run.get("python", "–")),
         ("models, as the server named them", ", ".join(sorted(ordered(m.attempts, "served_model"))) or "–"),
+        ("hosts", ", ".join(m.hosts) or "this machine: a stand-in"),
         ("voices", ", ".join(sorted(ordered(m.attempts, "voice"))) or "–"),
     ]
     rules = ordered(m.attempts, "drift_rule")
