@@ -14,7 +14,7 @@ import pytest
 from browser import CHROMIUM, chromium
 from written_ledger import write
 
-from kit import Plan, Settings, arms, report, run, show
+from kit import Ledger, Plan, Settings, arms, report, run, show
 from kit.cli import main
 from kit.errors import InputError, LedgerError
 
@@ -184,6 +184,150 @@ def test_failures_are_named_by_kind(page):
 
 def test_an_unfinished_ledger_says_what_was_not_run(page):
     assert "Not finished. 1 of 6 trials were not run." in read(page(TRIALS)).text
+
+
+# What may be said, and what could tilt it
+
+
+def changed(ledger, *statements, plan=None):
+    """The ledger with SQL run on it, and entries of its plan replaced."""
+    with closing(sqlite3.connect(ledger.path)) as db, db:
+        for sql in statements:
+            db.execute(sql)
+        if plan:
+            db.execute("UPDATE plan SET plan = ?", (json.dumps(ledger.plan | plan),))
+    return Ledger(ledger.path)
+
+
+def text_of(ledger, **options):
+    return read(report(ledger, ledger.path.with_suffix(".html"), **options).path.read_text()).text
+
+
+def in_short(text):
+    return text.partition("In short")[2].partition("Pictures")[0]
+
+
+def test_it_begins_with_a_sentence_for_each_case_and_pools_no_rate(tmp_path):
+    trials = [("1a", "as_is", "a"), ("1a", "as_is", "a"), ("1b", "as_is", "t"), ("1b", "as_is", "t")]
+
+    text = in_short(text_of(write(tmp_path / "a.sqlite", trials)))
+
+    assert "case 1a, as is: 0 of 2 first turns were answered in text (0 %, 95 % interval 0.0 to 65.8)." in text
+    assert "case 1b, as is: 2 of 2 first turns were answered in text (100 %" in text
+    assert "2 of 4" not in text
+
+
+def test_the_level_is_printed_and_not_assumed(tmp_path):
+    text = text_of(write(tmp_path / "a.sqlite", TRIALS), level=0.5)
+
+    assert "50 % interval" in in_short(text) and "95 % interval" not in text
+
+
+def test_lost_voice_stands_beside_drift_and_other_definitions_beside_both(tmp_path):
+    ledger = write(tmp_path / "a.sqlite", [("1b", "as_is", word) for word in "taeam"])
+    outcomes = ("text", "spoken", "silent", "late", "both")
+    ledger = changed(
+        ledger, *(f"UPDATE turns SET outcome = '{word}' WHERE attempt_id = {n}" for n, word in enumerate(outcomes, 1))
+    )
+
+    text = text_of(ledger)
+
+    assert "1 of 5 first turns were answered in text (20 %" in in_short(text)
+    assert "The voice was lost in 3 of 5." in in_short(text)
+    rows = re.findall(
+        r"<td>(\d of \d) \(", report(ledger, tmp_path).path.read_text().partition("Under other definitions")[2]
+    )
+    assert rows[:5] == ["1 of 5", "1 of 5", "3 of 5", "2 of 5", "4 of 5"]
+
+
+def test_a_ledger_of_before_says_that_silence_is_not_known(page):
+    assert "silence not counted" in (text := read(page(TRIALS)).text)
+    assert "what was silent or late is not known in it" in text
+
+
+def test_a_comparison_says_so_where_its_arms_failed_unequally(tmp_path):
+    trials = [
+        ("1b", "as_is", "t"),
+        *[("1b", "as_is", "a")] * 9,
+        *[("1b", "cure", "a")] * 6,
+        *[("1b", "cure", "x !")] * 4,
+    ]
+
+    text = in_short(text_of(write(tmp_path / "a.sqlite", trials)))
+
+    assert "Mind what failed: 4 of 10 trials of cure, 0 of 10 of as is" in text
+
+
+def test_trials_are_followed_from_plan_to_answer(page):
+    html = page([*TRIALS, ("1b", "cure", "x !")]).partition("How far the trials came")[2].partition("</table>")[0]
+
+    rows = [re.findall(r"<td>(.*?)</td>", row) for row in html.split("<tr>")[2:]]
+    # planned, begun, connected, seeded, asked, completed, failed, attempts lost after asking
+    assert rows == [["as is", "3", "2", "2", "2", "2", "2", "0", "0"], ["cure", "4", "4", "4", "4", "4", "2", "2", "2"]]
+
+
+def test_one_day_says_nothing_of_another(page):
+    assert "All of it is from one day, 2026-11-22" in read(page(TRIALS)).text
+
+
+def test_after_a_stop_rule_each_rate_has_the_rules_own_interval(tmp_path):
+    trials = [*[("1b", "as_is", "t")] * 4, *[("1b", "as_is", "a")] * 73, ("1b", "as_is", None)]
+    ledger = write(tmp_path / "a.sqlite", trials)
+    rule = {"width": 0.2, "alpha": 0.05, "n_arms": 2}
+    ledger = changed(ledger, "UPDATE runs SET ended = 'stop rule'", plan={"stop": rule})
+
+    text = text_of(ledger)
+
+    assert "97.5 % interval of the stop rule, good at any look, 0.5 to 18.7" in in_short(text)
+    assert "Stopped by its rule. 1 of 78 trials were not run. They were never to be run." in text
+
+
+def test_a_run_ended_by_hand_says_what_its_tests_assume(tmp_path):
+    ledger = changed(write(tmp_path / "a.sqlite", TRIALS), "UPDATE runs SET ended = 'interrupted'")
+
+    assert "tests and intervals do not hold: they assume that the number of trials was fixed" in text_of(ledger)
+
+
+def test_what_was_chosen_after_the_plan_is_marked(tmp_path):
+    ledger = write(tmp_path / "a.sqlite", TRIALS)
+    assert "froze the trials alone" in text_of(ledger)
+
+    ledger = changed(ledger, plan={"analysis": {"baseline": "cure", "level": 0.9, "alpha": 0.05}})
+    assert "Chosen when" not in (text := text_of(ledger))
+    assert "90 % interval" in text and "Each arm against “cure”" in text
+    later = "not with the plan: the baseline “as is” (planned: “cure”) and the level of 95 % (planned: 90 %)."
+    assert later in text_of(ledger, baseline="as_is", level=0.95)
+
+
+@pytest.mark.parametrize(
+    ("controls", "fit", "sentence"),
+    [
+        (
+            [("text asked", "as_is", None, "positive"), FIT[1]],
+            None,
+            "Fitness not known. No positive control has answered for",
+        ),
+        (
+            [FIT[0], ("no history", "as_is", "t", "negative"), FIT[1], FIT[1]],
+            True,
+            "Without a history 1 of 3 came as text",
+        ),
+        ([FIT[0], ("no history", "as_is", "t", "negative")], False, "it must read audio, read text 1"),
+    ],
+    ids=["positive not run", "background", "cannot speak"],
+)
+def test_only_a_positive_control_makes_fit_and_background_drift_does_not_make_unfit(tmp_path, controls, fit, sentence):
+    made = report(write(tmp_path / "a.sqlite", [("1b", "as_is", "a"), *controls]), tmp_path)
+
+    assert made.fit is fit
+    assert sentence in read(made.path.read_text()).text
+
+
+def test_the_host_is_named(tmp_path):
+    plan = {"settings": [{"name": "url m", "endpoint": "url", "url": "wss://relay.example.com:8443/v1/realtime"}]}
+    ledger = changed(write(tmp_path / "a.sqlite", TRIALS, simulated=0, endpoint="url"), plan=plan)
+
+    assert "on url gpt-realtime at relay.example.com:8443, 2026" in text_of(ledger)
 
 
 def test_foreign_words_do_nothing(page):

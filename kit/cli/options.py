@@ -75,7 +75,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "budget": {"type": float, "metavar": "USD", "help": "spend no more than this on the whole ledger"},
     "quiet": {"action": "store_true", "help": "draw no progress bar"},
     # how to show it
-    "baseline": {"default": "as_is", "metavar": "ARM", "help": "compare the other arms with this one (default: as_is)"},
+    "baseline": {"metavar": "ARM", "help": "compare the other arms with this one (default: as planned, else as_is)"},
     "csv": {"action": "store_true", "help": "print every column as CSV"},
     "json": {"action": "store_true", "help": "print every column as JSON"},
 }

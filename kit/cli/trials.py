@@ -239,7 +239,7 @@ def _table(args: argparse.Namespace) -> int:
     if args.rows == "modality":
         df = tables.modality_df(args.ledger, by)
     elif args.rows == "comparisons":
-        df = tables.compare_df(args.ledger, args.baseline)
+        df = tables.compare_df(args.ledger, args.baseline or "as_is")
     else:
         df = getattr(tables, f"{args.rows}_df")(args.ledger)
     if args.csv:

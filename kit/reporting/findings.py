@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 from .. import show, stats
 from ..stats.intervals import percent
 from ..tables.modality import points
-from .pieces import Grid, Material, ordered, plural, spaced, when
+from .pieces import Grid, Material, badge, ordered, plural, spaced, when
 
 if TYPE_CHECKING:
     from pandas import DataFrame as Frame
 
 MAX_SENTENCES = 12  # about single cases; more are in the table
-TILTED = 0.05  # failed shares of two arms that differ by as much, or with a p as small, are named beside a comparison
+TILTED = 0.1  # failed shares of two arms that differ by as much, or with a p as small, are named beside a comparison
 
 # How far the trials of an arm came, over all of their attempts. `asked` is NULL in ledgers of schema 1: what got an answer had
 # been asked for.
@@ -87,7 +89,7 @@ def in_short(m: Material) -> dict[str, Any]:
         )
         chosen = m.comparisons[pooled | m.comparisons["shown"]] if pooled.any() else m.comparisons
         sentences += [
-            (row["sentence"] + tilt(m, row), bool(row["shown"]))
+            (m.brief_settings(row) + tilt(m, row), bool(row["shown"]))
             for row in _rows(chosen.sort_values("pooled", kind="stable"))
         ]
     return {"sentences": sentences, "notes": notes}
@@ -98,7 +100,7 @@ def case_sentence(m: Material, row: Any) -> str:
     n, k = int(row["first_turns"]), int(row["text"])
     if not n:
         return ""
-    where = f"{row['settings']}, " if m.over else ""
+    where = f"{m.called('settings', row)}, " if m.over else ""
     interval, name = drift_interval(m, k, n)
     sentence = (
         f"{where}case {row['case']}, {spaced(row['arm'])}: {k} of {n} first turns were answered in text "
@@ -151,6 +153,60 @@ def _rows(df: Frame) -> Iterator[Any]:
 # --------------------------------------------------------------------------------------------- what could tilt the numbers
 
 
+def controls(m: Material) -> Grid | None:
+    """What the controls of each setting read. The negative control is a measurement: text without a history is background."""
+    rows: list[list[Any]] = []
+    for control in m.controls:
+        answered = f"{control.n_answered} of {control.n_planned}"
+        read, verdict = (
+            f"{control.n_text} text",
+            {True: "fit", False: Markup("<strong>unfit</strong>"), None: "not known"}[control.fit],
+        )
+        if control.role == "negative" and control.n_answered:
+            interval = stats.wilson(control.n_text, control.n_answered, m.level)
+            read += f", background {points(interval.estimate or 0.0)} % ({points(interval.low or 0.0)}–{points(interval.high or 0.0)})"
+        kind = "text asked" if control.role == "positive" else "no history"
+        must = badge("text") if control.role == "positive" else badge("audio")
+        rows.append([control.settings, kind, must, answered, read, control.others or "–", verdict])
+    return (
+        Grid(["settings", "control", "should read", "answered", "text", "and", "verdict"], rows, group=1)
+        if rows
+        else None
+    )
+
+
+def fitness(m: Material) -> tuple[str, str, str]:
+    """A box, as class, word and text: was the instrument fit, setting by setting?"""
+    if not m.controls:
+        return "", "No controls", "The plan has none, so nothing here says whether the instrument was fit."
+    answered, planned = (sum(getattr(control, name) for control in m.controls) for name in ("n_answered", "n_planned"))
+    unfit = [
+        f"{control.settings}: asked so that it must read {'text' if control.role == 'positive' else 'audio'}, read {control.read}"
+        for control in m.controls
+        if control.fit is False
+    ]
+    if unfit:
+        return "bad", "Unfit", (
+            f"A control did not read what it must ({'; '.join(unfit)}). The numbers below are kept, and should not be relied on."
+        )  # fmt: skip
+    if not answered:
+        return "", "Controls not answered yet", f"None of {planned} has completed."
+    unknown = [control.settings for control in m.controls if control.role == "positive" and control.fit is None]
+    text = f"{answered} of {planned} answered; where text was asked for, text was read"
+    background = [
+        f"{control.n_text} of {control.n_answered}"
+        for control in m.controls
+        if control.role == "negative" and control.n_answered
+    ]
+    if background:
+        text += (
+            f". Without a history {' and '.join(background)} came as text: the background that a case is compared with"
+        )
+    if unknown:
+        return "", "Fitness not known", f"No positive control has answered for {'; '.join(unknown)}. In all, {text}."
+    return "good", "Controls as they must be", f"{text}."
+
+
 def flow(m: Material) -> Grid:
     """How many trials of each arm came how far."""
     names = ["planned", "begun", "connected", "seeded", "asked", "completed", "failed", "lost"]
@@ -199,17 +255,16 @@ def days(m: Material) -> dict[str, Any]:
 
 def chosen_later(m: Material) -> str:
     """What of the analysis was chosen when the report was made, and not frozen with the trials; empty if nothing was."""
-    frozen = m.plan.get("analysis")
-    if not isinstance(frozen, dict):
+    if m.analysis is None:
         return (
-            "Chosen when this page was made, not with the plan: the baseline, the outcome, the family of tests, α = 0.05 and the level "
-            f"of {percent(m.level)}. The plan of this ledger froze the trials only."
+            "Chosen when this page was made, not with the plan: the baseline, the outcome, the family of tests, "
+            f"α = {m.alpha:g} and the level of {percent(m.level)}. The plan of this ledger froze the trials alone."
         )
     later = []
-    if frozen.get("baseline") not in (None, m.baseline):
-        later.append(f"the baseline “{spaced(m.baseline)}” (planned: “{spaced(frozen['baseline'])}”)")
-    if frozen.get("level") not in (None, m.level):
-        later.append(f"the level of {percent(m.level)} (planned: {percent(frozen['level'])})")
+    if m.analysis.get("baseline") != m.baseline:
+        later.append(f"the baseline “{spaced(m.baseline)}” (planned: “{spaced(m.analysis.get('baseline'))}”)")
+    if m.analysis.get("level") != m.level:
+        later.append(f"the level of {percent(m.level)} (planned: {percent(m.analysis.get('level') or 0.95)})")
     return f"Chosen when this page was made, not with the plan: {' and '.join(later)}." if later else ""
 
 

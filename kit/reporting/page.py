@@ -51,9 +51,9 @@ def report(
     ledger: Ledger | str | Path,
     folder: str | Path,
     *,
-    baseline: str = "as_is",
+    baseline: str | None = None,
     question: str = QUESTION,
-    level: float = 0.95,
+    level: float | None = None,
 ) -> Report:
     """Write ``folder/report.html``: question, controls, comparisons, tables, pictures, settings, failures, ids for the vendor.
 
@@ -62,9 +62,9 @@ def report(
     Args:
         ledger: A ledger or its path. One that is still being written to gives a report of that moment.
         folder: Made if there is none; a report that is there is replaced. A path that ends in ``.html`` is the file itself.
-        baseline: The arm that others are compared with; without trials of it nothing is compared. One that is named must be in the plan.
+        baseline: The arm that others are compared with; by default the plan's, or ``as_is``. One that is named must be in the plan.
         question: The heading.
-        level: Of every interval.
+        level: Of every interval; by default the plan's, or 0.95. What differs from the plan is marked as chosen afterwards.
 
     Raises:
         LedgerError: If the path leads to no ledger.
@@ -72,7 +72,7 @@ def report(
     """
     material = Material(ledger if isinstance(ledger, Ledger) else Ledger(ledger), baseline, level)
     arms = list(dict.fromkeys(material.trials["arm"].astype(str)))
-    if baseline not in ("as_is", *arms):
+    if baseline is not None and baseline not in ("as_is", *arms):
         raise InputError(f"no trial has the arm {clipped(baseline)} to compare with; there are {', '.join(arms)}")
     target = Path(folder).expanduser().resolve()
     if target.suffix.lower() != ".html":

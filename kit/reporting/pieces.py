@@ -38,26 +38,79 @@ WHERE t.role = 'measure' GROUP BY 1, 2, 3, 4, 5, 6, 7
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The controls of one kind and setting.
+
+    Attributes:
+        role: ``positive``: text was asked for, so it must read text. ``negative``: without a history, audio is expected.
+        n_planned, n_answered, n_text: How many, how many got an answer to their first turn, and how many of those in text.
+        others: The other answers, counted.
+    """
+
+    settings: str
+    role: str
+    n_planned: int
+    n_answered: int
+    n_text: int
+    others: str
+
+    @property
+    def fit(self) -> bool | None:
+        """Whether the instrument was: not known while none has answered.
+
+        A single text without a history is the model's background rate, and no fault of the instrument; if all of them are text,
+        the setting cannot speak at all.
+        """
+        if not self.n_answered:
+            return None
+        return self.n_text == self.n_answered if self.role == "positive" else self.n_text < self.n_answered
+
+    @property
+    def read(self) -> str:
+        """What was read, in words."""
+        return ", ".join(filter(None, (f"text {self.n_text}" if self.n_text else "", self.others))) or "nothing"
+
+
+def controls_of(ledger: Ledger) -> list[Control]:
+    """The controls of a ledger, by setting and kind, in the plan's order."""
+    df = tables.trials_df(ledger, role=None)
+    df = df[df["role"].isin(["positive", "negative"])]
+    controls = []
+    for (settings, role), trials in df.groupby(["settings", "role"], observed=True, sort=False):
+        answers = trials["first_turn_modality"].dropna().astype(str)
+        others = answers[answers != "text"].value_counts()
+        words = ", ".join(f"{word} {n}" for word, n in others.items())
+        controls.append(
+            Control(str(settings), str(role), len(trials), len(answers), len(answers) - int(others.sum()), words)
+        )
+    return sorted(controls, key=lambda control: (control.settings, control.role == "negative"))
+
+
 class Material:
     """The tables of one ledger, made once and shared by the sections."""
 
-    def __init__(self, ledger: Ledger, baseline: str, level: float) -> None:
+    def __init__(self, ledger: Ledger, baseline: str | None = None, level: float | None = None) -> None:
         import pandas as pd
 
         self.ledger = ledger
-        self.baseline = baseline  # the arm that the others are compared with
-        self.level = level  # of every interval on the page
         self.plan: dict[str, Any] = ledger.plan
+        # What the plan froze of its analysis; None in ledgers of plans that froze the trials alone.
+        self.analysis: dict[str, Any] | None = self.plan.get("analysis")
+        frozen = self.analysis or {}
+        self.baseline: str = baseline or frozen.get("baseline") or "as_is"  # the arm that the others are compared with
+        self.level: float = level or frozen.get("level") or 0.95  # of every interval on the page
+        self.alpha: float = frozen.get("alpha") or 0.05  # at which the family of comparisons is held
         self.trials = tables.trials_df(ledger)  # measured trials; controls are in `controls`
         self.turns = tables.turns_df(ledger)
         self.attempts = tables.attempts_df(ledger)
-        self.controls = tables.controls_df(ledger)
+        self.controls = controls_of(ledger)
         self.settings = ordered(self.trials, "settings")  # names, in the plan's order
         # With several settings every table keeps them apart.
         self.over = ["settings"] if len(self.settings) > 1 else []
-        self.table = tables.modality_df(ledger, [*self.over, "case", "arm"], level=level)
-        self.arms = tables.modality_df(ledger, [*self.over, "arm"], level=level)
-        self.until_drift = tables.until_drift_df(ledger, [*self.over, "arm"], level=level)
+        self.table = tables.modality_df(ledger, [*self.over, "case", "arm"], level=self.level)
+        self.arms = tables.modality_df(ledger, [*self.over, "arm"], level=self.level)
+        self.until_drift = tables.until_drift_df(ledger, [*self.over, "arm"], level=self.level)
         # None where there is nothing to compare.
         self.comparisons = self._compare()
         responses = tables.responses_df(ledger)
@@ -69,13 +122,13 @@ class Material:
         self.timed = bool(self.first_turns["timed"].all())
         stop = self.plan.get("stop")
         self.stop_rule = StopRule(**stop) if stop else None  # that the plan froze
-        verdicts = self.controls["fit"].dropna()
-        # Whether the controls read what they must; None where none has answered.
-        self.fit = bool(verdicts.all()) if len(verdicts) else None
+        # Whether every setting's controls read what they must; None where that is not known of one.
+        fits = [control.fit for control in self.controls if control.role == "positive" or control.fit is False]
+        self.fit = False if False in fits else None if None in fits or not fits else True
 
     def _compare(self) -> Frame | None:
         try:
-            return tables.compare_df(self.table, self.baseline, over=self.over, level=self.level)
+            return tables.compare_df(self.table, self.baseline, over=self.over, alpha=self.alpha, level=self.level)
         except InputError:
             return None
 
@@ -86,6 +139,13 @@ class Material:
             return spaced(word)
         shared = set.intersection(*(set(settings.split()) for settings in self.settings))
         return " ".join(part for part in word.split() if part not in shared) or word
+
+    def brief_settings(self, row: Any) -> str:
+        """The sentence of a comparison, in which the settings are called by what they differ in."""
+        sentence = str(row["sentence"])
+        return (
+            sentence.replace(f"{row['settings']}: ", f"{self.called('settings', row)}: ", 1) if self.over else sentence
+        )
 
     def of(self, df: Frame, settings: str) -> Frame:
         """The rows of one of the plan's settings."""

@@ -24,7 +24,6 @@ from .pieces import (
     code,
     download,
     figure,
-    flag,
     listing,
     milliseconds,
     number,
@@ -81,7 +80,7 @@ def context(m: Material, question: str) -> dict[str, Any]:
         "costs": costs(m),
         "reported": reported(m),
         "comparisons": comparisons(m),
-        "controls": controls(m),
+        "controls": findings.controls(m),
         "plan": plan(m),
         "failures": failures(m),
         "money": money(m),
@@ -122,25 +121,7 @@ def verdicts(m: Material) -> Iterator[tuple[str, str, str]]:
             "Nothing has answered yet, or not everything is known to come from one kind of origin. The column “simulated” says "
             "which rows do."
         )  # fmt: skip
-    completed, planned = int(m.controls["completed"].sum()), int(m.controls["planned"].sum())
-    if m.fit is False:
-        wrong = m.controls[m.controls["fit"].fillna(True) == False]  # noqa: E712 (a nullable column)
-        failed = "; ".join(
-            f"{row['settings']}: asked so that it must read {row['must_read']}, read {row['read'] or 'nothing'}"
-            for _, row in wrong.iterrows()
-        )
-        yield "bad", "Unfit", (
-            f"A control did not read what it must ({failed}). The numbers below are kept, and should not be relied on."
-        )  # fmt: skip
-    elif m.fit:
-        yield "good", "Controls as they must be", (
-            f"{completed} of {planned} answered, and all of them read what they must: text where text was asked for, audio where "
-            "there was no history."
-        )  # fmt: skip
-    elif not planned:
-        yield "", "No controls", "The plan has none, so nothing here says whether the instrument was fit."
-    else:
-        yield "", "Controls not answered yet", f"None of {planned} has completed."
+    yield findings.fitness(m)
     if ended := findings.ended(m):
         yield "", *ended
 
@@ -322,24 +303,6 @@ def comparisons(m: Material) -> dict[str, Any] | None:
         "plain": [(sentence, False) for sentence in df[~df["shown"]]["sentence"]],
         "download": download(df, "comparisons.csv", "Comparisons as CSV"),
     }
-
-
-def controls(m: Material) -> Grid | None:
-    """What the controls read."""
-    verdict = {True: "fit", False: Markup("<strong>unfit</strong>"), None: "not known yet"}
-    rows = [
-        [
-            row["settings"],
-            "text asked" if row["role"] == "positive" else "no history",
-            badge(row["must_read"]),
-            f"{row['completed']} of {row['planned']}",
-            row["read"] or "–",
-            verdict[flag(row["fit"])],
-            origin(row["simulated"]),
-        ]
-        for _, row in m.controls.iterrows()
-    ]
-    return Grid(["settings", "control", "must read", "completed", "read", "verdict", "origin"], rows) if rows else None
 
 
 # ------------------------------------------------------------------------------------------------------------- the record
