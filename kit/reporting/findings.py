@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 MAX_SENTENCES = 12  # about single cases; more are in the table
 TILTED = 0.1  # failed shares of two arms that differ by as much, or with a p as small, are named beside a comparison
 
-# How far the trials of an arm came, over all of their attempts. `asked` is NULL in ledgers of schema 1: what got an answer had
+# How far the trials of an arm came, over all of their attempts. `reply_asked` is NULL in ledgers of schema 1: what got an answer had
 # been asked for.
 _FLOW = """
 SELECT t.settings_name AS settings, t.arm, COUNT(DISTINCT t.trial_id) AS planned, COUNT(DISTINCT a.trial_id) AS begun,
   COUNT(DISTINCT CASE WHEN a.session_id IS NOT NULL THEN t.trial_id END) AS connected,
   COUNT(DISTINCT CASE WHEN a.stage IN ('seeded', 'answered') THEN t.trial_id END) AS seeded,
-  COUNT(DISTINCT CASE WHEN COALESCE(a.asked, a.stage = 'answered') THEN t.trial_id END) AS asked,
+  COUNT(DISTINCT CASE WHEN COALESCE(a.reply_asked, a.stage = 'answered') THEN t.trial_id END) AS asked,
   COUNT(DISTINCT CASE WHEN a.counts = 1 AND a.status = 'completed' THEN t.trial_id END) AS completed,
   COUNT(DISTINCT CASE WHEN a.counts = 1 AND a.status = 'failed' THEN t.trial_id END) AS failed,
-  SUM(COALESCE(a.asked, a.stage = 'answered') AND a.status IN ('failed', 'interrupted')) AS lost
+  SUM(COALESCE(a.reply_asked, a.stage = 'answered') AND a.status IN ('failed', 'interrupted')) AS lost
 FROM trials t LEFT JOIN attempts a ON a.trial_id = t.trial_id WHERE t.role = 'measure' GROUP BY 1, 2 ORDER BY MIN(t.n)
 """
 
