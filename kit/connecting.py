@@ -70,10 +70,10 @@ class connect:
     Cancelling it is safe: the socket is closed, and the stand-in that was started for it is stopped.
 
     Args:
-        where: ``"standin"`` (default: starts one in this process), ``"openai"``, ``"azure"``, ``"xai"``, a ``ws://`` URL, an
-            `Endpoint`, or a `StandIn` that is running, which the session leaves running.
+        where: ``"standin"`` (default: starts one in this process), the name of a service (``"openai"``, ``"azure"``, ``"xai"``;
+            ``kit endpoints`` lists them), a ``ws://`` URL, an `Endpoint`, or a `StandIn` that runs and goes on running.
         model: The model, or Azure's deployment.
-        dialect: ``"ga"`` (default) or ``"beta"``.
+        dialect: ``"ga"`` or ``"beta"``; by default what the service speaks, else GA.
         key_env: The environment variable that holds a URL's key.
         auth: How that key is sent: ``"bearer"`` (default), ``"api-key"``, ``"xi-api-key"``, ``"basic"`` or ``"none"``.
         headers: More headers of the handshake. Their values are kept nowhere, as the key is.
@@ -400,7 +400,7 @@ async def _open_link(
 
 
 async def _first_event(link: Link[Conversation]) -> None:
-    """Read until the session is known. A sideband sends nothing by itself: it answers an update (wire/README.md, Sideband)."""
+    """Read until the session is known. A sideband sends nothing by itself: it answers an update (wire/README.md, Other servers)."""
     sideband = "call_id" in parse_qs(urlsplit(link.endpoint.url).query)
     if sideband:
         await link.send({"type": "session.update", "session": {"type": "realtime"}})

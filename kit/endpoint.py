@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import ipaddress
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -19,14 +20,15 @@ from typing import Any, Literal, get_args
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from . import show
-from .errors import EndpointError, clipped
+from .errors import EndpointError, InputError, clipped
+from .services import SERVICES, UNKNOWN, Capabilities, Service, service_at
 from .wire.dialect import Name, dialect
 from .wire.events import dict_of, int_of
 from .wire.live import USD_PER_SECOND, is_live_model
 
 DEFAULT_MODEL = "gpt-realtime-2.1"
 DEFAULT_LIVE_MODEL = "gpt-live-1.1"
-NAMES = ("standin", "openai", "azure", "xai")
+NAMES = tuple(name for name in SERVICES if name != "qwen")  # its address is each user's own, and has no default
 
 
 # -------------------------------------------------------------------------------------------------------------- prices
@@ -46,6 +48,17 @@ class Price:
     image: tuple[float, float]
     as_of: str = "2026-10"
     source: str = "the model's page on developers.openai.com"
+
+    def __post_init__(self) -> None:
+        for kind, n in (("text", 3), ("audio", 3), ("image", 2)):
+            rates = getattr(self, kind)
+            numbers = isinstance(rates, tuple | list) and len(rates) == n and all(map(_is_rate, rates))
+            if not numbers:
+                meaning = "input, cached input, output" if n == 3 else "input, cached input"
+                raise InputError(
+                    f"a price's {kind} is {n} rates in USD per million tokens ({meaning}), not {clipped(rates)}"
+                )
+            object.__setattr__(self, kind, tuple(rates))
 
     def usd(self, usage: Mapping[str, Any]) -> float | None:
         """Return what a response with this `usage` cost (the object of `response.done`).
@@ -70,6 +83,10 @@ class Price:
         return usd / 1e6 if inputs and outputs else None
 
 
+def _is_rate(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
 _SECOND_HAND = "two secondary sources; the model's own page was not read"
 # A model that is not here has an unknown price, which is not zero.
 PRICES: dict[str, Price] = {
@@ -80,6 +97,12 @@ PRICES: dict[str, Price] = {
     "gpt-realtime-2.1": Price((4, 0.40, 24), (32, 0.40, 64), (5, 0.50)),
     "gpt-realtime-2.1-mini": Price((0.60, 0.06, 2.40), (10, 0.30, 20), (0.80, 0.08)),
 }
+
+
+# The day on which the service switches a model off: developers.openai.com, deprecations, read in 2026-11. On Azure it is later.
+ENDS = dict.fromkeys(
+    ("gpt-realtime", "gpt-realtime-2025-08-28", "gpt-realtime-mini", "gpt-realtime-mini-2025-12-15"), "2027-01-20"
+)
 
 
 # ------------------------------------------------------------------------------------------------------------ endpoints
@@ -118,7 +141,7 @@ class Endpoint:
     """Where to connect.
 
     Attributes:
-        name: ``standin``, ``openai``, ``azure``, ``xai`` or ``url``. It is ``url`` too where OPENAI_BASE_URL or
+        name: Of a service (`kit.services`), ``standin`` or ``url``. It is ``url`` too where OPENAI_BASE_URL or
             AZURE_OPENAI_ENDPOINT leads to a host that is not the service's own: what answers there is unknown.
         url: The websocket address with its query, without any key; empty for the in-process stand-in, which has none yet.
         dialect: ``ga`` or ``beta``.
@@ -186,7 +209,7 @@ class Endpoint:
                 if not _is_header(value):
                     return {}, f"{variable} holds characters that no header has (a line break?); set it again"
                 headers |= {header: value} if value else {}
-        if self.dialect == "beta" and self.name != "xai":
+        if self.dialect == "beta" and self.name in ("openai", "azure", "url", "standin"):
             headers["OpenAI-Beta"] = "realtime=v1"
         return headers, ""
 
@@ -213,6 +236,17 @@ class Endpoint:
         return PRICES.get(self.model or "") if self.name == "openai" else None
 
     @property
+    def ends(self) -> str | None:
+        """The day on which the service switches its model off (``YYYY-MM-DD``), if one is announced."""
+        return ENDS.get(self.model or "") if self.name == "openai" else None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do, as far as it is known: its service's row of `kit.services`, also for a URL at the service's host."""
+        service = SERVICES.get(self.name) or service_at(urlsplit(self.url).hostname or "")
+        return service.can if service else UNKNOWN
+
+    @property
     def host(self) -> str:
         return urlsplit(self.url).netloc.rpartition("@")[2]
 
@@ -235,7 +269,8 @@ class Endpoint:
     def _priced(self) -> str:
         if self.protocol == "live" and self.name in ("openai", "azure"):
             return f"${USD_PER_SECOND * 60:.2f} a minute while it is open, backend tokens beside it"
-        return f"priced as of {self.price.as_of}" if self.price else "price unknown to the kit"
+        end = f"; this model ends on {self.ends}" if self.ends else ""
+        return (f"priced as of {self.price.as_of}" if self.price else "price unknown to the kit") + end
 
     def __repr__(self) -> str:
         where = self.shown_url or "in this process"
@@ -273,9 +308,9 @@ def endpoint(
     """Return the endpoint that a name or a URL means. Nothing is connected and no key is read.
 
     Args:
-        spec: ``"standin"``, ``"openai"``, ``"azure"``, ``"xai"``, or a ``ws://`` / ``wss://`` URL.
+        spec: The name of a service (``kit endpoints`` lists them), or a ``ws://`` / ``wss://`` URL.
         model: The model (Azure: the deployment). OpenAI: `DEFAULT_MODEL` if none is named.
-        dialect_name: ``"ga"`` (default) or ``"beta"``.
+        dialect_name: ``"ga"`` or ``"beta"``; by default what the service speaks, else GA.
         key_env: The variable that holds a URL's key. Without it no key is sent: OPENAI_API_KEY goes to no other host.
         auth: How the key is sent: ``"bearer"`` (default), ``"api-key"``, ``"xi-api-key"``, ``"basic"`` or ``"none"``.
         headers: More headers of the handshake. Their values are kept and shown nowhere.
@@ -283,7 +318,7 @@ def endpoint(
         protocol: ``"realtime"`` or ``"live"``; by default what the model or the address belongs to.
         fork: GPT-Live: fork this stored session.
         environ: Instead of the process's environment. Read here: ``OPENAI_BASE_URL``, ``AZURE_OPENAI_ENDPOINT``,
-            ``OPENAI_API_VERSION``.
+            ``OPENAI_API_VERSION``, ``AZURE_VOICELIVE_ENDPOINT``, ``AZURE_VOICELIVE_API_VERSION``.
 
     Raises:
         EndpointError: For a name that is none of these, a URL without scheme or host, or an Azure resource not named.
@@ -351,16 +386,10 @@ def _named(spec: str | Endpoint, model: str | None, dialect_name: str | None, en
     d = dialect("ga" if dialect_name is None else dialect_name).name
     if spec == "standin":
         return Endpoint("standin", "", d, model or "gpt-realtime")
-    if spec == "openai":
-        url = _realtime(env.get("OPENAI_BASE_URL") or "https://api.openai.com/v1", base_of="OPENAI_BASE_URL")
-        name = "openai" if _is_at(url, "api.openai.com") else "url"
-        model = model or DEFAULT_MODEL
-        return Endpoint(name, _with_query(url, model=model), d, model, "OPENAI_API_KEY")
     if spec == "azure":
         return _azure(env, model, d)
-    if spec == "xai":
-        model = model or "grok-voice-latest"
-        return Endpoint("xai", _with_query("wss://api.x.ai/v1/realtime", model=model), d, model, "XAI_API_KEY")
+    if spec in NAMES:
+        return _service(SERVICES[spec], env, model, dialect_name)
     if "://" not in spec:
         hint = f" (did you mean ws://{_bare(spec)}?)" if ":" in spec or "/" in spec else ""
         raise EndpointError(
@@ -379,6 +408,28 @@ def _named(spec: str | Endpoint, model: str | None, dialect_name: str | None, en
         query["model"] = model
         url = _with_query(url, model=model)
     return Endpoint("url", url, d, query.get("model"))
+
+
+def _service(service: Service, env: Mapping[str, str], model: str | None, dialect_name: str | None) -> Endpoint:
+    """The endpoint of a service that has a name, in its own dialect unless another is asked for."""
+    url, variable = service.url, ""
+    if service.name == "openai":
+        variable = "OPENAI_BASE_URL"
+        url = env.get(variable) or url
+    elif service.name == "azure-voice-live":
+        variable = "AZURE_VOICELIVE_ENDPOINT"
+        if not env.get(variable):
+            raise EndpointError(f"{variable} is not set; set it to your resource: https://NAME.services.ai.azure.com")
+        url = f"{env[variable].rstrip('/')}/voice-live"
+    url = _realtime(url, base_of=variable)
+    if service.name == "azure-voice-live":
+        url = _with_query(url, **{"api-version": env.get("AZURE_VOICELIVE_API_VERSION") or "2025-10-01"})
+    model = model or service.model
+    if model and service.model_in_url:
+        url = _with_query(url, model=model)
+    name = service.name if _is_at(url, *service.domains) else "url"
+    d = dialect(dialect_name or service.dialect).name
+    return Endpoint(name, url, d, model, service.key_env, service.auth)
 
 
 def _azure(env: Mapping[str, str], model: str | None, d: Name) -> Endpoint:

@@ -514,6 +514,14 @@ class Session(ConversationView):
         self._seeding = None
 
     def _lint(self, history: History) -> None:
+        roles = self.endpoint.capabilities.seeds
+        if roles is not None:
+            for n, item in enumerate(history.items):
+                if item.role is not None and item.role not in roles:
+                    raise HistoryError(
+                        f"{self.endpoint.name} is known to take items of {', '.join(roles)} only, and item {n} is of "
+                        f"{item.role}; nothing was sent (seed(history, check=False) tries it)"
+                    )
         findings = history.lint(self.dialect)
         if findings:
             raise HistoryError(

@@ -250,3 +250,32 @@ async def test_what_a_server_names_its_things_is_text_and_stays_in_the_folder(tm
             assert (ran.returncode, ran.stderr) == (0, "")
             assert "[/red]‹U+001B›[31m" in ran.stdout and "\x1b" not in ran.stdout
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [folder / "evil.wav"]
+
+
+def test_endpoints_lists_what_each_can_do():
+    ran = kit("endpoints", "--json")
+    rows = {row["name"]: row for row in json.loads(ran.stdout)}
+
+    assert rows["xai"]["answers_in_text"] is False and rows["openai"]["key_env"] == "OPENAI_API_KEY"
+    assert "always speaks" in kit("endpoints").stdout
+
+
+def test_a_key_goes_the_way_that_a_url_wants_it_and_headers_with_it(monkeypatch, tmp_path):
+    seen = {}
+
+    async def talk(ws):
+        seen.update(ws.request.headers)
+        await ws.send(json.dumps({"type": "session.created", "session": {"id": "sess_1"}}))
+        await ws.wait_closed()
+
+    async def run():
+        async with serve(talk, "127.0.0.1", 0) as server:
+            url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            options = ["--endpoint", url, "--key-env", "KEY", "--auth", "xi-api-key", "--header", "X-Team: blue"]
+            return await asyncio.to_thread(kit, "chat", *options)
+
+    monkeypatch.setenv("KEY", "the-key")
+    ran = asyncio.run(run())
+
+    assert seen["xi-api-key"] == "the-key" and seen["x-team"] == "blue"
+    assert "blue" not in ran.stdout + ran.stderr and "the-key" not in ran.stdout + ran.stderr

@@ -4,8 +4,9 @@ import openai
 import pytest
 from openai.lib import _azure_websocket, _websocket
 
-from kit.endpoint import DEFAULT_MODEL, PRICES, Endpoint, Price, endpoint
+from kit.endpoint import DEFAULT_MODEL, NAMES, PRICES, Endpoint, Price, endpoint
 from kit.errors import EndpointError, InputError
+from kit.services import SERVICES
 
 KEY = "sk-canary-0123456789abcdef"
 RESOURCE = "https://res.openai.azure.com"
@@ -445,3 +446,70 @@ def test_every_price_says_when_and_where_it_was_read():
 
 def test_an_endpoint_of_ones_own_is_shown_like_any_other():
     assert repr(Endpoint("url", "ws://h", "beta")) == "<Endpoint url, ws://h, beta, no key is sent>"
+
+
+# Services with a name
+
+
+@pytest.mark.parametrize(
+    ("name", "environ", "url", "header"),
+    [
+        (
+            "azure-voice-live",
+            {"AZURE_VOICELIVE_API_KEY": KEY, "AZURE_VOICELIVE_ENDPOINT": "https://r.services.ai.azure.com/"},
+            "wss://r.services.ai.azure.com/voice-live/realtime?api-version=2025-10-01&model=m",
+            {"api-key": KEY},
+        ),
+        (
+            "elevenlabs",
+            {"ELEVENLABS_API_KEY": KEY},
+            "wss://api.elevenlabs.io/v1/convai/realtime",
+            {"xi-api-key": KEY},
+        ),
+        (
+            "inworld",
+            {"INWORLD_API_KEY": KEY},
+            "wss://api.inworld.ai/api/v1/realtime/session?key=kit&protocol=realtime",
+            {"Authorization": f"Basic {KEY}"},
+        ),
+        (
+            "stepfun",
+            {"STEPFUN_API_KEY": KEY},
+            "wss://api.stepfun.com/v1/realtime?model=m",
+            {"Authorization": f"Bearer {KEY}"},
+        ),
+    ],
+)
+def test_a_service_with_a_name_is_reached_its_own_way(name, environ, url, header):
+    where = endpoint(name, model="m", environ=environ)
+
+    assert (where.name, where.url, where.headers(environ)) == (name, url, header)
+
+
+def test_every_service_that_has_an_address_is_an_endpoint():
+    for name in NAMES:
+        if not name.startswith("azure"):
+            assert endpoint(name, environ={}).name == name
+
+
+def test_what_an_endpoint_can_do_is_known_by_its_name_and_its_host_and_else_not():
+    assert endpoint("xai", environ={}).capabilities.answers_in_text is False
+    assert endpoint("wss://w.cn-beijing.maas.aliyuncs.com/api-ws/v1/realtime").capabilities.keeps_ids is False
+    assert endpoint("wss://api.openai.com/v1").capabilities == endpoint("openai", environ={}).capabilities
+    assert endpoint("wss://aliyuncs.com.evil.example").capabilities.keeps_ids is None
+
+
+def test_every_row_of_what_is_known_says_from_where():
+    for service in SERVICES.values():
+        assert service.can.known_from and service.can.source
+
+
+def test_a_model_that_ends_says_when():
+    assert "ends on 2027-01-20" in endpoint("openai", model="gpt-realtime", environ={}).who_pays
+    assert endpoint("openai", environ={}).ends is None and endpoint("wss://h", model="gpt-realtime").ends is None
+
+
+@pytest.mark.parametrize("rates", [(1, 2), (1, 2, -3), (1, 2, float("nan")), (1, 2, "3"), 5, (1, 2, True)])
+def test_a_price_that_is_none_is_refused(rates):
+    with pytest.raises(InputError, match="a price's text is 3 rates in USD per million tokens"):
+        Price(text=rates, audio=(1, 1, 1), image=(1, 1))

@@ -18,6 +18,7 @@ from kit.errors import (
     ConnectError,
     EndpointError,
     HandshakeRefused,
+    HistoryError,
     KitError,
     LocalProtocolError,
     MissingExtra,
@@ -563,3 +564,21 @@ async def test_a_sideband_joins_a_call_that_says_nothing_by_itself():
     async with serving(sideband) as url, connect(url, call_id="rtc_1", quiet=True, timeout_s=5) as session:
         assert (session.id, session.model) == ("sess_1", "gpt-realtime")
         assert session.settings["voice"] == "session.update"
+
+
+async def test_a_sideband_of_the_stand_in_seeds_a_call_and_sees_what_it_answers_in():
+    async with StandIn() as server, connect(server.url, call_id="rtc_1", quiet=True, timeout_s=5) as session:
+        await session.seed(HISTORY, timeout_s=5)
+        response = await session.respond(timeout_s=20)
+
+    assert len(session.items) >= 3 and response.modality in ("audio", "text") and response.simulated
+
+
+async def test_a_service_that_takes_no_assistant_items_is_sent_none(monkeypatch):
+    async with Lossy() as server, connect(server.url, quiet=True) as session:
+        object.__setattr__(session.endpoint, "name", "glm")
+        with pytest.raises(HistoryError, match="glm is known to take items of user only, and item 1 is of assistant"):
+            await session.seed(HISTORY)
+        await session.seed(HISTORY, check=False, timeout_s=5)
+
+    assert server.texts == TEXTS

@@ -14,7 +14,7 @@ KIT = Path(__file__).parents[1] / "kit"
 RANKS = [
     ["version", "errors", "show"],
     ["files"],
-    ["clip", "stats"],
+    ["clip", "services", "stats"],
     ["speech", "wire", "chats"],
     ["history", "endpoint", "eventlog", "standin", "intake"],
     ["cases", "link", "replay"],

@@ -6,6 +6,7 @@
     python -m kit case 1b                   one of them; then you go on by typing
     python -m kit chat                      no history: just talk
     python -m kit voice                     talk, with this machine's microphone and speaker
+    python -m kit endpoints                 the services with a name, and what each can do
     python -m kit log FILE…                 anyone's log of events, a row per response
     python -m kit serve --port 8765         the stand-in, for any client in any language
     python -m kit record --to openai        pass any client on to a service, and keep what passed
@@ -29,7 +30,7 @@ from typing import Any, NoReturn
 
 from ..errors import InputError, KitError
 from ..version import __version__
-from . import log, serving, talk, trials
+from . import endpoints, log, serving, talk, trials
 from .screen import complain
 
 _EPILOG = """\
@@ -98,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"realtime-history-kit {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
-    for add in (talk.add, log.add, trials.add, serving.add):
+    for add in (talk.add, endpoints.add, log.add, trials.add, serving.add):
         add(verbs)
     _name_parsers(verbs)
     return parser

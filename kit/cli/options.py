@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from .. import show
-from ..endpoint import NAMES
+from ..endpoint import NAMES, Auth
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -31,7 +31,28 @@ def folder(text: str) -> Path:
     return path
 
 
-SESSION = ("endpoint", "model", "dialect", "key-env", "drift", "seed", "pace", "fault", "timeout")
+def header(text: str) -> tuple[str, str]:
+    """A header as it is printed: ``NAME: VALUE``."""
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError("a header is given as 'NAME: VALUE'")  # what was given may be a key
+    return name.strip(), value.strip()
+
+
+SESSION = (
+    "endpoint",
+    "model",
+    "dialect",
+    "key-env",
+    "auth",
+    "header",
+    "call-id",
+    "drift",
+    "seed",
+    "pace",
+    "fault",
+    "timeout",
+)
 
 OPTIONS: dict[str, dict[str, Any]] = {
     # where to connect
@@ -41,8 +62,16 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": f"connect there: {', '.join(NAMES)}, or a ws:// URL (default: standin)",
     },
     "model": {"help": "use this model, or deployment of Azure's"},
-    "dialect": {"choices": ("ga", "beta"), "default": "ga", "help": "speak GA or beta (default: ga)"},
+    "dialect": {"choices": ("ga", "beta"), "help": "speak GA or beta (default: what the endpoint speaks)"},
     "key-env": {"metavar": "NAME", "help": "read the key for a URL from this environment variable"},
+    "auth": {"choices": get_args(Auth), "help": "send the key this way (default: as the endpoint wants it; bearer)"},
+    "header": {
+        "action": "append",
+        "type": header,
+        "metavar": "NAME: VALUE",
+        "help": "send this header when connecting; kept nowhere; may be repeated",
+    },
+    "call-id": {"metavar": "ID", "help": "join this WebRTC or SIP call beside the caller"},
     "timeout": {"type": seconds, "default": 60, "metavar": "S", "help": "wait this long for a response (default: 60)"},
     # the stand-in
     "drift": {

@@ -36,8 +36,9 @@ _BAR = 24  # characters of the microphone's level
 
 
 def _connect(args: argparse.Namespace, **options: Any) -> connect:
-    where = {"model": args.model, "dialect": args.dialect, "key_env": args.key_env}
-    return connect(args.endpoint, **where, **options, **stand_in(args))
+    where = {"model": args.model, "dialect": args.dialect, "key_env": args.key_env, "auth": args.auth}
+    headers = dict(args.header) if args.header else None
+    return connect(args.endpoint, **where, headers=headers, call_id=args.call_id, **options, **stand_in(args))
 
 
 # --------------------------------------------------------------------------------------------------------- typed sessions

@@ -104,7 +104,7 @@ class Settings:
     @property
     def free(self) -> bool:
         """Nobody pays: the stand-in, or a URL that is sent no key; and no price was given."""
-        return self.where.key_env is None and self.reckoned_price is None
+        return not self.where.sends_key and self.reckoned_price is None
 
     def session(self) -> dict[str, Any]:
         """Return the arguments of `Session.update`, before an arm adds its own."""

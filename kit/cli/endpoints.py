@@ -1,0 +1,56 @@
+"""``kit endpoints``: where the kit can connect, and what each place can do."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+
+from ..endpoint import ENDS, PRICES
+from ..services import SERVICES, Service
+from .options import Verbs, add_options
+from .screen import draw_table, say
+
+_WORDS = {True: "yes", False: "no", None: "?"}
+
+
+def _endpoints(args: argparse.Namespace) -> int:
+    if args.json:
+        print(json.dumps([_row(service) for service in SERVICES.values()], indent=2))
+        return 0
+    columns = ("name", "text", "ids kept", "metadata", "usage", "delete", "truncate", "seeds", "Hz", "known from")
+    rows = []
+    for service in SERVICES.values():
+        can = service.can
+        flags = (can.answers_in_text, can.keeps_ids, can.echoes_metadata, can.counts_tokens, can.deletes, can.truncates)
+        seeds = "?" if can.seeds is None else "all" if len(can.seeds) == 3 else ", ".join(can.seeds)
+        rows.append((service.name, *(_WORDS[flag] for flag in flags), seeds, can.input_hz or "?", can.known_from))
+    draw_table(columns, rows, hint="--json has them")
+    say("")
+    for service in SERVICES.values():
+        if service.can.remark:
+            say(f"{service.name}: {service.can.remark}", "dim")
+    say(
+        "Any other is reached by its ws:// URL, with --key-env, --auth and --header; what it can do is not known.",
+        "dim",
+    )
+    for model, day in ENDS.items():
+        if model in PRICES:
+            say(f"{model} ends on {day} at openai", "dim")
+    return 0
+
+
+def _row(service: Service) -> dict[str, object]:
+    """A service as plain data: its name, the variable of its key, and what it can do."""
+    return {"name": service.name, "key_env": service.key_env, "dialect": service.dialect, **asdict(service.can)}
+
+
+def add(verbs: Verbs) -> None:
+    """Add this verb to the command line."""
+    endpoints = verbs.add_parser(
+        "endpoints",
+        help="list the services with a name, and what each can do",
+        description="? is not known. Rows come from recordings, documents or other people's clients, as the last column says.",
+    )
+    add_options(endpoints, "json")
+    endpoints.set_defaults(run=_endpoints)

@@ -1,0 +1,220 @@
+"""The services that the kit knows by name, and what each can do: one row each, shown by ``kit endpoints``.
+
+What an endpoint cannot do is left out with the reason, instead of failing or measuring nothing: xAI always speaks, so drift to
+text cannot be seen there. A row from documents or other people's code says so; ``None`` is not known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+ALL_ROLES = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an endpoint can do, as far as it is known.
+
+    Attributes:
+        keeps_ids: Items keep the ids that they were sent with.
+        echoes_metadata: A response carries the metadata of its `response.create`.
+        answers_in_text: It can be asked for text, and a reply can come as text.
+        deletes, truncates: It takes `conversation.item.delete`, `conversation.item.truncate`.
+        counts_tokens: `response.done` has a usage that can be priced.
+        seeds: The roles of which it takes text items.
+        input_hz: Sample rate of the sound that it takes.
+        known_from: ``recordings`` of its frames, ``documents``, ``reports`` (other people's clients), or ``tests``.
+        source: Which.
+        remark: What else a user should know.
+    """
+
+    keeps_ids: bool | None = None
+    echoes_metadata: bool | None = None
+    answers_in_text: bool | None = None
+    deletes: bool | None = None
+    truncates: bool | None = None
+    counts_tokens: bool | None = None
+    seeds: tuple[str, ...] | None = None
+    input_hz: int | None = None
+    known_from: Literal["tests", "recordings", "documents", "reports", ""] = ""
+    source: str = ""
+    remark: str = ""
+
+
+UNKNOWN = Capabilities(remark="nothing is known of this endpoint")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service: how it is reached, and what it can do.
+
+    Attributes:
+        url: Its address; empty where that is the user's own resource (or, for the stand-in, this process).
+        key_env: The environment variable that its own client reads the key from.
+        auth: How the key is sent (`kit.endpoint.Auth`).
+        dialect: ``ga`` or ``beta``: what it speaks.
+        model: The model if none is named; ``None``: one has to be named, or the service has its own.
+        model_in_url: The model goes into the query.
+        domains: Hosts that are the service: it is the same service by its URL.
+    """
+
+    name: str
+    can: Capabilities
+    url: str = ""
+    key_env: str | None = None
+    auth: Literal["bearer", "api-key", "xi-api-key", "basic", "none"] = "bearer"
+    dialect: Literal["ga", "beta"] = "ga"
+    model: str | None = None
+    model_in_url: bool = True
+    domains: tuple[str, ...] = ()
+
+
+_EVERYTHING = {
+    "keeps_ids": True, "echoes_metadata": True, "answers_in_text": True, "deletes": True, "truncates": True,
+    "counts_tokens": True, "seeds": ALL_ROLES, "input_hz": 24_000,
+}  # fmt: skip
+
+SERVICES = {
+    service.name: service
+    for service in (
+        Service(
+            "standin",
+            Capabilities(**_EVERYTHING, known_from="tests", source="kit/standin", remark="simulated"),  # type: ignore[arg-type]
+        ),
+        Service(
+            "openai",
+            Capabilities(**_EVERYTHING, known_from="recordings", source="kit/wire/README.md"),  # type: ignore[arg-type]
+            url="https://api.openai.com/v1",
+            key_env="OPENAI_API_KEY",
+            model="gpt-realtime-2.1",
+            domains=("api.openai.com",),
+        ),
+        Service(
+            "azure",
+            Capabilities(
+                **_EVERYTHING,  # type: ignore[arg-type]
+                known_from="documents",
+                source="learn.microsoft.com, realtime audio reference",
+            ),
+            key_env="AZURE_OPENAI_API_KEY",
+            auth="api-key",
+            domains=("azure.com", "azure.us", "azure.cn"),
+        ),
+        Service(
+            "azure-voice-live",
+            Capabilities(
+                echoes_metadata=True,
+                answers_in_text=True,
+                counts_tokens=True,
+                seeds=ALL_ROLES,
+                input_hz=24_000,
+                known_from="recordings",
+                source="azure-ai-voicelive 1.3.1; pydantic-ai's recorded sessions of 2026-09",
+                remark="beta's session shape with events of its own",
+            ),
+            key_env="AZURE_VOICELIVE_API_KEY",
+            auth="api-key",
+            dialect="beta",
+            domains=("services.ai.azure.com",),
+        ),
+        Service(
+            "xai",
+            Capabilities(
+                keeps_ids=True,
+                answers_in_text=False,
+                seeds=ALL_ROLES,
+                input_hz=24_000,
+                known_from="reports",
+                source="pydantic-ai-slim 2.68.0, litellm 1.110.2",
+                remark="always speaks, so drift to text cannot be seen; may bill each text item that is seeded; usage beside the response",
+            ),
+            url="https://api.x.ai/v1",
+            key_env="XAI_API_KEY",
+            model="grok-voice-latest",
+            domains=("api.x.ai",),
+        ),
+        Service(
+            "elevenlabs",
+            Capabilities(
+                answers_in_text=True,
+                deletes=False,
+                counts_tokens=False,
+                known_from="reports",
+                source="pydantic-ai-slim 2.68.0",
+                remark="semantic turn detection only; 10 minutes, 1 minute idle",
+            ),
+            url="https://api.elevenlabs.io/v1/convai/realtime",
+            key_env="ELEVENLABS_API_KEY",
+            auth="xi-api-key",
+            model_in_url=False,
+            domains=("api.elevenlabs.io",),
+        ),
+        Service(
+            "inworld",
+            Capabilities(
+                deletes=False,
+                counts_tokens=False,
+                known_from="reports",
+                source="pipecat-ai 1.14.0; docs.inworld.ai",
+                remark="a cascade: text is made first, and spoken by another model",
+            ),
+            url="https://api.inworld.ai/api/v1/realtime/session?key=kit&protocol=realtime",
+            key_env="INWORLD_API_KEY",
+            auth="basic",
+            model_in_url=False,
+            domains=("api.inworld.ai",),
+        ),
+        Service(
+            "qwen",
+            Capabilities(
+                keeps_ids=False,
+                echoes_metadata=False,
+                answers_in_text=True,
+                input_hz=16_000,
+                known_from="reports",
+                source="dashscope 2.0.2; sierra-research/tau2-bench",
+                remark="give your workspace's URL; tools are nested as in chat",
+            ),
+            key_env="DASHSCOPE_API_KEY",
+            dialect="beta",
+            domains=("aliyuncs.com",),
+        ),
+        Service(
+            "glm",
+            Capabilities(
+                counts_tokens=False,
+                seeds=("user",),
+                known_from="reports",
+                source="MetaGLM/glm-realtime-sdk",
+                remark="takes no assistant items; wants beta_fields.chat_mode and WAV",
+            ),
+            url="https://open.bigmodel.cn/api/paas/v4/realtime",
+            key_env="ZHIPUAI_API_KEY",
+            dialect="beta",
+            model_in_url=False,
+            domains=("open.bigmodel.cn",),
+        ),
+        Service(
+            "stepfun",
+            Capabilities(known_from="documents", source="platform.stepfun.com", remark="30 minutes"),
+            url="https://api.stepfun.com/v1",
+            key_env="STEPFUN_API_KEY",
+            dialect="beta",
+            model="step-audio-2",
+            domains=("api.stepfun.com",),
+        ),
+    )
+}
+"""Every service that has a name, in the order in which they are shown. As of 2026-11."""
+
+
+def service_at(host: str) -> Service | None:
+    """Return the service that a host belongs to, the most particular one."""
+    matches = [
+        (len(domain), service)
+        for service in SERVICES.values()
+        for domain in service.domains
+        if host == domain or host.endswith(f".{domain}")
+    ]
+    return max(matches, key=lambda match: match[0])[1] if matches else None
