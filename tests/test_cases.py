@@ -3,7 +3,7 @@
 import pytest
 from building import b64
 
-from kit import cases
+from kit import cases, connect
 from kit.cases import all_cases, case
 from kit.clip import Clip
 from kit.errors import InputError
@@ -103,3 +103,21 @@ def test_a_case_of_ones_own_shows_its_words_and_nothing_they_say():
 
     assert "&lt;b&gt;" in page
     assert not {"<i>", "<u>"} & {page[i : i + 3] for i in range(len(page))}
+
+
+async def test_the_outcome_of_cases_stands_beside_what_was_reported():
+    async with connect(quiet=True) as control, connect(quiet=True) as session:
+        with pytest.raises(InputError, match="no reply yet"):
+            cases.outcome((cases.one_a, control))
+        for case, one in ((cases.one_a, control), (cases.one_b, session)):
+            await one.seed(case.history)
+            await one.respond()
+        await session.ask("One more, please.")
+
+        words = cases.outcome((cases.one_a, control), (cases.one_b, session))
+
+    assert words == (
+        "Case 1a: **audio** (reported: audio). Case 1b: **text** (reported: text), and 2 of 2 replies in that session were "
+        "text. This was simulated by the stand-in's rule, and it is one session each."
+    )
+    assert "\u00a0" not in words and "reported" in words._repr_markdown_()

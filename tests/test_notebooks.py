@@ -36,7 +36,7 @@ def prose(notebook):
     """All the Markdown and plain text that its cells put out."""
     outputs = [out for cell in notebook.cells for out in cell.get("outputs", ())]
     data = [out.get("data", {}) for out in outputs]
-    return "\n".join(str(d.get("text/markdown") or d.get("text/plain") or "") for d in data)
+    return "\n".join(str(d.get("text/markdown") or d.get("text/plain") or "") for d in data).replace("\u00a0", " ")
 
 
 @by_name
@@ -68,6 +68,22 @@ def test_it_is_stored_without_outputs(path):
     notebook = nbformat.read(path, as_version=4)
 
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells)
+
+
+@by_name
+def test_its_code_fits_on_a_laptop_and_builds_no_prose(path):
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+    assert max(len(line) for source in cells for line in source.split("\n")) <= 88
+    assert not any("Markdown(" in source for source in cells)  # conclusions are methods, with a test
+
+
+@by_name
+def test_its_strip_leads_to_every_notebook(path):
+    strip = nbformat.read(path, as_version=4).cells[0].source.split("\n")[0]
+
+    assert all(f"({other.name})" in strip for other in NOTEBOOKS if other != path)
+    assert "(../README.md)" in strip
 
 
 @by_name

@@ -283,6 +283,18 @@ def test_a_recorder_that_cannot_be_is_refused(wrong):
         Recorder(**wrong)
 
 
+def test_what_was_recorded_is_taken_else_a_name_or_a_file_else_the_kits_own_clip(recorder, tmp_path):
+    file = Clip.silence(500).save(tmp_path / "quiet.wav")
+
+    assert recorder.clip_or() == Clip.named("tell-me-a-joke") == recorder.clip_or("tell-me-a-joke")
+    assert recorder.clip_or(str(file)).duration_ms == 500
+    assert "Nothing was recorded. The first turn is **synthesised speech**: 1.4 s" in recorder.in_words(
+        recorder.clip_or()
+    )
+    speak(recorder)
+    assert recorder.clip_or("tell-me-a-joke") is recorder.clip and "your recording" in recorder.in_words(recorder.clip)
+
+
 # ------------------------------------------------------------------------------------------------------- in real Chromium
 
 try:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from written_ledger import write
 
-from kit import stats, tables
+from kit import Plan, run, stats, tables
 from kit.errors import InputError, LedgerError
 from kit.tables.frames import MODALITIES, counted_turns
 
@@ -414,3 +414,21 @@ def test_importing_tables_imports_no_pandas():
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
+
+
+async def test_a_table_in_words_says_each_row_with_its_interval_and_where_it_comes_from(tmp_path):
+    ledger = await run(Plan(["1a", "1b"], repeats=3), tmp_path / "x.sqlite", progress=None)
+
+    words = tables.in_words(tables.modality_df(ledger)).splitlines()
+    compared = tables.compare_df(
+        await run(Plan(["1b"], ["as_is", "one_user_message"], repeats=2), tmp_path / "y.sqlite", progress=None),
+        baseline="as_is",
+    )
+
+    assert words[1] == (
+        "- **case 1b, as is**: text in 3 of 3 sessions, 100 % (95 % interval 44 to 100 %); simulated by the stand-in."
+    )
+    assert words[0].startswith("- **case 1a, as is**: text in 0 of 3 sessions")
+    assert str(compared.sentence.iloc[0]) in tables.in_words(compared)
+    with pytest.raises(InputError, match="modality_df"):
+        tables.in_words(compared[["case"]])

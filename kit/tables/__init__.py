@@ -7,6 +7,7 @@
     tables.until_drift_df(ledger, by=["arm"])         the share of trials that had not drifted, turn by turn
     tables.controls_df(ledger)                        whether the instrument was fit
     tables.brief_df(table)                            a table for reading: rates with their intervals, as words
+    tables.in_words(table)                            the same, or a comparison, in sentences that carry their origin
 
     tables.log_df("logs/")                            anybody's event logs as a frame of responses, to be counted like a ledger
 
@@ -18,6 +19,7 @@ A source is a ledger, its path, or a list of those; `modality_df` also takes a f
 from .comparing import compare_df, controls_df
 from .frames import attempts_df, events_df, log_df, responses_df, trials_df, turns_df
 from .modality import brief_df, modality_df, until_drift_df
+from .words import in_words
 
 __all__ = [
     "attempts_df",
@@ -25,6 +27,7 @@ __all__ = [
     "compare_df",
     "controls_df",
     "events_df",
+    "in_words",
     "log_df",
     "modality_df",
     "responses_df",

@@ -197,6 +197,29 @@ class Recorder(PageWidget):
         """What was recorded or uploaded last; ``None`` before that."""
         return self._clip
 
+    def clip_or(self, name: str | None = None) -> Clip:
+        """What was recorded; else the clip or the sound file of that name; else the kit's own clip.
+
+        Raises:
+            AudioFormatError: If there is no clip, and no sound file, of that name.
+        """
+        if self._clip is not None:
+            return self._clip
+        if name is None:
+            return Clip.named("tell-me-a-joke")
+        is_path = "/" in name or "\\" in name or Path(name).is_file()
+        return Clip.load(name) if is_path else Clip.named(name)
+
+    def in_words(self, clip: Clip) -> show.Words:
+        """Say where a clip comes from, and whether it is loud enough."""
+        source = {"microphone": "your recording", "file": "a file"}.get(clip.source, "synthesised speech")
+        dbfs = clip.level_dbfs
+        advice = "good" if -35 < dbfs < -12 else "too quiet: move closer" if dbfs <= -35 else "very loud: move away"
+        prefix = "" if self._clip is not None else "Nothing was recorded. "
+        return show.Words(
+            f"{prefix}The first turn is **{source}**: {clip.duration_ms / 1000:.1f} s at {dbfs:.0f} dBFS ({advice})."
+        )
+
     @property
     def recording(self) -> bool:
         """Between Record and the last block."""
