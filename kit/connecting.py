@@ -1,4 +1,4 @@
-"""Opening a session: the options, the handshake, and what each refusal means.
+"""Opening a session: the options, the server it may need, the first event, and a notebook's wishes.
 
 `connect` builds a `Session` in four steps: start the stand-in (or the replay) if this session needs one of its own, open the
 socket, read the first event, send the settings. A failure at any of them, cancelling included, undoes the ones before.
@@ -7,49 +7,24 @@ socket, read the first event, send the settings. A failure at any of them, cance
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import copy
-import errno
-import logging
 import os
-import socket
 import sys
 import threading
 import time
-import urllib.parse
 import weakref
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-import msgspec
-from websockets.asyncio.client import ClientConnection
-from websockets.asyncio.client import connect as websocket_connect
-from websockets.exceptions import (
-    ConnectionClosed,
-    InvalidHandshake,
-    InvalidProxy,
-    InvalidStatus,
-    InvalidURI,
-    WebSocketException,
-)
+from websockets.exceptions import ConnectionClosed
 
-from .endpoint import PRICES, Auth, Endpoint, Protocol, endpoint, is_local, live_address
-from .errors import (
-    ConnectError,
-    EndpointError,
-    HandshakeRefused,
-    InputError,
-    KitError,
-    MissingExtra,
-    Unreachable,
-    clipped,
-    show_interrupts_in_one_sentence,
-)
+from .dial import dial, refusal_of
+from .endpoint import Auth, Endpoint, Protocol, endpoint, live_address
+from .errors import HandshakeRefused, InputError, KitError, Unreachable, clipped, show_interrupts_in_one_sentence
 from .eventlog.redact import Hook, Redactor
 from .eventlog.writing import Audio, LogWriter
-from .intake import MAX_MESSAGE_BYTES, FastConnection
 from .link import Link, in_background, simulated_by
 from .session import Session
 from .show import plain
@@ -215,14 +190,14 @@ class connect:
         log = LogWriter(self._log, audio=self._audio, redact=self._redact) if self._log is not None else None
         server, where = self._own_server(), self._endpoint
         if server is None:
-            return await self._open_link(where, self._url(self._running), log)
+            return await self._link(where, self._url(self._running), log)
         replayed = None if self._replay is None else repr(server)
         if replayed:
             where = Endpoint("replay", "", server.first.dialect, server.first.model)
         starting = in_background(server.start())
         try:
             await asyncio.shield(starting)  # broken off in its middle, it would listen for ever
-            link = await self._open_link(where, self._url(server), log)
+            link = await self._link(where, self._url(server), log)
         except BaseException:
             await asyncio.shield(in_background(_stop(server, starting)))
             raise
@@ -230,11 +205,64 @@ class connect:
         link.replay = replayed
         return link
 
-    async def _open_link(self, where: Endpoint, url: str, log: LogWriter | None) -> Link[Any]:
-        pace = self._pace if where.protocol == "live" else 1.0
-        return await open_link(
-            where, url, self._timeout_s, log, keep_audio=self._keep_audio, policy=self._policy, pace=pace
-        )
+    async def _link(self, where: Endpoint, url: str, log: LogWriter | None) -> Link[Any]:
+        """Open the socket and read the first event. With a log, every frame is written to it, those of a refusal too."""
+        try:
+            return await self._shake_hands(where, url, log)
+        except BaseException as exc:
+            if log is not None:
+                problem = str(exc) if isinstance(exc, KitError) else type(exc).__name__
+                log.end(code=getattr(exc, "close_code", None), problem=problem)
+            # Below, variables hold the handshake's headers, and with them the key: a traceback that prints variables would
+            # print them. So what is raised has neither frames nor causes from there.
+            exc.__context__ = exc.__cause__ = None
+            raise exc.with_traceback(None) from None
+
+    async def _shake_hands(self, where: Endpoint, url: str, log: LogWriter | None) -> Link[Any]:
+        deadline = asyncio.get_running_loop().time() + self._timeout_s
+        headers = where.headers()
+        # One for the connection, made of what is sent: the environment may change as soon as the key has been read.
+        redactor = log.redactor if log is not None else Redactor()
+        redactor.add(*where.secrets(headers))
+        ws = await dial(where, url, headers, redactor, self._timeout_s)
+        opened, pace = time.perf_counter(), self._pace if where.protocol == "live" else 1.0
+        fold = self._fold(where, simulated_by(where, ws))
+        link = Link(where, ws, fold, lambda: (time.perf_counter() - opened) * 1000 * pace, redactor, log)
+        if log is not None:
+            log.begin(
+                endpoint=where.name,
+                url=where.shown_url,
+                model=where.model,
+                dialect=where.dialect,
+                simulated=link.conversation.simulated,
+            )
+        try:
+            if where.protocol == "realtime":  # with GPT-Live the client speaks first
+                async with asyncio.timeout_at(deadline):
+                    await _first_event(link)
+        except TimeoutError:
+            await asyncio.shield(in_background(ws.close()))
+            if link.conversation.errors:  # it refused, and left the socket open
+                raise refusal_of(where, link.conversation.errors[-1], ws.close_code) from None
+            raise Unreachable(
+                f"{where.host or url} took the connection but sent nothing within {self._timeout_s:g} s"
+            ) from None
+        except ConnectionClosed as exc:
+            message = redactor.text(f"closed at once: {exc}.")  # its reason may repeat what was sent
+            raise HandshakeRefused(code=None, message=message, close_code=ws.close_code) from None
+        except BaseException:
+            await asyncio.shield(in_background(ws.close()))
+            raise
+        link.start()
+        return link
+
+    def _fold(self, where: Endpoint, simulated: bool | None) -> Any:
+        """The fold of the protocol that is spoken."""
+        if where.protocol == "realtime":
+            return Conversation(simulated=simulated, keep_audio=self._keep_audio)
+        from .wire.live_conversation import LiveConversation
+
+        return LiveConversation(self._policy, simulated=simulated, keep_audio=self._keep_audio)
 
     def _own_server(self) -> Any:
         """A `StandIn` or a `Replay` that ends with the session; ``None`` where one is running, or none is needed."""
@@ -250,10 +278,15 @@ class connect:
 
     def _url(self, server: StandIn | Replay | None) -> str:
         """The address: the endpoint's, or the server's, with what only a stand-in is told."""
-        if server is None or self._replay is not None:
-            return server.url if server is not None else self._endpoint.url
-        url = in_process_url(server.url, self._endpoint.model, self._trial, self._attempt)
-        return live_address(url, self._endpoint.fork) if self._endpoint.protocol == "live" else url
+        where = self._endpoint
+        if server is None:
+            return where.url
+        if self._replay is not None:
+            return server.url
+        query = {"model": where.model or "gpt-realtime", "trial": self._trial}
+        query |= {"attempt": str(self._attempt)} if self._trial and self._attempt > 1 else {}
+        url = f"{server.url}?{urlencode({name: value for name, value in query.items() if value})}"
+        return live_address(url, where.fork) if where.protocol == "live" else url
 
 
 def _running_stand_in(where: object) -> StandIn:
@@ -266,141 +299,10 @@ def _running_stand_in(where: object) -> StandIn:
     return where
 
 
-def in_process_url(url: str, model: str | None, trial: str | None, attempt: int = 1) -> str:
-    """Return the address of a session at a stand-in that this process runs."""
-    query = {"model": model or "gpt-realtime", "trial": trial, "attempt": attempt if trial and attempt > 1 else None}
-    return f"{url}?{urlencode({name: value for name, value in query.items() if value})}"
-
-
 async def _stop(server: Any, starting: asyncio.Task[Any]) -> None:
     """Stop a server that may still be starting."""
     await asyncio.gather(starting, return_exceptions=True)
     await server.stop()
-
-
-def _announcement(session: Session | LiveSession) -> str:
-    where = session.endpoint
-    place = "the stand-in in this process" if where.name == "standin" else where.host
-    if not isinstance(session, Session):
-        model = where.model or "a fork"
-        return f"connected to {place}, {model}, GPT-Live ({where.who_pays}); seed() or ask() starts it"
-    if session.replay:
-        return f"connected to {session.replay.strip('<>')} (free: nothing is sent anywhere)"
-    cost = "a stand-in: free, simulated" if session.simulated and where.name != "standin" else where.who_pays
-    rule = f"; drift rule: {session.drift_rule}" if session.drift_rule else ""
-    return f"connected to {place}, {session.model}, {session.dialect.name} ({cost}{rule})"
-
-
-# ----------------------------------------------------------------------------------------------------- opening a socket
-
-# websockets writes the handshake's headers, and with them the key, at DEBUG. This logger has no parent and no handler.
-# Its level is above all others, for at DEBUG the library would also spend more on each frame than the kit does.
-_SILENT = logging.Logger("kit.link", level=logging.CRITICAL + 1)
-
-# This machine's trouble, which says nothing of the service: raised as it is.
-_LOCAL_ERRORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-
-
-class _Opening(websocket_connect):
-    """websockets' `connect`, which follows no redirect to another origin: the key, or what is said, would go there."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        location = exc.response.headers.get_all("Location") if isinstance(exc, InvalidStatus) else []
-        if not location:
-            return exc
-        try:
-            here, there = urlsplit(self.uri), urlsplit(urllib.parse.urljoin(self.uri, location[0]))
-            same = (here.scheme, here.hostname, here.port) == (there.scheme, there.hostname, there.port)
-        except ValueError:  # such as "ws://[::1"
-            return exc
-        return super().process_redirect(exc) if same and len(location) == 1 else exc
-
-
-async def open_link(
-    endpoint: Endpoint,
-    url: str,
-    timeout_s: float,
-    log: LogWriter | None = None,
-    *,
-    keep_audio: bool = True,
-    policy: ReplyPolicy | None = None,
-    pace: float = 1.0,
-) -> Link[Any]:
-    """Open a socket and read its first event; GPT-Live has none, for there the client speaks first.
-
-    With a `log`, every frame is written to it, those of a refusal too.
-
-    Raises:
-        EndpointError: If the key is missing or the address is none.
-        Unreachable: If nothing answers in `timeout_s` seconds.
-        HandshakeRefused: If the service refuses, by HTTP status or by an `error` event and a close.
-    """
-    try:
-        return await _open_link(endpoint, url, timeout_s, log, keep_audio, policy, pace)
-    except BaseException as exc:
-        if log is not None:
-            problem = str(exc) if isinstance(exc, KitError) else type(exc).__name__
-            log.end(code=getattr(exc, "close_code", None), problem=problem)
-        # Below, variables hold the handshake's headers, and with them the key: a traceback that prints variables would
-        # print them. So what is raised has neither frames nor causes from there.
-        exc.__context__ = exc.__cause__ = None
-        raise exc.with_traceback(None) from None
-
-
-async def _open_link(
-    endpoint: Endpoint,
-    url: str,
-    timeout_s: float,
-    log: LogWriter | None,
-    keep_audio: bool,
-    policy: ReplyPolicy | None,
-    pace: float,
-) -> Link[Any]:
-    deadline = asyncio.get_running_loop().time() + timeout_s
-    headers = endpoint.headers()
-    # One for the connection, made of what is sent: the environment may change as soon as the key has been read.
-    redactor = log.redactor if log is not None else Redactor()
-    redactor.add(*endpoint.secrets(headers))
-    ws = await dial(endpoint, url, headers, redactor, timeout_s)
-    opened = time.perf_counter()
-    simulated = simulated_by(endpoint, ws)
-    fold: Any
-    if endpoint.protocol == "live":
-        from .wire.live_conversation import LiveConversation
-
-        fold = LiveConversation(policy, simulated=simulated, keep_audio=keep_audio)
-    else:
-        fold = Conversation(simulated=simulated, keep_audio=keep_audio)
-    link = Link(endpoint, ws, fold, lambda: (time.perf_counter() - opened) * 1000 * pace, redactor, log)
-    if log is not None:
-        log.begin(
-            endpoint=endpoint.name,
-            url=endpoint.shown_url,
-            model=endpoint.model,
-            dialect=endpoint.dialect,
-            simulated=link.conversation.simulated,
-        )
-    if endpoint.protocol == "live":  # the client speaks first
-        link.start()
-        return link
-    try:
-        async with asyncio.timeout_at(deadline):
-            await _first_event(link)
-    except TimeoutError:
-        await asyncio.shield(in_background(ws.close()))
-        if link.conversation.errors:  # it refused, and left the socket open
-            raise _refusal_of(link, ws.close_code) from None
-        raise Unreachable(
-            f"{endpoint.host or url} took the connection but sent nothing within {timeout_s:g} s"
-        ) from None
-    except ConnectionClosed as exc:
-        message = redactor.text(f"closed at once: {exc}.")  # its reason may repeat what was sent
-        raise HandshakeRefused(code=None, message=message, close_code=ws.close_code) from None
-    except BaseException:
-        await asyncio.shield(in_background(ws.close()))
-        raise
-    link.start()
-    return link
 
 
 async def _first_event(link: Link[Conversation]) -> None:
@@ -414,131 +316,22 @@ async def _first_event(link: Link[Conversation]) -> None:
             raise copy.copy(link.malformed[0])
         if link.events[-1].type == "error":
             await link.socket.wait_closed()
-            raise _refusal_of(link, link.socket.close_code)
+            raise refusal_of(link.endpoint, link.conversation.errors[-1], link.socket.close_code)
         if not sideband or link.conversation.session:
             return
 
 
-async def dial(
-    endpoint: Endpoint,
-    url: str,
-    headers: dict[str, str],
-    redactor: Redactor,
-    timeout_s: float,
-    subprotocols: Sequence[str] | None = None,
-) -> FastConnection:
-    """Shake hands, and turn every way in which that fails into one of the kit's errors."""
-    local = is_local(url)
-    hint = ". To start a stand-in there: python -m kit serve --port PORT" if local else ""
-    host = urlsplit(url).hostname or ""
-    try:
-        ws = await _Opening(
-            url,
-            additional_headers=headers,
-            user_agent_header=headers.pop("User-Agent", "realtime-history-kit"),
-            subprotocols=subprotocols,  # type: ignore[arg-type]
-            max_size=MAX_MESSAGE_BYTES,  # the library's 1 MiB would end sessions whose items carry audio
-            compression=None,  # costs several times the CPU of everything else here, and base64 audio hardly shrinks
-            # No keepalive: a cell that blocks the loop for a minute would find its session dead. The service pings every 20 s,
-            # and TCP's own keepalive (below) finds a dead peer.
-            ping_interval=None,
-            open_timeout=timeout_s,
-            close_timeout=5,
-            proxy=None if local else True,
-            logger=_SILENT,
-            create_connection=FastConnection,
-        )
-    except InvalidStatus as exc:
-        raise _refusal_by_status(endpoint, redactor, exc) from None
-    except InvalidURI as exc:
-        raise EndpointError(f"{clipped(endpoint.shown_url or url)} is not a websocket address: {exc.msg}") from None
-    except (InvalidProxy, ValueError):  # what it says holds the proxy's password
-        raise EndpointError(
-            "the proxy that the environment names (HTTPS_PROXY, ALL_PROXY …) is not an address such as http://host:port"
-        ) from None
-    except ImportError as exc:
-        raise MissingExtra(
-            f"the environment names a SOCKS proxy: pip install python-socks, or unset it ({exc})"
-        ) from None
-    except (InvalidHandshake, WebSocketException) as exc:
-        raise ConnectError(f"{host} answered, but not as a websocket server: {redactor.text(str(exc))}") from None
-    except TimeoutError:
-        raise Unreachable(
-            f"{host} did not answer within {timeout_s:g} s; check the address and the network{hint}"
-        ) from None
-    except OSError as exc:
-        if exc.errno in _LOCAL_ERRORS:
-            raise
-        raise Unreachable(
-            f"cannot reach {endpoint.shown_url or url}: {exc.strerror or exc}; check the address and the network{hint}"
-        ) from None
-    assert isinstance(ws, FastConnection)
-    _forget_secrets(ws)
-    raw = ws.transport.get_extra_info("socket")
-    if raw is not None:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    return ws
-
-
-def _forget_secrets(ws: ClientConnection) -> None:
-    """Take what was sent as a secret out of the library's objects, which live as long as the session."""
-    if ws.request is not None:
-        ws.request.headers.clear()
-        ws.request.path = ws.request.path.partition("?")[0]
-    uri = ws.protocol.uri
-    uri.query, uri.username, uri.password = "", None, None
-
-
-# ------------------------------------------------------------------------------------------------------------- refusals
-
-# What to try next, by the API's error code, else by the close code or the HTTP status.
-# The wordings of the codes are in wire/README.md, Handshake failures.
-_ADVICE: dict[str | int | None, str] = {
-    "invalid_api_key": "{check_key}",
-    "missing_model": "Name a model: connect({name!r}, model=…).",
-    "invalid_model": "Known models: {models}.",
-    "beta_api_shape_disabled": "The service switched beta off in 2026-05: connect with dialect='ga'.",
-    "insufficient_quota": "The account has no credit left for this.",
-    3000: "{check_key}",
-    301: "{redirect}",
-    302: "{redirect}",
-    303: "{redirect}",
-    307: "{redirect}",
-    308: "{redirect}",
-    401: "{check_key}",
-    403: "This key has no access to Realtime, or the server refuses this origin.",
-    404: "Check the address and the model or deployment.",
-    429: "Too many requests or no quota left; wait, or ask for fewer at once.",
-}
-
-
-def _refusal(endpoint: Endpoint, code: str | None, message: str, close_code: int | None) -> HandshakeRefused:
-    key_env = endpoint.key_env
-    advice = (_ADVICE.get(code) or _ADVICE.get(close_code) or "").format(
-        check_key=f"Check the key in {key_env}." if key_env else "This server wants a key: key_env='…'.",
-        redirect="It leads to another address, which the kit does not follow; connect there if you trust it.",
-        models=", ".join(PRICES),
-        name=endpoint.name,
-    )
-    return HandshakeRefused(code=code, message=message, close_code=close_code, advice=advice)
-
-
-def _refusal_of(link: Link[Any], close_code: int | None) -> HandshakeRefused:
-    """The refusal that came as an `error` event."""
-    error = link.conversation.errors[-1]
-    return _refusal(link.endpoint, error.code, error.message, close_code)
-
-
-def _refusal_by_status(endpoint: Endpoint, redactor: Redactor, exc: InvalidStatus) -> HandshakeRefused:
-    """The refusal that came as an HTTP answer, in the words of its body."""
-    status = exc.response.status_code
-    body = redactor(bytes(exc.response.body or b""))  # before it is cut, which could cut a key in two
-    code, message = None, body[:2_000].decode("utf-8", "replace").strip() or f"HTTP {status}."
-    with contextlib.suppress(ValueError, AttributeError, RecursionError):
-        error = msgspec.json.decode(body)
-        error = error.get("error", error)
-        code, message = error.get("code"), str(error.get("message", message))[:2_000]
-    return _refusal(endpoint, code if isinstance(code, str) else None, message, status)
+def _announcement(session: Session | LiveSession) -> str:
+    where = session.endpoint
+    place = "the stand-in in this process" if where.name == "standin" else where.host
+    if not isinstance(session, Session):
+        model = where.model or "a fork"
+        return f"connected to {place}, {model}, GPT-Live ({where.who_pays}); seed() or ask() starts it"
+    if session.replay:
+        return f"connected to {session.replay.strip('<>')} (free: nothing is sent anywhere)"
+    cost = "a stand-in: free, simulated" if session.simulated and where.name != "standin" else where.who_pays
+    rule = f"; drift rule: {session.drift_rule}" if session.drift_rule else ""
+    return f"connected to {place}, {session.model}, {session.dialect.name} ({cost}{rule})"
 
 
 # ------------------------------------------------------------------------------------------- a notebook's rebound names

@@ -39,7 +39,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from . import show
-from .connecting import dial
+from .dial import dial
 from .endpoint import Endpoint, endpoint, is_local
 from .errors import HandshakeRefused, InputError, KitError, RemoteProtocolError
 from .eventlog import LogWriter, Redactor
