@@ -88,7 +88,8 @@ def test_chat_answers_each_line_that_is_piped_in():
         (["serve", "--fault", "flood"], 2, "flood"),
         (["serve", "--host", "0.0.0.0"], 2, "can be reached by others"),
         (["serve", "--host", "0.0.0.0", "--key-env", "NO_SUCH_KEY"], 2, "NO_SUCH_KEY is not set"),
-        (["serve", "--replies", "nowhere.json"], 2, "cannot read 'nowhere.json'"),
+        (["serve", "--replies", "nowhere.json"], 2, "cannot read nowhere.json: No such file"),
+        (["serve", "--replies", "/dev/zero"], 2, "cannot read /dev/zero: it is a device"),
     ],
 )
 def test_wrong_usage_is_one_sentence_and_no_traceback(args, code, sentence):

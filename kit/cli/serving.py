@@ -13,12 +13,14 @@ from pathlib import Path
 
 from .. import show
 from ..errors import InputError
+from ..files import read_text
 from ..relay import Relay, RelayedReply
 from ..replay import Replay
 from ..standin import FAULTS, SESSION_S, Reply, StandIn, replies_from_json
 from .options import Verbs, add_options
 
 _CLONE = Path(__file__).resolve().parents[2]
+_MAX_REPLIES_BYTES = 16 * 1024 * 1024
 _FIRST_NOTEBOOK = "00-connect-and-hear-a-reply.ipynb"
 
 
@@ -87,10 +89,7 @@ def _server(args: argparse.Namespace) -> StandIn | Replay:
 
 
 def _script(path: str) -> tuple[Reply, ...]:
-    try:
-        return replies_from_json(Path(path).expanduser().read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as exc:
-        raise InputError(f"cannot read {path!r}: {exc}; --replies takes a JSON list in UTF-8") from exc
+    return replies_from_json(read_text(path, _MAX_REPLIES_BYTES))
 
 
 async def _run_server(server: StandIn | Replay | Relay, args: argparse.Namespace) -> None:

@@ -93,6 +93,7 @@ from urllib.parse import quote
 
 from .. import show
 from ..errors import LedgerError, clipped
+from ..files import regular_file
 
 SCHEMA = 2
 READABLE = (1, 2)  # schemas; what 1 does not have is NULL when read, and is added when it is gone on with
@@ -440,11 +441,8 @@ def check_file(path: Path, *, thoroughly: bool = False) -> None:
     Raises:
         LedgerError: If not; the sentence says what it is. The file is not touched.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(len(_MAGIC))
-    except OSError as exc:
-        raise LedgerError(f"cannot read {path}: {exc.strerror or exc}") from exc
+    with regular_file(path, error=LedgerError) as file:
+        head = file.read(len(_MAGIC))
     if head != _MAGIC:
         raise LedgerError(f"{path} is not an SQLite file, so it is no ledger and is left as it is; choose another path")
     try:

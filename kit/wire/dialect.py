@@ -59,7 +59,7 @@ DIALECTS: dict[str, Dialect] = {"ga": GA, "beta": BETA}
 
 
 def dialect(name: str | Dialect) -> Dialect:
-    """The dialect of that name.
+    """Return the dialect of that name.
 
     Raises:
         InputError: For any other name.
@@ -139,7 +139,7 @@ CLIENT_EVENTS: tuple[str, ...] = (
 )
 
 
-# ------------------------------------------------------------------------------------------------------- how we spell it
+# --------------------------------------------------------------------------------------- settings, spelled and read back
 
 AUDIO_FORMATS: dict[str, dict[str, Any]] = {
     # beta's word (which the kit uses), GA's object
@@ -148,7 +148,7 @@ AUDIO_FORMATS: dict[str, dict[str, Any]] = {
     "g711_alaw": {"type": "audio/pcma"},
 }
 
-# Our word → (path in a GA session, field in a beta session); None: that dialect has no such thing.
+# The kit's word → (path in a GA session, field in a beta session); None: that dialect has no such setting.
 SESSION_FIELDS: dict[str, tuple[tuple[str, ...] | None, str | None]] = {
     "instructions": (("instructions",), "instructions"),
     "modality": (("output_modalities",), "modalities"),
@@ -171,26 +171,18 @@ SESSION_FIELDS: dict[str, tuple[tuple[str, ...] | None, str | None]] = {
     "include": (("include",), "include"),
 }
 
+# What one response may have of its own: some settings of the session, and three that only a response has.
 RESPONSE_FIELDS: dict[str, tuple[tuple[str, ...] | None, str | None]] = {
-    "modality": (("output_modalities",), "modalities"),
-    "instructions": (("instructions",), "instructions"),
-    "voice": (("audio", "output", "voice"), "voice"),
-    "output_format": (("audio", "output", "format"), "output_audio_format"),
-    "tools": (("tools",), "tools"),
-    "tool_choice": (("tool_choice",), "tool_choice"),
-    "max_output_tokens": (("max_output_tokens",), "max_response_output_tokens"),
-    "temperature": (None, "temperature"),
-    "conversation": (("conversation",), "conversation"),
-    "metadata": (("metadata",), "metadata"),
-    "input": (("input",), "input"),
-    "prompt": (("prompt",), None),
-    "reasoning": (("reasoning",), None),
-    "parallel_tool_calls": (("parallel_tool_calls",), None),
-}
+    word: SESSION_FIELDS[word]
+    for word in (
+        "modality", "instructions", "voice", "output_format", "tools", "tool_choice", "max_output_tokens", "temperature",
+        "prompt", "reasoning", "parallel_tool_calls",
+    )
+} | {word: ((word,), word) for word in ("conversation", "metadata", "input")}  # fmt: skip
 
 
 def modalities(modality: str, d: Dialect) -> list[str]:
-    """What asks for `modality` (``"audio"`` or ``"text"``). Beta cannot ask for audio alone."""
+    """Return the value that asks for `modality` (``"audio"`` or ``"text"``). Beta cannot ask for audio alone."""
     if modality not in ("audio", "text"):
         raise InputError(f"modality must be 'audio' or 'text', not {clipped(modality)}")
     return list(d.spoken) if modality == "audio" else ["text"]
@@ -199,7 +191,7 @@ def modalities(modality: str, d: Dialect) -> list[str]:
 def _spell(
     settings: Mapping[str, Any], d: Dialect, fields: Mapping[str, tuple[tuple[str, ...] | None, str | None]]
 ) -> dict[str, Any]:
-    spelled: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for word, value in settings.items():
         if word not in fields:
             raise InputError(f"no setting is called {clipped(word)}; there are {', '.join(sorted(fields))}")
@@ -213,15 +205,15 @@ def _spell(
             if value not in AUDIO_FORMATS:
                 raise InputError(f"{word} must be one of {', '.join(AUDIO_FORMATS)}, not {clipped(value)}")
             value = dict(AUDIO_FORMATS[value]) if d.name == "ga" else value
-        here = spelled
-        for step in path[:-1]:
-            here = here.setdefault(step, {})
-        here[path[-1]] = value
-    return spelled
+        target = result
+        for name in path[:-1]:
+            target = target.setdefault(name, {})
+        target[path[-1]] = value
+    return result
 
 
 def spell_session(settings: Mapping[str, Any], d: Dialect) -> dict[str, Any]:
-    """The `session` of a `session.update` that asks for `settings` (the words of `SESSION_FIELDS`).
+    """Spell the `session` of a `session.update` that asks for `settings` (the words of `SESSION_FIELDS`).
 
     Raises:
         InputError: For a word that is none of them, or that this dialect does not have.
@@ -230,7 +222,7 @@ def spell_session(settings: Mapping[str, Any], d: Dialect) -> dict[str, Any]:
 
 
 def spell_response(settings: Mapping[str, Any], d: Dialect) -> dict[str, Any]:
-    """The `response` of a `response.create` that asks for `settings` (the words of `RESPONSE_FIELDS`)."""
+    """Spell the `response` of a `response.create` that asks for `settings` (the words of `RESPONSE_FIELDS`)."""
     return _spell(settings, d, RESPONSE_FIELDS)
 
 
@@ -273,7 +265,7 @@ def _format_word(value: object) -> str | None:
 
 
 def spell_part(kind: str, role: str, d: Dialect) -> str:
-    """The content type for neutral ``"text"`` or ``"audio"`` said by `role`; any other kind is passed through as it is."""
+    """Return the content type for the kit's ``"text"`` or ``"audio"`` in a `role`'s message; other kinds pass through."""
     if role == "assistant":
         return {"text": d.assistant_text, "audio": d.assistant_audio}.get(kind, kind)
     return {"text": "input_text", "audio": "input_audio", "image": "input_image"}.get(kind, kind)

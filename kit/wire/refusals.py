@@ -41,7 +41,7 @@ class Refusal:
 
 
 def listed(values: Iterable[str]) -> str:
-    """Values as the service lists them: ``'a' and 'b'``, ``'a', 'b', and 'c'``."""
+    """List values as the service does: ``'a' and 'b'``, ``'a', 'b', and 'c'``."""
     quoted = [f"'{value}'" for value in values]
     if len(quoted) <= 2:
         return " and ".join(quoted)
@@ -67,7 +67,7 @@ def unknown_parameter(param: str) -> Refusal:
 
 def wrong_type(param: str, expected: str, value: object) -> Refusal:
     """A value of another JSON type. The sentence is the REST API's; on this socket it is *unverified*."""
-    got = {
+    names = {
         str: "a string",
         bool: "a boolean",
         int: "an integer",
@@ -75,8 +75,8 @@ def wrong_type(param: str, expected: str, value: object) -> Refusal:
         list: "an array",
         dict: "an object",
     }
-    what = "null" if value is None else got.get(type(value), "another type")
-    return Refusal("invalid_type", f"Invalid type for '{param}': expected {expected}, but got {what} instead.", param)
+    name = "null" if value is None else names.get(type(value), "another type")
+    return Refusal("invalid_type", f"Invalid type for '{param}': expected {expected}, but got {name} instead.", param)
 
 
 def too_long(param: str, length: int, limit: int = MAX_ID_CHARS) -> Refusal:
@@ -90,7 +90,7 @@ def too_long(param: str, length: int, limit: int = MAX_ID_CHARS) -> Refusal:
 
 
 def refuse_item(item: object, d: Dialect, path: str = "item") -> Refusal | None:
-    """What the service would say to this item, on its own; ``None`` if it would take it.
+    """Return the refusal that this item, on its own, would meet; ``None`` if the service would take it.
 
     Args:
         item: As it would be sent.
