@@ -3,11 +3,10 @@
 import html.parser
 import random
 import struct
-import time
 
 import numpy as np
 import pytest
-from building import Talk, b64, event
+from building import Talk, b64, event, seconds
 
 from kit.errors import AudioFormatError
 from kit.wire.conversation import TAG, Conversation
@@ -918,12 +917,6 @@ def test_where_every_event_has_the_same_id_it_tells_nothing():
 # What a hostile server or log may send
 
 
-def seconds(work):
-    began = time.process_time()
-    work()
-    return time.process_time() - began
-
-
 def begun(n):
     fold = Conversation()
     for i in range(n):
@@ -958,8 +951,10 @@ def arguments(n):
 
 @pytest.mark.parametrize("build", [begun, without_ids, unanswered, arguments])
 def test_four_times_as_many_events_take_four_times_as_long(build):
-    seconds(lambda: build(1_000))
-    short, long = min(seconds(lambda: build(4_000)) for _ in range(3)), seconds(lambda: build(16_000))
+    def least(n):
+        return min(seconds(lambda: build(n)) for _ in range(3))
+
+    short, long = least(4_000), least(16_000)
 
     assert long < 10 * short + 0.05  # a loop over what came before makes it 16 times
 

@@ -4,11 +4,10 @@ import base64
 import json
 import operator
 import os
-import time
 from html.parser import HTMLParser
 
 import pytest
-from building import b64, clip
+from building import b64, clip, seconds
 
 from kit import cases
 from kit.clip import Clip
@@ -395,11 +394,6 @@ def test_a_long_chat_and_any_order_are_read_in_linear_time():
     def first(n):
         item = message("user", text("x"))
         return lambda: History.from_events([create(item | {"id": str(i)}, previous_item_id="root") for i in range(n)])
-
-    def seconds(work):
-        began = time.process_time()
-        work()
-        return time.process_time() - began
 
     for work in (chat, first):
         short, long = min(seconds(work(2_000)) for _ in range(3)), seconds(work(16_000))
