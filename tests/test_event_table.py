@@ -53,7 +53,7 @@ async def test_a_row_says_when_who_what_and_of_which_response(log):
 async def test_the_page_gets_the_rows_when_it_is_ready_and_an_event_when_it_is_opened(log):
     page = Page(EventTable(log))
 
-    told = page.ask(kind="ready")
+    told = page.ask(kind="here")
     n = next(i for i, row in enumerate(told[0]["rows"]) if row[2] == "response.done")
     [opened] = page.ask(kind="open", n=n)
     [sound] = page.ask(kind="hear", n=n)
@@ -78,7 +78,7 @@ async def test_a_live_sessions_events_are_added_as_they_come():
 
     rows = [row for told in page.told if told["kind"] == "rows" for row in told["rows"]]
     assert [row[2] for row in rows] == [event.wire_type for event in session.events]
-    assert page.told[-1]["responses"][0][1] == "completed" and page.told[-1]["origin"] == "stand-in: simulated"
+    assert page.told[-1]["responses"][0][4] == "completed" and page.told[-1]["origin"] == "stand-in: simulated"
 
 
 async def test_a_megabyte_in_an_event_is_cut_and_says_so(tmp_path):
@@ -100,6 +100,13 @@ async def test_bidirectional_overrides_are_shown_as_code_points(tmp_path):
     table = EventTable(path)
 
     assert "\u202e" not in table.opened(0) + table.rows()[0][3] and "‹U+202E›" in table.opened(0)
+
+
+async def test_an_export_shows_the_first_rows(log):
+    page = EventTable(log)._repr_mimebundle_()
+    data = page[0] if isinstance(page, tuple) else page
+
+    assert "response.done" in data["text/html"] and "stand-in: simulated" in data["text/html"]
 
 
 def test_what_has_no_events_is_refused():
@@ -171,7 +178,7 @@ def test_ten_thousand_events_in_chromium(tmp_path):
         live, big = page.locator(".kit-ev").nth(0), page.locator(".kit-ev").nth(1)
         live.locator(".kit-ev-count", has_text="live").wait_for()
         live.scroll_into_view_if_needed()
-        live.locator("select[title='jump to a response']").select_option(index=2)
+        live.locator("select[aria-label='response']").select_option(index=2)
         assert live.locator(".kit-ev-list .kit-ev-row", has_text="response.done").count() == 1
         live.locator(".kit-ev-list .kit-ev-row", has_text="response.done").click()
         live.locator(".kit-ev-hear").click()
@@ -194,13 +201,20 @@ def test_ten_thousand_events_in_chromium(tmp_path):
         listing.evaluate("l => { l.scrollTop = l.scrollHeight; }")
         rows.filter(has_text="response.done").wait_for()
         assert time.monotonic() - began < 10
-        big.locator("select[title='type of event']").select_option(label="errors")
+        big.locator("select[aria-label='type of event']").select_option(label="errors")
         rows.filter(has_text="error").click()
         big.locator("pre", has_text="<script>window.pwned = 1</script>").wait_for()
         shoot(page, "event-table-hostile")
         big.locator("input[type=search]").fill("4999 word")
-        big.locator("select[title='type of event']").select_option(label="every type")
+        big.locator("select[aria-label='type of event']").select_option(label="every type")
         assert rows.count() == 1
+        big.locator("input[type=search]").fill("nothing says this")
+        big.get_by_role("button", name="show all events").click()
+        listing.press("End")
+        assert rows.filter(has_text="response.done").get_attribute("aria-selected") == "true"
+        big.locator(".kit-ev-detail pre").wait_for()
+        listing.press("Escape")
+        assert big.locator(".kit-ev-detail:visible").count() == 0
         page.locator(".jp-OutputArea").last.scroll_into_view_if_needed()
 
         assert page.evaluate("() => window.pwned") is None

@@ -1,8 +1,6 @@
 // Only what is in sight is in the page: the list is as high as all its rows, and a row is made when it is scrolled to.
 // Everything that came over the wire goes into the page as textContent, never as markup.
 const ROW = 24;
-const COLOURS = { audio: "#0072B2", text: "#D55E00", mixed: "#CC79A7", function: "#009E73", empty: "#7F7F7F", failed: "#B2182B" };
-const SIGNS = { audio: "♪", text: "¶", mixed: "♪¶", function: "ƒ", empty: "∅", failed: "✕" };
 const KINDS = [
   ["every type", ""],
   ["errors", "error"],
@@ -16,34 +14,38 @@ const KINDS = [
 ];
 
 function make(tag, name, text) {
-  const node = document.createElement(tag);
-  if (name) node.className = name;
+  const node = element(tag, name ? { class: name } : {});
   if (text !== undefined) node.textContent = text;
   return node;
 }
 
-function badge(response, n) {
-  const node = make("span", "kit-ev-badge", `${SIGNS[response[0]] || "…"} ${n}`);
-  node.style.background = COLOURS[response[0]] || "#7F7F7F";
-  node.title = `response ${n}: ${response[0]}, ${response[1]}. ${response[2]}`;
+// A response: [modality, sign, ground, ink, status, words]
+function badge([modality, sign, ground, ink, status, words], n) {
+  const node = make("span", "kit-ev-badge", `${sign} ${n}`);
+  node.style.background = ground;
+  node.style.color = ink;
+  node.title = `response ${n}: ${modality}, ${status}. ${words}`;
   return node;
 }
 
 function render({ model, el }) {
   let rows = [], shown = [], responses = [], selected = -1, opened = -1, live = false, urls = [];
+  const name = `kit-ev-${Math.random().toString(36).slice(2)}`; // of its rows, for aria-activedescendant
+  const tell = teller(model);
   const root = make("div", "kit-ev");
   const bar = make("div", "kit-ev-bar");
   const direction = make("select");
-  for (const [text, value] of [["← and →", ""], ["← server", "0"], ["→ client", "1"]]) direction.append(new Option(text, value));
-  direction.title = "who sent it";
+  for (const [text, value] of [["both ways", ""], ["← server", "0"], ["→ client", "1"]]) direction.append(new Option(text, value));
+  direction.setAttribute("aria-label", "who sent it");
   const kind = make("select");
   for (const [text, value] of KINDS) kind.append(new Option(text, value));
-  kind.title = "type of event";
+  kind.setAttribute("aria-label", "type of event");
   const find = make("input");
   find.type = "search";
   find.placeholder = "find in type and words";
+  find.setAttribute("aria-label", "find in type and words");
   const which = make("select");
-  which.title = "jump to a response";
+  which.setAttribute("aria-label", "response");
   const fold = make("label", "kit-ev-fold");
   const folds = make("input");
   folds.type = "checkbox";
@@ -51,7 +53,8 @@ function render({ model, el }) {
   fold.append(folds, " fold deltas");
   const count = make("span", "kit-ev-count");
   const origin = make("span", "kit-ev-origin");
-  bar.append(direction, kind, find, which, fold, count, origin);
+  const light = microphoneLight();
+  bar.append(direction, kind, find, which, fold, count, origin, light.el);
   const head = make("div", "kit-ev-row kit-ev-head");
   for (const [name, text] of [["at", "ms"], ["dir", ""], ["type", "event"], ["of", ""], ["gist", "says"]]) head.append(make("span", `kit-ev-${name}`, text));
   const list = make("div", "kit-ev-list");
@@ -61,10 +64,13 @@ function render({ model, el }) {
   const space = make("div", "kit-ev-space");
   const inner = make("div", "kit-ev-inner");
   space.append(inner);
+  const nothing = make("div", "kit-ev-nothing");
+  const clear = make("button", "", "show all events");
+  clear.onclick = () => { direction.value = kind.value = which.value = find.value = ""; filter(); list.focus(); };
   list.append(space);
   const detail = make("div", "kit-ev-detail");
   detail.hidden = true;
-  root.append(bar, head, list, detail);
+  root.append(bar, head, list, nothing, detail);
   el.append(root);
 
   function foldable(row) {
@@ -97,6 +103,9 @@ function render({ model, el }) {
       shown.push(one);
     }
     space.style.height = `${shown.length * ROW}px`;
+    list.hidden = head.hidden = !shown.length;
+    nothing.hidden = shown.length > 0;
+    nothing.replaceChildren(rows.length ? "No event matches. " : "No event yet.", ...(rows.length ? [clear] : []));
     list.style.height = `${Math.max(3 * ROW, Math.min(model.get("height_px"), shown.length * ROW))}px`;
     count.textContent = `${rows.length.toLocaleString("en")} events${shown.length !== rows.length ? `, ${shown.length.toLocaleString("en")} rows` : ""}${live ? ", live" : ""}`;
     draw();
@@ -110,6 +119,10 @@ function render({ model, el }) {
       const row = rows[n], node = make("div", "kit-ev-row");
       node.setAttribute("role", "option");
       node.dataset.n = n;
+      node.id = `${name}-${n}`;
+      node.setAttribute("aria-selected", first + at === selected);
+      node.setAttribute("aria-posinset", first + at + 1);
+      node.setAttribute("aria-setsize", shown.length);
       if (first + at === selected) node.classList.add("kit-ev-on");
       if (row[2] === "error") node.classList.add("kit-ev-error");
       node.append(make("span", "kit-ev-at", row[0] === null ? "–" : Math.round(row[0]).toLocaleString("en")));
@@ -141,36 +154,41 @@ function render({ model, el }) {
     if (at * ROW < list.scrollTop) list.scrollTop = at * ROW;
     if ((at + 1) * ROW > list.scrollTop + list.clientHeight) list.scrollTop = (at + 1) * ROW - list.clientHeight;
     draw();
-    model.send({ kind: "open", n: opened });
+    list.setAttribute("aria-activedescendant", `${name}-${opened}`);
+    tell({ kind: "open", n: opened });
   }
 
-  function show(told) {
-    if (told.n !== opened) return;
+  function show(message) {
+    if (message.n !== opened) return;
     detail.hidden = false;
     const line = make("div", "kit-ev-bar");
-    const row = rows[told.n];
+    const row = rows[message.n];
     line.append(make("b", "", `${row[1] ? "→" : "←"} ${row[2]}`));
     if (row[5] >= 0) {
-      const jump = make("button", "", which.value === String(row[5]) ? "all events" : `only response ${row[5]}`);
-      jump.onclick = () => { which.value = which.value === String(row[5]) ? "" : String(row[5]); list.scrollTop = 0; selected = -1; filter(); };
+      const jump = make("button");
+      const label = () => { jump.textContent = which.value === String(row[5]) ? "all events" : `only response ${row[5]}`; };
+      label();
+      jump.onclick = () => { which.value = which.value === String(row[5]) ? "" : String(row[5]); list.scrollTop = 0; selected = -1; filter(); label(); };
       line.append(jump);
     }
-    if (told.sound) {
+    if (message.sound) {
       const hear = make("button", "kit-ev-hear", "▶ hear the reply");
-      hear.onclick = () => { hear.disabled = true; model.send({ kind: "hear", n: told.n }); };
+      hear.onclick = () => { hear.disabled = true; tell({ kind: "hear", n: message.n }); };
       line.append(hear);
     }
     const close = make("button", "kit-ev-close", "✕");
-    close.title = "close";
-    close.onclick = () => { detail.hidden = true; selected = opened = -1; draw(); };
+    close.setAttribute("aria-label", "close");
+    close.onclick = shut;
     line.append(close);
-    const json = make("pre", "", told.text);
+    const json = make("pre", "", message.text);
     json.tabIndex = 0;
     detail.replaceChildren(line, json);
   }
 
-  function hear(told, buffers) {
-    if (told.n !== opened || !buffers.length || !buffers[0].byteLength) return;
+  function shut() { detail.hidden = true; selected = opened = -1; list.removeAttribute("aria-activedescendant"); draw(); list.focus(); }
+
+  function hear(message, buffers) {
+    if (message.n !== opened || !buffers.length || !buffers[0].byteLength) return;
     const url = URL.createObjectURL(new Blob([buffers[0]], { type: "audio/wav" }));
     urls.push(url);
     const player = make("audio");
@@ -180,27 +198,27 @@ function render({ model, el }) {
     player.play().catch(() => {});
   }
 
-  function about(told) {
-    responses = told.responses;
-    live = told.live;
-    origin.textContent = told.origin;
-    origin.hidden = !told.origin;
+  function about(message) {
+    responses = message.responses;
+    live = message.live;
+    origin.textContent = message.origin;
+    origin.hidden = !message.origin;
     const chosen = which.value;
     which.replaceChildren(new Option(responses.length ? "every response" : "no response", ""));
-    responses.forEach((r, n) => which.append(new Option(`${n}: ${SIGNS[r[0]] || "…"} ${r[0]}, ${r[1]}${r[2] ? ` – ${r[2].slice(0, 40)}` : ""}`, n)));
+    responses.forEach(([modality, sign, , , status, words], n) => which.append(new Option(`${n}: ${sign} ${modality}, ${status}${words ? ` – ${words.slice(0, 40)}` : ""}`, n)));
     which.value = chosen;
     filter();
   }
 
-  const take = (told, buffers) => {
-    if (told.kind === "rows") {
+  const take = (message, buffers) => {
+    if (message.kind === "rows") {
       const follow = list.scrollTop + list.clientHeight >= list.scrollHeight - ROW;
-      rows.splice(told.start, told.rows.length, ...told.rows);
+      rows.splice(message.start, message.rows.length, ...message.rows);
       filter();
-      if (live && follow && told.start > 0) list.scrollTop = list.scrollHeight;
-    } else if (told.kind === "about") about(told);
-    else if (told.kind === "opened") show(told);
-    else if (told.kind === "sound") hear(told, buffers);
+      if (live && follow && message.start > 0) list.scrollTop = list.scrollHeight;
+    } else if (message.kind === "about") about(message);
+    else if (message.kind === "opened") show(message);
+    else if (message.kind === "sound") hear(message, buffers);
   };
   model.on("msg:custom", take);
   let waiting = false;
@@ -214,19 +232,23 @@ function render({ model, el }) {
     if (row) open(shown.findIndex(s => s[0] === Number(row.dataset.n)));
   });
   list.addEventListener("keydown", event => {
-    const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 12, PageUp: -12 }[event.key];
-    if (!step) return;
+    const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 12, PageUp: -12, Home: -Infinity, End: Infinity }[event.key];
+    if (event.key === "Escape" && !detail.hidden) shut();
+    else if (event.key === "Enter" && !detail.hidden) detail.querySelector("pre")?.focus();
+    else if (step) open(Math.max(0, Math.min(shown.length - 1, selected + step)));
+    else return;
     event.preventDefault();
     event.stopPropagation();
-    open(Math.max(0, Math.min(shown.length - 1, selected + step)));
   });
   for (const control of [direction, kind, which, folds]) control.addEventListener("change", () => { list.scrollTop = 0; selected = -1; filter(); });
   find.addEventListener("input", () => { list.scrollTop = 0; selected = -1; filter(); });
   for (const node of [find, list]) node.addEventListener("keydown", event => event.stopPropagation());
   model.on("change:height_px", filter);
-  model.send({ kind: "ready" });
+  detail.addEventListener("keydown", event => { event.stopPropagation(); if (event.key === "Escape") shut(); });
+  tell({ kind: "here" });
   return () => {
     model.off("msg:custom", take);
+    light.remove();
     urls.forEach(URL.revokeObjectURL);
   };
 }

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import math
 import os
 import weakref
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import anywidget
 import msgspec
 import traitlets
 
@@ -22,17 +20,19 @@ from ..session import Session
 from ..wire.event_list import EventList, gist
 from ..wire.events import Event, dict_of, text_of
 from ..wire.records import Response
+from .page import Content, PageWidget, css, esm
 
-_HERE = Path(__file__).parent
 _AT_ONCE = 2_000  # rows in one message: the page draws the first while the next are on their way
 _MAX_JSON_CHARS = 200_000
+_MAX_FIELDS = 1_000  # of one object or list in an opened event
 _MAX_STRING_CHARS = 4_000  # of one string in an opened event
 _EVERY_S = 0.1  # how often a live session's new events are sent
+_STATIC_ROWS = 60  # in the picture that an export shows
 
 Source = Session | LoggedSession | Log | EventList | str | os.PathLike[str]
 
 
-class EventTable(anywidget.AnyWidget):
+class EventTable(PageWidget):
     """``EventTable(session)``, ``EventTable(read_log("x.jsonl"))`` or ``EventTable("x.jsonl")`` as a cell's last line.
 
     Only the rows in sight are drawn, so tens of thousands of events are as quick as ten. Whatever the server sent is shown as
@@ -43,18 +43,18 @@ class EventTable(anywidget.AnyWidget):
         height_px: Of the list.
     """
 
-    _esm = _HERE / "events.js"
-    _css = _HERE / "events.css"
+    _esm = esm("page", "events")
+    _css = css("events")
+    KINDS: ClassVar[tuple[str, ...]] = ("here", "open", "hear")
     height_px = traitlets.Int(360).tag(sync=True)
     _task: asyncio.Task[None] | None = None
 
     def __init__(self, source: Source, *, height_px: int = 360, **kwargs: Any) -> None:
         self._source = _looked_at(source)
         self._events: list[Event] = []
-        self._index: dict[str, int] = {}  # of a response, by its id
-        self._latest = -1
+        # Of a response, by its id.
+        self._index: dict[str, int] = {}
         super().__init__(height_px=max(120, int(height_px)), **kwargs)
-        self.on_msg(_answer)
         if isinstance(self._source, Session) and self._source.closed is None:
             with contextlib.suppress(RuntimeError):  # no loop runs: then it is a picture of this moment
                 self._task = asyncio.get_running_loop().create_task(_follow(weakref.ref(self), self._source))
@@ -93,6 +93,38 @@ class EventTable(anywidget.AnyWidget):
             self._task.cancel()
         super().close()
 
+    def static_html(self) -> str:
+        """The first rows as a table: what an export shows."""
+        rows = [
+            ["–" if at is None else f"{at:.0f}", "→" if way else "←", f"<code>{show.esc(name)}</code>", show.esc(words)]
+            for at, way, name, words, _, _ in self.rows(0, _STATIC_ROWS)
+        ]
+        n_left = len(self._events) - len(rows)
+        more = f" · {n_left:,} more in the notebook" if n_left > 0 else ""
+        simulated = getattr(self._source, "simulated", None)
+        return show.card(
+            f"<b>{len(self._events):,} events</b> {show.origin(simulated)}{more}",
+            show.table(rows, ["ms", "", "event", "says"]) if rows else "",
+        )
+
+    # -------------------------------------------------------------------------------------------- what the page asks for
+
+    def _on_here(self, content: Content, buffers: list[memoryview]) -> None:
+        super()._on_here(content, buffers)
+        self._send_rows(0)
+
+    def _on_open(self, content: Content, _buffers: list[memoryview]) -> None:
+        if (n := self._number(content)) is not None:
+            self.send({"kind": "opened", "n": n, "text": self.opened(n), "sound": self.sound(n) is not None})
+
+    def _on_hear(self, content: Content, _buffers: list[memoryview]) -> None:
+        if (n := self._number(content)) is not None:
+            self.send({"kind": "sound", "n": n}, [self.sound(n) or b""])
+
+    def _number(self, content: Content) -> int | None:
+        n = content.get("n")
+        return n if isinstance(n, int) and 0 <= n < len(self._events) else None
+
     # ------------------------------------------------------------------------------------------------------- sending
 
     def _row(self, event: Event) -> list[Any]:
@@ -120,9 +152,9 @@ class EventTable(anywidget.AnyWidget):
         for at in range(start, end, _AT_ONCE) if end > start else [start]:
             rows = self.rows(at, min(at + _AT_ONCE, end))
             self.send({"kind": "rows", "start": at, "rows": rows, "total": end})
-        told = [
+        responses = [
             [
-                show.one_line(r.modality or "pending", 12),
+                *show.badge_style(r.modality),
                 show.one_line(r.status or "no end", 20),
                 show.one_line(show.plain(r.words, 80), 60),
             ]
@@ -130,20 +162,13 @@ class EventTable(anywidget.AnyWidget):
         ]
         simulated = getattr(self._source, "simulated", None)
         self.send(
-            {"kind": "about", "responses": told, "origin": show.origin_word(simulated), "live": self._task is not None}
+            {
+                "kind": "about",
+                "responses": responses,
+                "origin": show.origin_word(simulated),
+                "live": self._task is not None,
+            }
         )
-
-
-def _answer(table: EventTable, told: Any, _buffers: Any) -> None:
-    """What the page asks for. (A function: a bound method would keep the table alive with itself.)"""
-    kind, n = (told.get("kind"), told.get("n")) if isinstance(told, dict) else (None, None)
-    if kind == "ready":
-        table._send_rows(0)
-    elif isinstance(n, int) and 0 <= n < len(table._events):
-        if kind == "open":
-            table.send({"kind": "opened", "n": n, "text": table.opened(n), "sound": table.sound(n) is not None})
-        elif kind == "hear":
-            table.send({"kind": "sound", "n": n}, [table.sound(n) or b""])
 
 
 async def _follow(table: weakref.ref[EventTable], session: Session) -> None:
@@ -155,12 +180,12 @@ async def _follow(table: weakref.ref[EventTable], session: Session) -> None:
     def flush() -> None:
         nonlocal due
         due = None
-        shown = table()
-        if shown is not None and new:
-            start = len(shown._events)
-            shown._events += new
+        widget = table()
+        if widget is not None and new:
+            start = len(widget._events)
+            widget._events += new
             new.clear()
-            shown._send_rows(start)
+            widget._send_rows(start)
 
     with contextlib.suppress(KitError):  # it fell behind: what came is shown
         async for event in session:
@@ -185,12 +210,5 @@ def _shortened(value: Any) -> Any:
     if isinstance(value, str) and len(value) > _MAX_STRING_CHARS:
         return f"{value[:_MAX_STRING_CHARS]} … ({len(value) - _MAX_STRING_CHARS:,} more characters)"
     if isinstance(value, dict):
-        return {str(key)[:200]: _shortened(each) for key, each in _few(value.items())}
-    return [_shortened(each) for each in _few(value)] if isinstance(value, list) else value
-
-
-def _few(values: Any) -> Iterator[Any]:
-    for n, each in enumerate(values):
-        if n == 1_000:
-            return
-        yield each
+        return {str(key)[:200]: _shortened(field) for key, field in itertools.islice(value.items(), _MAX_FIELDS)}
+    return [_shortened(entry) for entry in value[:_MAX_FIELDS]] if isinstance(value, list) else value
