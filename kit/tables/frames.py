@@ -21,7 +21,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
@@ -32,7 +31,7 @@ import numpy as np
 
 from ..errors import InputError, clipped
 from ..eventlog import Log, LoggedSession, read_logs, row
-from ..trials.ledger import Ledger
+from ..trials.ledger import Ledger, inflate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -220,7 +219,7 @@ def events_df(source: Source, *, role: Role | None = None, words: bool = False) 
     rows = [
         (*line[:-1], place, *_event(event, words))
         for line in _rows(source, columns, f"FROM events e {joins} {_ROLE} ORDER BY e.attempt_id", role)
-        for place, event in enumerate(zlib.decompress(line[-1]).splitlines())
+        for place, event in enumerate(inflate(line[-1]).splitlines())
     ]
     names = ("plan", *list(columns)[:-1], *_EVENT, *(("json",) if words else ()))
     return _frame(names, rows, plan_order(source))

@@ -85,6 +85,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -239,6 +240,9 @@ OUTCOMES = ("spoken", "text", "both", "function", "late", "silent", "failed", "c
 # Two runners that both believe to be alone (a lock file deleted, a file system without locks) cannot both decide a trial.
 ONE_DECIDES = "CREATE UNIQUE INDEX one_decides ON attempts(trial_id) WHERE counts = 1"
 
+_MAX_PLAN_CHARS = 64 * 2**20  # a plan of 1,000 cases of 40 turns is 10 MB
+_MAX_EVENTS_BYTES = 256 * 2**20  # of one attempt; an hour of talk without its audio is some 10 MB
+
 _VIEW = """
 CREATE VIEW trial_states AS
 SELECT t.*, COALESCE(a.status, 'missing') AS state, a.attempt_id, COALESCE(x.n, 0) AS n_attempts
@@ -307,8 +311,18 @@ class Ledger:
 
     def _read_plan(self) -> tuple[str, dict[str, Any]]:
         if self._plan is None:
-            (row,) = self.rows("SELECT plan_hash, plan FROM plan")
-            self._plan = row["plan_hash"], json.loads(row["plan"])
+            rows = self.rows("SELECT plan_hash, plan FROM plan WHERE LENGTH(plan) <= ?", (_MAX_PLAN_CHARS,))
+            try:
+                (row,) = rows
+                plan = json.loads(row["plan"])
+            except (ValueError, RecursionError) as exc:
+                raise LedgerError(
+                    f"{self.path} does not say what was planned ({exc}); nothing can be read of it"
+                ) from exc
+            lists = [plan.get(part, []) if isinstance(plan, dict) else None for part in ("cases", "arms", "settings")]
+            if not all(isinstance(items, list) and all(isinstance(item, dict) for item in items) for items in lists):
+                raise LedgerError(f"{self.path} holds a plan that is none: {clipped(row['plan'])}")
+            self._plan = row["plan_hash"], plan
         return self._plan
 
     def counts(self) -> dict[str, int]:
@@ -378,6 +392,22 @@ class Ledger:
         return show.card(
             f"<b>ledger</b> <code>{show.esc(self.path)}</code> {show.origin(self.simulated)}", show.facts(self.facts())
         )
+
+
+def inflate(jsonl: bytes) -> bytes:
+    """Decompress the kept events of an attempt.
+
+    Raises:
+        LedgerError: If they are damaged, or far more than any session has.
+    """
+    try:
+        inflater = zlib.decompressobj()
+        text = inflater.decompress(jsonl, _MAX_EVENTS_BYTES)
+    except (zlib.error, TypeError) as exc:
+        raise LedgerError(f"the events of an attempt are damaged: {exc}") from exc
+    if inflater.unconsumed_tail:
+        raise LedgerError(f"the events of an attempt are more than {_MAX_EVENTS_BYTES // 2**20} MB; they are not read")
+    return text
 
 
 # ---------------------------------------------------------------------------------------------------------- opening files
@@ -457,6 +487,7 @@ def check_file(path: Path, *, thoroughly: bool = False) -> None:
                     f"{path} is a ledger of schema {version}, and this version of the kit reads {READABLE}; it is left as "
                     "it is: read it with the kit that wrote it (its plan names the version), or choose another path"
                 )
+            _check_tables(path, db)
             if thoroughly:
                 (result,) = db.execute("PRAGMA quick_check(1)").fetchone()
                 if result != "ok":
@@ -464,6 +495,20 @@ def check_file(path: Path, *, thoroughly: bool = False) -> None:
             db.execute("SELECT plan_hash FROM plan").fetchone()
     except sqlite3.DatabaseError as exc:
         raise _damaged(path, exc) from exc
+
+
+def _check_tables(path: Path, db: sqlite3.Connection) -> None:
+    """Refuse a file whose tables are not those of a ledger: a view in their place could be endless, a trigger could do anything."""
+    columns: dict[str, set[str]] = {}
+    for kind, name, sql in db.execute("SELECT type, name, sql FROM main.sqlite_master"):
+        if kind == "table" and name in TABLES:
+            columns[name] = {row["name"] for row in db.execute(f"PRAGMA main.table_info({name})")}
+        if kind == "trigger" or (kind == "view" and (name != "trial_states" or str(sql).split() != _VIEW.split())):
+            raise LedgerError(f"{path} has the {kind} {clipped(name)}, which no ledger has; it is left as it is")
+    for name, names in TABLES.items():
+        missing = set(names) - set(ADDED.get(name, ())) - columns.get(name, set())
+        if missing:
+            raise LedgerError(f"{path} has no {name}.{min(missing)}, which every ledger has; it is left as it is")
 
 
 def _is_damage(exc: sqlite3.DatabaseError) -> bool:

@@ -266,7 +266,6 @@ class Runner:
         """Open the run in the ledger."""
         self._patience = max(_PATIENCE, 2 * at_once)
         self.run_id = self.writer.begin_run(at_once=at_once, budget_usd=budget_usd)
-        self.budget.spent_usd = self.writer.spent_usd()  # the attempts of a dead runner count now
         self._check_stop_rule()
         self.tell()
 
@@ -355,8 +354,10 @@ class Runner:
         return self._worst[key]
 
     def attempt_there(self, trial: Trial) -> int:
-        """Which attempt it is for the other end. One that was interrupted, or whose worker was lost, is played as if it had
-        not been. This is what a stand-in's faults are drawn for."""
+        """Which attempt it is for the other end: what a stand-in draws its faults for. One that was interrupted, or whose
+        worker was lost, is played as if it had not been, unless the stand-in is to draw afresh at every attempt."""
+        if str(trial.settings.stand_in.get("drift", "")).startswith("fresh:"):
+            return self._attempts.get(trial.trial_id, 1)
         return 1 + self._failed_there.get(trial.trial_id, 0)
 
     def begin_attempts(self, reserved: Sequence[tuple[Trial, Reservation]], *, worker: str | None = None) -> list[int]:

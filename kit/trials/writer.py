@@ -113,6 +113,7 @@ class Writer:
             self._db = _connect(self.path)
             if self._db.execute("PRAGMA user_version").fetchone()[0] < SCHEMA:
                 self._upgrade()
+            self._close_orphans()
         except sqlite3.DatabaseError as exc:
             raise LedgerError(f"cannot write {self.path}: {exc}; choose another path") from exc
 
@@ -136,6 +137,34 @@ class Writer:
             for column in names
         ]
         self._write([*columns, (ONE_DECIDES, ()), (f"PRAGMA user_version = {SCHEMA}", ())])
+
+    def _close_orphans(self) -> None:
+        """Close attempts that a run which died left pending. They cost their reservation. Where a turn had ended they decide
+        their trial; where a response may have been asked for, a turn that is ``censored`` says so."""
+        db = self._db
+        assert db is not None
+        if db.execute("SELECT 1 FROM attempts WHERE status = 'pending' LIMIT 1").fetchone() is None:
+            return
+        # A worker of a cluster says nothing until its attempt is over: it may have asked.
+        may_have_asked = "(stage = 'seeded' OR (worker IS NOT NULL AND stage = 'connecting'))"
+        cost = "ended_at = ?, cost_usd = reserved_usd, cost_estimated = (reserved_usd > 0)"
+        now = (time.time(),)
+        self._write(
+            [
+                (
+                    "INSERT INTO turns (attempt_id, trial_id, turn, n_responses, first_outcome, outcome, n_items_sent) "
+                    "SELECT attempt_id, trial_id, 0, 0, 'censored', 'censored', 0 "
+                    f"FROM attempts WHERE status = 'pending' AND {may_have_asked}",
+                    (),
+                ),
+                (
+                    "UPDATE attempts SET status = 'failed', kind = 'interrupted', counts = 1, error_type = 'RunDied', "
+                    f"error = 'the run died after a reply', {cost} WHERE status = 'pending' AND stage = 'answered'",
+                    now,
+                ),
+                (f"UPDATE attempts SET status = 'interrupted', {cost} WHERE status = 'pending'", now),
+            ]
+        )
 
     def _create(self) -> None:
         plan = self.plan
@@ -245,37 +274,17 @@ class Writer:
     # ------------------------------------------------------------------------------------------------------------- writing
 
     def begin_run(self, *, at_once: int, budget_usd: float | None) -> int:
-        """Open a run, the newest from now on. Attempts that an earlier one left pending died with it, and cost their
-        reservation: where a turn had ended, they decide their trial; where a response may have been asked for, a turn that
-        is ``censored`` says so."""
-        now = time.time()
+        """Open a run, the newest from now on; return its id."""
         row = {
-            "started_at": now,
+            "started_at": time.time(),
             "at_once": at_once,
             "budget_usd": budget_usd,
             "kit_version": __version__,
             "python": platform.python_version(),
             "pid": os.getpid(),
         }
-        pending = "FROM attempts WHERE status = 'pending'"
-        cost = "ended_at = ?, cost_usd = reserved_usd, cost_estimated = (reserved_usd > 0)"
-        self._run_id = None
-        self._run_id = self._write(
-            [
-                (
-                    "INSERT INTO turns (attempt_id, trial_id, turn, n_responses, first_outcome, outcome, n_items_sent) "
-                    f"SELECT attempt_id, trial_id, 0, 0, 'censored', 'censored', 0 {pending} AND stage = 'seeded'",
-                    (),
-                ),
-                (
-                    f"UPDATE attempts SET status = 'failed', kind = 'interrupted', counts = 1, error_type = 'RunDied', "
-                    f"error = 'the run died after a reply', {cost} WHERE status = 'pending' AND stage = 'answered'",
-                    (now,),
-                ),
-                (f"UPDATE attempts SET status = 'interrupted', {cost} WHERE status = 'pending'", (now,)),
-                _row("runs", row),
-            ]
-        )
+        self._run_id = None  # an older one of this writer is over
+        self._run_id = self._write([_row("runs", row)])
         return self._run_id
 
     def end_run(self, run_id: int, ended: str, note: str | None = None) -> None:
