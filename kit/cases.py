@@ -73,7 +73,7 @@ class Case:
 
     name: str
     history: History
-    reported: str
+    reported: str = "unknown"
     turns: tuple[str | Clip, ...] = ()
     note: str = ""
 

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -222,38 +223,29 @@ class Clip:
         Raises:
             AudioFormatError: If the file is missing, empty, cut short, damaged, too long or no sound.
         """
-        if isinstance(path, str | os.PathLike):
-            name = show.one_line(Path(path).name or str(path), 80)
-            with regular_file(path, error=AudioFormatError) as file:
-                return cls._load(file, name, rate_hz, channels, channel, allow_long)
-        return cls._load(path, "this sound", rate_hz, channels, channel, allow_long)
-
-    @classmethod
-    def _load(
-        cls,
-        file: BinaryIO,
-        name: str,
-        rate_hz: int | None,
-        channels: int | None,
-        channel: int | None,
-        allow_long: bool,
-    ) -> Clip:
         import soundfile
 
-        size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        if not size:
-            raise AudioFormatError(f"{name} is empty (0 bytes); record or copy it again")
-        options = _bare_options(file, name, size, rate_hz, channels)
+        opened: AbstractContextManager[BinaryIO]
+        if isinstance(path, str | os.PathLike):
+            name = show.one_line(Path(path).name or str(path), 80)
+            opened = regular_file(path, error=AudioFormatError)
+        else:
+            name, opened = "this sound", nullcontext(path)
         try:
-            with soundfile.SoundFile(file, **options) as sound:
-                problem = _length_problem(sound, name)
-                if problem is None:
-                    return cls._decoded(sound, name, channel, allow_long)
-            if (repaired := _with_length(file, size)) is not None:
+            with opened as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(0)
+                if not size:
+                    raise AudioFormatError(f"{name} is empty (0 bytes); record or copy it again")
+                with soundfile.SoundFile(file, **_bare_options(file, name, size, rate_hz, channels)) as sound:
+                    problem = _length_problem(sound, name)
+                    if problem is None:
+                        return cls._decoded(sound, name, channel, allow_long)
+                repaired = _with_length(file, size)
+                if repaired is None:
+                    raise AudioFormatError(problem)
                 with soundfile.SoundFile(repaired) as sound:
                     return cls._decoded(sound, name, channel, allow_long)
-            raise AudioFormatError(problem)
         except soundfile.LibsndfileError as exc:
             reason = exc.error_string.removeprefix("Error : ").rstrip(".")
             if "No 'data' chunk" in reason:

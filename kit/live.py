@@ -352,7 +352,7 @@ class LiveSession:
         """
         if not isinstance(history, History):
             raise InputError(
-                f"seed() takes a History, not {clipped(history)}; a list of events: History.from_events(…)"
+                f"seed() takes a History, not {clipped(history)}; a list of items or events: History.from_events(…), chat messages: History.from_chat(…)"
             )
         findings = lint_past(history) if check else []
         if findings:

@@ -412,7 +412,7 @@ class Session(ConversationView):
         """
         if not isinstance(history, History):
             raise InputError(
-                f"seed() takes a History, not {clipped(history)}; a list of events: History.from_events(…)"
+                f"seed() takes a History, not {clipped(history)}; a list of items or events: History.from_events(…), chat messages: History.from_chat(…)"
             )
         if check:
             self._lint(history)

@@ -40,30 +40,18 @@ _MAX_TYPES = 1_000  # different event types counted apart
 
 # In the reference, and nothing for the fold to do (wire/README.md, Server events and Other servers).
 _IGNORED = frozenset(
-    {
+    (
         "conversation.created",
-        "conversation.item.input_audio_transcription.delta",
-        "conversation.item.input_audio_transcription.failed",
-        "conversation.item.input_audio_transcription.segment",
-        "input_audio_buffer.cleared",
-        "input_audio_buffer.committed",
-        "input_audio_buffer.dtmf_event_received",
-        "mcp_list_tools.completed",
-        "mcp_list_tools.failed",
-        "mcp_list_tools.in_progress",
-        "output_audio_buffer.started",
-        "output_audio_buffer.stopped",
-        "output_audio_buffer.cleared",
+        "input_audio_buffer.cleared", "input_audio_buffer.committed", "input_audio_buffer.dtmf_event_received",
+        "mcp_list_tools.in_progress", "mcp_list_tools.completed", "mcp_list_tools.failed",
+        "output_audio_buffer.started", "output_audio_buffer.stopped", "output_audio_buffer.cleared",
         "ping",  # xAI, every few seconds
-        "response.mcp_call.completed",
-        "response.mcp_call.failed",
-        "response.mcp_call.in_progress",
-        "response.mcp_call_arguments.delta",
-        "response.mcp_call_arguments.done",
-        "transcription_session.created",
-        "transcription_session.updated",
-    }
-)
+        "response.mcp_call.in_progress", "response.mcp_call.completed", "response.mcp_call.failed",
+        "response.mcp_call_arguments.delta", "response.mcp_call_arguments.done",
+        "transcription_session.created", "transcription_session.updated",
+        *(f"conversation.item.input_audio_transcription.{kind}" for kind in ("delta", "failed", "segment")),
+    )
+)  # fmt: skip
 
 
 @dataclass(slots=True, eq=False)
@@ -299,7 +287,7 @@ class Conversation:
             item.data = data
 
     def _last_item_without_id(self, data: Mapping[str, Any]) -> Item | None:
-        """The item that an event without an id completes: the last one, if it is of the same kind."""
+        """The item that an event without an id completes: the last of its kind that has no id either."""
         for item in reversed(self.items[-_RECENT_DELTAS:]):
             if item.id is None and item.role == data.get("role") and item.type == data.get("type"):
                 return item
@@ -366,7 +354,7 @@ class Conversation:
         self._describe(response, fields)
         if response.asked is None:
             response.asked = _modalities(self.session)
-        create = self._answered(response, fields)
+        create = self._take_create(response, fields)
         if create is not None:
             response.started_by = "create"
             response.started_at_ms = create.at_ms
@@ -376,7 +364,7 @@ class Conversation:
             response.started_at_ms = self._speech_stopped_at_ms
             self._speech_stopped_at_ms = None
 
-    def _answered(self, response: Response, fields: Mapping[str, Any]) -> _Create | None:
+    def _take_create(self, response: Response, fields: Mapping[str, Any]) -> _Create | None:
         """Take the `response.create` that this response answers off the list; ``None`` if it answers none of ours."""
         tag = text_of(response.metadata or {}, TAG)
         for create in self._creates:
