@@ -55,7 +55,7 @@ from .wire.live import (
     spell_start,
     tokens_of,
 )
-from .wire.live_conversation import Append, Delegation, LiveConversation, Reply
+from .wire.live_conversation import Append, Delegation, LiveConversation, Reply, ReplyPolicy
 
 if TYPE_CHECKING:
     from .clip import Clip
@@ -308,6 +308,17 @@ class LiveSession:
         )
 
     # ------------------------------------------------------------------------------------------------- the start
+
+    def configure(self, *, policy: ReplyPolicy | None = None, **settings: Any) -> None:
+        """Change what the start will say, or how replies are inferred, before the session has started.
+
+        Raises:
+            LocalProtocolError: If it has started: settings cannot change then.
+        """
+        if self._feeder is not None or self.conversation.start_at_ms is not None:
+            raise LocalProtocolError("this session has started; GPT-Live's settings go into its start")
+        self._settings |= settings
+        self.conversation.policy = policy or self.conversation.policy
 
     async def start(self, past: History | None = None, *, timeout_s: float = 30) -> None:
         """Start the session, with a history or without one, and begin to feed it.

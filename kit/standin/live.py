@@ -21,6 +21,7 @@ Verbs, as `session.Core` has them: `receive`, `advance`, `take`, `close`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import heapq
 import itertools
 import re
@@ -815,23 +816,25 @@ def _recorded_words(pcm: bytes) -> str | None:
     The stand-in's callers mostly say recorded lines; anything else is transcribed as ``(speech)`` unless the scenario
     says what it is.
     """
-    samples = np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2").astype(np.float32)
-    shape = _loudness(samples)
+    shape = _loudness(np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2").astype(np.float32))
     best, best_line = 0.9, None
-    for line in speech.repertoire("user"):
-        clip = speech.recorded(line.text)
-        if clip is None:
-            continue
-        other = _loudness(np.asarray(clip.pcm, np.float32))
+    for text, other in _shapes():
         n = min(len(shape), len(other))
         if n < 10 or abs(len(shape) - len(other)) > 60:
             continue
-        for shift in range(0, 4):
+        for shift in range(4):
             a, b = shape[: n - shift], other[shift:n]
             likeness = float(np.corrcoef(a, b)[0, 1]) if a.std() and b.std() else 0.0
             if likeness > best:
-                best, best_line = likeness, line.text
+                best, best_line = likeness, text
     return best_line
+
+
+@functools.cache
+def _shapes() -> list[tuple[str, np.ndarray[Any, Any]]]:
+    """Each recorded line of a user's, and its loudness over time: worked out once, in half a second."""
+    clips = [(line.text, speech.recorded(line.text)) for line in speech.repertoire("user")]
+    return [(text, _loudness(np.asarray(clip.pcm, np.float32))) for text, clip in clips if clip is not None]
 
 
 def _loudness(samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

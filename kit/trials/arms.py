@@ -30,9 +30,12 @@ from .. import show
 from ..clip import Clip
 from ..errors import InputError, clipped
 from ..history import History, HistoryItem, HistoryPart
+from ..live import LiveSession
 from ..session import Session
 from ..speech import say
 from ..wire.records import Response
+
+BOTH = frozenset({"realtime", "live"})
 
 
 class Arm:
@@ -46,6 +49,10 @@ class Arm:
     """
 
     expects: ClassVar[str | None] = None
+    wires: ClassVar[frozenset[str]] = frozenset({"realtime"})
+    """The protocols that can carry it: ``realtime``, ``live``."""
+    keeps_last_line: ClassVar[bool] = False
+    """GPT-Live: the user's last line stays in the history, instead of being asked aloud."""
 
     @property
     def max_responses(self) -> int:
@@ -85,6 +92,10 @@ class Arm:
         """What is done when a reply came as text, the `n_texts`-th of this turn; ``True`` asks again. The sound of replies is
         counted in trials, and not kept."""
         return False
+
+    async def ask_aloud(self, session: LiveSession, content: Clip | None) -> None:
+        """How GPT-Live is asked: by the user's line, spoken; or, where there is none, by a commentary."""
+        await (session.respond() if content is None else session.ask(content))
 
     # ---------------------------------------------------------------------------------------------------- what it is
 
@@ -150,12 +161,16 @@ class AsIs(Arm):
     Source: community 968293 (2024-10), openai-realtime-api-beta #72; test cases 1 and 2 (2024-10). Reported: text only.
     """
 
+    wires = BOTH
+
 
 class OneUserMessage(Arm):
     """The whole history packed into one user message, with a framing (M8).
 
     Source: latent.space article (late 2024); pipecat's realtime adapter packs a history so since 2024-10. Reported: works.
     """
+
+    wires = BOTH
 
     def history(self, history: History) -> History:
         if len(history) <= 1:
@@ -174,6 +189,8 @@ class UserMessagesWithLabels(Arm):
     Source: community 974390 (2024-10). Reported: the only mitigation found; "more reliable", not certain.
     """
 
+    wires = BOTH
+
     def history(self, history: History) -> History:
         def labelled(item: HistoryItem) -> HistoryItem:
             spoken = any(part.clip for part in item.parts)  # a user's audio is a user message already
@@ -187,6 +204,8 @@ class HistoryInInstructions(Arm):
 
     Source: recommended in threads (2024-10 to 2025). Reported: no figure found.
     """
+
+    wires = BOTH
 
     def settings(self, history: History) -> dict[str, Any]:
         earlier = "\n".join(f"{_who(item)}: {item.text}" for item in history.items[:-1])
@@ -202,6 +221,8 @@ class AssistantAsSystem(Arm):
     Source: derived from openai-realtime-api-beta #58 and livekit's advice (PR #1121, 2024-11) to use fewer system messages.
     Reported: a single system item is enough for text.
     """
+
+    wires = BOTH
 
     def history(self, history: History) -> History:
         prefix = "Earlier you said: "
@@ -362,6 +383,67 @@ class DeleteAndRetry(Arm):
         return True
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class ShortTail(Arm):
+    """Only the last messages, beginning with a user's, and the user's last line (GPT-Live A1).
+
+    Source: lukacf/meerkat (2026-10). Reported: 0 of 22 silent with at most four messages, 14 of 48 with nine to fourteen.
+    """
+
+    wires: ClassVar[frozenset[str]] = BOTH
+
+    n: int = 4
+
+    def history(self, history: History) -> History:
+        items = history.items
+        tail = list(items[-self.n - 1 :] if items and items[-1].role == "user" else items[-self.n :])
+        while len(tail) > 1 and tail[0].role != "user":
+            tail.pop(0)
+        return History(tuple(tail))
+
+
+class PastByThinking(Arm):
+    """The past as silent context after the start, in pieces of 500 tokens (GPT-Live A5).
+
+    Source: livekit-agents 1.8.9 (2026-11), for what is added in mid-session. Reported: nothing of its effect on the voice.
+    """
+
+    wires: ClassVar[frozenset[str]] = frozenset({"live"})
+
+    async def seed(self, session: Any, history: History) -> None:
+        await session.start()
+        if len(history):
+            await session.append_past(history)
+
+
+class CommentaryPing(Arm):
+    """The user's last line stays in the history, and a commentary asks for the reply (GPT-Live A8).
+
+    Source: livekit-agents 1.8.9, aplisay/llm-agent#306, pipecat-ai 1.14.0 (2026). Reported: spoken after about 850 ms.
+    """
+
+    wires: ClassVar[frozenset[str]] = frozenset({"live"})
+    keeps_last_line: ClassVar[bool] = True
+
+
+class Nudge(Arm):
+    """Where no voice came by the end of the window, a commentary asks for one (GPT-Live A11).
+
+    Source: egma#354 (2026), after 10 s. Reported: that the product does it; no count.
+    """
+
+    wires: ClassVar[frozenset[str]] = frozenset({"live"})
+
+    @property
+    def max_responses(self) -> int:
+        return 2
+
+    async def ask_aloud(self, session: LiveSession, content: Clip | None) -> None:
+        reply = await (session.respond() if content is None else session.ask(content))
+        if reply.outcome == "silent":
+            await session.respond()
+
+
 # ------------------------------------------------------------------------------------------------------ the namespace
 
 as_is = AsIs()
@@ -379,6 +461,10 @@ modality_each_response = ModalityEachResponse()
 forcing_instructions = ForcingInstructions()
 out_of_band = OutOfBand()
 delete_and_retry = DeleteAndRetry()
+short_tail = ShortTail()
+past_by_thinking = PastByThinking()
+commentary_ping = CommentaryPing()
+nudge = Nudge()
 
 _ALL: tuple[Arm, ...] = (
     as_is,
@@ -396,12 +482,16 @@ _ALL: tuple[Arm, ...] = (
     out_of_band,
     one_at_a_time,
     assistant_audio,
+    short_tail,
+    past_by_thinking,
+    commentary_ping,
+    nudge,
 )
 
 
-def all_arms() -> list[Arm]:
-    """Return every arm of the kit, in a fixed order."""
-    return list(_ALL)
+def all_arms(wire: str = "realtime") -> list[Arm]:
+    """Return every arm of the kit, in a fixed order. Those that a protocol carries: ``realtime`` or ``live``."""
+    return [item for item in _ALL if wire in item.wires]
 
 
 def arm(name: str | Arm | type[Arm]) -> Arm:

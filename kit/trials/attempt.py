@@ -143,13 +143,16 @@ def prepare(trial: Trial) -> Prepared:
         KitError: Whatever the arm raises; nothing was sent.
     """
     arm, case = trial.arm, trial.case
+    history, last = case.history, History()
+    if trial.settings.where.protocol == "live" and not arm.keeps_last_line:
+        history, last = History(case.history.items[:-1]), History(case.history.items[-1:])  # asked aloud, not placed
     settings = dict(trial.settings.session())
-    added = dict(arm.settings(case.history))
+    added = dict(arm.settings(history))
     if settings.get("instructions") and added.get("instructions"):
         added["instructions"] = f"{settings['instructions']}\n\n{added['instructions']}"
     if trial.modality == "text":
         added["modality"] = "text"
-    return Prepared(settings | added, arm.history(case.history), tuple(map(arm.turn, case.turns)))
+    return Prepared(settings | added, arm.history(history) + last, tuple(map(arm.turn, case.turns)))
 
 
 @dataclass(slots=True)
@@ -224,6 +227,20 @@ async def play(
         KitError, ImportError, OSError: This machine's own trouble (`machine_trouble`), which is no result of the trial.
         CancelledError: If the attempt was stopped.
     """
+    if trial.settings.where.protocol == "live":
+        from .live import play_live
+
+        return await play_live(
+            trial,
+            prepared,
+            connection,
+            outcome,
+            timeout_s=timeout_s,
+            deadline_s=deadline_s,
+            keep_events=keep_events,
+            on_seeded=on_seeded,
+            on_turn=on_turn,
+        )
     attempt = _Attempt(trial, outcome, timeout_s, deadline_s, paused_s)
     arm = trial.arm
     clock = asyncio.get_running_loop().time

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from .. import show
 from ..cases import Case, case
 from ..clip import Clip
-from ..endpoint import DEFAULT_MODEL, PRICES, Endpoint, Price, endpoint
+from ..endpoint import DEFAULT_MODEL, PRICES, Endpoint, Price, Protocol, endpoint
 from ..errors import InputError, clipped
 from ..history import History
 from ..stats import StopRule
@@ -30,6 +30,7 @@ from ..version import __version__
 from ..wire.dialect import GA
 from . import arms as _arms
 from .arms import Arm, arm
+from .live import live_usd
 
 Role = Literal["measure", "positive", "negative"]
 
@@ -54,6 +55,7 @@ class Settings:
         max_output_tokens: Of each response; what a budget reserves. A reply that reaches it is ``incomplete``.
         dialect: ``ga`` or ``beta``.
         key_env: The environment variable that holds a URL's key.
+        protocol: ``"realtime"`` or ``"live"``; by default what the model belongs to.
         price: The price to use where the kit knows none, or yours differs; on the stand-in, a rehearsal.
         stand_in: For the stand-in only: ``drift, pace, faults, …`` as `kit.standin.StandIn` takes them. Its ``seed`` is the
             plan's unless given.
@@ -68,6 +70,7 @@ class Settings:
     max_output_tokens: int | Literal["inf"] | None = MAX_OUTPUT_TOKENS
     dialect: str = "ga"
     key_env: str | None = None
+    protocol: Protocol | None = None
     price: Price | None = None
     stand_in: Mapping[str, Any] = field(default_factory=dict)
     more: Mapping[str, Any] = field(default_factory=dict)
@@ -85,12 +88,20 @@ class Settings:
     @cached_property
     def where(self) -> Endpoint:
         """The endpoint. No key is read."""
-        return endpoint(self.endpoint, model=self.model, dialect_name=self.dialect, key_env=self.key_env)
+        return endpoint(
+            self.endpoint,
+            model=self.model,
+            dialect_name=self.dialect,
+            key_env=self.key_env,
+            protocol=self.protocol,
+        )
 
     @property
     def name(self) -> str:
         """The name in tables: the endpoint, its model, and the stand-in's drift rule and faults."""
         words = [self.where.name, self.where.model or "?"]
+        if self.where.name == "standin" and self.where.protocol == "live":
+            return " ".join([*words, f"silence={self.stand_in.get('live', {}).get('silence', 'documented')}"])
         if self.where.name == "standin":
             words.append(f"drift={self.stand_in.get('drift', 'documented')}")
             words += [f"fault={fault}" for fault in self.stand_in.get("faults", ())]
@@ -107,7 +118,10 @@ class Settings:
         return not self.where.sends_key and self.reckoned_price is None
 
     def session(self) -> dict[str, Any]:
-        """Return the arguments of `Session.update`, before an arm adds its own."""
+        """Return the arguments of `Session.update`, or of GPT-Live's start, before an arm adds its own."""
+        if self.where.protocol == "live":
+            start = {"voice": self.voice, "instructions": self.instructions}
+            return {name: value for name, value in start.items() if value is not None} | dict(self.more)
         vad: Any = self.turn_detection
         if isinstance(vad, str):
             vad = None if vad == "manual" else {"type": vad}
@@ -126,6 +140,8 @@ class Settings:
             "dialect": where.dialect,
             "session": self.session(),
         }
+        if where.protocol == "live":
+            fields["protocol"] = "live"
         if where.name == "standin":
             fields["stand_in"] = {name: _json(value) for name, value in self.stand_in.items()}
         if self.price is not None:
@@ -265,6 +281,13 @@ class Plan:
         _refuse_duplicates("case", [item.name for item in fields["cases"]])
         _refuse_duplicates("arm", [item.name for item in fields["arms"]])
         _refuse_duplicates("settings", [json.dumps(item.describe(), sort_keys=True) for item in fields["settings"]])
+        for item in fields["settings"]:
+            for how in fields["arms"]:
+                if item.where.protocol not in how.wires:
+                    carried = [known.name for known in _arms.all_arms(item.where.protocol)]
+                    raise InputError(
+                        f"{how.name} cannot be carried by {item.where.protocol}; there are {', '.join(carried)}"
+                    )
         paid = not all(item.free for item in fields["settings"])
         fields["controls"] = CONTROLS_WHEN_PAID * paid if controls is None else _integer(controls, "controls", 0)
         n_cells = len(fields["cases"]) * len(fields["arms"]) * len(fields["settings"])
@@ -548,10 +571,11 @@ def estimate(plan: Plan) -> Estimate:
         if key not in cells:
             text, audio, replies = _likely(trial)
             price = trial.settings.reckoned_price
+            live = trial.settings.where.protocol == "live"
             output = replies * (_REPLY_AUDIO_TOKENS + _REPLY_TEXT_TOKENS)
             cells[key] = (
                 replies,
-                0.0 if price is None else _usd(price, text, audio, replies),
+                live_usd(trial, worst=False) if live else 0.0 if price is None else _usd(price, text, audio, replies),
                 text + audio,
                 output,
                 text,
@@ -563,7 +587,8 @@ def estimate(plan: Plan) -> Estimate:
         seconds += (_STAND_IN_S if trial.settings.where.name == "standin" else _SERVICE_S) * replies
         if not trial.settings.free:
             most = worst_usd(trial)
-            usd = None if usd is None or trial.settings.reckoned_price is None else usd + cost
+            priced = trial.settings.reckoned_price is not None or trial.settings.where.protocol == "live"
+            usd = usd + cost if usd is not None and priced else None
             worst = None if worst is None or most is None else worst + most
             dearest = max(dearest, most or 0.0)
     free = all(settings.free for settings in plan.settings)
@@ -592,6 +617,8 @@ def estimate(plan: Plan) -> Estimate:
 def worst_usd(trial: Trial) -> float | None:
     """Return the most that one attempt at a trial can cost; ``None`` where there is no price, 0 where nobody pays."""
     settings = trial.settings
+    if settings.where.protocol == "live":
+        return 0.0 if settings.free else live_usd(trial, worst=True)
     price = settings.reckoned_price
     if price is None:
         return 0.0 if settings.free else None

@@ -165,7 +165,8 @@ class StandIns:
         if where.name != "standin":
             return connect(where, **quiet)
         server = self.server(trial)
-        return connect(server, model=where.model, dialect=where.dialect, trial=trial.trial_id, attempt=attempt, **quiet)
+        spoken: dict[str, Any] = {"model": where.model, "dialect": where.dialect, "protocol": where.protocol}
+        return connect(server, trial=trial.trial_id, attempt=attempt, **spoken, **quiet)
 
 
 def _options(settings: Settings) -> str:

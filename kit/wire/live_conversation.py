@@ -155,7 +155,11 @@ class Reply:
     status = property(lambda self: "in_progress" if self.outcome is None or self.ended is None else "completed")
     started_at_ms = property(lambda self: self.ask.at_ms if self.ask else self.first_voice_at_ms)
     first_audio_at_ms = property(lambda self: self.first_voice_at_ms)
+    # What a Realtime response also says, and a reply of GPT-Live never does.
     calls = property(lambda self: [])
+    asked = property(lambda self: ("audio",))
+    reason = error = usage = voice = started_by = property(lambda self: None)
+    first_modality = property(lambda self: self.modality)
 
     @property
     def modality(self) -> Literal["audio", "empty"] | None:

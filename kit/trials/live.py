@@ -1,0 +1,239 @@
+"""One attempt at a trial over GPT-Live, and what its seconds cost.
+
+The same trial as over Realtime, with three differences. The history goes into the session's start, so the user's last line in it
+is not seeded but asked aloud. A reply is inferred, by a policy made of the plan's deadline and window. And money runs by the
+second, from the start to the close, whatever is said.
+
+`attempt.play` comes here for an endpoint whose protocol is ``live``; the columns are those of the ledger for both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import zlib
+from typing import TYPE_CHECKING, Any
+
+from ..clip import Clip
+from ..connecting import connect
+from ..eventlog.redact import Redactor
+from ..history import History
+from ..live import LiveSession
+from ..speech import say
+from ..wire.events import text_of
+from ..wire.live import USD_PER_SECOND
+from ..wire.live_conversation import Reply, ReplyPolicy
+from ..wire.records import row
+
+if TYPE_CHECKING:
+    from .attempt import OnSeeded, OnTurn, Outcome, Prepared, Row
+    from .plan import Trial
+
+_START_S = 2.5  # from the opening of the socket to the first clip: the start, and a second of silence before it
+_CLOSE_S = 2.0  # billed until the close is confirmed
+_REPLY_S = 30.0  # the longest reply that is reckoned with
+_LIKELY_REPLY_S = 6.0
+
+
+def policy_of(deadline_s: float, timeout_s: float) -> ReplyPolicy:
+    """How replies are inferred: the plan's deadline and, up to 10 s, its observation window."""
+    return ReplyPolicy(deadline_ms=deadline_s * 1000, window_ms=min(timeout_s, max(10.0, deadline_s)) * 1000)
+
+
+def first_ask(history: History, *, keep: bool) -> tuple[History, str | Clip | None]:
+    """Split a history whose last item is the user's: what is seeded, and what is asked aloud.
+
+    Args:
+        history: As the arm made it.
+        keep: The arm leaves the last line in the history and asks by another way.
+    """
+    items = history.items
+    if keep or not items or items[-1].role != "user":
+        return history, None
+    last = items[-1]
+    return History(items[:-1]), next((part.clip for part in last.parts if part.clip), None) or last.text
+
+
+def live_usd(trial: Trial, *, worst: bool) -> float:
+    """What the seconds of one attempt cost, in dollars: likely, or at most (what a budget reserves)."""
+    _, first = first_ask(trial.case.history, keep=trial.arm.keeps_last_line)
+    seconds = _START_S + _CLOSE_S
+    for content in (first, *trial.case.turns):
+        asked_s = content.duration_ms / 1000 if isinstance(content, Clip) else 0.08 * len(content or "") + 1
+        replies = trial.arm.max_responses if worst else 1
+        seconds += asked_s + replies * ((10.0 + _REPLY_S) if worst else _LIKELY_REPLY_S)
+    return math.ceil(seconds) * USD_PER_SECOND
+
+
+async def play_live(
+    trial: Trial,
+    prepared: Prepared,
+    connection: connect,
+    outcome: Outcome,
+    *,
+    timeout_s: float,
+    deadline_s: float,
+    keep_events: bool,
+    on_seeded: OnSeeded | None,
+    on_turn: OnTurn | None,
+) -> None:
+    """Play a trial once over GPT-Live; arguments and errors are those of `attempt.play`."""
+    from .attempt import machine_trouble
+
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    attempt = _Attempt(trial, outcome)
+    try:
+        history, first = first_ask(prepared.history, keep=trial.arm.keeps_last_line)
+        # Spoken beforehand: a voice that is missing is this machine's trouble, and no second of a session is billed for it.
+        asks = [await _spoken(content) for content in (first, *prepared.turns)]
+        async with asyncio.timeout(timeout_s):
+            attempt.session = session = await connection
+            assert isinstance(session, LiveSession)
+            session.configure(policy=policy_of(deadline_s, timeout_s), **prepared.settings)
+            outcome.session["connect_ms"] = (clock() - began) * 1000
+            await trial.arm.seed(session, history)  # type: ignore[arg-type]
+            if session.feeder is None:
+                await session.start()
+        outcome.session |= attempt.facts()
+        outcome.session["seed_ms"] = (clock() - began) * 1000 - outcome.session["connect_ms"]
+        if on_seeded is not None:
+            on_seeded(outcome.session)
+        for n, content in enumerate(asks):
+            attempt.turn = n
+            await trial.arm.ask_aloud(session, content)
+            turn, rows = attempt.end_turn()
+            if on_turn is not None and n < len(asks) - 1:
+                on_turn(turn, rows)
+    except asyncio.CancelledError:
+        attempt.stopped("interrupted", None)
+        raise
+    except Exception as exc:
+        attempt.stopped("failed", exc)
+        if machine_trouble(exc):
+            raise
+    finally:
+        if attempt.session is not None:
+            try:
+                await attempt.session.close()
+            finally:
+                attempt.collect(keep_events)
+
+
+async def _spoken(content: str | Clip | None) -> Clip | None:
+    return content if not isinstance(content, str) else await asyncio.to_thread(say, content)
+
+
+class _Attempt:
+    """The rows of one attempt, as far as it has come."""
+
+    def __init__(self, trial: Trial, outcome: Outcome) -> None:
+        self.trial, self.outcome = trial, outcome
+        self.session: LiveSession | None = None
+        self.turn: int | None = None  # the turn that is open
+        self._n_rows = 0  # replies that are in rows already
+
+    def end_turn(self) -> tuple[Row, list[Row]]:
+        """Put the open turn's replies into rows."""
+        from .attempt import _RESPONSE_COLUMNS
+
+        assert self.session is not None and self.turn is not None
+        replies = self.session.replies[self._n_rows :]
+        self._n_rows += len(replies)
+        asked = [reply for reply in replies if reply.ask is not None] or replies
+        final: Reply | None = next((reply for reply in reversed(asked) if reply.n_voiced), asked[-1] if asked else None)
+        first = asked[0] if asked else None
+        began = first.ask.at_ms if first and first.ask else None
+        heard = next((reply.first_voice_at_ms for reply in asked if reply.n_voiced), None)
+        heard_ms = None if heard is None or began is None else heard - began
+        turn = {
+            "turn": self.turn,
+            "n_responses": len(asked),
+            "first_modality": first.modality if first else None,
+            "final_modality": final.modality if final else None,
+            "final_status": final.status if final else None,
+            "first_outcome": first.outcome if first else "failed",
+            "outcome": final.outcome if final else "failed",
+            "ended": None
+            if final is None or not final.n_voiced
+            else "unfinished"
+            if final.ended == "session ended"
+            else "complete",
+            "first_ms": heard_ms,
+            "heard_ms": heard_ms,
+            "n_items_sent": len(self.session.conversation.appends),
+        }
+        rows: list[Row] = []
+        for n, reply in enumerate(asked):
+            fields = {name: value for name, value in row(reply).items() if name in _RESPONSE_COLUMNS}  # type: ignore[arg-type]
+            rows.append(
+                {name: int(value) if isinstance(value, bool) else value for name, value in fields.items()}
+                | {"turn": self.turn, "response": n, "asked": "audio", "ended": turn["ended"], "n_calls": 0}
+                | {"cost_usd": None if not self.trial.settings.free else 0.0, "cost_estimated": 0}
+            )
+        self.outcome.begun = self.outcome.begun or any(reply.n_voiced for reply in asked)
+        self.outcome.turns.append(turn)
+        self.outcome.responses += rows
+        self.turn = None
+        return turn, rows
+
+    def stopped(self, status: str, exc: Exception | None) -> None:
+        """Take down an end before the last turn was over."""
+        from .attempt import _MAX_ERROR_CHARS, failure_kind, machine_trouble
+
+        outcome, session = self.outcome, self.session
+        if session is not None:
+            session.conversation.end(session.now_ms, lost=exc is not None)
+            if self.turn is not None and session.replies[self._n_rows :]:
+                self.end_turn()
+        machine = exc is not None and machine_trouble(exc)
+        outcome.status = "failed" if outcome.begun or (status == "failed" and not machine) else "interrupted"
+        if exc is None:
+            kind, code, error = "interrupted", None, "the run was stopped after the reply had begun"
+        else:
+            kind, code = ("machine", None) if machine else failure_kind(exc)
+            redactor = session._link.redactor if session is not None else Redactor()
+            error = redactor.text(str(exc) or type(exc).__name__)[:_MAX_ERROR_CHARS]
+        if outcome.status == "failed" or machine:
+            outcome.failure = {
+                "kind": kind,
+                "error_type": type(exc).__name__ if exc else "CancelledError",
+                "error_code": code,
+                "error": error,
+                "expected": int(kind == self.trial.arm.expects),
+            }
+
+    def facts(self) -> Row:
+        """Who the server says it is."""
+        session = self.session
+        assert session is not None
+        voice: Any = ((session.settings.get("audio") or {}).get("output") or {}).get("voice")
+        return {
+            "session_id": session.id,
+            "model": session.model,
+            "voice": voice if isinstance(voice, str) else None,
+            "drift_rule": text_of(session.settings.get("simulated") or {}, "drift"),
+            "simulated": None if session.simulated is None else int(session.simulated),
+        }
+
+    def collect(self, keep_events: bool) -> None:
+        """Complete the outcome, once the session is closed."""
+        from .attempt import _event
+
+        session, outcome = self.session, self.outcome
+        assert session is not None
+        conversation = session.conversation
+        outcome.session |= self.facts() | {
+            "reply_asked": int(bool(conversation.asks)),
+            "n_items_sent": len(conversation.past) + len(conversation.appends),
+            "n_updates_sent": 0,
+            "n_deletes_sent": 0,
+            "n_responses": len(session.replies),
+        }
+        # Seconds that the server did not confirm, and tokens of a backend, whose price the kit does not know, are unknown.
+        known = conversation.seconds_confirmed and not list(conversation.backend_usage())
+        outcome.usd = 0.0 if self.trial.settings.free else session.usd if known else None
+        if keep_events:
+            events = session.events
+            outcome.n_events = len(events)
+            outcome.jsonl = zlib.compress(b"\n".join(session._link.redactor(_event(event)) for event in events), 3)

@@ -1,0 +1,90 @@
+"""Trials over GPT-Live: what goes in as a rule comes out as a rate; silence is an outcome; money runs by the second."""
+
+import pytest
+from scipy.stats import binomtest
+
+from kit import Plan, Settings, arms, run
+from kit.endpoint import endpoint
+from kit.errors import InputError
+from kit.trials.arms import Arm
+from kit.trials.live import first_ask, live_usd
+from kit.trials.plan import worst_usd
+
+PACE = 3.0  # at once, on a busy machine, a second of the wall must not be a deadline
+
+
+async def quietly(plan, path, at_once=4):
+    return await run(plan, path, at_once=at_once, progress=None)
+
+
+def settings(silence, **options):
+    return Settings(protocol="live", stand_in={"pace": PACE, "live": {"silence": silence} | options})
+
+
+def outcomes(ledger, arm=None):
+    rows = ledger.rows(
+        "SELECT u.first_outcome, u.outcome FROM turns u JOIN trials t USING (trial_id) WHERE ?1 IS NULL OR t.arm = ?1",
+        (arm,),
+    )
+    return [tuple(row) for row in rows]
+
+
+async def test_a_known_rate_of_silence_comes_back(tmp_path):
+    plan = Plan("1b", repeats=40, settings=settings("p=0.3@2"), timeout_s=20)
+    ledger = await quietly(plan, tmp_path / "live.sqlite", at_once=10)
+    silent = [last for _, last in outcomes(ledger)].count("silent")
+    assert ledger.counts()["completed"] == 40 and binomtest(silent, 40, 0.3).pvalue > 0.001
+    assert {last for _, last in outcomes(ledger)} <= {"silent", "spoken", "late"}  # late: where the machine was busy
+
+
+async def test_arms_place_the_past_and_one_of_them_nudges(tmp_path):
+    how = [
+        "as_is",
+        "short_tail",
+        "one_user_message",
+        "history_in_instructions",
+        "past_by_thinking",
+        "commentary_ping",
+        "nudge",
+    ]
+    plan = Plan("1b", how, repeats=1, settings=settings("p=1@2"), timeout_s=20)
+    ledger = await quietly(plan, tmp_path / "live.sqlite", at_once=7)
+    assert ledger.counts()["completed"] == 7
+    assert outcomes(ledger, "as_is") == [("silent", "silent")] and outcomes(ledger, "nudge") == [("silent", "spoken")]
+    # The stand-in's rule sees the messages of the start: an arm that puts fewer there stays below it.
+    assert outcomes(ledger, "one_user_message") == outcomes(ledger, "past_by_thinking") == [("spoken", "spoken")]
+
+
+async def test_a_late_voice_and_a_lost_connection_are_told_apart_from_silence(tmp_path):
+    late = await quietly(
+        Plan("1a", repeats=2, settings=settings("never", late_ms=5_000), timeout_s=20), tmp_path / "a.sqlite"
+    )
+    assert outcomes(late) == [("late", "late")] * 2
+    lost = await quietly(
+        Plan("1a", repeats=1, max_attempts=1, settings=settings("never", drops_after_s=3.0), timeout_s=20),
+        tmp_path / "b.sqlite",
+    )
+    assert lost.counts()["failed"] == 1 and [last for _, last in outcomes(lost)] in ([], ["failed"])
+
+
+def test_the_users_last_line_is_asked_and_not_seeded():
+    case = Plan("1b").cases[0]
+    seeded, ask = first_ask(case.history, keep=False)
+    assert len(seeded) == len(case.history) - 1 and ask == case.history[-1].text
+    assert first_ask(case.history, keep=True) == (case.history, None)
+
+
+def test_an_arm_that_the_wire_cannot_carry_is_refused_by_name():
+    with pytest.raises(InputError, match="delete_and_retry cannot be carried by live"):
+        Plan("1b", "delete_and_retry", settings=settings("never"))
+    with pytest.raises(InputError, match="nudge cannot be carried by realtime"):
+        Plan("1b", "nudge")
+    assert Arm.wires == {"realtime"}
+
+
+def test_seconds_are_priced_and_the_worst_is_reserved():
+    paid = Settings(endpoint=endpoint("openai", model="gpt-live-1.1", environ={}))
+    trial = Plan("1b", arms.nudge, repeats=1, settings=paid, controls=0).trials[0]
+    likely, worst = live_usd(trial, worst=False), worst_usd(trial)
+    assert 0.005 < likely < 0.02 and worst == live_usd(trial, worst=True) > 2 * likely
+    assert "$" in repr(Plan("1b", repeats=10, settings=paid))
