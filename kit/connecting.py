@@ -397,9 +397,9 @@ async def in_thread(opening: connect) -> Session:
 
     async def live() -> None:
         await over.wait()
-        others = asyncio.all_tasks() - {asyncio.current_task()}  # whoever closed it is still to be told
-        if others:
-            await asyncio.wait(others, timeout=1)
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}  # whoever closed it is still to be told
+        if tasks:
+            await asyncio.wait(tasks, timeout=1)
 
     def run() -> None:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:

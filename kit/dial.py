@@ -54,8 +54,8 @@ class _Opening(websocket_connect):
         if not location:
             return exc
         try:
-            here, there = urlsplit(self.uri), urlsplit(urllib.parse.urljoin(self.uri, location[0]))
-            same = (here.scheme, here.hostname, here.port) == (there.scheme, there.hostname, there.port)
+            origin, target = urlsplit(self.uri), urlsplit(urllib.parse.urljoin(self.uri, location[0]))
+            same = (origin.scheme, origin.hostname, origin.port) == (target.scheme, target.hostname, target.port)
         except ValueError:  # such as "ws://[::1"
             return exc
         return super().process_redirect(exc) if same and len(location) == 1 else exc

@@ -216,9 +216,9 @@ class SeedRefused(ServerError):
         self.not_accepted = tuple(not_accepted)
 
     def __str__(self) -> str:
-        kept = ", ".join(map(str, self.accepted)) or "none"
+        indexes = ", ".join(map(str, self.accepted)) or "none"
         return (
-            f"item {self.index} of the history was refused ({super().__str__()}); in the conversation are items: {kept}. "
+            f"item {self.index} of the history was refused ({super().__str__()}); in the conversation are items: {indexes}. "
             "Mend the history (history.lint() names each fault) and seed it again, which sends only what is missing, "
             "or go on with what is there: respond(partial=True)."
         )

@@ -104,14 +104,14 @@ class FastConnection(ClientConnection):
     def _read_head(self, data: bytes) -> bytes:
         """Pass the head of the handshake's response to the library; return what came after it."""
         assert self._head is not None
-        seen = self._head + data
-        end = seen.find(_END_OF_HEAD)
+        head = self._head + data
+        end = head.find(_END_OF_HEAD)
         if end < 0:
-            self._head = seen
+            self._head = head
             super().data_received(data)
             return b""
         self._head = None
-        at = len(data) - (len(seen) - end - len(_END_OF_HEAD))
+        at = len(data) - (len(head) - end - len(_END_OF_HEAD))
         super().data_received(data[:at])
         self._hands_off = self.protocol.state is not State.OPEN  # refused: what follows is the body of the answer
         return data[at:]
@@ -119,8 +119,8 @@ class FastConnection(ClientConnection):
     def _complete(self, data: bytes) -> None:
         """Add bytes to a frame that has begun."""
         if not self._n_missing:
-            begun, self._rest = self._rest, b""
-            self._cut(begun + data)
+            start, self._rest = self._rest, b""
+            self._cut(start + data)
         elif len(data) < self._n_missing:
             if self._pieces is None:
                 self._pieces = []

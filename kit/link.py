@@ -213,29 +213,29 @@ class Link(Generic[Fold]):
     # ---------------------------------------------------------------------------------------------------------- sending
 
     async def send(
-        self, event: Mapping[str, Any], *, encoded: bytes | None = None, shown: Mapping[str, Any] | None = None
+        self, event: Mapping[str, Any], *, encoded: bytes | None = None, listed: Mapping[str, Any] | None = None
     ) -> None:
         """Send one client event.
 
         Args:
             event: What the fold takes note of.
             encoded: Its bytes, if they were made already.
-            shown: What the event list keeps instead, for events that carry audio.
+            listed: What the event list keeps instead, for events that carry audio.
         """
-        await self._send([(event, encoded or encode(event), shown or event)])
+        await self._send([(event, encoded or encode(event), listed or event)])
 
     async def send_all(self, events: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
         """Send several events together, each with what the event list keeps of it."""
-        await self._send([(event, encode(event), shown) for event, shown in events])
+        await self._send([(event, encode(event), listed) for event, listed in events])
 
     async def _send(self, events: Sequence[tuple[Mapping[str, Any], bytes, Mapping[str, Any]]]) -> None:
         if self.closed is not None:
             raise copy.copy(self.closed)
         at_ms = self.now_ms()
         frames = [frame for _, frame, _ in events]
-        for event, _, shown in events:
+        for event, _, listed in events:
             self.conversation.sent(event, at_ms)
-            self.events.append(Event(str(event["type"]), dict(shown), at_ms, "client"))
+            self.events.append(Event(str(event["type"]), dict(listed), at_ms, "client"))
         self.n_events += len(events)
         self._arrived.set()
         if self.log is not None:
@@ -279,8 +279,11 @@ class Link(Generic[Fold]):
         else:
             pending.future.cancel()
 
-    async def answer(self, pending: Pending, timeout_s: float | None, what: str) -> Event:
+    async def answer(self, pending: Pending, timeout_s: float | None, name: str) -> Event:
         """Wait for a reply.
+
+        Args:
+            name: What to call it in an error.
 
         Raises:
             ServerError: If the server refused the event that it belongs to.
@@ -296,10 +299,10 @@ class Link(Generic[Fold]):
         except TimeoutError:
             untied = [error for error in self.conversation.errors[first_error:] if error.event_id is None]
             hint = f"; meanwhile the server said: {untied[-1]}" if untied else ""
-            raise ResponseTimeout(f"no {what} within {timeout_s:g} s{hint}", self.tail()) from None
+            raise ResponseTimeout(f"no {name} within {timeout_s:g} s{hint}", self.tail()) from None
         except SessionClosed as exc:
             raise SessionClosed(
-                f"{exc.sentence}, while waiting for {what}", code=exc.code, reason=exc.reason, tail=exc.tail
+                f"{exc.sentence}, while waiting for {name}", code=exc.code, reason=exc.reason, tail=exc.tail
             ) from None
         except (ServerError, RemoteProtocolError) as exc:
             raise exc.with_traceback(None) from None

@@ -627,7 +627,7 @@ class LiveSession:
         event = {"type": event["type"], "event_id": new_id("event")} | dict(event)
         pending = self._link.expect(event["event_id"], reply)
         try:
-            await self._link.send(event, encoded=encode(event), shown=shown)
+            await self._link.send(event, encoded=encode(event), listed=shown)
             return await self._link.answer(pending, timeout_s, reply)
         finally:
             self._link.forget(pending)

@@ -188,12 +188,12 @@ class Seeding:
     def _create(self, d: Dialect, n: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """The event that creates an item, and what the event list keeps of it."""
         item = self.items[n]
-        spelled = {"id": self.ids[n]} | item.serialize(d)
-        event: dict[str, Any] = {"type": "conversation.item.create", "event_id": new_id("event"), "item": spelled}
+        wire_item = {"id": self.ids[n]} | item.serialize(d)
+        event: dict[str, Any] = {"type": "conversation.item.create", "event_id": new_id("event"), "item": wire_item}
         if self._is_resumed:
             event["previous_item_id"] = self.ids[n - 1] if n else self._previous_id
         with_audio = any(part.clip for part in item.parts)
-        return event, event | {"item": _without_audio(spelled)} if with_audio else event
+        return event, event | {"item": _without_audio(wire_item)} if with_audio else event
 
     def _is_item(self, n: int) -> Callable[[Event], bool]:
         return lambda event: dict_of(event.data, "item").get("id") == self.ids[n]
@@ -228,14 +228,14 @@ class Seeding:
         return None
 
 
-def _is_same(item: Mapping[str, Any], sent: HistoryItem) -> bool:
+def _is_same(item: Mapping[str, Any], history_item: HistoryItem) -> bool:
     """Whether a server's item is the one that was sent, as far as it repeats it."""
-    if item.get("type") != sent.type or item.get("role") != sent.role:
+    if item.get("type") != history_item.type or item.get("role") != history_item.role:
         return False
     content = item.get("content")
     texts = [part.get("text") for part in content if isinstance(part, dict)] if isinstance(content, list) else []
     texts = [text for text in texts if text]
-    return not texts or texts == [part.text for part in sent.parts if part.text]
+    return not texts or texts == [part.text for part in history_item.parts if part.text]
 
 
 def _without_audio(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -543,7 +543,7 @@ class Session(ConversationView):
             event_id = new_id("event")
             event = {"type": "input_audio_buffer.append", "event_id": event_id}
             await self._link.send(
-                event, encoded=encode_append(piece, event_id), shown=event | {"audio": f"({len(piece)} bytes)"}
+                event, encoded=encode_append(piece, event_id), listed=event | {"audio": f"({len(piece)} bytes)"}
             )
 
     @_verb
@@ -586,9 +586,9 @@ class Session(ConversationView):
             response = self._response_of(event)
             return response is not None and response_id in (None, response.id)
 
-        ended = self._response_of(await self._request(event, "response.done", timeout_s, is_ended))
-        assert ended is not None  # as `is_ended` made sure
-        return ended
+        response = self._response_of(await self._request(event, "response.done", timeout_s, is_ended))
+        assert response is not None  # as `is_ended` made sure
+        return response
 
     @_verb
     async def truncate_item(
@@ -658,14 +658,14 @@ class Session(ConversationView):
             KitError: If the reader falls so far behind that events it has not seen are no longer kept.
         """
         link = self._link
-        seen = link.n_events if from_now else 0
+        n_read = link.n_events if from_now else 0
         while True:
-            while seen < link.n_events:
+            while n_read < link.n_events:
                 n_dropped = link.n_events - len(link.events)
-                if seen < n_dropped:
-                    raise KitError(f"{n_dropped - seen} events were not read in time; read them as they come")
-                yield link.events[seen - n_dropped]
-                seen += 1
+                if n_read < n_dropped:
+                    raise KitError(f"{n_dropped - n_read} events were not read in time; read them as they come")
+                yield link.events[n_read - n_dropped]
+                n_read += 1
             if link.closed is not None:
                 return
             await self._on_its_loop(link.arrival())

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import os
 import weakref
 from http import HTTPStatus
 
@@ -478,6 +479,77 @@ async def test_a_connect_that_is_cancelled_at_any_step_leaves_nothing_behind(ser
         await asyncio.sleep(0)
         assert [server for server in servers if server._server is not None] == []
         servers.clear()
+    assert {task for task in asyncio.all_tasks() if task is not asyncio.current_task()} == set()
+
+
+VERBS = {
+    "update": lambda session: session.update(instructions="Be brief."),
+    "respond": lambda session: session.respond(timeout_s=20),
+    "append and commit": lambda session: append_and_commit(session),
+    "clear": lambda session: session.clear_audio(),
+    "delete": lambda session: session.delete_item(session.items[0]),
+    "retrieve": lambda session: session.retrieve_item(session.items[0]),
+    "wait": lambda session: session.wait_for("session.updated", timeout_s=20),
+}
+
+
+async def append_and_commit(session):
+    await session.append_audio(bytes(9_600))
+    await session.commit_audio()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_a_verb_that_is_cancelled_at_any_step_leaves_a_session_that_goes_on(verb):
+    async with connect("standin", quiet=True) as session:
+        for _ in range(20):
+            await session.seed(History().user("Hello."))
+        async for _ in cancelled_at_each_step(lambda: VERBS[verb](session), range(12)):
+            if session._conversation.active is not None:
+                await caught_or_done(session.cancel_response(timeout_s=5))
+            await session.update(instructions="Be very brief.", timeout_s=5)
+            assert session._link._pending == []
+        response = await session.ask("One more, please.", timeout_s=20)
+
+    assert response.status == "completed"
+
+
+async def caught_or_done(awaitable):
+    with contextlib.suppress(ServerError):  # the response had ended
+        await awaitable
+
+
+async def test_a_replay_that_is_cancelled_while_it_connects_leaves_nothing_behind(tmp_path):
+    async with connect("standin", quiet=True, log=tmp_path / "x.jsonl") as session:
+        await session.ask("Hello.")
+    sessions = []
+
+    async def use():
+        sessions.append(await connect(replay=tmp_path / "x.jsonl", quiet=True))
+
+    async for _ in cancelled_at_each_step(use, range(30)):
+        while sessions:
+            await sessions.pop().close()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert {task for task in asyncio.all_tasks() if task is not asyncio.current_task()} == set()
+
+
+async def test_3_sessions_of_each_kind_of_end_leave_no_descriptor_and_no_task(tmp_path):
+    async def use(fault):
+        with contextlib.suppress(KitError):
+            async with connect("standin", quiet=True, faults=[fault], timeout_s=5) as session:
+                await session.ask("Hello.", timeout_s=2)
+
+    for fault in ("error-event@every", "malformed@every", "drop@every", "http-error@every"):
+        await use(fault)
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    for fault in ("error-event@every", "malformed@every", "drop@every", "http-error@every") * 3:
+        await use(fault)
+    await asyncio.sleep(0)
+    gc.collect()
+
+    assert len(os.listdir("/proc/self/fd")) <= before
     assert {task for task in asyncio.all_tasks() if task is not asyncio.current_task()} == set()
 
 

@@ -154,6 +154,20 @@ async def test_a_refusal_and_its_body_are_left_to_the_library(cuts):
     assert ours == theirs and ours[1] == 403
 
 
+@pytest.mark.parametrize("body", [b"", b"no"])
+async def test_the_library_is_never_fed_no_bytes_which_over_tls_would_be_an_error(body, monkeypatch):
+    fed = []
+    monkeypatch.setattr(ClientConnection, "data_received", lambda _, data: fed.append(data))
+    connection, _, handshake, _ = await begin(FastConnection)
+
+    head = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: %d\r\n\r\n" % len(body)
+    for piece in (head[:20], head[20:] + body):
+        connection.data_received(piece)
+    handshake.cancel()
+
+    assert b"".join(fed) == head + body and b"" not in fed
+
+
 async def test_what_arrives_together_is_handed_over_together():
     connection, _, handshake, answer = await begin(FastConnection)
     together = []
