@@ -85,7 +85,7 @@ def of_chat(messages: object) -> Items:
         messages = messages["messages"]
     items: list[dict[str, Any]] = []
     notes: list[str] = []
-    legacy_ids: dict[object, str] = {}  # the API of 2023 has no call ids: an output answers the last call of its name
+    legacy_ids: dict[str, str] = {}  # the API of 2023 has no call ids: an output answers the last call of its name
     for n, message in enumerate(objects(messages, "message")):
         where, role = f"message {n}", message.get("role")
         if role not in ("system", "developer", "user", "assistant", "tool", "function"):
@@ -95,7 +95,7 @@ def of_chat(messages: object) -> Items:
         parts = _parts(message.get("content"), role, where, notes)
         texts = [part["text"] for part in parts or () if "text" in part]
         if role in ("tool", "function"):
-            call_id = message.get("tool_call_id") if role == "tool" else legacy_ids.get(message.get("name"))
+            call_id = message.get("tool_call_id") if role == "tool" else legacy_ids.get(str(message.get("name")))
             items.append(
                 {
                     "type": "function_call_output",
@@ -156,7 +156,7 @@ def _pcm(data: object) -> str | None:
 
 
 def _assistant(
-    message: Mapping[str, Any], texts: list[str], n: int, legacy_ids: dict[object, str]
+    message: Mapping[str, Any], texts: list[str], n: int, legacy_ids: dict[str, str]
 ) -> Iterator[dict[str, Any]]:
     """What an assistant's message says and calls: its text, or its refusal, or the words of its spoken reply."""
     where, audio = f"message {n}", message.get("audio")
@@ -167,7 +167,7 @@ def _assistant(
     if not isinstance(calls, list | tuple):
         raise HistoryError(f"{where} has tool_calls {clipped(calls)}; they come as a list")
     if isinstance(legacy := message.get("function_call"), Mapping):
-        legacy_ids[legacy.get("name")] = f"call_{n}"
+        legacy_ids[str(legacy.get("name"))] = f"call_{n}"
         calls = [*calls, {"id": f"call_{n}", "function": legacy}]
     if not texts and not calls:
         raise HistoryError(
@@ -255,9 +255,9 @@ def of_livekit(context: object) -> Items:
     for n, entry in enumerate(objects(entries, "item")):
         kind = entry.get("type", "message")
         if kind == "message":
-            more, said = of_chat([{"role": entry.get("role"), "content": entry.get("content")}])
-            items += more
-            notes += [note.replace("message 0", f"item {n}") for note in said]
+            message_items, message_notes = of_chat([{"role": entry.get("role"), "content": entry.get("content")}])
+            items += message_items
+            notes += [note.replace("message 0", f"item {n}") for note in message_notes]
         elif kind in ("function_call", "function_call_output"):
             fields = (
                 ("type", "call_id", "name", "arguments") if kind == "function_call" else ("type", "call_id", "output")
@@ -274,9 +274,10 @@ def of_sharegpt(conversation: object) -> Items:
     turns = conversation.get("conversations") if isinstance(conversation, Mapping) else conversation
     messages = []
     for n, turn in enumerate(objects(turns, "turn")):
-        if turn.get("from") not in roles:
+        role = roles.get(str(turn.get("from")))
+        if role is None:
             raise HistoryError(f"turn {n} is from {clipped(turn.get('from'))}; there are {', '.join(roles)}")
-        messages.append({"role": roles[turn["from"]], "content": turn.get("value")})
+        messages.append({"role": role, "content": turn.get("value")})
     return of_chat(messages)
 
 
@@ -305,5 +306,5 @@ def of_chatgpt(export: object, index: int = 0) -> Items:
                 messages.append({"role": role, "content": parts})
         elif fields:
             notes.append(f"{clipped(kind)} of {clipped(role)} was left out")
-    items, more = of_chat(messages)
-    return items, notes + more
+    items, message_notes = of_chat(messages)
+    return items, notes + message_notes

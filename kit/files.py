@@ -10,7 +10,7 @@ from typing import BinaryIO
 from . import show
 from .errors import InputError, clipped
 
-# Opening a pipe that nobody writes to would wait for ever without this; on Windows there is no such flag.
+# Without this, opening a pipe that has no writer waits for ever; on Windows there is no such flag.
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _KINDS = (
     (stat.S_ISDIR, "is a folder"),
@@ -80,9 +80,7 @@ def read_text(path: str | os.PathLike[str], max_bytes: int, *, error: type[Input
 
 def _too_long(path: object, max_bytes: int, size: int | None) -> str:
     length = f"has more than {max_bytes / 1e6:,.0f} MB" if size is None else f"has {size / 1e6:,.0f} MB"
-    return (
-        f"cannot read {_shown(path)}: it {length}, and no more than {max_bytes / 1e6:,.0f} MB of such a file are read"
-    )
+    return f"cannot read {_shown(path)}: it {length}, and no more than {max_bytes / 1e6:,.0f} MB are read"
 
 
 def _shown(path: object) -> str:

@@ -8,6 +8,8 @@ from html.parser import HTMLParser
 
 import pytest
 from building import b64, clip, seconds
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kit import cases
 from kit.clip import Clip
@@ -812,6 +814,84 @@ def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
     (tmp_path / "h.json").write_text("\ufeff[]", encoding="utf-8")
 
     assert History.load(tmp_path / "h.json") == History()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+KINDS = st.sampled_from(
+    [
+        "message",
+        "function_call",
+        "function_call_output",
+        "text",
+        "input_text",
+        "input_audio",
+        "audio",
+        "image_url",
+        "refusal",
+    ]
+)
+FIELDS = st.sampled_from(
+    [
+        "type",
+        "role",
+        "content",
+        "text",
+        "audio",
+        "transcript",
+        "refusal",
+        "input_audio",
+        "data",
+        "tool_calls",
+        "function",
+        "function_call",
+        "name",
+        "arguments",
+        "id",
+        "call_id",
+        "output",
+        "itemId",
+        "item_id",
+        "item",
+        "from",
+        "value",
+        "items",
+        "conversations",
+        "mapping",
+        "current_node",
+        "parent",
+        "message",
+        "author",
+        "parts",
+        "content_type",
+        "messages",
+        "previous_item_id",
+    ]
+)
+ROLES = st.sampled_from(["user", "assistant", "system", "tool", "function", "human", "gpt"])
+ENTRIES = st.recursive(
+    KINDS | ROLES | JSON,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner, max_size=5),
+    max_leaves=20,
+)
+
+
+@pytest.mark.parametrize(
+    "read", [History.from_events, History.from_chat, History.from_livekit, History.from_sharegpt, History.from_chatgpt]
+)
+@settings(max_examples=150, deadline=None)
+@given(entries=st.lists(st.dictionaries(FIELDS, KINDS | ROLES | ENTRIES, max_size=6), max_size=3) | ENTRIES)
+def test_whatever_the_json_it_is_read_or_refused_in_a_sentence(read, entries):
+    try:
+        history = read(entries)
+    except HistoryError as exc:
+        assert len(str(exc)) < 500
+        return
+    history.lint("ga"), history.with_transcripts().lint("beta"), repr(history), history._repr_html_()
+    assert all(isinstance(item.text, str) for item in history)
 
 
 def test_a_megabyte_in_the_wrong_place_does_not_end_up_in_the_message():

@@ -365,7 +365,7 @@ class Conversation:
             self._speech_stopped_at_ms = None
 
     def _take_create(self, response: Response, fields: Mapping[str, Any]) -> _Create | None:
-        """Take the `response.create` that this response answers off the list; ``None`` if it answers none of ours."""
+        """Take the `response.create` that this response answers off the list; ``None`` if a client's request is not its cause."""
         tag = text_of(response.metadata or {}, TAG)
         for create in self._creates:
             if tag is not None and create.tag == tag:
@@ -411,9 +411,8 @@ class Conversation:
         if "conversation_id" in fields:
             response.conversation_id = text_of(fields, "conversation_id")
         elif response.conversation_id is None:
-            response.conversation_id = (
-                ""  # October 2024 had no such field: all of its responses are in the conversation
-            )
+            # October 2024 had no such field: all of its responses are in the conversation.
+            response.conversation_id = ""
         voice = read_session(fields, "voice")
         response.voice = voice if isinstance(voice, str) else response.voice
         response.output_format = str(

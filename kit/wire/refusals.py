@@ -51,8 +51,8 @@ def listed(values: Iterable[str]) -> str:
 def invalid_value(value: object, supported: Iterable[str], param: str) -> Refusal:
     """The service's sentence for a value outside a list."""
     values = tuple(supported)
-    rest = f"Value must be '{values[0]}'." if len(values) == 1 else f"Supported values are: {listed(values)}."
-    return Refusal("invalid_value", f"Invalid value: '{value}'. {rest}", param)
+    advice = f"Value must be '{values[0]}'." if len(values) == 1 else f"Supported values are: {listed(values)}."
+    return Refusal("invalid_value", f"Invalid value: '{value}'. {advice}", param)
 
 
 def missing(param: str) -> Refusal:
