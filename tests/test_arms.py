@@ -210,6 +210,59 @@ async def test_one_at_a_time_waits_for_each_item(tmp_path):
     assert (await order("one_at_a_time"))[:6] == ["create", "added"] * 3
 
 
+async def test_a_summary_is_the_same_words_in_either_role_and_the_last_two_turns_stay(tmp_path):
+    system, assistant = (prepared(name).history for name in ("summary", "summary_as_assistant"))
+
+    assert (roles(system), roles(assistant)) == (["system", "assistant", "user"], ["assistant", "assistant", "user"])
+    assert system.items[0].text == assistant.items[0].text
+    assert system.items[1:] == cases.one_b.history.items[1:]
+
+
+async def test_compaction_puts_a_summary_at_the_root_and_deletes_what_it_tells(tmp_path):
+    case = cases.one_a.then("Another one, please.", "One more, please.")
+    attempt, turns, _ = await one(tmp_path, "compaction", case, drift="never")
+
+    assert [turn["outcome"] for turn in turns] == ["spoken"] * 3
+    assert attempt["n_items_sent"] == 1 + 2 + 1  # one of the second turn's seeds finds two items, too few to compact
+    assert attempt["n_deletes_sent"] == 2
+
+
+async def test_a_text_beside_the_talk_is_a_row_of_no_turn(tmp_path):
+    _, (turn,), responses = await one(tmp_path, "text_beside", "1a", drift="never")
+
+    assert (turn["outcome"], turn["n_responses"]) == ("spoken", 1)
+    assert sorted((row["turn"], row["modality"]) for row in responses) == [(-1, "text"), (0, "audio")]
+
+
+def test_an_arm_that_an_endpoint_cannot_carry_is_left_out_with_the_reason():
+    from dataclasses import replace
+
+    from kit import services
+
+    service = next(s for s in services.SERVICES.values() if s.can.deletes is False or (s.can.seeds is not None and
+                   set(s.can.seeds) < {"system", "user", "assistant"}))  # fmt: skip
+    where = Settings("ws://127.0.0.1:9/v1/realtime").where
+    limited = replace(where, name=service.name)
+    said = [arm.unsupported(limited, cases.one_b.history) for arm in arms.all_arms()]
+
+    assert any(said) and not all(said)
+    assert all(service.name in reason for reason in said if reason)
+
+
+def test_a_plan_has_no_trials_of_what_it_leaves_out_and_says_why():
+    class Picky(arms.Arm):
+        def unsupported(self, where, history):
+            return f"{where.name} cannot do this" if len(history) > 1 else None
+
+    plan = Plan(["1a", "1b"], [arms.as_is, Picky], 3)
+
+    assert plan.n_trials == len(plan.trials) == 9
+    assert plan.skipped == {("1b", "picky", 0): "standin cannot do this"}
+    assert "picky of 1b: standin cannot do this" in plan._repr_html_()
+    with pytest.raises(InputError, match="nothing of this plan can be run: standin cannot do this"):
+        Plan("1b", Picky, 3)
+
+
 # ------------------------------------------------------------------------------------------------------- arms of others
 
 

@@ -16,18 +16,21 @@ M4 and M17 (asking for audio alone is what GA does in any case), M12 (other snap
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import hashlib
 import inspect
 import json
 import re
 import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, ClassVar
 
 from .. import show
 from ..clip import Clip
+from ..endpoint import Endpoint
 from ..errors import InputError, clipped
 from ..history import History, HistoryItem, HistoryPart
 from ..live import LiveSession
@@ -53,6 +56,8 @@ class Arm:
     """The protocols that can carry it: ``realtime``, ``live``."""
     keeps_last_line: ClassVar[bool] = False
     """GPT-Live: the user's last line stays in the history, instead of being asked aloud."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Abilities of the endpoint (`kit.services.Capabilities`) without which it cannot be played."""
 
     @property
     def max_responses(self) -> int:
@@ -96,6 +101,19 @@ class Arm:
     async def ask_aloud(self, session: LiveSession, content: Clip | None) -> None:
         """How GPT-Live is asked: by the user's line, spoken; or, where there is none, by a commentary."""
         await (session.respond() if content is None else session.ask(content))
+
+    def unsupported(self, where: Endpoint, history: History) -> str | None:
+        """Return why an endpoint cannot carry it, or ``None``. What is not known of an endpoint is tried."""
+        if where.protocol not in self.wires:
+            carried = ", ".join(item.name for item in all_arms(where.protocol))
+            return f"{self.name} cannot be carried by {where.protocol}; there are {carried}"
+        can = where.capabilities
+        for ability in self.needs:
+            if getattr(can, ability) is False:
+                return f"{where.name} has no {ability.replace('_', ' ')} ({can.source or can.known_from})"
+        roles = {item.role for item in self.history(history) if item.role}
+        missing = sorted(roles - set(can.seeds)) if can.seeds is not None else []
+        return f"{where.name} takes no {missing[0]} messages ({can.source or can.known_from})" if missing else None
 
     # ---------------------------------------------------------------------------------------------------- what it is
 
@@ -231,6 +249,37 @@ class AssistantAsSystem(Arm):
         )
 
 
+@dataclass(frozen=True, repr=False)
+class Summary(Arm):
+    """All turns but the last two are replaced by a summary: the beginning of each, the same words in every role. As ``system``
+    by default; (GPT-Live calls system developer.)
+
+    Source: openai-cookbook, Context_summarization_with_realtime_api (2025), livekit/agents #4942. Reported: no figure; assistant
+    text is said to draw the model from audio to text.
+    """
+
+    role: str = "system"
+    keep: int = 2
+
+    def history(self, history: History) -> History:
+        old = history.items[: -self.keep]
+        if not old:
+            return history
+        summary = _message(self.role, _summary((_who(item), item.text) for item in old))
+        return History((summary, *history.items[-self.keep :]))
+
+
+@dataclass(frozen=True, repr=False)
+class SummaryAsAssistant(Summary):
+    """The same summary as an assistant's text.
+
+    Source: openai-cookbook, an earlier Context_summarization_with_realtime_api (2024). Reported: draws the model from audio to text,
+    which is why the cookbook says system today.
+    """
+
+    role: str = "assistant"
+
+
 class SpokenUserTurns(Arm):
     """User turns as audio, spoken by the kit's own voice (M7, M14). Needs recorded lines (`kit.speech.repertoire`) or the
     extra ``tts``.
@@ -322,6 +371,52 @@ class TextThenAudio(Arm):
         await session.update(modality="audio")
 
 
+class TextBeside(Arm):
+    """Before the first spoken reply, the model is asked for a text beside the talk (`conversation: "none"`), as agents do for
+    summaries, titles or moderation.
+
+    Source: openai-cookbook, "Realtime out-of-band transcription" (2025) and its like. Reported: nothing; it shows whether a text
+    that is no part of the talk draws the next reply into text.
+    """
+
+    async def after_seed(self, session: Session) -> None:
+        await session.respond(
+            conversation="none", modality="text", instructions="Name the topic of this conversation in three words."
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class Compaction(Arm):
+    """In mid-call, before each further user turn: a summary goes in at the root, and all but the last items are deleted. Needs a
+    case with further turns, such as ``1b+4``.
+
+    Source: openai-cookbook, Context_summarization_with_realtime_api (2025). Reported: no figure; it says that a summary as
+    assistant text draws the model from audio to text, and inserts it as system.
+    """
+
+    role: str = "system"
+    keep: int = 2
+
+    needs: ClassVar[tuple[str, ...]] = ("deletes",)
+
+    async def seed(self, session: Session, history: History) -> None:
+        old = [item for item in session.items[: -self.keep or None] if item.id and item.text]
+        if old:  # the first seed finds nothing
+            summary = _message(self.role, _summary((item.role or "", item.text) for item in old))
+            event = {
+                "type": "conversation.item.create",
+                "previous_item_id": "root",
+                "item": summary.serialize(session.dialect),
+            }
+            added = asyncio.create_task(session.wait_for("conversation.item.added"))
+            await asyncio.sleep(0)  # it waits before anything is sent
+            await session.send(event)
+            await added
+            for item in old:
+                await session.delete_item(item)
+        await session.seed(history)
+
+
 # ------------------------------------------------------------------------------------------------------- per response
 
 
@@ -371,6 +466,8 @@ class DeleteAndRetry(Arm):
 
     n: int = 5
     silence_ms: int = 1_000
+
+    needs: ClassVar[tuple[str, ...]] = ("deletes",)
 
     @property
     def max_responses(self) -> int:
@@ -451,12 +548,16 @@ one_user_message = OneUserMessage()
 user_messages_with_labels = UserMessagesWithLabels()
 history_in_instructions = HistoryInInstructions()
 assistant_as_system = AssistantAsSystem()
+summary = Summary()
+summary_as_assistant = SummaryAsAssistant()
 spoken_user_turns = SpokenUserTurns()
 assistant_audio = AssistantAudio()
 one_at_a_time = OneAtATime()
 silent_audio = SilentAudio()
 update_again = UpdateAgain()
 text_then_audio = TextThenAudio()
+text_beside = TextBeside()
+compaction = Compaction()
 modality_each_response = ModalityEachResponse()
 forcing_instructions = ForcingInstructions()
 out_of_band = OutOfBand()
@@ -481,6 +582,10 @@ _ALL: tuple[Arm, ...] = (
     forcing_instructions,
     out_of_band,
     one_at_a_time,
+    summary,
+    summary_as_assistant,
+    text_beside,
+    compaction,
     assistant_audio,
     short_tail,
     past_by_thinking,
@@ -523,6 +628,16 @@ def _as_text(item: HistoryItem, role: str, before: str) -> HistoryItem:
 
 def _spoken(item: HistoryItem) -> tuple[HistoryPart, ...]:
     return tuple(HistoryPart(clip=say(part.text)) if part.text is not None else part for part in item.parts)
+
+
+def _message(role: str, text: str) -> HistoryItem:
+    return HistoryItem("message", role, (HistoryPart(text),))
+
+
+def _summary(turns: Iterable[tuple[str, str]]) -> str:
+    """A summary that needs no model, so that it is the same in every trial: how each turn begins."""
+    lines = [f"- {role}: {text if len(text) <= 80 else text[:79] + '…'}" for role, text in turns]
+    return "\n".join(("Summary of the conversation so far:", *lines))
 
 
 def _silence(ms: float) -> History:

@@ -252,6 +252,8 @@ class Plan:
     stop: StopRule | None
     controls: int
     analysis: Analysis
+    skipped: dict[tuple[str, str, int], str]
+    """Cells (case, arm, which settings) that an endpoint cannot carry, each with the reason. They have no trials."""
 
     def __init__(
         self,
@@ -281,16 +283,18 @@ class Plan:
         _refuse_duplicates("case", [item.name for item in fields["cases"]])
         _refuse_duplicates("arm", [item.name for item in fields["arms"]])
         _refuse_duplicates("settings", [json.dumps(item.describe(), sort_keys=True) for item in fields["settings"]])
-        for item in fields["settings"]:
-            for how in fields["arms"]:
-                if item.where.protocol not in how.wires:
-                    carried = [known.name for known in _arms.all_arms(item.where.protocol)]
-                    raise InputError(
-                        f"{how.name} cannot be carried by {item.where.protocol}; there are {', '.join(carried)}"
-                    )
         paid = not all(item.free for item in fields["settings"])
         fields["controls"] = CONTROLS_WHEN_PAID * paid if controls is None else _integer(controls, "controls", 0)
-        n_cells = len(fields["cases"]) * len(fields["arms"]) * len(fields["settings"])
+        fields["skipped"] = {
+            (item.name, how.name, n): reason
+            for item in fields["cases"]
+            for how in fields["arms"]
+            for n, settings in enumerate(fields["settings"])
+            if (reason := how.unsupported(settings.where, item.history))
+        }
+        n_cells = len(fields["cases"]) * len(fields["arms"]) * len(fields["settings"]) - len(fields["skipped"])
+        if not n_cells:
+            raise InputError(f"nothing of this plan can be run: {next(iter(fields['skipped'].values()))}")
         rule = stop if isinstance(stop, StopRule | None) else StopRule(width=stop, n_arms=n_cells)
         if rule is not None and rule.n_arms != n_cells:
             raise InputError(
@@ -299,6 +303,8 @@ class Plan:
             )
         fields["stop"] = rule
         fields["analysis"] = analysis or Analysis(baseline=fields["arms"][0].name)
+        if fields["analysis"].baseline not in [item.name for item in fields["arms"]]:
+            raise InputError(f"the baseline {clipped(fields['analysis'].baseline)} is no arm of this plan")
         for name, value in fields.items():
             object.__setattr__(self, name, value)  # frozen: this is the one place that sets them
 
@@ -315,6 +321,7 @@ class Plan:
                 for item in self.cases
                 for how in self.arms
                 for n in range(len(self.settings))
+                if (item.name, how.name, n) not in self.skipped
             ]
             for control in range(self.controls):
                 if control * self.repeats // self.controls == repeat:  # spread over the plan
@@ -337,7 +344,8 @@ class Plan:
     @property
     def n_trials(self) -> int:
         """Trials that are measured; controls come on top."""
-        return len(self.cases) * len(self.arms) * len(self.settings) * self.repeats
+        n_cells = len(self.cases) * len(self.arms) * len(self.settings) - len(self.skipped)
+        return n_cells * self.repeats
 
     @property
     def n_controls(self) -> int:
@@ -356,6 +364,7 @@ class Plan:
             "deadline_s": self.deadline_s,
             "analysis": analysis,
             "kit_version": __version__,
+            "skipped": [[*cell, reason] for cell, reason in self.skipped.items()],
         }
 
     def _describe_1(self) -> dict[str, Any]:
@@ -397,6 +406,7 @@ class Plan:
             ("repeats", f"{self.repeats} of each, order by seed {self.seed}"),
             ("controls", controls),
             ("stops", stops),
+            *[("left out", f"{arm_} of {case_}: {reason}") for (case_, arm_, _), reason in self.skipped.items()],
         ]
         rows = [[name, show.esc(value)] for name, value in facts]
         return show.card(
