@@ -7,8 +7,7 @@ from kit import Plan, Settings, arms, run
 from kit.endpoint import endpoint
 from kit.errors import InputError
 from kit.trials.arms import Arm
-from kit.trials.live import first_ask, live_usd
-from kit.trials.plan import worst_usd
+from kit.trials.plan import first_ask, live_usd, worst_usd
 
 PACE = 3.0  # at once, on a busy machine, a second of the wall must not be a deadline
 

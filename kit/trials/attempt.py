@@ -192,7 +192,7 @@ class Outcome:
 _BACKSTOP_S = 0.25  # what an arm waits for ends this much after the turn's own deadline, whose error says more
 _PROOF_OF_LIFE_S = 5.0  # how long a server that has been silent may take to confirm an empty buffer
 _DRAIN_S = 0.5  # for what is in the socket when this process wakes up
-_MAX_ERROR_CHARS = 500
+MAX_ERROR_CHARS = 500
 _MAX_SQL_INT = 2**63
 
 OnSeeded = Callable[[Row], None]
@@ -227,20 +227,6 @@ async def play(
         KitError, ImportError, OSError: This machine's own trouble (`machine_trouble`), which is no result of the trial.
         CancelledError: If the attempt was stopped.
     """
-    if trial.settings.where.protocol == "live":
-        from .live import play_live
-
-        return await play_live(
-            trial,
-            prepared,
-            connection,
-            outcome,
-            timeout_s=timeout_s,
-            deadline_s=deadline_s,
-            keep_events=keep_events,
-            on_seeded=on_seeded,
-            on_turn=on_turn,
-        )
     attempt = _Attempt(trial, outcome, timeout_s, deadline_s, paused_s)
     arm = trial.arm
     clock = asyncio.get_running_loop().time
@@ -458,7 +444,7 @@ class _Attempt:
             "kind": kind,
             "error_type": type(exc).__name__,
             "error_code": code,
-            "error": redactor.text(str(exc) or type(exc).__name__)[:_MAX_ERROR_CHARS],
+            "error": redactor.text(str(exc) or type(exc).__name__)[:MAX_ERROR_CHARS],
             "expected": int(kind == self.trial.arm.expects),
         }
 
@@ -488,7 +474,7 @@ class _Attempt:
         if keep_events:
             events = session.events
             outcome.n_events = len(events)
-            outcome.jsonl = zlib.compress(b"\n".join(session.redactor(_event(event)) for event in events), 3)
+            outcome.jsonl = zlib.compress(b"\n".join(session.redactor(event_line(event)) for event in events), 3)
 
     def facts(self) -> Row:
         """Who the server says it is."""
@@ -540,7 +526,7 @@ class _Attempt:
             usd = price.usd(usage) if _usage_is_whole(usage) else None
         fields = row(response)
         assert self.session is not None
-        return {name: _sql(value) for name, value in fields.items() if name in _RESPONSE_COLUMNS} | {
+        return {name: _sql(value) for name, value in fields.items() if name in RESPONSE_COLUMNS} | {
             "turn": turn,
             "response": n,
             "asked": "+".join(fields["asked"]) if fields["asked"] else None,
@@ -553,7 +539,7 @@ class _Attempt:
 
 _DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")  # a snapshot costs what its model costs
 _TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
-_RESPONSE_COLUMNS = frozenset(TABLES["responses"])
+RESPONSE_COLUMNS = frozenset(TABLES["responses"])
 _WORDS = {"audio": "spoken", "text": "text", "mixed": "both", "function": "function", "empty": "silent"}
 
 
@@ -600,7 +586,7 @@ def _count(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_SQL_INT else None
 
 
-def _event(event: Event) -> bytes:
+def event_line(event: Event) -> bytes:
     fields = {"at_ms": round(event.at_ms, 3), "direction": event.direction, "event": event.data}
     return encode(fields if event.n_audio_bytes is None else fields | {"n_audio_bytes": event.n_audio_bytes})
 

@@ -23,8 +23,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ConnectError, KitError, MissingExtra
-from .attempt import Outcome, Prepared, play
+from .attempt import Outcome, Prepared
 from .limits import Heartbeat, RateLimiter, Reservation
+from .live import play_once
 from .plan import Settings, Trial
 from .runner import Runner, StandIns
 
@@ -296,7 +297,7 @@ async def _play_batch(
             async with limiter:
                 connection = stand_ins.connect(trial, attempt, batch.timeout_s)
             try:
-                await play(
+                await play_once(
                     trial,
                     prepared,
                     connection,

@@ -4,35 +4,38 @@ The same trial as over Realtime, with three differences. The history goes into t
 is not seeded but asked aloud. A reply is inferred, by a policy made of the plan's deadline and window. And money runs by the
 second, from the start to the close, whatever is said.
 
-`attempt.play` comes here for an endpoint whose protocol is ``live``; the columns are those of the ledger for both.
+The runner comes here for an endpoint whose protocol is ``live``; the columns are those of the ledger for both.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import zlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from ..clip import Clip
 from ..connecting import connect
 from ..eventlog.redact import Redactor
-from ..history import History
 from ..live import LiveSession
 from ..speech import say
 from ..wire.events import text_of
-from ..wire.live import USD_PER_SECOND
 from ..wire.live_conversation import Reply, ReplyPolicy
 from ..wire.records import row
-
-if TYPE_CHECKING:
-    from .attempt import OnSeeded, OnTurn, Outcome, Prepared, Row
-    from .plan import Trial
-
-_START_S = 2.5  # from the opening of the socket to the first clip: the start, and a second of silence before it
-_CLOSE_S = 2.0  # billed until the close is confirmed
-_REPLY_S = 30.0  # the longest reply that is reckoned with
-_LIKELY_REPLY_S = 6.0
+from .attempt import (
+    MAX_ERROR_CHARS,
+    RESPONSE_COLUMNS,
+    OnSeeded,
+    OnTurn,
+    Outcome,
+    Prepared,
+    Row,
+    event_line,
+    failure_kind,
+    machine_trouble,
+    play,
+)
+from .plan import Trial, first_ask
 
 
 def policy_of(deadline_s: float, timeout_s: float) -> ReplyPolicy:
@@ -40,29 +43,20 @@ def policy_of(deadline_s: float, timeout_s: float) -> ReplyPolicy:
     return ReplyPolicy(deadline_ms=deadline_s * 1000, window_ms=min(timeout_s, max(10.0, deadline_s)) * 1000)
 
 
-def first_ask(history: History, *, keep: bool) -> tuple[History, str | Clip | None]:
-    """Split a history whose last item is the user's: what is seeded, and what is asked aloud.
-
-    Args:
-        history: As the arm made it.
-        keep: The arm leaves the last line in the history and asks by another way.
-    """
-    items = history.items
-    if keep or not items or items[-1].role != "user":
-        return history, None
-    last = items[-1]
-    return History(items[:-1]), next((part.clip for part in last.parts if part.clip), None) or last.text
-
-
-def live_usd(trial: Trial, *, worst: bool) -> float:
-    """What the seconds of one attempt cost, in dollars: likely, or at most (what a budget reserves)."""
-    _, first = first_ask(trial.case.history, keep=trial.arm.keeps_last_line)
-    seconds = _START_S + _CLOSE_S
-    for content in (first, *trial.case.turns):
-        asked_s = content.duration_ms / 1000 if isinstance(content, Clip) else 0.08 * len(content or "") + 1
-        replies = trial.arm.max_responses if worst else 1
-        seconds += asked_s + replies * ((10.0 + _REPLY_S) if worst else _LIKELY_REPLY_S)
-    return math.ceil(seconds) * USD_PER_SECOND
+async def play_once(
+    trial: Trial,
+    prepared: Prepared,
+    connection: connect,
+    outcome: Outcome,
+    *,
+    paused_s: Callable[[], float] = lambda: 0.0,
+    **options: Any,
+) -> None:
+    """Play a trial once over the protocol of its endpoint; arguments and errors are those of `attempt.play`."""
+    if trial.settings.where.protocol == "live":
+        await play_live(trial, prepared, connection, outcome, **options)
+    else:
+        await play(trial, prepared, connection, outcome, paused_s=paused_s, **options)
 
 
 async def play_live(
@@ -73,13 +67,11 @@ async def play_live(
     *,
     timeout_s: float,
     deadline_s: float,
-    keep_events: bool,
-    on_seeded: OnSeeded | None,
-    on_turn: OnTurn | None,
+    keep_events: bool = False,
+    on_seeded: OnSeeded | None = None,
+    on_turn: OnTurn | None = None,
 ) -> None:
     """Play a trial once over GPT-Live; arguments and errors are those of `attempt.play`."""
-    from .attempt import machine_trouble
-
     clock = asyncio.get_running_loop().time
     began = clock()
     attempt = _Attempt(trial, outcome)
@@ -135,8 +127,6 @@ class _Attempt:
 
     def end_turn(self) -> tuple[Row, list[Row]]:
         """Put the open turn's replies into rows."""
-        from .attempt import _RESPONSE_COLUMNS
-
         assert self.session is not None and self.turn is not None
         replies = self.session.replies[self._n_rows :]
         self._n_rows += len(replies)
@@ -165,7 +155,7 @@ class _Attempt:
         }
         rows: list[Row] = []
         for n, reply in enumerate(asked):
-            fields = {name: value for name, value in row(reply).items() if name in _RESPONSE_COLUMNS}  # type: ignore[arg-type]
+            fields = {name: value for name, value in row(reply).items() if name in RESPONSE_COLUMNS}  # type: ignore[arg-type]
             rows.append(
                 {name: int(value) if isinstance(value, bool) else value for name, value in fields.items()}
                 | {"turn": self.turn, "response": n, "asked": "audio", "ended": turn["ended"], "n_calls": 0}
@@ -179,8 +169,6 @@ class _Attempt:
 
     def stopped(self, status: str, exc: Exception | None) -> None:
         """Take down an end before the last turn was over."""
-        from .attempt import _MAX_ERROR_CHARS, failure_kind, machine_trouble
-
         outcome, session = self.outcome, self.session
         if session is not None:
             session.conversation.end(session.now_ms, lost=exc is not None)
@@ -193,7 +181,7 @@ class _Attempt:
         else:
             kind, code = ("machine", None) if machine else failure_kind(exc)
             redactor = session._link.redactor if session is not None else Redactor()
-            error = redactor.text(str(exc) or type(exc).__name__)[:_MAX_ERROR_CHARS]
+            error = redactor.text(str(exc) or type(exc).__name__)[:MAX_ERROR_CHARS]
         if outcome.status == "failed" or machine:
             outcome.failure = {
                 "kind": kind,
@@ -218,8 +206,6 @@ class _Attempt:
 
     def collect(self, keep_events: bool) -> None:
         """Complete the outcome, once the session is closed."""
-        from .attempt import _event
-
         session, outcome = self.session, self.outcome
         assert session is not None
         conversation = session.conversation
@@ -236,4 +222,4 @@ class _Attempt:
         if keep_events:
             events = session.events
             outcome.n_events = len(events)
-            outcome.jsonl = zlib.compress(b"\n".join(session._link.redactor(_event(event)) for event in events), 3)
+            outcome.jsonl = zlib.compress(b"\n".join(session._link.redactor(event_line(event)) for event in events), 3)

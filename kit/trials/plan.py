@@ -28,9 +28,9 @@ from ..history import History
 from ..stats import StopRule
 from ..version import __version__
 from ..wire.dialect import GA
+from ..wire.live import USD_PER_SECOND
 from . import arms as _arms
 from .arms import Arm, arm
-from .live import live_usd
 
 Role = Literal["measure", "positive", "negative"]
 
@@ -622,6 +622,38 @@ def estimate(plan: Plan) -> Estimate:
         _dates(price for settings in plan.settings if (price := settings.reckoned_price)),
         measured,
     )
+
+
+# GPT-Live runs by the second.
+_START_S = 2.5  # from the opening of the socket to the first clip: the start, and a second of silence before it
+_CLOSE_S = 2.0  # billed until the close is confirmed
+_REPLY_S = 30.0  # the longest reply that is reckoned with
+_LIKELY_REPLY_S = 6.0
+
+
+def first_ask(history: History, *, keep: bool) -> tuple[History, str | Clip | None]:
+    """Split a history whose last item is the user's: what is seeded, and what is asked aloud.
+
+    Args:
+        history: As the arm made it.
+        keep: The arm leaves the last line in the history and asks by another way.
+    """
+    items = history.items
+    if keep or not items or items[-1].role != "user":
+        return history, None
+    last = items[-1]
+    return History(items[:-1]), next((part.clip for part in last.parts if part.clip), None) or last.text
+
+
+def live_usd(trial: Trial, *, worst: bool) -> float:
+    """What the seconds of one attempt cost, in dollars: likely, or at most (what a budget reserves)."""
+    _, first = first_ask(trial.case.history, keep=trial.arm.keeps_last_line)
+    seconds = _START_S + _CLOSE_S
+    for content in (first, *trial.case.turns):
+        asked_s = content.duration_ms / 1000 if isinstance(content, Clip) else 0.08 * len(content or "") + 1
+        replies = trial.arm.max_responses if worst else 1
+        seconds += asked_s + replies * ((10.0 + _REPLY_S) if worst else _LIKELY_REPLY_S)
+    return math.ceil(seconds) * USD_PER_SECOND
 
 
 def worst_usd(trial: Trial) -> float | None:

@@ -35,8 +35,9 @@ from .. import show
 from ..connecting import connect
 from ..errors import ConnectError, InputError, KitError, clipped, first_error
 from ..standin import StandIn
-from .attempt import AGAIN, THERE, Outcome, Prepared, Row, play, prepare
+from .attempt import AGAIN, THERE, Outcome, Prepared, Row, prepare
 from .limits import Budget, FirstTurn, Heartbeat, RateLimiter, Reservation, StopMonitor, check_budget
+from .live import play_once
 from .plan import Plan, Settings, Trial, tokens_of, worst_usd
 from .writer import Writer
 
@@ -315,7 +316,7 @@ class Runner:
             n_turns += 1
 
         try:
-            await play(
+            await play_once(
                 trial,
                 self.prepared(trial),
                 stand_ins.connect(trial, self.attempt_there(trial), self.plan.timeout_s),
