@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from . import show
 from .errors import EndpointError, InputError, clipped
@@ -219,7 +219,11 @@ class Endpoint:
         values += [value.partition(" ")[2] for value in values if value.startswith(("Bearer ", "Basic "))]
         parts = urlsplit(self.url)
         values += [value for name, value in parse_qsl(parts.query) if name not in _SHOWN_IN_URL]
-        return [*values, *(word for word in (parts.username, parts.password) if word)]
+        users = [f"{unquote(parts.username)}:{unquote(parts.password or '')}"] if parts.username else []
+        values += [base64.b64encode(user.encode()).decode() for user in users]  # so websockets sends them
+        users += [_decoded(value.removeprefix("Basic ")) for value in values if value.startswith("Basic ")]
+        values += [part for user in users for part in (user, *user.split(":", 1))]
+        return [value for value in values if value]
 
     @property
     def sends_key(self) -> bool:
@@ -286,6 +290,14 @@ def _authorization(auth: Auth, key: str) -> dict[str, str]:
     if auth == "basic":  # "user:password", or what a service hands out encoded already (Inworld)
         return {"Authorization": f"Basic {base64.b64encode(key.encode()).decode() if ':' in key else key}"}
     return {"Authorization": f"Bearer {key}"}
+
+
+def _decoded(key: str) -> str:
+    """The user and password of a Basic authorization; empty for a key that is none."""
+    try:
+        return base64.b64decode(key, validate=True).decode()
+    except ValueError:
+        return ""
 
 
 def _is_header(value: str) -> bool:

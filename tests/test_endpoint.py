@@ -448,6 +448,14 @@ def test_an_endpoint_of_ones_own_is_shown_like_any_other():
     assert repr(Endpoint("url", "ws://h", "beta")) == "<Endpoint url, ws://h, beta, no key is sent>"
 
 
+def test_a_user_and_a_password_are_secrets_encoded_and_not():
+    where = endpoint("wss://me:pass%20word@h")
+    assert {"me:pass word", "pass word", "bWU6cGFzcyB3b3Jk"} <= set(where.secrets(where.headers({})))
+
+    basic = endpoint("wss://h", key_env="K", auth="basic")
+    assert {"me:pass-word", "pass-word", "bWU6cGFzcy13b3Jk"} <= set(basic.secrets(basic.headers({"K": "me:pass-word"})))
+
+
 # Services with a name
 
 
