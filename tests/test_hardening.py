@@ -474,7 +474,7 @@ def wav(n_bytes, rate=24_000, channels=1):
     "data",
     [
         wav(0xFFFFFF00),
-        wav(2**31) + bytes(100),
+        wav(2**30) + bytes(100),
         wav(0),
         wav(100, rate=0) + bytes(100),
         wav(100, channels=0) + bytes(100),
