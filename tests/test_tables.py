@@ -75,7 +75,8 @@ def test_what_failed_or_was_never_run_stays_in_the_denominators(ledger_of):
 
     assert (row["planned"], row["completed"], row["failed"], row["missing"]) == (4, 2, 1, 1)
     assert (row["first_turns"], row["turns_unanswered"]) == (2, 1)
-    assert (row["drift_rate"], row["drift_least"], row["drift_most"]) == (0.5, 0.25, 0.75)
+    assert (row["drift_rate"], row["lost"]) == (0.5, 1)  # the one that was never run says nothing
+    assert (row["drift_least"], row["drift_most"]) == (stats.wilson(1, 3).low, stats.wilson(2, 3).high)
 
 
 def test_a_first_turn_counts_though_its_trial_failed_later(ledger_of):
@@ -135,8 +136,8 @@ def test_rows_follow_the_plan_whatever_the_order_of_the_trials(ledger_of):
 
 def test_what_was_simulated_is_never_pooled_with_what_was_measured(ledger_of):
     ours = ledger_of([("1b", "as_is", "t")])
-    theirs = ledger_of([("1b", "as_is", "a")], simulated=0, endpoint="openai")
-    unknown = ledger_of([("1b", "as_is", "a")], simulated=None, endpoint="url")
+    theirs = ledger_of([("1b", "as_is", "a")], simulated=0, endpoint="openai", plan_hash="beef" * 16)
+    unknown = ledger_of([("1b", "as_is", "a")], simulated=None, endpoint="url", plan_hash="cafe" * 16)
 
     table = tables.modality_df([ours, theirs, unknown], by=[])
 
@@ -209,7 +210,9 @@ def test_a_frame_of_responses_gives_the_table_but_not_the_denominators(ledger_of
     whole, some = tables.modality_df(ledger), tables.modality_df(tables.responses_df(ledger))
 
     known = [
-        name for name in some if name not in ("planned", "completed", "failed", "missing", "drift_least", "drift_most")
+        name
+        for name in some
+        if name not in ("planned", "completed", "failed", "missing", "drift_least", "drift_most", "lost", "run_ended")
     ]
     pd.testing.assert_frame_equal(some[known], whole[known], check_dtype=False, check_categorical=False)
     assert some[["planned", "completed", "failed", "missing"]].isna().all(axis=None)
@@ -336,7 +339,7 @@ def test_a_sentence_carries_the_mark_of_its_origin(ledger_of):
 
 def test_simulated_and_measured_are_not_compared_with_each_other(ledger_of):
     base = ledger_of([("x", "as_is", "t"), ("x", "cure", "a")])
-    other = ledger_of([("x", "as_is", "t"), ("x", "cure", "a")], simulated=0, endpoint="openai")
+    other = ledger_of([("x", "as_is", "t"), ("x", "cure", "a")], simulated=0, endpoint="openai", plan_hash="beef" * 16)
 
     df = tables.compare_df([base, other])
 
@@ -368,6 +371,215 @@ def test_without_the_baseline_or_anything_beside_it_there_is_a_sentence(ledger_o
         tables.compare_df(ledger_of(THREE), "as it was")
     with pytest.raises(InputError, match="as_is is the only arm"):
         tables.compare_df(ledger_of(THREE))
+
+
+# What is counted under loss
+
+
+def test_a_text_reply_stays_text_when_the_arms_next_try_fails(ledger_of):
+    """validity.md A1: half of the trials drift, asking again never helps, and the second try often fails."""
+    trials = [("1b", "as_is", word) for word in "tttttaaaaa"]
+    trials += [("1b", "retry", word) for word in ["tx !"] * 3 + ["tt"] * 2 + ["a"] * 5]
+    table = tables.modality_df(ledger_of(trials, outcomes=True)).set_index("arm")
+
+    assert table["text"].to_dict() == table["first_response_drifted"].to_dict() == {"as_is": 5, "retry": 5}
+    assert table["first_turns"].to_dict() == table["first_responses"].to_dict() == {"as_is": 10, "retry": 10}
+    assert table["lost"].sum() == 0
+
+
+def test_first_responses_count_in_a_ledger_of_before_though_the_turn_broke_off(ledger_of):
+    (row,) = tables.modality_df(ledger_of([("1b", "retry", "tx !"), ("1b", "retry", "a")])).to_dict("records")
+
+    assert (row["first_response_drifted"], row["first_responses"], row["first_turns"]) == (1, 2, 1)
+    assert (row["lost"], pd.isna(row["lost_voice"])) == (1, True)
+
+
+def test_lost_voice_is_text_silent_or_late(ledger_of):
+    (row,) = tables.modality_df(ledger_of([("1b", "as_is", w) for w in "aatsl"], outcomes=True)).to_dict("records")
+
+    assert (row["text"], row["silent"], row["late"], row["lost_voice"], row["first_turns"]) == (1, 1, 1, 3, 5)
+    assert (row["lost_voice_low"], row["lost_voice_high"]) == (stats.wilson(3, 5).low, stats.wilson(3, 5).high)
+    brief = tables.brief_df(tables.modality_df(ledger_of([("1b", "as_is", "s")], outcomes=True)))
+    assert brief["lost voice"][0].startswith("100")
+
+
+def test_what_was_lost_after_asking_is_in_the_bounds_and_what_never_began_is_not(ledger_of):
+    trials = [("1b", "as_is", w) for w in ["t", "a", "x !", None, None]]
+    (row,) = tables.modality_df(ledger_of(trials, outcomes=True)).to_dict("records")
+
+    assert (row["planned"], row["first_turns"], row["lost"]) == (5, 2, 1)
+    assert (row["drift_least"], row["drift_most"]) == (stats.wilson(1, 3).low, stats.wilson(2, 3).high)
+
+
+def test_an_attempt_that_was_lost_and_played_again_is_in_the_bounds(ledger_of):
+    ledger = ledger_of([("1b", "as_is", "t"), ("1b", "as_is", "a")], outcomes=True)
+    with closing(sqlite3.connect(ledger.path)) as db:
+        columns = "trial_id, run_id, status, stage, started_at"
+        db.execute(
+            f"INSERT INTO attempts (attempt_id, attempt, counts, reply_asked, {columns}) SELECT 99, 2, 0, 1, trial_id, run_id, "
+            "'failed', 'seeded', started_at FROM attempts WHERE attempt_id = 1"
+        )
+        db.commit()
+
+    (row,) = tables.modality_df(ledger.path).to_dict("records")
+    assert (row["first_turns"], row["lost"]) == (2, 1) and row["drift_most"] == stats.wilson(2, 3).high
+
+
+def test_before_the_first_drift_the_band_is_that_of_a_proportion(ledger_of):
+    curve = tables.until_drift_df(ledger_of([("1b", "as_is", "a a")] * 20), ["arm"])
+
+    assert curve["not_drifted"].tolist() == [1, 1, 1] and curve["high"].tolist() == [1, 1, 1]
+    assert curve["low"].tolist() == [1, stats.wilson(20, 20).low, stats.wilson(20, 20).low]
+
+
+def test_after_a_stop_rule_the_interval_is_that_rules_own(ledger_of):
+    ledger = ledger_of(
+        [("1b", "as_is", "t")] + [("1b", "as_is", "a")] * 9,
+        stop={"width": 0.2, "alpha": 0.05, "n_arms": 2},
+        ended="stop rule",
+    )
+    (row,) = tables.modality_df(ledger).to_dict("records")
+    rule = stats.StopRule(0.2, 0.05, 2).interval(1, 10)
+
+    assert (row["drift_low"], row["drift_high"], row["level"]) == (rule.low, rule.high, rule.level)
+    assert row["drift_low"] < stats.wilson(1, 10).low
+
+
+def test_the_sentences_of_a_run_that_was_ended_by_hand_say_so(ledger_of):
+    (text,) = tables.compare_df(ledger_of(arms(((8, 10), (1, 10))), ended="interrupted"))["sentence"]
+
+    assert "ended by hand; these tests take the number of trials as fixed before" in text
+
+
+# Nothing is pooled silently
+
+
+def test_a_copied_ledger_changes_nothing_and_is_told(ledger_of, tmp_path):
+    ledger = ledger_of(THREE)
+    (tmp_path / "copy.sqlite").write_bytes(ledger.path.read_bytes())
+
+    with pytest.warns(UserWarning, match="the same plan is in several ledgers: 3 trials"):
+        table = tables.modality_df([ledger, tmp_path / "copy.sqlite"])
+
+    pd.testing.assert_frame_equal(table, tables.modality_df(ledger))
+    with pytest.warns(UserWarning, match="counted once"):
+        assert len(tables.turns_df([ledger.path, tmp_path / "copy.sqlite"])) == 6
+
+
+def test_of_one_plan_in_two_files_each_trial_is_taken_where_it_was_decided(ledger_of):
+    first = ledger_of([("1b", "as_is", "t"), ("1b", "as_is", None)])
+    second = ledger_of([("1b", "as_is", None), ("1b", "as_is", "a")])
+
+    with pytest.warns(UserWarning, match="2 trials"):
+        (row,) = tables.modality_df([first, second]).to_dict("records")
+    assert (row["planned"], row["completed"], row["text"], row["audio"]) == (2, 2, 1, 1)
+
+
+def test_models_are_told_apart_as_soon_as_there_are_two(ledger_of):
+    one = ledger_of([("x", "as_is", "a")] * 9, model="m-one")
+    other = ledger_of([("x", "cure", "t")] * 9, model="m-two", plan_hash="cafe" * 16)
+    with pytest.raises(InputError, match="no case has both as_is and another arm"):
+        tables.compare_df([one, other])
+
+    both = [ledger_of(arms(((2, 3), (1, 3))), model=f"m-{n}", plan_hash=f"{n}" * 32) for n in (1, 2)]
+    df = tables.compare_df(both)
+    assert df["model"].tolist() == ["m-1", "m-2"] and df["n"].tolist() == [3, 3]
+    by_model = tables.compare_df(tables.modality_df(both, ["model", "case", "arm"]))
+    assert by_model["n"].tolist() == [3, 3]
+
+
+# Controls, per setting
+
+
+def controls(ledger_of, *trials):
+    return tables.controls_df(ledger_of([("1b", "as_is", "a"), *trials]))
+
+
+def test_a_positive_control_that_did_not_run_leaves_the_fitness_unknown(ledger_of):
+    df = controls(ledger_of, ("text asked", "as_is", None, "positive"), ("no history", "as_is", "a", "negative"))
+
+    assert tables.fit_of(df) is None and df.set_index("role")["fit"].isna()["positive"]
+
+
+def test_background_drift_is_a_rate_and_condemns_only_where_all_is_text(ledger_of):
+    positive = ("text asked", "as_is", "t", "positive")
+    some = controls(ledger_of, positive, *[("no history", "as_is", word, "negative") for word in "taa"])
+    all_ = controls(ledger_of, positive, *[("no history", "as_is", word, "negative") for word in "ttt"])
+
+    row = some.set_index("role").loc["negative"]
+    assert (row["text"], row["low"], row["high"]) == (1, stats.wilson(1, 3).low, stats.wilson(1, 3).high)
+    assert tables.fit_of(some) is True and tables.fit_of(all_) is False
+
+
+def test_one_settings_controls_say_nothing_of_another(ledger_of):
+    trials = [("text asked", "as_is", "t", "positive"), ("no history", "as_is", "a", "negative")]
+    ran = ledger_of([("1b", "as_is", "a"), *trials], model="m-one")
+    not_run = ledger_of(
+        [("1b", "as_is", "a"), *[(*t[:2], None, t[3]) for t in trials]], model="m-two", plan_hash="cafe" * 16
+    )
+
+    assert tables.fit_of(tables.controls_df(ran)) is True
+    assert tables.fit_of(tables.controls_df([ran, not_run])) is None
+
+
+# Flow, definitions, what a sentence owes
+
+
+def test_the_flow_of_the_trials_per_arm(ledger_of):
+    trials = [("1b", "as_is", "a"), ("1b", "as_is", "x !"), ("1b", "as_is", None), ("1b", "cure", "t")]
+    flow = tables.flow_df(ledger_of(trials, outcomes=True)).set_index("arm")
+
+    counts = ["planned", "connected", "seeded", "asked", "lost", "answered"]
+    assert flow.loc["as_is", counts].tolist() == [3, 2, 2, 2, 1, 1]
+    assert flow.loc["cure", counts].tolist() == [1, 1, 1, 1, 0, 1]
+    assert tables.flow_df(ledger_of(trials))["asked"].isna().all()
+
+
+def test_the_rate_under_each_definition(ledger_of):
+    df = tables.definitions_df(ledger_of([("1b", "as_is", w) for w in "aatmsl"], outcomes=True), ["arm"])
+
+    assert dict(zip(df["definition"], df["k"], strict=True)) == {
+        "text": 1, "no voice at all": 2, "not wholly voice": 3, "lost voice": 3
+    }  # fmt: skip
+    assert (df["n"] == 6).all()
+
+
+def test_a_sentence_says_what_was_lost_where_the_arms_differ(ledger_of):
+    lossy = [("x", "as_is", "a")] * 20 + [("x", "cure", "a")] * 14 + [("x", "cure", "x !")] * 6
+    (text,) = tables.compare_df(ledger_of(lossy, outcomes=True))["sentence"]
+    (even,) = tables.compare_df(ledger_of(arms(((2, 9), (1, 9))), outcomes=True))["sentence"]
+
+    assert (
+        "Lost after asking: 6 beside 14 answered, against 0 beside 20; with them the bounds of the two overlap." in text
+    )
+    assert "Lost" not in even
+
+
+def test_no_difference_shown_stands_beside_equivalence_where_a_margin_was_planned(ledger_of):
+    ledger = ledger_of(arms(((30, 200), (30, 200))))
+    df = tables.compare_df(ledger, margin=0.1)
+
+    assert df["equivalent"].tolist() == [True] and "Equivalent within ±10 points" in df["sentence"][0]
+    with closing(sqlite3.connect(ledger.path)) as db:
+        db.execute("UPDATE plan SET plan = ?", (json.dumps({"analysis": {"margin": 0.01}}),))
+        db.commit()
+    assert tables.compare_df(ledger.path)["equivalent"].tolist() == [False]
+
+
+def test_lost_voice_can_be_what_is_compared_where_it_is_known(ledger_of):
+    trials = [("x", "as_is", "s")] * 9 + [("x", "cure", "a")] * 9
+
+    assert tables.compare_df(ledger_of(trials, outcomes=True), outcome="lost_voice")["difference"].tolist() == [-1]
+    with pytest.raises(InputError, match="lost_voice of some trials is not known"):
+        tables.compare_df(ledger_of([("x", "as_is", "t"), ("x", "cure", "a")]), outcome="lost_voice")
+
+
+def test_the_level_is_in_the_table_and_small_letters_are_read(ledger_of, tmp_path):
+    ledger = ledger_of(THREE)
+    assert tables.modality_df(ledger, level=0.5)["level"].tolist() == [0.5]
+    responses = tables.responses_df(ledger)
+    responses["simulated"] = "true"
+    assert tables.modality_df(responses)["simulated"].tolist() == [True]
 
 
 # Scale

@@ -6,6 +6,9 @@
     tables.compare_df(ledger, baseline="as is")       each arm against a baseline, within case and pooled, in sentences
     tables.until_drift_df(ledger, by=["arm"])         the share of trials that had not drifted, turn by turn
     tables.controls_df(ledger)                        whether the instrument was fit
+    tables.flow_df(ledger)                            what became of the planned trials: connected, seeded, asked, lost, answered
+    tables.definitions_df(ledger)                     how the rate changes with what counts as drift
+    tables.modality_df(ledger, by=["day"])            the rate day by day
     tables.brief_df(table)                            a table for reading: rates with their intervals, as words
     tables.in_words(table)                            the same, or a comparison, in sentences that carry their origin
 
@@ -16,7 +19,7 @@
 A source is a ledger, its path, or a list of those; `modality_df` also takes a frame of responses. Frames are plain pandas.
 """
 
-from .comparing import compare_df, controls_df
+from .comparing import compare_df, controls_df, definitions_df, fit_of, flow_df
 from .frames import attempts_df, events_df, log_df, responses_df, trials_df, turns_df
 from .modality import brief_df, modality_df, until_drift_df
 from .words import in_words
@@ -26,7 +29,10 @@ __all__ = [
     "brief_df",
     "compare_df",
     "controls_df",
+    "definitions_df",
     "events_df",
+    "fit_of",
+    "flow_df",
     "in_words",
     "log_df",
     "modality_df",

@@ -1,4 +1,4 @@
-"""`compare_df`: each arm against a baseline, each case compared with itself."""
+"""Whether the instrument was fit, what became of the trials, and each arm against a baseline, each case compared with itself."""
 
 from __future__ import annotations
 
@@ -11,26 +11,31 @@ import numpy as np
 from .. import show, stats
 from ..errors import InputError, clipped
 from ..stats.intervals import Comparison
-from .frames import Source, trials_df
-from .modality import SIMULATED, WHERE, modality_df
+from .frames import LABELS, STOPPED, Source, attempts_df, counted_turns, ledgers_of, trials_df
+from .modality import BY, SIMULATED, WHERE, modality_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Whether the instrument was fit: text asked must read text, no history must read audio.
-
-
 MUST_READ = {"positive": "text", "negative": "audio"}
+TOLD_APART = ("endpoint", "model", "settings")
+"""What is never pooled where there are two of it."""
+POOLED = "all cases"
+OUTCOMES = {
+    "final": ("text", "first_turns"), "first_response": ("first_response_drifted", "first_responses"),
+    "any": ("any_drifted", "completed"), "lost_voice": ("lost_voice", "first_turns"),
+}  # fmt: skip
 
 
-def controls_df(source: Source) -> pd.DataFrame:
-    """A row per setting and kind of control.
+def controls_df(source: Source, *, level: float = 0.95) -> pd.DataFrame:
+    """Return a row per setting and kind of control: whether the instrument was fit.
 
-    ``fit``: every control that completed read what it must, and at least one did complete. ``<NA>`` while none has. A plan
-    without controls gives no rows: nothing is known of the instrument.
+    A positive control asks for text, so that text must be read: ``fit`` is true where all that were answered were read as text, and
+    ``<NA>``, not known, where none was answered. A negative control has no history: text there is the background rate, a finding
+    of its own with an interval (``rate``, ``low``, ``high``), and makes a setting unfit only if all of it is text.
 
-    Columns: ``settings, endpoint, model, role, must_read, planned, completed, as_it_must, read`` (what was read, counted),
-    ``fit, simulated``.
+    Columns: ``plan, settings, endpoint, model, role, must_read, planned, completed, as_it_must, read`` (what was read, counted),
+    ``text, rate, low, high, fit, simulated``.
     """
     import pandas as pd
 
@@ -38,31 +43,128 @@ def controls_df(source: Source) -> pd.DataFrame:
     trials = trials[trials["role"].isin(list(MUST_READ))]
     keys = ["plan", "settings", "endpoint", "model", "role"]
     rows = []
-    for key, some in trials.groupby(keys, observed=True, sort=False, dropna=False):
-        told = dict(zip(keys, key, strict=True))
-        done = some[some["state"] == "completed"]
-        read = done["first_turn_modality"].astype("string").fillna("nothing")
-        right = int((read == MUST_READ[told["role"]]).sum())
+    for key, group in trials.groupby(keys, observed=True, sort=False, dropna=False):
+        labels = dict(zip(keys, key, strict=True))
+        answered = group[group["first_turn_modality"].notna()]
+        read = answered["first_turn_modality"].astype("string")
+        text, right = int((read == "text").sum()), int((read == MUST_READ[labels["role"]]).sum())
+        rate = stats.wilson(text, len(read), level)
+        fit = None if not len(read) else right == len(read) if labels["role"] == "positive" else text < len(read)
         rows.append(
-            told
+            labels
             | {
-                "must_read": MUST_READ[told["role"]],
-                "planned": len(some),
-                "completed": len(done),
+                "must_read": MUST_READ[labels["role"]],
+                "planned": len(group),
+                "completed": int((group["state"] == "completed").sum()),
                 "as_it_must": right,
                 "read": ", ".join(f"{word} {n}" for word, n in read.value_counts().items()),
-                "fit": right == len(done) if len(done) else (False if (some["state"] == "failed").all() else None),
-                "simulated": None if done["simulated"].isna().any() or not len(done) else bool(done["simulated"].any()),
+                "text": text,
+                "rate": rate.estimate,
+                "low": rate.low,
+                "high": rate.high,
+                "fit": fit,
+                "simulated": None if answered["simulated"].isna().any() or not len(answered) else bool(answered["simulated"].any()),
             }
-        )
-    names = [*keys, "must_read", "planned", "completed", "as_it_must", "read", "fit", "simulated"]
+        )  # fmt: skip
+    names = [
+        *keys,
+        "must_read",
+        "planned",
+        "completed",
+        "as_it_must",
+        "read",
+        "text",
+        "rate",
+        "low",
+        "high",
+        "fit",
+        "simulated",
+    ]
     out = pd.DataFrame(rows, columns=names)
-    return out.astype({"fit": "boolean", "simulated": "boolean"})
+    return out.astype({"fit": "boolean", "simulated": "boolean", "rate": float, "low": float, "high": float})
 
 
-POOLED = "all cases"
-OUTCOMES = {"final": ("text", "first_turns"), "first_response": ("first_response_drifted", "first_turns"),
-            "any": ("any_drifted", "completed")}  # fmt: skip
+def fit_of(controls: pd.DataFrame) -> bool | None:
+    """Judge rows of `controls_df`: false if a control says so, true if each setting's positive control was read as text, else
+    ``None``: not known."""
+    if not len(controls):
+        return None
+    if (controls["fit"] == False).any():  # noqa: E712 (a nullable column)
+        return False
+    keys = ["plan", "settings", "endpoint", "model"]
+    positive = controls[(controls["role"] == "positive") & controls["fit"].fillna(False)]
+    return True if positive[keys].drop_duplicates().shape[0] == controls[keys].drop_duplicates().shape[0] else None
+
+
+def flow_df(source: Source, by: Sequence[str] | str = ("arm",)) -> pd.DataFrame:
+    """Return what became of the planned trials: a row per group, by default per arm.
+
+    ``planned`` trials, of which an attempt was ``connected``, ``seeded`` (settings and history confirmed), ``asked`` (a reply to the
+    history; ``<NA>`` where a ledger of before does not tell), ``answered`` (the first turn came to something); and of the attempts, those
+    ``lost`` after asking, whatever became of the trial.
+
+    Args:
+        source: A ledger, its path, or a list of those.
+        by: Columns of `trials_df`, such as ``["model", "arm"]``.
+    """
+    trials, attempts = trials_df(source), attempts_df(source, role="measure")
+    by, ids = _names(by), ["plan", "trial_id"]
+    for name in by:
+        if name not in trials:
+            raise InputError(f"trials are not labelled by {clipped(name)}")
+    reached = attempts.assign(
+        connected=attempts["session_id"].notna(),
+        seeded=attempts["stage"].isin(["seeded", "answered"]),
+        asked=attempts["reply_asked"],
+    )
+    unknown = bool(len(attempts)) and attempts["reply_asked"].isna().all()
+    flags = reached.groupby(ids, observed=True)[["connected", "seeded", "asked"]].max().reset_index()
+    trials = trials.merge(flags, how="left", on=ids)
+    trials["answered"] = trials["first_turn_modality"].notna()
+    counted = trials.assign(planned=1).groupby([*by, SIMULATED], observed=True, dropna=False)
+    out = counted[["planned", "connected", "seeded", "asked", "lost", "answered"]].sum().astype("Int64").reset_index()
+    if unknown:
+        out["asked"] = None
+    return out
+
+
+DEFINITIONS = {
+    "text": ("text",),
+    "no voice at all": ("text", "empty"),
+    "not wholly voice": ("text", "empty", "mixed"),
+}
+"""What may be meant by drift, as modalities of the first turn."""
+
+
+def definitions_df(source: Source, by: Sequence[str] | str = BY, *, level: float = 0.95) -> pd.DataFrame:
+    """Return how the rate changes with the definition: a row per group and definition.
+
+    ``text`` (drift, as everywhere else), ``no voice at all`` (text, or empty or silent), ``not wholly voice`` (mixed too), and
+    ``lost voice`` (text, silent, or late), where the ledger knows outcomes. Columns: the labels, ``definition, k, n, rate, low,
+    high, level, simulated``.
+    """
+    import pandas as pd
+
+    names = _names(by)
+    table = _as_table(source, names, level)
+    rows = []
+    for _, row in table.iterrows():
+        counts = {word: int(sum(row[name] for name in modalities)) for word, modalities in DEFINITIONS.items()}
+        if not pd.isna(row["lost_voice"]):
+            counts["lost voice"] = int(row["lost_voice"])
+        for word, k in counts.items():
+            rate = stats.wilson(k, int(row["first_turns"]), level)
+            cells = {
+                "definition": word,
+                "k": k,
+                "n": rate.n,
+                "rate": rate.estimate,
+                "low": rate.low,
+                "high": rate.high,
+                "level": level,
+            }
+            rows.append({name: row[name] for name in names} | cells | {SIMULATED: row[SIMULATED]})
+    return pd.DataFrame(rows).astype({SIMULATED: "boolean", "rate": float, "low": float, "high": float})
 
 
 def compare_df(
@@ -70,47 +172,83 @@ def compare_df(
     baseline: str = "as_is",
     *,
     within: Sequence[str] | str = ("case",),
-    over: Sequence[str] | str = (),
+    over: Sequence[str] | str | None = None,
     outcome: str = "final",
     alpha: float = 0.05,
     level: float = 0.95,
+    margin: float | None = None,
 ) -> pd.DataFrame:
-    """Each arm less the baseline: a row per case and, over several cases, a pooled row (Mantel-Haenszel).
+    """Return each arm less the baseline: a row per case and, over several cases, a pooled row (Mantel-Haenszel).
 
     Difference with Newcombe's interval (unadjusted), Fisher's exact p; the pooled row by Cochran-Mantel-Haenszel. All rows
-    are one family: ``p_holm`` decides the ``sentence``, which carries the mark of its origin.
+    are one family: ``p_holm`` decides the ``sentence``, which carries the mark of its origin, and says how many attempts were lost
+    after asking where the arms differ in it.
 
     Args:
         source: A ledger, its path, a list of those, or a table of `modality_df` that has the columns asked for.
         baseline: The arm that the others are compared with.
         within: What an arm is compared within; more than one value of it makes a pooled row.
-        over: What is kept apart also in the pooled rows, such as ``"model"``. What was simulated always is.
+        over: What is kept apart also in the pooled rows; endpoints, models and settings are as soon as there are two, unless this
+            is given. What was simulated always is.
         outcome: ``"final"``: what the user finally heard to the seeded history. ``"first_response"``: before the arm
-            reacted. ``"any"``: a text turn anywhere in a completed trial.
+            reacted. ``"any"``: a text turn anywhere in a completed trial. ``"lost_voice"``: text, silent, or late.
         alpha: Where the family's error is held.
         level: Of the intervals.
+        margin: Also say whether an arm is equivalent to the baseline within this difference; by default the plan's margin, if it has one.
 
     Raises:
         InputError: If no trial has the baseline, or there is nothing to compare it with.
     """
-    within, over = _names(within), _names(over)
     if outcome not in OUTCOMES:
         raise InputError(f"outcome is one of {', '.join(OUTCOMES)}, not {clipped(outcome)}")
-    keys = [*over, *within, "arm"]
-    table: Any = source if _is_table(source) else modality_df(source, keys, level=level)
+    within = _names(within)
+    turns = None if _is_table(source) else counted_turns(source)
+    labels: Any = source if turns is None else turns
+    keys_apart = _told_apart(labels, within) if over is None else _names(over)
+    keys = [*keys_apart, *within, "arm"]
+    table: Any = source if turns is None else modality_table(turns, keys, level)
     for name in (*keys, SIMULATED):
         if name not in table:
             raise InputError(f"the table has no column {clipped(name)}; make it with modality_df(source, by={keys})")
-    family, told = _family(table, baseline, within, over, OUTCOMES[outcome], level)
+    if table[OUTCOMES[outcome][0]].isna().any():
+        raise InputError(f"the {outcome} of some trials is not known: their ledger was written before it was recorded")
+    family, about = _family(table, baseline, within, keys_apart, OUTCOMES[outcome], level)
     if not family:
         where = ", ".join(within) or "anything"
         raise InputError(f"no {where} has both {baseline} and another arm, so nothing can be compared within it")
-    return _frame(stats.adjusted(family), told, within, over, alpha)
+    margin = _planned_margin(source) if margin is None else margin
+    return _frame(stats.adjusted(family), about, within, keys_apart, alpha, level, margin)
+
+
+def _told_apart(labels: pd.DataFrame, within: Sequence[str]) -> list[str]:
+    """Return the fewest labels that keep endpoints, models and settings apart."""
+    before_arm = list(labels.columns)
+    names = [name for name in TOLD_APART if name in before_arm and name not in within and labels[name].nunique() > 1]
+    if "first_turns" in before_arm:  # a table: what it was grouped by stands before `simulated`
+        grouped = before_arm[: before_arm.index(SIMULATED)] if SIMULATED in before_arm else []
+        return [name for name in grouped if name in LABELS and name not in (*within, "arm")]
+    kept: list[str] = []
+    for name in names:
+        if len(labels[[*kept, name]].dropna().drop_duplicates()) > (
+            len(labels[kept].dropna().drop_duplicates()) if kept else 1
+        ):
+            kept.append(name)
+    return kept
+
+
+def _planned_margin(source: Any) -> float | None:
+    """Return the margin that all plans of a source agree on."""
+    try:
+        margins = {(ledger.plan.get("analysis") or {}).get("margin") for ledger in ledgers_of(source)}
+    except InputError:  # a frame
+        return None
+    return margins.pop() if len(margins) == 1 else None
 
 
 def _family(
     table: pd.DataFrame, baseline: str, within: list[str], over: list[str], counts: tuple[str, str], level: float
 ) -> tuple[list[Comparison], list[dict[str, Any]]]:
+    """Make every comparison that was asked for, and what else its row says."""
     arms = list(dict.fromkeys(table["arm"].astype(str)))
     if baseline not in arms:
         raise InputError(
@@ -119,48 +257,67 @@ def _family(
     if len(arms) < 2:
         raise InputError(f"{baseline} is the only arm, so there is nothing to compare it with")
     family: list[Comparison] = []
-    told: list[dict[str, Any]] = []
-    kept = [*over, SIMULATED]
-    for key, part in table.groupby(kept, observed=True, sort=False, dropna=False):
-        apart = dict(zip(kept, key, strict=True))
-        cells = {
-            (tuple(row[name] for name in within), str(row["arm"])): (int(row[counts[0]]), int(row[counts[1]]))
-            for _, row in part.iterrows()
-        }
-        strata = list(dict.fromkeys(stratum for stratum, _ in cells))
-        where = {name: _joined(part, name) for name in WHERE if name in part and name not in apart}
-        for arm in dict.fromkeys(arm for _, arm in cells if arm != baseline):
-            both = [s for s in strata if (s, arm) in cells and (s, baseline) in cells]
-            fours = [(*cells[s, arm], *cells[s, baseline]) for s in both]
-            for stratum, four in zip(both, fours, strict=True):
-                name = ", ".join(f"{what} {word}" for what, word in zip(within, stratum, strict=True))
-                family.append(stats.compare(*four, level, arm=arm, baseline=baseline, stratum=name or None))
-                told.append(apart | where | dict(zip(within, stratum, strict=True)))
-            if len(both) > 1:
-                names = [", ".join(map(str, stratum)) for stratum in both]
-                family.append(stats.mantel_haenszel(fours, level, names=names, arm=arm, baseline=baseline))
-                told.append(apart | where | dict.fromkeys(within, POOLED))
-    return family, told
+    about: list[dict[str, Any]] = []
+    keys = [*over, SIMULATED]
+    for key, part in table.groupby(keys, observed=True, sort=False, dropna=False):
+        labels = dict(zip(keys, key, strict=True))
+        rows = {(tuple(row[name] for name in within), str(row["arm"])): row for _, row in part.iterrows()}
+        strata = list(dict.fromkeys(stratum for stratum, _ in rows))
+        where = {name: _joined(part, name) for name in (*WHERE, "run_ended") if name in part and name not in labels}
+        for arm in dict.fromkeys(arm for _, arm in rows if arm != baseline):
+            pairs = [(rows[s, arm], rows[s, baseline]) for s in strata if (s, arm) in rows and (s, baseline) in rows]
+            fours = [[int(row[name]) for row in pair for name in counts] for pair in pairs]
+            names = [tuple(pair[0][name] for name in within) for pair in pairs]
+            for stratum, four, pair in zip(names, fours, pairs, strict=True):
+                words = ", ".join(f"{name} {word}" for name, word in zip(within, stratum, strict=True))
+                k1, n1, k0, n0 = four
+                family.append(stats.compare(k1, n1, k0, n0, level, arm=arm, baseline=baseline, stratum=words or None))
+                about.append(labels | where | dict(zip(within, stratum, strict=True)) | _lost([pair]))
+            if len(pairs) > 1:
+                words_of = [", ".join(map(str, stratum)) for stratum in names]
+                family.append(stats.mantel_haenszel(fours, level, names=words_of, arm=arm, baseline=baseline))
+                about.append(labels | where | dict.fromkeys(within, POOLED) | _lost(pairs))
+    return family, about
+
+
+def _lost(pairs: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
+    """Sum what was lost after asking in the arm and in the baseline, and whether the bounds of a single pair overlap."""
+    if not all("lost" in row and row["lost"] == row["lost"] for pair in pairs for row in pair):
+        return {"lost": None, "baseline_lost": None, "overlap": False}
+    (arm, base), *more = pairs
+    overlap = not more and arm["drift_least"] <= base["drift_most"] and base["drift_least"] <= arm["drift_most"]
+    lost, baseline_lost = (sum(int(pair[side]["lost"]) for pair in pairs) for side in (0, 1))
+    return {"lost": lost, "baseline_lost": baseline_lost, "overlap": bool(overlap and (lost or baseline_lost))}
 
 
 def _frame(
-    family: Sequence[Comparison], told: Sequence[dict[str, Any]], within: list[str], over: list[str], alpha: float
+    family: Sequence[Comparison],
+    about: Sequence[dict[str, Any]],
+    within: list[str],
+    over: list[str],
+    alpha: float,
+    level: float,
+    margin: float | None,
 ) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for one, about in zip(family, told, strict=True):
-        gap = one.difference
-        facts = {
-            "arm": one.arm, "baseline": one.baseline, "pooled": one.strata is not None,
-            "k": one.k1, "n": one.n1, "rate": one.rate1, "baseline_k": one.k0, "baseline_n": one.n0, "baseline_rate": one.rate0,
-            "difference": gap.estimate, "low": gap.low, "high": gap.high, "p": one.p, "p_holm": one.p_holm, "family": one.family,
-            "shown": one.p_holm is not None and one.p_holm <= alpha, "test": one.method, "interval": gap.method,
-            "sentence": marked(one, about, over, alpha),
+    for comparison, labels in zip(family, about, strict=True):
+        gap = comparison.difference
+        cells = {
+            "arm": comparison.arm, "baseline": comparison.baseline, "pooled": comparison.strata is not None,
+            "k": comparison.k1, "n": comparison.n1, "rate": comparison.rate1,
+            "baseline_k": comparison.k0, "baseline_n": comparison.n0, "baseline_rate": comparison.rate0,
+            "difference": gap.estimate, "low": gap.low, "high": gap.high, "p": comparison.p, "p_holm": comparison.p_holm,
+            "family": comparison.family, "shown": comparison.p_holm is not None and comparison.p_holm <= alpha,
+            "test": comparison.method, "interval": gap.method, "level": level,
+            "lost": labels["lost"], "baseline_lost": labels["baseline_lost"],
+            "equivalent": None if margin is None else stats.equivalence(comparison, margin, alpha).note == "equivalent",
+            "sentence": marked(comparison, labels, over, alpha, margin),
         }  # fmt: skip
-        first = {name: about[name] for name in (*over, *within)}
-        last = {name: about[name] for name in (SIMULATED, *WHERE) if name in about and name not in first}
-        rows.append(first | facts | last)
+        first = {name: labels[name] for name in (*over, *within)}
+        last = {name: labels[name] for name in (SIMULATED, *WHERE) if name in labels and name not in first}
+        rows.append(first | cells | last)
     df = pd.DataFrame(rows)
     numbers = ["rate", "baseline_rate", "difference", "low", "high", "p", "p_holm"]
     df[numbers] = df[numbers].astype(np.float64)
@@ -168,22 +325,28 @@ def _frame(
     for name in (*over, *within, "arm", "baseline"):
         words = list(dict.fromkeys(str(word) for word in df[name]))
         df[name] = pd.Categorical(df[name].astype(str), categories=words)
-    return df.astype({"family": "Int64"})
+    return df.astype({"family": "Int64", "lost": "Int64", "baseline_lost": "Int64", "equivalent": "boolean"})
 
 
-def marked(one: Comparison, about: dict[str, Any], over: Sequence[str], alpha: float) -> str:
-    """The plain sentence, with the mark of its origin in front: it must not pass for a measurement when it is quoted."""
+def marked(
+    comparison: Comparison, labels: dict[str, Any], over: Sequence[str], alpha: float, margin: float | None = None
+) -> str:
+    """Return the plain sentence, with the mark of its origin in front: it must not pass for a measurement when it is quoted."""
     import pandas as pd
 
-    simulated = about.get(SIMULATED)
+    simulated = labels.get(SIMULATED)
     mark = show.origin_word(None if pd.isna(simulated) else bool(simulated))
-    apart = ", ".join(str(about[name]) for name in over)
-    text = stats.sentence(replace(one, arm=_said(one.arm), baseline=_said(one.baseline)), alpha)
-    return f"[{mark}] " * bool(mark) + f"{apart}: " * bool(apart) + text
-
-
-def _said(arm: str) -> str:
-    return arm.replace("_", " ")
+    where = ", ".join(str(labels[name]) for name in over)
+    arm, baseline = (show.plain(word, 60).replace("_", " ") for word in (comparison.arm, comparison.baseline))
+    text = stats.sentence(replace(comparison, arm=arm, baseline=baseline), alpha, margin=margin)
+    lost, baseline_lost = labels.get("lost"), labels.get("baseline_lost")
+    if lost is not None and baseline_lost is not None and lost * comparison.n0 != baseline_lost * comparison.n1:
+        text += f" Lost after asking: {lost} beside {comparison.n1} answered, against {baseline_lost} beside {comparison.n0}"
+        text += "; with them the bounds of the two overlap." if labels.get("overlap") else "."
+    reason = labels.get("run_ended") or ""
+    if "interrupted" in reason or STOPPED in reason:
+        text += f" The run was ended {'by its stop rule' if STOPPED in reason else 'by hand'}; these tests take the number of trials as fixed before."
+    return f"[{mark}] " * bool(mark) + f"{where}: " * bool(where) + text
 
 
 def _names(names: Sequence[str] | str) -> list[str]:
@@ -194,7 +357,12 @@ def _is_table(source: Any) -> bool:
     return hasattr(source, "columns") and "first_turns" in source.columns
 
 
+def _as_table(source: Any, by: list[str], level: float) -> Any:
+    return source if _is_table(source) else modality_table(counted_turns(source), by, level)
+
+
 def _joined(part: pd.DataFrame, name: str) -> str | None:
+    """Return the different words of a column in one; of days the first and the last."""
     words = list(dict.fromkeys(str(word) for word in part[name].dropna()))
     if name == "day":
         days = sorted({day for word in words for day in word.split(" to ")})

@@ -21,6 +21,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
@@ -31,7 +32,7 @@ import numpy as np
 
 from ..errors import InputError, clipped
 from ..eventlog import Log, LoggedSession, read_logs, row
-from ..trials.ledger import Ledger, inflate
+from ..trials.ledger import OUTCOMES, Ledger, inflate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,10 +44,14 @@ LogSource = Log | str | os.PathLike[str]
 MODALITIES = ("audio", "text", "mixed", "function", "empty")
 LABELS = ("plan", "role", "case", "arm", "settings", "endpoint", "model", "voice", "day")
 """What turns can be grouped by; `simulated` always is."""
+STOPPED = "stop rule"
 STATES = ("completed", "failed", "missing")
 """Of a trial. Failed: no attempt came to its end. Missing: never run, or not finished yet."""
+NO_ANSWER = ("failed", "censored")
+"""Outcomes of a turn that say nothing of what the model does."""
 ANSWERED = ("completed", "incomplete", "cancelled")
-"""Response statuses after which what arrived is what the user got; a ``failed`` one, or one without an end, is no answer."""
+"""In a ledger of before: response statuses after which what arrived is what the user got. A ``failed`` one, or one without an
+end, is no answer there, as nothing says what had come by then."""
 
 # ------------------------------------------------------------------------------------------- columns, as name → SQL
 
@@ -63,13 +68,22 @@ _OTHERS = """LEFT JOIN (SELECT trial_id, COUNT(*) AS n, CASE WHEN SUM(status != 
   ELSE TOTAL(CASE WHEN status != 'pending' THEN cost_usd END) END AS usd FROM attempts WHERE counts = 0 GROUP BY trial_id) x
   ON x.trial_id = t.trial_id"""
 _USD = "CASE WHEN c.attempt_id IS NULL THEN 0.0 ELSE c.cost_usd END + CASE WHEN x.n IS NULL THEN 0.0 ELSE x.usd END"
-_ROLE = "WHERE (?1 IS NULL OR t.role = ?1)"
-_ANSWER = f"u.final_status IN {ANSWERED}"
+_ROLE = "WHERE (:role IS NULL OR t.role = :role) AND t.trial_id NOT IN (SELECT value FROM json_each(:left_out))"
+# A turn is decided by its first content, however it ended. A turn that stayed silent is decided too: it came to nothing.
+_ANSWER = f"CASE WHEN u.outcome IS NULL THEN u.final_status IN {ANSWERED} ELSE u.outcome NOT IN {NO_ANSWER} END"
+_FINAL = f"CASE WHEN {_ANSWER} THEN CASE WHEN u.outcome IS NULL THEN u.final_modality ELSE COALESCE(u.final_modality, 'empty') END END"
+_FIRST = f"""CASE WHEN u.first_outcome IS NULL THEN CASE WHEN u.first_modality != 'empty' OR {_ANSWER} THEN u.first_modality END
+  WHEN u.first_outcome NOT IN {NO_ANSWER} THEN COALESCE(u.first_modality, 'empty') END"""
+# Attempts that were lost after a reply to the seeded history had been asked for, also where another attempt decided the trial.
+_LOST = f"""LEFT JOIN (SELECT a.trial_id, COUNT(*) AS n FROM attempts a LEFT JOIN turns u ON u.attempt_id = a.attempt_id AND u.turn = 0
+  WHERE a.status IN ('failed', 'interrupted') AND COALESCE(a.reply_asked, a.stage != 'connecting') AND NOT COALESCE({_ANSWER}, 0)
+  GROUP BY a.trial_id) l ON l.trial_id = t.trial_id"""
 
 _TRIALS = _TRIAL | {
     "simulated": "c.simulated", "n": "t.n", "repeat": "t.repeat", "reported": "t.reported", "history_items": "t.n_history_items",
     "turns_planned": "t.n_turns", "attempt_id": "c.attempt_id", "attempts": "COALESCE(x.n, 0) + (c.attempt_id IS NOT NULL)", "turns": "COALESCE(w.turns, 0)",
-    "first_response_modality": "w.first_response", "first_turn_modality": "w.first_turn", "heard_ms": "w.heard_ms",
+    "first_response_modality": "w.first_response", "first_turn_modality": "w.first_turn", "first_turn_outcome": "w.outcome",
+    "lost": "COALESCE(l.n, 0)", "heard_ms": "w.heard_ms",
     "drift_turn": "w.drift_turn", "any_drift": "CASE WHEN c.attempt_id IS NOT NULL THEN w.drift_turn IS NOT NULL END",
     "responses": "c.n_responses", "items_sent": "c.n_items_sent", "updates_sent": "c.n_updates_sent",
     "deletes_sent": "c.n_deletes_sent", "total_tokens": "r.total_tokens", "output_audio_tokens": "r.output_audio_tokens",
@@ -77,17 +91,17 @@ _TRIALS = _TRIAL | {
     "started_at": "c.started_at", "ended_at": "c.ended_at", "kind": "c.kind", "error": "c.error",
 }  # fmt: skip
 # Per attempt: what its answered turns came to, and its tokens.
-_OF_TURNS = f"""LEFT JOIN (SELECT attempt_id, COUNT(*) AS turns, MIN(CASE final_modality WHEN 'text' THEN turn END) AS drift_turn,
-  MAX(CASE turn WHEN 0 THEN first_modality END) AS first_response, MAX(CASE turn WHEN 0 THEN final_modality END) AS first_turn,
-  MAX(CASE turn WHEN 0 THEN heard_ms END) AS heard_ms FROM turns u WHERE {_ANSWER} GROUP BY attempt_id) w
-  ON w.attempt_id = c.attempt_id"""
+_OF_TURNS = f"""LEFT JOIN (SELECT attempt_id, SUM({_ANSWER}) AS turns, MIN(CASE {_FINAL} WHEN 'text' THEN turn END) AS drift_turn,
+  MAX(CASE turn WHEN 0 THEN {_FIRST} END) AS first_response, MAX(CASE turn WHEN 0 THEN {_FINAL} END) AS first_turn,
+  MAX(CASE turn WHEN 0 THEN outcome END) AS outcome, MAX(CASE WHEN turn = 0 AND {_ANSWER} THEN heard_ms END) AS heard_ms
+  FROM turns u GROUP BY attempt_id) w ON w.attempt_id = c.attempt_id"""
 _OF_RESPONSES = """LEFT JOIN (SELECT attempt_id, SUM(total_tokens) AS total_tokens, SUM(output_audio_tokens) AS output_audio_tokens
   FROM responses GROUP BY attempt_id) r ON r.attempt_id = c.attempt_id"""
 
 _ATTEMPTS = _TRIAL | {"simulated": "COALESCE(a.simulated, c.simulated)"} | {
     name: f"a.{name}" for name in (
         "attempt_id", "attempt", "counts", "status", "stage", "kind", "expected", "error_type", "error_code", "error", "run_id",
-        "worker", "started_at", "ended_at", "session_id",
+        "worker", "started_at", "ended_at", "session_id", "reply_asked",
     )
 } | {
     "served_model": "a.model", "voice": "a.voice", "drift_rule": "a.drift_rule", "connect_ms": "a.connect_ms", "seed_ms": "a.seed_ms",
@@ -97,8 +111,9 @@ _ATTEMPTS = _TRIAL | {"simulated": "COALESCE(a.simulated, c.simulated)"} | {
 
 _TURNS = _TRIAL | {
     "simulated": "c.simulated", "attempt_id": "c.attempt_id", "turn": "place.turn", "repeat": "t.repeat",
-    "history_items": "t.n_history_items", "first_modality": "u.first_modality",
-    "modality": f"CASE WHEN {_ANSWER} THEN u.final_modality END", "status": "u.final_status",
+    "history_items": "t.n_history_items", "first_modality": _FIRST,
+    "modality": _FINAL, "status": "u.final_status", "first_outcome": "u.first_outcome", "outcome": "u.outcome", "ended": "u.ended",
+    "first_ms": "u.first_ms",
     "responses": "COALESCE(u.n_responses, 0)", "heard_ms": "u.heard_ms", "items_sent": "COALESCE(u.n_items_sent, 0)",
     "session_id": "c.session_id", "started_at": "c.started_at",
 }  # fmt: skip
@@ -106,9 +121,10 @@ _TURNS = _TRIAL | {
 _COUNTED_TRIALS = {name: _TRIAL[name] for name in ("role", "case", "arm", "settings", "endpoint", "model", "state")} | {
     "simulated": "c.simulated", "attempt_id": "COALESCE(c.attempt_id, -1)", "voice": "c.voice", "day": "date(c.started_at, 'unixepoch')",
     "history_items": "t.n_history_items", "turns_planned": "t.n_turns", "items_sent": "c.n_items_sent", "usd": _USD,
+    "lost": "COALESCE(l.n, 0)",
 }  # fmt: skip
-_COUNTED_TURNS = {name: f"u.{name}" for name in ("attempt_id", "turn", "first_modality", "heard_ms")} | {
-    "modality": _TURNS["modality"], "responses": "u.n_responses",
+_COUNTED_TURNS = {name: f"u.{name}" for name in ("attempt_id", "turn", "outcome", "heard_ms")} | {
+    "first_modality": _FIRST, "modality": _FINAL, "responses": "u.n_responses",
 }  # fmt: skip
 _PLACES = """JOIN (WITH RECURSIVE p(turn) AS (SELECT 0 UNION ALL SELECT turn + 1 FROM p WHERE turn + 1 < (SELECT MAX(n_turns) FROM trials))
   SELECT turn FROM p) place ON place.turn < t.n_turns LEFT JOIN turns u ON u.attempt_id = c.attempt_id AND u.turn = place.turn"""
@@ -117,7 +133,7 @@ _RESPONSES = _TRIAL | {
     "simulated": "COALESCE(r.simulated, a.simulated, c.simulated)", "attempt_id": "a.attempt_id", "counts": "a.counts",
 } | {
     name: f"r.{name}" for name in (
-        "turn", "response", "modality", "status", "reason", "asked", "started_by", "started_at_ms", "first_audio_ms",
+        "turn", "response", "modality", "first_modality", "status", "reason", "ended", "asked", "started_by", "started_at_ms", "first_audio_ms",
         "first_text_ms", "first_transcript_ms", "done_ms",
     )
 } | {"audio_bytes": "r.n_audio_bytes", "calls": "r.n_calls"} | {
@@ -153,11 +169,13 @@ _CATEGORIES = {
     "direction",
     "type",
     "drift_rule",
+    "ended",
+    "run_ended",
 }
-_FIXED = {"state": STATES, "modality": MODALITIES}  # categories that are the same in every frame
-_FLAGS = {"simulated", "counts", "expected", "cost_estimated", "any_drift", "reached"}
+_FIXED = {"state": STATES, "modality": MODALITIES, "outcome": OUTCOMES}  # categories that are the same in every frame
+_FLAGS = {"simulated", "reply_asked", "counts", "expected", "cost_estimated", "any_drift", "reached"}
 _COUNTS = {
-    "attempt_id", "attempt", "attempts", "run_id", "n", "trial", "repeat", "turn", "turns", "response", "responses", "event", "calls",
+    "attempt_id", "attempt", "attempts", "run_id", "n", "trial", "repeat", "turn", "turns", "response", "responses", "event", "calls", "lost",
 }  # fmt: skip
 _COUNT_ENDS = ("_tokens", "_items", "_sent", "_bytes", "_planned", "_turn")
 
@@ -172,7 +190,7 @@ def trials_df(source: Source, *, role: Role | None = "measure") -> pd.DataFrame:
         source: A ledger, its path, or a list of those.
         role: ``"measure"``, ``"positive"``, ``"negative"``, or ``None`` for controls and all.
     """
-    joins = f"{_COUNTING} {_SERVED} {_OTHERS} {_OF_TURNS} {_OF_RESPONSES}"
+    joins = f"{_COUNTING} {_SERVED} {_OTHERS} {_LOST} {_OF_TURNS} {_OF_RESPONSES}"
     return _read(source, _TRIALS, f"FROM trials t {joins} {_ROLE} ORDER BY t.n", role)
 
 
@@ -318,6 +336,33 @@ def ledgers_of(source: object) -> list[Ledger]:
     raise InputError(f"a source is a ledger, its path, or a list of those (event logs: log_df), not {clipped(source)}")
 
 
+def same_trials(ledgers: Sequence[Ledger]) -> list[str]:
+    """Return, for each ledger, a JSON list of the trials that another one of the same plan already has.
+
+    A copy of a ledger is not more trials. Of a plan that is in several files each trial is taken from the first one that decided
+    it, and a warning says how many were left out.
+    """
+    left_out: list[list[str]] = [[] for _ in ledgers]
+    plans: dict[str, list[int]] = {}
+    for at, ledger in enumerate(ledgers):
+        plans.setdefault(ledger.plan_hash, []).append(at)
+    for places in plans.values():
+        owner: dict[str, int] = {}
+        planned: dict[int, list[str]] = {}
+        for at in places if len(places) > 1 else ():
+            rows = ledgers[at].rows("SELECT trial_id, state != 'missing' FROM trial_states")
+            planned[at] = [trial_id for trial_id, _ in rows]
+            owner |= {trial_id: at for trial_id, decided in rows if decided and trial_id not in owner}
+        for at, trial_ids in planned.items():
+            left_out[at] = [trial_id for trial_id in trial_ids if owner.setdefault(trial_id, at) != at]
+    n = sum(map(len, left_out))
+    if n:
+        warnings.warn(
+            f"the same plan is in several ledgers: {n} trials that are in two of them are counted once", stacklevel=4
+        )
+    return [json.dumps(trial_ids) for trial_ids in left_out]
+
+
 @contextmanager
 def reading(ledger: Ledger) -> Iterator[sqlite3.Connection]:
     """Open a ledger that may be written to meanwhile: every query inside sees the same moment."""
@@ -336,18 +381,23 @@ def plan_order(source: object) -> dict[str, list[str]]:
     return order
 
 
-def _rows(source: object, columns: Mapping[str, str], rest: str, role: Role | None) -> list[tuple[Any, ...]]:
+def _rows(
+    source: object, columns: Mapping[str, str], rest: str, role: Role | None, skip: Sequence[str] = ()
+) -> list[tuple[Any, ...]]:
     """Query each ledger of a source; the first column is the plan, the others are `columns`."""
-    query = f"SELECT ?2, {', '.join(columns.values())} {rest}"
+    query = f"SELECT :plan, {', '.join(columns.values())} {rest}"
+    ledgers = ledgers_of(source)
     rows: list[tuple[Any, ...]] = []
-    for ledger in ledgers_of(source):
+    for ledger, left_out in zip(ledgers, skip or same_trials(ledgers), strict=True):
         with reading(ledger) as db:
-            rows += db.execute(query, (role, ledger.plan_hash[:12]))
+            rows += db.execute(query, {"role": role, "plan": ledger.plan_hash[:12], "left_out": left_out})
     return rows
 
 
-def _read(source: object, columns: Mapping[str, str], rest: str, role: Role | None) -> pd.DataFrame:
-    return _frame(("plan", *columns), _rows(source, columns, rest, role), plan_order(source))
+def _read(
+    source: object, columns: Mapping[str, str], rest: str, role: Role | None, skip: Sequence[str] = ()
+) -> pd.DataFrame:
+    return _frame(("plan", *columns), _rows(source, columns, rest, role, skip), plan_order(source))
 
 
 def _frame(names: Sequence[str], rows: list[tuple[Any, ...]], order: Mapping[str, Sequence[str]]) -> pd.DataFrame:
@@ -367,7 +417,7 @@ def _column(name: str, values: Sequence[Any], first: Sequence[str]) -> Any:
     """Give a column of Python values its type, by its name; words in `first` come first among the categories."""
     import pandas as pd
 
-    if fixed := _FIXED["modality"] if name.endswith("_modality") else _FIXED.get(name):
+    if fixed := _FIXED.get(name.rpartition("_")[2] if name.endswith(("_modality", "_outcome")) else name):
         return _categorical(values, fixed)
     if name in _CATEGORIES:
         present = dict.fromkeys(values)
@@ -423,18 +473,34 @@ def counted_turns(source: Source, role: Role | None = "measure") -> pd.DataFrame
         InputError: If the source is nothing that can be tabulated.
         LedgerError: If a path leads to no ledger.
     """
-    if hasattr(source, "columns") and hasattr(source, "iloc"):
-        return _turns_of_responses(source, role)
-    if isinstance(source, Sequence) and not isinstance(source, str) and source:
-        parts = [counted_turns(part, role) for part in source]
-        return parts[0] if len(parts) == 1 else _stacked(parts)
-    if not isinstance(source, Ledger | str | Path):
-        raise InputError(
-            f"a source is a ledger, its path, a frame of responses, or a list of those, not {clipped(source)}"
-        )
-    trials = _read(source, _COUNTED_TRIALS, f"FROM trials t {_COUNTING} {_SERVED} {_OTHERS} {_ROLE} ORDER BY t.n", role)
+    sources = _flat(source)
+    ledgers = [
+        part if isinstance(part, Ledger) else Ledger(part) for part in sources if isinstance(part, Ledger | str | Path)
+    ]
+    skip = iter(zip(ledgers, same_trials(ledgers), strict=True))
+    parts = [
+        _turns_of_ledger(*next(skip), role)
+        if isinstance(part, Ledger | str | Path)
+        else _turns_of_responses(part, role)
+        for part in sources
+    ]
+    return parts[0] if len(parts) == 1 else _stacked(parts)
+
+
+def _flat(source: object) -> list[Any]:
+    if isinstance(source, Ledger | str | Path) or (hasattr(source, "columns") and hasattr(source, "iloc")):
+        return [source]
+    if isinstance(source, Sequence) and source:
+        return [part for inner in source for part in _flat(inner)]
+    raise InputError(f"a source is a ledger, its path, a frame of responses, or a list of those, not {clipped(source)}")
+
+
+def _turns_of_ledger(ledger: Ledger, left_out: str, role: Role | None) -> pd.DataFrame:
+    joins = f"{_COUNTING} {_SERVED} {_OTHERS} {_LOST}"
+    trials = _read(ledger, _COUNTED_TRIALS, f"FROM trials t {joins} {_ROLE} ORDER BY t.n", role, [left_out])
+    trials["run_ended"] = _categorical([run_ended(ledger)] * len(trials), filter(None, [run_ended(ledger)]))
     trials["trial"] = np.arange(len(trials))
-    rows = _rows(source, _COUNTED_TURNS, "FROM turns u ORDER BY u.attempt_id, u.turn", role)
+    rows = _rows(ledger, _COUNTED_TURNS, "FROM turns u ORDER BY u.attempt_id, u.turn", role, ["[]"])
     turns = _typed(("plan", *_COUNTED_TURNS), rows, {}).drop(columns="plan")
     df = trials.merge(turns, how="left", on="attempt_id").drop(columns="attempt_id")
     df["reached"] = df["turn"].notna()
@@ -443,6 +509,13 @@ def counted_turns(source: Source, role: Role | None = "measure") -> pd.DataFrame
     return df.astype(numbers | dict.fromkeys(("history_items", "turns_planned", "items_sent"), np.float32)).assign(
         planned=True
     )
+
+
+def run_ended(ledger: Ledger) -> str | None:
+    """Return why the last run of a ledger ended; after a stop rule also the alpha of each of its intervals."""
+    reason = (ledger.last_run or {}).get("ended")
+    rule = ledger.plan.get("stop")
+    return f"{STOPPED} {rule['alpha'] / rule['n_arms']!r}" if reason == STOPPED and rule else reason
 
 
 def _numbered(ids: Any) -> Any:
@@ -479,8 +552,10 @@ def _turns_of_responses(df: pd.DataFrame, role: Role | None) -> pd.DataFrame:
         raise InputError(
             f"the frame has no column {clipped(lacking[0])}; a frame to count is one of tables.responses_df"
         )
+    wanted = (df["turn"] >= 0).to_numpy()  # -1: asked for beside the conversation, and no turn of it
     if role is not None and "role" in df:
-        df = df[(df["role"] == role).to_numpy()]
+        wanted = wanted & (df["role"] == role).to_numpy()
+    df = df if wanted.all() else df[wanted]
     trial = _codes(df["trial_id"])
     if "plan" in df:  # the same trial id in two plans is two trials
         plan = _codes(df["plan"])
@@ -500,20 +575,23 @@ def _turns_of_responses(df: pd.DataFrame, role: Role | None) -> pd.DataFrame:
         new_turn = (np.diff(trial, prepend=-2) != 0) | (np.diff(turn, prepend=-1) != 0)
     begins = np.flatnonzero(new_turn)
     ends = np.append(begins[1:], len(df))
-    first = df if len(begins) == len(df) else df.iloc[begins]
-    last = df if len(begins) == len(df) else df.iloc[ends - 1]
-    heard = _number(df, "first_audio_ms")
+    content = df["status"].isin(ANSWERED).to_numpy()
+    if "first_modality" in df:  # a reply is decided by its first content, however it ended
+        content = content | df["first_modality"].notna().to_numpy()
+    first, last, answered, heard = df, df, content, _number(df, "first_audio_ms")
     if len(begins) < len(df):  # some turn took several responses
-        started = _number(df, "started_at_ms")
+        started, place = _number(df, "started_at_ms"), np.arange(len(df))
+        final = np.maximum.reduceat(np.where(content, place, -1), begins)
+        answered = final >= 0
+        first, last = df.iloc[begins], df.iloc[np.where(answered, final, ends - 1)]
         heard = np.fmin.reduceat(started + heard, begins) - started[begins]
-    answered = last["status"].isin(ANSWERED).to_numpy()
     columns: dict[str, Any] = {
         "trial": _numbered(trial[begins]),
         "turn": turn[begins],
         "planned": False,
         "reached": True,
         "modality": _recoded(last["modality"], MODALITIES, answered),
-        "first_modality": _recoded(first["modality"], MODALITIES),
+        "first_modality": _recoded(first["modality"], MODALITIES, content[begins]),
         "responses": (ends - begins).astype(np.int32),
         "heard_ms": heard,
         "state": _recoded(first["state"], STATES) if "state" in df else pd.Categorical.from_codes(np.zeros(len(first), np.int8), STATES),

@@ -11,7 +11,7 @@ import numpy as np
 from .. import show, stats
 from ..errors import InputError, clipped
 from ..stats.intervals import Interval, from_counts
-from .frames import LABELS, MODALITIES, STATES, Role, Source, counted_turns
+from .frames import LABELS, MODALITIES, STATES, STOPPED, Role, Source, counted_turns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,8 +39,13 @@ def modality_df(
     audio, text, mixed, function,       those by `final_modality`: what the user finally heard to the seeded history
     empty
     drift_rate, _low, _high             text / first_turns, Wilson's interval
-    drift_least, drift_most             ... if none, or all, of the other planned trials had drifted: no chance in it
-    first_response_drifted, _rate, …    the same by the *first* response, before an arm reacted to it
+    drift_least, drift_most, lost       ... if none, or all, of the `lost` attempts had drifted: those that were asked and have no
+                                        answer, also where another attempt decided the trial. From the lower Wilson bound of
+                                        the one to the upper bound of the other. What never began is not missing
+    silent, late, lost_voice,           first turns without any content, with content after the plan's deadline, and those that
+    lost_voice_rate, _low, _high        lost their voice: text, silent or late. ``<NA>`` where a ledger of before does not tell
+    first_responses,                    the same by the *first* response, before an arm reacted to it, of those whose first
+    first_response_drifted, _rate, …    content came, however the turn went on
     any_drifted, any_drift_rate, …      completed trials with a text turn anywhere
     turns, turns_unanswered,            all turns of all trials, and what they came as
     turns_audio, …
@@ -52,7 +57,9 @@ def modality_df(
     heard_n, heard_median_ms, _low_ms,  first turns with audio, and the median from asking first until audio came
     _high_ms
     history_items, items_sent, usd      of the case, means of what was sent; dollars in all, NaN where a price is unknown
-    endpoint, model, day                where and when, all of them
+    level                               of the intervals. After a run that a stop rule ended, drift_low and _high are that rule's
+                                        confidence sequence, at its level
+    endpoint, model, day, run_ended     where and when, all of them, and why the last run ended
     ==================================  ===============================================================================
 
     Args:
@@ -64,19 +71,26 @@ def modality_df(
     Raises:
         InputError: For a source or a label that there is not.
     """
+    return modality_table(counted_turns(source, role), by, level)
+
+
+def modality_table(counted: pd.DataFrame, by: Sequence[str] | str, level: float) -> pd.DataFrame:
+    """Group turns of `frames.counted_turns`: see `modality_df`."""
     import pandas as pd
 
-    groups = Groups(counted_turns(source, role), by)
+    groups = Groups(counted, by)
     trials, turns = groups.trials, groups.turns
     opening, answered = (turns["turn"] == 0).to_numpy(), turns["modality"].notna().to_numpy()
     states = groups.tally(trials, "state")
     first, every = groups.tally(turns, "modality", opening), groups.tally(turns, "modality")
     text, first_turns, n_turns = first[:, MODALITIES.index("text")], first.sum(1), every.sum(1)
     planned, completed = states.sum(1), states[:, 0]
-    first_response = groups.count(turns, opening & answered & (turns["first_modality"] == "text"))
+    lost = groups.sum(trials, "lost")
+    first_responses = groups.count(turns, opening & turns["first_modality"].notna())
+    first_response = groups.count(turns, opening & (turns["first_modality"] == "text"))
     any_drifted = groups.count(trials, (trials["state"] == "completed") & (trials["text"] > 0))
     unanswered = groups.count(turns, turns["reached"] & ~answered)
-    responses = np.bincount(turns["group"], turns["responses"], minlength=len(groups)).astype(np.int64)
+    responses = groups.sum(turns, "responses")
     in_plan = groups.count(trials, ~trials["planned"]) == 0
     persistence = groups.pooled("again", "after_text", level)
 
@@ -86,10 +100,14 @@ def modality_df(
     columns["first_turns"] = first_turns
     columns |= dict(zip(MODALITIES, first.T, strict=True))
     columns |= _wilson("drift", text, first_turns, level)
-    columns["drift_least"] = np.where(in_plan, _share(text, planned), np.nan)
-    columns["drift_most"] = np.where(in_plan, _share(text + planned - first_turns, planned), np.nan)
+    bounds = [stats.bounds_if_missing(*counts, level) for counts in zip(text, first_turns, lost, strict=True)]
+    columns["drift_least"] = np.where(in_plan, np.array([bound.low for bound in bounds], np.float64), np.nan)
+    columns["drift_most"] = np.where(in_plan, np.array([bound.high for bound in bounds], np.float64), np.nan)
+    columns["lost"] = lost if in_plan.all() else pd.Series(lost).astype("Int64").where(in_plan)
+    columns |= groups.lost_voice(opening & answered, first_turns, level)
+    columns["first_responses"] = first_responses
     columns["first_response_drifted"] = first_response
-    columns |= _wilson("first_response", first_response, first_turns, level)
+    columns |= _wilson("first_response", first_response, first_responses, level)
     columns["any_drifted"] = any_drifted
     columns |= _wilson("any_drift", any_drifted, completed, level)
     columns |= {"turns": n_turns, "turns_unanswered": unanswered}
@@ -103,8 +121,20 @@ def modality_df(
     columns["heard_n"] = np.array([interval.n for interval in heard], np.int64)
     columns |= {f"{name}_ms": values for name, values in _ends("heard", "median", heard).items()}
     columns |= groups.numbers()
-    columns |= {name: words for name in WHERE if name not in groups.by and (words := groups.words(name)) is not None}
-    return pd.DataFrame(columns)
+    columns["level"] = np.full(len(groups), level)
+    columns |= groups.origin()
+    return _after_a_stop_rule(pd.DataFrame(columns))
+
+
+def _after_a_stop_rule(table: pd.DataFrame) -> pd.DataFrame:
+    """Give rows whose run was ended by a stop rule the interval of that rule: Wilson's takes the number of trials as fixed."""
+    for at, reason in enumerate(table.get("run_ended", ())):
+        if isinstance(reason, str) and reason.startswith(STOPPED) and "," not in reason:
+            k, n = int(table.at[at, "text"]), int(table.at[at, "first_turns"])
+            interval = stats.confidence_sequence(k, n, float(reason.removeprefix(STOPPED)))
+            table.loc[at, ["drift_low", "drift_high"]] = interval.low, interval.high
+            table.loc[at, "level"] = interval.level
+    return table
 
 
 def until_drift_df(
@@ -121,18 +151,24 @@ def until_drift_df(
     rows: list[tuple[Any, ...]] = []
     for g, (curve, at_risk, events) in enumerate(groups.survival(level)):
         step = {int(turn): at for at, turn in enumerate(curve.times)}
+        step_reached = False
         share: Any = 1.0
         low: Any = 1.0
         high: Any = 1.0
         for turn, (risk, drifted) in enumerate(zip(at_risk, events, strict=True)):
+            if (
+                turn and not step_reached
+            ):  # before the first drift: a proportion, none of those that were watched so far
+                low, high = stats.wilson(int(risk), int(risk), level).low, 1.0
             if turn in step:
+                step_reached = True
                 share, low, high = (values[step[turn]] for values in (curve.survival, curve.low, curve.high))
             rows.append((g, turn, int(risk), int(drifted), share, low, high, curve.n))
     names = ("group", "after_turns", "at_risk", "drifted", "not_drifted", "low", "high", "trials")
     curves = pd.DataFrame(rows, columns=list(names)).astype({"low": float, "high": float})
     labels = pd.DataFrame(groups.keys).iloc[curves["group"]].reset_index(drop=True)
-    where = {name: words for name in WHERE if name not in groups.by and (words := groups.words(name)) is not None}
-    origin = pd.DataFrame(where, index=range(len(groups))).iloc[curves["group"]].reset_index(drop=True)
+    origin = pd.DataFrame(groups.origin(), index=range(len(groups))).iloc[curves["group"]].reset_index(drop=True)
+    curves["level"] = level
     return pd.concat([labels, curves.drop(columns="group"), origin], axis=1)
 
 
@@ -178,6 +214,40 @@ class Groups:
     def count(self, rows: pd.DataFrame, flags: Any) -> Any:
         """Count the rows of each group that are flagged."""
         return np.bincount(rows["group"].to_numpy()[np.asarray(flags, bool)], minlength=len(self))
+
+    def sum(self, rows: pd.DataFrame, name: str) -> Any:
+        """Sum a column of whole numbers in each group; 0 where the source does not have it."""
+        values = rows[name].fillna(0).to_numpy() if name in rows else np.zeros(len(rows))
+        return np.bincount(rows["group"], values, minlength=len(self)).astype(np.int64)
+
+    def lost_voice(self, decided: Any, first_turns: Any, level: float) -> dict[str, Any]:
+        """Count first turns that came as text, silent or late; unknown where a ledger or a frame does not tell outcomes."""
+        import pandas as pd
+
+        turns = self.turns
+        if "outcome" not in turns:
+            turns = turns.assign(outcome=None)
+        outcome, text = turns["outcome"].astype(object), (turns["modality"] == "text").to_numpy()
+        known = self.count(turns, decided & outcome.notna().to_numpy()) == first_turns
+        silent, late = ((outcome == word).to_numpy() & decided for word in ("silent", "late"))
+        lost = self.count(turns, decided & (text | silent | late))
+        columns: dict[str, Any] = {
+            name: pd.Series(values).astype("Int64").where(known)
+            for name, values in (
+                ("silent", self.count(turns, silent)),
+                ("late", self.count(turns, late)),
+                ("lost_voice", lost),
+            )
+        }
+        return columns | {
+            name: np.where(known, values, np.nan)
+            for name, values in _wilson("lost_voice", lost, first_turns, level).items()
+        }
+
+    def origin(self) -> dict[str, Any]:
+        """Return the columns that say where and when, and why the run ended."""
+        columns = {name: self.words(name) for name in (*WHERE, "run_ended") if name not in self.by}
+        return {name: words for name, words in columns.items() if words is not None}
 
     def tally(self, rows: pd.DataFrame, name: str, flags: Any = True) -> Any:
         """Count the words of a categorical in each group: shape ``(n_groups, n_words)``. What is missing is not counted."""
@@ -309,16 +379,20 @@ def brief_df(table: pd.DataFrame) -> pd.DataFrame:
     out["answered"] = [f"{row['first_turns']}" for row in lines]
     out["text"] = [f"{row['text']}" for row in lines]
     out["drift"] = [_rate(row, "drift") for row in lines]
+    if "lost_voice" in table and (table["lost_voice"].fillna(0) > table["text"]).any():
+        out["lost voice"] = [_rate(row, "lost_voice") for row in lines]
+    if "lost" in table and table["lost"].fillna(0).sum():
+        out["lost"] = [f"{row['lost']}" for row in lines]
     if any(row["text"] != row["first_response_drifted"] for row in lines):
         out["first response"] = [_rate(row, "first_response") for row in lines]
     if (table["turns"] > table["first_turns"]).any():
         out["all turns"] = [_rate(row, "turn_drift") for row in lines]
-        out["text stays"] = [_rate(row, "persistence") for row in lines]
+        out["text stays"] = [_rate(row, "persistence", row["turns_after_text"]) for row in lines]
     for name in ("mixed", "function", "empty"):
         if table[name].sum():
             out[name] = [f"{row[name]}" for row in lines]
     out["heard after"] = [
-        show.ms(None if row["heard_median_ms"] != row["heard_median_ms"] else row["heard_median_ms"]) for row in lines
+        f"{show.ms(row['heard_median_ms'])} of {row['heard_n']}" if row["heard_n"] else "–" for row in lines
     ]
     out["origin"] = [show.origin_word(_flag(row[SIMULATED])) or "measured" for row in lines]
     return pd.DataFrame(out)
@@ -328,12 +402,14 @@ def _of(k: Any, n: Any) -> str:
     return "unknown" if _flag(n) is None else f"{int(k)} of {int(n)}"
 
 
-def _rate(row: Any, name: str) -> str:
+def _rate(row: Any, name: str, n: int | None = None) -> str:
+    """Write a rate and its interval, and out of how many where that stands nowhere else."""
     rate, low, high = (row[f"{name}_{end}"] for end in ("rate", "low", "high"))
     if rate != rate:
         return "–"
-    told = f"{points(rate)} %" + (f" ({points(low)}–{points(high)})" if low == low else "")
-    return told.replace(" ", "\u00a0")  # a cell of it is one word
+    words = f"{points(rate)} %" + (f" ({points(low)}–{points(high)})" if low == low else "")
+    words += "" if n is None else f" of {n}"
+    return words.replace(" ", "\u00a0")  # a cell of it is one word
 
 
 def points(rate: float) -> str:

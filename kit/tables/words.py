@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from .. import show
 from ..errors import InputError
+from ..stats.intervals import percent
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def in_words(table: pd.DataFrame) -> show.Words:
@@ -31,14 +35,14 @@ def in_words(table: pd.DataFrame) -> show.Words:
 def _row(row: pd.Series, keys: list[str]) -> str:
     names = ", ".join(_name(key, row[key]) for key in keys if row[key] is not None)
     incomplete = ""
-    if pd.notna(row["planned"]) and row["completed"] < row["planned"]:  # a log has no plan
+    if row.notna()["planned"] and row["completed"] < row["planned"]:  # a log has no plan
         incomplete = f" ({int(row['planned'] - row['completed'])} of {int(row['planned'])} did not complete)"
     if not row["first_turns"]:
         counts = "no first turn was answered"
     else:
         counts = (
             f"text in {int(row['text'])} of {int(row['first_turns'])} sessions, {100 * row['drift_rate']:.0f} % "
-            f"(95 % interval {100 * row['drift_low']:.0f} to {100 * row['drift_high']:.0f} %)"
+            f"({percent(row.get('level', 0.95))} interval {100 * row['drift_low']:.0f} to {100 * row['drift_high']:.0f} %)"
         )
     origin = {True: "simulated by the stand-in", False: "measured"}.get(row["simulated"], show.UNKNOWN_ORIGIN)
     return f"**{names or 'all'}**: {counts}{incomplete}; {origin}."
