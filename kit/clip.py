@@ -28,9 +28,8 @@ from .files import regular_file
 __all__ = ["Clip", "MAX_MS", "Provenance", "RATE_HZ", "clips_dir", "waveform"]
 
 RATE_HZ = 24_000  # the only PCM rate that the Realtime API takes (wire/README.md, Input audio)
-MAX_MS = (
-    600_000.0  # what `Clip.load` takes without being asked twice: ten minutes, longer than any turn of a conversation
-)
+MAX_MS = 600_000.0
+"""What `Clip.load` takes without being asked twice: ten minutes, longer than any turn of a conversation."""
 FULL_SCALE = 32_768.0
 
 _LONGEST_MS = 4 * 3_600_000.0  # what it takes at all: 690 MB of samples. A megabyte of FLAC may hold days of silence
@@ -229,8 +228,10 @@ class Clip:
         if isinstance(path, str | os.PathLike):
             name = show.one_line(Path(path).name or str(path), 80)
             opened = regular_file(path, error=AudioFormatError)
-        else:
+        elif hasattr(path, "seek"):
             name, opened = "this sound", nullcontext(path)
+        else:
+            raise AudioFormatError(f"a clip is opened by the path of a sound file, not by {clipped(path)}")
         try:
             with opened as file:
                 size = file.seek(0, os.SEEK_END)

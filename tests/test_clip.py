@@ -395,6 +395,7 @@ def written(tmp_path, name, data):
         ),
         (lambda t: Clip.load(cut(wav(t), 30)), "it is cut short: it ends before its samples begin"),
         (lambda t: Clip.load(fifo(t / "a.wav")), "it is a pipe"),
+        (lambda t: Clip.load(b"RIFF"), "by the path of a sound file, not by b'RIFF'"),
         (lambda t: Clip.load(wav(t, np.stack([tone()] * 2, 1)), channel=2), "no channel 2; it has 2, counted from 0"),
         (lambda t: Clip.load(cut(wav(t), 44)), "a.wav is cut short: its header announces 24,000 bytes"),
         (lambda t: Clip.load(wav(t, np.zeros(0))), "a.wav holds no samples, only a header"),
