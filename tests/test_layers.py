@@ -20,7 +20,7 @@ RANKS = [
     ["cases", "dial", "link", "replay"],
     ["session", "live"],
     ["connecting"],
-    ["audio", "relay", "trials"],
+    ["audio", "probe", "relay", "trials"],
     ["tables"],
     ["plots"],
     ["reporting", "widgets"],

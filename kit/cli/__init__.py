@@ -7,6 +7,7 @@
     python -m kit chat                      no history: just talk
     python -m kit voice                     talk, with this machine's microphone and speaker
     python -m kit endpoints                 the services with a name, and what each can do
+    python -m kit probe WHERE               find out what one of them can do
     python -m kit log FILE…                 anyone's log of events, a row per response
     python -m kit serve --port 8765         the stand-in, for any client in any language
     python -m kit record --to openai        pass any client on to a service, and keep what passed

@@ -1,12 +1,14 @@
-"""``kit endpoints``: where the kit can connect, and what each place can do."""
+"""``kit endpoints`` and ``kit probe``: where the kit can connect, and what each place can do."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 from dataclasses import asdict
 
 from ..endpoint import ENDS, PRICES
+from ..probe import probe
 from ..services import SERVICES, Service
 from .options import Verbs, add_options
 from .screen import draw_table, say
@@ -40,6 +42,17 @@ def _endpoints(args: argparse.Namespace) -> int:
     return 0
 
 
+def _probe(args: argparse.Namespace) -> int:
+    where = {"model": args.model, "dialect": args.dialect, "key_env": args.key_env, "auth": args.auth}
+    headers = dict(args.header) if args.header else None
+    result = asyncio.run(probe(args.endpoint, **where, headers=headers, timeout_s=args.timeout, quiet=args.json))
+    if args.json:
+        print(json.dumps(asdict(result.found), indent=2))
+    else:
+        draw_table(("capability", "found", "known", "remark"), result.rows)
+    return 0
+
+
 def _row(service: Service) -> dict[str, object]:
     """A service as plain data: its name, the variable of its key, and what it can do."""
     return {"name": service.name, "key_env": service.key_env, "dialect": service.dialect, **asdict(service.can)}
@@ -54,3 +67,13 @@ def add(verbs: Verbs) -> None:
     )
     add_options(endpoints, "json")
     endpoints.set_defaults(run=_endpoints)
+    one = verbs.add_parser(
+        "probe",
+        help="find out what an endpoint can do",
+        description="Opens one session, asks for one short reply in speech and one in text, and seeds an item of each role: at a "
+        "service a cent or two. Says where that differs from what was known.",
+    )
+    one.add_argument("endpoint", metavar="WHERE", help="the name of a service, or a ws:// URL")
+    timeout = {"default": 20, "help": "wait this long for each thing that is tried (default: 20)"}
+    add_options(one, "model", "dialect", "key-env", "auth", "header", "timeout", "json", timeout=timeout)
+    one.set_defaults(run=_probe)
