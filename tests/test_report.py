@@ -330,6 +330,15 @@ def test_the_host_is_named(tmp_path):
     assert "on url gpt-realtime at relay.example.com:8443, 2026" in text_of(ledger)
 
 
+def test_a_name_that_looks_like_a_formula_is_text_in_every_figure_and_on_the_page(page):
+    formula = "$\\frac{$"
+    trials = [(case, arm, "t a") for case in ("1b", formula) for arm in ("as_is", f"cure {formula}")]
+
+    html = page(trials, model=formula)
+
+    assert html.count("<figure>") >= 5 and formula in read(html).text
+
+
 def test_foreign_words_do_nothing(page):
     html = page([("<script>alert(1)</script>", "as_is", "t"), ("1b", "<img src=x>", "a")])
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import show
 from . import style as look_up
-from .style import ARM_COLOURS, ARM_MARKERS, BODY, SMALL, Style, groups, labels, need, percent_axis
+from .style import ARM_COLOURS, ARM_MARKERS, BODY, SMALL, Style, foreign, groups, labels, need, percent_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -225,7 +224,7 @@ def cure_cost(
             row[cost], row["drift_low"], row["drift_high"], color=colour, linewidth=2, alpha=0.65, transform=place
         )
         ax.plot(row[cost], row["drift_rate"], marker=marker, markersize=9, color=colour, markeredgecolor=look.page, linestyle="none",
-                label=show.plain(row["arm"], 40).replace("_", " "), transform=place)  # fmt: skip
+                label=foreign(row["arm"], 40).replace("_", " "), transform=place)  # fmt: skip
     if len(drawn):
         low, high = float(drawn[cost].min()), float(drawn[cost].max())
         ax.set_xlim(
@@ -287,7 +286,7 @@ def differences(
     ax.grid(axis="x", color=look.grid, linewidth=0.8)
     ax.set_axisbelow(True)
     ax.xaxis.set_major_formatter(lambda gap, _: f"{100 * gap:+.0f}".replace("-", "−") if round(100 * gap) else "0")
-    base = ", ".join(word.replace("_", " ") for word in groups(compared, "baseline"))
+    base = ", ".join(foreign(word, 40).replace("_", " ") for word in groups(compared, "baseline"))
     arms = groups(compared, "arm")
     who = f"“{_said('arm', arms[0])}”" if len(arms) == 1 else "Each arm"
     ax.set_xlabel(f"drift minus that of “{base}”, in percentage points (left is better)", fontsize=BODY)
@@ -300,5 +299,5 @@ def differences(
 
 
 def _said(name: str, word: object) -> str:
-    text = show.plain(word, 40).replace("_", " ")
+    text = foreign(word, 40).replace("_", " ")
     return f"case {text}" if name == "case" and text != "all cases" else text

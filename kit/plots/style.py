@@ -162,6 +162,14 @@ def groups(df: Frame, name: str) -> list[str]:
     return [str(word) for word in values.dropna().unique()]
 
 
+def foreign(word: object, limit: int = 60) -> str:
+    """A name that somebody else chose, as text for a picture: `show.plain`, and dollar signs begin no formula.
+
+    Matplotlib takes what stands between two of them for TeX, and raises where it is none.
+    """
+    return show.plain(word, limit).replace("$", r"\$")
+
+
 def labels(df: Frame, name: str) -> dict[str, str]:
     """What each word of a column is called in a picture: `case 1b`, `as is`; of settings, what they differ in."""
     present = groups(df, name)
@@ -173,13 +181,13 @@ def labels(df: Frame, name: str) -> dict[str, str]:
             word = word.replace("_", " ")
         if same:
             word = " ".join(part for part in word.split(" ") if part not in same)
-        return f"case {show.plain(word, 40)}" if name == "case" else show.plain(word, 60)
+        return f"case {foreign(word, 40)}" if name == "case" else foreign(word)
 
     return {word: called(word) for word in present}
 
 
 def _distinct(df: Frame, name: str) -> list[str]:
-    return [show.plain(word, 60) for word in groups(df, name)]
+    return [foreign(word) for word in groups(df, name)]
 
 
 def percent_axis(axis: Any) -> None:
