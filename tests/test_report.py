@@ -16,7 +16,7 @@ from written_ledger import write
 
 from kit import Ledger, Plan, Settings, arms, report, run, show
 from kit.cli import main
-from kit.errors import InputError, LedgerError
+from kit.errors import InputError, KitError, LedgerError
 
 TRIALS = [
     ("1b", "as_is", "t t"),
@@ -375,6 +375,30 @@ def test_a_baseline_that_is_not_in_the_plan_is_refused_and_nothing_written(tmp_p
         report(write(tmp_path / "a.sqlite", TRIALS), tmp_path / "out", baseline="cuer")
 
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM plan",
+        "UPDATE plan SET plan = 'no JSON'",
+        "UPDATE plan SET plan = '[1, 2]'",
+        """UPDATE plan SET plan = '{"plan": 1, "stop": "soon"}'""",
+        """UPDATE plan SET plan = '{"plan": 1, "cases": [{"items": 7}]}'""",
+        "UPDATE attempts SET started_at = 1e300, ended_at = 1e300",
+        "UPDATE attempts SET cost_usd = 1e308",
+        "UPDATE turns SET turn = -5",
+        "UPDATE turns SET n_responses = 9223372036854775807",
+        "UPDATE turns SET heard_ms = -9e999",
+    ],
+)
+def test_a_forged_ledger_is_a_page_or_a_sentence(tmp_path, damage):
+    ledger = changed(write(tmp_path / "a.sqlite", TRIALS), damage)
+
+    try:
+        report(ledger, tmp_path)
+    except KitError as error:
+        assert "\n" not in str(error)
 
 
 @pytest.mark.browser

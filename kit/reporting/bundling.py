@@ -27,6 +27,7 @@ from ..plots.timeline import timeline
 from ..trials.ledger import Ledger
 from ..version import __version__
 from ..wire.records import Response
+from .pieces import written_by_a_run
 from .reproduction import SessionEvidence, Source, reproduction, sessions_of, source_of
 
 Effect = Callable[[Response], bool]
@@ -205,9 +206,11 @@ def _members(
     yield "ids.csv", _csv(_IDS, work.ids)
     yield "responses.csv", csv_line() + "".join(map(csv_line, work.rows))
     if isinstance(origin, Ledger):
-        yield "plan.json", json.dumps({"plan_hash": origin.plan_hash, "plan": origin.plan}, indent=1, default=str)
-        table = tables.modality_df(origin)
-        yield "tables/attempts.csv", show.csv_of(tables.attempts_df(origin))
+        with written_by_a_run(origin):
+            plan = json.dumps({"plan_hash": origin.plan_hash, "plan": origin.plan}, indent=1, default=str)
+            table, attempts = tables.modality_df(origin), show.csv_of(tables.attempts_df(origin))
+        yield "plan.json", plan
+        yield "tables/attempts.csv", attempts
     else:
         table = tables.modality_df(tables.log_df(list(origin)), by=["model"])
     yield "tables/modality.csv", show.csv_of(table)

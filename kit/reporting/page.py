@@ -14,7 +14,7 @@ from .. import show
 from ..errors import InputError, clipped
 from ..trials.ledger import Ledger
 from ..version import __version__
-from .pieces import Material
+from .pieces import Material, written_by_a_run
 from .sections import context
 
 QUESTION = "How often does a seeded history cost the voice?"
@@ -67,17 +67,20 @@ def report(
         level: Of every interval; by default the plan's, or 0.95. What differs from the plan is marked as chosen afterwards.
 
     Raises:
-        LedgerError: If the path leads to no ledger.
+        LedgerError: If the path leads to no ledger, or the ledger holds what no run writes.
         InputError: If the folder cannot be written to, or for a baseline that the plan does not have.
     """
-    material = Material(ledger if isinstance(ledger, Ledger) else Ledger(ledger), baseline, level)
+    book = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
+    with written_by_a_run(book):
+        material = Material(book, baseline, level)
     arms = list(dict.fromkeys(material.trials["arm"].astype(str)))
     if baseline is not None and baseline not in ("as_is", *arms):
         raise InputError(f"no trial has the arm {clipped(baseline)} to compare with; there are {', '.join(arms)}")
     target = Path(folder).expanduser().resolve()
     if target.suffix.lower() != ".html":
         target /= "report.html"
-    html = page(material, question)
+    with written_by_a_run(book):
+        html = page(material, question)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name}.{os.getpid()}")

@@ -6,7 +6,8 @@ Text is escaped by the template; only `Markup` is HTML already.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 from markupsafe import Markup
 
 from .. import plots, show, tables
-from ..errors import InputError
+from ..errors import InputError, KitError, LedgerError, clipped
 from ..stats import StopRule
 from ..tables.modality import points
 from ..trials.ledger import Ledger
@@ -36,6 +37,24 @@ FROM trials t JOIN attempts c ON c.trial_id = t.trial_id AND c.counts = 1
   JOIN turns u ON u.attempt_id = c.attempt_id AND u.turn = 0
 WHERE t.role = 'measure' GROUP BY 1, 2, 3, 4, 5, 6, 7
 """
+
+
+@contextmanager
+def written_by_a_run(ledger: Ledger) -> Iterator[None]:
+    """Turn what a damaged or forged ledger makes Python raise into a sentence; the cause is chained.
+
+    Raises:
+        LedgerError: In the place of the usual errors of wrong types and values.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, MemoryError) as exc:
+        if isinstance(exc, KitError):
+            raise
+        raise LedgerError(
+            f"{ledger.path} holds something that no run writes ({type(exc).__name__}: {clipped(str(exc))}); it is damaged, or was "
+            "changed by hand"
+        ) from exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +241,10 @@ def when(at: Any) -> str:
     if at is None or at != at:
         return "–"
     if isinstance(at, int | float):
-        at = datetime.fromtimestamp(at, UTC)
+        try:
+            at = datetime.fromtimestamp(at, UTC)
+        except (OverflowError, ValueError, OSError):  # a year that no calendar has
+            return "–"
     return str(at.strftime("%Y-%m-%d %H:%M:%S"))
 
 
