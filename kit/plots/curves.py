@@ -8,7 +8,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import style as look_up
-from .style import ARM_COLOURS, ARM_MARKERS, BODY, SMALL, Style, foreign, groups, labels, need, percent_axis
+from .style import (
+    ARM_COLOURS,
+    ARM_MARKERS,
+    BODY,
+    SMALL,
+    Style,
+    foreign,
+    grid,
+    groups,
+    interval_words,
+    labels,
+    legend_below,
+    names_above,
+    need,
+    percent_axis,
+    prologue,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,9 +42,8 @@ def drift_by_length(
         by: The column that makes a line.
         style, ax, title: See `kit.plots`.
     """
-    need(table, "modality_df", "history_items", "drift_rate", "drift_low", "drift_high", "first_turns", by)
-    look = look_up.style(style)
-    ax = look_up.axes(ax, look, 7.6, 4.6)
+    columns = ("history_items", "drift_rate", "drift_low", "drift_high", "first_turns", by)
+    look, ax = prologue(table, "modality_df", columns, style, ax, 5.4)
     lines = list(_lines(table, by))
     for n, (name, some, colour, marker) in enumerate(lines):
         some = some[some["first_turns"] > 0].sort_values("history_items")
@@ -40,13 +55,12 @@ def drift_by_length(
         )
     ax.set(ylim=(-0.03, 1.03), xlabel="items in the history", ylabel="first turns answered in text")
     _whole(ax)
-    ax.grid(axis="y", color=look.grid, linewidth=0.8)
-    ax.set_axisbelow(True)
+    grid(ax, look)
     percent_axis(ax.yaxis)
-    _name(ax, look, len(lines))
+    below = _name(ax, look, len(lines))
     n_all = int(table["first_turns"].sum())
-    look_up.words(ax, look, table, title=title or "Does a longer history drift more?", subtitle="Lines are 95 % Wilson intervals",
-                  n=f"{n_all:,} first turns")  # fmt: skip
+    look_up.words(ax, look, table, title=title or "Does a longer history drift more?", subtitle=f"Lines are {interval_words(table)}",
+                  n=f"{n_all:,} first turns", below=below)  # fmt: skip
     return ax
 
 
@@ -62,9 +76,7 @@ def first_audio(
         by: The column that makes a line.
         style, ax, title: See `kit.plots`.
     """
-    need(turns, "turns_df", "turn", "modality", "heard_ms", by)
-    look = look_up.style(style)
-    ax = look_up.axes(ax, look, 7.6, 4.6)
+    look, ax = prologue(turns, "turns_df", ("turn", "modality", "heard_ms", by), style, ax, 5.4)
     first = turns[(turns["turn"] == 0) & turns["modality"].notna()]
     longest = float(first["heard_ms"].max()) if first["heard_ms"].notna().any() else 1.0
     lines = list(_lines(first, by))
@@ -74,37 +86,35 @@ def first_audio(
         x = np.concatenate(([0.0], heard, [longest * 1.05]))
         y = np.concatenate(([0.0], share, share[-1:] if len(share) else [0.0]))
         never = len(some) - len(heard)
-        told = f"{name}  ({never} of {len(some)} never)" if never else f"{name}  (all {len(some)})"
-        ax.step(x, y, where="post", color=colour, linewidth=2, label=told)
+        label = f"{name}  ({never} of {len(some)} never)" if never else f"{name}  (all {len(some)})"
+        ax.step(x, y, where="post", color=colour, linewidth=2, label=label)
     ax.set(
         xlim=(0, longest * 1.05),
         ylim=(0, 1.03),
         xlabel="from asking until audio came (ms)",
         ylabel="first turns heard by then",
     )
-    ax.grid(color=look.grid, linewidth=0.8)
-    ax.set_axisbelow(True)
+    grid(ax, look, "both")
     percent_axis(ax.yaxis)
-    _name(ax, look, len(lines))
+    below = _name(ax, look, len(lines))
     look_up.words(ax, look, first, title=title or "How long until there is a voice?",
                   subtitle="All responses that a turn took are counted in; where a line stops short of 100 %, no voice came",
-                  n=f"{len(first):,} answered first turns")  # fmt: skip
+                  n=f"{len(first):,} answered first turns", below=below)  # fmt: skip
     return ax
 
 
 def until_drift(
     curve: Frame, *, by: str = "arm", style: str = "light", ax: Axes | Figure | None = None, title: str | None = None
 ) -> Axes:
-    """The share of trials that have not drifted yet, after each reply (Kaplan-Meier), with pointwise 95 % bands.
+    """The share of trials that have not drifted yet, after each reply (Kaplan-Meier), with pointwise bands.
 
     Args:
         curve: From `tables.until_drift_df`.
         by: The column that makes a line.
         style, ax, title: See `kit.plots`.
     """
-    need(curve, "until_drift_df", "after_turns", "not_drifted", "low", "high", "trials", by)
-    look = look_up.style(style)
-    ax = look_up.axes(ax, look, 7.6, 4.6)
+    columns = ("after_turns", "not_drifted", "low", "high", "trials", by)
+    look, ax = prologue(curve, "until_drift_df", columns, style, ax, 5.4)
     lines = list(_lines(curve, by))
     total = 0
     for at, (name, some, colour, marker) in enumerate(lines):
@@ -136,12 +146,11 @@ def until_drift(
         )
     ax.set(ylim=(0, 1.03), xlim=(0, None), xlabel="replies so far", ylabel="trials not drifted yet")
     _whole(ax)
-    ax.grid(axis="y", color=look.grid, linewidth=0.8)
-    ax.set_axisbelow(True)
+    grid(ax, look)
     percent_axis(ax.yaxis)
-    _name(ax, look, len(lines))
+    below = _name(ax, look, len(lines))
     look_up.words(ax, look, curve, title=title or "How long does the voice last?",
-                  subtitle="Kaplan-Meier; a trial that ended early counts up to its last answer", n=f"{total:,} trials")  # fmt: skip
+                  subtitle=f"Kaplan-Meier, bands: {interval_words(curve)} at each reply; a trial that ended early counts up to its last answer", n=f"{total:,} trials", below=below)  # fmt: skip
     return ax
 
 
@@ -157,16 +166,13 @@ def _whole(ax: Axes) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
 
 
-def _name(ax: Axes, look: Style, n: int) -> None:
-    """Say which line is which, to the right of the picture."""
-    if n == 0:
-        return
-    legend: Any = ax.legend(
-        loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=SMALL + 0.5, labelcolor=look.ink
-    )
-    legend.set_zorder(5)
+def _name(ax: Axes, look: Style, n: int) -> float:
+    """Say which line is which; returns how far under the axes the small print may begin, in points."""
     ax.xaxis.label.set_fontsize(BODY)
     ax.yaxis.label.set_fontsize(BODY)
+    if n:
+        legend_below(ax, look, 42, labelspacing=0.3)
+    return 46 + 15.5 * n
 
 
 # Arms side by side: what a cure costs, and how far each is from the baseline.
@@ -203,9 +209,8 @@ def cure_cost(
 
     if cost == "usd_per_trial" and "usd" in table and cost not in table:
         table = table.assign(usd_per_trial=table["usd"] / table["completed"].astype(float))
-    need(table, "modality_df", "arm", cost, "drift_rate", "drift_low", "drift_high", "first_turns")
-    look = look_up.style(style)
-    ax = look_up.axes(ax, look, 7.6, 4.8)
+    columns = ("arm", cost, "drift_rate", "drift_low", "drift_high", "first_turns")
+    look, ax = prologue(table, "modality_df", columns, style, ax, 5.4)
     drawn = table[(table["first_turns"] > 0) & table[cost].notna()]
     arms, reach = groups(table, "arm"), float(drawn[cost].max() - drawn[cost].min()) if len(drawn) else 0.0
     taken: list[float] = []
@@ -233,20 +238,21 @@ def cure_cost(
     ax.set(ylim=(-0.04, 1.04), xlabel=COSTS.get(cost, cost), ylabel="first turns answered in text")
     ax.xaxis.label.set_fontsize(BODY)
     ax.yaxis.label.set_fontsize(BODY)
-    ax.grid(color=look.grid, linewidth=0.8)
-    ax.set_axisbelow(True)
+    grid(ax, look, "both")
     percent_axis(ax.yaxis)
-    handles, labels = ax.get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
+    handles, names = ax.get_legend_handles_labels()
+    unique = dict(zip(names, handles, strict=True))
+    n_columns = 1 + (len(unique) > 6)
     if unique:
-        ax.legend(list(unique.values()), list(unique), loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=SMALL + 0.5,
-                  labelcolor=look.ink)  # fmt: skip
+        legend_below(
+            ax, look, 42, ncols=n_columns, handles=list(unique.values()), labels=list(unique), labelspacing=0.3
+        )
     left_out = len(table) - len(drawn)
     some = f"; {left_out} without a number left out" if left_out else ""
     if dodged:
         some += "; arms of the same cost stand side by side"
-    look_up.words(ax, look, table, title=title or "What a cure costs", subtitle=f"Down and left is better; lines are 95 % Wilson intervals{some}",
-                  n=f"{int(drawn['first_turns'].sum()):,} first turns")  # fmt: skip
+    look_up.words(ax, look, table, title=title or "What a cure costs", subtitle=f"Down and left is better; lines are {interval_words(table)}{some}",
+                  n=f"{int(drawn['first_turns'].sum()):,} first turns", below=46 + 15.5 * -(-len(unique) // n_columns))  # fmt: skip
     return ax
 
 
@@ -259,14 +265,15 @@ def differences(
         compared: From `tables.compare_df`.
         style, ax, title: See `kit.plots`.
     """
-    need(compared, "compare_df", "arm", "baseline", "difference", "low", "high", "shown", "pooled", "n", "baseline_n")
-    look = look_up.style(style)
+    columns = ("arm", "baseline", "difference", "low", "high", "shown", "pooled", "n", "baseline_n")
+    need(compared, "compare_df", *columns)
     names = list(compared.columns[: list(compared.columns).index("baseline")])
     several = [name for name in names if len(groups(compared, name)) > 1] or ["arm"]
     y = -np.arange(len(compared), dtype=float)
     starts = [n > 0 and compared["arm"].iloc[n] != compared["arm"].iloc[n - 1] for n in range(len(compared))]
     y -= 0.6 * np.cumsum(starts)
-    ax = look_up.axes(ax, look, 8.2, 1.9 + 0.3 * (len(compared) + 0.6 * sum(starts)))
+    height_in = 2.1 + 0.42 * (len(compared) + 0.6 * sum(starts))
+    look, ax = prologue(compared, "compare_df", columns, style, ax, height_in)
     ax.axvline(0, color=look.muted, linewidth=1)
     for at, (_, row) in zip(y, compared.iterrows(), strict=True):
         if row["difference"] != row["difference"]:
@@ -276,28 +283,26 @@ def differences(
         ax.hlines(at, row["low"], row["high"], color=look.ink, linewidth=wide)
         ax.plot(row["difference"], at, marker="D" if row["pooled"] else "o", markersize=7, linestyle="none", markeredgecolor=look.ink,
                 markerfacecolor=look.ink if row["shown"] else look.page)  # fmt: skip
-    labels = [
-        " · ".join(_said(name, row[name]) for name in sorted(several, key=lambda n: n != "arm"))
+    rows = [
+        " · ".join(_called(name, row[name]) for name in sorted(several, key=lambda n: n != "arm"))
         for _, row in compared.iterrows()
     ]
-    ax.set(xlim=(-1.05, 1.05), yticks=y, yticklabels=labels, ylim=(y.min() - 0.7, 0.7) if len(y) else (0, 1))
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
-    ax.grid(axis="x", color=look.grid, linewidth=0.8)
-    ax.set_axisbelow(True)
+    ax.set(xlim=(-1.05, 1.05), ylim=(y.min() - 0.6, 0.9) if len(y) else (0, 1))
+    names_above(ax, y + 0.12, rows)
+    grid(ax, look, "x")
     ax.xaxis.set_major_formatter(lambda gap, _: f"{100 * gap:+.0f}".replace("-", "−") if round(100 * gap) else "0")
     base = ", ".join(foreign(word, 40).replace("_", " ") for word in groups(compared, "baseline"))
     arms = groups(compared, "arm")
-    who = f"“{_said('arm', arms[0])}”" if len(arms) == 1 else "Each arm"
+    subject = f"“{_called('arm', arms[0])}”" if len(arms) == 1 else "Each arm"
     ax.set_xlabel(f"drift minus that of “{base}”, in percentage points (left is better)", fontsize=BODY)
     single = compared[~compared["pooled"].astype(bool)]
     total = int(single["n"].sum())
-    look_up.words(ax, look, compared, title=title or f"{who} against “{base}”",
-                  subtitle="95 % intervals, unadjusted; filled: shown after Holm's correction; diamonds: all cases pooled",
+    look_up.words(ax, look, compared, title=title or f"{subject} against “{base}”",
+                  subtitle=f"{interval_words(compared).capitalize()}, unadjusted; filled: shown after Holm's correction; diamonds: all cases pooled",
                   n=f"{total:,} first turns of arms, each case beside its own baseline")  # fmt: skip
     return ax
 
 
-def _said(name: str, word: object) -> str:
+def _called(name: str, word: object) -> str:
     text = foreign(word, 40).replace("_", " ")
     return f"case {text}" if name == "case" and text != "all cases" else text

@@ -9,7 +9,19 @@ import numpy as np
 
 from .. import show
 from . import style as look_up
-from .style import BODY, HATCHES, SMALL, groups, labels, need, percent_axis
+from .style import (
+    BODY,
+    HATCHES,
+    SMALL,
+    groups,
+    interval_words,
+    labels,
+    legend_below,
+    names_above,
+    need,
+    percent_axis,
+    prologue,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,9 +31,12 @@ if TYPE_CHECKING:
 # The strip: every trial of a ledger in one picture, turn by turn.
 
 
-SHADES = ("text", "mixed", "function", "empty", "audio", "failed", "not run")
-"""In the order in which trials are sorted by a turn, from the left; what was not run is left hollow."""
-LEAST = 1.7  # turns: a band is never thinner than its name
+SHADES = ("text", "silent", "late", "mixed", "function", "empty", "audio", "failed", "not run")
+"""What a turn may have come to, in the order in which trials are sorted by a turn, from the left; what was not run is left hollow."""
+LEAST = 1.2  # turns: the least height of a band
+LOST = {"silent": "#000000", "late": "#56B4E9"}
+"""Colours of the two ways to lose the voice that are no modality."""
+LOST_SIGNS = {"silent": "…", "late": "◷"}
 _FEW = 6_000  # cells up to which each is drawn as a shape of its own; beyond, a page would be too heavy
 
 
@@ -43,25 +58,24 @@ def strip(
         by: Columns that make a band; ``case`` and ``arm``, and the model where there are several, unless told.
         style, ax, title: See `kit.plots`.
     """
-    need(turns, "turns_df", "trial_id", "turn", "modality", "state")
-    look = look_up.style(style)
+    columns = ("trial_id", "turn", "modality", "state")
+    need(turns, "turns_df", *columns)
     bands = _bands(turns, by or _by(turns))
     height, gap = _heights(bands)
-    ax = look_up.axes(ax, look, 9, 1.75 + 0.115 * (sum(height) + sum(gap)))
-    top, middles, seen = 0.0, [], set()
+    look, ax = prologue(turns, "turns_df", columns, style, ax, 2 + 0.15 * (sum(height) + sum(gap)))
+    top, seen = 0.0, set()
     for at, (band, tall, before) in enumerate(zip(bands, height, gap, strict=True)):
         top -= before
+        for x, words, side in ((0.0, band.name, "left"), (1.0, band.share, "right")):
+            ax.text(x, top + 0.25, words, ha=side, va="bottom", fontsize=SMALL, color=look.ink)
         seen |= _draw(ax, look, band, top, at)
-        middles.append(top - tall / 2)
-        ax.annotate(band.told, (1, middles[-1]), (8, 0), ("axes fraction", "data"), "offset points", va="center",
-                    fontsize=SMALL, color=look.ink, annotation_clip=False)  # fmt: skip
         top -= tall
-    ax.set(xlim=(0, 1), ylim=(top - 0.2, 0.2), yticks=middles, yticklabels=[band.name for band in bands])
+    ax.set(xlim=(0, 1), ylim=(top - 0.2, 1.6), yticks=[])
     ax.tick_params(axis="y", length=0)
     ax.spines[["left", "bottom"]].set_visible(False)
     percent_axis(ax.xaxis)
     ax.set_xlabel("share of trials, sorted by what came first", fontsize=BODY)
-    _legend(ax, look, [word for word in ("audio", "text", *SHADES[1:4], *SHADES[5:]) if word in seen])
+    _legend(ax, look, [word for word in ("audio", *(shade for shade in SHADES if shade != "audio")) if word in seen])
     n = f"{sum(band.trials for band in bands):,} trials, {sum(band.trials * band.cells.shape[0] for band in bands):,} turns"
     most = max((band.cells.shape[0] for band in bands), default=0)
     sub = (
@@ -69,7 +83,15 @@ def strip(
         if most > 1
         else "Each narrow strip is one session"
     )
-    look_up.words(ax, look, turns, title=title or "Trial by trial, turn by turn", subtitle=sub, n=n, below=52)
+    look_up.words(
+        ax,
+        look,
+        turns,
+        title=title or "Trial by trial, turn by turn",
+        subtitle=sub,
+        n=n,
+        below=64 + 16 * (len(seen) > 4),
+    )
     return ax
 
 
@@ -80,7 +102,7 @@ class Band:
     name: str
     first: str
     cells: Any
-    told: str
+    share: str
 
     @property
     def trials(self) -> int:
@@ -120,6 +142,9 @@ def _bands(turns: Frame, by: tuple[str, ...]) -> list[Band]:
 def _shades(some: Frame) -> Any:
     """A shade per row: what was heard; failed where the trial failed before it, or the turn was not answered."""
     words = some["modality"].astype(object).where(some["modality"].notna(), "")
+    if "outcome" in some:  # silent and late are ways to lose the voice, whatever came late
+        outcome = some["outcome"].astype(object)
+        words = words.where(~outcome.isin(["silent", "late"]), outcome)
     tried = some["state"].astype(str) != "missing"
     missing = np.where(tried, SHADES.index("failed"), SHADES.index("not run"))
     codes = words.map({word: at for at, word in enumerate(SHADES)}).to_numpy(float)
@@ -127,9 +152,11 @@ def _shades(some: Frame) -> Any:
 
 
 def _heights(bands: list[Band]) -> tuple[list[float], list[float]]:
-    """Per band: how tall it is (a turn is 1, but no band is too thin for its name), and the gap above it."""
+    """Per band: how tall it is (a turn is 1, and no band is too thin to see), and the gap above it."""
     height = [max(LEAST, float(band.cells.shape[0])) for band in bands]
-    gap = [0.0 if n == 0 else 1.6 if band.first != bands[n - 1].first else 0.7 for n, band in enumerate(bands)]
+    gap = [
+        0.0 if n == 0 else 2.4 if band.first != bands[n - 1].first else 1.7 for n, band in enumerate(bands)
+    ]  # a line of words
     return height, gap
 
 
@@ -151,7 +178,7 @@ def _draw(ax: Axes, look: look_up.Style, band: Band, top: float, at: int) -> set
             for c, first, last in runs[band.cells[runs[:, 1], runs[:, 0]] == shade]
         ]
         cells = PolyCollection(
-            boxes, facecolor=show.COLOURS.get(word, look.grid), linewidth=0, gid=f"strip-{word}-{at}", rasterized=many
+            boxes, facecolor=_colour(word, look), linewidth=0, gid=f"strip-{word}-{at}", rasterized=many
         )
         cells.set(edgecolor=look.page, hatch=_hatch(word, look) or None)  # the edge's colour is the pattern's
         ax.add_collection(cells)
@@ -169,25 +196,36 @@ def _runs(cells: Any) -> Any:
     return np.stack([trial[:-1][same], edge[:-1][same], edge[1:][same]], axis=1)
 
 
+def _colour(word: str, look: look_up.Style) -> str:
+    return look.ink if word == "silent" else LOST.get(word) or show.COLOURS.get(word, look.grid)
+
+
 def _hatch(word: str, look: look_up.Style) -> str:
     """What failed is hatched in every style: its red is near the colour of text for some eyes."""
-    return HATCHES.get(word, "") if look.hatched else "////" if word == "failed" else ""
+    return HATCHES.get(word, "") if look.hatched else "////" if word in ("failed", "late") else ""
 
 
 def _legend(ax: Axes, look: look_up.Style, words: list[str]) -> None:
     from matplotlib.patches import Patch
 
     def patch(word: str) -> Patch:
-        colour = show.COLOURS.get(word, look.grid)
+        colour = _colour(word, look)
         return Patch(facecolor=colour, edgecolor=look.page, hatch=_hatch(word, look),
-                     label=f"{show.SIGNS.get(word, '')} {word}".strip())  # fmt: skip
+                     label=f"{show.SIGNS.get(word) or LOST_SIGNS.get(word, '')} {word}".strip())  # fmt: skip
 
-    pass
+    legend_below(
+        ax,
+        look,
+        42,
+        ncols=4,
+        handles=[patch(word) for word in words],
+        handlelength=1.1,
+        columnspacing=1.2,
+        labelspacing=0.3,
+    )
 
-    ax.legend(handles=[patch(word) for word in words], loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=under(ax, 34),
-              ncols=len(words), frameon=False, fontsize=SMALL, labelcolor=look.ink, handlelength=1.1, borderaxespad=0, borderpad=0)  # fmt: skip
 
-
+LIFT = 0.28  # rows: from the middle of a bar to the words above it
 ORDER = ("text", "mixed", "function", "empty", "audio")
 """From the left: what was drifted first, so that its share can be read off the axis."""
 
@@ -210,41 +248,41 @@ def modality(
     """
     first = turns != "all"
     prefix, total, rate = ("", "first_turns", "drift") if first else ("turns_", "turns", "turn_drift")
-    need(
-        table,
-        "modality_df",
-        *(prefix + word for word in ORDER),
-        total,
-        *(f"{rate}_{end}" for end in ("rate", "low", "high")),
-    )
-    look = look_up.style(style)
+    columns = [*(prefix + word for word in ORDER), total, *(f"{rate}_{end}" for end in ("rate", "low", "high"))]
+    need(table, "modality_df", *columns)
     names, gaps = _labels(table)
-    y = -(np.arange(len(table)) + 0.55 * np.cumsum(gaps))
-    ax = look_up.axes(ax, look, 8.6, 1.9 + 0.36 * (len(table) + 0.55 * sum(gaps)))
+    y = -(np.arange(len(table)) + 0.35 * np.cumsum(gaps))
+    look, ax = prologue(table, "modality_df", columns, style, ax, 2.2 + 0.5 * (len(table) + 0.35 * sum(gaps)))
     n = table[total].to_numpy(float)
     left = np.zeros(len(table))
     shown = [word for word in ORDER if word in ("audio", "text") or table[prefix + word].sum()]
     for word in shown:
         share = np.divide(table[prefix + word].to_numpy(float), n, out=np.zeros(len(table)), where=n > 0)
         hatch = HATCHES[word] if look.hatched else ""
-        ax.barh(y, share, 0.7, left, color=show.COLOURS[word], edgecolor=look.page, linewidth=0.8, hatch=hatch,
+        ax.barh(y, share, 0.5, left, color=show.COLOURS[word], edgecolor=look.page, linewidth=0.8, hatch=hatch,
                 label=f"{show.SIGNS[word]} {word}")  # fmt: skip
         left += share
     _intervals(ax, look, table, y, rate)
     for at, (_, row) in zip(y, table.iterrows(), strict=True):
-        ax.annotate(_counts(row, prefix + "text", total, rate), (1, at), (8, 0), ("axes fraction", "data"), "offset points",
-                    va="center", fontsize=SMALL, color=look.ink, annotation_clip=False)  # fmt: skip
-    ax.set(xlim=(0, 1), ylim=(y.min() - 0.6, y.max() + 0.6) if len(y) else (0, 1), yticks=y, yticklabels=names)
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
+        ax.text(
+            1,
+            at + LIFT,
+            _counts(row, prefix + "text", total, rate),
+            ha="right",
+            va="bottom",
+            fontsize=SMALL,
+            color=look.ink,
+        )
+    ax.set(xlim=(0, 1), ylim=(y.min() - 0.5, y.max() + 1.05) if len(y) else (0, 1))
+    names_above(ax, y + LIFT, names)
     percent_axis(ax.xaxis)
     ax.set_xlabel(f"share of {'first' if first else 'all'} turns that were answered", fontsize=BODY)
-    ax.legend(*_legend_shares(ax), loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=under(ax, 34), ncols=len(shown),
-              frameon=False, fontsize=SMALL, labelcolor=look.ink, handlelength=1.1, borderaxespad=0, borderpad=0)  # fmt: skip
-    who = f"{int(np.nansum(n)):,} {'first turns' if first else 'turns'}"
+    legend_below(ax, look, 42, ncols=len(shown), handlelength=1.1, columnspacing=1.2)
+    n_words = f"{int(np.nansum(n)):,} {'first turns' if first else 'turns'}"
     sub = "The reply to the seeded history" if first else "Every turn of every trial, pooled"
-    look_up.words(ax, look, table, title=title or "Spoken or written?", subtitle=f"{sub}; the line is the text share's 95 % interval",
-                  n=who, below=52)  # fmt: skip
+    lost = "; the diamond is lost voice: text, silent or late" if first and _lost_voice(ax, look, table, y) else ""
+    look_up.words(ax, look, table, title=title or "Spoken or written?", subtitle=f"{sub}; the line is the text share's interval ({interval_words(table).removesuffix(' intervals')}){lost}",
+                  n=n_words, below=64)  # fmt: skip
     return ax
 
 
@@ -276,21 +314,29 @@ def _intervals(ax: Axes, look: look_up.Style, table: Frame, y: Any, rate: str) -
     ax.plot(ends, np.concatenate([y, y]), "|", color=look.ink, markersize=6, markeredgewidth=1.4, zorder=5)
 
 
+def _lost_voice(ax: Axes, look: look_up.Style, table: Frame, y: Any) -> bool:
+    """Mark the share of first turns that lost their voice, where it is known and more than text."""
+    if "lost_voice" not in table:
+        return False
+    shown = (table["lost_voice"].fillna(0) > table["text"]).to_numpy(bool)
+    if shown.any():
+        rate = table["lost_voice_rate"].to_numpy(float)
+        ax.plot(
+            rate[shown],
+            y[shown],
+            "D",
+            color=look.ink,
+            markerfacecolor=look.page,
+            markersize=6,
+            zorder=6,
+            gid="lost-voice",
+        )
+    return bool(shown.any())
+
+
 def _counts(row: Any, text: str, total: str, rate: str) -> str:
     n = int(row[total])
     planned = row.get("planned")  # <NA> where the table is of a frame of responses, which does not know it
     known = isinstance(planned, int | float | np.number) and planned == planned
     of = f"; {int(planned)} planned" if known and total == "first_turns" and int(planned) != n else ""
     return f"{100 * row[f'{rate}_rate']:.0f} %  ({int(row[text])} of {n}{of})" if n else f"no answer{of}"
-
-
-def _legend_shares(ax: Axes) -> tuple[list[Any], list[str]]:
-    handles, labels = ax.get_legend_handles_labels()
-    return handles, labels
-
-
-def under(ax: Axes, points: float) -> Any:
-    """Axes coordinates, moved down by so many points."""
-    from matplotlib.transforms import ScaledTranslation
-
-    return ax.transAxes + ScaledTranslation(0, -points / 72, ax.get_figure().dpi_scale_trans)  # type: ignore[union-attr]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .. import show
 from ..errors import InputError, clipped
+from ..stats.intervals import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,13 +35,24 @@ STYLES = {
     "dark": Style("dark", "#14181d", "#e9ebee", "#a3adb8", "#333b44"),
     "print": Style("print", "#fffffe", "#000000", "#404040", "#cccccc", hatched=True),
 }
-HATCHES = {"audio": "", "text": "////", "mixed": "xxx", "function": "..", "empty": "--", "failed": "++"}
+HATCHES = {
+    "audio": "",
+    "text": "////",
+    "mixed": "xxx",
+    "function": "..",
+    "empty": "--",
+    "failed": "++",
+    "silent": "..",
+    "late": "\\\\\\\\",
+}
 
 # For arms: Okabe and Ito's hues that no modality has taken first, then those that some have, each with a marker of its own,
 # so that colour is never alone.
 ARM_COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#7F7F7F", "#0072B2", "#D55E00")
 ARM_MARKERS = "osD^vPXd<>hp"
-SMALL, BODY, TITLE = 8.5, 10, 13
+# Points. A figure is at most `WIDTH` inches wide, so that at 480 px the smallest text is still some 10 px high.
+SMALL, BODY, TITLE = 11.3, 11.3, 13.5
+WIDTH = 7.1
 
 
 def style(name: str) -> Style:
@@ -61,9 +74,26 @@ def figure() -> Figure:
     return Figure(layout="constrained")
 
 
-def axes(given: Axes | Figure | None, look: Style, width_in: float, height_in: float) -> Axes:
-    """The axes to draw on: yours, or new ones in a figure (yours, if it is an empty one) of that size; dressed in the style."""
-    ax: Any = given
+def prologue(
+    df: Any, maker: str, columns: Iterable[str], name: str, ax: Axes | Figure | None, height_in: float
+) -> tuple[Style, Axes]:
+    """Check the frame, look the style up, and return it with the axes to draw on.
+
+    Args:
+        df: The frame to draw; `maker` is the function of `kit.tables` that makes it, `columns` those that are read.
+        name: Of the style.
+        ax: Axes to draw on, or an empty figure, which is given its size; ``None``: a new figure.
+
+    Raises:
+        InputError: For a frame that lacks a column, or a style that there is not.
+    """
+    need(df, maker, *columns)
+    look = style(name)
+    return look, axes(ax, look, WIDTH, height_in)
+
+
+def axes(ax: Any, look: Style, width_in: float, height_in: float) -> Axes:
+    """Return the axes to draw on, dressed in the style: the given ones, or new ones in a figure of that size."""
     if ax is None:
         from matplotlib import pyplot
 
@@ -80,7 +110,7 @@ def axes(given: Axes | Figure | None, look: Style, width_in: float, height_in: f
     for side in ("left", "bottom"):
         ax.spines[side].set_color(look.muted)
         ax.spines[side].set_linewidth(0.8)
-    ax.tick_params(colors=look.muted, labelcolor=look.ink, labelsize=BODY - 1, length=3, width=0.8)
+    ax.tick_params(colors=look.muted, labelcolor=look.ink, labelsize=SMALL, length=3, width=0.8)
     ax.xaxis.label.set_color(look.muted)
     ax.yaxis.label.set_color(look.muted)
     return ax  # type: ignore[no-any-return]
@@ -94,12 +124,12 @@ def words(ax: Axes, look: Style, df: Frame, *, title: str, subtitle: str, n: str
         n: How many of what.
         below: How far under the axes the small print goes, in points.
     """
-    lines = textwrap.wrap(subtitle, 76)
+    lines = textwrap.wrap(subtitle, 70)
     up = 14 + 13.5 * len(lines)
     ax.set_title(title, loc="left", fontsize=TITLE, fontweight="bold", color=look.ink, pad=up + 3)
     _note(ax, "\n".join(lines), 12, fontsize=BODY, color=look.muted, va="bottom", linespacing=1.25)
-    told = " · ".join(part for part in (n, *origin(df)) if part)
-    _note(ax, "\n".join(textwrap.wrap(told, 110)), -below, above=False, fontsize=SMALL, color=look.muted, va="top")
+    small_print = [n, *textwrap.wrap(" · ".join(origin(df)), 80)]
+    _note(ax, "\n".join(small_print), -below, above=False, fontsize=SMALL, color=look.muted, va="top", linespacing=1.25)
     mark = origin_mark(df)
     if mark:  # over the title: it goes wherever the picture goes
         box = {"boxstyle": "round,pad=0.35", "fc": look.page, "ec": look.ink, "ls": (0, (4, 2)), "lw": 0.9}
@@ -188,6 +218,40 @@ def labels(df: Frame, name: str) -> dict[str, str]:
 
 def _distinct(df: Frame, name: str) -> list[str]:
     return [foreign(word) for word in groups(df, name)]
+
+
+def legend_below(ax: Axes, look: Style, points: float, *, ncols: int = 1, **options: Any) -> None:
+    """Put the legend under the axes, so many points from their lower edge: at their side it would take half the picture."""
+    ax.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=under(ax, points), ncols=ncols, frameon=False, fontsize=SMALL,
+              labelcolor=look.ink, borderaxespad=0, borderpad=0, **options)  # fmt: skip
+
+
+def names_above(ax: Axes, y: Any, names: Sequence[str]) -> None:
+    """Write the name of each row over it, at its left end: beside it long names would take half the picture."""
+    ax.set_yticks(y, names)
+    ax.tick_params(axis="y", length=0, pad=0)
+    ax.spines["left"].set_visible(False)
+    for label in ax.get_yticklabels():
+        label.set(ha="left", va="bottom")
+
+
+def under(ax: Axes, points: float) -> Any:
+    """Axes coordinates, moved down by so many points."""
+    from matplotlib.transforms import ScaledTranslation
+
+    return ax.transAxes + ScaledTranslation(0, -points / 72, ax.get_figure().dpi_scale_trans)  # type: ignore[union-attr]
+
+
+def interval_words(df: Frame) -> str:
+    """Name the intervals of a table with their level, as far as its rows agree on one: ``95 % intervals``."""
+    levels = df["level"].dropna().unique() if "level" in df else ()
+    return f"{percent(float(next(iter(levels))))} intervals" if len(levels) == 1 else "intervals"
+
+
+def grid(ax: Axes, look: Style, axis: Literal["both", "x", "y"] = "y") -> None:
+    """Draw light lines behind the data."""
+    ax.grid(axis=axis, color=look.grid, linewidth=0.8)
+    ax.set_axisbelow(True)
 
 
 def percent_axis(axis: Any) -> None:
