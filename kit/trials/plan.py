@@ -593,7 +593,11 @@ def estimate(plan: Plan) -> Estimate:
         replies, cost, tokens, output, text = cells[key]
         n_in, n_out, n_responses = n_in + tokens, n_out + output, n_responses + replies
         model = trial.settings.where.model or ""
-        elsewhere += _usd(PRICES[model if model in models else models[0]], text, tokens - text, replies)
+        elsewhere += (
+            live_usd(trial, worst=False)
+            if trial.settings.where.protocol == "live"
+            else _usd(PRICES[model if model in models else models[0]], text, tokens - text, replies)
+        )
         seconds += (_STAND_IN_S if trial.settings.where.name == "standin" else _SERVICE_S) * replies
         if not trial.settings.free:
             most = worst_usd(trial)
@@ -606,6 +610,9 @@ def estimate(plan: Plan) -> Estimate:
     simulated = all(settings.where.name == "standin" for settings in plan.settings)
     on = models[0] if len(models) == 1 else f"OpenAI's {len(models)} models of these names"
     when = _dates(PRICES[name] for name in models)
+    if all(settings.where.protocol == "live" for settings in plan.settings):
+        on, when = "GPT-Live", f" at ${USD_PER_SECOND * 60:.2f} a minute"
+        minutes_there = elsewhere / USD_PER_SECOND / AT_ONCE / 60
     measured = f". On {on}: about ${elsewhere:,.2f}{when}, {_minutes(minutes_there)}" if simulated else ""
     return Estimate(
         plan.n_trials,

@@ -223,21 +223,22 @@ class Reply:
         return f"<Reply {self.outcome or 'open'}{when} {words!r}{f', {mark}' if mark else ''}>"
 
     def _repr_html_(self) -> str:
-        clip = self.audio
-        times = [
-            (name, show.ms(value))
-            for name, value in (
-                ("first voice", self.first_audio_ms),
-                ("first word", self.first_transcript_ms),
-                ("last voice", self.done_ms),
-            )
-            if value is not None
-        ]
+        clip = self.audio if self.ended else None
+        durations = {
+            "first voice": self.first_audio_ms,
+            "first word": self.first_transcript_ms,
+            "last voice": self.done_ms,
+        }
+        facts: list[tuple[str, object]] = [(name, show.ms(v)) for name, v in durations.items() if v is not None]
+        facts += [("audio", f"{clip.duration_ms / 1000:.2f} s")] if clip else []
+        # The finding comes first, as on a Realtime card; the end of a reply is nothing that anybody said.
+        arrived = f"<b>{show.esc(self.outcome or 'not decided yet')}</b> {show.badge(self.modality)}"
         return show.card(
-            f"{show.badge(self.modality)} {show.origin(self.simulated)} <b>{show.esc(self.outcome or 'open')}</b>",
+            f"asked {show.outline('audio')} → {arrived} {show.origin(self.simulated)}",
             f'<span style="font-size:1.1em">{show.esc(self.words)}</span>' if self.words else "",
-            show.player(clip.to_bytes()) if clip else "no voice: 0 bytes",
-            show.facts([*times, ("end", f"{self.ended or 'not yet'} (inferred)"), ("policy", self.policy.name)]),
+            show.player(clip.to_bytes()) if clip else "" if self.n_audio_bytes else show.no_sound(),
+            show.facts([*facts, ("its end", f"{self.ended or 'not yet'}, inferred: {self.policy.name}")]),
+            edge=show.badge_style(self.modality)[2],
         )
 
 
