@@ -230,14 +230,17 @@ def test_nothing_a_client_sends_breaks_it_and_every_answer_is_well_formed(d, sen
 # What can be said
 
 
-def test_a_reply_that_nobody_here_can_speak_is_refused_when_it_is_made(monkeypatch):
+def test_a_reply_that_nobody_here_can_speak_is_hummed_and_marked(monkeypatch):
     def missing(text, **_):
         raise MissingExtra("no voice is installed")
 
     monkeypatch.setattr("kit.speech.synthesised", missing)
+    sentence = "This sentence was never recorded by anybody."
 
-    with pytest.raises(MissingExtra):
-        StandIn(replies=["This sentence was never recorded by anybody."])
+    assert StandIn(replies=[sentence]).mark.endswith("; voice=plain")
+    assert not StandIn(replies=["Yes, I am listening."]).options.plain_voice
+    hummed = speaking.plain_voice(sentence)
+    assert 2 < len(hummed) / 24_000 < 5 and 500 < abs(hummed).max() <= 2_000
 
 
 def test_a_call_s_arguments_must_be_json():

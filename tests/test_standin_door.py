@@ -21,10 +21,12 @@ FOREIGN = ["null", "file://", "https://evil.example", "http://localhost.evil.exa
 
 @pytest.fixture
 async def log(tmp_path):
+    """Two sessions, the second of which begins otherwise."""
     path = tmp_path / "x.jsonl"
-    async with connect("standin", quiet=True, log=path) as session:
-        await session.update(instructions=SECRET)
-        await session.ask("Tell me a joke.")
+    for words in (SECRET, "Be brief."):
+        async with connect("standin", quiet=True, log=path) as session:
+            await session.update(instructions=words)
+            await session.ask("Tell me a joke.")
     return path
 
 

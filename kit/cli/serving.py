@@ -9,18 +9,22 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 from .. import show
-from ..errors import InputError
+from ..errors import InputError, RemoteProtocolError
+from ..eventlog import LogWriter
 from ..files import read_text
 from ..relay import Relay, RelayedReply
 from ..replay import Replay
-from ..standin import FAULTS, SESSION_S, Reply, StandIn, replies_from_json
+from ..standin import FAULTS, SESSION_S, StandIn, json_list
+from ..wire.events import Event, decode
 from .options import Verbs, add_options
 
+_MAX_FILE_BYTES = 16 << 20
 _CLONE = Path(__file__).resolve().parents[2]
-_MAX_REPLIES_BYTES = 16 * 1024 * 1024
 _FIRST_NOTEBOOK = "00-connect-and-hear-a-reply.ipynb"
 
 
@@ -63,6 +67,7 @@ def _required_key(variable: str | None) -> str | None:
 
 def _server(args: argparse.Namespace) -> StandIn | Replay:
     if args.replay:
+        _refuse_beside_replay(args)
         return Replay(
             args.replay,
             pace=args.pace,
@@ -72,9 +77,18 @@ def _server(args: argparse.Namespace) -> StandIn | Replay:
             origins=args.origin,
             on_departed=lambda sentence: print(show.plain(sentence), file=sys.stderr, flush=True),
         )
+    folder = Path(args.log).expanduser() if args.log else None
     return StandIn(
         faults=args.fault,
-        replies=_script(args.replies) if args.replies else None,
+        replies=_json_list(args.replies, "replies") if args.replies else None,
+        rules=_json_list(args.rules, "rules") if args.rules else None,
+        strict=args.strict,
+        first_ms=args.first_ms,
+        token_ms=args.token_ms,
+        journal=True,
+        tls=args.tls,
+        recorder=None if folder is None else lambda facts: _SessionLog(folder, facts),
+        on_notice=lambda sentence: print(show.plain(sentence), file=sys.stderr, flush=True),
         require_key=_required_key(args.key_env),
         origins=args.origin,
         session_s=args.session_seconds,
@@ -88,8 +102,47 @@ def _server(args: argparse.Namespace) -> StandIn | Replay:
     )
 
 
-def _script(path: str) -> tuple[Reply, ...]:
-    return replies_from_json(read_text(path, _MAX_REPLIES_BYTES))
+_NOT_BESIDE_REPLAY: tuple[tuple[str, Any], ...] = (
+    ("drift", "documented"), ("fault", []), ("seed", 0), ("dialect", "both"), ("beta_disabled", False), ("replies", None),
+    ("rules", None), ("strict", False), ("first_ms", None), ("token_ms", None), ("log", None), ("tls", False),
+    ("session_seconds", SESSION_S),
+)  # fmt: skip
+"""Options of the stand-in, and their values where they are not given."""
+
+
+def _refuse_beside_replay(args: argparse.Namespace) -> None:
+    names = [f"--{name.replace('_', '-')}" for name, value in _NOT_BESIDE_REPLAY if getattr(args, name) != value]
+    if names:
+        raise InputError(f"--replay plays what was recorded: it does not go with {', '.join(names)}")
+
+
+def _json_list(path: str, option: str) -> list[Any]:
+    """Read the file of ``--replies`` or ``--rules``."""
+    return json_list(read_text(path, _MAX_FILE_BYTES), option)
+
+
+class _SessionLog:
+    """Write one session of the stand-in as the kit's event log, for ``--log``."""
+
+    def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
+        self._began_s = time.monotonic()
+        self._log = LogWriter(folder / f"{facts['connection']:05}-{facts['session']}.jsonl")
+        self._log.begin(endpoint="standin", url="", model=facts["model"], dialect=facts["dialect"], simulated=True)
+
+    def frame(self, direction: str, frame: str | bytes, refused: bool) -> None:
+        data = frame.encode() if isinstance(frame, str) else bytes(frame)
+        at_ms = (time.monotonic() - self._began_s) * 1000
+        if direction == "client":
+            self._log.client([data], at_ms)
+            return
+        try:
+            event: Event | Exception = decode(data, at_ms)
+        except RemoteProtocolError as exc:
+            event = exc
+        self._log.server([data], [event], at_ms)
+
+    def end(self, code: int | None, reason: str) -> None:
+        self._log.end(code=code, reason=reason, at_ms=(time.monotonic() - self._began_s) * 1000)
 
 
 async def _run_server(server: StandIn | Replay | Relay, args: argparse.Namespace) -> None:
@@ -104,7 +157,13 @@ async def _run_server(server: StandIn | Replay | Relay, args: argparse.Namespace
         # Windows has no signal handlers on its loop; Ctrl-C still raises there
         with contextlib.suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if isinstance(server, StandIn) and server.ca_path is not None:
+        notice = f"clients must trust {server.ca_path}; Node: NODE_EXTRA_CA_CERTS={server.ca_path}"
+    else:
+        notice = ""
     print(server.url, flush=True)  # always the first line: scripts read it
+    if notice:
+        print(notice, flush=True)
     print(f"{server!r}; Ctrl-C ends it", flush=True)
     try:
         await stop.wait()
@@ -143,6 +202,18 @@ def add(verbs: Verbs) -> None:
     add_options(serve, "dialect", "key-env", "drift", "seed", "pace", "fault", key_env=key, dialect=dialect)
     serve.add_argument("--beta-disabled", action="store_true", help="refuse beta as the service does since 2026-05")
     serve.add_argument("--replies", metavar="FILE", help="say these, in order: a JSON list of texts and calls")
+    serve.add_argument(
+        "--rules", metavar="FILE", help="answer what the user says by these rules: a JSON list of {when, reply, after}"
+    )
+    serve.add_argument("--strict", action="store_true", help="fail a response that no reply and no rule is there for")
+    serve.add_argument(
+        "--first-ms", type=float, metavar="MS", help="begin a reply this much real time after it is asked for"
+    )
+    serve.add_argument("--token-ms", type=float, metavar="MS", help="send text this much real time apart")
+    serve.add_argument("--log", metavar="DIR", help="keep an event log of each session in this folder")
+    serve.add_argument(
+        "--tls", action="store_true", help="speak wss:// with a certificate made on the spot (extra: tls)"
+    )
     serve.add_argument(
         "--origin", action="append", default=[], metavar="URL", help="let this web page connect; may be repeated"
     )

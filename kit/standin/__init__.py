@@ -7,8 +7,8 @@ simulated: the mark travels in the handshake and in the session object.
 from .faults import KINDS as FAULTS
 from .handshake import DEFAULT_MODEL, Access, key_of_request
 from .hearing import prepare as prepare_hearing
-from .replies import Call, Reasoned, Reply
-from .replies import from_json as replies_from_json
+from .journal import Recorder
+from .replies import Call, Reasoned, Reply, ReplyRule, json_list
 from .server import MAX_FRAME_BYTES, Connection, Limits, Listener, StandIn
 from .session import SESSION_S
 
@@ -23,9 +23,11 @@ __all__ = [
     "Limits",
     "Listener",
     "Reasoned",
+    "Recorder",
     "Reply",
+    "ReplyRule",
     "StandIn",
+    "json_list",
     "key_of_request",
     "prepare_hearing",
-    "replies_from_json",
 ]

@@ -6,7 +6,7 @@ How a reply goes wrong step by step stands beside the reply, in `response.py`.
 
 | WHEN | which |
 |---|---|
-| ``3`` | the third, counted from 1; the first if nothing is said. Replies and items are counted per session, connections per stand-in |
+| ``3`` | the third, counted from 1. If nothing is said, the first; of several in a list, each the next. Replies and items are counted per session, connections per stand-in |
 | ``20-27`` | the 20th to the 27th: a burst |
 | ``every`` | every one |
 | ``p=0.1`` | each with this probability |
@@ -22,9 +22,10 @@ first of the list that is due is the one.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from ..errors import InputError, clipped
@@ -165,17 +166,31 @@ def _occasions(when: str) -> tuple[range | None, float | None]:
 def faults(texts: Sequence[str | Fault]) -> tuple[Fault, ...]:
     """Parse a list of faults.
 
+    Of several without WHEN about the same thing, the first comes the first time, the second the second time, and so on.
+
     Raises:
-        InputError: As `fault`; or if the probabilities of what can go wrong with one thing are more than 1 together.
+        InputError: As `fault`; if one can never come, because an earlier one has its occasions; or if the probabilities of what can go wrong with one thing are more than 1 together.
     """
     if isinstance(texts, str):
         raise InputError(f"faults must be a list of names, not {clipped(texts)}")
-    parsed = tuple(map(fault, texts))
+    parsed: list[Fault] = []
+    for text in texts:
+        item = fault(text)
+        first = {other.when for other in parsed if other.kind.of == item.kind.of and other.p is None}
+        if None in first and item.p is None:
+            raise InputError(f"{item} never comes: an earlier fault has every {item.kind.of}")
+        if isinstance(text, str) and "@" not in text:
+            # several without WHEN: each has an occasion of its own, one after the other
+            n = next(n for n in itertools.count(1) if not any(when is not None and n in when for when in first))
+            item = replace(item, when=range(n, n + 1))
+        elif item.when is not None and any(when and set(item.when) <= set(when) for when in first):
+            raise InputError(f"{item} never comes: an earlier fault has that {item.kind.of}")
+        parsed.append(item)
     for of in {item.kind.of for item in parsed}:
         total = math.fsum(item.p for item in parsed if item.kind.of == of and item.p is not None)
         if total > 1:
             raise InputError(f"the probabilities of the faults of one {of} are {total:g} together; they may be 1")
-    return parsed
+    return tuple(parsed)
 
 
 class Faults:

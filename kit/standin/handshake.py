@@ -155,6 +155,30 @@ def connection_request(target: str, headers: Headers, forced_dialect: str) -> Co
     )
 
 
+OPTION_NAMES = ["drift", "seed", "pace", "faults", "replies", "rules", "strict", "first-ms", "token-ms"]
+
+
+def option_words(request: Request) -> dict[str, str | list[str]]:
+    """Return the options that one connection sets for itself.
+
+    By query (``?drift=never&fault=drop@2&fault=stall@3``), or by header (``X-Stand-In-Drift``; faults with commas between them, replies
+    and rules as JSON lists). A header wins.
+    """
+    query = parse_qs(urlsplit(request.path).query, keep_blank_values=True)
+    words: dict[str, str | list[str]] = {}
+    for name in OPTION_NAMES:
+        headers = request.headers.get_all(f"X-Stand-In-{name}")
+        values = [value for key in (name, name.replace("-", "_")) for value in query.get(key, ())]
+        if name == "faults":
+            values += query.get("fault", [])
+            values = [word.strip() for line in headers or values for word in line.split(",") if word.strip()]
+            if headers or values:
+                words[name] = values
+        elif headers or values:
+            words[name] = (headers or values)[-1]
+    return words
+
+
 def key_of_request(request: Request) -> str | None:
     """Return the API key of an upgrade request."""
     query = parse_qs(urlsplit(request.path).query)
@@ -295,16 +319,24 @@ class Secrets:
         return {"value": key, "expires_at": expires_at, "session": settings.session}
 
 
-class PostRequest:
-    """One HTTP POST as it comes in, and its answer. The server's library reads nothing but requests without a body.
+class PlainRequest:
+    """One HTTP request with a body, or to delete, as it comes in, and its answer. The server's library reads only the others.
 
     Args:
         access: Who may come in.
         secrets: Makes the keys.
+        delete: Called with path and query of a DELETE; returns the answer's body, ``None`` for an unknown path.
     """
 
-    def __init__(self, access: Access, secrets: Secrets) -> None:
-        self._access, self._secrets = access, secrets
+    METHODS = (b"POST ", b"DELETE ")
+
+    def __init__(
+        self,
+        access: Access,
+        secrets: Secrets,
+        delete: Callable[[str, dict[str, str]], dict[str, Any] | None],
+    ) -> None:
+        self._access, self._secrets, self._delete = access, secrets, delete
         self._data = bytearray()
 
     def feed(self, data: bytes) -> bytes | None:
@@ -327,19 +359,24 @@ class PostRequest:
             return _answer("413 Content Too Large", Refusal(None, "The request is too large."))
         if len(body) < int(length):
             return None
-        path = lines[0].partition(" ")[2].partition(" ")[0].partition("?")[0].rstrip("/")
-        return self._reply(path, headers, body[: int(length)])
+        method, _, target = lines[0].partition(" ")
+        path, _, query = target.partition(" ")[0].partition("?")
+        return self._reply(method, path.rstrip("/"), query, headers, body[: int(length)])
 
-    def _reply(self, path: str, headers: Headers, body: bytes) -> bytes:
+    def _reply(self, method: str, path: str, query: str, headers: Headers, body: bytes) -> bytes:
         origin, host = (next(iter(headers.get_all(name)), None) for name in ("Origin", "Host"))
         why = self._access.refusal(origin, host)
         if why is not None:
             return _answer("403 Forbidden", Refusal(None, why))
         d = GA if path.endswith("/realtime/client_secrets") else BETA if path.endswith("/realtime/sessions") else None
-        if d is None:
-            return _answer("404 Not Found", Refusal(None, f"Invalid URL (POST {path})"))
         if not self._access.fits(key_of(headers, {})):
             return _answer("401 Unauthorized", Refusal("invalid_api_key", "Incorrect API key provided."))
+        if method == "DELETE":
+            answer = self._delete(path, {name: values[-1] for name, values in parse_qs(query).items()})
+            if answer is not None:
+                return _answer("200 OK", answer)
+        if d is None or method != "POST":
+            return _answer("404 Not Found", Refusal(None, f"Invalid URL ({method} {path})"))
         try:
             value = msgspec.json.decode(body or b"{}")
         except (ValueError, RecursionError) as exc:  # msgspec's errors are among these, and text that is not UTF-8

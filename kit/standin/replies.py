@@ -1,4 +1,4 @@
-"""The stand-in's replies: a script if there is one, a tool's call where one is due, else a recorded joke or plain answer.
+"""The stand-in's replies: a script or rules if there are any, a tool's call where one is due, else a recorded joke or plain answer.
 
 It is not a language model and does not reason. Lines of the repertoire are chosen by the session's draws.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from .. import speech
 from ..errors import InputError, clipped
 from .drift import Draws
 from .items import Item
-from .sound import spoken
+from .sound import is_spoken
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +53,23 @@ def script(replies: Sequence[object]) -> tuple[Reply, ...]:
     """Check the replies that a stand-in shall give: texts, `Call`, `Reasoned`, or the two as JSON objects.
 
     Raises:
-        InputError: For anything else, or a text that cannot be spoken.
-        MissingExtra: For a text that is not recorded where no synthesiser is installed.
+        InputError: For anything else, or a text in which nothing can be spoken.
     """
     if isinstance(replies, str | bytes) or not isinstance(replies, Sequence):
         raise InputError(f"replies must be a list of texts, not {clipped(replies)}")
     parsed = tuple(map(_reply, replies))
-    for reply in parsed:
-        for output in outputs(reply, aloud=True):
-            if isinstance(output, Say):
-                spoken(output.text)
+    needs_plain_voice(parsed)  # refuses what cannot be spoken at all
     return parsed
+
+
+def needs_plain_voice(replies: Iterable[Reply]) -> bool:
+    """Whether a text among replies is not recorded, and no synthesiser is installed to speak it.
+
+    Raises:
+        InputError: For a text in which nothing can be spoken.
+    """
+    texts = [output.text for reply in replies for output in outputs(reply, aloud=True) if isinstance(output, Say)]
+    return not all([is_spoken(text) for text in texts])
 
 
 def _reply(value: object) -> Reply:
@@ -95,15 +101,97 @@ def outputs(reply: Reply, aloud: bool) -> list[Output]:
     return [Say(reply.commentary, aloud, "commentary"), Say(reply.answer, aloud, "final_answer")]
 
 
-def from_json(text: str) -> tuple[Reply, ...]:
-    """Read a script from a JSON list, as a file holds it."""
+def json_list(text: str, name: str) -> list[Any]:
+    """Read a JSON list; `name` says in an error what it was to be."""
     try:
-        replies = json.loads(text)
+        values = json.loads(text)
     except (ValueError, RecursionError) as exc:
-        raise InputError(f"replies must be a JSON list: {exc}") from None
-    if not isinstance(replies, list):
-        raise InputError(f"replies must be a JSON list, not {clipped(replies)}")
-    return script(replies)
+        raise InputError(f"{name} must be a JSON list: {exc}") from None
+    if not isinstance(values, list):
+        raise InputError(f"{name} must be a JSON list, not {clipped(values)}")
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyRule:
+    """Answer with `reply` when the user's words match.
+
+    Args:
+        when: A regular expression, searched in the words without regard to case. An empty one matches everything.
+        reply: A text, `Call` or `Reasoned`. Groups of the expression can be used in it: ``\\1`` or ``\\g<city>``.
+        after: The name of a tool: the rule then answers an output of that tool, and `when` is searched in the output.
+    """
+
+    when: str
+    reply: Reply
+    after: str | None = None
+
+    def answer(self, item: Item | None, items: Sequence[Item]) -> Reply | None:
+        """Return the reply to an item; ``None`` where the rule does not match.
+
+        Args:
+            item: The item that is answered.
+            items: All that the response reads: among them is the call that an output belongs to.
+        """
+        if item is not None and item.type == "function_call_output":
+            call_id, words = item.fields["call_id"], str(item.fields["output"])
+            calls = [
+                other.fields["name"] for other in items if other.fields.get("call_id") == call_id and other is not item
+            ]
+            if self.after is None or self.after not in calls:
+                return None
+        elif self.after is not None:
+            return None
+        else:
+            words = words_of(item)
+        match = re.search(self.when, words, re.IGNORECASE)
+        return None if match is None else _expanded(self.reply, match)
+
+
+def _expanded(reply: Any, match: re.Match[str]) -> Any:
+    """Return a reply with the groups of a match put in."""
+    if isinstance(reply, str):
+        return match.expand(reply) if "\\" in reply else reply
+    if isinstance(reply, Call):
+        return Call(reply.name, _expanded(reply.arguments, match), _expanded(reply.say, match))
+    if isinstance(reply, Reasoned):
+        return Reasoned(_expanded(reply.commentary, match), _expanded(reply.answer, match))
+    if isinstance(reply, Mapping):
+        return {name: _expanded(value, match) for name, value in reply.items()}
+    return [_expanded(value, match) for value in reply] if isinstance(reply, list) else reply
+
+
+def rules(values: Sequence[object]) -> tuple[ReplyRule, ...]:
+    """Check rules: `ReplyRule` or JSON objects ``{"when": …, "reply": …, "after": …}``.
+
+    Raises:
+        InputError: For anything else, or a regular expression that is none.
+    """
+    if isinstance(values, str | bytes) or not isinstance(values, Sequence):
+        raise InputError(f"rules must be a list, not {clipped(values)}")
+    return tuple(map(_rule, values))
+
+
+def _rule(value: object) -> ReplyRule:
+    if isinstance(value, ReplyRule):
+        value = {"when": value.when, "reply": value.reply, "after": value.after}
+    if not isinstance(value, dict) or not {"when", "reply"} <= value.keys() <= {"when", "reply", "after"}:
+        raise InputError(f"a rule is {{'when': pattern, 'reply': reply, 'after': tool}}, not {clipped(value)}")
+    when, after = value["when"], value.get("after")
+    if not isinstance(when, str) or not isinstance(after, str | None):
+        raise InputError(f"'when' is a regular expression and 'after' the name of a tool, in {clipped(value)}")
+    rule = ReplyRule(when, _reply(value["reply"]), after)
+    try:
+        match = re.match(f"(?:{when})|", "")  # a match of nothing, with the groups of the pattern
+        assert match is not None
+        _expanded(rule.reply, match)
+    except (re.error, IndexError) as exc:
+        raise InputError(f"the rule for {clipped(when)} cannot work: {exc}") from None
+    return rule
+
+
+class NoRuleMatches(Exception):
+    """A strict stand-in has no rule for what the user said."""
 
 
 # Calls of tools

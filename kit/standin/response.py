@@ -34,7 +34,7 @@ from .items import (
     rate_limits,
     usage,
 )
-from .replies import Call, Output, Say, arguments_json
+from .replies import Call, NoRuleMatches, Output, Say, arguments_json
 from .settings import ResponseRequest, Settings
 from .sound import CHUNK_MS, pieces, spoken
 
@@ -58,6 +58,7 @@ class Response:
         aloud: Whether it will speak.
         plan: Returns what it will produce, in order; ``None`` while that cannot be said yet.
         sideband: Whether its audio goes to a call, and this connection is only told when it is played.
+        first_s, token_s: Seconds of real time to the first content and between two text deltas; ``None``: by its own clock.
     """
 
     def __init__(
@@ -70,6 +71,8 @@ class Response:
         plan: Callable[[], list[Output] | None],
         *,
         sideband: bool = False,
+        first_s: float | None = None,
+        token_s: float | None = None,
     ) -> None:
         self.id = outbox.new_id("resp")
         self.status = "in_progress"
@@ -77,7 +80,7 @@ class Response:
         self.waiting = False
         """Whether it waits for the user's words to be recognised."""
         self.hold_s = 0.0
-        """Seconds of real time by which its clock is to be put back, whatever the pace: the fault ``slow-start``."""
+        """Seconds of real time by which its clock is to be put back, whatever the pace; the session takes them."""
         self.done_frame = b""
         """Its `response.done`, once that was sent: the fault ``duplicate`` repeats it."""
         self.conversation_id = None if request.out_of_band else conversation.id
@@ -87,6 +90,7 @@ class Response:
         self._aloud = aloud
         self._plan = plan
         self._sideband = sideband
+        self._first_s, self._token_s = first_s, token_s
         self._items: list[Item] = []
         # Output index, item and content part that are being streamed; a call has no part.
         self._open: tuple[int, Item, Part | None] | None = None
@@ -144,17 +148,22 @@ class Response:
     def steps(self) -> Iterator[float]:
         """Emit what is due; yield when to go on, in seconds since the response began (∞: when something else happens)."""
         self._outbox.emit("response.created", response=self.show())
-        self._at_s = THINKING_S["audio" if self._aloud else "text"]
+        if self._first_s is None:
+            self._at_s = THINKING_S["audio" if self._aloud else "text"]
+        else:
+            self.hold_s = self._first_s
         yield self._at_s
-        while (plan := self._plan()) is None:
-            self.waiting = True
-            yield math.inf
-            self._at_s = 0.0
-        self.waiting = False
         try:
+            while (plan := self._plan()) is None:
+                self.waiting = True
+                yield math.inf
+                self._at_s = 0.0
+            self.waiting = False
             for index, output in enumerate(plan):
                 yield from self._stream_call(index, output) if isinstance(output, Call) else self._say(index, output)
                 self._close_item("completed", last=index == len(plan) - 1)
+        except NoRuleMatches as exc:
+            self._fail({"type": "invalid_request_error", "code": "no_rule_matches", "message": str(exc)})
         except _LimitReached:
             self.cut_short("max_output_tokens")
         else:
@@ -176,6 +185,9 @@ class Response:
         """Take the steps of a response that the model never began: no `error` event, no output, nothing used."""
         self._outbox.emit("response.created", response=self.show())
         yield THINKING_S["text"]
+        self._fail(error)
+
+    def _fail(self, error: dict[str, Any]) -> None:
         self._usage = nothing_used(self._outbox.d, self.request.is_2x)
         self._details = {"type": "failed", "error": error}
         self._finish("failed")
@@ -212,7 +224,7 @@ class Response:
             self._spend(1)
             outbox.put(frame.text(outbox.event_id(), piece))
             part.text = f"{part.text}{piece}"
-            yield self._later(TEXT_DELTA_S)
+            yield self._next_token()
 
     def _stream_speech(self, place: dict[str, Any], part: Part, text: str) -> Iterator[float]:
         outbox = self._outbox
@@ -248,7 +260,13 @@ class Response:
             self._spend(1)
             outbox.put(frame.text(outbox.event_id(), piece))
             item.fields["arguments"] += piece
-            yield self._later(TEXT_DELTA_S)
+            yield self._next_token()
+
+    def _next_token(self) -> float:
+        if self._token_s is None:
+            return self._later(TEXT_DELTA_S)
+        self.hold_s = self._token_s
+        return self._at_s
 
     def _later(self, s: float) -> float:
         self._at_s += s

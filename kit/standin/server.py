@@ -9,14 +9,16 @@ import asyncio
 import functools
 import itertools
 import logging
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -24,7 +26,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import CONNECTING
 from websockets.typing import Subprotocol
 
-from ..errors import InputError, LocalProtocolError, clipped
+from ..errors import InputError, KitError, LocalProtocolError, clipped
 from ..wire.dialect import GA, MARK_HEADER
 from ..wire.refusals import Refusal
 from .drift import Draws, Rule, rule
@@ -36,15 +38,20 @@ from .handshake import (
     DEFAULT_MODEL,
     Access,
     ConnectionRequest,
-    PostRequest,
+    PlainRequest,
     Rejection,
     Secrets,
     connection_request,
+    key_of_request,
+    option_words,
     rejection,
 )
+from .journal import Journal, Recorder
 from .live import Door, LiveOptions, LiveServerSession, Store, live_door
-from .replies import Reply, script
+from .replies import Reply, ReplyRule, json_list, needs_plain_voice, script
+from .replies import rules as parse_rules
 from .session import SESSION_S, Job, Options, ServerSession
+from .tls import make_certificate
 
 MAX_FRAME_BYTES = 24 * 1024 * 1024  # 15 MiB of audio in base64, and some
 PING_S = 20.26  # the service's own interval, its pings carry four bytes (capture of 2026-09)
@@ -53,6 +60,7 @@ BACKLOG_FRAMES = 512  # unsent answers, after which a client that does not read 
 _BURST = 8  # steps of a reply between two looks at what the client sent
 _RATE_WINDOW = 256  # messages between two looks at how fast they come
 _REALTIME = Subprotocol("realtime")
+_TLS_HELLO = b"\x16\x03"  # how every TLS connection begins
 _SILENT = logging.Logger("kit.standin", level=logging.CRITICAL + 1)
 """websockets writes the handshake's headers at DEBUG, and with them whatever key a client sent. This logger has no parent."""
 
@@ -65,7 +73,7 @@ class Connection(ServerConnection):
         self.about: Any = None
         """What the listener found out in the handshake, for its handler."""
         self._listener = listener
-        self._post: PostRequest | None = None
+        self._plain: PlainRequest | None = None
         self._begun = False  # whether the first bytes have come
 
     async def send_all(self, frames: Sequence[bytes]) -> None:
@@ -91,11 +99,15 @@ class Connection(ServerConnection):
     def data_received(self, data: bytes) -> None:
         if not self._begun:
             self._begun = True
-            if self.protocol.state is CONNECTING and data.startswith(b"POST "):
-                self._post = self._listener.post_request()
-        if self._post is None:
+            if self.protocol.state is CONNECTING and data.startswith(PlainRequest.METHODS):
+                self._plain = self._listener.plain_request()
+            if data.startswith(_TLS_HELLO):
+                self._listener.notice(
+                    "a client speaks TLS (wss://) and this server does not: serve with TLS, or use ws://"
+                )
+        if self._plain is None:
             super().data_received(data)
-        elif (answer := self._post.feed(data)) is not None:
+        elif (answer := self._plain.feed(data)) is not None:
             self.transport.write(answer)
             self.transport.close()
 
@@ -122,6 +134,7 @@ class Listener:
         self._name = name
         self._port = port
         self._frame_bytes, self._ping_s = frame_bytes, ping_s
+        self._ssl: ssl.SSLContext | None = None
         self._server: Server | None = None
 
     # What each kind of server does in its own way
@@ -138,9 +151,12 @@ class Listener:
         """Serve one connection until it is over."""
         raise NotImplementedError
 
-    def post_request(self) -> PostRequest | None:
-        """Return what reads a POST; ``None``: nothing does."""
+    def plain_request(self) -> PlainRequest | None:
+        """Return what reads a POST or DELETE; ``None``: nothing does."""
         return None
+
+    def notice(self, text: str) -> None:
+        """Take note of something that whoever runs this server may want to know."""
 
     # Its life
 
@@ -162,6 +178,7 @@ class Listener:
             ping_interval=self._ping_s,
             ping_timeout=None,  # a notebook cell that blocks for a minute must not lose its session
             logger=_SILENT,
+            ssl=self._ssl,
             create_connection=functools.partial(Connection, self),  # type: ignore[arg-type]
         )
         return self
@@ -208,7 +225,7 @@ class Listener:
     def url(self) -> str:
         """Where to connect; a client adds ``?model=…``."""
         host = f"[{self.access.host}]" if ":" in self.access.host else self.access.host
-        return f"ws://{host}:{self.port}/v1/realtime"
+        return f"{'wss' if self._ssl else 'ws'}://{host}:{self.port}/v1/realtime"
 
     # One connection
 
@@ -222,8 +239,9 @@ class Listener:
 
     def _after(self, connection: ServerConnection, request: Request, response: Response) -> None:
         assert isinstance(connection, Connection)
-        for name, value in self.headers(connection).items():
-            response.headers[name] = value
+        if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+            for name, value in self.headers(connection).items():
+                response.headers[name] = value
 
     async def _handle(self, connection: ServerConnection) -> None:
         assert isinstance(connection, Connection)
@@ -390,6 +408,76 @@ OBSERVERS: list[Callable[[ObservedFrame], None]] = []
 """Called with every frame of every stand-in in this process. For the test suite, which checks them all."""
 
 
+def with_options(options: Options, words: Mapping[str, Any]) -> Options:
+    """Return options with some of them set, by the words of `OPTION_NAMES`: in Python's values, or as texts from a URL.
+
+    Raises:
+        InputError: For a value that cannot be, or options that exclude each other.
+    """
+    values = {name: value for name, value in words.items() if value is not None}
+    fields: dict[str, Any] = {}
+    if "drift" in values:
+        fields["drift"] = rule(values["drift"])
+    if "seed" in values:
+        fields["seed"] = _whole_number(values["seed"])
+    if "pace" in values:
+        factor = _number(values["pace"], "pace must be a factor of real time such as 1.0, or None")
+        fields["pace"] = factor or None
+    for name, field in (("first-ms", "first_s"), ("token-ms", "token_s")):
+        if name in values:
+            fields[field] = _number(values[name], f"{name.replace('-', '_')} must be a number of milliseconds") / 1000
+    if "faults" in values:
+        fields["faults"] = parse_faults(values["faults"])
+    if "replies" in values:
+        replies = values["replies"]
+        fields["replies"] = script(json_list(replies, "replies") if isinstance(replies, str) else replies)
+    if "rules" in values:
+        rules = values["rules"]
+        fields["rules"] = parse_rules(json_list(rules, "rules") if isinstance(rules, str) else rules)
+    if "strict" in values:
+        fields["strict"] = values["strict"] not in (False, "", "0", "false", "no")
+    if values.get("replies") is not None and values.get("rules"):
+        raise InputError(
+            "replies and rules exclude each other: a list is said in order, rules answer what the user says"
+        )
+    if fields.get("rules"):
+        fields.setdefault("replies", None)
+    elif fields.get("replies") is not None:
+        fields.setdefault("rules", ())
+    options = replace(options, **fields)
+    if options.strict and not options.rules and options.replies is None:
+        raise InputError("strict needs rules or replies: without them every response would fail")
+    texts = [*(options.replies or ()), *(item.reply for item in options.rules)]
+    return replace(options, plain_voice=needs_plain_voice(texts))
+
+
+def _whole_number(value: object) -> int:
+    try:
+        if isinstance(value, str):
+            return int(value)
+    except ValueError:
+        pass
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InputError(f"seed must be a whole number, not {clipped(value)}")
+    return value
+
+
+def _number(value: object, sentence: str) -> float:
+    try:
+        number = float(value) if isinstance(value, int | float | str) else -1.0
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise InputError(f"{sentence}, not {clipped(value)}")
+    return number
+
+
+def _mark(options: Options) -> str:
+    """Return the text of the header ``X-Stand-In``."""
+    voice = "; voice=plain" if options.plain_voice else ""
+    return f"realtime-history-kit; drift={options.drift}; seed={options.seed}{voice}"
+
+
 @dataclass(frozen=True, slots=True)
 class _About:
     """What a handshake said, for its handler."""
@@ -399,6 +487,10 @@ class _About:
     """What its draws are drawn for."""
     fault: str
     """The name of the connection's fault, or nothing."""
+    number: int
+    """Which connection of this stand-in's it is, from 1."""
+    options: Options
+    """The stand-in's, and what the connection set for itself."""
     live: Door | None = None
     """Where a GPT-Live client knocked; ``None`` for Realtime."""
 
@@ -419,6 +511,11 @@ class StandIn(Listener):
             loopback, and then `require_key` must be given.
         beta_disabled: Refuse the beta header, as the service does since 2026-05.
         replies: What to say, one after the other in each session, before the repertoire goes on: texts, `Call`, `Reasoned`.
+            A text that is not recorded is synthesised (the extra ``tts``), or else hummed.
+        rules: What to answer when the user's words match: `ReplyRule`, or the same as JSON objects. The first that matches.
+        strict: A response that no reply and no rule is there for fails, with the code ``no_rule_matches``.
+        first_ms: Real time from a request to the first content, whatever the pace; ``None``: as in the service's logs.
+        token_ms: Real time between two deltas of text or arguments, whatever the pace; ``None``: the same.
         faults: What shall go wrong, and when or how often: ``NAME[=VALUE][@WHEN]``, such as ``stall@2`` or ``drop@p=0.1``
             (`kit.standin.faults`).
         on_frame: Called with ``(direction, text, session_id)`` for each frame; direction is ``client`` or ``server``.
@@ -426,11 +523,15 @@ class StandIn(Listener):
         session_s: How long a session may last, in seconds.
         limits: What it takes before it refuses.
         origins: Web pages, besides this machine's own, that may connect, such as ``https://app.example``.
+        journal: Whether to keep what each client sends, for ``GET /journal``.
+        tls: Whether to speak TLS (``wss://``), with a certificate made on the spot; `ca_path` is the file for clients to trust.
+        recorder: Called with what is known of a connection; what it returns is told of each frame (`kit.standin.journal`).
+        on_notice: Called with a sentence when a client does something that cannot work, such as TLS where there is none.
         live: How its GPT-Live sessions behave: the fields of `kit.standin.LiveOptions`, such as ``silence="p=0.3@9"``.
 
     Raises:
-        InputError: For a setting that cannot be, or a reply that cannot be spoken.
-        MissingExtra: For a reply that is not recorded where no synthesiser is installed.
+        InputError: For a setting that cannot be, a reply in which nothing can be spoken, or options that exclude each other.
+        MissingExtra: For TLS without the extra ``tls``.
     """
 
     def __init__(
@@ -444,35 +545,55 @@ class StandIn(Listener):
         port: int = 0,
         beta_disabled: bool = False,
         replies: Sequence[Reply | dict[str, Any]] | None = None,
+        rules: Sequence[ReplyRule | dict[str, Any]] | None = None,
+        strict: bool = False,
+        first_ms: float | None = None,
+        token_ms: float | None = None,
         faults: Sequence[str | Fault] = (),
         on_frame: Callable[[str, str, str], None] | None = None,
         require_key: str | None = None,
         session_s: float = SESSION_S,
         limits: Limits | None = None,
         origins: Sequence[str] = (),
+        journal: bool = False,
+        tls: bool = False,
+        recorder: Callable[[dict[str, Any]], Recorder] | None = None,
+        on_notice: Callable[[str], None] | None = None,
         live: Mapping[str, Any] | None = None,
     ) -> None:
         if dialect not in ("both", "ga", "beta"):
             raise InputError(f"dialect must be 'both', 'ga' or 'beta', not {clipped(dialect)}")
-        if pace is not None and not (isinstance(pace, int | float) and 0 <= pace < float("inf")):
-            raise InputError(f"pace must be a factor of real time such as 1.0, or None, not {clipped(pace)}")
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise InputError(f"seed must be a whole number, not {clipped(seed)}")
         if not session_s > 0:
             raise InputError(f"session_s must be a number of seconds above 0, not {clipped(session_s)}")
         self.limits = limits or Limits()
         access = Access(host, require_key, frozenset(origins))
         super().__init__("stand-in", access, port, frame_bytes=self.limits.frame_bytes, ping_s=PING_S)
-        self.options = Options(
+        base = Options(
             drift=rule(drift),
-            seed=seed,
-            pace=pace or None,
-            replies=None if replies is None else script(replies),
-            faults=parse_faults(faults),
             session_s=session_s,
             max_buffer_s=self.limits.buffer_s,
             max_item_bytes=self.limits.item_bytes,
         )
+        self.options = with_options(
+            base,
+            {
+                "seed": seed,
+                "pace": pace,
+                "faults": faults,
+                "replies": replies,
+                "rules": rules,
+                "strict": strict,
+                "first-ms": first_ms,
+                "token-ms": token_ms,
+            },
+        )
+        self.journal = Journal() if journal else None
+        self.ca_path: Path | None = None
+        """The certificate that clients of a stand-in with TLS must trust, in PEM."""
+        if tls:
+            self._ssl, self.ca_path = make_certificate(host)
+        self._recorder = recorder
+        self._on_notice = on_notice
         self.live = LiveOptions.from_words(live or {}, pace=pace or 1.0)
         self._stored: Store = {}
         self.dialect = dialect
@@ -491,7 +612,7 @@ class StandIn(Listener):
     @property
     def mark(self) -> str:
         """The text of the header ``X-Stand-In``."""
-        return f"realtime-history-kit; drift={self.drift}; seed={self.options.seed}"
+        return _mark(self.options)
 
     @property
     def n_sessions(self) -> int:
@@ -507,31 +628,59 @@ class StandIn(Listener):
 
     def admit(self, connection: Connection, request: Request) -> Response | None:
         path = urlsplit(request.path).path.rstrip("/")
+        if path == "/health":
+            return _json(connection, HTTPStatus.OK, {"status": "ok", "sessions": self.n_sessions})
+        if path == "/journal":
+            return self._show_journal(connection, request)
         door = live_door(path)
         if door is None and not path.endswith("/realtime"):
-            text = f"{self!r}: connect a websocket to /v1/realtime?model=… or to /v1/live/sessions\n"
+            text = f"{self!r}: connect a websocket to /v1/realtime?model=… or to /v1/live/sessions; GET /health, /journal\n"
             return connection.respond(HTTPStatus.NOT_FOUND, text)
         if door is not None and door.session_id is not None and door.session_id not in self._stored:
             error = {"message": "No session found for the provided session_id", "type": "invalid_request_error"}
-            body = encode({"error": error | {"param": "session_id", "code": "session_id_not_found"}}).decode()
-            return connection.respond(HTTPStatus.NOT_FOUND, body)
+            error |= {"param": "session_id", "code": "session_id_not_found"}
+            return _json(connection, HTTPStatus.NOT_FOUND, {"error": error})
         if len(self._drivers) >= self.limits.sessions:
             text = f"{self.limits.sessions} sessions are open already\n"
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, text)
+        try:
+            options = with_options(self.options, words) if (words := option_words(request)) else self.options
+        except KitError as exc:
+            return connection.respond(HTTPStatus.BAD_REQUEST, f"{exc}\n")
         asked = connection_request(request.path, request.headers, self.dialect)
-        trial = asked.trial or f"session {next(self._n_connections)}"
-        fault = self._faults.due("connection", Draws(self.options.seed, trial, asked.attempt).of_attempt())
-        connection.about = _About(asked, trial, fault.name if fault is not None else "", door)
+        number = next(self._n_connections)
+        trial = asked.trial or f"session {number}"
+        # those of connections are counted over the stand-in, unless the connection brings its own
+        faults = self._faults if options.faults is self.options.faults else Faults(options.faults)
+        fault = faults.due("connection", Draws(options.seed, trial, asked.attempt).of_attempt())
+        connection.about = _About(asked, trial, fault.name if fault is not None else "", number, options, door)
         if fault is not None and fault.name == "http-error":
             status = HTTPStatus(int(fault.value))
             return connection.respond(status, "this was asked for of a stand-in: http-error\n")
         return None
 
     def headers(self, connection: Connection) -> dict[str, str]:
-        return {MARK_HEADER: self.mark}
+        return {MARK_HEADER: _mark(connection.about.options)}
 
-    def post_request(self) -> PostRequest:
-        return PostRequest(self.access, self._secrets)
+    def plain_request(self) -> PlainRequest:
+        return PlainRequest(self.access, self._secrets, self._delete)
+
+    def notice(self, text: str) -> None:
+        if self._on_notice is not None:
+            self._on_notice(text)
+
+    def _show_journal(self, connection: Connection, request: Request) -> Response:
+        if not self.access.fits(key_of_request(request)):
+            return connection.respond(HTTPStatus.UNAUTHORIZED, "this stand-in wants its key\n")
+        if self.journal is None:
+            return connection.respond(HTTPStatus.NOT_FOUND, "this stand-in keeps no journal: StandIn(journal=True)\n")
+        query = {name: values[-1] for name, values in parse_qs(urlsplit(request.path).query).items()}
+        return _json(connection, HTTPStatus.OK, self.journal.show(query))
+
+    def _delete(self, path: str, query: dict[str, str]) -> dict[str, Any] | None:
+        if path != "/journal" or self.journal is None:
+            return None
+        return {"deleted": self.journal.clear(query)}
 
     async def talk(self, connection: Connection) -> None:
         about: _About = connection.about
@@ -556,7 +705,7 @@ class StandIn(Listener):
         else:
             transcribes = request.intent == "transcription"
             session = ServerSession(
-                self.options,
+                about.options,
                 GA if transcribes else request.dialect,
                 model=None if transcribes else request.model or CALL_MODEL,
                 sideband=request.call_id is not None,
@@ -581,14 +730,36 @@ class StandIn(Listener):
         )
 
     async def _drive(self, connection: Connection, session: ServerSession | LiveServerSession) -> None:
-        saw = self._saw if self._on_frame or OBSERVERS else None
+        recorders = self._recorders(connection.about, session)
+        saw = functools.partial(self._saw, recorders) if recorders or self._on_frame or OBSERVERS else None
         driver = SessionDriver(connection, session, saw, self.limits.messages_per_s)
         self._drivers.add(driver)
         try:
             await driver.run()
         finally:
             self._drivers.discard(driver)
+            for recorder in recorders:
+                recorder.end(connection.close_code, connection.close_reason or "")
             session.close()
+
+    def _recorders(self, about: _About, session: ServerSession | LiveServerSession) -> list[Recorder]:
+        if self.journal is None and self._recorder is None:
+            return []
+        facts = {
+            "connection": about.number,
+            "session": session.id,
+            "trial": about.request.trial,
+            "attempt": about.request.attempt,
+            "model": about.request.model,
+            "dialect": session.d.name if isinstance(session, ServerSession) else "live",
+            "drift": str(about.options.drift),
+        }
+        recorders: list[Recorder] = []
+        if self.journal is not None:
+            recorders.append(self.journal.open(facts, session.items if isinstance(session, ServerSession) else list))
+        if self._recorder is not None:
+            recorders.append(self._recorder(facts))
+        return recorders
 
     async def _reject(self, connection: Connection, why: Rejection, request: ConnectionRequest) -> None:
         refusal = why.refusal
@@ -603,18 +774,30 @@ class StandIn(Listener):
 
     def _saw(
         self,
+        recorders: Sequence[Recorder],
         session: ServerSession | LiveServerSession,
         direction: Literal["client", "server"],
         frame: str | bytes,
         refused: bool,
     ) -> None:
-        on_purpose = isinstance(frame, InjectedFrame)
-        text = frame if isinstance(frame, str) else frame.decode() if direction == "server" else repr(frame)
-        dialect = session.d.name if isinstance(session, ServerSession) else "live"
-        self._observe(ObservedFrame(direction, text, session.id, dialect, refused, on_purpose))
+        for recorder in recorders:
+            recorder.frame(direction, frame, refused)
+        if OBSERVERS or self._on_frame is not None:
+            on_purpose = isinstance(frame, InjectedFrame)
+            text = frame if isinstance(frame, str) else frame.decode() if direction == "server" else repr(frame)
+            dialect = session.d.name if isinstance(session, ServerSession) else "live"
+            self._observe(ObservedFrame(direction, text, session.id, dialect, refused, on_purpose))
 
     def _observe(self, frame: ObservedFrame) -> None:
         for observer in OBSERVERS:
             observer(frame)
         if self._on_frame is not None:
             self._on_frame(frame.direction, frame.text, frame.session_id)
+
+
+def _json(connection: Connection, status: HTTPStatus, body: dict[str, Any]) -> Response:
+    """Answer a plain GET with JSON."""
+    response = connection.respond(status, encode(body).decode())
+    del response.headers["Content-Type"]
+    response.headers["Content-Type"] = "application/json"
+    return response

@@ -37,7 +37,7 @@ from typing import Any
 
 import msgspec
 
-from ..errors import KitError
+from ..errors import KitError, clipped
 from ..wire.dialect import CLIENT_EVENTS, MAX_APPEND_BYTES, Dialect
 from ..wire.refusals import Refusal, invalid_value, missing, too_long, unknown_parameter, wrong_type
 from . import hearing
@@ -56,7 +56,7 @@ from .items import (
     item_from_client,
     text_tokens,
 )
-from .replies import Output, Reply, Say, answered_item, choose, outputs, tool_call, words_of
+from .replies import NoRuleMatches, Output, Reply, ReplyRule, Say, answered_item, choose, outputs, tool_call, words_of
 from .response import Response, faulty_steps, server_error, silent_steps
 from .settings import Refused, ResponseRequest, Settings, demand, refuse
 from .sound import BYTES_PER_MS, duration_ms, pieces
@@ -95,6 +95,15 @@ class Options:
     pace: float | None = None
     """How fast speech streams, and an idle timeout runs, as a multiple of real time; ``None``: speech as fast as it can."""
     replies: tuple[Reply, ...] | None = None
+    rules: tuple[ReplyRule, ...] = ()
+    strict: bool = False
+    """Whether a response that no reply and no rule is there for fails, instead of being taken from the repertoire."""
+    first_s: float | None = None
+    """Seconds of real time from a request to the first content, whatever the pace; ``None``: as in the service's logs."""
+    token_s: float | None = None
+    """Seconds of real time between two deltas of text or of a call's arguments, whatever the pace."""
+    plain_voice: bool = False
+    """Whether some reply or rule has a text that can only be hummed."""
     faults: tuple[Fault, ...] = ()
     session_s: float = SESSION_S
     max_buffer_s: float = 600.0
@@ -219,6 +228,10 @@ class ServerSession:
         jobs, self._jobs = self._jobs, []
         return jobs
 
+    def items(self) -> list[dict[str, Any]]:
+        """Return the conversation as a client would be shown it, without sound."""
+        return [item.show(self.d) for item in self._conversation]
+
     def close(self) -> None:
         """Free what the session holds: the connection is gone."""
         self._audio.close()
@@ -317,6 +330,8 @@ class ServerSession:
     def _shown_settings(self) -> dict[str, Any]:
         options = self._options
         mark = {"by": "realtime-history-kit stand-in", "drift": str(options.drift), "seed": options.seed}
+        if options.plain_voice:
+            mark["voice"] = "plain: texts that are not recorded are hummed"
         return self._settings.session | {"simulated": mark}
 
     def _update(self, event: dict[str, Any]) -> None:
@@ -559,6 +574,8 @@ class ServerSession:
             aloud,
             lambda: self._plan(request, context, aloud, turn),
             sideband=self._sideband,
+            first_s=self._options.first_s,
+            token_s=self._options.token_s,
         )
         if fault is not None:
             steps = faulty_steps(response, fault, self._outbox, self._settings)
@@ -578,8 +595,14 @@ class ServerSession:
             return None
         script = self._options.replies or ()
         call = tool_call(request.get("tools") or (), request.get("tool_choice"), item)
-        if turn < len(script):
-            plan = outputs(script[turn], aloud)
+        answers = (rule.answer(item, context) for rule in self._options.rules)
+        answer = script[turn] if turn < len(script) else next((reply for reply in answers if reply is not None), None)
+        if answer is not None:
+            plan = outputs(answer, aloud)
+        elif self._options.strict:
+            raise NoRuleMatches(
+                f"No reply and no rule matches {clipped(words_of(item) or (item and item.type) or 'nothing')}."
+            )
         elif call is not None:
             plan = [call]
         else:
@@ -596,12 +619,11 @@ class ServerSession:
                 self._running.remove(running)
             if response.conversation_id is not None and response.status == "completed":
                 self._count_silence(max(self._now(), running.began_s + response.audio_ms / 1000 / (pace or 1)))
-        elif response.hold_s:
-            running.began_s += response.hold_s
-            running.due_s, response.hold_s = running.began_s, 0.0
         elif at_s == math.inf:
             running.due_s = at_s
         else:
+            running.began_s += response.hold_s
+            response.hold_s = 0.0
             running.due_s = running.began_s + at_s / pace if pace else running.began_s
 
     def _count_silence(self, played_at_s: float) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from .. import speech
 from ..clip import RATE_HZ
+from ..errors import InputError, MissingExtra
 
 Buffer = bytes | bytearray | memoryview
 AudioFormat = Literal["pcm16", "g711_ulaw", "g711_alaw"]
@@ -112,6 +113,30 @@ class Spoken:
         return min(len(self.pieces), 3 + int(share * len(self.pieces)))
 
 
+def is_spoken(text: str) -> bool:
+    """Whether a text is recorded, or a synthesiser is installed: else it is hummed.
+
+    Raises:
+        InputError: If nothing in it can be spoken.
+    """
+    try:
+        speech.say(text)
+    except MissingExtra:
+        return False
+    return True
+
+
+def plain_voice(text: str) -> NDArray[np.int16]:
+    """Hum a text: a quiet tone for each word, as long as the word takes to say. Nobody mistakes it for speech."""
+    words = text.split() or [text]
+    parts = []
+    for word in words:
+        n = RATE_HZ * (80 + 60 * min(len(word), 40)) // 1000
+        fade = np.minimum(1, np.minimum(np.arange(n), np.arange(n)[::-1]) / (RATE_HZ * 0.02))  # 20 ms: no clicks
+        parts += [np.sin(2 * np.pi * 180 * np.arange(n) / RATE_HZ) * fade, np.zeros(RATE_HZ * 60 // 1000)]
+    return (np.concatenate(parts) * 2_000).astype(np.int16)
+
+
 @lru_cache(maxsize=2048)
 def pieces(text: str) -> tuple[str, ...]:
     """Cut a text into the pieces that deltas carry, about a token each."""
@@ -120,13 +145,11 @@ def pieces(text: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=256)  # 256 replies of 4 s are some 65 MB of base64; the repertoire alone is a quarter of that
 def spoken(text: str, format: AudioFormat = "pcm16") -> Spoken:
-    """Speak a text.
-
-    Raises:
-        MissingExtra: If it is not recorded and no synthesiser is installed.
-        InputError: If nothing in it can be spoken.
-    """
-    pcm = speech.say(text).pcm
+    """Speak a text: by its recording, by the synthesiser, or by the plain voice."""
+    try:
+        pcm = speech.say(text).pcm
+    except (MissingExtra, InputError):
+        pcm = plain_voice(text)
     data = encoded(pcm, format)
     size = CHUNK_MS * BYTES_PER_MS[format]
     chunks = tuple(pybase64.b64encode(data[start : start + size]) for start in range(0, len(data), size))

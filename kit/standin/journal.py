@@ -1,0 +1,148 @@
+"""The journal: what each client sent, for a test that asks the server. ``GET /journal``, ``DELETE /journal``.
+
+Frames are kept as they came, bounded in number and bytes; they are parsed when somebody asks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import msgspec
+import pybase64
+
+MAX_CONNECTIONS, MAX_BYTES = 1_000, 64 << 20  # kept; the oldest are forgotten first
+MAX_CONNECTION_BYTES = 8 << 20  # of one connection: what it sends after that is counted only
+MAX_FRAME_BYTES = 100_000  # a longer frame is kept without its audio, or as its length
+
+
+class Recorder(Protocol):
+    """What is told of one connection, frame by frame."""
+
+    def frame(self, direction: str, frame: str | bytes, refused: bool) -> None:
+        """Take note of a frame; direction is ``client`` or ``server``."""
+
+    def end(self, code: int | None, reason: str) -> None:
+        """Take note of the end."""
+
+
+class Entry:
+    """One connection in the journal.
+
+    Args:
+        about: Its number, session, trial and so on.
+        items: Returns the conversation as it is now.
+    """
+
+    def __init__(self, about: Mapping[str, Any], items: Callable[[], list[dict[str, Any]]]) -> None:
+        self.about = dict(about)
+        self.n_bytes = 0
+        self._items = items
+        self._frames: list[tuple[float, str, bool]] = []  # seconds since the opening, text, refused
+        self._opened_s = time.monotonic()
+        self._opened_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self._closed: dict[str, Any] | None = None
+        self._n_dropped = 0
+
+    def frame(self, direction: str, frame: str | bytes, refused: bool) -> None:
+        if direction == "client":
+            text = _shortened(frame)
+            if self.n_bytes > MAX_CONNECTION_BYTES:
+                self._n_dropped += 1
+                return
+            self.n_bytes += len(text)
+            self._frames.append((time.monotonic() - self._opened_s, text, refused))
+
+    def end(self, code: int | None, reason: str) -> None:
+        items = self._items()
+        self._items = lambda: items  # the session itself is not held any longer
+        self._closed = {"code": code, "reason": reason}
+
+    def show(self) -> dict[str, Any]:
+        """Return the entry as JSON data."""
+        sent = []
+        for at_s, text, refused in self._frames:
+            try:
+                event = json.loads(text)
+            except ValueError:
+                event = {"raw": text}
+            sent.append({"at_ms": round(at_s * 1000, 1), "event": event} | ({"refused": True} if refused else {}))
+        return self.about | {
+            "opened_at": self._opened_at,
+            "closed": self._closed,
+            "sent": sent,
+            "not_kept": self._n_dropped,
+            "conversation": self._items(),
+        }
+
+
+class Journal:
+    """The connections of one stand-in, in order."""
+
+    def __init__(self) -> None:
+        self._entries: deque[Entry] = deque()
+        self._n_forgotten = 0
+
+    def open(self, about: Mapping[str, Any], items: Callable[[], list[dict[str, Any]]]) -> Entry:
+        """Begin an entry, and forget the oldest where there are too many."""
+        entry = Entry(about, items)
+        self._entries.append(entry)
+        while len(self._entries) > MAX_CONNECTIONS or (
+            len(self._entries) > 1 and sum(entry.n_bytes for entry in self._entries) > MAX_BYTES
+        ):
+            self._entries.popleft()
+            self._n_forgotten += 1
+        return entry
+
+    def show(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """Return the entries that a query asks for, by ``connection``, ``session``, ``trial`` or ``model``."""
+        return {"connections": [entry.show() for entry in self._matching(query)], "forgotten": self._n_forgotten}
+
+    def clear(self, query: Mapping[str, str]) -> int:
+        """Forget the entries that a query asks for; return how many."""
+        matching = self._matching(query)
+        self._entries = deque(entry for entry in self._entries if entry not in matching)
+        return len(matching)
+
+    def _matching(self, query: Mapping[str, str]) -> list[Entry]:
+        return [
+            entry
+            for entry in self._entries
+            if all(str(entry.about.get(name)) == value for name, value in query.items() if name in entry.about)
+        ]
+
+
+def _shortened(frame: str | bytes) -> str:
+    """Return a frame to be kept: a long one without its audio."""
+    if isinstance(frame, bytes):
+        return json.dumps({"binary": f"{len(frame)} bytes"})
+    if len(frame) <= 1_000 or ('"audio"' not in frame and len(frame) <= MAX_FRAME_BYTES):
+        return frame
+    try:
+        text = json.dumps(_without_audio(msgspec.json.decode(frame)), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        text = frame
+    return text if len(text) <= MAX_FRAME_BYTES else json.dumps({"cut": text[:1_000], "n_chars": len(text)})
+
+
+def _without_audio(value: Any) -> Any:
+    """Return the same data with SHA-256 and length in the place of audio, as the kit's event log writes it."""
+    if isinstance(value, dict):
+        return {
+            name: _digest(field) if name == "audio" and isinstance(field, str) else _without_audio(field)
+            for name, field in value.items()
+        }
+    return [_without_audio(part) for part in value] if isinstance(value, list) else value
+
+
+def _digest(audio: str) -> str:
+    try:
+        data = pybase64.b64decode(audio, validate=True)
+    except ValueError:
+        data = audio.encode("utf-8", "replace")
+    return f"sha256:{hashlib.sha256(data).hexdigest()}:{len(data)}"
