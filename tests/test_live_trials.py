@@ -87,3 +87,8 @@ def test_seconds_are_priced_and_the_worst_is_reserved():
     likely, worst = live_usd(trial, worst=False), worst_usd(trial)
     assert 0.005 < likely < 0.02 and worst == live_usd(trial, worst=True) > 2 * likely
     assert "$" in repr(Plan("1b", repeats=10, settings=paid))
+
+
+def test_no_control_asks_gpt_live_for_text():
+    plan = Plan("1b", repeats=3, settings=settings("never"), controls=2)
+    assert [trial.role for trial in plan.trials].count("negative") == plan.n_controls == 2

@@ -326,7 +326,8 @@ class Plan:
             for control in range(self.controls):
                 if control * self.repeats // self.controls == repeat:  # spread over the plan
                     for n in range(len(self.settings)):
-                        row.append(("positive", _POSITIVE, _arms.as_is, n, control))
+                        if self.settings[n].where.protocol == "realtime":  # GPT-Live cannot be asked for text
+                            row.append(("positive", _POSITIVE, _arms.as_is, n, control))
                         row.append(("negative", _NEGATIVE, _arms.as_is, n, control))
             draw.shuffle(row)
             rows += row
@@ -349,7 +350,7 @@ class Plan:
 
     @property
     def n_controls(self) -> int:
-        return 2 * self.controls * len(self.settings)
+        return self.controls * sum(1 + (item.where.protocol == "realtime") for item in self.settings)
 
     # ------------------------------------------------------------------------------------------------------ frozen
 
