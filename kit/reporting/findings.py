@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from .. import show, stats
+from .. import show, tables
 from ..stats.intervals import percent
 from ..tables.modality import points
-from .pieces import Grid, Material, badge, ordered, plural, spaced, when
+from .pieces import Grid, Material, badge, flag, ordered, origin, plural, spaced, when
 
 if TYPE_CHECKING:
     from pandas import DataFrame as Frame
@@ -22,49 +22,12 @@ if TYPE_CHECKING:
 MAX_SENTENCES = 12  # about single cases; more are in the table
 TILTED = 0.1  # failed shares of two arms that differ by as much, or with a p as small, are named beside a comparison
 
-# How far the trials of an arm came, over all of their attempts. `reply_asked` is NULL in ledgers of schema 1: what got an answer had
-# been asked for.
-_FLOW = """
-SELECT t.settings_name AS settings, t.arm, COUNT(DISTINCT t.trial_id) AS planned, COUNT(DISTINCT a.trial_id) AS begun,
-  COUNT(DISTINCT CASE WHEN a.session_id IS NOT NULL THEN t.trial_id END) AS connected,
-  COUNT(DISTINCT CASE WHEN a.stage IN ('seeded', 'answered') THEN t.trial_id END) AS seeded,
-  COUNT(DISTINCT CASE WHEN COALESCE(a.reply_asked, a.stage = 'answered') THEN t.trial_id END) AS asked,
-  COUNT(DISTINCT CASE WHEN a.counts = 1 AND a.status = 'completed' THEN t.trial_id END) AS completed,
-  COUNT(DISTINCT CASE WHEN a.counts = 1 AND a.status = 'failed' THEN t.trial_id END) AS failed,
-  SUM(COALESCE(a.reply_asked, a.stage = 'answered') AND a.status IN ('failed', 'interrupted')) AS lost
-FROM trials t LEFT JOIN attempts a ON a.trial_id = t.trial_id WHERE t.role = 'measure' GROUP BY 1, 2 ORDER BY MIN(t.n)
-"""
-
-# The same first turns under other definitions: which outcomes and modalities count as the voice being lost.
-DEFINITIONS = {
-    "drift": "text alone, of what was answered",
-    "first response": "text first, before the arm reacted",
+MEANINGS = {
+    "text": "what drift means everywhere on this page",
+    "no voice at all": "text, or empty or silent",
+    "not wholly voice": "text and audio mixed, too",
     "lost voice": "text, silent, or late",
-    "no voice at all": "no audio arrived, early or late",
-    "not wholly voice": "anything but audio alone in time",
 }
-
-
-def lost_voice(df: Frame, definition: str = "lost voice") -> tuple[int, int]:
-    """How many first turns lost the voice by a definition of `DEFINITIONS`, and of how many it is known.
-
-    What failed, or was not watched to the end, is not known and is left out. A function call is neither voice nor its loss.
-    """
-    known = df[~df["outcome"].isin(["failed", "censored", "function"])]
-    heard = known["modality"].isin(["audio", "mixed"])
-    hits = {
-        "drift": known["modality"] == "text",
-        "first response": known["first_modality"] == "text",
-        "lost voice": known["outcome"].isin(["text", "silent", "late"]),
-        "no voice at all": ~heard,
-        "not wholly voice": known["outcome"] != "spoken",
-    }[definition]
-    if definition in ("drift", "first response"):
-        known = df[df["modality"].notna() & (df["outcome"] != "failed")]
-        column = "modality" if definition == "drift" else "first_modality"
-        hits = known[column] == "text"
-    return int(known.loc[hits, "n"].sum()), int(known["n"].sum())
-
 
 # ------------------------------------------------------------------------------------------------------------ sentences
 
@@ -89,8 +52,7 @@ def in_short(m: Material) -> dict[str, Any]:
         )
         chosen = m.comparisons[pooled | m.comparisons["shown"]] if pooled.any() else m.comparisons
         sentences += [
-            (m.brief_settings(row) + tilt(m, row), bool(row["shown"]))
-            for row in _rows(chosen.sort_values("pooled", kind="stable"))
+            (m.brief_settings(row), bool(row["shown"])) for row in _rows(chosen.sort_values("pooled", kind="stable"))
         ]
     return {"sentences": sentences, "notes": notes}
 
@@ -101,49 +63,23 @@ def case_sentence(m: Material, row: Any) -> str:
     if not n:
         return ""
     where = f"{m.called('settings', row)}, " if m.over else ""
-    interval, name = drift_interval(m, k, n)
-    sentence = (
-        f"{where}case {row['case']}, {spaced(row['arm'])}: {k} of {n} first turns were answered in text "
-        f"({percent(k / n)}, {name} {100 * interval.low:.1f} to {100 * interval.high:.1f})."
+    name = (
+        "interval of the stop rule, good at any look,"
+        if str(row.get("run_ended")).startswith("stop rule")
+        else "interval"
     )
-    k_lost, n_known = lost_voice(m.first_turns_of(row))
-    if n_known:
-        sentence += f" The voice was lost in {k_lost} of {n_known}{'' if m.timed else ', silence not counted'}."
+    sentence = (
+        f"{where}case {row['case']}, {spaced(row['arm'])}: {k} of {n} first turns were answered in text ({percent(k / n)}, "
+        f"{percent(row['level'])} {name} {100 * row['drift_low']:.1f} to {100 * row['drift_high']:.1f})."
+    )
+    lost = None if not m.timed else int(row["lost_voice"])
+    sentence += " Silence is not known." if lost is None else f" The voice was lost in {lost} of {n}."
     if row["turns_after_text"]:
         again = plural(int(row["turns_after_text"]), "turn")
         sentence += f" After a text reply the next was text again in {percent(row['persistence_rate'])} of {again}"
         low, high = row["persistence_low"], row["persistence_high"]
         sentence += f" ({points(low)} to {points(high)})." if low == low else "."
     return sentence
-
-
-def drift_interval(m: Material, k: int, n: int) -> tuple[Any, str]:
-    """The interval that may stand beside a rate, and its name: Wilson's, but the stop rule's own where one watched it."""
-    if m.stop_rule is None:
-        return stats.wilson(k, n, m.level), f"{percent(m.level)} interval"
-    level = 1 - m.stop_rule.alpha / m.stop_rule.n_arms
-    return m.stop_rule.interval(k, n), f"{percent(level)} interval of the stop rule, good at any look,"
-
-
-def tilt(m: Material, row: Any) -> str:
-    """A sentence where the arms of a comparison failed unequally often: what is missing may not be like what is there."""
-    table = m.of(m.table, str(row["settings"])) if m.over else m.table
-    if not row["pooled"]:
-        table = table[table["case"].astype(str) == str(row["case"])]
-    failed, planned = {}, {}
-    for arm in (str(row["arm"]), m.baseline):
-        cells = table[table["arm"].astype(str) == arm]
-        failed[arm], planned[arm] = int(cells["failed"].sum()), int(cells["completed"].sum() + cells["failed"].sum())
-    (arm, base) = failed
-    if not planned[arm] or not planned[base]:
-        return ""
-    p = stats.fisher(failed[arm], planned[arm], failed[base], planned[base])
-    if abs(failed[arm] / planned[arm] - failed[base] / planned[base]) < TILTED and (p is None or p > TILTED):
-        return ""
-    return (
-        f" Mind what failed: {failed[arm]} of {planned[arm]} trials of {spaced(arm)}, {failed[base]} of {planned[base]} of "
-        f"{spaced(base)}; had they been answered, the difference could be another."
-    )
 
 
 def _rows(df: Frame) -> Iterator[Any]:
@@ -154,82 +90,83 @@ def _rows(df: Frame) -> Iterator[Any]:
 
 
 def controls(m: Material) -> Grid | None:
-    """What the controls of each setting read. The negative control is a measurement: text without a history is background."""
+    """What the controls of each setting read. Text without a history is background: a rate, and no fault."""
     rows: list[list[Any]] = []
-    for control in m.controls:
-        answered = f"{control.n_answered} of {control.n_planned}"
-        read, verdict = (
-            f"{control.n_text} text",
-            {True: "fit", False: Markup("<strong>unfit</strong>"), None: "not known"}[control.fit],
+    verdicts = {True: "fit", False: Markup("<strong>unfit</strong>"), None: "not known"}
+    for row in _rows(m.controls):
+        positive = row["role"] == "positive"
+        background = (
+            "–"
+            if positive
+            else f"{row['text']} text: {points(row['rate'])} % ({points(row['low'])}–{points(row['high'])})"
         )
-        if control.role == "negative" and control.n_answered:
-            interval = stats.wilson(control.n_text, control.n_answered, m.level)
-            read += f", background {points(interval.estimate or 0.0)} % ({points(interval.low or 0.0)}–{points(interval.high or 0.0)})"
-        kind = "text asked" if control.role == "positive" else "no history"
-        must = badge("text") if control.role == "positive" else badge("audio")
-        rows.append([control.settings, kind, must, answered, read, control.others or "–", verdict])
-    return (
-        Grid(["settings", "control", "should read", "answered", "text", "and", "verdict"], rows, group=1)
-        if rows
-        else None
-    )
+        cells = [row["settings"], "text asked" if positive else "no history", badge(row["must_read"])]
+        cells += [
+            f"{row['completed']} of {row['planned']}",
+            row["read"] or "–",
+            background if row["rate"] == row["rate"] else "–",
+        ]
+        rows.append([*cells, verdicts[flag(row["fit"])], origin(row["simulated"])])
+    names = ["settings", "control", "should read", "completed", "read", "background", "verdict", "origin"]
+    return Grid(names, rows, group=1) if rows else None
 
 
 def fitness(m: Material) -> tuple[str, str, str]:
     """A box, as class, word and text: was the instrument fit, setting by setting?"""
-    if not m.controls:
-        return "", "No controls", "The plan has none, so nothing here says whether the instrument was fit."
-    answered, planned = (sum(getattr(control, name) for control in m.controls) for name in ("n_answered", "n_planned"))
-    unfit = [
-        f"{control.settings}: asked so that it must read {'text' if control.role == 'positive' else 'audio'}, read {control.read}"
-        for control in m.controls
-        if control.fit is False
-    ]
-    if unfit:
-        return "bad", "Unfit", (
-            f"A control did not read what it must ({'; '.join(unfit)}). The numbers below are kept, and should not be relied on."
-        )  # fmt: skip
-    if not answered:
-        return "", "Controls not answered yet", f"None of {planned} has completed."
-    unknown = [control.settings for control in m.controls if control.role == "positive" and control.fit is None]
-    text = f"{answered} of {planned} answered; where text was asked for, text was read"
-    background = [
-        f"{control.n_text} of {control.n_answered}"
-        for control in m.controls
-        if control.role == "negative" and control.n_answered
-    ]
-    if background:
-        text += (
-            f". Without a history {' and '.join(background)} came as text: the background that a case is compared with"
+    df = m.controls
+    completed, planned = int(df["completed"].sum()), int(df["planned"].sum())
+    if m.fit is False:
+        unfit = "; ".join(
+            f"{row['settings']}: asked so that it must read {row['must_read']}, read {row['read'] or 'nothing'}"
+            for row in _rows(df)
+            if flag(row["fit"]) is False
         )
-    if unknown:
-        return "", "Fitness not known", f"No positive control has answered for {'; '.join(unknown)}. In all, {text}."
+        return "bad", "Unfit", (
+            f"A control did not read what it must ({unfit}). The numbers below are kept, and should not be relied on."
+        )  # fmt: skip
+    if not planned:
+        return "", "No controls", "The plan has none, so nothing here says whether the instrument was fit."
+    if not completed:
+        return "", "Controls not answered yet", f"None of {planned} has completed."
+    text = f"{completed} of {planned} completed; where text was asked for, text was read"
+    negative = [
+        f"{row['text']} of {row['completed']}" for row in _rows(df[df["role"] == "negative"]) if row["completed"]
+    ]
+    if negative:
+        text += (
+            f". Without a history {' and '.join(negative)} came as text: the background that a case is compared with"
+        )
+    if m.fit is None:
+        fit = df[(df["role"] == "positive") & df["fit"].fillna(False)]["settings"].astype(str)
+        unknown = "; ".join(name for name in ordered(df, "settings") if name not in set(fit))
+        return "", "Fitness not known", f"No positive control has answered for {unknown}. In all, {text}."
     return "good", "Controls as they must be", f"{text}."
 
 
 def flow(m: Material) -> Grid:
     """How many trials of each arm came how far."""
-    names = ["planned", "begun", "connected", "seeded", "asked", "completed", "failed", "lost"]
-    headings = [*names[:-1], "attempts lost after asking"]
-    rows = []
-    for row in m.ledger.rows(_FLOW):
-        cells = [m.called("settings", row)] if m.over else []
-        rows.append([*cells, spaced(row["arm"]), *(f"{row[name] or 0:,}" for name in names)])
-    return Grid([*m.over, "arm", *headings], rows)
+    df = tables.flow_df(m.ledger, [*m.over, "arm"])
+    names = ["planned", "connected", "seeded", "asked", "answered", "lost"]
+    rows = [
+        [
+            *(m.called(name, row) for name in (*m.over, "arm")),
+            *("–" if row[name] != row[name] or row[name] is None else f"{row[name]:,}" for name in names),
+        ]
+        for row in _rows(df.astype({name: object for name in names}).where(df.notna(), None))
+    ]
+    return Grid([*m.over, "arm", *names[:-1], "attempts lost after asking"], rows)
 
 
 def definitions(m: Material) -> Grid:
     """The rate of each case and arm under the other definitions of a lost voice."""
-    rows = []
-    for row in _rows(m.table):
-        df = m.first_turns_of(row)
-        cells = [m.called(name, row) for name in (*m.over, "case", "arm")]
-        for name in DEFINITIONS:
-            k, n = lost_voice(df, name)
-            interval = stats.wilson(k, n, m.level) if n else None
-            cells.append(f"{k} of {n} ({points(interval.low)}–{points(interval.high)} %)" if interval else "–")  # type: ignore[arg-type]
-        rows.append(cells)
-    return Grid([*m.over, "case", "arm", *DEFINITIONS], rows, group=len(m.over) + 1)
+    keys = [*m.over, "case", "arm"]
+    rows: dict[tuple[str, ...], list[Any]] = {}
+    for row in _rows(tables.definitions_df(m.table, keys, level=m.level)):
+        cells = rows.setdefault(tuple(str(row[name]) for name in keys), [m.called(name, row) for name in keys])
+        interval = f" ({points(row['low'])}–{points(row['high'])} %)" if row["n"] else ""
+        cells.append(f"{row['k']} of {row['n']}{interval}" if row["n"] else "–")
+    shown = [name for name in MEANINGS if m.timed or name != "lost voice"]
+    return Grid([*keys, *shown], list(rows.values()), group=len(keys) - 1)
 
 
 def days(m: Material) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from markupsafe import Markup
 
 from .. import plots, show, tables
 from ..errors import InputError, KitError, LedgerError, clipped
-from ..stats import StopRule
 from ..tables.modality import points
 from ..trials.ledger import Ledger
 
@@ -25,18 +24,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame as Frame
 
 MAX_DOWNLOAD_BYTES = 8_000_000  # of CSV inside the page; a larger table stays in the ledger
-
-# What a first turn of an attempt that counts came to. Ledgers of schema 1 have no outcome: what was answered is known there,
-# and silence is not.
-_FIRST_TURNS = """
-SELECT t.settings_name AS settings, t.case_name AS "case", t.arm, u.outcome IS NOT NULL AS timed,
-  COALESCE(u.outcome, CASE WHEN u.final_status IN ('completed', 'incomplete', 'cancelled') THEN
-    CASE u.final_modality WHEN 'audio' THEN 'spoken' WHEN 'mixed' THEN 'both' WHEN 'empty' THEN 'silent' ELSE u.final_modality END
-    ELSE 'failed' END) AS outcome, u.final_modality AS modality, u.first_modality, COUNT(*) AS n
-FROM trials t JOIN attempts c ON c.trial_id = t.trial_id AND c.counts = 1
-  JOIN turns u ON u.attempt_id = c.attempt_id AND u.turn = 0
-WHERE t.role = 'measure' GROUP BY 1, 2, 3, 4, 5, 6, 7
-"""
 
 
 @contextmanager
@@ -57,61 +44,10 @@ def written_by_a_run(ledger: Ledger) -> Iterator[None]:
         ) from exc
 
 
-@dataclass(frozen=True, slots=True)
-class Control:
-    """The controls of one kind and setting.
-
-    Attributes:
-        role: ``positive``: text was asked for, so it must read text. ``negative``: without a history, audio is expected.
-        n_planned, n_answered, n_text: How many, how many got an answer to their first turn, and how many of those in text.
-        others: The other answers, counted.
-    """
-
-    settings: str
-    role: str
-    n_planned: int
-    n_answered: int
-    n_text: int
-    others: str
-
-    @property
-    def fit(self) -> bool | None:
-        """Whether the instrument was: not known while none has answered.
-
-        A single text without a history is the model's background rate, and no fault of the instrument; if all of them are text,
-        the setting cannot speak at all.
-        """
-        if not self.n_answered:
-            return None
-        return self.n_text == self.n_answered if self.role == "positive" else self.n_text < self.n_answered
-
-    @property
-    def read(self) -> str:
-        """What was read, in words."""
-        return ", ".join(filter(None, (f"text {self.n_text}" if self.n_text else "", self.others))) or "nothing"
-
-
-def controls_of(ledger: Ledger) -> list[Control]:
-    """The controls of a ledger, by setting and kind, in the plan's order."""
-    df = tables.trials_df(ledger, role=None)
-    df = df[df["role"].isin(["positive", "negative"])]
-    controls = []
-    for (settings, role), trials in df.groupby(["settings", "role"], observed=True, sort=False):
-        answers = trials["first_turn_modality"].dropna().astype(str)
-        others = answers[answers != "text"].value_counts()
-        words = ", ".join(f"{word} {n}" for word, n in others.items())
-        controls.append(
-            Control(str(settings), str(role), len(trials), len(answers), len(answers) - int(others.sum()), words)
-        )
-    return sorted(controls, key=lambda control: (control.settings, control.role == "negative"))
-
-
 class Material:
     """The tables of one ledger, made once and shared by the sections."""
 
     def __init__(self, ledger: Ledger, baseline: str | None = None, level: float | None = None) -> None:
-        import pandas as pd
-
         self.ledger = ledger
         self.plan: dict[str, Any] = ledger.plan
         # What the plan froze of its analysis; None in ledgers of plans that froze the trials alone.
@@ -123,7 +59,7 @@ class Material:
         self.trials = tables.trials_df(ledger)  # measured trials; controls are in `controls`
         self.turns = tables.turns_df(ledger)
         self.attempts = tables.attempts_df(ledger)
-        self.controls = controls_of(ledger)
+        self.controls = tables.controls_df(ledger, level=self.level)
         self.settings = ordered(self.trials, "settings")  # names, in the plan's order
         # With several settings every table keeps them apart.
         self.over = ["settings"] if len(self.settings) > 1 else []
@@ -135,15 +71,9 @@ class Material:
         responses = tables.responses_df(ledger)
         self.drifted = responses[(responses["modality"] == "text") & (responses["role"] == "measure")]
         self.simulated = ledger.simulated
-        # First turns by what they came to; `timed` where silence is known at all (schema 2).
-        columns = ["settings", "case", "arm", "timed", "outcome", "modality", "first_modality", "n"]
-        self.first_turns = pd.DataFrame([tuple(row) for row in ledger.rows(_FIRST_TURNS)], columns=columns)
-        self.timed = bool(self.first_turns["timed"].all())
-        stop = self.plan.get("stop")
-        self.stop_rule = StopRule(**stop) if stop else None  # that the plan froze
-        # Whether every setting's controls read what they must; None where that is not known of one.
-        fits = [control.fit for control in self.controls if control.role == "positive" or control.fit is False]
-        self.fit = False if False in fits else None if None in fits or not fits else True
+        # Whether silence and lateness are known: not in ledgers of schema 1.
+        self.timed = bool(self.table["lost_voice"].notna().all())
+        self.fit = tables.fit_of(self.controls)  # None where that is not known of some setting
 
     def _compare(self) -> Frame | None:
         try:
@@ -169,11 +99,6 @@ class Material:
     def of(self, df: Frame, settings: str) -> Frame:
         """The rows of one of the plan's settings."""
         return df[df["settings"].astype(str) == settings] if "settings" in df and self.over else df
-
-    def first_turns_of(self, row: Any) -> Frame:
-        """The first turns of the case, arm and settings of a row of the table."""
-        df = self.of(self.first_turns, str(row["settings"])) if self.over else self.first_turns
-        return df[(df["case"] == str(row["case"])) & (df["arm"] == str(row["arm"]))]
 
     @property
     def hosts(self) -> list[str]:

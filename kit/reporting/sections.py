@@ -70,7 +70,7 @@ def context(m: Material, question: str) -> dict[str, Any]:
         "in_short": findings.in_short(m),
         "flow": findings.flow(m),
         "definitions": findings.definitions(m),
-        "meanings": findings.DEFINITIONS,
+        "meanings": findings.MEANINGS,
         "days": findings.days(m),
         "chosen_later": findings.chosen_later(m),
         "pictures": list(pictures(m)),
@@ -182,10 +182,9 @@ def rates(m: Material) -> Grid:
     for _, row in m.table.iterrows():
         cells = [m.called(name, row) for name in by]
         cells += [bar(row["drift_rate"], row["drift_low"], row["drift_high"])]
-        lost, known = findings.lost_voice(m.first_turns_of(row))
         cells += [
             Markup("<strong>{}</strong>").format(rate_text(row, "drift")),
-            f"{lost} of {known}" if known else "–",
+            rate_text(row, "lost_voice"),
             _bounds(row),
         ]
         cells += [rate_text(row, name) for name in ("first_response", "any_drift", "turn_drift", "persistence")]
