@@ -205,9 +205,9 @@ class Words(str):
     """Text that a notebook shows as Markdown: the conclusion of a cell, computed by a method and not by the cell."""
 
     def _repr_markdown_(self) -> str:
-        # A number and its unit stay in one line, and money is not mathematics.
+        # A number and its unit stay in one line. Escaped dollars would be typeset once Markdown has unescaped them.
         text = re.sub(r"(?<=\d) (?=(?:%|ms|s|dBFS|kHz)\b|%)", "\u00a0", self)
-        return text.replace("$", "\\$")
+        return f"<div {NO_MATH}>\n\n{text.replace('$', '&#36;')}\n\n</div>"
 
 
 class while_it_arrives:

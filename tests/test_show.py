@@ -235,3 +235,10 @@ def test_the_words_on_a_badge_can_be_read(modality):
 
 def test_what_was_reported_is_an_outline_and_no_badge():
     assert "background" not in show.outline("audio") and "audio" in show.outline("audio")
+
+
+def test_words_keep_a_number_with_its_unit_and_money_out_of_mathematics():
+    markdown = show.Words("about $3 to $7, 80 % of 4 ms")._repr_markdown_()
+
+    assert "$" not in markdown and "&#36;3 to &#36;7" in markdown and "mathjax_ignore" in markdown
+    assert "80\u00a0%" in markdown and "4\u00a0ms" in markdown
