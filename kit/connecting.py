@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from websockets.exceptions import ConnectionClosed
 
@@ -307,7 +307,7 @@ async def _stop(server: Any, starting: asyncio.Task[Any]) -> None:
 
 async def _first_event(link: Link[Conversation]) -> None:
     """Read until the session is known. A sideband sends nothing by itself: it answers an update (wire/README.md, Other servers)."""
-    sideband = "call_id" in parse_qs(urlsplit(link.endpoint.url).query)
+    sideband = "call_id=" in urlsplit(link.endpoint.url).query
     if sideband:
         await link.send({"type": "session.update", "session": {"type": "realtime"}})
     while True:

@@ -10,6 +10,7 @@ URL and headers are those of the official SDK's clients (tests/test_endpoint.py 
 from __future__ import annotations
 
 import base64
+import functools
 import ipaddress
 import math
 import os
@@ -176,7 +177,7 @@ class Endpoint:
         Raises:
             EndpointError: If a key is needed and not set, or would go unencrypted to another machine.
         """
-        if self.sends_key and urlsplit(self.url).scheme == "ws" and not is_local(self.url):
+        if urlsplit(self.url).scheme == "ws" and not is_local(self.url) and self.sends_key:
             raise EndpointError(
                 f"a key would go to {self.host} unencrypted; use wss:// (in OPENAI_BASE_URL and AZURE_OPENAI_ENDPOINT https://)"
             )
@@ -342,7 +343,7 @@ def endpoint(
         raise EndpointError(
             "key_env is the name of an environment variable, in capitals, such as 'OPENAI_API_KEY'; not the key itself"
         )
-    if auth not in (None, *get_args(Auth)):
+    if auth is not None and auth not in get_args(Auth):
         raise EndpointError(f"auth is one of {', '.join(get_args(Auth))}, not {clipped(auth)}")
     where = _named(spec, model, dialect_name, os.environ if environ is None else environ)
     if key_env is not None:
@@ -357,7 +358,7 @@ def endpoint(
         if not isinstance(call_id, str) or not call_id or not where.url:
             raise EndpointError("call_id is the id of a call at a service: connect('openai', call_id='rtc_…')")
         where = replace(where, model=None, url=_with_query(where.url, model=None, call_id=call_id))
-    if protocol not in (None, *get_args(Protocol)):
+    if protocol is not None and protocol not in get_args(Protocol):
         raise EndpointError(f"protocol is realtime or live, not {clipped(protocol)}")
     by_name = is_live_model(model) or "/live/sessions" in urlsplit(where.url).path or fork is not None
     if protocol == "live" or (protocol is None and by_name):
@@ -488,10 +489,14 @@ def _checked_headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 
 def is_local(url: str) -> bool:
     """Whether an address is on this machine."""
-    host = urlsplit(url).hostname or ""
+    return _is_loopback(urlsplit(url).hostname or "")
+
+
+@functools.lru_cache(64)
+def _is_loopback(host: str) -> bool:
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name: 127.evil.example is none of ours
+    except ValueError:  # a name, such as 127.evil.example
         return False
 
 

@@ -77,6 +77,8 @@ class Link(Generic[Fold]):
         self.socket = socket
         self.now_ms = now_ms
         self.redactor = redactor
+        # Most frames of most sessions are of a stand-in, which is sent none.
+        self._has_secrets = not redactor.is_empty
         self.log = log
         # The loop on which everything here runs; other threads come in by `Session`.
         self.loop = asyncio.get_running_loop()
@@ -141,7 +143,7 @@ class Link(Generic[Fold]):
     def _decoded(self, frame: bytes, at_ms: float) -> Event | RemoteProtocolError:
         """An event without any of the secrets that were sent, wherever the server repeats them and however it spells them."""
         try:
-            return decode(self.redactor(frame) if self.redactor.knows(frame) else frame, at_ms)
+            return decode(self.redactor(frame) if self._has_secrets and self.redactor.knows(frame) else frame, at_ms)
         except RemoteProtocolError as exc:
             return exc.with_traceback(None)  # its frames hold what came
 

@@ -252,9 +252,13 @@ def _verb(method: V) -> V:
     """
 
     async def run(session: Session, previous: CoroutineType[Any, Any, Any] | None, /, *args: Any, **kwargs: Any) -> Any:
-        if previous is not None and inspect.getcoroutinestate(previous) == inspect.CORO_CREATED:
+        # A coroutine that is over has no frame; asking that first spares the rest of the question.
+        if previous and previous.cr_frame and inspect.getcoroutinestate(previous) == inspect.CORO_CREATED:
             await session._check_awaited(previous)
-        return await session._on_its_loop(method(session, *args, **kwargs))
+        coroutine = method(session, *args, **kwargs)
+        if asyncio.get_running_loop() is session._link.loop:
+            return await coroutine
+        return await session._on_its_loop(coroutine)
 
     @functools.wraps(method)
     def call(session: Session, /, *args: Any, **kwargs: Any) -> Any:

@@ -95,6 +95,11 @@ class Redactor:
         spellings = {form for secret in secrets if len(secret) >= MIN_SECRET_CHARS for form in _spellings(secret)}
         self._secrets = tuple(sorted({*self._secrets, *spellings}, key=len, reverse=True))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no value is known to it, so that it goes by the shape of secrets alone."""
+        return not self._secrets
+
     def __repr__(self) -> str:
         return f"<Redactor of {len(self._secrets)} spellings>"  # never the values
 
