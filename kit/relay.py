@@ -163,7 +163,7 @@ class Relay(Listener):
         if self._holds_key or self.access.require_key is not None:
             headers = {name: value for name, value in headers.items() if name.lower() not in _KEYS}
             offered = [word for word in offered if not word.startswith(_KEY_PROTOCOL)]
-        if self._holds_key:
+        if self._holds_key or self.endpoint.extra_headers:
             headers |= self.endpoint.headers()
         url = self._upstream(request.path)
         secrets = [

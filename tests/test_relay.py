@@ -9,6 +9,7 @@ from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from kit import History, connect, read_log
+from kit.endpoint import endpoint
 from kit.errors import InputError
 from kit.relay import Relay
 from kit.standin import StandIn
@@ -134,6 +135,18 @@ async def test_a_relay_that_holds_the_key_sends_its_own(monkeypatch, tmp_path):
             await client.recv()
         assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
     assert KEY not in next(tmp_path.iterdir()).read_text()
+
+
+async def test_a_relay_that_holds_the_key_sends_it_as_the_endpoint_wants_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("RELAY_KEY", KEY)
+    async with Echo() as server:
+        where = endpoint(server.url, key_env="RELAY_KEY", auth="xi-api-key", headers={"X-Team": "secret-team"})
+        async with Relay(where, key_env="RELAY_KEY", log=tmp_path) as relay, ws_connect(relay.url) as client:
+            await client.send(f"my key is {KEY} of secret-team")
+            await client.recv()
+        assert server.headers[0]["xi-api-key"] == KEY and server.headers[0]["X-Team"] == "secret-team"
+    text = next(tmp_path.iterdir()).read_text()
+    assert KEY not in text and "secret-team" not in text
 
 
 async def test_a_slow_reader_slows_the_sender():

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import show
+from ..endpoint import endpoint
 from ..errors import InputError, RemoteProtocolError
 from ..eventlog import LogWriter
 from ..files import read_text
@@ -37,8 +38,9 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _record(args: argparse.Namespace) -> int:
+    headers = dict(args.header) if args.header else None
     relay = Relay(
-        args.to,
+        endpoint(args.to, key_env=args.key_env, auth=args.auth, headers=headers),
         log=args.log,
         key_env=args.key_env,
         audio="keep" if args.keep_audio else "digest",
@@ -242,7 +244,7 @@ def add(verbs: Verbs) -> None:
         "--port", type=int, default=8765, metavar="N", help="listen on this port; 0: any (default: 8765)"
     )
     held = {"help": "send the key in this environment variable; the client then needs none"}
-    add_options(record, "key-env", key_env=held)
+    add_options(record, "key-env", "auth", "header", key_env=held)
     record.add_argument("--client-key-env", metavar="NAME", help="require this key of clients; needed off loopback")
     record.add_argument(
         "--origin", action="append", default=[], metavar="URL", help="let this web page connect; may be repeated"
