@@ -4,6 +4,7 @@
 """
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,12 @@ def test_imports_point_down():
         if RANK[room(other)] >= RANK[room(name)]
     }
     assert not wrong
+
+
+def test_the_readme_draws_the_same_rows():
+    picture = (KIT.parent / "README.md").read_text(encoding="utf-8").split("## Architecture")[1].split("```")[1]
+    rows = [re.split(r" {3,}", line)[0].split(" · ") for line in picture.strip().splitlines()]
+    assert [set(row) for row in rows] == [set(row) for row in reversed(RANKS)]
 
 
 def test_there_is_no_circle_anywhere():
