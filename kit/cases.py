@@ -225,6 +225,21 @@ def growing(n_turns: Iterable[int] = (2, 4, 8, 16, 40)) -> list[Case]:
     return grown
 
 
+@cache
+def histories() -> tuple[Case, ...]:
+    """Return forty histories of 2 to 20 turns before the user's last: plain customer-service, tutoring and small-talk dialogues, and
+    the test cases 1b and 2b. For a rate over histories, not over two of them."""
+    text = (Path(__file__).parent / "histories.txt").read_text(encoding="utf-8")
+    cases = []
+    for block in text.split("\n[")[1:]:
+        name, *lines = [line for line in block.splitlines() if line]
+        history = History()
+        for n, line in enumerate(lines):
+            history = history.assistant(line) if n % 2 else history.user(line)
+        cases.append(Case(name.rstrip("]"), history, "unknown"))
+    return (*cases, _all()["1b"], _all()["2b"])
+
+
 def case(name: str) -> Case:
     """Return the case of that name: ``1a 1b 2a 2b``, ``system``, ``text-first``, ``audio-first``, ``tools``, ``1b+4``, ``2b+4``, or
     ``8 turns`` (`growing`).

@@ -8,7 +8,6 @@ import pytest
 
 from kit import Ledger, arms
 from kit.cli import main
-from kit.cli.trials import load_plan
 
 KIT = [sys.executable, "-m", "kit"]
 
@@ -106,18 +105,6 @@ def test_a_plan_is_paid_for_only_with_a_budget(plan):
 
     assert ran.returncode == 2
     assert "give --budget" in " ".join(ran.stderr.split())
-
-
-def test_a_study_is_gone_on_with_by_the_plan_that_it_writes(tmp_path, capsys):
-    assert (
-        main(["study", "--repeats", "1", "--model", "gpt-realtime", "--quick", "--quiet", "--out", str(tmp_path)]) == 0
-    )
-    before = Ledger(tmp_path / "study.sqlite")
-
-    assert main(["trials", "run", str(tmp_path / "plan.py"), str(tmp_path / "study.sqlite"), "--quiet"]) == 0
-
-    assert load_plan(tmp_path / "plan.py").hash == before.plan_hash
-    assert len(before.rows("SELECT 1 FROM attempts")) == len(before.rows("SELECT 1 FROM trials"))
 
 
 def test_a_plan_of_ones_own_cases_and_arms_is_a_file_like_any_other(plan):

@@ -1,14 +1,17 @@
 """From plan to sentence, through real sockets: what goes in as truth comes out as estimate; and the study, rehearsed whole."""
 
+import re
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest, chi2
 
-from kit import Plan, Settings, plots, run, stats, tables
-from kit.cases import all_cases
+from kit import Ledger, Plan, Settings, plots, run, stats, tables
+from kit.cases import all_cases, histories
 from kit.cli import main
+from kit.endpoint import ENDS
 from kit.errors import InputError
-from kit.reporting.study import ARMS, MODELS, study_plan
+from kit.reporting.study import CUT_TOKENS, DOSES, MODELS, SPENDING, Design, Study, dose_plan, simulate
 from kit.trials.plan import estimate
 
 
@@ -90,53 +93,117 @@ async def test_drift_by_length_is_read_from_a_plan_of_growing_histories(tmp_path
     assert list(line.get_xdata()) == [1, 3, 5] and list(line.get_ydata()) == [0, 1, 1]
 
 
-# The study
+# ------------------------------------------------------------------------------------------------------------- the study
+
+COST = {(model, cut): usd for model in MODELS for cut, usd in ((False, 0.01), (True, 0.0026))}
 
 
-def test_the_study_has_the_cases_models_and_cures_and_as_many_trials_as_its_comparisons_need():
-    plan = study_plan()
-
-    tests = (len(ARMS) - 1) * 5 * len(MODELS)
-    assert plan.repeats == stats.trials_needed(0.5, 0.2, comparisons=tests)
-    assert [case.name for case in plan.cases] == ["1a", "1b", "2a", "2b"]
-    assert all(case.turns for case in plan.cases)  # so that it can be seen whether drift stays
-    assert [settings.model for settings in plan.settings] == list(MODELS)
-    assert all(settings.free for settings in plan.settings) and plan.controls == 3
+def usd(model, arm, cut):
+    return COST[model, cut]
 
 
-def test_the_study_on_a_service_is_priced_and_needs_a_budget(capsys, monkeypatch):
+def truth(rate, cured=None, works=("one_user_message",)):
+    return lambda model, arm, history: rate if cured is None or arm not in works else cured
+
+
+def said(*outcomes):
+    return lambda verdict: verdict.outcome in outcomes
+
+
+def test_forty_histories_of_two_to_twenty_turns_end_with_the_user_and_pass_the_lint():
+    cases = histories()
+
+    lengths = sorted(len(case.history) - 1 for case in cases)
+    assert len({case.name for case in cases}) == 40 and {"1b", "2b"} <= {case.name for case in cases}
+    assert (lengths[0], lengths[-1]) == (2, 20)
+    assert all(case.history.items[-1].role == "user" and not case.history.lint() for case in cases)
+
+
+def test_where_nothing_drifts_no_cure_is_asked_about():
+    out = simulate(Design(), truth(0.0), 5, usd=usd)
+
+    assert max(out.usd) == pytest.approx(sum(40 * 0.01 + 80 * 0.0026 for _ in MODELS))
+    assert out.share(said("not asked")) == 1
+
+
+@pytest.mark.parametrize(
+    ("chance", "most_usd"),
+    [(truth(1.0, 0.0), 20), (truth(0.5, 0.02), 30), (truth(0.2, 0.02), 40)],
+    ids=["2024", "0.5", "0.2"],
+)
+def test_a_cure_that_works_is_found_and_one_that_does_not_is_claimed_in_one_study_in_twenty(chance, most_usd):
+    out = simulate(Design(), chance, 60, usd=usd)
+
+    worked = [v for verdicts in out.verdicts for v in verdicts if v.cure == "one_user_message"]
+    assert sum(v.outcome == "cures" for v in worked) / len(worked) >= 0.9
+    assert out.any_share(lambda v: v.cure != "one_user_message" and v.outcome in ("cures", "harms")) <= 0.08
+    assert max(out.usd) < most_usd
+
+
+def test_alpha_is_split_over_the_looks_and_a_cure_is_asked_about_no_more_once_it_is_clear():
+    design = Design(("m",), ("one_user_message", "update_again"))
+    first = [
+        (design.next_stage([]), {("m", "as_is"): (20, 40)}),
+    ]
+    first.append((design.next_stage(first), {("m", "as_is"): (40, 80)}))
+    look = design.next_stage(first)
+    assert sum(SPENDING) == pytest.approx(1) and look.cut and look.n_each == 20
+    assert look.arms == {"m": ("as_is", "one_user_message", "update_again")}
+
+    counts = {("m", "as_is"): (15, 20), ("m", "one_user_message"): (0, 20), ("m", "update_again"): (14, 20)}
+    results = [*first, (look, counts)]
+
+    assert {v.cure: v.outcome for v in design.verdicts(results)} == {
+        "one_user_message": "cures",
+        "update_again": "open",
+    }
+    again = design.next_stage(results)
+    assert again.arms == {"m": ("as_is", "update_again")}
+    results.append((again, {("m", "as_is"): (15, 20), ("m", "update_again"): (15, 20)}))
+    assert {v.outcome for v in design.verdicts(results)} == {"cures", "given up"}
+    assert design.next_stage(results) is None
+
+
+def test_replies_are_cut_only_while_cutting_changes_nothing():
+    design = Design(("m",), ("update_again",))
+    whole = design.next_stage([])
+    results = [(whole, {("m", "as_is"): (4, 40)})]
+    results.append((design.next_stage(results), {("m", "as_is"): (60, 80)}))
+
+    assert not whole.cut and results[1][0].cut
+    assert design.cutting_changes(results) and not design.next_stage(results).cut
+
+
+def test_the_price_is_three_figures_and_models_that_end_are_left_out_unless_asked_for(tmp_path):
+    text = Study(tmp_path, "openai").price()
+
+    assert re.fullmatch(r"about \$\d+ if nothing drifts, \$\d+ if all drift as in 2024, \$\d+ at most", text)
+    figures = [int(figure) for figure in re.findall(r"\$(\d+)", text)]
+    assert figures[0] <= 10 and figures[1] <= 20 and figures == sorted(figures)
+    assert not set(MODELS) & set(ENDS)
+    assert "gpt-realtime ends on 2027-01-20" in Study(tmp_path, "openai", models=["gpt-realtime"]).price()
+
+
+def test_the_study_on_a_service_needs_a_budget(capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
 
-    assert main(["study", "--endpoint", "openai", "--repeats", "1"]) == 2
+    assert main(["study", "--endpoint", "openai"]) == 2
 
     shown = capsys.readouterr()
-    assert "about $" in shown.out and "at worst" in shown.out
+    assert "if nothing drifts" in shown.out
     assert "this costs money: give --budget" in " ".join(shown.err.split())
 
 
-def test_a_first_look_costs_a_few_dollars_and_the_whole_study_says_that_there_is_one(capsys):
-    quick = study_plan("openai", quick=True)
-
-    assert 1 < estimate(quick).usd < 4 and estimate(quick).enough_usd <= 5
-    assert main(["study", "--endpoint", "openai", "--dry-run"]) == 0
-    out = " ".join(capsys.readouterr().out.split())
-    assert f"for about ${estimate(quick).usd:.2f}: the same with --quick" in out
-    assert main(["study", "--endpoint", "openai", "--quick", "--dry-run"]) == 0
-    assert quick.settings[0].model in capsys.readouterr().out
-
-
 def test_elsewhere_than_at_openai_the_study_asks_for_the_endpoints_own_model(capsys):
-    assert [settings.where.model for settings in study_plan("xai").settings] == ["grok-voice-latest"]
     assert main(["study", "--endpoint", "xai", "--dry-run"]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "unpriced" in out and "--budget inf" in out and "never passed" not in out
+    assert "grok-voice-latest" in out and "unpriced" in out
 
 
-def test_a_study_of_nothing_is_refused():
-    with pytest.raises(InputError, match="needs a model at least"):
-        study_plan(models=[])
-    with pytest.raises(InputError, match="an arm beside the baseline"):
-        study_plan(arms=["as_is"])
+def test_a_study_of_nothing_is_refused(tmp_path):
+    for wrong in ({"models": []}, {"cures": []}, {"cures": ["as_is"]}):
+        with pytest.raises(InputError, match="needs a model at least, and a cure beside as_is"):
+            Study(tmp_path, **wrong)
 
 
 def test_a_dry_run_says_the_plan_and_runs_nothing(tmp_path, capsys, monkeypatch):
@@ -149,28 +216,29 @@ def test_a_dry_run_says_the_plan_and_runs_nothing(tmp_path, capsys, monkeypatch)
 
 
 def test_the_study_is_rehearsed_whole_and_goes_on_where_it_was(tmp_path, capsys):
-    command = [
-        "study",
-        "--repeats",
-        "1",
-        "--model",
-        "gpt-realtime",
-        "--model",
-        "gpt-realtime-2.1",
-        "--quiet",
-        "--out",
-        str(tmp_path),
-    ]
+    command = ["study", "--model", "gpt-realtime-2.1", "--arm", "one_user_message", "--arm", "update_again"]
+    command += ["--quiet", "--at-once", "16", "--out", str(tmp_path)]
 
     assert main(command) == 0
-    ledger = tables.trials_df(tmp_path / "study.sqlite", role=None)
+    out = " ".join(capsys.readouterr().out.split())
+    names = sorted(path.name for path in tmp_path.iterdir())
+    n_attempts = [len(Ledger(tmp_path / name).rows("SELECT 1 FROM attempts")) for name in names if name != "study.html"]
     assert main(command) == 0
 
-    assert len(ledger) == 4 * len(ARMS) * 2 + 2 * 3 * 2 and (ledger["state"] == "completed").all()
-    assert len(tables.attempts_df(tmp_path / "study.sqlite")) == len(ledger)  # nothing was run twice
-    out = capsys.readouterr().out
-    assert "stand-in: simulated" in out and "study.html" in out
+    assert names == ["cut.sqlite", "look-1.sqlite", "look-2.sqlite", "study.html", "whole.sqlite"]
+    assert n_attempts == [80, 60, 40, 40 + 6]
+    again = [len(Ledger(tmp_path / name).rows("SELECT 1 FROM attempts")) for name in names if name != "study.html"]
+    assert again == n_attempts  # nothing was run twice
+    assert "drifts less often with one_user_message: 0 of 20 text, against 20 of 20" in out
+    assert "update_again was given up after look 2" in out and "stand-in: simulated" in out
     html = (tmp_path / "study.html").read_text()
-    assert "Controls as they must be." in html.replace("</strong>", "")
-    for model in ("gpt-realtime", "gpt-realtime-2.1"):
-        assert f"standin {model} drift=documented</h2>" in html
+    assert "120 of 120 replies were text" in html and "simulated" in html
+
+
+def test_the_dose_study_grows_one_history_and_nothing_else():
+    plan = dose_plan("openai")
+
+    assert [len(case.history) - 1 for case in plan.cases] == list(DOSES)
+    assert {settings.max_output_tokens for settings in plan.settings} == {CUT_TOKENS}
+    assert estimate(plan).usd < 1.5
+    assert main(["study", "--dose", "--dry-run"]) == 0

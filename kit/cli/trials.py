@@ -34,12 +34,6 @@ _WHY_NONE = {
     "events": "the run was told to keep none (--no-events, keep_events=False)",
     "controls": "a free plan has none unless it asks for them: Plan(…, controls=3)",
 }
-_STUDY_PLAN = '''"""The plan of a study, written by `kit study`. To go on with it: kit trials run {plan} {ledger}"""
-
-from kit.reporting.study import study_plan
-
-plan = study_plan({arguments})
-'''
 
 
 # ---------------------------------------------------------------------------------------------------------------- a plan
@@ -132,7 +126,11 @@ def draw_plan(plan: Plan) -> None:
 
 def budget(plan: Plan, usd: float | None) -> float | None:
     """What the ledger may cost: `usd`, or asked for at a terminal. Nothing is asked where nobody pays."""
-    if usd is not None or all(settings.free for settings in plan.settings):
+    return usd if all(settings.free for settings in plan.settings) else _ask_budget(usd)
+
+
+def _ask_budget(usd: float | None) -> float | None:
+    if usd is not None:
         return usd
     if not sys.stdin.isatty():
         raise InputError(
@@ -276,39 +274,48 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _study(args: argparse.Namespace) -> int:
-    from ..reporting import report
-    from ..reporting.study import study_plan
+    from ..endpoint import endpoint
+    from ..reporting.study import Study
 
-    options = {
-        "quick": args.quick,
-        "models": args.model,
-        "arms": args.arm,
-        "repeats": args.repeats,
-        "p0": args.p0,
-        "p1": args.p1,
-    }
-    options = {name: value for name, value in options.items() if value} | {"seed": args.seed, "drift": args.drift}
-    plan = study_plan(args.endpoint, **options)
+    where = Path(args.out or f"runs/study-{endpoint(args.endpoint).name}").expanduser().resolve()
+    if args.dose:
+        return _dose(args, where)
+    study = Study(where, args.endpoint, models=args.model, cures=args.arm, seed=args.seed, drift=args.drift)
+    say(f"models: {', '.join(study.design.models)}; cures: {', '.join(study.design.cures)}")
+    say(f"price: {study.price()}")
+    if args.dry_run:
+        return 0
+    free = endpoint(args.endpoint).key_env is None
+    usd = args.budget if free else _ask_budget(args.budget)
+    try:
+        asyncio.run(study.run(at_once=args.at_once, budget_usd=usd, progress=None if args.quiet else True))
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on", "bold")
+        raise
+    finally:
+        if study.ledgers:
+            page = study.write()
+    for model, text in study.rates():
+        say(f"{model}: {text}")
+    for sentence in study.sentences():
+        say(f"- {sentence}")
+    say(f"report: {page}")
+    return 0 if study.complete else complain("not complete: the same command goes on", 1)
+
+
+def _dose(args: argparse.Namespace, where: Path) -> int:
+    from ..reporting import report
+    from ..reporting.study import dose_plan
+
+    plan = dose_plan(args.endpoint, models=args.model, seed=args.seed, drift=args.drift)
     draw_plan(plan)
-    paid = not all(settings.free for settings in plan.settings)
-    if paid and args.endpoint == "openai" and not (args.quick or args.model or args.arm or args.repeats):
-        quick = study_plan(args.endpoint, quick=True)
-        models = " and ".join(settings.where.model or "?" for settings in quick.settings)
-        say(
-            f"A first look, {quick.repeats} of each on {models}, for about ${estimate(quick).usd:.2f}: the same with --quick."
-        )
     if args.dry_run:
         return 0
     args.budget = budget(plan, args.budget)
-    where = Path(args.out or f"runs/study-{plan.hash[:8]}").expanduser().resolve()
-    path, file = where / "study.sqlite", where / "plan.py"
-    where.mkdir(parents=True, exist_ok=True)
-    arguments = ", ".join([repr(args.endpoint), *(f"{name}={value!r}" for name, value in options.items())])
-    file.write_text(_STUDY_PLAN.format(plan=file.name, ledger=path.name, arguments=arguments), encoding="utf-8")
-    ledger = play(plan, path, args, again=f"kit trials run {shlex.join([str(file), str(path)])}")
-    page = report(ledger, report_path(path), baseline=plan.arms[0].name)
+    ledger = play(plan, where / "dose.sqlite", args, again="the same command")
+    page = report(ledger, where / "dose.html", question="After how many turns of text does it stop speaking?")
     say(f"report: {page.path}")
-    return _outcome(ledger) if page.fit is not False else complain("unfit: a control did not read what it must", 1)
+    return _outcome(ledger)
 
 
 # -------------------------------------------------------------------------------------------------------------- options
@@ -366,25 +373,17 @@ def _add_study(verbs: Verbs) -> None:
     study = verbs.add_parser(
         "study",
         help="ask the whole question: price, budget, run, report",
-        description="Run the four cases, as they are and with the cures used most, on the GA models; on the stand-in a rehearsal. "
-        "The plan is written as plan.py beside the ledger, so that `kit trials run` goes on with it too.",
+        description="Run 40 histories as they are on every model, then cures only where replies came as text; on the stand-in a "
+        "rehearsal. The same command goes on where it was stopped.",
     )
     model = {
         "action": "append",
-        "help": "use this model; may be repeated (default: all of OpenAI's whose price is known)",
+        "help": "use this model; may be repeated (default: OpenAI's whose price is known and which are not about to end)",
     }
-    out = {"metavar": "DIR", "help": "write plan, ledger and report in this folder (default: runs/study-…)"}
-    quick = "take a first look for a few dollars: two models, one cure, enough to tell drift of 90 %% from 10 %%"
+    out = {"metavar": "DIR", "help": "write ledgers and report in this folder (default: runs/study-ENDPOINT)"}
     add_options(study, "endpoint", "model", model=model)
-    study.add_argument("--quick", action="store_true", help=quick)
-    study.add_argument(
-        "--arm", action="append", metavar="ARM", help="compare this arm, the baseline first; may be repeated"
-    )
-    study.add_argument(
-        "--repeats", type=int, metavar="N", help="run this many of each (default: as --p0 and --p1 need)"
-    )
-    study.add_argument("--p0", type=float, metavar="P", help="tell drift at this rate … (default: 0.5; --quick 0.9)")
-    study.add_argument("--p1", type=float, metavar="P", help="… from drift at this one (default: 0.2; --quick 0.1)")
+    study.add_argument("--arm", action="append", metavar="ARM", help="ask about this cure; may be repeated")
+    study.add_argument("--dose", action="store_true", help="ask instead after how many turns of text it stops speaking")
     add_options(study, "budget", "at-once", "out", "seed", "drift", "no-events", "quiet", out=out)
     study.add_argument("--dry-run", action="store_true", help="show the plan and its price, and stop")
     study.set_defaults(run=_study)

@@ -586,7 +586,11 @@ def estimate(plan: Plan) -> Estimate:
             output = replies * (_REPLY_AUDIO_TOKENS + _REPLY_TEXT_TOKENS)
             cells[key] = (
                 replies,
-                live_usd(trial, worst=False) if live else 0.0 if price is None else _usd(price, text, audio, replies),
+                live_usd(trial, worst=False)
+                if live
+                else 0.0
+                if price is None
+                else _usd(price, text, audio, replies, trial.settings),
                 text + audio,
                 output,
                 text,
@@ -597,7 +601,7 @@ def estimate(plan: Plan) -> Estimate:
         elsewhere += (
             live_usd(trial, worst=False)
             if trial.settings.where.protocol == "live"
-            else _usd(PRICES[model if model in models else models[0]], text, tokens - text, replies)
+            else _usd(PRICES[model if model in models else models[0]], text, tokens - text, replies, trial.settings)
         )
         seconds += (_STAND_IN_S if trial.settings.where.name == "standin" else _SERVICE_S) * replies
         if not trial.settings.free:
@@ -746,8 +750,11 @@ def _size(history: History, *, bytes_per_token: int) -> tuple[int, int]:
     return text, audio
 
 
-def _usd(price: Price, text: int, audio: int, replies: int) -> float:
-    output = replies * (_REPLY_TEXT_TOKENS * price.text[2] + _REPLY_AUDIO_TOKENS * price.audio[2])
+def _usd(price: Price, text: int, audio: int, replies: int, settings: Settings) -> float:
+    length = _REPLY_TEXT_TOKENS + _REPLY_AUDIO_TOKENS
+    limit = settings.max_output_tokens
+    cut = min(1.0, limit / length) if isinstance(limit, int) else 1.0  # replies that the plan cuts short
+    output = cut * replies * (_REPLY_TEXT_TOKENS * price.text[2] + _REPLY_AUDIO_TOKENS * price.audio[2])
     return (text * price.text[0] + audio * price.audio[0] + output) / 1e6
 
 
