@@ -10,7 +10,7 @@ from kit import History, connect
 from kit.clip import Clip
 from kit.connecting import in_thread
 from kit.errors import DeviceError, LocalProtocolError
-from kit.widgets import VoiceChat
+from kit.widgets import Chat, VoiceChat
 from kit.widgets.page import BrowserMicrophone, BrowserSpeaker
 
 SHOTS = os.environ.get("KIT_SCREENSHOTS")
@@ -140,6 +140,50 @@ async def test_a_talk_ends_in_words_when_its_page_is_opened_again_and_a_second_p
         assert talk.done() is left and (chat._running is None) is left
         assert ("opened again" in (chat._problem or "")) is left
         await chat.stop()
+
+
+async def test_a_chat_whose_thread_ended_with_its_session_says_so_and_still_shows_what_was_said():
+    session = await in_thread(connect(quiet=True))
+    chat = VoiceChat(session)
+    await chat.ask("hello")
+    loop = session.loop
+    await session.close()
+    while not loop.is_closed():  # noqa: ASYNC110  another thread's end
+        await asyncio.sleep(0.01)
+    sent = []
+    chat.send = lambda content, buffers=None: sent.append(content)
+
+    with pytest.raises(LocalProtocolError, match="connect again"):
+        await chat.start()
+    chat._received({"kind": "here"}, [])
+    chat._received({"kind": "press", "what": "start"}, [])
+
+    assert [len(m["changed"]) for m in sent if m["kind"] == "turns"] == [2]
+    assert "connect again" in sent[-1]["problem"] and sent[-1]["word"] == "ended"
+
+
+async def test_what_is_typed_is_asked_in_its_order_and_as_it_was_typed():
+    async with connect(quiet=True) as session:
+        chat = Chat(session)
+        for n in range(3):
+            chat._received({"kind": "say", "text": f"Turn number {n}."}, [])
+        waiting = [turn["note"] for turn in chat.turns()]
+        while len(session.responses) < 3 or session.responses[-1].status == "in_progress":  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+        assert [i.text for i in session.items if i.role == "user"] == [f"Turn number {n}." for n in range(3)]
+        assert waiting == []  # nothing ran yet
+
+    assert "number 2" in chat.static_html()
+
+
+async def test_what_was_not_heard_of_a_reply_is_known_to_the_page():
+    from kit.widgets.chat import _n_heard_chars
+
+    text = "one two three four"
+    assert _n_heard_chars(text, None, 1_000) == _n_heard_chars(text, 1_000, 1_000) == len(text)
+    assert text[: _n_heard_chars(text, 500, 1_000)] == "one two three"
+    assert _n_heard_chars(text, 0, 1_000) == 3
 
 
 async def test_what_was_said_is_shown_and_foreign_text_does_nothing():

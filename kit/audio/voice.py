@@ -215,7 +215,7 @@ class Voice:
             self.playback.take(event)
             if event.type == "input_audio_buffer.speech_started" and self._tasks is not None:
                 detection = turn_detection(self.session)
-                # Absent is true: the service interrupts by itself unless it was told not to (wire/README.md, turn detection).
+                # Absent is true: the service interrupts by itself unless it was told not to (wire/README.md, Turn detection).
                 server_cancels = detection is not None and detection.get("interrupt_response") is not False
                 interrupt = self.playback.interrupt(server_cancels=server_cancels, at_ms=event.at_ms)
                 self._tasks.create_task(interrupt, name="kit: interruption")

@@ -142,6 +142,9 @@ class Chat(PageWidget):
     async def _on_loop(self, coroutine: Coroutine[Any, Any, None]) -> None:
         if asyncio.get_running_loop() is self._loop:
             await coroutine
+        elif self._loop.is_closed():  # the session's thread ended with it
+            coroutine.close()
+            raise LocalProtocolError(_CLOSED)
         else:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
 
@@ -203,12 +206,14 @@ class Chat(PageWidget):
         self._opened = self._loop.create_future()
         on = self.echo_cancellation
         self._processing = {"echoCancellation": on, "noiseSuppression": on, "autoGainControl": on}
-        here = self._page_here.is_set()
+        is_drawn = self._page_here.is_set()
         stack.callback(self.send, {"kind": "close"})
-        if here:
+        if is_drawn:
             self.send({"kind": "open", "processing": self._processing})
         try:
-            async with asyncio.timeout(None if here else _HERE_S):  # a page that is there may ask its reader for long
+            async with asyncio.timeout(
+                None if is_drawn else _HERE_S
+            ):  # a page that is there may ask its reader for long
                 await self._opened
         except TimeoutError:
             raise DeviceError(
@@ -301,7 +306,10 @@ class Chat(PageWidget):
     def _on_here(self, content: Content, buffers: list[memoryview]) -> None:
         super()._on_here(content, buffers)
         self._speaker.page_opened()
-        soon(self._loop, self._arrived)
+        if self._loop.is_closed():  # a page that was opened again after the end still shows what was said
+            self._arrived()
+        else:
+            soon(self._loop, self._arrived)
 
     def _arrived(self) -> None:
         self._drawn = []
@@ -358,7 +366,12 @@ class Chat(PageWidget):
             self._loop.create_task(self._stop())
 
     def _run_soon(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        if self._loop.is_closed():
+            coroutine.close()
+            self._problem = _CLOSED
+            self._draw()
+        else:
+            asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     # -------------------------------------------------------------------------------------------------------- its picture
 
@@ -413,19 +426,19 @@ class Chat(PageWidget):
 
     def turns(self) -> list[Turn]:
         """Both sides, a dict for each turn: who, text, how much of it was heard, badge, notes."""
-        spoken = {item_id: r for r in self.session.responses for item_id in r.item_ids}
-        turns = [self._turn_of(item, spoken.get(item.id or "")) for item in self.session.items]
+        responses = {item_id: r for r in self.session.responses for item_id in r.item_ids}
+        turns = [self._turn_of(item, responses.get(item.id or "")) for item in self.session.items]
         turns += [_turn("you", text, note="waiting for the reply before it") for text in self._waiting[:]]
         return turns[-_MAX_TURNS:]
 
     def _turn_of(self, item: Item, response: Response | None) -> Turn:
         if response is None:
-            who = {"user": "you", "assistant": "model"}.get(item.role or "", item.role or item.type or "")
+            speaker = {"user": "you", "assistant": "model"}.get(item.role or "", item.role or item.type or "")
             clip = self._clips.get(item.id or "")
             note = f"a clip of {clip.duration_ms / 1000:.1f} s" if clip else ""
             if not item.text and not note:
                 note = "speech, not written down"
-            return _turn(who, item.text, id=item.id, note=note, sound=clip is not None)
+            return _turn(speaker, item.text, id=item.id, note=note, sound=clip is not None)
         text = show.plain(response.words, 4_000)
         warn = ""
         if item.truncated_at_ms is not None:
@@ -438,7 +451,7 @@ class Chat(PageWidget):
             text,
             id=item.id,
             badge=show.badge_style(response.modality),
-            heard=_n_heard_chars(text, self._heard_ms(item), audio_ms),
+            n_heard=_n_heard_chars(text, self._heard_ms(item), audio_ms),
             warn=warn,
             sound=audio_ms > 0 and response.status != "in_progress",
             done=response.status != "in_progress",
@@ -504,25 +517,25 @@ class VoiceChat(Chat):
 
 
 def _turn(
-    who: str,
+    speaker: str,
     text: str,
     *,
     id: str | None = None,
     badge: tuple[str, str, str, str] | None = None,
-    heard: int | None = None,
+    n_heard: int | None = None,
     note: str = "",
     warn: str = "",
     sound: bool = False,
     done: bool = True,
 ) -> Turn:
-    """One turn as the page draws it. `heard` counts the characters that were; all of them, if left out."""
+    """One turn as the page draws it. `n_heard` counts the characters that were; all of them, if left out."""
     text = show.plain(text, 4_000)
     return {
-        "who": show.plain(who, 40),
+        "who": show.plain(speaker, 40),
         "text": text,
         "id": id,
         "badge": badge,
-        "heard": len(text) if heard is None else heard,
+        "heard": len(text) if n_heard is None else n_heard,
         "note": note,
         "warn": warn,
         "sound": sound,

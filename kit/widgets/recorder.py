@@ -217,7 +217,8 @@ class Recorder(PageWidget):
         advice = "good" if -35 < dbfs < -12 else "too quiet: move closer" if dbfs <= -35 else "very loud: move away"
         prefix = "" if self._clip is not None else "Nothing was recorded. "
         return show.Words(
-            f"{prefix}The first turn is **{source}**: {clip.duration_ms / 1000:.1f} s at {dbfs:.0f} dBFS ({advice})."
+            f"{prefix}The first turn is **{source}**: {clip.duration_ms / 1000:.1f} s at "
+            f"{dbfs:.0f} dBFS ({advice}).".replace("-", "−")
         )
 
     @property
@@ -453,11 +454,9 @@ class Recorder(PageWidget):
         try:
             path = self._clip.save_as(name, replace=bool(content.get("replace")))
         except AudioFormatError as exc:
-            taken = name if "already" in str(exc) else ""
-            words = (
-                f"{exc}" if not taken else f"There is a clip named {name} already: choose another name, or replace it."
-            )
-            self.send({"kind": "saved", "ok": False, "words": words, "taken": taken})
+            exists = "already" in str(exc)
+            words = f"There is a clip named {name} already: choose another name, or replace it." if exists else str(exc)
+            self.send({"kind": "saved", "ok": False, "words": words, "taken": name if exists else ""})
         else:
             self.send({"kind": "saved", "ok": True, "words": f"saved as {path}: Clip.named({path.stem!r}) opens it"})
 
@@ -512,9 +511,9 @@ def _facts(clip: Clip) -> str:
             "noiseSuppression": "noise suppression",
             "autoGainControl": "gain control",
         }
-        asked = details.get("asked") or {}
+        requested = details.get("asked") or {}
         for key, name in names.items():
             if key in applied:
-                other = " (not what was asked)" if bool(asked.get(key)) != bool(applied[key]) else ""
-                words.append(f"{name} {'on' if applied[key] else 'off'}{other}")
+                differs = " (not what was asked)" if bool(requested.get(key)) != bool(applied[key]) else ""
+                words.append(f"{name} {'on' if applied[key] else 'off'}{differs}")
     return " · ".join([*words, *([clip.converted] if clip.converted else [])])
