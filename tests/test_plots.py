@@ -7,7 +7,7 @@ from matplotlib import pyplot
 from matplotlib.colors import to_hex
 from written_ledger import write
 
-from kit import arms, plots, show, tables
+from kit import arms, cases, connect, plots, show, tables
 from kit.errors import InputError
 
 mpl.use("Agg")
@@ -263,3 +263,81 @@ def test_a_ledger_without_any_answer_still_draws(tmp_path):
 
     for name in ("modality", "strip", "first_audio", "until_drift", "cure_cost", "drift_by_length", "differences"):
         assert drawn(name, ledger).get_title(loc="left")
+
+
+def test_the_level_of_the_intervals_is_printed_not_assumed(ledger):
+    for draw, table in (
+        (plots.modality, tables.modality_df(ledger, level=0.5)),
+        (plots.drift_by_length, tables.modality_df(ledger, level=0.5)),
+        (plots.until_drift, tables.until_drift_df(ledger, ["arm"], level=0.5)),
+        (plots.differences, tables.compare_df(ledger, level=0.5)),
+    ):
+        assert "50 %" in words(draw(table)) and "95 %" not in words(draw(table))
+    assert "95 %" not in words(plots.modality(tables.modality_df(ledger).drop(columns="level")))
+
+
+def test_lost_voice_is_marked_beside_drift_and_in_the_strip(tmp_path):
+    trials = [("1b", "as_is", word) for word in ("a a", "t t", "s a", "l l")]
+    ledger = write(tmp_path / "a.sqlite", trials, outcomes=True)
+
+    ax = plots.modality(tables.modality_df(ledger))
+    (diamond,) = [line for line in ax.get_lines() if line.get_gid() == "lost-voice"]
+    assert list(diamond.get_xdata()) == [3 / 4] and "text, silent or late" in words(ax)
+    strip = plots.strip(tables.turns_df(ledger))
+    assert {"strip-silent-0", "strip-late-0"} <= {cells.get_gid() for cells in strip.collections}
+    assert not [
+        line
+        for line in plots.modality(tables.modality_df(write(tmp_path / "b.sqlite", trials[:2]))).get_lines()
+        if line.get_gid()
+    ]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_text_is_under_10_px_where_the_picture_is_480_px_wide(name, ledger):
+    import re
+
+    ax = drawn(name, ledger, ax=plots.figure())
+
+    width_pt = float(re.search(r'width="([\d.]+)pt"', plots.svg(ax))[1])
+    smallest = min(text.get_fontsize() for text in ax.get_figure().findobj(mpl.text.Text) if text.get_text())
+    assert smallest * 480 / width_pt >= 10
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_picture_follows_the_theme_and_has_words_and_files(name, ledger):
+    picture = plots.Picture(drawn(name, ledger, ax=plots.figure()), tables.modality_df(ledger))
+
+    html = picture._repr_html_()
+    assert "var(--jp-ui-font-color1" in html and plots.STYLES["light"].ink not in html
+    assert 'role="img" aria-label="' in html and "stand-in: simulated" in picture.alt and "2026-11-22" in picture.alt
+    assert 'download="picture.png"' in html and 'download="table.csv"' in html
+
+
+async def test_a_pair_is_a_wave_against_silent_words_on_one_clock():
+    async with connect() as control, connect() as session:
+        await control.seed(cases.one_a.history)
+        await control.respond()
+        await session.seed(cases.one_b.history)
+        await session.respond()
+
+    ax = plots.pair(control, session)
+
+    (wave,) = [shape for shape in ax.collections if shape.get_gid() == "wave"]
+    response, text = control.responses[-1], session.responses[-1]
+    x = wave.get_paths()[0].vertices[:, 0]
+    assert x.max() - x.min() == pytest.approx(response.n_audio_bytes / 48_000, abs=0.01)
+    written = words(ax).replace("\n", " ")
+    assert "no earlier reply" in written and "after 1 earlier reply" in written
+    assert "0 bytes of audio" in written and text.text[:20] in written and mark(ax) == [show.SIMULATED]
+    with pytest.raises(InputError, match="no response 7"):
+        plots.pair(control, session, response=7)
+
+
+async def test_a_timeline_has_the_words_of_each_mark_for_a_pointer():
+    async with connect() as session:
+        await session.ask("Tell me a joke.")
+
+    svg = plots.timeline(session).svg()
+
+    assert svg.count("<title>") == len(plots.timeline(session).marks) + 1
+    assert session.responses[-1].transcript[:12] in svg and "simulated" in svg

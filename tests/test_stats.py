@@ -551,6 +551,35 @@ def test_the_median_is_closed_where_all_drifted_at_once():
     assert found.high == (stats.wilson(0, 100).high,)
 
 
+def test_a_retry_arm_that_cures_nothing_is_seldom_called_a_cure_whatever_fails():
+    """At 10 % failed responses: text that had begun is kept, so that a failure changes nothing. Struck out, as it was before, most
+    runs claimed a cure."""
+    draw = np.random.default_rng(21)
+    base, arm = draw.binomial(300, 0.5, 400), draw.binomial(300, 0.5, 400)
+    broken = draw.binomial(arm, 1 - 0.9**4)  # four more tries at each text reply
+
+    def claims(k, n):
+        return np.mean(
+            [
+                stats.compare(int(a), int(m), int(b), 300).p <= 0.05 and a / m < b / 300
+                for a, m, b in zip(k, n, base, strict=True)
+            ]
+        )
+
+    assert claims(arm, np.full(400, 300)) <= 0.05
+    assert claims(arm - broken, 300 - broken) > 0.5
+
+
+def test_the_band_after_the_first_turn_holds_the_truth_where_few_drift():
+    draw, n, hazard = np.random.default_rng(22), 20, 0.05
+    hits = 0
+    for k in draw.binomial(n, hazard, 1_000):
+        curve = stats.survival_of_counts([1], [n], [k], n) if k else None
+        low, high = (curve.low[0], curve.high[0]) if curve else (stats.wilson(n, n).low, 1.0)
+        hits += low <= 1 - hazard <= high
+    assert hits >= 900  # 570 before, as no drift was taken for certainty
+
+
 # Medians
 
 

@@ -377,7 +377,7 @@ def test_without_the_baseline_or_anything_beside_it_there_is_a_sentence(ledger_o
 
 
 def test_a_text_reply_stays_text_when_the_arms_next_try_fails(ledger_of):
-    """validity.md A1: half of the trials drift, asking again never helps, and the second try often fails."""
+    """Half of the trials drift, asking again never helps, and the second try often fails."""
     trials = [("1b", "as_is", word) for word in "tttttaaaaa"]
     trials += [("1b", "retry", word) for word in ["tx !"] * 3 + ["tt"] * 2 + ["a"] * 5]
     table = tables.modality_df(ledger_of(trials, outcomes=True)).set_index("arm")

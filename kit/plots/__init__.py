@@ -9,6 +9,9 @@
     plots.until_drift(curve)       the share of trials not drifted yet, turn by turn
     plots.cure_cost(table)         what an arm cures against what it costs
     plots.differences(compared)    each arm less the baseline, with intervals
+    plots.pair(control, session)   the same question in two sessions: a wave against silent words
+    plots.timeline(session)        one session on a line of time
+    plots.Picture(axes, table)     any of them in the colours of a notebook's theme, with words for a screen reader, PNG and CSV
 
 Each takes ``style="light"``, ``"dark"`` or ``"print"``, ``title=``, and ``ax=``: axes of yours, or an empty `figure`, which is given
 the size that the plot wants. Each says n, the date and the endpoint, and
@@ -18,17 +21,22 @@ colour vision; in print they have patterns too. Saved tables plot as well as fre
 
 from .curves import cure_cost, differences, drift_by_length, first_audio, until_drift
 from .modality import modality, strip
-from .style import STYLES, figure, svg
+from .style import STYLES, Picture, alt_text, figure, svg
+from .timeline import pair, timeline
 
 __all__ = [
     "STYLES",
+    "Picture",
+    "alt_text",
     "cure_cost",
     "differences",
     "drift_by_length",
     "figure",
     "first_audio",
     "modality",
+    "pair",
     "strip",
     "svg",
+    "timeline",
     "until_drift",
 ]

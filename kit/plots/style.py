@@ -261,12 +261,22 @@ def percent_axis(axis: Any) -> None:
     axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
 
 
-def svg(ax: Axes, *, themed: bool = False, alt: str = "", prefix: str = "") -> str:
+_NOTEBOOK = {
+    "page": "transparent",
+    "ink": "var(--jp-ui-font-color1, currentColor)",
+    "muted": "var(--jp-ui-font-color2, currentColor)",
+    "grid": "var(--jp-border-color2, #8888)",
+}
+"""What JupyterLab calls the colours of a style, and what stands in for them elsewhere."""
+
+
+def svg(ax: Axes, *, themed: bool | Literal["notebook"] = False, alt: str = "", prefix: str = "") -> str:
     """The figure of these axes as an ``<svg>`` element for a page, with nothing to fetch.
 
     Args:
         themed: Replace the light style's page, ink and line colours by the page's CSS variables ``--page``, ``--ink``,
-            ``--muted`` and ``--grid``, so that one picture follows the reader's light or dark theme.
+            ``--muted`` and ``--grid``, so that one picture follows the reader's light or dark theme; ``"notebook"``: by
+            JupyterLab's variables, and on no ground of its own.
         alt: What it shows, for those who do not see it.
         prefix: Put before every id, so that several pictures can stand on one page.
     """
@@ -284,6 +294,51 @@ def svg(ax: Axes, *, themed: bool = False, alt: str = "", prefix: str = "") -> s
     if themed:
         light = STYLES["light"]
         for name in ("page", "ink", "muted", "grid"):
-            text = text.replace(getattr(light, name), f"var(--{name})")
+            variable = _NOTEBOOK[name] if themed == "notebook" else f"var(--{name})"
+            text = text.replace(getattr(light, name), variable)
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}", text)
     return text.replace("<svg ", f'<svg role="img" aria-label="{show.esc(alt)}" ', 1)
+
+
+class Picture:
+    """A plot for a notebook: sharp, in the colours of the reader's theme, with its words for those who do not see it, and with the
+    picture and the table behind it one click away.
+
+    Args:
+        ax: Of any plot, drawn in the style ``"light"``.
+        df: The table that was drawn.
+        alt: What it shows; by default what is written on it.
+    """
+
+    def __init__(self, ax: Axes, df: Frame | None = None, alt: str = "") -> None:
+        self.ax, self.df = ax, df
+        self.alt = alt or alt_text(ax)
+
+    def __repr__(self) -> str:
+        return f"<Picture {self.alt}>"
+
+    def _repr_html_(self) -> str:
+        import base64
+        import io
+
+        png = io.BytesIO()
+        self.ax.get_figure().savefig(png, format="png", dpi=200, bbox_inches="tight")  # type: ignore[union-attr]
+        files = [("picture.png", "image/png", png.getvalue())]
+        if self.df is not None:
+            files.append(("table.csv", "text/csv", self.df.to_csv(index=False).encode()))
+        links = " · ".join(
+            f'<a download="{name}" href="data:{kind};base64,{base64.b64encode(data).decode()}">{name.rpartition(".")[2].upper()}</a>'
+            for name, kind, data in files
+        )
+        picture = svg(self.ax, themed="notebook", alt=self.alt, prefix=f"p{id(self):x}-")
+        picture = picture.replace("<svg ", '<svg style="max-width:100%;height:auto" ', 1)
+        return f'<figure style="margin:0">{picture}<figcaption style="font-size:85%">{links}</figcaption></figure>'
+
+
+def alt_text(ax: Axes) -> str:
+    """Return what is written on a picture, in one line: its title, what is under it and what was counted."""
+    texts = [text.get_text() for text in ax.texts if text.get_gid() != "origin"]
+    origin_words = [text.get_text() for text in ax.texts if text.get_gid() == "origin"]
+    labels = [label.get_text() for label in ax.get_yticklabels() if any(char.isalpha() for char in label.get_text())]
+    parts = [ax.get_title(loc="left"), *origin_words, *texts, *labels]
+    return show.one_line(". ".join(part.replace("\n", " ").replace("\\$", "$") for part in parts if part), 600)

@@ -1,22 +1,30 @@
-"""One session as a picture: who spoke when, what the server heard, and what came back, on one line of time.
-
-The picture is SVG, made here of numbers; the words in it are escaped. It stands on a light and on a dark page.
-"""
+"""One session, or two, on a line of time: who spoke when, what the server heard, and what came back."""
 
 from __future__ import annotations
 
 import math
+import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
 
 from .. import show
+from ..errors import InputError
 from ..wire.events import Event
 from ..wire.records import Response
+from . import style as look_up
+from .style import BODY, SMALL, foreign, svg
 
-_LEFT, _WIDTH, _LANE, _TOP = 118, 960, 26, 26  # px
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 _BYTES_PER_MS = 48  # PCM at 24 000 Hz, 16 bits
 _MAX_MARKS = 4_000  # of one kind in one lane: more are one block anyway
+_MAX_TITLED = 300  # instants of one lane that are drawn one by one, each with its words; more are one shape
 
 
 class Session(Protocol):
@@ -66,63 +74,78 @@ class Timeline:
     def _repr_html_(self) -> str:
         return self.svg()
 
+    def draw(self, ax: Axes | Figure | None = None, style: str = "light") -> Axes:
+        """Draw it on axes, or on an empty figure."""
+        look = look_up.style(style)
+        ax = look_up.axes(ax, look, look_up.WIDTH, 0.9 + 0.32 * max(1, len(self.lanes)))
+        seconds = self.end_ms >= 3_000
+        scale = 1000.0 if seconds else 1.0
+        for row, lane in enumerate(self.lanes):
+            marks = [(n, mark) for n, mark in enumerate(self.marks) if mark.lane == lane]
+            instants = [mark for _, mark in marks if mark.end_ms == mark.start_ms]
+            if len(instants) > _MAX_TITLED:
+                ax.vlines(
+                    [mark.start_ms / scale for mark in instants],
+                    row - 0.3,
+                    row + 0.3,
+                    color=instants[0].colour,
+                    linewidth=1,
+                )
+                marks = [(n, mark) for n, mark in marks if mark.end_ms > mark.start_ms]
+            for n, mark in marks:
+                self._draw(ax, n, mark, row, scale)
+        ax.set(
+            ylim=(max(1, len(self.lanes)) - 0.5, -0.5),
+            xlim=(0, max(self.end_ms, 1.0) / scale),
+            yticks=range(len(self.lanes)),
+        )
+        ax.set_yticklabels(self.lanes)
+        ax.tick_params(axis="y", length=0)
+        ax.spines["left"].set_visible(False)
+        ax.grid(axis="x", color=look.grid, linewidth=0.8)
+        ax.set_axisbelow(True)
+        words = [
+            f"time since the session was opened ({'s' if seconds else 'ms'})",
+            self.note,
+            show.origin_word(self.simulated),
+        ]
+        ax.set_xlabel(" · ".join(filter(None, words)), fontsize=SMALL)
+        return ax
+
+    def _draw(self, ax: Axes, n: int, mark: Mark, row: int, scale: float) -> None:
+        from matplotlib.patches import Rectangle
+
+        width = max(mark.end_ms - mark.start_ms, 0.0015 * self.end_ms) / scale
+        ax.add_patch(
+            Rectangle((mark.start_ms / scale, row - 0.33), width, 0.66, color=mark.colour, linewidth=0, gid=f"mark-{n}")
+        )
+        room = int(62 * (mark.end_ms - mark.start_ms) / max(self.end_ms, 1.0))  # characters that fit the span
+        if mark.label and room >= 2:
+            ax.text(
+                mark.start_ms / scale,
+                row,
+                f" {foreign(show.one_line(mark.label, room))}",
+                color="#ffffff",
+                va="center",
+                fontsize=BODY - 2,
+            )
+
     def svg(self, *, standalone: bool = False) -> str:
-        """The picture.
+        """Return the picture as SVG, each mark with its words for a pointer that rests on it.
 
         Args:
             standalone: For a file of its own, on white; else in the colours of the page that it stands in.
         """
-        height = _TOP + _LANE * max(1, len(self.lanes)) + 40
-        mark = show.origin_word(self.simulated)
-        head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img" font-family="system-ui,sans-serif" font-size="12"'
-        style = (
-            f' width="{_WIDTH}" height="{height}" color="#222"'
-            if standalone
-            else ' style="max-width:100%;color:var(--jp-ui-font-color1,currentColor)"'
+        words = " · ".join(filter(None, (repr(self).strip("<>"), self.note)))
+        text = svg(
+            self.draw(look_up.figure()), themed=False if standalone else "notebook", alt=words, prefix="timeline-"
         )
-        parts = [f"{head}{style}>", f"<title>{show.esc(repr(self).strip('<>'))}</title>"]
-        if standalone:
-            parts.append(f'<rect width="{_WIDTH}" height="{height}" fill="#fff"/>')
-        parts += self._axis(height - 34)
-        for n, lane in enumerate(self.lanes):
-            y = _TOP + n * _LANE
-            parts.append(f'<text x="{_LEFT - 8}" y="{y + 17}" text-anchor="end" fill="currentColor">{lane}</text>')
-            parts.append(
-                f'<line x1="{_LEFT}" x2="{_WIDTH - 10}" y1="{y + _LANE - 2}" y2="{y + _LANE - 2}" stroke="currentColor" opacity=".15"/>'
-            )
-            parts += [self._drawn(each, y) for each in self.marks if each.lane == lane]
-        small = " · ".join(filter(None, ["time since the session was opened", self.note, mark]))
-        parts.append(f'<text x="{_LEFT}" y="{height - 4}" fill="currentColor" opacity=".75">{show.esc(small)}</text>')
-        return "".join(parts) + "</svg>"
 
-    def _x(self, at_ms: float) -> float:
-        return _LEFT + (_WIDTH - _LEFT - 10) * at_ms / max(self.end_ms, 1.0)
+        def titled(match: re.Match[str]) -> str:
+            return f"{match[0]}<title>{show.esc(self.marks[int(match[1])].says, 300)}</title>"
 
-    def _axis(self, y: float) -> list[str]:
-        step = _nice(self.end_ms / 8)
-        parts = []
-        for n in range(int(self.end_ms / step) + 1):
-            x = self._x(n * step)
-            label = f"{n * step:g} ms" if self.end_ms < 3_000 else f"{n * step / 1000:g} s"
-            parts.append(
-                f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 6}" y2="{y}" stroke="currentColor" opacity=".18"/>'
-            )
-            parts.append(
-                f'<text x="{x:.1f}" y="{y + 14}" text-anchor="middle" fill="currentColor" opacity=".75">{label}</text>'
-            )
-        return parts
-
-    def _drawn(self, mark: Mark, y: float) -> str:
-        x, width = self._x(mark.start_ms), self._x(mark.end_ms) - self._x(mark.start_ms)
-        title = f"<title>{show.esc(mark.says, 300)}</title>"
-        if mark.end_ms == mark.start_ms:
-            return f'<rect x="{x - 0.75:.1f}" y="{y + 5}" width="1.5" height="{_LANE - 10}" fill="{mark.colour}">{title}</rect>'
-        box = f'<rect x="{x:.1f}" y="{y + 4}" width="{max(width, 1.5):.1f}" height="{_LANE - 9}" rx="2" fill="{mark.colour}">{title}</rect>'
-        room = int((width - 8) / 6.2)
-        if not mark.label or room < 2:
-            return box
-        label = show.one_line(mark.label, room)
-        return f'{box}<text x="{x + 4:.1f}" y="{y + 17}" fill="#fff" pointer-events="none">{show.esc(label)}</text>'
+        text = re.sub(r'<g id="timeline-mark-(\d+)">', titled, text)
+        return text.replace(">", f"><title>{show.esc(words)}</title>", 1)
 
 
 _LANES = ("user speaks", "we send", "response", "text deltas", "transcript", "audio arrives", "audio lasts", "errors")
@@ -155,8 +178,8 @@ def timeline(session: Session) -> Timeline:
             marks.append(_spoken(speech, at_ms, _number(event.data.get("audio_end_ms"))))
             speech = None
         elif event.type == "error":
-            told = event.data.get("error")
-            says = str(told.get("message") if isinstance(told, dict) else told)
+            error = event.data.get("error")
+            says = str(error.get("message") if isinstance(error, dict) else error)
             marks.append(Mark("errors", at_ms, at_ms, show.COLOURS["failed"], f"error at {at_ms:.0f} ms: {says}"))
         elif event.direction == "client":
             if event.type != "input_audio_buffer.append":
@@ -213,9 +236,110 @@ def _number(value: Any) -> float:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
 
 
-def _nice(step: float) -> float:
-    """A round number at least this large: 1, 2 or 5 times a power of ten."""
-    if step <= 0 or not math.isfinite(step):
-        return 1.0
-    power = 10 ** math.floor(math.log10(step))
-    return next(float(n * power) for n in (1, 2, 5, 10) if n * power >= step)
+# --------------------------------------------------------------------------------------------- two sessions on one clock
+
+
+def pair(
+    control: Session,
+    session: Session,
+    *,
+    names: tuple[str, str] = ("", ""),
+    response: int = -1,
+    style: str = "light",
+    ax: Axes | Figure | None = None,
+    title: str | None = None,
+) -> Axes:
+    """Draw the same question in two sessions on one clock: a voice as its wave, at the pace of the ear; text as silent words.
+
+    Time is seconds since the reply was asked for. Audio lasts as long as it plays from its first byte on, whenever the bytes came;
+    text stands where it began to arrive.
+
+    Args:
+        control, session: Live sessions, or those of logs (their audio is then a block of its length, if the log has no sound).
+        names: What each is called; by default how many replies of the assistant it was given before.
+        response: Which response of each, as an index: the last by default.
+        style, ax, title: See `kit.plots`.
+
+    Raises:
+        InputError: If a session has no such response.
+    """
+    look = look_up.style(style)
+    ax = look_up.axes(ax, look, look_up.WIDTH, 5.0)
+    replies = [_reply(source, response) for source in (control, session)]
+    until = max(4.0, *(_ends_s(reply) for reply in replies))
+    for row, (source, reply, name) in enumerate(zip((control, session), replies, names, strict=True)):
+        middle = 1.0 - 2.8 * row
+        modality = reply.modality or "empty"
+        colour = show.COLOURS.get(modality, look.muted)
+        heading = foreign(name) if name else _given_before(source, reply)
+        sign = f"{show.SIGNS.get(modality, '')} {modality}"
+        size = f"{reply.n_audio_bytes / 1e3:,.0f} kB of audio" if reply.n_audio_bytes else "0 bytes of audio"
+        ax.text(0, middle + 0.95, heading, fontsize=BODY + 1, fontweight="bold", color=look.ink, va="bottom")
+        ax.text(until, middle + 0.95, f"{sign}, {size}", fontsize=SMALL, color=look.ink, va="bottom", ha="right")
+        ax.hlines(middle, 0, until, color=look.muted, linewidth=0.8)
+        if reply.n_audio_bytes:
+            _wave(ax, reply, middle, colour)
+        words = show.one_line(reply.words, 400)
+        start_s = ((reply.first_audio_ms if reply.n_audio_bytes else reply.first_text_ms) or 0.0) / 1000
+        lines = textwrap.wrap(words, max(12, int(66 * (until - start_s) / until)))
+        shown = [*lines[:2], *(["…"] if len(lines) > 2 else [])] if reply.n_audio_bytes else lines[:5]
+        ax.text(start_s, middle - (0.78 if reply.n_audio_bytes else 0.1), foreign("\n".join(shown), 500), fontsize=SMALL + (not reply.n_audio_bytes),
+                color=look.muted if reply.n_audio_bytes else look.ink, va="top", linespacing=1.2)  # fmt: skip
+    ax.set(xlim=(0, until), ylim=(-3.1, 2.35), yticks=[], xlabel="seconds since the reply was asked for")
+    ax.xaxis.label.set_fontsize(BODY)
+    ax.spines["left"].set_visible(False)
+    look_up.words(ax, look, _origin_frame(control, session), title=title or "The same question, asked twice", n="one reply of each",
+                  subtitle="Audio is drawn as long as it plays; text makes no sound")  # fmt: skip
+    return ax
+
+
+def _reply(session: Session, n: int) -> Response:
+    try:
+        return session.responses[n]
+    except IndexError:
+        raise InputError(f"the session has no response {n}; it has {len(session.responses)}") from None
+
+
+def _ends_s(reply: Response) -> float:
+    played_ms = (reply.first_audio_ms or 0.0) + reply.n_audio_bytes / _BYTES_PER_MS
+    return max(played_ms, reply.done_ms or 0.0 if not reply.n_audio_bytes else 0.0) / 1000
+
+
+def _wave(ax: Axes, reply: Response, middle: float, colour: str) -> None:
+    """Draw the loudness of the audio, or a block of its length where the sound itself was not kept."""
+    start_s, length_s = (reply.first_audio_ms or 0.0) / 1000, reply.n_audio_bytes / _BYTES_PER_MS / 1000
+    clip = reply.audio
+    if clip is None:
+        envelope = np.full(2, 0.5)
+    else:
+        edges = np.linspace(0, clip.n_samples, min(600, clip.n_samples) + 1).astype(int)[:-1]
+        envelope = np.maximum.reduceat(np.abs(clip.pcm.astype(np.int32)), edges) / 32_768
+        envelope = 0.75 * envelope / max(envelope.max(), 0.05)
+    x = np.linspace(start_s, start_s + length_s, len(envelope))
+    ax.fill_between(x, middle - envelope, middle + envelope, color=colour, linewidth=0, gid="wave")
+
+
+def _given_before(session: Session, reply: Response) -> str:
+    """Name a session by how many replies of the assistant it had been given, or had made, before this one."""
+    items = list(getattr(session, "items", ()))
+    ids = set(reply.item_ids)
+    place = next((at for at, item in enumerate(items) if item.id in ids), len(items))
+    n = sum(item.role == "assistant" for item in items[:place])
+    return "no earlier reply" if not n else f"after {n} earlier {'reply' if n == 1 else 'replies'}"
+
+
+def _origin_frame(control: Session, session: Session) -> Any:
+    """Make the columns by which a picture says where it comes from."""
+    import pandas as pd
+
+    endpoint = {True: "standin", False: ""}
+    rows = [
+        {
+            "simulated": item.simulated,
+            "endpoint": endpoint.get(bool(item.simulated), ""),
+            "model": getattr(item, "model", None),
+        }
+        for item in (control, session)
+    ]
+    df = pd.DataFrame(rows)
+    return df.assign(simulated=df["simulated"].astype("boolean"), endpoint=df["endpoint"].replace("", None))
