@@ -123,9 +123,11 @@ class connect:
         if replay is None and stand_in and (self._running or self._endpoint.name != "standin"):
             reason = "is running already" if self._running else "is not it"
             raise InputError(f"{', '.join(stand_in)}: only the stand-in takes this, and {where!r} {reason}")
-        self._replay = replay
-        self._stand_in = stand_in
+        # A log to be played again, and what the server that is started for this session is made with.
+        self._replay, self._stand_in = replay, stand_in
+        # Only a stand-in is told of them, in its query.
         self._trial, self._attempt = trial, attempt
+        # Sent as soon as the session is there, so that its first response has them.
         self._settings = dict(settings or {})
         self._timeout_s = timeout_s
         self._quiet = quiet

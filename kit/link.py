@@ -89,7 +89,7 @@ class Link(Generic[Fold]):
         self.events: deque[Event] = deque(maxlen=KEPT_EVENTS)
         self.n_events = 0
         # Frames that were no events. Kept without traceback, and copied to be raised (see `KitError.__copy__`).
-        self.malformed: list[RemoteProtocolError] = []
+        self.malformed: deque[RemoteProtocolError] = deque(maxlen=TAIL_EVENTS)
         # How it ended; ``None`` while it is open. Also only raised as a copy.
         self.closed: SessionClosed | None = None
         # We closed it: then an end is told as ours.

@@ -98,12 +98,12 @@ class Seeding:
                 "the last seed is incomplete, and this history differs from it in items that are in the conversation "
                 "already; seed it into a new session"
             )
-        known, ids = self.ids, [item.get("id") for item in history.items]
-        self.items = history.items
+        # An item that was sent keeps its id: should it be there after all, the server refuses a second one of that id.
+        ids = self.ids + [new_id("item") for _ in history.items[len(self.ids) :]]
         self.ids = [
-            known[n] if n in self.accepted else str(ids[n] or (known[n] if n < len(known) else new_id("item")))
-            for n in range(len(self.items))
+            ids[n] if n in self.accepted else str(item.get("id") or ids[n]) for n, item in enumerate(history.items)
         ]
+        self.items = history.items
         self._is_resumed = True
 
     def find(self, conversation: Conversation) -> None:
@@ -208,7 +208,7 @@ class Seeding:
         return confirms
 
     def _confirmed(self, item_id: str | None, item: Mapping[str, Any]) -> int | None:
-        """Which item of the history the server has confirmed with one of its own."""
+        """Return which item of the history an item of the server's confirms; ``None``: none of them."""
         if item_id is not None:
             if item_id in self.ids:
                 self._keeps_ids = self._keeps_ids is not False
@@ -217,25 +217,23 @@ class Seeding:
                 return None
         if self._keeps_ids:
             return None
-        for n in sorted(self.sent - self.accepted):
-            if _is_same(item, self.items[n]):
-                if item_id is not None:
-                    self._spent.add(item_id)
-                    self.ids[n] = item_id
-                self._keeps_ids = False
-                self.accepted.add(n)  # now, so that the next one of the same words confirms another
-                return n
-        return None
+        kind = item.get("type"), item.get("role")
+        waiting = [n for n in sorted(self.sent - self.accepted) if (self.items[n].type, self.items[n].role) == kind]
+        if not waiting:
+            return None
+        # The one of the same words; the first, if the server repeats none or changes them.
+        n = next((n for n in waiting if _texts(item) == [part.text for part in self.items[n].parts]), waiting[0])
+        if item_id is not None:
+            self._spent.add(item_id)
+            self.ids[n] = item_id
+        self._keeps_ids = False
+        self.accepted.add(n)  # now, so that the next one of the same words confirms another
+        return n
 
 
-def _is_same(item: Mapping[str, Any], history_item: HistoryItem) -> bool:
-    """Whether a server's item is the one that was sent, as far as it repeats it."""
-    if item.get("type") != history_item.type or item.get("role") != history_item.role:
-        return False
+def _texts(item: Mapping[str, Any]) -> list[object]:
     content = item.get("content")
-    texts = [part.get("text") for part in content if isinstance(part, dict)] if isinstance(content, list) else []
-    texts = [text for text in texts if text]
-    return not texts or texts == [part.text for part in history_item.parts if part.text]
+    return [part.get("text") for part in content if isinstance(part, dict)] if isinstance(content, list) else []
 
 
 def _without_audio(item: Mapping[str, Any]) -> dict[str, Any]:
