@@ -8,9 +8,9 @@ from .faults import KINDS as FAULTS
 from .handshake import DEFAULT_MODEL, Access, key_of_request
 from .hearing import prepare as prepare_hearing
 from .journal import Recorder
+from .options import MAX_FRAME_BYTES, SESSION_S, Limits
 from .replies import Call, Reasoned, Reply, ReplyRule, json_list
-from .server import MAX_FRAME_BYTES, Connection, Limits, Listener, StandIn
-from .session import SESSION_S
+from .server import Connection, Listener, StandIn
 
 __all__ = [
     "DEFAULT_MODEL",

@@ -155,28 +155,27 @@ def connection_request(target: str, headers: Headers, forced_dialect: str) -> Co
     )
 
 
-OPTION_NAMES = ["drift", "seed", "pace", "faults", "replies", "rules", "strict", "first-ms", "token-ms"]
+OPTION_NAMES = ("drift", "seed", "pace", "faults", "replies", "rules", "strict", "first_ms", "token_ms")
 
 
-def option_words(request: Request) -> dict[str, str | list[str]]:
-    """Return the options that one connection sets for itself.
+def option_texts(request: Request) -> dict[str, str | list[str]]:
+    """Return the options that one connection sets for itself, as it writes them.
 
     By query (``?drift=never&fault=drop@2&fault=stall@3``), or by header (``X-Stand-In-Drift``; faults with commas between them, replies
     and rules as JSON lists). A header wins.
     """
     query = parse_qs(urlsplit(request.path).query, keep_blank_values=True)
-    words: dict[str, str | list[str]] = {}
+    texts: dict[str, str | list[str]] = {}
     for name in OPTION_NAMES:
-        headers = request.headers.get_all(f"X-Stand-In-{name}")
-        values = [value for key in (name, name.replace("-", "_")) for value in query.get(key, ())]
+        lines = request.headers.get_all(f"X-Stand-In-{name.replace('_', '-')}") or query.get(name, [])
         if name == "faults":
-            values += query.get("fault", [])
-            values = [word.strip() for line in headers or values for word in line.split(",") if word.strip()]
-            if headers or values:
-                words[name] = values
-        elif headers or values:
-            words[name] = (headers or values)[-1]
-    return words
+            lines = lines or query.get("fault", [])
+            words = [word.strip() for line in lines for word in line.split(",") if word.strip()]
+            if lines:
+                texts[name] = words
+        elif lines:
+            texts[name] = lines[-1]
+    return texts
 
 
 def key_of_request(request: Request) -> str | None:

@@ -31,7 +31,6 @@ from ..wire.dialect import GA, MARK_HEADER
 from ..wire.refusals import Refusal
 from .drift import Draws, Rule, rule
 from .faults import Fault, Faults
-from .faults import faults as parse_faults
 from .frames import InjectedFrame, encode, new_id
 from .handshake import (
     CALL_MODEL,
@@ -43,17 +42,16 @@ from .handshake import (
     Secrets,
     connection_request,
     key_of_request,
-    option_words,
+    option_texts,
     rejection,
 )
 from .journal import Journal, Recorder
 from .live import Door, LiveOptions, LiveServerSession, Store, live_door
-from .replies import Reply, ReplyRule, json_list, needs_plain_voice, script
-from .replies import rules as parse_rules
-from .session import SESSION_S, Job, Options, ServerSession
+from .options import MAX_FRAME_BYTES, SESSION_S, Limits, Options, values_of, with_options
+from .replies import Reply, ReplyRule
+from .session import Job, ServerSession
 from .tls import make_certificate
 
-MAX_FRAME_BYTES = 24 * 1024 * 1024  # 15 MiB of audio in base64, and some
 PING_S = 20.26  # the service's own interval, its pings carry four bytes (capture of 2026-09)
 CLOSE_S = 0.5  # for closing handshakes when a server stops; who has not answered then is cut off
 BACKLOG_FRAMES = 512  # unsent answers, after which a client that does not read is not listened to either
@@ -375,22 +373,6 @@ class SessionDriver:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What one stand-in takes before it refuses."""
-
-    sessions: int = 4_096
-    """At once; one more gets HTTP 503."""
-    frame_bytes: int = MAX_FRAME_BYTES
-    """Of one message from a client; a longer one closes its socket with 1009."""
-    buffer_s: float = 600.0
-    """Input audio that a session keeps."""
-    item_bytes: int = 128 << 20
-    """Of all that a client puts into one conversation; audio counts as PCM, 48 kB a second."""
-    messages_per_s: float = 5_000.0
-    """From one client; a faster one is read no faster."""
-
-
-@dataclass(frozen=True, slots=True)
 class ObservedFrame:
     """A frame that passed, for observers."""
 
@@ -406,76 +388,6 @@ class ObservedFrame:
 
 OBSERVERS: list[Callable[[ObservedFrame], None]] = []
 """Called with every frame of every stand-in in this process. For the test suite, which checks them all."""
-
-
-def with_options(options: Options, words: Mapping[str, Any]) -> Options:
-    """Return options with some of them set, by the words of `OPTION_NAMES`: in Python's values, or as texts from a URL.
-
-    Raises:
-        InputError: For a value that cannot be, or options that exclude each other.
-    """
-    values = {name: value for name, value in words.items() if value is not None}
-    fields: dict[str, Any] = {}
-    if "drift" in values:
-        fields["drift"] = rule(values["drift"])
-    if "seed" in values:
-        fields["seed"] = _whole_number(values["seed"])
-    if "pace" in values:
-        factor = _number(values["pace"], "pace must be a factor of real time such as 1.0, or None")
-        fields["pace"] = factor or None
-    for name, field in (("first-ms", "first_s"), ("token-ms", "token_s")):
-        if name in values:
-            fields[field] = _number(values[name], f"{name.replace('-', '_')} must be a number of milliseconds") / 1000
-    if "faults" in values:
-        fields["faults"] = parse_faults(values["faults"])
-    if "replies" in values:
-        replies = values["replies"]
-        fields["replies"] = script(json_list(replies, "replies") if isinstance(replies, str) else replies)
-    if "rules" in values:
-        rules = values["rules"]
-        fields["rules"] = parse_rules(json_list(rules, "rules") if isinstance(rules, str) else rules)
-    if "strict" in values:
-        fields["strict"] = values["strict"] not in (False, "", "0", "false", "no")
-    if values.get("replies") is not None and values.get("rules"):
-        raise InputError(
-            "replies and rules exclude each other: a list is said in order, rules answer what the user says"
-        )
-    if fields.get("rules"):
-        fields.setdefault("replies", None)
-    elif fields.get("replies") is not None:
-        fields.setdefault("rules", ())
-    options = replace(options, **fields)
-    if options.strict and not options.rules and options.replies is None:
-        raise InputError("strict needs rules or replies: without them every response would fail")
-    texts = [*(options.replies or ()), *(item.reply for item in options.rules)]
-    return replace(options, plain_voice=needs_plain_voice(texts))
-
-
-def _whole_number(value: object) -> int:
-    try:
-        if isinstance(value, str):
-            return int(value)
-    except ValueError:
-        pass
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InputError(f"seed must be a whole number, not {clipped(value)}")
-    return value
-
-
-def _number(value: object, sentence: str) -> float:
-    try:
-        number = float(value) if isinstance(value, int | float | str) else -1.0
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise InputError(f"{sentence}, not {clipped(value)}")
-    return number
-
-
-def _mark(options: Options) -> str:
-    """Return the text of the header ``X-Stand-In``."""
-    voice = "; voice=plain" if options.plain_voice else ""
-    return f"realtime-history-kit; drift={options.drift}; seed={options.seed}{voice}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -576,16 +488,14 @@ class StandIn(Listener):
         )
         self.options = with_options(
             base,
-            {
-                "seed": seed,
-                "pace": pace,
-                "faults": faults,
-                "replies": replies,
-                "rules": rules,
-                "strict": strict,
-                "first-ms": first_ms,
-                "token-ms": token_ms,
-            },
+            seed=seed,
+            pace=pace,
+            faults=faults,
+            replies=replies,
+            rules=rules,
+            strict=strict,
+            first_ms=first_ms,
+            token_ms=token_ms,
         )
         self.journal = Journal() if journal else None
         self.ca_path: Path | None = None
@@ -612,7 +522,7 @@ class StandIn(Listener):
     @property
     def mark(self) -> str:
         """The text of the header ``X-Stand-In``."""
-        return _mark(self.options)
+        return self.options.mark
 
     @property
     def n_sessions(self) -> int:
@@ -644,7 +554,8 @@ class StandIn(Listener):
             text = f"{self.limits.sessions} sessions are open already\n"
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, text)
         try:
-            options = with_options(self.options, words) if (words := option_words(request)) else self.options
+            texts = option_texts(request)
+            options = with_options(self.options, **values_of(texts)) if texts else self.options
         except KitError as exc:
             return connection.respond(HTTPStatus.BAD_REQUEST, f"{exc}\n")
         asked = connection_request(request.path, request.headers, self.dialect)
@@ -660,7 +571,7 @@ class StandIn(Listener):
         return None
 
     def headers(self, connection: Connection) -> dict[str, str]:
-        return {MARK_HEADER: _mark(connection.about.options)}
+        return {MARK_HEADER: connection.about.options.mark}
 
     def plain_request(self) -> PlainRequest:
         return PlainRequest(self.access, self._secrets, self._delete)

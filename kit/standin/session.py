@@ -41,8 +41,8 @@ from ..errors import KitError, clipped
 from ..wire.dialect import CLIENT_EVENTS, MAX_APPEND_BYTES, Dialect
 from ..wire.refusals import Refusal, invalid_value, missing, too_long, unknown_parameter, wrong_type
 from . import hearing
-from .drift import Draws, Rule, Silence
-from .faults import Fault, Faults
+from .drift import Draws, Silence
+from .faults import Faults
 from .frames import DeltaFrame, Outbox
 from .hearing import InputAudio, Started
 from .items import (
@@ -56,12 +56,12 @@ from .items import (
     item_from_client,
     text_tokens,
 )
-from .replies import NoRuleMatches, Output, Reply, ReplyRule, Say, answered_item, choose, outputs, tool_call, words_of
+from .options import Options
+from .replies import NoRuleMatches, Output, Say, answered_item, choose, outputs, tool_call, words_of
 from .response import Response, faulty_steps, server_error, silent_steps
 from .settings import Refused, ResponseRequest, Settings, demand, refuse
 from .sound import BYTES_PER_MS, duration_ms, pieces
 
-SESSION_S = 3600.0  # 60 minutes in the captures of 2026
 MAX_EVENT_ID_CHARS = 512
 MIN_COMMIT_MS = 100
 LISTEN_MS = 500  # heard in one go: some 7 ms of CPU
@@ -84,32 +84,6 @@ CLIENT_FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 # The service's list of supported events names these two as well (2026-09): they belong to translation sessions.
 TRANSLATION_EVENTS = ("session.close", "session.input_audio_buffer.append")
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a stand-in behaves, the same for all its sessions."""
-
-    drift: Rule
-    seed: int = 0
-    pace: float | None = None
-    """How fast speech streams, and an idle timeout runs, as a multiple of real time; ``None``: speech as fast as it can."""
-    replies: tuple[Reply, ...] | None = None
-    rules: tuple[ReplyRule, ...] = ()
-    strict: bool = False
-    """Whether a response that no reply and no rule is there for fails, instead of being taken from the repertoire."""
-    first_s: float | None = None
-    """Seconds of real time from a request to the first content, whatever the pace; ``None``: as in the service's logs."""
-    token_s: float | None = None
-    """Seconds of real time between two deltas of text or of a call's arguments, whatever the pace."""
-    plain_voice: bool = False
-    """Whether some reply or rule has a text that can only be hummed."""
-    faults: tuple[Fault, ...] = ()
-    session_s: float = SESSION_S
-    max_buffer_s: float = 600.0
-    """How much input audio a session keeps; the service took 305 s (2026-10)."""
-    max_item_bytes: int = 128 << 20
-    """How much a session keeps of what a client put into the conversation; 128 MiB are 46 minutes of audio."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,143 @@
+"""How a stand-in behaves: what holds for all its sessions, and what one connection sets for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..errors import InputError, clipped
+from .drift import Rule, rule
+from .faults import Fault
+from .faults import faults as parse_faults
+from .replies import Reply, ReplyRule, json_list, needs_plain_voice, script
+from .replies import rules as parse_rules
+
+SESSION_S = 3600.0  # 60 minutes in the captures of 2026
+MAX_FRAME_BYTES = 24 * 1024 * 1024  # 15 MiB of audio in base64, and some
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one stand-in takes before it refuses."""
+
+    sessions: int = 4_096
+    """At once; one more gets HTTP 503."""
+    frame_bytes: int = MAX_FRAME_BYTES
+    """Of one message from a client; a longer one closes its socket with 1009."""
+    buffer_s: float = 600.0
+    """Input audio that a session keeps."""
+    item_bytes: int = 128 << 20
+    """Of all that a client puts into one conversation; audio counts as PCM, 48 kB a second."""
+    messages_per_s: float = 5_000.0
+    """From one client; a faster one is read no faster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a stand-in behaves, the same for all its sessions."""
+
+    drift: Rule
+    seed: int = 0
+    pace: float | None = None
+    """How fast speech streams, and an idle timeout runs, as a multiple of real time; ``None``: speech as fast as it can."""
+    replies: tuple[Reply, ...] | None = None
+    rules: tuple[ReplyRule, ...] = ()
+    strict: bool = False
+    """Whether a response that no reply and no rule is there for fails, instead of being taken from the repertoire."""
+    first_s: float | None = None
+    """Seconds of real time from a request to the first content, whatever the pace; ``None``: as in the service's logs."""
+    token_s: float | None = None
+    """Seconds of real time between two deltas of text or of a call's arguments, whatever the pace."""
+    plain_voice: bool = False
+    """Whether some reply or rule has a text that can only be hummed."""
+    faults: tuple[Fault, ...] = ()
+    session_s: float = SESSION_S
+    max_buffer_s: float = 600.0
+    """How much input audio a session keeps; the service took 305 s (2026-10)."""
+    max_item_bytes: int = 128 << 20
+    """How much a session keeps of what a client put into the conversation; 128 MiB are 46 minutes of audio."""
+
+    @property
+    def mark(self) -> str:
+        """The text of the header ``X-Stand-In``."""
+        voice = "; voice=plain" if self.plain_voice else ""
+        return f"realtime-history-kit; drift={self.drift}; seed={self.seed}{voice}"
+
+
+def with_options(
+    options: Options,
+    *,
+    drift: str | Rule | None = None,
+    seed: int | None = None,
+    pace: float | None = None,
+    faults: Sequence[str | Fault] | None = None,
+    replies: Sequence[Reply | dict[str, Any]] | None = None,
+    rules: Sequence[ReplyRule | dict[str, Any]] | None = None,
+    strict: bool | None = None,
+    first_ms: float | None = None,
+    token_ms: float | None = None,
+) -> Options:
+    """Return options with some of them set; what is ``None`` stays. Replies put an end to rules, and rules to replies.
+
+    Raises:
+        InputError: For a value that cannot be, or options that exclude each other.
+    """
+    fields: dict[str, Any] = {}
+    if drift is not None:
+        fields["drift"] = rule(drift)
+    if seed is not None:
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise InputError(f"seed must be a whole number, not {clipped(seed)}")
+        fields["seed"] = seed
+    if pace is not None:
+        fields["pace"] = _number(pace, "pace must be a factor of real time such as 1.0, or None") or None
+    if first_ms is not None:
+        fields["first_s"] = _number(first_ms, "first_ms must be a number of milliseconds") / 1000
+    if token_ms is not None:
+        fields["token_s"] = _number(token_ms, "token_ms must be a number of milliseconds") / 1000
+    if faults is not None:
+        fields["faults"] = parse_faults(faults)
+    if replies is not None and rules:
+        raise InputError(
+            "replies and rules exclude each other: a list is said in order, rules answer what the user says"
+        )
+    if replies is not None:
+        fields |= {"replies": script(replies), "rules": ()}
+    if rules is not None:
+        fields |= {"replies": None, "rules": parse_rules(rules)}
+    if strict is not None:
+        fields["strict"] = bool(strict)
+    options = replace(options, **fields)
+    if options.strict and not options.rules and options.replies is None:
+        raise InputError("strict needs rules or replies: without them every response would fail")
+    texts = [*(options.replies or ()), *(item.reply for item in options.rules)]
+    return replace(options, plain_voice=needs_plain_voice(texts))
+
+
+def values_of(texts: Mapping[str, str | list[str]]) -> dict[str, Any]:
+    """Return the arguments of `with_options` for what a URL or a header says in texts.
+
+    Raises:
+        InputError: For a text that is no number or no JSON list where one is wanted.
+    """
+    values: dict[str, Any] = dict(texts)
+    for name, text in texts.items():
+        if isinstance(text, list) or name == "drift":
+            continue
+        if name in ("replies", "rules"):
+            values[name] = json_list(text, name)
+        elif name == "strict":
+            values[name] = text not in ("", "0", "false", "no")
+        else:
+            try:
+                values[name] = int(text) if name == "seed" else float(text)
+            except ValueError:
+                raise InputError(f"{name} must be a number, not {clipped(text)}") from None
+    return values
+
+
+def _number(value: object, sentence: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise InputError(f"{sentence}, not {clipped(value)}")
+    return float(value)
