@@ -34,6 +34,10 @@ FRAMES = {
         "conversation.item.input_audio_transcription.delta": "item_id content_index delta obfuscation?",
         "conversation.item.input_audio_transcription.completed": "item_id content_index transcript usage",
         "input_audio_buffer.timeout_triggered": "audio_start_ms audio_end_ms item_id",
+        # a sideband's
+        "output_audio_buffer.started": "response_id",
+        "output_audio_buffer.stopped": "response_id",
+        "output_audio_buffer.cleared": "response_id",
         "response.output_text.delta": f"{_PLACE} delta obfuscation?",
         "response.output_text.done": f"{_PLACE} text",
         "response.output_audio_transcript.delta": f"{_PLACE} delta obfuscation?",
