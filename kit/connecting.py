@@ -235,7 +235,7 @@ class connect:
                 endpoint=where.name,
                 url=where.shown_url,
                 model=where.model,
-                dialect=where.dialect,
+                dialect=where.dialect if where.protocol == "realtime" else "live",
                 simulated=link.conversation.simulated,
             )
         try:

@@ -612,6 +612,18 @@ def test_the_sound_reader_takes_whatever_is_in_a_file(tmp_path, data, headed):
     assert clip.n_samples <= len(data)
 
 
+@pytest.mark.parametrize(
+    ("frame", "kept"),
+    [
+        (b'{"n":91234567,"said":"so 123456 it is"}', b'{"n":"[redacted]","said":"so [redacted] it is"}'),
+        (b'{"n":1}\n{"n":[-1.123456e5,2]}', b'{"n":1}\n{"n":["[redacted]",2]}'),
+        (b"no JSON: 91234567", b"no JSON: 9[redacted]7"),
+    ],
+)
+def test_a_secret_of_digits_leaves_json_behind(frame, kept):
+    assert Redactor(["123456"])(frame) == kept
+
+
 @few
 @given(values, st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters='"\\'), min_size=6))
 def test_a_known_secret_never_survives_in_any_json(value, secret):

@@ -115,7 +115,7 @@ def test_without_the_callers_sound_its_words_are_the_trace_of_the_ask():
     talk.server("session.input_transcript.delta", delta=" Hello", start_ms=600, end_ms=800)
     talk.frames(15, caller=None).frames(3, caller=None, voice=LOUD).frames(30, caller=None)
     (reply,) = talk.fold.replies
-    assert (reply.ask.by, reply.outcome) == ("clip", "spoken") and talk.fold.caller_words == "Hello"
+    assert (reply.ask.by, reply.outcome) == ("words", "spoken") and talk.fold.caller_words == "Hello"
 
 
 # ------------------------------------------------------------------------------------------------------ the rest of it

@@ -109,7 +109,7 @@ class Redactor:
             frame = b"\n".join(map(_unescaped, frame.split(b"\n")))
         for secret in self._secrets:
             if frame.find(secret) >= 0:
-                frame = frame.replace(secret, _MARK)
+                frame = _without(frame, secret)
         lower = frame.lower()
         # `find`, not `in`: for bytes in bytes CPython first makes and drops an exception, at five times the cost
         if max(map(lower.find, _ALL_MARKERS)) < 0:
@@ -130,6 +130,31 @@ class Redactor:
     def text(self, text: str) -> str:
         """Return the text without secrets."""
         return self(text.encode("utf-8", "surrogatepass")).decode("utf-8", "replace")
+
+
+# What may stand outside the strings of JSON. A secret of nothing else, such as one of digits, may be a part of a number.
+_OUTSIDE_STRINGS = re.compile(rb"[-+0-9.eE,:\[\]{}aflnrstu]+")
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\d[-+0-9.eE]*')
+
+
+def _without(frame: bytes, secret: bytes) -> bytes:
+    """A frame without a secret. Where it is in a number, the number becomes a string, so that JSON stays JSON."""
+    plain = frame.replace(secret, _MARK)
+    if not _OUTSIDE_STRINGS.fullmatch(secret):
+        return plain
+
+    def token(match: re.Match[bytes]) -> bytes:
+        if match[0].startswith(b'"'):
+            return match[0].replace(secret, _MARK)
+        return b'"' + _MARK + b'"' if secret in match[0] else match[0]
+
+    by_token = _TOKEN.sub(token, frame)
+    try:
+        for line in by_token.split(b"\n"):
+            msgspec.json.decode(line)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return plain  # no JSON: the secret goes wherever it stands
+    return by_token
 
 
 def _spellings(secret: str) -> Iterator[bytes]:

@@ -147,6 +147,8 @@ class Reply:
     """How its end is known: always inferred. ``None`` while it goes on."""
     outcome: Outcome | None = None
     """``None`` while it is not decided."""
+    by_words: bool = False
+    """Its outcome was decided by its words alone: the log's frames are shortened, or have no sound."""
     played_ms: float | None = None
     """Where a listener stopped hearing it; ``None`` if it was not interrupted."""
     _trailing: list[bytes] = field(default_factory=list)
@@ -164,7 +166,7 @@ class Reply:
     @property
     def modality(self) -> Literal["audio", "empty"] | None:
         """``audio`` if a voice was heard, ``empty`` if it is decided that none was. Text cannot occur on GPT-Live."""
-        if self.first_voice_at_ms is not None:
+        if self.first_voice_at_ms is not None or self.by_words:
             return "audio"
         return "empty" if self.outcome in ("silent", "failed") else None
 
@@ -294,6 +296,8 @@ class LiveConversation:
         self._asks_are_told = False
         self._saw_input = False
         self._ended = False
+        # The frames of a log may be shortened, or hold no sound: then words are evidence of a voice.
+        self.trusts_words = False
 
     # ------------------------------------------------------------------------------------------------------- events
 
@@ -307,7 +311,13 @@ class LiveConversation:
         self.feed(event, at_ms, "client")
 
     def feed(
-        self, event: Mapping[str, Any], at_ms: float, direction: str | None = None, *, pcm: bytes | None = None
+        self,
+        event: Mapping[str, Any],
+        at_ms: float,
+        direction: str | None = None,
+        *,
+        pcm: bytes | None = None,
+        peak: int | None = None,
     ) -> None:
         """Take one event, as it went over the wire.
 
@@ -316,6 +326,7 @@ class LiveConversation:
             at_ms: Its arrival, or its sending, on the caller's clock.
             direction: ``client`` or ``server``; where a log does not say, the type tells it.
             pcm: The bytes of an output frame, where they were decoded already.
+            peak: The largest sample of a frame, where a log says something of it and keeps no sound.
         """
         kind = event.get("type")
         if not isinstance(kind, str):
@@ -327,9 +338,9 @@ class LiveConversation:
         self._now_ms = max(self._now_ms, at_ms)
         self.settle(at_ms)
         if kind == "session.output_audio.delta":
-            self._output(_decoded(event.get("delta")) if pcm is None else pcm, at_ms)
+            self._output(_decoded(event.get("delta")) if pcm is None else pcm, at_ms, peak)
         elif kind == "session.input_audio.append":
-            self._input(event, at_ms)
+            self._input(event, at_ms, peak)
         elif kind == "session.output_transcript.delta":
             self._said(event, at_ms)
         elif kind == "session.input_transcript.delta":
@@ -446,10 +457,13 @@ class LiveConversation:
             reply.outcome = self._outcome(reply, lost)
 
     def _outcome(self, reply: Reply, lost: bool) -> Outcome:
+        first_ms = reply.first_audio_ms
+        if self.trusts_words and not reply.n_voiced and reply.fragments:
+            reply.by_words, first_ms = True, reply.first_transcript_ms
         if reply.ask is None:
-            return "spoken" if reply.n_voiced else "censored"
-        if reply.first_audio_ms is not None:
-            return "spoken" if reply.first_audio_ms <= self.policy.deadline_ms else "late"
+            return "spoken" if reply.n_voiced or reply.by_words else "censored"
+        if first_ms is not None:
+            return "spoken" if first_ms <= self.policy.deadline_ms else "late"
         if self._now_ms - reply.ask.at_ms >= self.policy.deadline_ms:
             return "silent"
         if lost or self._refused():
@@ -464,12 +478,12 @@ class LiveConversation:
 
     # ------------------------------------------------------------------------------------------------------- sound
 
-    def _output(self, data: bytes, at_ms: float) -> None:
+    def _output(self, data: bytes, at_ms: float, peak: int | None) -> None:
         self.n_output_frames += 1
         if self._output_began_at_ms is None:
             self._output_began_at_ms = at_ms
         reply = self._open_reply()
-        peak = _peak(data, self._format())
+        peak = _peak(data, self._format()) if peak is None else peak
         voiced = peak > self.policy.voiced_floor
         if voiced and (reply is None or not reply.fragments):
             # Without words, the first half second is the track's own start.
@@ -488,12 +502,17 @@ class LiveConversation:
         elif reply is not None and reply.n_voiced:
             reply._trailing.append(data)
 
-    def _input(self, event: Mapping[str, Any], at_ms: float) -> None:
+    def _input(self, event: Mapping[str, Any], at_ms: float, peak: int | None) -> None:
         self.n_input_frames += 1
         if self._asks_are_told:
             return
+        if peak is None:
+            data = _decoded(event.get("audio"))
+            if not data:
+                return  # a log without the caller's sound: its words are what is left of it
+            peak = _peak(data, self._format())
         self._saw_input = True
-        if _peak(_decoded(event.get("audio")), self._format()) > self.policy.caller_floor:
+        if peak > self.policy.caller_floor:
             if self._loud_from_ms is None:
                 self._loud_from_ms = at_ms
             self._loud_until_ms = at_ms
@@ -502,7 +521,7 @@ class LiveConversation:
         began, until = self._loud_from_ms, self._loud_until_ms
         self._loud_from_ms = self._loud_until_ms = None
         if until is not None:
-            self.asked(until, "clip", began_at_ms=began)
+            self.asked(until, "clip" if self._saw_input else "words", began_at_ms=began)
 
     # ------------------------------------------------------------------------------------------------------- words
 

@@ -1,0 +1,393 @@
+"""GPT-Live sessions of a log: sorted out of its records, and folded by the fold of a live session.
+
+=====================  =================================================================================================
+a log has              what is made of it
+=====================  =================================================================================================
+whole frames           as in a live session: the caller's loud frames end an ask, voiced frames are the reply
+shortened frames       loudness as far as it goes; where no frame is voiced, the reply's words decide
+digests of frames      zeros have a known digest, so what is no silence is known; a microphone's input is not, its words are
+no frames of a side    the words of that side
+no times               order by the frames (100 ms each); no times in the result, and every outcome is ``censored``
+no `session.closed`    seconds and price are unconfirmed; an ask that was not decided is ``censored``
+=====================  =================================================================================================
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+import pybase64
+
+from .. import show
+from ..errors import ServerError
+from ..wire.dialect import CLIENT_EVENTS as REALTIME_CLIENT_EVENTS
+from ..wire.dialect import GA_NAME
+from ..wire.live import CLIENT_EVENTS, SERVER_EVENTS, USD_PER_SECOND, is_live
+from ..wire.live_conversation import Append, Delegation, LiveConversation, Reply
+from .writing import DIGEST
+
+LIVE_COLUMNS = (
+    "session_id", "turn", "asked_by", "outcome", "by_words", "policy", "caller", "words", "first_word_ms", "first_voice_ms",
+    "last_voice_ms", "ended", "overlapped", "model", "n_seeded", "seconds", "seconds_confirmed", "usd", "close_reason",
+    "n_appends", "n_delegations", "has_times", "simulated", "file",
+)  # fmt: skip
+"""Of the row of a reply, or of an ask that got none. Milliseconds count from the end of the ask; ``None``: the log does not say."""
+
+_REALTIME = frozenset(GA_NAME) | frozenset(REALTIME_CLIENT_EVENTS)
+_FRAME_MS = 100.0  # of the track, and of what the kit and others feed
+_WHOLE_BYTES = 160  # of a frame of 20 ms of G.711: the shortest that any client sends; what is below was shortened
+_LOUD = 32_767  # stands for a frame of which only the digest is known, and that is no silence
+_DAY_MS = 86_400_000.0
+
+
+class Record(Protocol):
+    """What is read of a record of a log; see `parsing.LogRecord`."""
+
+    kind: Any
+    data: dict[str, Any]
+    at: Any
+    key: str | None
+
+
+class LoggedLiveSession:
+    """One GPT-Live session of a log. It reads like a `LiveSession` that is over.
+
+    Attributes:
+        file: Where it was read.
+        key: How the log tells it from others.
+        header: Of a log that the kit wrote.
+        end: ... and how the connection ended; ``None`` if the log breaks off or never says.
+        n_events: Events read.
+        n_malformed: Frames that were no events.
+        has_times: Whether the log says when its events were.
+    """
+
+    protocol = "live"
+
+    def __init__(self, file: str, key: str | None = None, *, keep_audio: bool = True) -> None:
+        self.file, self.key = file, key
+        self.header: dict[str, Any] | None = None
+        self.end: dict[str, Any] | None = None
+        self.n_events = self.n_malformed = 0
+        self.has_times = True
+        self.conversation = LiveConversation(keep_audio=keep_audio)
+        self._zero: Any = None  # the instant of its first event
+        self._at_ms = 0.0  # of its latest event, since the first
+        self._has_idle_input = False  # silence is fed in zeros, so what is no zeros is somebody's voice
+
+    @property
+    def id(self) -> str | None:
+        """As the server named it; ``None`` if the log never says."""
+        name = self.conversation.session.get("id")
+        return name if isinstance(name, str) else None
+
+    @property
+    def model(self) -> str | None:
+        """The model, as the server or the client named it."""
+        name = self.conversation.session.get("model") or (self.header or {}).get("model")
+        return name if isinstance(name, str) else None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The session object as the server last sent it."""
+        return self.conversation.session
+
+    @property
+    def simulated(self) -> bool | None:
+        """As the log says of itself; ``None``: not known."""
+        return self.conversation.simulated
+
+    @property
+    def replies(self) -> list[Reply]:
+        """Every reply, silent ones included."""
+        return list(self.conversation.replies)
+
+    @property
+    def appends(self) -> list[Append]:
+        """Context that was added after the start."""
+        return list(self.conversation.appends)
+
+    @property
+    def delegations(self) -> list[Delegation]:
+        """Work that was handed to a backend, or to the client."""
+        return list(self.conversation.delegations)
+
+    @property
+    def errors(self) -> list[ServerError]:
+        """Every `error` event."""
+        return list(self.conversation.errors)
+
+    @property
+    def unknown(self) -> dict[str, int]:
+        """Event types that are in no reference, with how often each came."""
+        return dict(self.conversation.unknown)
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds billed, as the server said last; see `seconds_confirmed`."""
+        return self.conversation.seconds
+
+    @property
+    def seconds_confirmed(self) -> bool:
+        """Whether `session.closed` said so."""
+        return self.conversation.seconds_confirmed
+
+    @property
+    def usd(self) -> float | None:
+        """What the seconds cost; the backend's tokens are billed beside them. The stand-in costs nothing."""
+        if self.simulated:
+            return 0.0
+        return None if self.seconds is None else self.seconds * USD_PER_SECOND
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """A row per reply (`LIVE_COLUMNS`)."""
+        common = {
+            "session_id": self.id, "model": self.model, "n_seeded": len(self.conversation.past), "seconds": self.seconds,
+            "seconds_confirmed": self.seconds_confirmed, "usd": self.usd, "close_reason": self.conversation.close_reason,
+            "n_appends": len(self.appends), "n_delegations": len(self.delegations), "has_times": self.has_times,
+            "simulated": self.simulated, "file": self.file,
+        }  # fmt: skip
+        rows = []
+        for turn, (reply, caller) in enumerate(zip(self.replies, self._caller_of_each(), strict=True), 1):
+            ask, timed = reply.ask, self.has_times
+            row = common | {
+                "turn": turn, "asked_by": ask.by if ask else None, "outcome": reply.outcome, "by_words": reply.by_words,
+                "policy": reply.policy.name, "caller": caller, "words": reply.words,
+                "first_word_ms": reply.first_transcript_ms if timed else None,
+                "first_voice_ms": reply.first_audio_ms if timed else None,
+                "last_voice_ms": reply.done_ms if timed else None,
+                "ended": reply.ended, "overlapped": ask.overlapped if ask else None,
+            }  # fmt: skip
+            rows.append({name: row[name] for name in LIVE_COLUMNS})
+        return rows
+
+    def _caller_of_each(self) -> list[str]:
+        """What the caller said before each reply: the words that came since its ask began, until the next ask began."""
+        starts = [
+            (reply.ask.began_at_ms if reply.ask.began_at_ms is not None else reply.ask.at_ms) if reply.ask else math.inf
+            for reply in self.replies
+        ]
+        texts = ["" for _ in starts]
+        for words in self.conversation.caller:
+            turns = [n for n, start in enumerate(starts) if start <= words.at_ms] or [0]
+            if texts:
+                texts[turns[-1]] += words.text
+        return [" ".join(text.split()) for text in texts]
+
+    def facts(self) -> list[str]:
+        """Lines that say what the rows do not: history, close, seconds, appends, delegations, errors, unknown events."""
+        fold = self.conversation
+        price = f", ${self.usd:.4f}" if self.usd else ""
+        word = "confirmed" if self.seconds_confirmed else "unconfirmed"
+        seconds = "seconds not said" if self.seconds is None else f"{self.seconds:g} s {word}{price}"
+        lines = [
+            f"{self.id or self.key or 'without an id'}, {self.model or 'model unknown'}: "
+            f"{len(fold.past)} seeded messages, {len(self.replies)} replies, {seconds}, "
+            f"{fold.close_reason or 'close not seen'}{'' if self.has_times else ', no times: every outcome is censored'}"
+        ]
+        for append in fold.appends:
+            delay = "not acknowledged"
+            if append.acked_at_ms is not None:
+                delay = (
+                    f"acknowledged after {show.ms(append.acked_at_ms - append.at_ms)}"
+                    if self.has_times
+                    else "acknowledged"
+                )
+            lines.append(f"  {append.lane} append, {delay}: {append.content}")
+        for delegation in fold.delegations:
+            names = ", ".join(str(tool.get("name")) for tool in delegation.tools)
+            lines.append(
+                f"  delegation to {delegation.target or 'unknown'}, {delegation.status or 'no end'}"
+                f"{f', tools: {names}' if names else ''}{f': {delegation.text}' if delegation.text else ''}"
+            )
+        lines += [f"  error: {error}" for error in fold.errors[:5]]
+        if fold.unknown:
+            lines.append("  unknown events: " + ", ".join(f"{name} {n}" for name, n in fold.unknown.most_common(5)))
+        return lines
+
+    def __repr__(self) -> str:
+        mark = show.origin_word(self.simulated)
+        return (
+            f"<LoggedLiveSession {show.one_line(self.id or self.key or 'without an id', 80)}, "
+            f"{show.one_line(self.model or 'model unknown', 60)}, {self.n_events} events, {len(self.replies)} replies"
+            f"{f', {mark}' if mark else ''}>"
+        )
+
+    # ------------------------------------------------------------------------------------------------------- being read
+
+    def take(self, record: Record) -> None:
+        """Fold one record in."""
+        if record.kind == "header":
+            self.header = record.data
+            simulated = record.data.get("simulated")
+            self.conversation.simulated = simulated if isinstance(simulated, bool) else None
+        elif record.kind == "end":
+            self.end = record.data
+        elif record.kind in ("raw", "withheld", "partial"):
+            self.n_malformed += 1
+        else:
+            self._take_event(record)
+
+    def _take_event(self, record: Record) -> None:
+        data = record.data
+        kind = data.get("type")
+        self.n_events += 1
+        if kind == "session.started" and self.id is not None and self.id == _session_id(data):
+            return  # attached again
+        at_ms = self._clock(record.at)
+        # Whose an event is, its type says: also on a sideband, where the server sends the caller's audio.
+        direction = "client" if kind in CLIENT_EVENTS else "server"
+        if kind == "session.output_audio.delta":
+            peak = self._peak_of(data.get("delta"))
+            self.conversation.feed(data, at_ms, direction, pcm=b"" if peak is not None else None, peak=peak)
+        elif kind == "session.input_audio.append":
+            peak = self._peak_of(data.get("audio"))
+            self._has_idle_input |= peak == 0
+            if peak == _LOUD and not self._has_idle_input:
+                data, peak = data | {"audio": ""}, None  # a microphone's noise has no digest of silence
+            self.conversation.feed(data, at_ms, direction, peak=peak)
+        else:
+            self.conversation.feed(data, at_ms, direction)
+
+    def _peak_of(self, audio: object) -> int | None:
+        """What a digest says of a frame's loudness; ``None`` where the samples are there, or nothing is."""
+        kept = DIGEST.match(audio) if isinstance(audio, str) else None
+        if kept is None:
+            n_bytes = _n_bytes(audio)
+            self.conversation.trusts_words |= n_bytes < _WHOLE_BYTES
+            return None
+        return 0 if kept[1] in _silences(int(kept[2])) else _LOUD
+
+    def _clock(self, at: Any) -> float:
+        """Milliseconds since the first event; without times, by the frames of whichever side has more of them."""
+        if self.n_events == 1:
+            self._zero, self.has_times = at, at is not None
+        if not self.has_times:
+            return max(self.conversation.n_input_frames, self.conversation.n_output_frames) * _FRAME_MS
+        if at is not None and at.clock == self._zero.clock:
+            at_ms = at.ms - self._zero.ms
+            if at.clock == "day" and at_ms < self._at_ms - _DAY_MS / 2:  # past midnight
+                at_ms += _DAY_MS
+            self._at_ms = max(self._at_ms, at_ms)
+        return self._at_ms
+
+    def finish(self, simulated: bool | None = None) -> None:
+        """The log has no more of it. `simulated` is what is known otherwise of who answered."""
+        fold = self.conversation
+        if fold.simulated is None:
+            fold.simulated = simulated
+        lost = self.end is not None and self.end.get("code") not in (None, 1000, 1001)
+        fold.end(self._at_ms if self.has_times else self._clock(None), lost=lost)
+        for reply in fold.replies:
+            reply.simulated = fold.simulated
+            if not self.has_times:
+                reply.outcome = "censored"  # a deadline cannot be checked
+
+
+class LiveSorter:
+    """Which records of a log are of GPT-Live, and of which session.
+
+    Sessions are told apart by what the log says beside the events, else by `session.start` and `session.started`. Some types
+    are in both protocols (`session.updated`, `response.create`, `error`): without a key they belong to whatever the log
+    spoke of last.
+    """
+
+    def __init__(self, file: str, *, keep_audio: bool = True) -> None:
+        self.sessions: list[LoggedLiveSession] = []
+        self._file, self._keep_audio = file, keep_audio
+        self._by_key: dict[str, LoggedLiveSession] = {}
+        self._latest: LoggedLiveSession | None = None
+        self._spoke_last = False  # a GPT-Live event was the last that only one protocol has
+
+    def take(self, record: Record) -> bool:
+        """Fold a record into its session; ``False`` if it is none of GPT-Live's."""
+        kind = record.data.get("type")
+        if record.kind == "header":
+            if record.data.get("dialect") != "live":
+                return False
+        elif record.kind not in ("event", "live"):
+            if record.key is None or record.key not in self._by_key:
+                return False
+        elif record.key is not None and record.key in self._by_key:
+            pass
+        elif record.kind == "live" or is_live(kind) or str(_session_id(record.data) or "").startswith("live_"):
+            self._spoke_last = True
+        elif record.key is not None or not self._spoke_last:
+            return False
+        elif kind not in CLIENT_EVENTS and kind not in SERVER_EVENTS and kind in _REALTIME:
+            self._spoke_last = False
+            return False
+        self._session_of(record).take(record)
+        return True
+
+    def _session_of(self, record: Record) -> LoggedLiveSession:
+        latest = self._by_key.get(record.key) if record.key is not None else self._latest
+        kind = record.data.get("type")
+        if latest is not None and record.kind in ("event", "live"):
+            fold = latest.conversation
+            own = _session_id(record.data)
+            begins = kind == "session.start" and (fold.start_at_ms is not None or fold.started_at_ms is not None)
+            begins |= kind == "session.started" and fold.started_at_ms is not None and own != latest.id
+            if begins:
+                latest = None
+        if latest is None:
+            latest = LoggedLiveSession(self._file, record.key, keep_audio=self._keep_audio)
+            self.sessions.append(latest)
+        if record.key is not None:
+            self._by_key[record.key] = latest
+        else:
+            self._latest = latest
+        return latest
+
+    def finish(self, simulated: bool | None = None) -> list[LoggedLiveSession]:
+        """End every session; returns those of which any event was read."""
+        for session in self.sessions:
+            session.finish(simulated)
+        return [session for session in self.sessions if session.n_events]
+
+
+def live_sessions(records: Iterable[Record], file: str = "") -> list[LoggedLiveSession]:
+    """The GPT-Live sessions among a log's records."""
+    sorter = LiveSorter(file)
+    for record in records:
+        sorter.take(record)
+    return sorter.finish()
+
+
+def outcomes(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Say how often each outcome came, a line for each policy: results of different policies are not pooled."""
+    counts: dict[str, dict[str, int]] = {}
+    for row in rows:
+        if row["asked_by"] is None:
+            continue  # it spoke unasked
+        by_outcome = counts.setdefault(row["policy"], {})
+        by_outcome[row["outcome"]] = by_outcome.get(row["outcome"], 0) + 1
+    for policy, by_outcome in counts.items():
+        kinds = ", ".join(f"{n:,} {outcome}" for outcome, n in sorted(by_outcome.items()))
+        yield f"GPT-Live: of {sum(by_outcome.values()):,} asks {kinds} ({policy})"
+
+
+def _session_id(data: Mapping[str, Any]) -> str | None:
+    session = data.get("session")
+    name = session.get("id") if isinstance(session, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _n_bytes(audio: object) -> int:
+    try:
+        return len(pybase64.b64decode(audio, validate=True)) if isinstance(audio, str) else 0
+    except ValueError:  # cut, or elided
+        return 0
+
+
+@functools.lru_cache(maxsize=64)
+def _silences(n_bytes: int) -> frozenset[str]:
+    """Digests of so many bytes of silence, in PCM, µ-law and A-law."""
+    if n_bytes > 1 << 20:
+        return frozenset()
+    return frozenset(hashlib.sha256(idle * n_bytes).hexdigest() for idle in (b"\0", b"\xff", b"\xd5"))
