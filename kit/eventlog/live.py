@@ -14,13 +14,12 @@ no `session.closed`    seconds and price are unconfirmed; an ask that was not de
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
-
-import pybase64
 
 from .. import show
 from ..errors import ServerError
@@ -380,7 +379,7 @@ def _session_id(data: Mapping[str, Any]) -> str | None:
 
 def _n_bytes(audio: object) -> int:
     try:
-        return len(pybase64.b64decode(audio, validate=True)) if isinstance(audio, str) else 0
+        return len(base64.b64decode(audio, validate=True)) if isinstance(audio, str) else 0
     except ValueError:  # cut, or elided
         return 0
 
