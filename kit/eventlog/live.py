@@ -243,6 +243,9 @@ class LoggedLiveSession:
         direction = "client" if kind in CLIENT_EVENTS else "server"
         if kind == "session.output_audio.delta":
             peak = self._peak_of(data.get("delta"))
+            reply = self.conversation.replies[-1] if self.conversation.replies else None
+            if peak == _LOUD and (reply is None or reply.ended is not None or not reply.fragments):
+                peak = 0  # the track's own start is no silence either; a voice has words before it
             self.conversation.feed(data, at_ms, direction, pcm=b"" if peak is not None else None, peak=peak)
         elif kind == "session.input_audio.append":
             peak = self._peak_of(data.get("audio"))
