@@ -389,8 +389,11 @@ async def in_thread(opening: connect) -> Session:
         opening: ``connect(…)``, not awaited.
 
     Raises:
+        InputError: For GPT-Live, whose verbs run on the loop that awaits them.
         KitError: What `connect` raises.
     """
+    if opening._endpoint.protocol == "live":
+        raise InputError("a GPT-Live session lives on the loop that opened it; connect() without in_thread()")
     loop = asyncio.new_event_loop()
     over = asyncio.Event()
 

@@ -20,6 +20,7 @@ from kit.errors import (
     EndpointError,
     HandshakeRefused,
     HistoryError,
+    InputError,
     KitError,
     LocalProtocolError,
     MissingExtra,
@@ -576,6 +577,11 @@ async def test_a_session_in_a_thread_can_be_closed_twice_and_used_no_more():
     await session.close()
     await session.close()
     await caught(session.respond(), KitError)
+
+
+async def test_gpt_live_has_no_thread_of_its_own_and_says_so():
+    with pytest.raises(InputError, match="lives on the loop that opened it"):
+        await in_thread(connect(protocol="live"))
 
 
 # ------------------------------------------------------------------------------------------------------- every endpoint
