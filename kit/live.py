@@ -331,8 +331,8 @@ class LiveSession:
         """
         if self._feeder is not None or self.conversation.start_at_ms is not None:
             raise LocalProtocolError("this session has started; GPT-Live takes a history once, at its start")
-        spelled = spell_past(past) if past is not None else []
-        body = spell_start(self.endpoint.model or "", spelled, self._settings)
+        messages = spell_past(past) if past is not None else []
+        body = spell_start(self.endpoint.model or "", messages, self._settings)
         if self._fork:
             body = {key: value for key, value in body.items() if key not in ("model", "input")}
         try:
@@ -402,9 +402,9 @@ class LiveSession:
         self._asking = True
         try:
             began_at_ms = self.now_ms
-            sent = self._feeder.play(data, n_loud)
+            clip_sent = self._feeder.play(data, n_loud)
             limit_s = (clip.duration_ms + 5_000) / 1000 / self._pace + 1
-            asked_at_ms = await self._unless_closed(sent, limit_s)
+            asked_at_ms = await self._unless_closed(clip_sent, limit_s)
             ask = self.conversation.asked(asked_at_ms, "clip", began_at_ms=began_at_ms)
             return await self._decided(self._reply_to(ask), timeout_s)
         except BaseException:
@@ -499,8 +499,8 @@ class LiveSession:
         """Play a recording as the model's own output (at most 30 s), and wait until it has played."""
         data = pybase64.b64encode(clip.to_bytes()).decode("ascii")
         event = {"type": "session.output_audio.fixture.play", "audio": data}
-        shown = {"type": event["type"], "audio": f"({len(clip.to_bytes())} bytes)"}
-        await self._request(event, "session.output_audio.fixture.played", timeout_s, shown=shown)
+        summary = {"type": event["type"], "audio": f"({len(clip.to_bytes())} bytes)"}
+        await self._request(event, "session.output_audio.fixture.played", timeout_s, shown=summary)
 
     def interrupted(self, played_ms: float) -> None:
         """Note where a listener stopped hearing the last reply. Nothing is sent: the caller's voice alone interrupts."""
@@ -596,13 +596,13 @@ class LiveSession:
     async def _sleep_ms(self, ms: float) -> None:
         await asyncio.sleep(ms / 1000 / self._pace)
 
-    async def _unless_closed(self, sent: asyncio.Future[float], limit_s: float) -> float:
+    async def _unless_closed(self, clip_sent: asyncio.Future[float], limit_s: float) -> float:
         async with asyncio.timeout(limit_s + 30):
-            while not sent.done():
+            while not clip_sent.done():
                 if self._link.closed is not None:
                     raise self._link.closed
-                await asyncio.wait([sent], timeout=0.05)
-        return sent.result()
+                await asyncio.wait([clip_sent], timeout=0.05)
+        return clip_sent.result()
 
     async def _clip_of(self, content: str | Clip) -> Clip:
         from .clip import Clip  # with numpy

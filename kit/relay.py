@@ -191,10 +191,10 @@ class Relay(Listener):
 
     def headers(self, connection: Connection) -> dict[str, str]:
         session: _Session | None = connection.about
-        told = session.upstream.response.headers if session is not None and session.upstream.response else {}
+        answer = session.upstream.response.headers if session is not None and session.upstream.response else {}
         # A stand-in's mark goes through: what is simulated stays marked, whoever relays it.
         return {
-            name: value for name, value in told.items() if name.lower() in ("x-stand-in", "x-replay", "x-request-id")
+            name: value for name, value in answer.items() if name.lower() in ("x-stand-in", "x-replay", "x-request-id")
         }
 
     async def talk(self, connection: Connection) -> None:
@@ -206,12 +206,12 @@ class Relay(Listener):
         client, base = urlsplit(path), urlsplit(self.endpoint.url)
         root = base.path.partition("/realtime")[0].partition("/live/sessions")[0]
         for door in ("/realtime", "/live/sessions"):
-            _, found, rest = client.path.partition(door)
-            if found:
+            _, door_found, suffix = client.path.partition(door)
+            if door_found:
                 # The endpoint's own query holds for what the client does not say (a model, Azure's deployment).
                 own = {} if door == "/live/sessions" else dict(parse_qsl(base.query, keep_blank_values=True))
                 query = own | dict(parse_qsl(client.query, keep_blank_values=True))
-                return urlunsplit((base.scheme, base.netloc, f"{root}{door}{rest}", urlencode(query), ""))
+                return urlunsplit((base.scheme, base.netloc, f"{root}{door}{suffix}", urlencode(query), ""))
         return self.endpoint.url
 
     # ------------------------------------------------------------------------------------------------------ records
@@ -279,8 +279,8 @@ class _Session:
         up = asyncio.create_task(self._up(client))
         try:
             await asyncio.wait([down, up], return_when=asyncio.FIRST_COMPLETED)
-            first, other = (self.upstream, client) if down.done() else (client, self.upstream)
-            await _end_alike(first, other)
+            first, partner = (self.upstream, client) if down.done() else (client, self.upstream)
+            await _end_alike(first, partner)
             await asyncio.wait([down, up], timeout=3)
         finally:
             for task in (down, up):
@@ -387,15 +387,15 @@ class _Session:
 _ENDS = frozenset({"response.done"})
 
 
-async def _end_alike(first: ClientConnection | ServerConnection, other: ClientConnection | ServerConnection) -> None:
+async def _end_alike(first: ClientConnection | ServerConnection, partner: ClientConnection | ServerConnection) -> None:
     """End one side as the other ended: the same code and reason, or a broken connection for a broken one."""
     code, reason = first.close_code, first.close_reason or ""
     if code is None or code == 1006:
-        other.transport.abort()
+        partner.transport.abort()
     elif code == 1005:  # a close frame without a code
-        await other.close()
+        await partner.close()
     else:
-        await other.close(code, reason)
+        await partner.close(code, reason)
 
 
 def _key_of(headers: Mapping[str, str]) -> str | None:

@@ -127,8 +127,8 @@ def silence_rule(name: str) -> SilenceRule:
     plain = {"documented": (14 / 48, 9), "never": (0.0, 0), "always": (1.0, 0)}
     if name in plain:
         return SilenceRule(name, *plain[name])
-    word, _, rest = str(name).partition("=")
-    number, _, least = rest.partition("@")
+    word, _, value = str(name).partition("=")
+    number, _, least = value.partition("@")
     try:
         q, n = float(number), int(least or 0)
     except ValueError:
@@ -170,10 +170,10 @@ class LiveOptions:
         Raises:
             InputError: For a field that there is not.
         """
-        known = {field.name for field in dataclasses.fields(LiveOptions)} - {"pace"}
-        if set(words) - known:
+        names = {field.name for field in dataclasses.fields(LiveOptions)} - {"pace"}
+        if set(words) - names:
             raise InputError(
-                f"live= has no {clipped(sorted(set(words) - known)[0])}; there are {', '.join(sorted(known))}"
+                f"live= has no {clipped(sorted(set(words) - names)[0])}; there are {', '.join(sorted(names))}"
             )
         fields = dict(words)
         if isinstance(fields.get("silence"), str):
@@ -387,9 +387,9 @@ class LiveServerSession:
     # ------------------------------------------------------------------------------------------------------- start
 
     def _start(self, event: dict[str, Any]) -> bool:
-        told = event.get("session")
-        told = told if isinstance(told, dict) else {}
-        problem = self._problem(told)
+        session_asked = event.get("session")
+        session_asked = session_asked if isinstance(session_asked, dict) else {}
+        problem = self._problem(session_asked)
         if problem is not None:
             code, message, param = problem
             self._refuse(event, code, message, param)
@@ -400,17 +400,19 @@ class LiveServerSession:
         source = self._source
         inherited = dict(source.settings) if source is not None else {}
         session: dict[str, Any] = {
-            key: told[key] for key in ("instructions", "store", "triggers", "safety_identifier") if key in told
+            key: session_asked[key]
+            for key in ("instructions", "store", "triggers", "safety_identifier")
+            if key in session_asked
         }
-        audio = told.get("audio") or {}
+        audio = session_asked.get("audio") or {}
         form = audio.get("format") or {"type": "audio/pcm", "rate": 24_000}
         self._format = _FORMATS[form["type"], form["rate"]]
         self._ear = Decoder(self._format)  # type: ignore[arg-type]
-        past = told.get("input") or []
+        past = session_asked.get("input") or []
         self._lines = (source.lines if source else []) + [_words(message) for message in past]
         prefix = f"live_u{self._draws.random('cluster').randrange(8)}_"
         self.id = prefix + new_id("", int(self._unix())).lstrip("_")
-        delegation = told.get("delegation") or inherited.get("delegation") or {"type": "client"}
+        delegation = session_asked.get("delegation") or inherited.get("delegation") or {"type": "client"}
         if delegation.get("type") == "responses":
             backend = {"tools": [], "tool_choice": "auto"} | dict(delegation.get("responses") or {})
             delegation = dict(delegation) | {"responses": backend}
@@ -421,7 +423,7 @@ class LiveServerSession:
             | {
                 "id": self.id,
                 "expires_at": int(self._unix() + _MAX_S),
-                "model": told.get("model") or inherited.get("model"),
+                "model": session_asked.get("model") or inherited.get("model"),
                 "audio": {"output": {"voice": voice}, "format": form},
                 "delegation": delegation,
                 "status": "active",
@@ -447,16 +449,16 @@ class LiveServerSession:
         self._after_s(_START_S, started)
         return True
 
-    def _problem(self, told: dict[str, Any]) -> tuple[str, str, str | None] | None:
+    def _problem(self, session_asked: dict[str, Any]) -> tuple[str, str, str | None] | None:
         """Why a `session.start` is refused: code, message, param."""
-        for name in told:
+        for name in session_asked:
             if name not in _START_FIELDS and not (self._source is not None and name == "audio"):
                 return (
                     "unknown_parameter",
                     f"Unknown parameter: 'session.{clipped(name, 60)[1:-1]}'.",
                     f"session.{name}",
                 )
-        model = told.get("model")
+        model = session_asked.get("model")
         if self._source is None and not isinstance(model, str):
             return "missing_required_parameter", "Missing required parameter: 'session.model'.", "session.model"
         if isinstance(model, str) and model.startswith("gpt-realtime"):
@@ -465,8 +467,8 @@ class LiveServerSession:
                 f"Model '{clipped(model, 60)[1:-1]}' is not supported in live mode.",
                 "session.model",
             )
-        past = told.get("input") or []
-        if self._source is not None and {"input", "model", "instructions"} & set(told):
+        past = session_asked.get("input") or []
+        if self._source is not None and {"input", "model", "instructions"} & set(session_asked):
             return "immutable_field_update", "A fork takes store, delegation and audio.format only.", "session"
         if not isinstance(past, list) or len(past) > _MAX_MESSAGES:
             return "invalid_value", f"input takes at most {_MAX_MESSAGES} messages.", "session.input"
@@ -481,7 +483,7 @@ class LiveServerSession:
                 return "invalid_value", f"Supported values are: '{right[-1]}'.", f"session.input[{n}].content[0].type"
         if len("".join(map(_words, past)).encode()) > 8_192 * 6:  # a bound: the stand-in has no tokenizer
             return "invalid_value", "input must not exceed 8192 tokens.", "session.input"
-        audio = told.get("audio") if isinstance(told.get("audio"), dict) else {}
+        audio = session_asked.get("audio") if isinstance(session_asked.get("audio"), dict) else {}
         voice = (audio.get("output") or {}).get("voice")  # type: ignore[union-attr]
         if isinstance(voice, str) and voice not in VOICES:
             return "forbidden", "Voice session access denied", None
@@ -526,14 +528,14 @@ class LiveServerSession:
 
     def _heard(self) -> None:
         """The caller's turn is over: transcribe it, and answer."""
-        began, until = self._loud_from_ms or 0.0, self._loud_until_ms
+        began_ms, until = self._loud_from_ms or 0.0, self._loud_until_ms
         pcm, self._turn, self._loud_from_ms = b"".join(self._turn), [], None
         n, self._n_turns = self._n_turns, self._n_turns + 1
         if n < len(self.options.hears):
-            self._transcribed(self.options.hears[n], began, until)
+            self._transcribed(self.options.hears[n], began_ms, until)
         else:
             text = _recorded_words(pcm)
-            self._transcribed(text or "(speech)", began, until)
+            self._transcribed(text or "(speech)", began_ms, until)
         if not self._silent:
             self._at_clock(until + _ANSWER_MS + self.options.late_ms, lambda: self._say(self._reply()))
 
@@ -597,12 +599,12 @@ class LiveServerSession:
         words = text.split(" ")
         words[0] = f" {words[0]}"  # every fragment but a session's first begins with its space (recorded)
         cells: dict[int, list[str]] = {}
-        spoken = 0
+        n_chars = 0
         for n, word in enumerate(words):
-            cells.setdefault(int(length_ms * spoken / max(1, len(text)) / _WORD_GRID_MS), []).append(
+            cells.setdefault(int(length_ms * n_chars / max(1, len(text)) / _WORD_GRID_MS), []).append(
                 word if n == 0 else f" {word}"
             )
-            spoken += len(word) + 1
+            n_chars += len(word) + 1
         first = int(stamp_ms // _WORD_GRID_MS) * _WORD_GRID_MS
         for cell, parts in cells.items():
             start = first + cell * _WORD_GRID_MS
@@ -619,9 +621,9 @@ class LiveServerSession:
 
     def _reply(self) -> str:
         n = sum(line is not None for line in self._lines)
-        said = len([line for line in self._lines if line in self.options.replies])
-        if said < len(self.options.replies):
-            return self.options.replies[said]
+        n_scripted = len([line for line in self._lines if line in self.options.replies])
+        if n_scripted < len(self.options.replies):
+            return self.options.replies[n_scripted]
         jokes = [line.text for line in speech.repertoire("joke") if line.text not in self._lines]
         jokes = jokes or [line.text for line in speech.repertoire("joke")]
         return self._draws.random("reply", n).choice(jokes)
@@ -666,14 +668,14 @@ class LiveServerSession:
         return True
 
     def _update(self, event: dict[str, Any]) -> bool:
-        told = event.get("session")
-        told = told if isinstance(told, dict) else {}
-        for name in told:
+        changes = event.get("session")
+        changes = changes if isinstance(changes, dict) else {}
+        for name in changes:
             if name not in ("delegation", "triggers"):
                 return self._refuse(
                     event, "immutable_field_update", f"'{name}' cannot change after session startup.", f"session.{name}"
                 )
-        delegation = told.get("delegation")
+        delegation = changes.get("delegation")
         if isinstance(delegation, dict):
             current = self._settings["delegation"]
             if delegation.get("type", current["type"]) != current["type"]:
@@ -681,8 +683,8 @@ class LiveServerSession:
                 return self._refuse(event, "immutable_field_update", message, "session.delegation.type")
             merged = dict(current.get("responses") or {}) | dict(delegation.get("responses") or {})
             self._settings["delegation"] = current | ({"responses": merged} if merged else {})
-        if "triggers" in told:
-            self._settings["triggers"] = told["triggers"]
+        if "triggers" in changes:
+            self._settings["triggers"] = changes["triggers"]
         self._after_s(
             0.1, lambda: self._emit("session.updated", session=self._settings, client_event_id=event.get("event_id"))
         )
@@ -793,9 +795,9 @@ class LiveServerSession:
     def _keep(self) -> None:
         if self._settings.get("store") and self.id:
             names: tuple[str, ...] = ("model", "delegation", "store")
-            kept = {name: self._settings[name] for name in names if name in self._settings}
-            kept["voice"] = self._settings["audio"]["output"]["voice"]
-            self._store[self.id] = StoredSession(kept, list(self._lines))
+            settings = {name: self._settings[name] for name in names if name in self._settings}
+            settings["voice"] = self._settings["audio"]["output"]["voice"]
+            self._store[self.id] = StoredSession(settings, list(self._lines))
 
 
 def _words(message: object) -> str:
@@ -818,12 +820,12 @@ def _recorded_words(pcm: bytes) -> str | None:
     """
     shape = _loudness(np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2").astype(np.float32))
     best, best_line = 0.9, None
-    for text, other in _shapes():
-        n = min(len(shape), len(other))
-        if n < 10 or abs(len(shape) - len(other)) > 60:
+    for text, loudness in _shapes():
+        n = min(len(shape), len(loudness))
+        if n < 10 or abs(len(shape) - len(loudness)) > 60:
             continue
         for shift in range(4):
-            a, b = shape[: n - shift], other[shift:n]
+            a, b = shape[: n - shift], loudness[shift:n]
             likeness = float(np.corrcoef(a, b)[0, 1]) if a.std() and b.std() else 0.0
             if likeness > best:
                 best, best_line = likeness, text

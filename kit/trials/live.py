@@ -73,7 +73,7 @@ async def play_live(
 ) -> None:
     """Play a trial once over GPT-Live; arguments and errors are those of `attempt.play`."""
     clock = asyncio.get_running_loop().time
-    began = clock()
+    began_s = clock()
     attempt = _Attempt(trial, outcome)
     try:
         history, first = first_ask(prepared.history, keep=trial.arm.keeps_last_line)
@@ -83,12 +83,12 @@ async def play_live(
             attempt.session = session = await connection
             assert isinstance(session, LiveSession)
             session.configure(policy=policy_of(deadline_s, timeout_s), **prepared.settings)
-            outcome.session["connect_ms"] = (clock() - began) * 1000
+            outcome.session["connect_ms"] = (clock() - began_s) * 1000
             await trial.arm.seed(session, history)  # type: ignore[arg-type]
             if session.feeder is None:
                 await session.start()
         outcome.session |= attempt.facts()
-        outcome.session["seed_ms"] = (clock() - began) * 1000 - outcome.session["connect_ms"]
+        outcome.session["seed_ms"] = (clock() - began_s) * 1000 - outcome.session["connect_ms"]
         if on_seeded is not None:
             on_seeded(outcome.session)
         for n, content in enumerate(asks):
@@ -130,15 +130,17 @@ class _Attempt:
         assert self.session is not None and self.turn is not None
         replies = self.session.replies[self._n_rows :]
         self._n_rows += len(replies)
-        asked = [reply for reply in replies if reply.ask is not None] or replies
-        final: Reply | None = next((reply for reply in reversed(asked) if reply.n_voiced), asked[-1] if asked else None)
-        first = asked[0] if asked else None
-        began = first.ask.at_ms if first and first.ask else None
-        heard = next((reply.first_voice_at_ms for reply in asked if reply.n_voiced), None)
-        heard_ms = None if heard is None or began is None else heard - began
+        answers = [reply for reply in replies if reply.ask is not None] or replies
+        final: Reply | None = next(
+            (reply for reply in reversed(answers) if reply.n_voiced), answers[-1] if answers else None
+        )
+        first = answers[0] if answers else None
+        asked_at_ms = first.ask.at_ms if first and first.ask else None
+        heard_at_ms = next((reply.first_voice_at_ms for reply in answers if reply.n_voiced), None)
+        heard_ms = None if heard_at_ms is None or asked_at_ms is None else heard_at_ms - asked_at_ms
         turn = {
             "turn": self.turn,
-            "n_responses": len(asked),
+            "n_responses": len(answers),
             "first_modality": first.modality if first else None,
             "final_modality": final.modality if final else None,
             "final_status": final.status if final else None,
@@ -154,14 +156,14 @@ class _Attempt:
             "n_items_sent": len(self.session.conversation.appends),
         }
         rows: list[Row] = []
-        for n, reply in enumerate(asked):
+        for n, reply in enumerate(answers):
             fields = {name: value for name, value in row(reply).items() if name in RESPONSE_COLUMNS}  # type: ignore[arg-type]
             rows.append(
                 {name: int(value) if isinstance(value, bool) else value for name, value in fields.items()}
                 | {"turn": self.turn, "response": n, "asked": "audio", "ended": turn["ended"], "n_calls": 0}
                 | {"cost_usd": None if not self.trial.settings.free else 0.0, "cost_estimated": 0}
             )
-        self.outcome.begun = self.outcome.begun or any(reply.n_voiced for reply in asked)
+        self.outcome.begun = self.outcome.begun or any(reply.n_voiced for reply in answers)
         self.outcome.turns.append(turn)
         self.outcome.responses += rows
         self.turn = None
@@ -217,8 +219,8 @@ class _Attempt:
             "n_responses": len(session.replies),
         }
         # Seconds that the server did not confirm, and tokens of a backend, whose price the kit does not know, are unknown.
-        known = conversation.seconds_confirmed and not list(conversation.backend_usage())
-        outcome.usd = 0.0 if self.trial.settings.free else session.usd if known else None
+        confirmed = conversation.seconds_confirmed and not list(conversation.backend_usage())
+        outcome.usd = 0.0 if self.trial.settings.free else session.usd if confirmed else None
         if keep_events:
             events = session.events
             outcome.n_events = len(events)

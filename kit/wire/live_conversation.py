@@ -518,10 +518,10 @@ class LiveConversation:
             self._loud_until_ms = at_ms
 
     def _caller_fell_quiet(self) -> None:
-        began, until = self._loud_from_ms, self._loud_until_ms
+        began_at_ms, until = self._loud_from_ms, self._loud_until_ms
         self._loud_from_ms = self._loud_until_ms = None
         if until is not None:
-            self.asked(until, "clip" if self._saw_input else "words", began_at_ms=began)
+            self.asked(until, "clip" if self._saw_input else "words", began_at_ms=began_at_ms)
 
     # ------------------------------------------------------------------------------------------------------- words
 
@@ -556,14 +556,14 @@ class LiveConversation:
     # ----------------------------------------------------------------------------------------------------- backend
 
     def _delegated(self, event: Mapping[str, Any], at_ms: float) -> None:
-        told = _dict(event, "delegation")
-        target = told.get("target")
+        fields = _dict(event, "delegation")
+        target = fields.get("target")
         kind = _text(target, "type") if isinstance(target, dict) else target
-        known = self._delegation(_text(told, "id"))
-        if known is not None:  # a `response.event` came first
-            known.target, known.offset_ms = _str(kind), _number(event, "offset_ms")
+        delegation = self._delegation(_text(fields, "id"))
+        if delegation is not None:  # a `response.event` came first
+            delegation.target, delegation.offset_ms = _str(kind), _number(event, "offset_ms")
             return
-        self.delegations.append(Delegation(_text(told, "id"), _str(kind), at_ms, _number(event, "offset_ms")))
+        self.delegations.append(Delegation(_text(fields, "id"), _str(kind), at_ms, _number(event, "offset_ms")))
 
     def _delegation(self, delegation_id: str | None) -> Delegation | None:
         return next((d for d in reversed(self.delegations) if d.id == delegation_id), None)
@@ -611,9 +611,9 @@ class LiveConversation:
         return False
 
     def _format(self) -> str:
-        told = _dict(_dict(self.session, "audio"), "format")
-        pair = (told.get("type"), told.get("rate"))
-        return next((name for name, known in FORMATS.items() if known == pair), "pcm16")
+        spelled_format = _dict(_dict(self.session, "audio"), "format")
+        pair = (spelled_format.get("type"), spelled_format.get("rate"))
+        return next((name for name, value in FORMATS.items() if value == pair), "pcm16")
 
     @property
     def caller_words(self) -> str:
