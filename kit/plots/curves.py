@@ -45,16 +45,16 @@ def drift_by_length(
     columns = ("history_items", "drift_rate", "drift_low", "drift_high", "first_turns", by)
     look, ax = prologue(table, "modality_df", columns, style, ax, 5.4)
     lines = list(_lines(table, by))
-    for n, (name, some, colour, marker) in enumerate(lines):
-        some = some[some["first_turns"] > 0].sort_values("history_items")
+    for n, (name, part, colour, marker) in enumerate(lines):
+        part = part[part["first_turns"] > 0].sort_values("history_items")
         nudge = 0.12 * (n - (len(lines) - 1) / 2)  # intervals at one length stand side by side
-        x, rate = some["history_items"].to_numpy(float) + nudge, some["drift_rate"].to_numpy(float)
-        ax.vlines(x, some["drift_low"], some["drift_high"], color=colour, linewidth=1.6, alpha=0.65)
+        x, rate = part["history_items"].to_numpy(float) + nudge, part["drift_rate"].to_numpy(float)
+        ax.vlines(x, part["drift_low"], part["drift_high"], color=colour, linewidth=1.6, alpha=0.65)
         ax.plot(
             x, rate, color=colour, marker=marker, markersize=6.5, markeredgecolor=look.page, linewidth=1.8, label=name
         )
     ax.set(ylim=(-0.03, 1.03), xlabel="items in the history", ylabel="first turns answered in text")
-    _whole(ax)
+    _integer_axis(ax)
     grid(ax, look)
     percent_axis(ax.yaxis)
     below = _name(ax, look, len(lines))
@@ -80,13 +80,13 @@ def first_audio(
     first = turns[(turns["turn"] == 0) & turns["modality"].notna()]
     longest = float(first["heard_ms"].max()) if first["heard_ms"].notna().any() else 1.0
     lines = list(_lines(first, by))
-    for name, some, colour, _ in lines:
-        heard = np.sort(some["heard_ms"].dropna().to_numpy(float))
-        share = np.arange(1, len(heard) + 1) / len(some)
-        x = np.concatenate(([0.0], heard, [longest * 1.05]))
+    for name, part, colour, _ in lines:
+        times_ms = np.sort(part["heard_ms"].dropna().to_numpy(float))
+        share = np.arange(1, len(times_ms) + 1) / len(part)
+        x = np.concatenate(([0.0], times_ms, [longest * 1.05]))
         y = np.concatenate(([0.0], share, share[-1:] if len(share) else [0.0]))
-        never = len(some) - len(heard)
-        label = f"{name}  ({never} of {len(some)} never)" if never else f"{name}  (all {len(some)})"
+        n_silent = len(part) - len(times_ms)
+        label = f"{name}  ({n_silent} of {len(part)} never)" if n_silent else f"{name}  (all {len(part)})"
         ax.step(x, y, where="post", color=colour, linewidth=2, label=label)
     ax.set(
         xlim=(0, longest * 1.05),
@@ -117,15 +117,15 @@ def until_drift(
     look, ax = prologue(curve, "until_drift_df", columns, style, ax, 5.4)
     lines = list(_lines(curve, by))
     total = 0
-    for at, (name, some, colour, marker) in enumerate(lines):
-        some = some.sort_values("after_turns")
+    for at, (name, part, colour, marker) in enumerate(lines):
+        part = part.sort_values("after_turns")
         wide = min(2 + 1.5 * (len(lines) - 1 - at), 8)  # a line under another one shows at its sides
-        x, n = some["after_turns"].to_numpy(float), int(some["trials"].iloc[0])
+        x, n = part["after_turns"].to_numpy(float), int(part["trials"].iloc[0])
         total += n
         ax.fill_between(
             x,
-            some["low"].to_numpy(float),
-            some["high"].to_numpy(float),
+            part["low"].to_numpy(float),
+            part["high"].to_numpy(float),
             step="post",
             color=colour,
             alpha=0.16,
@@ -133,7 +133,7 @@ def until_drift(
         )
         ax.step(
             x,
-            some["not_drifted"],
+            part["not_drifted"],
             where="post",
             color=colour,
             linewidth=wide,
@@ -145,7 +145,7 @@ def until_drift(
             label=f"{name}  ({n} trials)",
         )
     ax.set(ylim=(0, 1.03), xlim=(0, None), xlabel="replies so far", ylabel="trials not drifted yet")
-    _whole(ax)
+    _integer_axis(ax)
     grid(ax, look)
     percent_axis(ax.yaxis)
     below = _name(ax, look, len(lines))
@@ -160,7 +160,7 @@ def _lines(df: Frame, by: str) -> Iterator[tuple[str, Frame, str, str]]:
         yield name, df[df[by].astype(str) == word], ARM_COLOURS[n % len(ARM_COLOURS)], ARM_MARKERS[n % len(ARM_MARKERS)]
 
 
-def _whole(ax: Axes) -> None:
+def _integer_axis(ax: Axes) -> None:
     from matplotlib.ticker import MaxNLocator
 
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
@@ -211,18 +211,23 @@ def cure_cost(
         table = table.assign(usd_per_trial=table["usd"] / table["completed"].astype(float))
     columns = ("arm", cost, "drift_rate", "drift_low", "drift_high", "first_turns")
     look, ax = prologue(table, "modality_df", columns, style, ax, 5.4)
-    drawn = table[(table["first_turns"] > 0) & table[cost].notna()]
-    arms, reach = groups(table, "arm"), float(drawn[cost].max() - drawn[cost].min()) if len(drawn) else 0.0
-    taken: list[float] = []
+    shown_rows = table[(table["first_turns"] > 0) & table[cost].notna()]
+    arms, reach = (
+        groups(table, "arm"),
+        float(shown_rows[cost].max() - shown_rows[cost].min()) if len(shown_rows) else 0.0,
+    )
+    costs_so_far: list[float] = []
     dodged = False
     fig: Any = ax.get_figure()
-    for _, row in drawn.iterrows():
+    for _, row in shown_rows.iterrows():
         n = arms.index(str(row["arm"]))
         colour, marker = ARM_COLOURS[n % len(ARM_COLOURS)], ARM_MARKERS[n % len(ARM_MARKERS)]
-        beside = sum(abs(x - row[cost]) < 0.015 * (reach or 1) for x in taken)  # points at one cost stand side by side
-        among = int(((drawn[cost] - row[cost]).abs() < 0.015 * (reach or 1)).sum())
+        beside = sum(
+            abs(x - row[cost]) < 0.015 * (reach or 1) for x in costs_so_far
+        )  # points at one cost stand side by side
+        among = int(((shown_rows[cost] - row[cost]).abs() < 0.015 * (reach or 1)).sum())
         step = min(9.0, 50 / among)  # points of the paper: all of them stay within the margin
-        taken.append(row[cost])
+        costs_so_far.append(row[cost])
         dodged = dodged or beside > 0
         place = offset_copy(ax.transData, fig, x=step * ((beside + 1) // 2) * (-1) ** beside, units="points")
         ax.vlines(
@@ -230,8 +235,8 @@ def cure_cost(
         )
         ax.plot(row[cost], row["drift_rate"], marker=marker, markersize=9, color=colour, markeredgecolor=look.page, linestyle="none",
                 label=foreign(row["arm"], 40).replace("_", " "), transform=place)  # fmt: skip
-    if len(drawn):
-        low, high = float(drawn[cost].min()), float(drawn[cost].max())
+    if len(shown_rows):
+        low, high = float(shown_rows[cost].min()), float(shown_rows[cost].max())
         ax.set_xlim(
             low - 0.12 * (reach or 1), high + 0.12 * (reach or 1)
         )  # what has a transform of its own is not autoscaled
@@ -247,12 +252,12 @@ def cure_cost(
         legend_below(
             ax, look, 42, ncols=n_columns, handles=list(unique.values()), labels=list(unique), labelspacing=0.3
         )
-    left_out = len(table) - len(drawn)
-    some = f"; {left_out} without a number left out" if left_out else ""
+    n_left_out = len(table) - len(shown_rows)
+    remarks = f"; {n_left_out} without a number left out" if n_left_out else ""
     if dodged:
-        some += "; arms of the same cost stand side by side"
-    look_up.words(ax, look, table, title=title or "What a cure costs", subtitle=f"Down and left is better; lines are {interval_words(table)}{some}",
-                  n=f"{int(drawn['first_turns'].sum()):,} first turns", below=46 + 15.5 * -(-len(unique) // n_columns))  # fmt: skip
+        remarks += "; arms of the same cost stand side by side"
+    look_up.words(ax, look, table, title=title or "What a cure costs", subtitle=f"Down and left is better; lines are {interval_words(table)}{remarks}",
+                  n=f"{int(shown_rows['first_turns'].sum()):,} first turns", below=46 + 15.5 * -(-len(unique) // n_columns))  # fmt: skip
     return ax
 
 

@@ -63,19 +63,19 @@ def strip(
     bands = _bands(turns, by or _by(turns))
     height, gap = _heights(bands)
     look, ax = prologue(turns, "turns_df", columns, style, ax, 2 + 0.15 * (sum(height) + sum(gap)))
-    top, seen = 0.0, set()
+    top, shades = 0.0, set()
     for at, (band, tall, before) in enumerate(zip(bands, height, gap, strict=True)):
         top -= before
         for x, words, side in ((0.0, band.name, "left"), (1.0, band.share, "right")):
             ax.text(x, top + 0.25, words, ha=side, va="bottom", fontsize=SMALL, color=look.ink)
-        seen |= _draw(ax, look, band, top, at)
+        shades |= _draw(ax, look, band, top, at)
         top -= tall
     ax.set(xlim=(0, 1), ylim=(top - 0.2, 1.6), yticks=[])
     ax.tick_params(axis="y", length=0)
     ax.spines[["left", "bottom"]].set_visible(False)
     percent_axis(ax.xaxis)
     ax.set_xlabel("share of trials, sorted by what came first", fontsize=BODY)
-    _legend(ax, look, [word for word in ("audio", *(shade for shade in SHADES if shade != "audio")) if word in seen])
+    _legend(ax, look, [word for word in ("audio", *(shade for shade in SHADES if shade != "audio")) if word in shades])
     n = f"{sum(band.trials for band in bands):,} trials, {sum(band.trials * band.cells.shape[0] for band in bands):,} turns"
     most = max((band.cells.shape[0] for band in bands), default=0)
     sub = (
@@ -90,7 +90,7 @@ def strip(
         title=title or "Trial by trial, turn by turn",
         subtitle=sub,
         n=n,
-        below=64 + 16 * (len(seen) > 4),
+        below=64 + 16 * (len(shades) > 4),
     )
     return ax
 
@@ -117,7 +117,7 @@ def _by(turns: Frame) -> tuple[str, ...]:
 def _bands(turns: Frame, by: tuple[str, ...]) -> list[Band]:
     need(turns, "turns_df", *by)
     several = [name for name in by if len(groups(turns, name)) > 1] or list(by[:1])
-    called = {name: labels(turns, name) for name in several}
+    names_of = {name: labels(turns, name) for name in several}
     out = []
     for key, some in turns.groupby(list(by), observed=True, sort=True, dropna=False) if by else [((), turns)]:
         words = dict(zip(by, key, strict=True))
@@ -134,7 +134,7 @@ def _bands(turns: Frame, by: tuple[str, ...]) -> list[Band]:
         text = int((cells[0] == 0).sum())
         n = int(answered.sum())
         share = f"{100 * text / n:.0f} % text  ({text} of {n})" if n else "no answer"
-        name = " · ".join(called[name].get(str(words[name]), "–") for name in several) or "all"
+        name = " · ".join(names_of[name].get(str(words[name]), "–") for name in several) or "all"
         out.append(Band(name, str(key[0]) if key else "", cells, share))
     return out
 
@@ -169,10 +169,10 @@ def _draw(ax: Axes, look: look_up.Style, band: Band, top: float, at: int) -> set
     x, y = np.linspace(0, 1, n_trials + 1), top - tall * np.arange(n_turns + 1)
     many = band.cells.size > _FEW
     runs = _runs(band.cells)
-    seen = set()
+    shades = set()
     for shade in np.unique(band.cells):
         word = SHADES[shade]
-        seen.add(word)
+        shades.add(word)
         boxes = [
             [(x[c], y[first]), (x[c + 1], y[first]), (x[c + 1], y[last]), (x[c], y[last])]
             for c, first, last in runs[band.cells[runs[:, 1], runs[:, 0]] == shade]
@@ -184,7 +184,7 @@ def _draw(ax: Axes, look: look_up.Style, band: Band, top: float, at: int) -> set
         ax.add_collection(cells)
     if n_trials > 1:
         ax.vlines(x[1:-1], top, y[-1], color=look.page, linewidth=min(1.6, 90 / n_trials), zorder=3, rasterized=many)
-    return seen
+    return shades
 
 
 def _runs(cells: Any) -> Any:
@@ -254,14 +254,14 @@ def modality(
     y = -(np.arange(len(table)) + 0.35 * np.cumsum(gaps))
     look, ax = prologue(table, "modality_df", columns, style, ax, 2.2 + 0.5 * (len(table) + 0.35 * sum(gaps)))
     n = table[total].to_numpy(float)
-    left = np.zeros(len(table))
-    shown = [word for word in ORDER if word in ("audio", "text") or table[prefix + word].sum()]
-    for word in shown:
+    starts = np.zeros(len(table))
+    words_shown = [word for word in ORDER if word in ("audio", "text") or table[prefix + word].sum()]
+    for word in words_shown:
         share = np.divide(table[prefix + word].to_numpy(float), n, out=np.zeros(len(table)), where=n > 0)
         hatch = HATCHES[word] if look.hatched else ""
-        ax.barh(y, share, 0.5, left, color=show.COLOURS[word], edgecolor=look.page, linewidth=0.8, hatch=hatch,
+        ax.barh(y, share, 0.5, starts, color=show.COLOURS[word], edgecolor=look.page, linewidth=0.8, hatch=hatch,
                 label=f"{show.SIGNS[word]} {word}")  # fmt: skip
-        left += share
+        starts += share
     _intervals(ax, look, table, y, rate)
     for at, (_, row) in zip(y, table.iterrows(), strict=True):
         ax.text(
@@ -277,7 +277,7 @@ def modality(
     names_above(ax, y + LIFT, names)
     percent_axis(ax.xaxis)
     ax.set_xlabel(f"share of {'first' if first else 'all'} turns that were answered", fontsize=BODY)
-    legend_below(ax, look, 42, ncols=len(shown), handlelength=1.1, columnspacing=1.2)
+    legend_below(ax, look, 42, ncols=len(words_shown), handlelength=1.1, columnspacing=1.2)
     n_words = f"{int(np.nansum(n)):,} {'first turns' if first else 'turns'}"
     sub = "The reply to the seeded history" if first else "Every turn of every trial, pooled"
     lost = "; the diamond is lost voice: text, silent or late" if first and _lost_voice(ax, look, table, y) else ""
@@ -290,9 +290,10 @@ def _labels(table: Frame) -> tuple[list[str], list[bool]]:
     """A row's words, and whether a gap goes before it: where its first label changes."""
     names = list(table.columns[: list(table.columns).index("simulated")]) if "simulated" in table else []
     rows = [[str(table[name].iloc[at]) for name in names] for at in range(len(table))]
-    called = {name: labels(table, name) for name in names}
+    names_of = {name: labels(table, name) for name in names}
     told = [
-        " · ".join(called[name].get(word, "–") for name, word in zip(names, row, strict=True)) or "all" for row in rows
+        " · ".join(names_of[name].get(word, "–") for name, word in zip(names, row, strict=True)) or "all"
+        for row in rows
     ]
     gaps = [at > 0 and len(names) > 1 and rows[at][0] != rows[at - 1][0] for at in range(len(rows))]
     return told, gaps
@@ -318,12 +319,12 @@ def _lost_voice(ax: Axes, look: look_up.Style, table: Frame, y: Any) -> bool:
     """Mark the share of first turns that lost their voice, where it is known and more than text."""
     if "lost_voice" not in table:
         return False
-    shown = (table["lost_voice"].fillna(0) > table["text"]).to_numpy(bool)
-    if shown.any():
+    is_marked = (table["lost_voice"].fillna(0) > table["text"]).to_numpy(bool)
+    if is_marked.any():
         rate = table["lost_voice_rate"].to_numpy(float)
         ax.plot(
-            rate[shown],
-            y[shown],
+            rate[is_marked],
+            y[is_marked],
             "D",
             color=look.ink,
             markerfacecolor=look.page,
@@ -331,12 +332,12 @@ def _lost_voice(ax: Axes, look: look_up.Style, table: Frame, y: Any) -> bool:
             zorder=6,
             gid="lost-voice",
         )
-    return bool(shown.any())
+    return bool(is_marked.any())
 
 
 def _counts(row: Any, text: str, total: str, rate: str) -> str:
     n = int(row[total])
     planned = row.get("planned")  # <NA> where the table is of a frame of responses, which does not know it
-    known = isinstance(planned, int | float | np.number) and planned == planned
-    of = f"; {int(planned)} planned" if known and total == "first_turns" and int(planned) != n else ""
+    is_known = isinstance(planned, int | float | np.number) and planned == planned
+    of = f"; {int(planned)} planned" if is_known and total == "first_turns" and int(planned) != n else ""
     return f"{100 * row[f'{rate}_rate']:.0f} %  ({int(row[text])} of {n}{of})" if n else f"no answer{of}"

@@ -196,11 +196,11 @@ def timeline(session: Session) -> Timeline:
     return Timeline(marks, session.simulated, note)
 
 
-def _spoken(began: tuple[float, float] | None, at_ms: float, end_ms: float) -> Mark:
+def _spoken(beginning: tuple[float, float] | None, at_ms: float, end_ms: float) -> Mark:
     """From what the server says of its own clock: how long, counted back from when it told us of the end."""
-    if began is None:
+    if beginning is None:
         return Mark("user speaks", at_ms, at_ms, _USER, f"speech stopped, told at {at_ms:.0f} ms")
-    heard_ms, start_ms = began
+    heard_ms, start_ms = beginning
     length_ms = end_ms - start_ms if not math.isnan(end_ms - start_ms) else at_ms - heard_ms
     start = max(0.0, min(heard_ms, at_ms - max(0.0, length_ms)))
     return Mark("user speaks", start, at_ms, _USER, f"speech, {length_ms:.0f} ms as the server heard it", "speech")
@@ -220,14 +220,14 @@ def _response_marks(response: Response) -> Iterable[Mark]:
     yield Mark("response", start, end, show.COLOURS.get(word, "#7F7F7F"), says, label)
     if response.first_audio_at_ms is not None and response.output_format == "pcm16" and response.n_audio_bytes:
         length_ms = response.n_audio_bytes / _BYTES_PER_MS
-        said = f"{length_ms / 1000:.1f} s of audio, if played as it arrived"
+        says = f"{length_ms / 1000:.1f} s of audio, if played as it arrived"
         at = response.first_audio_at_ms
         yield Mark(
             "audio lasts",
             at,
             at + length_ms,
             show.COLOURS["audio"],
-            said,
+            says,
             response.transcript or f"{length_ms / 1000:.1f} s",
         )
 

@@ -78,18 +78,18 @@ def holm(pvalues: Iterable[float | None]) -> tuple[float | None, ...]:
     Raises:
         InputError: If a value is not from 0 to 1.
     """
-    given = list(pvalues)
-    for at, p in enumerate(given):
+    values = list(pvalues)
+    for at, p in enumerate(values):
         if p is not None and not (isinstance(p, int | float | np.floating) and 0 <= p <= 1):
             raise InputError(f"p value {at} must be from 0 to 1, or None where nothing was tested, got {clipped(p)}")
-    tested = [float(p) for p in given if p is not None]
+    tested = [float(p) for p in values if p is not None]
     if not tested:
-        return tuple(None for _ in given)
+        return tuple(None for _ in values)
     order = np.argsort(tested)
     stepped = np.empty(len(tested))
     stepped[order] = np.minimum(np.maximum.accumulate(np.sort(tested) * np.arange(len(tested), 0, -1)), 1)
     results = iter(stepped)
-    return tuple(None if p is None else float(next(results)) for p in given)
+    return tuple(None if p is None else float(next(results)) for p in values)
 
 
 def compare(
@@ -148,8 +148,8 @@ def chi2_p(statistic: float) -> float:
 
 
 def _empty(n1: int, n0: int) -> str:
-    which = "both arms" if not n1 and not n0 else "the arm" if not n1 else "the baseline"
-    return f"no completed trials in {which}"
+    arms = "both arms" if not n1 and not n0 else "the arm" if not n1 else "the baseline"
+    return f"no completed trials in {arms}"
 
 
 # Two arms over several cases, without letting the mix of cases decide.
@@ -312,20 +312,20 @@ def trials_needed(p0: float, p1: float, alpha: float = 0.05, power: float = 0.8,
         InputError: If a value is out of range, or the rates are equal: no number of trials shows nothing.
     """
     p0, p1 = rate(p0, "p0"), rate(p1, "p1")
-    each = probability(alpha, "alpha", example="0.05") / whole(comparisons, "comparisons", at_least=1)
+    per_test = probability(alpha, "alpha", example="0.05") / whole(comparisons, "comparisons", at_least=1)
     power = probability(power, "power", example="0.8")
     if p0 == p1:
         raise InputError(f"p0 and p1 must differ, got {p0:g} for both: no number of trials can show a difference of 0")
-    start = _formula(p0, p1, each, power)
+    start = _formula(p0, p1, per_test, power)
     if start > EXACT_UP_TO:
         return start
     n = max(start, 1)
-    while _power(p1, p0, n, each) < power:
+    while _power(p1, p0, n, per_test) < power:
         n += 1
     best, misses = n, 0
     while n > 1 and misses < 5:
         n -= 1
-        if _power(p1, p0, n, each) >= power:
+        if _power(p1, p0, n, per_test) >= power:
             best, misses = n, 0
         else:
             misses += 1
@@ -384,9 +384,9 @@ def _power(p1: float, p0: float, n: int, alpha: float) -> float:
     )  # what lies beyond weighs < 1e-16
     for drifted in range(max(1, math.floor(centre - reach)), min(2 * n - 1, math.ceil(centre + reach)) + 1):
         first = max(0, drifted - n)
-        few = np.arange(first, (drifted + 1) // 2)  # the smaller of the two counts; equal counts have p = 1
-        tail = np.cumsum(np.exp(choose[few] + choose[drifted - few] - choose_all[drifted]))
-        called = few[: int(np.searchsorted(tail, alpha / 2 * (1 + 1e-9), side="right"))]  # p = alpha is called
+        fewer = np.arange(first, (drifted + 1) // 2)  # the smaller of the two counts; equal counts have p = 1
+        tail = np.cumsum(np.exp(choose[fewer] + choose[drifted - fewer] - choose_all[drifted]))
+        called = fewer[: int(np.searchsorted(tail, alpha / 2 * (1 + 1e-9), side="right"))]  # p = alpha is called
         total += float(chance1[called] @ chance0[drifted - called] + chance1[drifted - called] @ chance0[called])
     return min(total, 1.0)
 

@@ -37,14 +37,14 @@ def k_of_n(k: object, n: object, names: tuple[str, str] = ("k", "n")) -> tuple[i
 def k_of_n_arrays(k: npt.ArrayLike, n: npt.ArrayLike) -> tuple[Floats, Floats]:
     """Counts and what they are out of, broadcast against each other, as float64."""
     pair = []
-    for name, given in (("k", k), ("n", n)):
+    for name, values_in in (("k", k), ("n", n)):
         try:
-            values = np.asarray(given)
+            values = np.asarray(values_in)
             numeric = values.dtype.kind in "iuf"
         except ValueError:
             numeric = False
         if not numeric:
-            raise InputError(f"{name} must be an array of whole numbers, got {clipped(given)}")
+            raise InputError(f"{name} must be an array of whole numbers, got {clipped(values_in)}")
         pair.append(values.astype(np.float64))
     try:
         few, all_ = np.broadcast_arrays(*pair)
@@ -441,23 +441,23 @@ def _codes(ids: Sequence[Hashable]) -> npt.NDArray[np.intp]:
             at = int(np.argmax(array < 0))
             raise InputError(f"turn {at} belongs to no trial, got id {int(array[at])}; pooled turns need their trial")
         return np.unique(array, return_inverse=True)[1].astype(np.intp)
-    seen: dict[Hashable, int] = {}
+    codes_by_id: dict[Hashable, int] = {}
     codes = np.empty(len(ids), dtype=np.intp)
-    for at, one in enumerate(ids):
-        if _is_missing(one):
-            raise InputError(f"turn {at} belongs to no trial, got id {clipped(one)}; pooled turns need their trial")
+    for at, value in enumerate(ids):
+        if _is_missing(value):
+            raise InputError(f"turn {at} belongs to no trial, got id {clipped(value)}; pooled turns need their trial")
         try:
-            codes[at] = seen.setdefault(one, len(seen))
+            codes[at] = codes_by_id.setdefault(value, len(codes_by_id))
         except TypeError:
-            raise InputError(f"turn {at}: a trial id must be hashable, got {clipped(one)}") from None
+            raise InputError(f"turn {at}: a trial id must be hashable, got {clipped(value)}") from None
     return codes
 
 
-def _is_missing(one: object) -> bool:
-    if one is None or one == "":
+def _is_missing(value: object) -> bool:
+    if value is None or value == "":
         return True
     try:
-        return bool(one != one) or bool(isinstance(one, int | float | np.integer | np.floating) and one < 0)
+        return bool(value != value) or bool(isinstance(value, int | float | np.integer | np.floating) and value < 0)
     except TypeError:  # pandas.NA: not even its own equal
         return True
 
@@ -505,7 +505,7 @@ def confidence_sequence_array(k: npt.ArrayLike, n: npt.ArrayLike, alpha: float =
     few, all_ = k_of_n_arrays(k, n)
     probability(alpha, "alpha", example="0.05")
     mixed = betaln(PRIOR + few, PRIOR + all_ - few) - betaln(PRIOR, PRIOR) + np.log(alpha)
-    seen = few / np.maximum(all_, 1)
+    codes_by_id = few / np.maximum(all_, 1)
 
     def boundary(outside: Floats, inside: Floats) -> Floats:
         for _ in range(_HALVINGS):
@@ -514,8 +514,8 @@ def confidence_sequence_array(k: npt.ArrayLike, n: npt.ArrayLike, alpha: float =
             inside, outside = np.where(is_in, middle, inside), np.where(is_in, outside, middle)
         return outside  # the end that errs to the wide side
 
-    low = np.where(few == 0, 0.0, boundary(np.zeros_like(seen), seen))
-    high = np.where(few == all_, 1.0, boundary(np.ones_like(seen), seen))
+    low = np.where(few == 0, 0.0, boundary(np.zeros_like(codes_by_id), codes_by_id))
+    high = np.where(few == all_, 1.0, boundary(np.ones_like(codes_by_id), codes_by_id))
     return low, high
 
 

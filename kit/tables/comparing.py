@@ -45,8 +45,8 @@ def controls_df(source: Source, *, level: float = 0.95) -> pd.DataFrame:
     rows = []
     for key, group in trials.groupby(keys, observed=True, sort=False, dropna=False):
         labels = dict(zip(keys, key, strict=True))
-        answered = group[group["first_turn_modality"].notna()]
-        read = answered["first_turn_modality"].astype("string")
+        read_trials = group[group["first_turn_modality"].notna()]
+        read = read_trials["first_turn_modality"].astype("string")
         text, right = int((read == "text").sum()), int((read == MUST_READ[labels["role"]]).sum())
         rate = stats.wilson(text, len(read), level)
         fit = None if not len(read) else right == len(read) if labels["role"] == "positive" else text < len(read)
@@ -63,7 +63,7 @@ def controls_df(source: Source, *, level: float = 0.95) -> pd.DataFrame:
                 "low": rate.low,
                 "high": rate.high,
                 "fit": fit,
-                "simulated": None if answered["simulated"].isna().any() or not len(answered) else bool(answered["simulated"].any()),
+                "simulated": None if read_trials["simulated"].isna().any() or not len(read_trials) else bool(read_trials["simulated"].any()),
             }
         )  # fmt: skip
     names = [
@@ -227,13 +227,13 @@ def _told_apart(labels: pd.DataFrame, within: Sequence[str]) -> list[str]:
     if "first_turns" in before_arm:  # a table: what it was grouped by stands before `simulated`
         grouped = before_arm[: before_arm.index(SIMULATED)] if SIMULATED in before_arm else []
         return [name for name in grouped if name in LABELS and name not in (*within, "arm")]
-    kept: list[str] = []
+    labels_kept: list[str] = []
     for name in names:
-        if len(labels[[*kept, name]].dropna().drop_duplicates()) > (
-            len(labels[kept].dropna().drop_duplicates()) if kept else 1
+        if len(labels[[*labels_kept, name]].dropna().drop_duplicates()) > (
+            len(labels[labels_kept].dropna().drop_duplicates()) if labels_kept else 1
         ):
-            kept.append(name)
-    return kept
+            labels_kept.append(name)
+    return labels_kept
 
 
 def _planned_margin(source: Any) -> float | None:
@@ -259,6 +259,7 @@ def _family(
     family: list[Comparison] = []
     about: list[dict[str, Any]] = []
     keys = [*over, SIMULATED]
+    missing = "failed" if counts[1] == "completed" else "lost"
     for key, part in table.groupby(keys, observed=True, sort=False, dropna=False):
         labels = dict(zip(keys, key, strict=True))
         rows = {(tuple(row[name] for name in within), str(row["arm"])): row for _, row in part.iterrows()}
@@ -272,22 +273,28 @@ def _family(
                 words = ", ".join(f"{name} {word}" for name, word in zip(within, stratum, strict=True))
                 k1, n1, k0, n0 = four
                 family.append(stats.compare(k1, n1, k0, n0, level, arm=arm, baseline=baseline, stratum=words or None))
-                about.append(labels | where | dict(zip(within, stratum, strict=True)) | _lost([pair]))
+                about.append(labels | where | dict(zip(within, stratum, strict=True)) | _lost([pair], missing))
             if len(pairs) > 1:
                 words_of = [", ".join(map(str, stratum)) for stratum in names]
                 family.append(stats.mantel_haenszel(fours, level, names=words_of, arm=arm, baseline=baseline))
-                about.append(labels | where | dict.fromkeys(within, POOLED) | _lost(pairs))
+                about.append(labels | where | dict.fromkeys(within, POOLED) | _lost(pairs, missing))
     return family, about
 
 
-def _lost(pairs: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
-    """Sum what was lost after asking in the arm and in the baseline, and whether the bounds of a single pair overlap."""
-    if not all("lost" in row and row["lost"] == row["lost"] for pair in pairs for row in pair):
-        return {"lost": None, "baseline_lost": None, "overlap": False}
+def _lost(pairs: Sequence[tuple[Any, Any]], missing: str) -> dict[str, Any]:
+    """Sum what is missing in the arm and in the baseline (lost after asking, or failed), and whether the bounds of a single pair
+    overlap."""
+    if any(row.isna().get(missing, True) for pair in pairs for row in pair):
+        return {"lost": None, "baseline_lost": None, "overlap": False, "missing": missing}
     (arm, base), *more = pairs
     overlap = not more and arm["drift_least"] <= base["drift_most"] and base["drift_least"] <= arm["drift_most"]
-    lost, baseline_lost = (sum(int(pair[side]["lost"]) for pair in pairs) for side in (0, 1))
-    return {"lost": lost, "baseline_lost": baseline_lost, "overlap": bool(overlap and (lost or baseline_lost))}
+    lost, baseline_lost = (sum(int(pair[side][missing]) for pair in pairs) for side in (0, 1))
+    return {
+        "lost": lost,
+        "baseline_lost": baseline_lost,
+        "overlap": bool(overlap and (lost or baseline_lost)),
+        "missing": missing,
+    }
 
 
 def _frame(
@@ -341,7 +348,8 @@ def marked(
     text = stats.sentence(replace(comparison, arm=arm, baseline=baseline), alpha, margin=margin)
     lost, baseline_lost = labels.get("lost"), labels.get("baseline_lost")
     if lost is not None and baseline_lost is not None and lost * comparison.n0 != baseline_lost * comparison.n1:
-        text += f" Lost after asking: {lost} beside {comparison.n1} answered, against {baseline_lost} beside {comparison.n0}"
+        word = "Failed" if labels.get("missing") == "failed" else "Lost after asking"
+        text += f" {word}: {lost} beside {comparison.n1} answered, against {baseline_lost} beside {comparison.n0}"
         text += "; with them the bounds of the two overlap." if labels.get("overlap") else "."
     reason = labels.get("run_ended") or ""
     if "interrupted" in reason or STOPPED in reason:

@@ -220,8 +220,8 @@ def responses_df(
     """
     joins = f"JOIN attempts a USING (attempt_id) JOIN trials t ON t.trial_id = a.trial_id {_COUNTING} {_SERVED}"
     where = _ROLE if all_attempts else f"{_ROLE} AND a.counts = 1"
-    rest = f"FROM responses r {joins} {where} ORDER BY t.n, a.attempt_id, r.turn, r.response"
-    return _read(source, _RESPONSES | (_WORDS if words else {}), rest, role)
+    clauses = f"FROM responses r {joins} {where} ORDER BY t.n, a.attempt_id, r.turn, r.response"
+    return _read(source, _RESPONSES | (_WORDS if words else {}), clauses, role)
 
 
 def events_df(source: Source, *, role: Role | None = None, words: bool = False) -> pd.DataFrame:
@@ -382,10 +382,10 @@ def plan_order(source: object) -> dict[str, list[str]]:
 
 
 def _rows(
-    source: object, columns: Mapping[str, str], rest: str, role: Role | None, skip: Sequence[str] = ()
+    source: object, columns: Mapping[str, str], clauses: str, role: Role | None, skip: Sequence[str] = ()
 ) -> list[tuple[Any, ...]]:
     """Query each ledger of a source; the first column is the plan, the others are `columns`."""
-    query = f"SELECT :plan, {', '.join(columns.values())} {rest}"
+    query = f"SELECT :plan, {', '.join(columns.values())} {clauses}"
     ledgers = ledgers_of(source)
     rows: list[tuple[Any, ...]] = []
     for ledger, left_out in zip(ledgers, skip or same_trials(ledgers), strict=True):
@@ -395,9 +395,9 @@ def _rows(
 
 
 def _read(
-    source: object, columns: Mapping[str, str], rest: str, role: Role | None, skip: Sequence[str] = ()
+    source: object, columns: Mapping[str, str], clauses: str, role: Role | None, skip: Sequence[str] = ()
 ) -> pd.DataFrame:
-    return _frame(("plan", *columns), _rows(source, columns, rest, role, skip), plan_order(source))
+    return _frame(("plan", *columns), _rows(source, columns, clauses, role, skip), plan_order(source))
 
 
 def _frame(names: Sequence[str], rows: list[tuple[Any, ...]], order: Mapping[str, Sequence[str]]) -> pd.DataFrame:
@@ -552,10 +552,10 @@ def _turns_of_responses(df: pd.DataFrame, role: Role | None) -> pd.DataFrame:
         raise InputError(
             f"the frame has no column {clipped(lacking[0])}; a frame to count is one of tables.responses_df"
         )
-    wanted = (df["turn"] >= 0).to_numpy()  # -1: asked for beside the conversation, and no turn of it
+    in_conversation = (df["turn"] >= 0).to_numpy()  # -1: asked for beside the conversation, and no turn of it
     if role is not None and "role" in df:
-        wanted = wanted & (df["role"] == role).to_numpy()
-    df = df if wanted.all() else df[wanted]
+        in_conversation = in_conversation & (df["role"] == role).to_numpy()
+    df = df if in_conversation.all() else df[in_conversation]
     trial = _codes(df["trial_id"])
     if "plan" in df:  # the same trial id in two plans is two trials
         plan = _codes(df["plan"])
@@ -578,22 +578,22 @@ def _turns_of_responses(df: pd.DataFrame, role: Role | None) -> pd.DataFrame:
     content = df["status"].isin(ANSWERED).to_numpy()
     if "first_modality" in df:  # a reply is decided by its first content, however it ended
         content = content | df["first_modality"].notna().to_numpy()
-    first, last, answered, heard = df, df, content, _number(df, "first_audio_ms")
+    first, last, decided, heard_ms = df, df, content, _number(df, "first_audio_ms")
     if len(begins) < len(df):  # some turn took several responses
         started, place = _number(df, "started_at_ms"), np.arange(len(df))
         final = np.maximum.reduceat(np.where(content, place, -1), begins)
-        answered = final >= 0
-        first, last = df.iloc[begins], df.iloc[np.where(answered, final, ends - 1)]
-        heard = np.fmin.reduceat(started + heard, begins) - started[begins]
+        decided = final >= 0
+        first, last = df.iloc[begins], df.iloc[np.where(decided, final, ends - 1)]
+        heard_ms = np.fmin.reduceat(started + heard_ms, begins) - started[begins]
     columns: dict[str, Any] = {
         "trial": _numbered(trial[begins]),
         "turn": turn[begins],
         "planned": False,
         "reached": True,
-        "modality": _recoded(last["modality"], MODALITIES, answered),
+        "modality": _recoded(last["modality"], MODALITIES, decided),
         "first_modality": _recoded(first["modality"], MODALITIES, content[begins]),
         "responses": (ends - begins).astype(np.int32),
-        "heard_ms": heard,
+        "heard_ms": heard_ms,
         "state": _recoded(first["state"], STATES) if "state" in df else pd.Categorical.from_codes(np.zeros(len(first), np.int8), STATES),
         "simulated": _flag(first["simulated"]),
     }  # fmt: skip

@@ -74,11 +74,11 @@ def modality_df(
     return modality_table(counted_turns(source, role), by, level)
 
 
-def modality_table(counted: pd.DataFrame, by: Sequence[str] | str, level: float) -> pd.DataFrame:
+def modality_table(turns_in: pd.DataFrame, by: Sequence[str] | str, level: float) -> pd.DataFrame:
     """Group turns of `frames.counted_turns`: see `modality_df`."""
     import pandas as pd
 
-    groups = Groups(counted, by)
+    groups = Groups(turns_in, by)
     trials, turns = groups.trials, groups.turns
     opening, answered = (turns["turn"] == 0).to_numpy(), turns["modality"].notna().to_numpy()
     states = groups.tally(trials, "state")
@@ -117,9 +117,11 @@ def modality_table(counted: pd.DataFrame, by: Sequence[str] | str, level: float)
     columns["turns_after_text"] = np.array([interval.n for interval in persistence], np.int64)
     columns |= _ends("persistence", "rate", persistence)
     columns |= _ends("turns_until_drift", "median", [curve.median for curve, _, _ in groups.survival(level)])
-    heard = [stats.median_interval(values, level) for values in groups.split(turns["heard_ms"], opening & answered)]
-    columns["heard_n"] = np.array([interval.n for interval in heard], np.int64)
-    columns |= {f"{name}_ms": values for name, values in _ends("heard", "median", heard).items()}
+    medians_ms = [
+        stats.median_interval(values, level) for values in groups.split(turns["heard_ms"], opening & answered)
+    ]
+    columns["heard_n"] = np.array([interval.n for interval in medians_ms], np.int64)
+    columns |= {f"{name}_ms": values for name, values in _ends("heard", "median", medians_ms).items()}
     columns |= groups.numbers()
     columns["level"] = np.full(len(groups), level)
     columns |= groups.origin()
@@ -252,8 +254,8 @@ class Groups:
     def tally(self, rows: pd.DataFrame, name: str, flags: Any = True) -> Any:
         """Count the words of a categorical in each group: shape ``(n_groups, n_words)``. What is missing is not counted."""
         codes, n_words = rows[name].cat.codes.to_numpy(), len(rows[name].cat.categories)
-        counted = (codes >= 0) & flags
-        cells = rows["group"].to_numpy()[counted] * n_words + codes[counted]
+        turns_in = (codes >= 0) & flags
+        cells = rows["group"].to_numpy()[turns_in] * n_words + codes[turns_in]
         return np.bincount(cells, minlength=len(self) * n_words).reshape(len(self), n_words)
 
     def pooled(self, k: str, n: str, level: float) -> list[Interval]:
@@ -279,8 +281,8 @@ class Groups:
 
     def _kinds(self, k: str, n: str) -> list[pd.DataFrame]:
         """Return a frame for each group: the different pairs of ``k`` and ``n``, and how many trials have each; none of 0."""
-        some = self.trials[self.trials[n] > 0]
-        kinds = some.groupby(["group", n, k], sort=True).size().rename("times").reset_index()
+        trials_in = self.trials[self.trials[n] > 0]
+        kinds = trials_in.groupby(["group", n, k], sort=True).size().rename("times").reset_index()
         edges = np.searchsorted(kinds["group"], np.arange(len(self) + 1))
         return [kinds.iloc[begin:end] for begin, end in pairwise(edges)]
 
