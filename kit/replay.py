@@ -23,8 +23,9 @@ import msgspec
 from websockets.http11 import Request, Response
 
 from .errors import InputError, clipped
-from .eventlog.reading import Recording, gap_s, recordings
+from .eventlog.reading import recordings
 from .eventlog.redact import MARK
+from .eventlog.sessions import RecordedSession, gap_s
 from .eventlog.writing import DIGEST, without_audio
 from .standin import MAX_FRAME_BYTES, Access, Connection, Listener, key_of_request
 from .wire.conversation import TAG
@@ -79,7 +80,7 @@ class Replay(Listener):
         self._next = itertools.count()  # which session the next connection gets
 
     @property
-    def first(self) -> Recording:
+    def first(self) -> RecordedSession:
         """What the first connection gets."""
         return self.recordings[0]
 
@@ -123,7 +124,7 @@ class _Departed(Exception):
 class _Playing:
     """One connection to one recording."""
 
-    def __init__(self, replay: Replay, recording: Recording, connection: Connection) -> None:
+    def __init__(self, replay: Replay, recording: RecordedSession, connection: Connection) -> None:
         self._replay, self._recording, self._connection = replay, recording, connection
         self._ids = Ids()
         self._ahead: deque[dict[str, Any]] = deque()  # taken from the socket, not yet compared

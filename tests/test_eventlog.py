@@ -177,7 +177,7 @@ async def test_a_torn_last_line_is_read_past_with_a_note(path):
     log = read_log(path)
 
     assert log.responses[0].id == session.responses[0].id
-    assert log.reading.torn and "breaks off" in repr(log)
+    assert log.report.torn and "breaks off" in repr(log)
 
 
 async def test_a_log_goes_on_after_a_torn_line(path):

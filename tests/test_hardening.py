@@ -21,7 +21,7 @@ from websockets.asyncio.server import serve
 from kit import Clip, Plan, Settings, arms, cases, connect, run
 from kit.errors import ConnectError, HandshakeRefused, InputError, KitError, RemoteProtocolError
 from kit.eventlog import Redactor, read_log
-from kit.eventlog.text import parse
+from kit.eventlog.values import values_in
 from kit.reporting import bundle, report
 from kit.standin import StandIn
 from kit.trials.ledger import Ledger
@@ -417,7 +417,7 @@ NOISE = [
 def test_nesting_and_noise_cost_neither_time_nor_stack(tmp_path):
     for n, text in enumerate(NOISE):
         (tmp_path / f"{n:02}.log").write_bytes(text)
-    code = f"from kit.eventlog import read_logs; print([log.reading.n_events for log in read_logs({str(tmp_path)!r})])"
+    code = f"from kit.eventlog import read_logs; print([log.report.n_events for log in read_logs({str(tmp_path)!r})])"
 
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
 
@@ -578,13 +578,10 @@ def test_the_log_reader_takes_whatever_is_in_a_file(tmp_path, data):
 @few
 @given(st.text(max_size=200) | st.text("{}[]()<>'\"\\:,=AbT1 .-", max_size=200))
 def test_the_parser_of_printed_objects_ends_in_a_value_or_a_refusal(text):
-    for start in (0, text.find("{")):
-        if 0 <= start < len(text):
-            try:
-                _, end = parse(text, start)
-            except ValueError:
-                continue
-            assert start < end <= len(text)
+    found, begun = values_in(text)
+
+    assert all(0 <= value.start < value.end <= len(text) for value in found)
+    assert begun is None or 0 <= begun < len(text)
 
 
 @few
@@ -598,7 +595,8 @@ def test_the_parser_of_printed_objects_ends_in_a_value_or_a_refusal(text):
 def test_what_python_prints_is_read_as_it_was(value):
     text = repr({"value": value})
 
-    assert parse(text) == ({"value": value}, len(text))
+    [found], begun = values_in(text)
+    assert (found.data, found.end, begun) == ({"value": value}, len(text), None)
 
 
 @few

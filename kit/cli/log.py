@@ -1,128 +1,204 @@
-"""``log``: what happened in anyone's log, a row per response. ``bundle``: the evidence, for somebody else."""
+"""``log``: how often a reply came as text, from anyone's log. ``bundle``: the evidence, for somebody else."""
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 from rich.text import Text
 
 from .. import show
 from ..errors import InputError
-from ..eventlog import Log, log_files, read_logs
+from ..eventlog import Log, ParseReport, log_files, read_logs
+from ..eventlog.advice import recipes
+from ..eventlog.answer import BY, Answer
 from ..eventlog.reading import csv_line
-from .options import Verbs
-from .screen import complain
+from .options import Verbs, add_options
+from .screen import badge, complain, console
 
-_MAX_WORDS = 60
 _SAY_EVERY = 1_000  # files, where standard error is no terminal
+_MAX_TABLE_ROWS = 1_000  # --csv has all
+_MAX_NAMED = 5  # files that were passed over, lines that were not understood: as many as are read
+_MAX_HELD = 100_000  # partial rows, kept back in case another file has the reply whole
+_WIDTHS = {"session": 12, "time": 8, "turn": 4, "arrived": 10, "end": 10, "first": 8, "says": 60}
 
 
 def _log(args: argparse.Namespace) -> int:
-    files = log_files(*args.files)
+    passed_over: list[Path] = []
+    files = log_files(*args.files, passed_over=passed_over)
     if not files:
-        raise InputError(f"no log file in {', '.join(args.files)}")
-    tally = _Tally()
-    write = _csv if args.csv else _json if args.json else _table
+        names = _names(passed_over)
+        raise InputError(
+            f"no log file in {', '.join(args.files)}{f'; passed over: {names}; name one to read it' if names else ''}"
+        )
+    count = _Count(args.by)
+    rows = count.rows(files)
     try:
-        write(tally.rows(files))
+        if args.csv:
+            sys.stdout.write(csv_line())
+            for row in rows:
+                sys.stdout.write(csv_line(row))
+        elif args.json:
+            _json(rows)
+        else:
+            _table(rows, count)
         sys.stdout.flush()
     except BrokenPipeError:  # `| head` has seen enough
         sys.stdout = None
         return 0
-    for problem in tally.problems[:10]:
+    for problem in count.problems[:10]:
         complain(problem, 1)
-    complain_about = Console(stderr=True, highlight=False, soft_wrap=True)
-    complain_about.print(Text(str(tally), style="dim"))
-    return 1 if tally.n_unread else 0
+    stderr = console(stderr=True)
+    if args.csv or args.json:
+        for line in count.answer.lines(count.lost):
+            stderr.print(Text(show.plain(line)))
+    for line in count.summary(passed_over):
+        stderr.print(Text(show.plain(line), style="dim"))
+    return count.exit_code
 
 
-def _bundle(args: argparse.Namespace) -> int:
-    from ..reporting import bundle  # with pandas and matplotlib, which no other verb here needs
+class _Count:
+    """What was read so far, over all files.
 
-    made = bundle(args.source, args.zip, n_each=args.each, overwrite=args.overwrite)
-    Console(highlight=False, soft_wrap=True).print(Text(repr(made).strip("<>")))
-    return 0
+    Attributes:
+        answer: How often a reply came as text.
+        problems: Files that could not be read.
+    """
 
-
-class _Tally:
-    """What was read so far, over all files."""
-
-    def __init__(self) -> None:
-        self.n_files = self.n_unread = self.n_sessions = self.n_responses = self.n_events = 0
-        self.n_not_understood = self.n_torn = self.n_other = 0
-        self.n_by_modality: dict[str, int] = {}
-        self.simulated: set[bool | None] = set()
+    def __init__(self, by: list[str]) -> None:
+        self.answer = Answer(by)
         self.problems: list[InputError] = []
+        self.report = ParseReport()  # of all files together
         self.samples: list[str] = []
+        self.simulated: set[bool | None] = set()
+        self.n_files = self.n_unread = self.n_sessions = self.n_torn = self.n_twice = 0
+        self._seen: set[int] = set()  # hashes of response ids: the same reply in two files counts once
+        self._partial: dict[str, tuple[dict[str, Any], str]] = {}
 
-    def rows(self, files: list[Any]) -> Iterator[dict[str, Any]]:
-        """Row by row, file by file; progress goes to standard error."""
-        terminal = Console(stderr=True)
-        with Progress(console=terminal, transient=True, disable=not terminal.is_terminal or len(files) < 2) as bar:
+    def rows(self, files: list[Path]) -> Iterator[dict[str, Any]]:
+        """Yield row by row, file by file, each reply once; progress goes to standard error."""
+        stderr = console(stderr=True)
+        with Progress(console=stderr, transient=True, disable=not stderr.is_terminal or len(files) < 2) as bar:
             task = bar.add_task("reading", total=len(files))
-            for n, read in enumerate(read_logs(*files), 1):
-                self.take(read)
-                if isinstance(read, Log):
-                    yield from read.rows
-                bar.update(task, completed=n, description=f"reading: {self.n_responses:,} responses")
-                if n % _SAY_EVERY == 0 and not terminal.is_terminal:
-                    terminal.print(f"{n:,} of {len(files):,} files, {self.n_responses:,} responses", highlight=False)
+            for n, log in enumerate(read_logs(*files), 1):
+                if isinstance(log, Log):
+                    self.n_files += len(log.paths)
+                    for row, session in self._rows_of(log):
+                        yield from self._once(row, session)
+                else:
+                    self.n_files += 1
+                    self.n_unread += 1
+                    self.problems += [log][: 100 - len(self.problems)]
+                bar.update(task, completed=self.n_files, description=f"reading: {self.answer.n_rows:,} responses")
+                if n % _SAY_EVERY == 0 and not stderr.is_terminal:
+                    stderr.print(f"{self.n_files:,} of {len(files):,} files, {self.answer.n_rows:,} responses")
+        for row, session in self._partial.values():
+            self.answer.take(row, session)
+            yield row
+        self._partial.clear()
 
-    def take(self, read: Log | InputError) -> None:
-        self.n_files += 1
-        if isinstance(read, InputError):
-            self.n_unread += 1
-            if len(self.problems) < 100:
-                self.problems.append(read)
-            return
-        self.n_sessions += len(read.sessions)
-        self.n_responses += len(read.responses)
-        self.n_events += read.reading.n_events
-        self.n_other += read.reading.n_other
-        self.n_torn += read.reading.torn
-        self.n_not_understood += read.reading.n_not_understood
-        self.samples += [f"{read.path.name}:{n}: {text}" for n, text in read.reading.samples][: 3 - len(self.samples)]
-        self.simulated |= {session.simulated for session in read.sessions}
-        for response in read.responses:
-            word = response.modality or "nothing yet"
-            self.n_by_modality[word] = self.n_by_modality.get(word, 0) + 1
+    def _rows_of(self, log: Log) -> Iterator[tuple[dict[str, Any], str]]:
+        self.n_sessions += len(log.sessions)
+        self.n_torn += log.report.torn
+        self.report.add(log.report)
+        self.samples += [f"{log.path.name}:{n}: {text}" for n, text in log.report.samples][
+            : _MAX_NAMED - len(self.samples)
+        ]
+        self.simulated |= {session.simulated for session in log.sessions}
+        rows = iter(log.rows)
+        for n, session in enumerate(log.sessions):
+            for row in itertools.islice(rows, len(session.responses)):
+                yield row, session.id or f"{log.path} {n}"
 
-    def __str__(self) -> str:
-        told = [f"{_n(self.n_files, 'file')}, {_n(self.n_sessions, 'session')}, {_n(self.n_responses, 'response')}"]
-        if self.n_by_modality:
-            told.append(", ".join(f"{n:,} {word}" for word, n in sorted(self.n_by_modality.items())))
-        if self.n_not_understood:
-            told.append(
-                f"{_n(self.n_not_understood, 'line')} about events not understood ({show.plain('; '.join(self.samples), 300)})"
-            )
-        if self.n_torn:
-            told.append(f"{_n(self.n_torn, 'file')} whose last line breaks off")
-        if self.n_other:
-            told.append(f"{_n(self.n_other, 'other line')}")
-        if self.n_unread:
-            told.append(f"{_n(self.n_unread, 'file')} not read")
+    def _once(self, row: dict[str, Any], session: str) -> Iterator[dict[str, Any]]:
+        """A row, unless its reply was seen in another file; a partial one waits for a whole one."""
+        name = row["response_id"]
+        if name is not None:
+            if hash(name) in self._seen:
+                self.n_twice += 1
+                return
+            if name in self._partial:
+                self.n_twice += 1
+                if row["partial"]:
+                    return
+                del self._partial[name]
+            elif row["partial"] and len(self._partial) < _MAX_HELD:
+                self._partial[name] = row, session
+                return
+            self._seen.add(hash(name))
+        self.answer.take(row, session)
+        yield row
+
+    @property
+    def lost(self) -> str:
+        """What was lost on the way to the rate, in words; empty where nothing was."""
+        n = self.report.n_not_understood
+        words = [f"{_n(n, 'line')} about events not understood"] if n else []
+        words += [f"{_n(self.n_unread, 'file')} not read"] if self.n_unread else []
+        words += [f"{_n(self.n_torn, 'file')} whose last line breaks off"] if self.n_torn else []
+        return (
+            f"{', '.join(words)}: replies may be missing, and more often those in text, whose lines are longer."
+            if n
+            else (f"{', '.join(words)}: replies may be missing." if words else "")
+        )
+
+    @property
+    def exit_code(self) -> int:
+        """1 where a file was not read, or no event was understood, or a session of a kind that is not read yet."""
+        report = self.report
+        nothing = not report.n_events and not self.answer.n_rows
+        return 1 if self.n_unread or report.n_live or (nothing and (report.n_not_understood or report.n_lines)) else 0
+
+    def summary(self, passed_over: list[Path]) -> list[str]:
+        """What was taken, what was passed over, and what it takes to log better."""
+        report, answer = self.report, self.answer
+        facts = [f"{_n(self.n_files, 'file')}, {_n(self.n_sessions, 'session')}, {_n(answer.n_rows, 'response')}"]
+        if answer.modalities:
+            facts.append(", ".join(f"{n:,} {word}" for word, n in sorted(answer.modalities.items())))
+        if report.reasons:
+            why = ", ".join(f"{n:,} {reason}" for reason, n in report.reasons.most_common())
+            facts.append(f"{_n(report.n_not_understood, 'line')} about events not understood ({why})")
+        facts += [f"{_n(self.n_torn, 'file')} whose last line breaks off"] if self.n_torn else []
+        facts += [f"{_n(self.n_twice, 'response')} found twice, counted once"] if self.n_twice else []
+        facts += [f"{_n(report.n_foreign, 'event')} of another API (Responses) left out"] if report.n_foreign else []
+        facts += [f"{_n(report.n_other, 'other line')}"] if report.n_other else []
+        facts += [f"{_n(self.n_unread, 'file')} not read"] if self.n_unread else []
         if True in self.simulated:
-            told.append(show.SIMULATED if self.simulated == {True} else f"partly {show.SIMULATED}")
+            facts.append(show.SIMULATED if self.simulated == {True} else f"partly {show.SIMULATED}")
         elif None in self.simulated:
-            told.append(show.UNKNOWN_ORIGIN)
-        return "; ".join(told)
+            facts.append(show.UNKNOWN_ORIGIN)
+        lines = ["; ".join(facts)]
+        if report.n_live:
+            lines.append(f"{_n(report.n_live, 'event')} of a GPT-Live session, which is not read yet")
+        lines += [f"{text}: {n:,} times" for text, n in report.sightings.items()]
+        lines += [f"  {show.one_line(sample, 240)}" for sample in self.samples]
+        lines += [f"{note}{f' ({n:,} times)' if n > 1 else ''}" for note, n in report.notes.items()]
+        if passed_over:
+            lines.append(f"passed over: {_names(passed_over)}; name one to read it")
+        if not report.n_events and report.n_lines and not report.n_live:
+            lines.append("no event was understood")
+        if report.n_not_understood or report.sightings or (not report.n_events and not report.n_live):
+            lines += [
+                "how to log what is needed:",
+                *(f"  {line}" for text in recipes(report.frameworks) for line in text.splitlines()),
+            ]
+        return lines
+
+
+def _names(paths: list[Path]) -> str:
+    names = ", ".join(show.one_line(path.name, 60) for path in paths[:_MAX_NAMED])
+    more = len(paths) - _MAX_NAMED
+    return f"{names} and {more:,} more" if more > 0 else names
 
 
 def _n(count: int, word: str) -> str:
     return f"{count:,} {word}{'' if count == 1 else 's'}"
-
-
-def _csv(rows: Iterator[dict[str, Any]]) -> None:
-    sys.stdout.write(csv_line())
-    for row in rows:
-        sys.stdout.write(csv_line(row))
 
 
 def _json(rows: Iterator[dict[str, Any]]) -> None:
@@ -134,45 +210,76 @@ def _json(rows: Iterator[dict[str, Any]]) -> None:
     sys.stdout.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
-def _table(rows: Iterator[dict[str, Any]]) -> None:
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    for n, row in enumerate(rows):
-        if n == 0:
-            console.print(_line("session", "response", "asked", Text("arrived"), "status", "first", "done", "it says"))
-        calls = ", ".join(f"{call['name']}(…)" for call in row["function_calls"])
-        first = row["first_audio_ms"] if row["modality"] == "audio" else row["first_text_ms"]
-        word = row["modality"] or "–"
-        badge = Text(f"{show.SIGNS.get(word, '…')} {word}", style=f"bold {show.COLOURS.get(word, '#7F7F7F')}")
-        console.print(
-            _line(
-                row["session_id"] or "–", row["response_id"] or "–", "+".join(row["asked"] or ()) or "–", badge,
-                " ".join(filter(None, (row["status"] or "no end", row["reason"]))), show.ms(first), show.ms(row["done_ms"]),
-                row["transcript"] or row["text"] or calls,
-            )
-        )  # fmt: skip
+def _table(rows: Iterator[dict[str, Any]], count: _Count) -> None:
+    """The answer, then a line for each reply: 80 columns or as many as the terminal has."""
+    shown = [_cells(row) for row in itertools.islice(rows, _MAX_TABLE_ROWS)]
+    n_more = sum(1 for _ in rows)
+    screen = console()
+    if count.report.n_events or shown or not count.report.n_live:
+        for line in count.answer.lines(count.lost):
+            screen.print(Text(show.plain(line)))
+    if not shown:
+        return
+    screen.print()
+    widths = list(_WIDTHS.values())
+    used = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    widths[-1] = max(20, (screen.width if sys.stdout.isatty() else 160) - used)
+    screen.print(_line(list(_WIDTHS), widths))
+    day = ""
+    for cells in shown:
+        if cells[1][:10] != day and len(cells[1]) > 13:
+            day = cells[1][:10]
+            screen.print(Text(day, style="dim"))
+        cells[1] = cells[1][11:19] if len(cells[1]) > 13 else cells[1][:8]
+        screen.print(_line(cells, widths))
+    if n_more:
+        screen.print(Text(f"… {n_more:,} more; --csv has all"))
 
 
-def _line(*cells: str | Text) -> Table:
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    for width in (14, 14, 10, 10, 16, 8, 8):
-        grid.add_column(width=width, no_wrap=True, overflow="ellipsis")
-    grid.add_column(ratio=1)
-    grid.add_row(*(cell if isinstance(cell, Text) else Text(show.one_line(cell, _MAX_WORDS * 2)) for cell in cells))
-    return grid
+def _cells(row: dict[str, Any]) -> list[str]:
+    calls = ", ".join(f"{call['name']}(…)" for call in row["function_calls"])
+    first = row["first_audio_ms"] if row["modality"] == "audio" else row["first_text_ms"]
+    end = " ".join(filter(None, (row["status"] or "no end", row["reason"])))
+    return [
+        row["session_id"] or "–", row["at"] or "–", str(row["turn"]), row["modality"] or "", "partial" if row["partial"] else end,
+        show.ms(first), row["transcript"] or row["text"] or calls,
+    ]  # fmt: skip
+
+
+def _line(cells: list[str], widths: list[int]) -> Text:
+    line = Text()
+    for n, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+        text = badge(cell or None) if n == 3 and cell != "arrived" else Text(show.one_line(cell, 400))
+        text.truncate(width, overflow="ellipsis", pad=n < len(cells) - 1)
+        line.append_text(text)
+        line.append("  ")
+    line.rstrip()
+    return line
+
+
+def _bundle(args: argparse.Namespace) -> int:
+    from ..reporting import bundle  # with pandas and matplotlib, which no other verb here needs
+
+    made = bundle(args.source, args.zip, n_each=args.each, overwrite=args.overwrite)
+    console().print(Text(repr(made).strip("<>")))
+    return 0
 
 
 def add(verbs: Verbs) -> None:
     """Add this verb to the command line."""
     log = verbs.add_parser(
         "log",
-        help="anyone's log of Realtime events, a row per response",
-        description="Reads the kit's event logs, JSON lines or arrays of events (either dialect), text logs with events "
-        "printed in them, and all of these gzipped; a folder is searched for them.",
+        help="count how often a reply came as text, in anyone's log",
+        description="How many replies that asked for audio came as text, in how many sessions; then a line for each reply. Reads the "
+        "kit's logs; events as JSON, one a line or in one file (a browser's HAR, a notebook); whatever Python, Node and pydantic "
+        "print, in lines of text or over several; logfmt, YAML and CSV; gzip, bzip2, xz and zip. Folders are searched, rotated "
+        "logs put together. What is not understood is counted and shown.",
     )
-    log.add_argument("files", nargs="+", metavar="FILE", help="files and folders")
-    how = log.add_mutually_exclusive_group()
-    how.add_argument("--csv", action="store_true", help="as CSV, all columns")
-    how.add_argument("--json", action="store_true", help="as one JSON array, all columns")
+    log.add_argument("files", nargs="+", metavar="FILE", help="files and folders; - is the standard input")
+    log.add_argument(
+        "--by", action="append", default=[], choices=tuple(BY), help=f"count apart by {', '.join(BY)}; may be repeated"
+    )
+    add_options(log.add_mutually_exclusive_group(), "csv", "json")
     log.set_defaults(run=_log)
     evidence = verbs.add_parser(
         "bundle",

@@ -1,10 +1,12 @@
 """Every event of a session kept, and anyone's log read.
 
 * `LogWriter` writes what comes and goes over one socket, as it happens; `connect(log="x.jsonl")` makes one.
-* `read_log` reads such a file, and logs of other programs in most of the shapes that they come in.
+* `read_log` reads such a file, and logs of other programs in most of the shapes that they come in; `answer` counts what came.
 * `Redactor` takes keys and other secrets out of bytes before they reach the disk.
 
-See README.md beside this file for what is kept, where, and how to delete it.
+A log is read in steps, each a table of small parsers with the sample that it was made for: `lines` (files to lines), `values`
+(text to objects) and `times`, `parsing` (whose event an object is), `sessions` (the fold). See README.md beside this file for what
+is kept, where, and how to delete it.
 """
 
 from __future__ import annotations
@@ -13,29 +15,29 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .formats import Frame as Frame
-    from .formats import Reading as Reading
+    from .lines import ParseReport as ParseReport
+    from .lines import log_files as log_files
+    from .parsing import LogRecord as LogRecord
     from .reading import COLUMNS as COLUMNS
     from .reading import Log as Log
-    from .reading import LoggedSession as LoggedSession
-    from .reading import Recording as Recording
-    from .reading import log_files as log_files
     from .reading import read_log as read_log
     from .reading import read_logs as read_logs
     from .reading import recordings as recordings
     from .reading import row as row
+    from .sessions import LoggedSession as LoggedSession
+    from .sessions import RecordedSession as RecordedSession
 
 from .redact import Redactor as Redactor  # noqa: E402
 from .writing import LogWriter as LogWriter  # noqa: E402
 
 __all__ = [
     "COLUMNS",
-    "Frame",
     "Log",
+    "LogRecord",
     "LogWriter",
     "LoggedSession",
-    "Reading",
-    "Recording",
+    "ParseReport",
+    "RecordedSession",
     "Redactor",
     "log_files",
     "read_log",
@@ -49,6 +51,6 @@ def __getattr__(name: str) -> Any:
     """Load what reads logs when it is first asked for: a session has no use for it, and it costs as much as one."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import formats, reading
+    from . import reading
 
-    return getattr(reading, name, None) or getattr(formats, name)
+    return getattr(reading, name)

@@ -159,8 +159,8 @@ class _Selection:
         chosen = self.showing if showing else self.others
         if len(chosen) < self.n_each and session.responses:
             chosen.append(evidence)
-        for response in session.responses:
-            self.rows.append(row(response, session_id=session.id, file=session.file))
+        for turn, response in enumerate(session.responses, 1):
+            self.rows.append(row(response, session=session, turn=turn, file=session.file))
             asked_at_ms = response.started_at_ms if response.started_at_ms is not None else response.created_at_ms
             self.ids.append(
                 {

@@ -16,9 +16,9 @@ from urllib.parse import urlencode
 
 from ..cases import all_cases
 from ..errors import InputError, LedgerError, clipped
-from ..eventlog import Log, LoggedSession, Reading, log_files
-from ..eventlog.formats import frames, frames_of
-from ..eventlog.reading import Step, stepped
+from ..eventlog import Log, LoggedSession, ParseReport, log_files
+from ..eventlog.parsing import records, records_of
+from ..eventlog.sessions import Step, stepped
 from ..eventlog.writing import DIGEST, digest
 from ..trials.ledger import Ledger
 from ..wire.conversation import TAG
@@ -96,14 +96,14 @@ def sessions_of(source: Ledger | list[Path]) -> Iterator[SessionEvidence]:
             (events,) = source.rows("SELECT jsonl FROM events WHERE attempt_id = ?", (attempt["attempt_id"],))
             lines = _unpacked(events["jsonl"], source, attempt["attempt_id"]).splitlines()
             simulated = None if attempt["simulated"] is None else bool(attempt["simulated"])
-            reading = Reading()
-            frames_ = frames_of(lines, reading)
-            for session, steps in stepped(frames_, reading, str(attempt["trial_id"]), simulated=simulated):
+            report = ParseReport()
+            stored = records_of(lines, report)
+            for session, steps in stepped(stored, report, str(attempt["trial_id"]), simulated=simulated):
                 yield SessionEvidence(session, steps, dict(attempt))
     else:
         for path in source:
-            reading = Reading()
-            for session, steps in stepped(frames(path, reading), reading, path.name):
+            report = ParseReport()
+            for session, steps in stepped(records(path, report), report, path.name):
                 yield SessionEvidence(session, steps)
 
 

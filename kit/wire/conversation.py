@@ -32,6 +32,7 @@ from .records import PART_KINDS, ContentPart, FunctionCall, Item, Kind, Response
 TAG = "kit_request"
 """Metadata key by which a response is matched to our `response.create`, where the server echoes metadata."""
 
+_CALL_TYPES = ("function_call", "mcp_call", "mcp_approval_request")  # of an output item that uses a tool
 _RECENT_DELTAS = 32  # a delta that is sent again comes soon after the first
 _MAX_SENT = 4_096  # client events remembered, so that an error can be tied to its cause
 _MAX_OPEN_CREATES = 64  # requests that wait for their response; a server answers one at a time, or refuses
@@ -61,6 +62,8 @@ class _Create:
     event_id: str | None
     tag: str | None
     at_ms: float
+    asked: tuple[str, ...] | None = None
+    """The modalities that it asks for itself, where it does."""
 
 
 class Conversation:
@@ -155,8 +158,9 @@ class Conversation:
             if len(self._sent) > _MAX_SENT:
                 self._sent.popitem(last=False)
         if kind == "response.create":
-            tag = text_of(dict_of(dict_of(event, "response"), "metadata"), TAG)
-            self._creates.append(_Create(event_id, tag, at_ms))
+            response = dict_of(event, "response")
+            tag = text_of(dict_of(response, "metadata"), TAG)
+            self._creates.append(_Create(event_id, tag, at_ms, _modalities(response)))
         elif kind == "conversation.item.create" and event.get("previous_item_id") == "root":
             item_id = text_of(dict_of(event, "item"), "id")
             if item_id:
@@ -352,9 +356,9 @@ class Conversation:
             response = self._new_response(response_id)
         response.created_at_ms = event.at_ms
         self._describe(response, fields)
-        if response.asked is None:
-            response.asked = _modalities(self.session)
         create = self._take_create(response, fields)
+        if response.asked is None:  # a server that does not echo it: what our request said, else what the session says
+            response.asked = (create.asked if create else None) or _modalities(self.session)
         if create is not None:
             response.started_by = "create"
             response.started_at_ms = create.at_ms
@@ -563,7 +567,7 @@ class Conversation:
         index = _output_index(
             response, {"item_id": item_id, "output_index": response.index_of.get(item_id or "", index)}
         )
-        if item.get("type") == "function_call":
+        if item.get("type") in _CALL_TYPES:
             call = response.calls_by_index.setdefault(index, FunctionCall())
             call.name = text_of(item, "name") or call.name
             call.call_id = text_of(item, "call_id") or call.call_id

@@ -200,6 +200,8 @@ class Response:
     """Deltas that came a second time, or after its end; they are not part of it."""
     n_bad_audio: int = 0
     """Audio deltas whose base64 was cut or broken."""
+    partial: bool = False
+    """Of a log that lost lines: there may be more in it than is known. `modality` is then what was seen, ``None`` if nothing was."""
 
     # ------------------------------------------------------------------------------------------------ what arrived
 
@@ -213,7 +215,7 @@ class Response:
             return kinds.pop()
         if self.calls_by_index:
             return "function"
-        return "empty" if self.status not in (None, "in_progress") else None
+        return "empty" if self.status not in (None, "in_progress") and not self.partial else None
 
     @property
     def first_modality(self) -> Modality | None:

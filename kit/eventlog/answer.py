@@ -1,0 +1,157 @@
+"""Answer the question that logs are asked: how often did a reply come as text where audio was asked for?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .. import show
+from ..stats.intervals import from_counts
+
+SPOKEN = ("audio", "text", "mixed")
+"""Modalities of a reply that said something; what only called a function, or nothing, counts apart."""
+_OVER = ("completed", "incomplete", "cancelled", None)
+"""Statuses after which what arrived is what was said: not `failed`. ``None``: the log does not show the end."""
+MAX_GROUPS = 50
+BY = {
+    "restored": "whether the conversation had assistant messages before its first reply",
+    "seeded": "how many it had",
+    "model": "the model that answered",
+    "day": "the day of the reply",
+    "session": "the session",
+    "file": "the log",
+    "asked": "the modalities asked for",
+    "status": "how the reply ended",
+}
+
+
+@dataclass(slots=True)
+class _Group:
+    """Replies that are counted together.
+
+    Attributes:
+        n, k: By session: replies that said something, and those of them that came as text.
+    """
+
+    n: Counter[str] = field(default_factory=Counter)
+    k: Counter[str] = field(default_factory=Counter)
+
+    def take(self, session: str, is_text: bool) -> None:
+        self.n[session] += 1
+        self.k[session] += is_text
+
+    def __str__(self) -> str:
+        n, k = self.n.total(), self.k.total()
+        if not n:
+            return "0 of 0"
+        sessions = list(self.n)
+        interval = from_counts([self.k[name] for name in sessions], [self.n[name] for name in sessions])
+        low, high = interval.low, interval.high
+        bounds = (
+            f", {_percent(low)}–{_percent(high)}" if low is not None and high is not None and len(sessions) > 1 else ""
+        )
+        n_with = sum(1 for name in sessions if self.k[name])
+        return f"{k:,} of {n:,} ({_percent(k / n)} %{bounds}), in {n_with:,} of {_n(len(sessions), 'session')}"
+
+
+class Answer:
+    """Counts of replies, row by row: memory is that of the sessions.
+
+    Attributes:
+        n_rows: Replies counted in any way.
+        n_partial: Replies of which lines were lost.
+        modalities: What all replies came as, by modality.
+    """
+
+    def __init__(self, by: Iterable[str] = ()) -> None:
+        self.n_rows = self.n_partial = 0
+        self.modalities: Counter[str] = Counter()
+        self._asked_for_text = 0
+        self._asked_unknown = 0
+        self._all = _Group()
+        self._groups: dict[str, dict[str, _Group]] = {
+            name: {} for name in dict.fromkeys(("restored", "model", "day", *by))
+        }
+        self._by = tuple(by)
+
+    def take(self, row: Mapping[str, Any], session: str) -> None:
+        """Count one row of `COLUMNS`. `session` is what its turns have in common."""
+        self.n_rows += 1
+        self.n_partial += bool(row["partial"])
+        self.modalities[row["modality"] or "unknown"] += 1
+        asked = row["asked"]
+        if asked is not None and "audio" not in asked:
+            self._asked_for_text += 1
+            return
+        if row["modality"] not in SPOKEN or row["status"] not in _OVER:
+            return
+        self._asked_unknown += asked is None
+        is_text = row["modality"] == "text"
+        self._all.take(session, is_text)
+        for name, groups in self._groups.items():
+            value = _value(name, row, session)
+            if value in groups or len(groups) < 10_000:
+                groups.setdefault(value, _Group()).take(session, is_text)
+
+    def lines(self, lost: str = "") -> list[str]:
+        """The answer in a few lines.
+
+        Args:
+            lost: What was lost on the way, said in the same breath as the rate.
+        """
+        n = self._all.n.total()
+        if not n:
+            kinds = ", ".join(f"{count:,} {word}" for word, count in self.modalities.most_common())
+            return [
+                f"No reply that asked for audio said anything{f' ({kinds})' if kinds else ''}.",
+                *([lost] if lost else []),
+            ]
+        lines = [f"Asked for audio, came as text: {self._all}."]
+        if lost:
+            lines.append(f"Careful: {lost}")
+        if self.n_partial:
+            lines.append(f"Partial, counted by what is left of them: {_n(self.n_partial, 'reply', 'replies')}.")
+        if self._asked_for_text:
+            lines.append(f"Asked for as text, not counted: {_n(self._asked_for_text, 'reply', 'replies')}.")
+        if self._asked_unknown:
+            lines.append(
+                f"Counted though the log does not say what was asked for: {_n(self._asked_unknown, 'reply', 'replies')}."
+            )
+        for name, groups in self._groups.items():
+            if len(groups) > 1 or name in self._by:
+                lines.append(f"By {name}:")
+                chosen = sorted(groups.items())[:MAX_GROUPS]
+                width = min(30, max(len(show.one_line(value, 30)) for value, _ in chosen))
+                lines += [f"  {show.one_line(value, 30):<{width}}  {group}" for value, group in chosen]
+                if len(groups) > MAX_GROUPS:
+                    lines.append(f"  … {len(groups) - MAX_GROUPS:,} more")
+        return lines
+
+
+def _value(name: str, row: Mapping[str, Any], session: str) -> str:
+    """To which group of a kind a row belongs."""
+    match name:
+        case "restored":
+            return {None: "beginning not in the log", True: "history restored", False: "began fresh"}[
+                None if row["n_seeded"] is None else row["n_seeded"] > 0
+            ]
+        case "seeded":
+            return "unknown" if row["n_seeded"] is None else f"{row['n_seeded']:4} assistant messages"
+        case "day":
+            at = str(row["at"] or "")
+            return at[:10] if len(at) > 13 else "no date"
+        case "session":
+            return session
+        case "asked":
+            return "+".join(row["asked"] or ()) or "unknown"
+    return str(row.get(name) or "unknown")
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.0f}" if rate in (0, 1) or 0.1 <= rate <= 0.9 else f"{100 * rate:.1f}"
+
+
+def _n(count: int, word: str, words: str = "") -> str:
+    return f"{count:,} {word if count == 1 else words or word + 's'}"

@@ -1,0 +1,557 @@
+"""From records to sessions: which session a record belongs to, and the fold of each.
+
+Sessions are told apart by what the log says of each event (a session id beside it), else by the ids in the events, else by
+their order: a `session.created` begins another one. Times count from a session's first event, in milliseconds; where a log has
+none, the responses have none.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .. import show
+from ..errors import RemoteProtocolError
+from ..wire.conversation import Conversation
+from ..wire.dialect import BETA_NAME, GA_NAME
+from ..wire.events import AUDIO_DELTA, Event, dict_of, event_of, text_of
+from ..wire.records import Response
+from ..wire.view import ConversationView
+from .lines import ParseReport
+from .parsing import LogRecord
+from .times import Instant, wall_time
+from .writing import DIGEST, without_audio
+
+_TIMES = (
+    "started_at_ms",
+    "created_at_ms",
+    "first_audio_at_ms",
+    "first_text_at_ms",
+    "first_transcript_at_ms",
+    "done_at_ms",
+)
+_MAX_EVENTS = 1_000_000  # kept of one session
+_MAX_ERRORS = 10_000  # `error` events folded of one session: a log of nothing else must not fill the memory
+_MAX_UNNAMED = 100_000  # partial events without an id, kept until it is known whether any has one
+_DAY_MS = 86_400_000.0
+
+# What a type alone says of the reply that it belongs to.
+_EVIDENCE = {
+    "response.output_text.delta": "text",
+    "response.output_text.done": "text",
+    "response.output_audio.delta": "audio",
+    "response.output_audio.done": "audio",
+    "response.output_audio_transcript.delta": "audio",
+    "response.output_audio_transcript.done": "audio",
+}
+_CALLS = ("response.function_call_arguments.delta", "response.function_call_arguments.done")
+_FIRST_OF = {  # the time that an event of this type sets, where it is the first
+    "response.output_text.delta": "first_text_at_ms",
+    "response.output_audio.delta": "first_audio_at_ms",
+    "response.output_audio_transcript.delta": "first_transcript_at_ms",
+}
+# Of what the program did not print: what a response contains, and the words of a piece of it.
+_HIDDEN_OUTPUT = re.compile(r"(?:^|\.response\.|^response\.)output(?:\.content)?$")
+_HIDDEN_WORDS = re.compile(r"(?:^|\.)(?:delta|text|transcript|part)$")
+_PART_WORDS = {"text": "text", "output_text": "text", "audio": "audio", "output_audio": "audio"}
+
+
+class LoggedSession(ConversationView):
+    """One session of a log. It reads like a live `Session` that is over.
+
+    Attributes:
+        id: As the server named it; ``None`` if the log never says.
+        file: Where it was read.
+        key: How the log tells it from others.
+        header: Of a log that the kit wrote: endpoint, dialect, model, version, when it was opened.
+        end: ... and how it ended: ``code`` and ``reason``; ``None`` if the log breaks off or never says.
+        n_malformed: Frames that were no events.
+        n_withheld: Frames of which a redaction hook kept nothing.
+        n_lost: Events of it that were cut or shortened.
+        has_client: Whether it has what the client sent.
+        last_ms: When its last event was, in ms since its first; NaN where the log does not say.
+    """
+
+    def __init__(self, file: str, key: str | None = None, *, whole: bool = True) -> None:
+        self.file = file
+        self.key = key
+        self.header: dict[str, Any] | None = None
+        self.end: dict[str, Any] | None = None
+        self.n_malformed = 0
+        self.n_withheld = 0
+        self.n_lost = 0
+        self.n_events = 0
+        self.has_client = False
+        self.last_ms = math.nan
+        self._whole = whole  # whether events and sound are kept
+        self._events: list[Event] = []
+        super().__init__(Conversation(), self._events)
+        self._clock: str | None = None  # of its first time; times of another clock cannot be compared
+        self._zero_ms = 0.0  # its first time
+        self._begun = False  # whether its `session.created` was seen
+        self._open: set[str | None] = set()  # ids of responses whose end has not come
+        self._complete: set[str | None] = set()  # ids of responses whose end told all that they contain
+        self._hidden: set[str | None] = set()  # ids of responses whose end hides what they contain
+        self._unnamed: list[LogRecord] = []  # partial events that name no response
+        self._n_seeded = {"client": 0, "server": 0}  # assistant messages before the first response, by who told of them
+        self._n_errors = 0
+
+    @property
+    def id(self) -> str | None:
+        return super().id or (self.key if (self.key or "").startswith("sess_") else None)
+
+    @property
+    def model(self) -> str | None:
+        return super().model or text_of(self.header or {}, "model")
+
+    @property
+    def busy(self) -> bool:
+        """Whether a response is being made where the log stands now."""
+        return bool(self._open)
+
+    @property
+    def n_seeded(self) -> int | None:
+        """How many assistant messages the conversation had before its first response: 0 of a session that began fresh.
+
+        ``None`` if its beginning is not in the log.
+        """
+        n = max(self._n_seeded.values())
+        return n if n or self._begun else None
+
+    @property
+    def _n_dropped(self) -> int:
+        return self.n_events - len(self._events)
+
+    def wall_time(self, at_ms: float | None) -> str | None:
+        """An instant of the session as ISO 8601; ``None`` where the log does not say."""
+        if at_ms is None or math.isnan(at_ms) or self._clock is None:
+            return None
+        if self._clock in ("unix", "local", "day"):
+            return wall_time(Instant(at_ms + self._zero_ms, self._clock))
+        opened = _instant_of(text_of(self.header or {}, "opened_at"))
+        return wall_time(Instant(at_ms + opened.ms, opened.clock)) if opened else None
+
+    def __repr__(self) -> str:
+        mark = show.origin_word(self.simulated)
+        return (
+            f"<LoggedSession {show.one_line(self.id or self.key or 'without an id', 80)}, {show.one_line(self.model or 'model unknown', 60)}, "
+            f"{self.n_events} events, {len(self.responses)} responses{f', {mark}' if mark else ''}>"
+        )
+
+    # ---------------------------------------------------------------------------------------------------- being read
+
+    def take(self, record: LogRecord, report: ParseReport) -> None:
+        """Fold one record in."""
+        match record.kind:
+            case "header":
+                self.header = record.data
+                simulated = record.data.get("simulated")
+                self._conversation.simulated = simulated if isinstance(simulated, bool) else None
+            case "end":
+                self.end = record.data
+            case "withheld":
+                self.n_withheld += 1
+            case "raw":
+                self.n_malformed += 1
+            case "partial":
+                self._take_partial(record, self._at_ms(record, report))
+            case "event":
+                self._take_event(record, self._at_ms(record, report), report)
+
+    def _take_event(self, record: LogRecord, at_ms: float, report: ParseReport) -> None:
+        data = record.data
+        self.n_events += 1
+        if record.direction == "client":
+            self.has_client = True
+            self._conversation.sent(data, at_ms)
+            self._note_seeding(data, "client")
+            if self._whole:
+                self._keep(Event(str(data["type"]), without_audio(data), at_ms, "client"))
+            return
+        try:
+            event = event_from(data, at_ms)
+        except RemoteProtocolError:  # it has a type, so this does not happen
+            self.n_malformed += 1
+            return
+        if record.n_audio_bytes and not event.pcm:
+            event.n_audio_bytes = record.n_audio_bytes
+        if not self._whole and event.pcm:
+            event.pcm = b""  # counted by its length, which the event knows
+        if event.type in ("response.created", "response.done") and not isinstance(data.get("response"), dict):
+            self._take_partial(record, at_ms)  # the program printed nothing of the response
+            return
+        if event.type == "error":
+            self._n_errors += 1
+            if self._n_errors > _MAX_ERRORS:
+                report.notes[f"errors of a session that has more than {_MAX_ERRORS:,} are not kept"] += 1
+                return
+        self._begun |= event.type == "session.created"
+        self._note_seeding(data, "server")
+        self._conversation.receive(event)
+        self._note_response(event, record)
+        if self._whole:
+            self._keep(event)
+
+    def _note_seeding(self, data: dict[str, Any], direction: str) -> None:
+        """Count the assistant's messages that stand in the conversation before its first response."""
+        if self._conversation.responses or GA_NAME.get(data["type"], data["type"]) not in (
+            "conversation.item.create",
+            "conversation.item.added",
+        ):
+            return
+        if dict_of(data, "item").get("role") == "assistant":
+            self._n_seeded[direction] += 1
+
+    def _note_response(self, event: Event, record: LogRecord) -> None:
+        """Take note of which responses are being made, and of whose content the log hides."""
+        if not event.type.startswith("response."):
+            return
+        response = dict_of(event.data, "response")
+        name = text_of(response, "id") or text_of(event.data, "response_id")
+        if event.type == "response.created":
+            self._open.add(name)
+        elif event.type == "response.done":
+            self._open.discard(name)
+            if any(_HIDDEN_OUTPUT.search(path) for path in record.hidden):
+                self._hidden.add(name)
+            elif response.get("output"):
+                self._complete.add(name)
+        elif any(_HIDDEN_WORDS.search(path) for path in record.hidden):
+            self._mark(name)
+
+    # --------------------------------------------------------------------------------------------- events that are not whole
+
+    def note_loss(self) -> None:
+        """A line was lost that may have been about the responses that are being made."""
+        self.n_lost += 1
+        for name in self._open:
+            self._mark(name)
+
+    def _mark(self, name: str | None) -> None:
+        response = (
+            self._conversation.response(name)
+            if name is not None
+            else next(iter(self._conversation.responses[-1:]), None)
+        )
+        if response is not None:
+            response.partial = True
+
+    def _take_partial(self, record: LogRecord, at_ms: float) -> None:
+        """Fold in what is left of an event: of which type it was, and of which response."""
+        self.n_lost += 1
+        kind = GA_NAME.get(str(record.data.get("type")), str(record.data.get("type")))
+        if record.direction == "client":
+            self.has_client = True
+            self._conversation.sent({"type": kind}, at_ms)
+            return
+        self._begun |= kind == "session.created"
+        if not kind.startswith("response."):
+            return
+        name = text_of(record.data, "response_id") or text_of(dict_of(record.data, "response"), "id")
+        if name is not None:
+            self._fold_partial(kind, name, record.data, at_ms)
+            return
+        for open_name in self._open:
+            self._mark(open_name)
+        if len(self._unnamed) < _MAX_UNNAMED:
+            self._unnamed.append(record)
+            record.at = Instant(at_ms, "atms")  # on the session's clock from here on
+
+    def _fold_partial(self, kind: str, name: str | None, data: dict[str, Any], at_ms: float) -> None:
+        """Tell the fold what a type says of a response."""
+        place: dict[str, Any] = {"response_id": name}
+        if kind == "response.created":
+            self._receive(kind, {"response": {"id": name, "status": "in_progress"}}, at_ms)
+            self._open.add(name)
+        elif kind == "response.done":
+            status = {"status": data["status"]} if "status" in data else {}
+            self._receive(kind, {"response": {"id": name, **status}}, at_ms)
+            self._open.discard(name)
+        elif evidence := _EVIDENCE.get(kind) or _PART_WORDS.get(str(data.get("part"))):
+            self._receive("response.content_part.added", place | {"part": {"type": evidence}}, at_ms)
+        elif kind in _CALLS:
+            self._receive("response.function_call_arguments.done", place, at_ms)
+        else:
+            self._receive("response.output_item.added", place | {"item": {}}, at_ms)
+        self._mark(name)
+        response = self._conversation.response(name) if name else next(iter(self._conversation.responses[-1:]), None)
+        first = _FIRST_OF.get(kind)
+        if response is not None and first is not None and getattr(response, first) is None:
+            setattr(response, first, at_ms)
+
+    def _receive(self, kind: str, data: dict[str, Any], at_ms: float) -> None:
+        self._conversation.receive(Event(kind, {"type": kind, **data}, at_ms))
+
+    def _fold_unnamed(self) -> None:
+        """Events of which only the types are known: a reply goes from `response.created` to `response.done`."""
+        for record in self._unnamed:
+            at_ms = record.at.ms if record.at else math.nan
+            kind = GA_NAME.get(record.data["type"], record.data["type"])
+            is_open = None in self._open
+            if kind == "response.done" and not is_open:
+                continue  # of a reply of which nothing else is known
+            if kind != "response.created" and not is_open:
+                self._fold_partial("response.created", None, {}, at_ms)
+            self._fold_partial(kind, None, record.data, at_ms)
+
+    # ------------------------------------------------------------------------------------------------------------------ end
+
+    def _keep(self, event: Event) -> None:
+        if len(self._events) < _MAX_EVENTS:
+            self._events.append(event)
+
+    def _at_ms(self, record: LogRecord, report: ParseReport) -> float:
+        """Milliseconds since the session's first event; NaN where the log does not say."""
+        if record.at is None:
+            self.last_ms = math.nan
+            return math.nan
+        at_ms, clock = record.at
+        if self._clock is None:
+            self._clock = clock
+            self._zero_ms = 0.0 if clock == "atms" else at_ms
+        elif clock != self._clock:
+            report.notes["events whose time is on another clock than their session's have none"] += 1
+            return math.nan
+        at_ms -= self._zero_ms
+        if clock == "day" and at_ms < self.last_ms - _DAY_MS / 2:  # past midnight
+            self._zero_ms -= _DAY_MS
+            at_ms += _DAY_MS
+        self.last_ms = at_ms
+        return at_ms
+
+    def finish(self, simulated: bool | None = None) -> None:
+        """The log has no more of it. `simulated` is what is known otherwise of who answered."""
+        if self._conversation.simulated is None:
+            self._conversation.simulated = simulated
+        if self._unnamed and not self._conversation.responses:
+            self._fold_unnamed()
+        self._unnamed.clear()
+        for response in self._conversation.responses:
+            if not self._whole:
+                for part in response.parts.values():
+                    part.n_not_kept = part.n_bytes
+                    part.chunks = []
+            if response.status == "in_progress":
+                response.status = None  # it never said how it ended
+            response.partial = self._is_partial(response)
+            response.simulated = self.simulated
+            for name in _TIMES:
+                value = getattr(response, name)
+                if value is not None and math.isnan(value):
+                    setattr(response, name, None)
+
+    def _is_partial(self, response: Response) -> bool:
+        """Whether there may be more in a response than the log shows."""
+        if response.id in self._complete:
+            return False
+        is_hidden = response.id in self._hidden and not response.parts and not response.calls_by_index
+        return response.partial or is_hidden or (response.created_at_ms is None and self.n_lost > 0)
+
+
+def _instant_of(text: str | None) -> Instant | None:
+    from .times import of_text
+
+    return of_text(text) if text else None
+
+
+def event_from(data: dict[str, Any], at_ms: float) -> Event:
+    """A logged event; audio of which the log keeps the digest only counts with its length."""
+    if GA_NAME.get(data["type"]) == AUDIO_DELTA and isinstance(delta := data.get("delta"), str):
+        kept = DIGEST.match(delta)
+        if kept is not None:
+            return Event(AUDIO_DELTA, data | {"delta": ""}, at_ms, pcm=b"", n_audio_bytes=int(kept[2]))
+    return event_of(data, at_ms)
+
+
+_OVERLAP = (
+    "sessions overlap and only ids in the events tell them apart: what names none went to the one that spoke last"
+)
+
+
+class Sorter:
+    """Which session of a log a record belongs to."""
+
+    def __init__(self, file: str, report: ParseReport, *, whole: bool) -> None:
+        self.sessions: list[LoggedSession] = []
+        self._report = report
+        self._file, self._whole = file, whole
+        self._by_key: dict[str, LoggedSession] = {}  # by what the log says beside the events
+        self._by_id: dict[str, LoggedSession] = {}  # by the ids in the events
+        self._latest: LoggedSession | None = None
+
+    def take(self, record: LogRecord) -> LoggedSession | None:
+        """Fold a record into its session; returns that session."""
+        if record.kind == "live":
+            return None
+        if record.kind == "partial" and "type" not in record.data:
+            for session in self.sessions:  # nothing says whose it was
+                session.note_loss()
+            return None
+        session = self._session_of(record)
+        session.take(record, self._report)
+        return session
+
+    def finish(self, simulated: bool | None = None) -> list[LoggedSession]:
+        """End every session; returns those of which anything is known."""
+        for session in self.sessions:
+            session.finish(simulated)
+        return [s for s in self.sessions if s.n_events or s.header or s.n_malformed or s.n_withheld or s.responses]
+
+    def _session_of(self, record: LogRecord) -> LoggedSession:
+        names = _ids(record.data) if record.kind in ("event", "partial") else []
+        session = self._find(record, names)
+        if session is not self._latest and self._latest is not None and session.key is None and session.n_events:
+            self._report.notes[_OVERLAP] = 1
+        for name in names:
+            self._by_id.setdefault(name, session)
+        self._latest = session
+        return session
+
+    def _find(self, record: LogRecord, names: Iterable[str]) -> LoggedSession:
+        key, data = record.key, record.data
+        settings = data.get("session") if record.kind == "event" else None
+        own_id = settings.get("id") if isinstance(settings, dict) and record.direction == "server" else None
+        begins = data.get("type") in ("session.created", "transcription_session.created")
+        if key is not None:
+            session = self._by_key.get(key)
+            if session is None or (begins and session.id is not None and own_id is not None and own_id != session.id):
+                session = self._by_key[key] = self._new(key)
+            return session
+        if isinstance(own_id, str):
+            session = self._by_id.get(own_id)
+            if session is None:
+                latest = self._latest
+                # What came before the server's first word (the client's first events) is of the session that it begins.
+                is_fresh = latest is not None and not latest.settings and latest.key is None
+                session = latest if latest is not None and (is_fresh or not begins) else self._new(None)
+                self._by_id[own_id] = session
+            return session
+        if begins:
+            latest = self._latest
+            if latest is not None and latest.key is None and not latest.settings and not latest.n_lost:
+                return latest
+            return self._new(None)
+        for name in names:
+            if name in self._by_id:
+                return self._by_id[name]
+        latest = self._latest if self._latest is not None and self._latest.key is None else None
+        if latest is not None and data.get("type") == "response.created" and latest.busy:
+            # A session makes one response at a time, so this one is another session's, if one is free.
+            recent = self.sessions[: -_MAX_SEARCHED - 1 : -1]
+            return next((session for session in recent if session.key is None and not session.busy), latest)
+        return latest or self._new(None)
+
+    def _new(self, key: str | None) -> LoggedSession:
+        session = LoggedSession(self._file, key, whole=self._whole)
+        self.sessions.append(session)
+        return session
+
+
+_MAX_SEARCHED = 64  # sessions at once, looked through for a free one
+
+
+def _ids(data: dict[str, Any]) -> list[str]:
+    """The ids by which an event can be told to belong to what came before."""
+    inner = [data.get("response"), data.get("item")]
+    names = [data.get("response_id"), data.get("item_id"), data.get("previous_item_id")]
+    names += [part.get("id") for part in inner if isinstance(part, dict)]
+    return [name for name in names if isinstance(name, str) and name != "root"]
+
+
+# A session of a log, step by step, as it can be played again.
+
+_BETA_ONLY = frozenset(BETA_NAME.values()) - frozenset(BETA_NAME)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One frame: who sent it, what it was, and when (ms since the session's first; NaN where the log does not say)."""
+
+    direction: Literal["server", "client"]
+    data: dict[str, Any]
+    at_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedSession:
+    """One session of a log, to be played again.
+
+    Attributes:
+        name: The file's name.
+        steps: Every event, both ways.
+        simulated: As the log says of itself.
+        digests: Whether audio is missing in it: its hash and length were kept.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    dialect: Literal["ga", "beta"]
+    model: str | None
+    simulated: bool | None
+    opened_at: str | None
+    end: dict[str, Any] | None
+    digests: bool
+
+
+def stepped(
+    records: Iterable[LogRecord], report: ParseReport, name: str, *, simulated: bool | None = None
+) -> list[tuple[LoggedSession, list[Step]]]:
+    """The sessions among records, each with its steps.
+
+    Args:
+        simulated: What is known of who answered, where the records do not say.
+    """
+    sorter = Sorter(name, report, whole=True)
+    steps: dict[int, list[Step]] = {}
+    for record in records:
+        session = sorter.take(record)
+        if session is not None and record.kind == "event":
+            steps.setdefault(id(session), []).append(Step(record.direction, record.data, session.last_ms))
+    return [(session, steps.get(id(session), [])) for session in sorter.finish(simulated) if session.n_events]
+
+
+def recorded(name: str, session: LoggedSession, steps: list[Step]) -> RecordedSession:
+    """A session as it can be played again."""
+    header = session.header or {}
+    types = {step.data.get("type") for step in steps}
+    is_beta = header.get("dialect") == "beta" or bool(types & _BETA_ONLY) or "modalities" in session.settings
+    return RecordedSession(
+        name=name,
+        steps=tuple(steps),
+        dialect="beta" if is_beta else "ga",
+        model=session.model,
+        simulated=session.simulated,
+        opened_at=header.get("opened_at"),
+        end=session.end,
+        digests=header.get("audio") == "digest",
+    )
+
+
+def gap_s(before: Step | None, step: Step) -> float:
+    """Seconds from the frame before to this one, where the log says so."""
+    gap_ms = step.at_ms - before.at_ms if before is not None else 0.0
+    return 0.0 if math.isnan(gap_ms) else max(0.0, gap_ms / 1000)
+
+
+def in_order(records: Iterable[LogRecord]) -> Iterator[LogRecord]:
+    """Records by their times, for a log that was exported newest first or in no order. One without a time stays behind its neighbour."""
+    timed = list(records)
+    n_down = n_up = 0
+    before: Instant | None = None
+    for record in timed:
+        if record.at is not None and before is not None and record.at.clock == before.clock:
+            n_down += record.at.ms < before.ms
+            n_up += record.at.ms > before.ms
+        before = record.at or before
+    if n_down > n_up:
+        timed.reverse()  # so that those of the same millisecond come in their order
+    keys: list[float] = []
+    latest = -math.inf
+    for record in timed:
+        latest = record.at.ms if record.at is not None else latest
+        keys.append(latest)
+    for _, record in sorted(zip(keys, timed, strict=True), key=lambda pair: pair[0]):
+        yield record

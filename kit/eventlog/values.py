@@ -1,0 +1,428 @@
+"""Read the objects that programs print into text: JSON, JSON in quotes, Python, JavaScript and pydantic prints, logfmt.
+
+`PARSERS` is the list of them, each with a sample. Nothing is evaluated: JSON goes to `json`; every other notation is rewritten,
+token by token, as a Python expression of constants, which `ast` parses. Depth and length are bounded first.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+import re
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+MAX_DEPTH = 64  # the deepest event of the reference has about ten levels
+MAX_PRINT_CHARS, MAX_PRINT_MARKS = 8 * 1024 * 1024, 200_000  # of one printed object that is not JSON
+_MAX_FAILURES = 16  # places in one text at which an object seems to begin and does not
+_MAX_QUOTES = 4  # JSON in a string in a string in …
+
+QUOTED = r""""[^"\\]*(?:\\.[^"\\]*)*"|'[^'\\]*(?:\\.[^'\\]*)*'|`[^`\\]*(?:\\.[^`\\]*)*`"""
+_STRING = re.compile(QUOTED, re.DOTALL)
+_BEGINS = re.compile(r"\{|\b[A-Z]\w*\(")
+HINT = re.compile(
+    r"(?:session|conversation|response|realtime|(?:in|out)put_audio_buffer|rate_limits|mcp_list_tools)\.[a-z_]"
+    r"|type\W{1,12}error\b"
+)
+"""Stands in every text that may hold an event."""
+
+
+class Unended(ValueError):
+    """The text ends inside the object."""
+
+
+class Value(NamedTuple):
+    """An object in a text.
+
+    Attributes:
+        data: Dicts, lists and plain values.
+        start, end: Where it stands.
+        hidden: Paths of fields that the program did not print (``response.output``); they are not in `data`.
+        is_elided: Whether characters were taken out of its middle: nothing in it can be trusted.
+    """
+
+    data: Any
+    start: int
+    end: int
+    hidden: frozenset[str] = frozenset()
+    is_elided: bool = False
+
+
+def values_in(text: str, *, n_quotes: int = 0) -> tuple[list[Value], int | None]:
+    """The objects in a text, in their order, and where one begins that does not end (``None``: nowhere).
+
+    Args:
+        n_quotes: In how many strings, one inside the other, the text stood.
+    """
+    if (value := _pairs(text)) is not None:
+        return [value], None
+    values: list[Value] = []
+    unended: int | None = None
+    at = n_failures = 0
+    while n_failures < _MAX_FAILURES and (begin := _BEGINS.search(text, at)) is not None:
+        for parse in PARSERS:
+            try:
+                value = parse(text, begin.start(), n_quotes)
+            except Unended:
+                unended = begin.start() if unended is None else unended
+                continue
+            except (ValueError, RecursionError, MemoryError):
+                continue
+            if value is not None:
+                values.append(value)
+                at = max(value.end, begin.end())
+                break
+        else:
+            n_failures += 1
+            at = begin.end()
+    return values, unended
+
+
+# ------------------------------------------------------------------------------------------------------------- the parsers
+
+
+def _json(text: str, at: int, n_quotes: int) -> Value | None:
+    """``{"type": "response.done", "response": {…}}``"""
+    if text[at] != "{":
+        return None
+    data, end = _decode_json(text, at)
+    return Value(data, at, end, is_elided=is_elided(data, text, at, end))
+
+
+def _quoted(text: str, at: int, n_quotes: int) -> Value | None:
+    r"""``msg="recv {\"type\":\"response.done\"}"``, ``'{"type":"it\'s"}'``, ``b'{"type":…}'``, also quoted twice."""
+    if n_quotes >= _MAX_QUOTES or text[at] != "{":
+        return None
+    if text.startswith('{\\"', at) or text.startswith('{\\\\"', at):
+        start = at - 1  # the quote before it that is not escaped itself
+        while start >= 0 and not (text[start] == '"' and (start == 0 or text[start - 1] != "\\")):
+            start = text.rfind('"', 0, start)
+    else:
+        start = at - 1 if at and text[at - 1] in "'\"" and "\\" in text else -1
+    if start < 0:
+        return None
+    match = _STRING.match(text, start)
+    if match is None:
+        raise Unended("a string without an end")
+    content = unescaped(match[0][1:-1], is_bytes=text[max(0, start - 1) : start] == "b")
+    values, _ = values_in(content, n_quotes=n_quotes + 1)
+    if not values:
+        return None
+    cut = _is_shortened(content, text, match.end()) or any(value.is_elided for value in values)
+    hidden = frozenset[str]().union(*(value.hidden for value in values))
+    data = values[0].data if len(values) == 1 else [value.data for value in values]
+    return Value(data, at, match.end(), hidden, cut)
+
+
+def _doubled(text: str, at: int, n_quotes: int) -> Value | None:
+    """``2025-11-26,server,"{""type"":""response.done""}"``: a cell of CSV"""
+    if not text.startswith('{""', at) or not at or text[at - 1] != '"':
+        return None
+    match = _CELL.match(text, at - 1)
+    if match is None:
+        raise Unended("a cell without an end")
+    content = match[1].replace('""', '"')
+    data, _ = _decode_json(content)
+    return Value(data, at, match.end(), is_elided=is_elided(data, content, 0, len(content)))
+
+
+def _print(text: str, at: int, n_quotes: int) -> Value | None:
+    """``{'ok': True}``, ``{ type: 'x' }``, ``Event(type='x', response=Response(id='y'))``, ``{type=>"x"}``"""
+    end = extent(text, at)
+    source = text[at:end]
+    reader = _Expression()
+    data = reader.read(source)
+    return Value(data, at, end, frozenset(reader.hidden), is_elided(data, text, at, end))
+
+
+PARSERS: tuple[Callable[[str, int, int], Value | None], ...] = (_json, _quoted, _doubled, _print)
+"""Tried in this order where an object may begin."""
+
+_CELL = re.compile(r'"((?:[^"]|"")*)"(?!")')
+_PAIR = re.compile(r"(?<![\w.$-])([A-Za-z_][\w.]*)=(?![=\s])")
+_IS_PAIRS = re.compile(r"(?:^|\s)type=(['\"])[a-z_]+(?:\.[a-z_]+)*\1(?:\s|$)|=\"[^\"]*\{\\\"")
+_PLAIN_WORD = re.compile(r"[^\s,]*")
+_MAX_PAIRS = 200
+
+
+def _pairs(text: str) -> Value | None:
+    r"""``type='response.done' event_id='x' response=Response(…)``, ``ts=… level=debug msg="recv {\"type\":…}" call=17``"""
+    if _IS_PAIRS.search(text) is None:
+        return None
+    fields: dict[str, Any] = {}
+    reader = _Expression()
+    at, start = 0, None
+    while len(fields) < _MAX_PAIRS and (pair := _PAIR.search(text, at)) is not None:
+        start = pair.start() if start is None else start
+        begin = pair.end()
+        try:
+            if (string := _STRING.match(text, begin)) is not None:
+                fields[pair[1]], at = unescaped(string[0][1:-1]), string.end()
+            elif text[begin] in "{[" or re.compile(r"[\w.]+\(").match(text, begin):
+                at = extent(text, begin)
+                fields[pair[1]] = reader.read(text[begin:at], pair[1])
+            else:
+                word = _PLAIN_WORD.match(text, begin)
+                assert word is not None
+                fields[pair[1]], at = _CONSTANTS.get(word[0], word[0]), word.end()
+        except (ValueError, RecursionError, MemoryError):
+            return None
+    if start is None:
+        return None
+    return Value(fields, start, at, frozenset(reader.hidden), is_elided(fields, text, start, at))
+
+
+# ---------------------------------------------------------------------------------------------------------------- strings
+
+_ESCAPE = re.compile(
+    r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|u\{([0-9a-fA-F]{1,6})\}|U([0-9a-fA-F]{8})|(\n)|(.))", re.DOTALL
+)
+_SIMPLE = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "a": "\a", "v": "\v", "0": "\0"}
+
+
+def unescaped(text: str, *, is_bytes: bool = False) -> str:
+    """Undo the backslashes of a string, of any language; of bytes, read what they spell as UTF-8."""
+    if "\\" in text:
+        text = _ESCAPE.sub(_character, text)
+        if any("\ud800" <= c <= "\udfff" for c in text):  # two escapes make one character
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if is_bytes:
+        with contextlib.suppress(UnicodeEncodeError):
+            text = text.encode("latin-1").decode("utf-8", "replace")
+    return text
+
+
+def _character(match: re.Match[str]) -> str:
+    code = match[1] or match[2] or match[3] or match[4]
+    if code:
+        number = int(code, 16)
+        return chr(number) if number <= 0x10FFFF else "\ufffd"
+    return "" if match[5] else _SIMPLE.get(match[6], match[6])
+
+
+# ----------------------------------------------------------------------------------------------------------------- extents
+
+_MARKS = re.compile(rf"({QUOTED})|([\"'`])|([{{\[(])|([}}\])])", re.DOTALL)
+_CLOSES = {"{": "}", "[": "]", "(": ")"}
+
+
+class Scan:
+    """Where the brackets of an object close, line after line.
+
+    Attributes:
+        stack: The closing brackets that are still to come.
+        quote: The quote of a string that is open at the end of the last line, else "".
+    """
+
+    def __init__(self) -> None:
+        self.stack: list[str] = []
+        self.quote = ""
+        self.n_marks = 0
+
+    def feed(self, text: str, at: int = 0) -> int | None:
+        """Go on with more text; returns where the object ends in it, or ``None``.
+
+        Raises:
+            ValueError: If the brackets do not match, or are too many.
+        """
+        if self.quote:
+            end = re.compile(rf"[^{self.quote}\\]*(?:\\.[^{self.quote}\\]*)*{self.quote}", re.DOTALL).match(text, at)
+            if end is None:
+                return None
+            at, self.quote = end.end(), ""
+        for mark in _MARKS.finditer(text, at):
+            if mark[1]:
+                continue
+            self.n_marks += 1
+            if mark[2]:
+                self.quote = mark[2]
+                return None
+            if mark[3]:
+                self.stack.append(_CLOSES[mark[3]])
+                if len(self.stack) > MAX_DEPTH or self.n_marks > MAX_PRINT_MARKS:
+                    raise ValueError("nested too deeply")
+            elif not self.stack or self.stack.pop() != mark[4]:
+                raise ValueError(f"{mark[4]} closes nothing")
+            elif not self.stack:
+                return mark.end()
+        return None
+
+
+def extent(text: str, at: int) -> int:
+    """Where the object that begins at `at` ends.
+
+    Raises:
+        Unended: If the text ends first.
+        ValueError: If it is none, or too large.
+    """
+    end = Scan().feed(text, at)
+    if end is None:
+        raise Unended("the text ends inside an object")
+    if end - at > MAX_PRINT_CHARS:
+        raise ValueError("a print of more characters than any event has")
+    return end
+
+
+# ------------------------------------------------------------------------------------------------------------------ prints
+
+_HIDDEN = "__hidden__"
+_CONSTANTS: dict[str, Any] = {
+    "None": None, "null": None, "undefined": None, "nil": None, "True": True, "true": True, "False": False, "false": False,
+    "nan": None, "NaN": None, "inf": None, "Infinity": None,
+}  # fmt: skip
+# What is not Python in the prints of other programs → the Python that says the same. The sample is what it was made for.
+_NOTATIONS: tuple[tuple[str, str, str], ...] = (
+    # name, expression, sample
+    ("string", rf"[bBrRuU]{{0,2}}(?:{QUOTED})", "'it\\'s'  `it's \"x\"`  b'caf\\xc3\\xa9'"),
+    ("cut", r"\.\.\.\s*\d+ more characters?", "'AAAA'... 200 more characters"),
+    ("more", r"\.\.\.(?:\s*\d+ more (?:items?|properties|property|entries|entry))?", "[ 1, 2, ... 98 more items ]"),
+    ("prototype", r"\[Object: null prototype\]\s*(?=\{)", "[Object: null prototype] { type: 'x' }"),
+    ("hidden", r"\[(?:Object|Array|(?:Async)?Function|Circular|Getter|Setter|class|Promise)\b[^\[\]{}\"']*\]", "output: [ [Object] ]"),
+    ("enum", r"<[\w.]+:\s*(?=['\"\d])([^<>]*)>", "<Status.done: 'completed'>"),
+    ("object", r"<(?:Buffer|ref)\b[^<>{}]*>", "<Buffer 1f 8b>  <ref *1>"),
+    ("key", r"[A-Za-z_$][\w$]*(?=\s*:(?!:))", "{ type: 'x', from: 'y' }"),
+    ("named", r"[A-Za-z_$][\w$.]*\s*(?:\(\d+\)\s*|\s)(?=[{\[])", "Object(3) {…}  Map(2) {…}  RealtimeEvent {…}"),
+    ("arrow", r"=>", "Map(1) { 'a' => 1 }  {\"type\"=>\"x\"}"),
+    ("bigint", r"\b(\d+)n\b", "12n"),
+    ("zeros", r"(?<![\w.])0+(\d+)(?![\w.])", "007"),
+)  # fmt: skip
+_NOTATION = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern, _ in _NOTATIONS), re.DOTALL)
+
+
+class _Expression:
+    """A print as data.
+
+    Attributes:
+        hidden: Paths of the fields whose value the program did not print.
+    """
+
+    def __init__(self) -> None:
+        self.hidden: set[str] = set()
+
+    def read(self, source: str, path: str = "") -> Any:
+        """The data of one printed object, which is the value of the field `path`.
+
+        Raises:
+            ValueError: If it is no object of constants.
+        """
+        with warnings.catch_warnings():  # of Python about the source, which nobody wrote as Python
+            warnings.simplefilter("ignore")
+            try:
+                tree = ast.parse(_NOTATION.sub(_as_python, source).replace("\n", " ").strip(), mode="eval")
+            except SyntaxError as exc:
+                raise ValueError("not an object of constants") from exc
+        data = self._value(tree.body, path)
+        if data is _UNSEEN:
+            raise ValueError("nothing of it was printed")
+        return data
+
+    def _value(self, node: ast.expr, path: str = "") -> Any:
+        match node:
+            case ast.Constant(value=value):
+                if value is ... or isinstance(value, complex):
+                    return _UNSEEN
+                return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+            case ast.Name(id=name) if name in _CONSTANTS:
+                return _CONSTANTS[name]
+            case ast.Name(id=name) if name == _HIDDEN:
+                return _UNSEEN
+            case ast.Dict(keys=keys, values=nodes) if None not in keys:
+                return self._fields(
+                    [(self._value(key), value) for key, value in zip(keys, nodes, strict=True) if key], path
+                )
+            case ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts):
+                listed = [self._value(part, path) for part in parts]
+                return _UNSEEN if any(part is _UNSEEN for part in listed) else listed
+            case ast.Call(keywords=[], args=[*_, ast.Dict() as last]):  # OrderedDict({…}), defaultdict(<class …>, {…})
+                return self._value(last, path)
+            case ast.Call(keywords=fields):
+                return self._fields([(field.arg, field.value) for field in fields], path)
+            case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=ast.Constant(value=int() | float() as number)):
+                return -number if isinstance(sign, ast.USub) else number
+            case ast.BinOp(left=left, op=ast.Add(), right=right):  # how Node folds a long string
+                texts = self._value(left), self._value(right)
+                return texts[0] + texts[1] if all(isinstance(text, str) for text in texts) else _UNSEEN
+        raise ValueError(f"a {type(node).__name__} is no value")
+
+    def _fields(self, pairs: list[tuple[Any, ast.expr]], path: str) -> dict[str, Any]:
+        fields: dict[str, Any] = {}
+        for name, node in pairs:
+            inner = f"{path}.{name}" if path else str(name)
+            value = self._value(node, inner)
+            if value is _UNSEEN:
+                self.hidden.add(inner)
+            else:
+                fields[str(name)] = value
+        return fields
+
+
+_UNSEEN = object()
+
+
+def _as_python(token: re.Match[str]) -> str:
+    kind, text = token.lastgroup, token[0]
+    match kind:
+        case "string":
+            quote = min(text.find(q) for q in "'\"`" if q in text)
+            if "\\" not in text and "\n" not in text and text[quote] != "`":
+                return text[quote:]
+            return repr(unescaped(text[quote + 1 : -1], is_bytes="b" in text[:quote].lower()))
+        case "cut":
+            return f"+ {_HIDDEN}"
+        case "more" | "hidden" | "object":
+            return _HIDDEN
+        case "enum":
+            return text[text.index(":") + 1 : -1]
+        case "key":
+            return repr(text)
+        case "arrow":
+            return ":"
+        case "bigint":
+            return text[:-1]
+        case "zeros":
+            return text.lstrip("0") or "0"
+    return ""
+
+
+# ----------------------------------------------------------------------------------------------------------------- elision
+
+ELISION = re.compile(r"\.\.\.|…|\[truncated\]|<truncated>|\(truncated\)")
+_N_BYTES = re.compile(r"\s*\[([\d,]+) bytes?\]")
+_NAMES = ("type", "object", "status", "role")
+
+
+def is_elided(data: Any, text: str, start: int, end: int) -> bool:
+    """Whether characters were taken out of the middle of an object that parsed all the same.
+
+    ``...`` in a key, an id or a type cannot be meant; in words it can, unless as much stands before it as after it, which is how
+    programs shorten (`websockets` keeps two thirds before and one third after).
+    """
+    if ELISION.search(text, start, end) is None:
+        return False
+    if _has_broken_name(data):
+        return True
+    at = text.find("...", start, end)
+    head, tail = at - start, end - at - 3
+    return at >= 0 and tail >= 15 and (abs(head - tail) <= 1 or abs(head - 2 * tail) <= 2)
+
+
+def _has_broken_name(data: Any) -> bool:
+    if isinstance(data, dict):
+        for key, value in data.items():
+            if ELISION.search(key):
+                return True
+            is_name = isinstance(value, str) and (key in _NAMES or key == "id" or key.endswith("_id"))
+            if ELISION.search(value) if is_name else _has_broken_name(value):
+                return True
+    return isinstance(data, list) and any(map(_has_broken_name, data))
+
+
+def _is_shortened(content: str, text: str, end: int) -> bool:
+    """Whether a string is not as long as the program says that it is: ``< TEXT '{"type":…' [13000 bytes]``."""
+    n_bytes = _N_BYTES.match(text, end)
+    return n_bytes is not None and int(n_bytes[1].replace(",", "")) != len(content.encode("utf-8", "replace"))
+
+
+_decode_json = json.JSONDecoder().raw_decode
