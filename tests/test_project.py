@@ -12,6 +12,7 @@ from packaging.specifiers import SpecifierSet
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CONDA_NAMES = {
+    "PyYAML": "pyyaml",
     "sounddevice": "python-sounddevice",
     "soundfile": "pysoundfile",
     "soxr": "soxr-python",

@@ -415,7 +415,7 @@ class SplitLines:
             if sum(map(len, pieces)) < MAX_LINE_BYTES:
                 pieces.append(line[match.end() :])
             return None
-        pieces = self._pieces.pop(stream, None) or []
+        pieces = self._pieces.pop(stream, [])
         return "".join([*pieces, line[match.end() :]]) if pieces else line
 
     def rest(self) -> list[str]:

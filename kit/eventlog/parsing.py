@@ -364,8 +364,8 @@ class _Reader:
             if isinstance(value, dict):
                 if b"..." in bare or "…".encode() in bare:
                     text = bare.decode("utf-8", "replace")
-                    if values.is_elided(value, text, 0, len(text)):
-                        yield from self._flush()
+                    if values.HINT.search(text) and values.is_elided(value, text, 0, len(text)):
+                        yield from self._give_up()
                         yield from self._lost("shortened in the middle", text, Origin(n_line=n_line))
                         return
                 found = list(self._of_value(value, Origin(n_line=n_line)))
@@ -373,9 +373,9 @@ class _Reader:
                     yield from self._give_up()  # of what was begun before: another record begins
                     yield from found
                     return
-                text = _text_field(value)
-                if text is not None and (self._group is not None or self._begins_in(text) or self._wrapped):
-                    yield from self._wrapped_text(value, text, n_line)
+                inner = _text_field(value)
+                if inner is not None and (self._group is not None or self._begins_in(inner) or self._wrapped):
+                    yield from self._wrapped_text(value, inner, n_line)
                     return
                 if self._group is None:
                     yield from self._without_event(bare.decode("utf-8", "replace"), Origin(n_line=n_line))
@@ -383,9 +383,9 @@ class _Reader:
             elif value is not None and self._group is None:
                 yield from self._found_or_other(value, bare, n_line)
                 return
-        text = self._split.whole(line.decode("utf-8", "replace").rstrip("\r\n"))
-        if text is not None:
-            yield from self._text(text, Origin(n_line=n_line))
+        whole = self._split.whole(line.decode("utf-8", "replace").rstrip("\r\n"))
+        if whole is not None:
+            yield from self._text(whole, Origin(n_line=n_line))
 
     def _found_or_other(self, value: Any, bare: bytes, n_line: int) -> Iterator[LogRecord]:
         found = list(self._of_value(value, Origin(n_line=n_line)))
@@ -509,16 +509,16 @@ class _Reader:
 
     def _give_up(self) -> Iterator[LogRecord]:
         """The object that was begun never ended."""
-        group, self._group = self._group, None
-        while group is not None:
+        while (group := self._take_group()) is not None:
             first, *others = group.lines
             self._group_work += sum(len(other) for other, _ in others)
             yield from self._without_event(first[0], first[1], reason="cut off")
-            for n, (line, where) in enumerate(others):
+            for line, where in others:  # which may begin another
                 yield from self._text(line, where)
-                if self._group is not None and n == len(others) - 1:
-                    break
-            group, self._group = self._group, None
+
+    def _take_group(self) -> _Group | None:
+        group, self._group = self._group, None
+        return group
 
     def _flush(self, *, torn: bool = False) -> Iterator[LogRecord]:
         """A file ends."""
@@ -648,7 +648,7 @@ class _Reader:
             direction=_direction(fields) or origin.direction,
         )
         n_bytes = fields.get("n_audio_bytes")
-        if isinstance(n_bytes, int) and is_event(event := fields.get("event")):
+        if isinstance(n_bytes, int) and isinstance(event := fields.get("event"), dict) and is_event(event):
             for record in self._event(event, origin):
                 record.n_audio_bytes = n_bytes
                 yield record

@@ -86,16 +86,16 @@ def of_text(text: str) -> Instant | None:
     The first: a program's own stamp stands at the beginning, and whatever it tells of a caller comes after it.
     """
     text = text[:2_000]
-    for match in _ISO.finditer(text):
-        if (instant := _of_iso(match[0])) is not None:
+    for date in _ISO.finditer(text):
+        if (instant := _of_iso(date[0])) is not None:
             return instant
     if (match := _OTHER_DATE.search(text)) and (instant := _of_other(match[0])) is not None:
         return instant
-    if match := _TIME_OF_DAY.search(text):
+    if (match := _TIME_OF_DAY.search(text)) is not None:
         hours, minutes, seconds, fraction = match.groups()
         total_s = (int(hours) * 60 + int(minutes)) * 60 + int(seconds)
         return Instant(total_s * 1000 + (float(f"0.{fraction}") * 1000 if fraction else 0.0), "day")
-    if match := _EPOCH.search(text):
+    if (match := _EPOCH.search(text)) is not None:
         return _of_epoch(float(match[1]))
     return None
 
