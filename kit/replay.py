@@ -218,10 +218,10 @@ class Ids:
     def __init__(self) -> None:
         self._now: dict[str, str] = {}
 
-    def learn(self, recorded: Mapping[str, Any], sent: Mapping[str, Any]) -> None:
+    def learn(self, recorded: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         """Take note of the ids that a client chose in an event."""
-        pairs = [(recorded.get("event_id"), sent.get("event_id")), (_kit_tag(recorded), _kit_tag(sent))]
-        then, now = recorded.get("item"), sent.get("item")
+        pairs = [(recorded.get("event_id"), event.get("event_id")), (_kit_tag(recorded), _kit_tag(event))]
+        then, now = recorded.get("item"), event.get("item")
         if isinstance(then, dict) and isinstance(now, dict):
             pairs.append((then.get("id"), now.get("id")))
         self._now |= {a: b for a, b in pairs if isinstance(a, str) and isinstance(b, str) and a != b}
@@ -235,7 +235,7 @@ class Ids:
         return [self.now(item) for item in value] if isinstance(value, list) else value
 
 
-def difference(recorded: Mapping[str, Any], sent: Mapping[str, Any], ids: Ids) -> tuple[str, str] | None:
+def difference(recorded: Mapping[str, Any], event: Mapping[str, Any], ids: Ids) -> tuple[str, str] | None:
     """Return where a client's event departs from the recorded one; ``None`` if it does not.
 
     Returns:
@@ -244,10 +244,10 @@ def difference(recorded: Mapping[str, Any], sent: Mapping[str, Any], ids: Ids) -
     Ids that the client chooses may be others; sound must be the same, but for what is appended to the input buffer as it is
     heard; what was redacted may be anything.
     """
-    if recorded.get("type") != sent.get("type"):
-        place = f"another event was recorded here than {sent.get('type')}"
-        return place, f"recorded was {_summary(recorded)}, now came {_summary(sent)}"
-    return _differ(_plain(ids.now(dict(recorded))), _plain(dict(sent)), str(recorded.get("type")))
+    if recorded.get("type") != event.get("type"):
+        place = f"another event was recorded here than {event.get('type')}"
+        return place, f"recorded was {_summary(recorded)}, now came {_summary(event)}"
+    return _differ(_plain(ids.now(dict(recorded))), _plain(dict(event)), str(recorded.get("type")))
 
 
 def _plain(event: dict[str, Any]) -> dict[str, Any]:

@@ -323,15 +323,6 @@ async def test_the_example_for_java_runs():
     assert "Hello. What would you like to hear?" in output
 
 
-@pytest.mark.skipif(shutil.which("go") is None, reason="Go is not installed")
-async def test_the_example_for_go_runs(tmp_path):
-    async with StandIn(drift="never", rules=RULES) as server:
-        code, output = await run("go", "run", str(EXAMPLES / "client.go"), server.url)
-
-    assert code == 0, output
-    assert "Hello. What would you like to hear?" in output
-
-
 # In a terminal
 
 
@@ -383,6 +374,13 @@ def test_what_does_not_go_beside_a_replay_is_refused(capsys):
 
     assert main(["serve", "--port", "0", "--replay", "x.jsonl", "--drift", "never", "--fault", "drop"]) == 2
     assert "--drift, --fault" in capsys.readouterr().err
+
+
+def test_an_address_that_others_reach_needs_a_key_and_the_flag_is_named(capsys):
+    from kit.cli import main
+
+    assert main(["serve", "--port", "0", "--host", "0.0.0.0"]) == 2
+    assert "--key-env" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--rules", "--replies"])

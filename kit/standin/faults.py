@@ -176,14 +176,14 @@ def faults(texts: Sequence[str | Fault]) -> tuple[Fault, ...]:
     parsed: list[Fault] = []
     for text in texts:
         item = fault(text)
-        first = {other.when for other in parsed if other.kind.of == item.kind.of and other.p is None}
-        if None in first and item.p is None:
+        occasions = {before.when for before in parsed if before.kind.of == item.kind.of and before.p is None}
+        if None in occasions and item.p is None:
             raise InputError(f"{item} never comes: an earlier fault has every {item.kind.of}")
         if isinstance(text, str) and "@" not in text:
             # several without WHEN: each has an occasion of its own, one after the other
-            n = next(n for n in itertools.count(1) if not any(when is not None and n in when for when in first))
+            n = next(n for n in itertools.count(1) if not any(when is not None and n in when for when in occasions))
             item = replace(item, when=range(n, n + 1))
-        elif item.when is not None and any(when and set(item.when) <= set(when) for when in first):
+        elif item.when is not None and any(when and set(item.when) <= set(when) for when in occasions):
             raise InputError(f"{item} never comes: an earlier fault has that {item.kind.of}")
         parsed.append(item)
     for of in {item.kind.of for item in parsed}:

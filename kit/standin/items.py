@@ -235,10 +235,10 @@ def base64_from_client(data: object, format: AudioFormat, path: str) -> bytes:
         return pybase64.b64decode(data, validate=True)
     except (binascii.Error, ValueError):
         # from memory of the service's sentence; unverified
-        what = "mono PCM16 at 24kHz" if format == "pcm16" else format
+        format_name = "mono PCM16 at 24kHz" if format == "pcm16" else format
         raise refuse(
             "invalid_value",
-            f"Invalid '{path}'. Expected base64-encoded audio bytes ({what}) but got an invalid value.",
+            f"Invalid '{path}'. Expected base64-encoded audio bytes ({format_name}) but got an invalid value.",
             path,
         ) from None
 
@@ -309,7 +309,7 @@ class Conversation:
                 f"Error adding item: the previous item with id '{previous_item_id}' does not exist.",
             )
         if item.type == "function_call_output" and not any(
-            other.type == "function_call" and other.fields["call_id"] == item.fields["call_id"] for other in self
+            call.type == "function_call" and call.fields["call_id"] == item.fields["call_id"] for call in self
         ):
             # seen in livekit/agents #3344 (2025-09)
             call_id = item.fields["call_id"]

@@ -65,17 +65,17 @@ class Entry:
 
     def show(self) -> dict[str, Any]:
         """Return the entry as JSON data."""
-        sent = []
+        frames = []
         for at_s, text, refused in self._frames:
             try:
                 event = json.loads(text)
             except ValueError:
                 event = {"raw": text}
-            sent.append({"at_ms": round(at_s * 1000, 1), "event": event} | ({"refused": True} if refused else {}))
+            frames.append({"at_ms": round(at_s * 1000, 1), "event": event} | ({"refused": True} if refused else {}))
         return self.about | {
             "opened_at": self._opened_at,
             "closed": self._closed,
-            "sent": sent,
+            "sent": frames,
             "not_kept": self._n_dropped,
             "conversation": self._items(),
         }

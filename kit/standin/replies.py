@@ -136,7 +136,7 @@ class ReplyRule:
         if item is not None and item.type == "function_call_output":
             call_id, words = item.fields["call_id"], str(item.fields["output"])
             calls = [
-                other.fields["name"] for other in items if other.fields.get("call_id") == call_id and other is not item
+                call.fields.get("name") for call in items if call.fields.get("call_id") == call_id and call is not item
             ]
             if self.after is None or self.after not in calls:
                 return None

@@ -91,15 +91,21 @@ class Response:
         self._plan = plan
         self._sideband = sideband
         self._first_s, self._token_s = first_s, token_s
+        # What it made so far: shown in `response.done`, and counted in its usage.
         self._items: list[Item] = []
         # Output index, item and content part that are being streamed; a call has no part.
         self._open: tuple[int, Item, Part | None] | None = None
         self._details: dict[str, Any] | None = None
         self._usage: dict[str, Any] | None = None
-        self._at_s = 0.0  # its own clock
-        self._text_out = 0  # text tokens so far
-        self._limit = request.max_output_tokens  # looked up once: every delta is held against it
+        # Its own clock, which pace stretches or shrinks.
+        self._at_s = 0.0
+        # Text tokens so far; audio tokens follow from the sound.
+        self._text_out = 0
+        # Looked up once: every delta is held against it.
+        self._limit = request.max_output_tokens
+        # `rate_limits.updated` comes once, before or after the end by dialect.
         self._limits_sent = False
+        # Token counts of what it reads: usage says how many, and how many of them the response before had read.
         self._reads = context_tokens(request.get("instructions") or "", request.get("tools") or (), context)
 
     def show(self) -> dict[str, Any]:

@@ -272,8 +272,11 @@ class SessionDriver:
         self._connection = connection
         self._saw = saw
         self._messages_per_s = messages_per_s
-        self._wake = asyncio.Event()  # there may be something to send
-        self._room = asyncio.Event()  # the backlog was sent
+        # Set when there may be something to send: a client's frame came, a time is due, a job is done.
+        self._wake = asyncio.Event()
+        # Set when the backlog was sent, or can no longer be: the reader waits for it.
+        self._room = asyncio.Event()
+        # Recognitions that are running; asyncio itself holds tasks only weakly.
         self._jobs: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -558,13 +561,13 @@ class StandIn(Listener):
             options = with_options(self.options, **values_of(texts)) if texts else self.options
         except KitError as exc:
             return connection.respond(HTTPStatus.BAD_REQUEST, f"{exc}\n")
-        asked = connection_request(request.path, request.headers, self.dialect)
+        client = connection_request(request.path, request.headers, self.dialect)
         number = next(self._n_connections)
-        trial = asked.trial or f"session {number}"
+        trial = client.trial or f"session {number}"
         # those of connections are counted over the stand-in, unless the connection brings its own
         faults = self._faults if options.faults is self.options.faults else Faults(options.faults)
-        fault = faults.due("connection", Draws(options.seed, trial, asked.attempt).of_attempt())
-        connection.about = _About(asked, trial, fault.name if fault is not None else "", number, options, door)
+        fault = faults.due("connection", Draws(options.seed, trial, client.attempt).of_attempt())
+        connection.about = _About(client, trial, fault.name if fault is not None else "", number, options, door)
         if fault is not None and fault.name == "http-error":
             status = HTTPStatus(int(fault.value))
             return connection.respond(status, "this was asked for of a stand-in: http-error\n")

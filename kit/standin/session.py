@@ -135,10 +135,14 @@ class ServerSession:
         sideband: bool = False,
         update: Mapping[str, Any] | None = None,
     ) -> None:
+        # The dialect is fixed by the handshake: the service has no way to change it either.
         self.d = d
         self._options = options
+        # A clock that is passed in: tests move it by hand, the server passes its loop's.
         self._now = now
+        # Everything that is sent goes through here, so that order is decided in one place.
         self._outbox = outbox = Outbox(d, unix)
+        # One decoder per session: making one for each frame costs more than decoding most frames.
         self._decoder = msgspec.json.Decoder()
         self.id = outbox.new_id("sess")
         self._conversation = Conversation(outbox.new_id("conv"), options.max_item_bytes)
@@ -154,20 +158,32 @@ class ServerSession:
         if update:
             self._settings.update(dict(update), spoke=False)
 
-        # Input. The rest of a long piece of audio waits in `_unheard`, so that other sessions are served meanwhile.
-        self._audio = InputAudio(options.max_buffer_s)
-        self._unheard: deque[bytes] = deque()
-        self._turn_item_id: str | None = None  # of the turn that is being spoken: it is sent when speech starts
-        self._idle_at_s = math.inf  # when `idle_timeout_ms` runs out
-        self._reply_end_ms = 0.0  # where in the input stream the last reply had been played
+        # Input
 
-        # Output. Replies are counted for the script, drawn lines and faults; no line is repeated while another is left.
+        # What the client appended and did not commit, with the turn detection that listens to it.
+        self._audio = InputAudio(options.max_buffer_s)
+        # The rest of a long piece of audio, heard slice by slice: other sessions are served meanwhile.
+        self._unheard: deque[bytes] = deque()
+        # The id of the turn that is being spoken. The service sends it when speech starts, before there is an item.
+        self._turn_item_id: str | None = None
+        # When `idle_timeout_ms` runs out; counted from the end of the last reply's sound, not of its frames.
+        self._idle_at_s = math.inf
+        # Where in the input stream the last reply had been played: `timeout_triggered` says so.
+        self._reply_end_ms = 0.0
+
+        # Output
+
+        # Responses that are not over: one at most writes to the conversation, any number are out of band.
         self._running: list[_Running] = []
+        # Which reply is next: the script and drawn lines go by it.
         self._n_replies = 0
+        # Texts of replies so far: no line comes twice while another is left.
         self._spoken_before: list[str] = []
+        # Recognition that the server has yet to run in a thread: it would hold up every other session here.
         self._jobs: list[Job] = []
 
         self._configure_audio()
+        # A second connection to a call: pydantic-ai's cassettes of one begin with the answer to the client's own update.
         self._sideband = sideband
         if not sideband:
             outbox.emit("session.created", session=self._shown_settings())

@@ -222,10 +222,10 @@ def _truncation(value: object, path: str) -> Refusal | None:
     return (by_type(retention_ratio=ratio) if isinstance(value, dict) else one_of("auto", "disabled"))(value, path)
 
 
-def _turn_detection(**more: Check) -> Check:
+def _turn_detection(**extra: Check) -> Check:
     answering = {"type": text, "create_response": flag, "interrupt_response": flag}
     server_vad = fields(
-        threshold=decimal(0, 1), prefix_padding_ms=integer(0), silence_duration_ms=integer(0), **answering, **more
+        threshold=decimal(0, 1), prefix_padding_ms=integer(0), silence_duration_ms=integer(0), **answering, **extra
     )
     semantic_vad = fields(eagerness=one_of("low", "medium", "high", "auto"), **answering)
     return by_type(server_vad=server_vad, semantic_vad=semantic_vad)
@@ -305,8 +305,8 @@ def _read(settings: Mapping[str, Any], word: str, spelling: Spelling, d: Dialect
     return value
 
 
-def _object_check(kind: str, spelling: Spelling, *required: str, **more: Check) -> Check:
-    """Check an object of settings in the spelling of a kind of session; `more` are fields that the kit has no word for."""
+def _object_check(kind: str, spelling: Spelling, *required: str, **extra: Check) -> Check:
+    """Check an object of settings in the spelling of a kind of session; `extra` are fields that the kit has no word for."""
     d = BETA if kind == "beta" else GA
     tree: dict[str, Any] = {}
     for word in spelling:
@@ -322,7 +322,7 @@ def _object_check(kind: str, spelling: Spelling, *required: str, **more: Check) 
             nullable(fields(**{name: check(child) for name, child in node.items()})) if isinstance(node, dict) else node
         )
 
-    return fields(*required, **{name: check(child) for name, child in tree.items()}, **more)
+    return fields(*required, **{name: check(child) for name, child in tree.items()}, **extra)
 
 
 _HEARING = ("input_format", "transcription", "noise_reduction", "turn_detection")
