@@ -104,6 +104,12 @@ def test_it_is_whole_and_points_to_nothing_outside_itself(page):
     assert {link.split(":")[0] if not link.startswith("#") else "#" for link in tags.links} <= {"#", "data"}
 
 
+def test_every_table_has_a_heading_for_each_cell(page):
+    for table in re.findall(r"<table>.*?</table>", page(TRIALS + FIT), re.DOTALL):
+        n = table.count("<th>")
+        assert {row.count("<td") for row in table.split("<tr")[2:]} <= {n}, table[:200]
+
+
 def test_ids_on_the_page_are_unique(page):
     ids = re.findall(r'\bid="([^"]+)"', page(TRIALS))
 
@@ -171,7 +177,7 @@ def test_what_an_arm_costs_stands_beside_what_it_cures(tmp_path):
 
     html = report(ledger, tmp_path).path.read_text().partition("What an arm costs")[2].partition("</table>")[0]
 
-    as_is, retry = (re.findall(r"<td>(.*?)</td>", row) for row in html.split("<tr>")[2:4])
+    as_is, retry = (re.findall(r"<td[^>]*>(.*?)</td>", row) for row in html.split("<tr>")[2:4])
     assert as_is[2:6] == ["3", "1", "0", "1"]  # items, updates, deletions, responses
     assert retry[2:6] == ["8 (+5)", "1", "5 (+5)", "6 (+5)"]
 
@@ -235,7 +241,7 @@ def test_lost_voice_stands_beside_drift_and_other_definitions_beside_both(tmp_pa
     assert "1 of 5 first turns were answered in text (20 %" in in_short(text)
     assert "The voice was lost in 3 of 5." in in_short(text)
     rows = re.findall(
-        r"<td>(\d of \d) \(", report(ledger, tmp_path).path.read_text().partition("Under other definitions")[2]
+        r"<td[^>]*>(\d of \d) \(", report(ledger, tmp_path).path.read_text().partition("Under other definitions")[2]
     )
     # text, no voice at all, not wholly voice, lost voice
     assert rows[:4] == ["1 of 5", "2 of 5", "3 of 5", "3 of 5"]
@@ -262,7 +268,7 @@ def test_a_comparison_says_so_where_its_arms_failed_unequally(tmp_path):
 def test_trials_are_followed_from_plan_to_answer(page):
     html = page([*TRIALS, ("1b", "cure", "x !")]).partition("How far the trials came")[2].partition("</table>")[0]
 
-    rows = [re.findall(r"<td>(.*?)</td>", row) for row in html.split("<tr>")[2:]]
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in html.split("<tr>")[2:]]
     # planned, connected, seeded, asked, answered, attempts lost after asking
     assert [row[:4] for row in rows] == [["as is", "3", "2", "2"], ["cure", "4", "4", "4"]]
     assert [row[5:] for row in rows] == [["2", "0"], ["3", "1"]]
@@ -421,6 +427,11 @@ def test_it_opens_from_disk_in_a_browser_with_no_network(tmp_path, dark):
         assert (ink == "rgb(27, 31, 36)") is not dark
         assert page.evaluate("e => getComputedStyle(e).fill", title.element_handle()) in (ink, "none")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.set_viewport_size({"width": 390, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert page.evaluate(
+            "[...document.querySelectorAll('td')].every(e => e.getBoundingClientRect().right <= innerWidth)"
+        )
         if os.environ.get("KIT_SCREENSHOTS"):
             page.screenshot(
                 path=f"{os.environ['KIT_SCREENSHOTS']}/report-{'dark' if dark else 'light'}.png", full_page=True

@@ -171,6 +171,7 @@ def rates(m: Material) -> Grid:
         *by,
         "",
         "drift",
+        "lost voice",
         "if the missing…",
         "first response",
         "any turn",
