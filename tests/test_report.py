@@ -104,6 +104,16 @@ def test_it_is_whole_and_points_to_nothing_outside_itself(page):
     assert {link.split(":")[0] if not link.startswith("#") else "#" for link in tags.links} <= {"#", "data"}
 
 
+def test_a_strip_leads_to_its_trial_and_what_it_said(page):
+    html = page(TRIALS)
+
+    links = set(re.findall(r'href="#(f0a-trial-[^"]+)"', html))
+    assert {f"f0a-trial-trial{n:04d}" for n in range(6)} == links
+    assert all(html.count(f'id="{link}"') == 1 for link in links)
+    row = html.partition('id="f0a-trial-trial0000"')[2].partition("</tr>")[0]
+    assert "as is" in row and "¶ text" in row and "words" in row
+
+
 def test_every_table_has_a_heading_for_each_cell(page):
     for table in re.findall(r"<table>.*?</table>", page(TRIALS + FIT), re.DOTALL):
         n = table.count("<th>")

@@ -47,6 +47,7 @@ def strip(
     style: str = "light",
     ax: Axes | Figure | None = None,
     title: str | None = None,
+    link: str = "",
 ) -> Axes:
     """Every trial as a narrow strip, its turns from top to bottom, coloured by what the user heard.
 
@@ -57,18 +58,19 @@ def strip(
         turns: From `tables.turns_df`: a row per planned turn of each trial.
         by: Columns that make a band; ``case`` and ``arm``, and the model where there are several, unless told.
         style, ax, title: See `kit.plots`.
+        link: In an SVG each strip leads to this, with its trial's id at the end: ``"#trial-"`` for anchors of the page.
     """
     columns = ("trial_id", "turn", "modality", "state")
     need(turns, "turns_df", *columns)
     bands = _bands(turns, by or _by(turns))
     height, gap = _heights(bands)
-    look, ax = prologue(turns, "turns_df", columns, style, ax, 2 + 0.15 * (sum(height) + sum(gap)))
+    look, ax = prologue(turns, "turns_df", columns, style, ax, max(2.6, 2 + 0.15 * (sum(height) + sum(gap))))
     top, shades = 0.0, set()
     for at, (band, tall, before) in enumerate(zip(bands, height, gap, strict=True)):
         top -= before
         for x, words, side in ((0.0, band.name, "left"), (1.0, band.share, "right")):
             ax.text(x, top + 0.25, words, ha=side, va="bottom", fontsize=SMALL, color=look.ink)
-        shades |= _draw(ax, look, band, top, at)
+        shades |= _draw(ax, look, band, top, at, link)
         top -= tall
     ax.set(xlim=(0, 1), ylim=(top - 0.2, 1.6), yticks=[])
     ax.tick_params(axis="y", length=0)
@@ -97,12 +99,13 @@ def strip(
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """The trials of one group: `cells` has a shade per turn and trial, shape ``(n_turns, n_trials)``, sorted."""
+    """The trials of one group: `cells` has a shade per turn and trial, shape ``(n_turns, n_trials)``, sorted like `trial_ids`."""
 
     name: str
     first: str
     cells: Any
     share: str
+    trial_ids: list[str]
 
     @property
     def trials(self) -> int:
@@ -129,13 +132,16 @@ def _bands(turns: Frame, by: tuple[str, ...]) -> list[Band]:
         turn = some["turn"].to_numpy(int)
         cells = np.full((turn.max() + 1, trial.max() + 1), SHADES.index("not run"))
         cells[turn, trial] = _shades(some)
-        cells = cells[:, np.lexsort(cells[::-1])]
+        ids = np.array([""] * cells.shape[1], object)
+        ids[trial] = some["trial_id"].astype(str) if "trial_id" in some else ""
+        order = np.lexsort(cells[::-1])
+        cells, ids = cells[:, order], ids[order]
         answered = cells[0] < SHADES.index("failed")
         text = int((cells[0] == 0).sum())
         n = int(answered.sum())
         share = f"{100 * text / n:.0f} % text  ({text} of {n})" if n else "no answer"
         name = " · ".join(names_of[name].get(str(words[name]), "–") for name in several) or "all"
-        out.append(Band(name, str(key[0]) if key else "", cells, share))
+        out.append(Band(name, str(key[0]) if key else "", cells, share, list(ids)))
     return out
 
 
@@ -160,7 +166,7 @@ def _heights(bands: list[Band]) -> tuple[list[float], list[float]]:
     return height, gap
 
 
-def _draw(ax: Axes, look: look_up.Style, band: Band, top: float, at: int) -> set[str]:
+def _draw(ax: Axes, look: look_up.Style, band: Band, top: float, at: int, link: str) -> set[str]:
     """A band: cells that run into each other downwards, and a hair of the page between trials, so that each is a strip."""
     from matplotlib.collections import PolyCollection
 
@@ -173,14 +179,16 @@ def _draw(ax: Axes, look: look_up.Style, band: Band, top: float, at: int) -> set
     for shade in np.unique(band.cells):
         word = SHADES[shade]
         shades.add(word)
+        chosen = runs[band.cells[runs[:, 1], runs[:, 0]] == shade]
         boxes = [
-            [(x[c], y[first]), (x[c + 1], y[first]), (x[c + 1], y[last]), (x[c], y[last])]
-            for c, first, last in runs[band.cells[runs[:, 1], runs[:, 0]] == shade]
+            [(x[c], y[first]), (x[c + 1], y[first]), (x[c + 1], y[last]), (x[c], y[last])] for c, first, last in chosen
         ]
         cells = PolyCollection(
             boxes, facecolor=_colour(word, look), linewidth=0, gid=f"strip-{word}-{at}", rasterized=many
         )
         cells.set(edgecolor=look.page, hatch=_hatch(word, look) or None)  # the edge's colour is the pattern's
+        if link and not many:
+            cells.set_urls([f"{link}{band.trial_ids[c]}" for c, _, _ in chosen])
         ax.add_collection(cells)
     if n_trials > 1:
         ax.vlines(x[1:-1], top, y[-1], color=look.page, linewidth=min(1.6, 90 / n_trials), zorder=3, rasterized=many)

@@ -118,12 +118,14 @@ class Grid:
         rows: The cells, text or `Markup`.
         wide: Columns whose words may wrap.
         group: A row whose first so many cells differ from those of the row above begins a group; 0: there are none.
+        ids: Anchors of the rows, if they have any.
     """
 
     names: Sequence[str]
     rows: list[list[Any]]
     wide: Sequence[int] = ()
     group: int = 0
+    ids: Sequence[str] = ()
 
 
 # ------------------------------------------------------------------------------------------------------------ small pieces

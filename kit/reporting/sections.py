@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from .. import plots, show
+from .. import plots, show, tables
 from ..stats.intervals import percent
 from ..tables.modality import points
 from ..trials import arms
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame as Frame
 
 MAX_PLAN_CHARS = 200_000  # of the plan's JSON
+MAX_TRIALS = 600  # on the page, with what was said; a ledger of more has them all
+MAX_WORDS = 200  # characters of a reply in the list of trials
 MAX_IDS = 300  # rows of ids on the page; the download has all
 AS_IS = arms.as_is.name
 RARE = ("mixed", "function", "empty")  # modalities that get a column only where they occur
@@ -79,6 +82,7 @@ def context(m: Material, question: str) -> dict[str, Any]:
         "rare": rare(m),
         "costs": costs(m),
         "reported": reported(m),
+        "trials": trials(m),
         "comparisons": comparisons(m),
         "controls": findings.controls(m),
         "plan": plan(m),
@@ -137,7 +141,8 @@ def _pictures(m: Material, name: str, n: int) -> Iterator[Markup]:
         return m.of(df, name).drop(columns="settings", errors="ignore")
 
     table, by_arm, turns = of(m.table), of(m.arms), m.of(m.turns, name)
-    yield figure(plots.strip, turns, f"f{n}a-", "Every trial as a strip of its turns, coloured by modality")
+    strip = partial(plots.strip, link="#trial-" if has_trials(m) else "")
+    yield figure(strip, turns, f"f{n}a-", "Every trial as a strip of its turns, coloured by modality")
     yield figure(
         plots.modality, table, f"f{n}b-", "Share of modalities of the first turn per case and arm, with intervals"
     )
@@ -290,6 +295,39 @@ def _measured(row: Any) -> str:
 def _documented(settings: dict[str, Any]) -> bool:
     stand_in = settings.get("stand_in", {})
     return settings.get("endpoint") == "standin" and stand_in.get("drift", "documented") == "documented"
+
+
+def has_trials(m: Material) -> bool:
+    return len(m.trials) <= MAX_TRIALS
+
+
+def trials(m: Material) -> dict[str, Any]:
+    """Every turn of every trial with the words of its replies; the strips of the first picture lead here."""
+    if not has_trials(m):
+        return {"note": f"{len(m.trials):,} trials are too many for a page; the ledger has them.", "grid": Grid([], [])}
+    responses = tables.responses_df(m.ledger, words=True)
+    texts = responses[["transcript", "text"]].astype("string").fillna("")
+    spoken = responses["modality"].astype("string").fillna("") == "audio"
+    words = texts["transcript"].where(spoken, texts["text"].where(texts["text"] != "", texts["transcript"]))
+    replies: dict[tuple[str, int], list[str]] = {}
+    for trial, turn, reply in zip(responses["trial_id"].astype(str), responses["turn"], words, strict=True):
+        replies.setdefault((trial, int(turn)), []).append(show.plain(reply, MAX_WORDS))
+    rows: list[list[Any]] = []
+    anchors = []
+    for _, row in m.turns.iterrows():
+        trial, turn = str(row["trial_id"]), int(row["turn"])
+        prefix = f"f{m.settings.index(str(row['settings']))}a-"  # of the picture that leads here
+        anchors.append(f"{prefix}trial-{trial}" if turn == 0 else f"{prefix}trial-{trial}-{turn}")
+        cells = [m.called(name, row) for name in (*m.over, "case", "arm")]
+        modality = str(row["modality"])
+        heard = badge(modality) if modality in show.COLOURS else str(row["state"])
+        words_of_turn = " → ".join(replies.get((trial, turn), [])) or "–"
+        rows.append(
+            [code(trial), *cells, int(row["repeat"]) + 1, turn + 1, heard, milliseconds(row["heard_ms"]), words_of_turn]
+        )
+    names = ["trial", *m.over, "case", "arm", "repeat", "turn", "came as", "heard after", "words"]
+    summary = f"{plural(len(m.trials), 'trial')}, {plural(len(rows), 'turn')}"
+    return {"note": "", "summary": summary, "grid": Grid(names, rows, wide=[len(names) - 1], group=1, ids=anchors)}
 
 
 def comparisons(m: Material) -> dict[str, Any] | None:
