@@ -15,7 +15,7 @@ import pytest
 from hostile import Lossy, send, serving
 from killed import quietly
 
-from kit import Ledger, Plan, Settings, arms
+from kit import Endpoint, Ledger, Plan, Settings, arms
 from kit.endpoint import PRICES, Price
 from kit.errors import ConnectError, LedgerError
 from kit.standin import StandIn
@@ -268,6 +268,38 @@ async def test_usage_that_makes_sense_is_what_it_costs(path):
         ledger = await quietly(Plan("1a", repeats=1, controls=0, settings=settings), path, budget_usd=10)
 
     assert ledger.spent()["usd"] == pytest.approx((10 * 1 + 20 * 10) / 1e6)
+
+
+async def test_the_model_that_the_server_names_is_the_one_that_is_priced(path, monkeypatch):
+    monkeypatch.setenv("K", "sk-test")
+
+    class Other(Billing):
+        async def _talk(self, ws):
+            await send(ws, "session.created", session={"id": "s", "model": "gpt-realtime-2.1-2026-06-01"})
+            async for frame in ws:
+                event = json.loads(frame)
+                await getattr(self, event["type"].replace(".", "_"), self._unknown)(ws, event)
+
+    async with Other(GOOD) as server:
+        cheap = Endpoint("openai", server.url, model="gpt-realtime-2.1-mini", key_env="K")
+        plan = Plan("1a", repeats=1, controls=0, settings=Settings(cheap, max_output_tokens=None))
+        ledger = await quietly(plan, path, budget_usd=100)
+
+    (row,) = ledger.rows("SELECT cost_usd, priced_model FROM attempts")
+    assert row["priced_model"] == "gpt-realtime-2.1"
+    assert row["cost_usd"] == pytest.approx(PRICED.usd(GOOD))
+
+
+async def test_a_reader_that_stays_open_leaves_the_results_in_the_file(path):
+    plan = Plan("1b", repeats=3)
+    ledger = await quietly(plan, path)
+    reader = ledger.connect()
+    more = await quietly(plan, path)
+    reader.close()
+
+    copy = path.with_name("copied-alone.sqlite")
+    shutil.copy(more.path, copy)
+    assert Ledger(copy).counts()["completed"] == 3
 
 
 def test_the_reservation_covers_tools_and_whatever_else_a_session_is_told():

@@ -148,23 +148,23 @@ class Design:
             for model in self.models
             if sum(counts.get((model, AS_IS), (0, 0))[0] for _, counts in results[:2]) >= FEWEST_TEXTS
         ]
-        found: dict[tuple[str, str], Verdict] = {
+        verdicts: dict[tuple[str, str], Verdict] = {
             (model, cure): Verdict(model, cure, 0, 0, 0, 0, 1.0, "open" if model in drifting else "not asked", 0)
             for model in self.models
             for cure in self.cures
         }
         totals: dict[tuple[str, str], tuple[Counts, Counts]] = {}
         for look, (stage, counts) in enumerate(results[2:], 1):
-            asked = [(model, cure) for model, arms in stage.arms.items() for cure in arms if cure != AS_IS]
-            for model, cure in asked:  # as is beside this cure, and no other as is: same hours, same number
+            compared = [(model, cure) for model, arms in stage.arms.items() for cure in arms if cure != AS_IS]
+            for model, cure in compared:  # as is beside this cure, and no other as is: same hours, same number
                 control, treated = totals.get((model, cure), ((0, 0), (0, 0)))
                 totals[model, cure] = (
                     _sum((control, counts.get((model, AS_IS), (0, 0)))),
                     _sum((treated, counts.get((model, cure), (0, 0)))),
                 )
             level = self.alpha * SPENDING[look - 1]
-            ps = {key: _p(*totals[key]) for key in asked}
-            for key, shown in _holm(ps, len(found), level).items():
+            ps = {key: _p(*totals[key]) for key in compared}
+            for key, shown in _holm(ps, len(verdicts), level).items():
                 (k0, n0), (k1, n1) = totals[key]
                 better = k0 / n0 - k1 / n1 if n0 and n1 else 0.0
                 outcome = "open"
@@ -172,8 +172,8 @@ class Design:
                     outcome = "cures" if better > 0 else "harms"
                 elif look >= 2 and better < FUTILITY:
                     outcome = "given up"
-                found[key] = Verdict(*key, k0, n0, k1, n1, ps[key], outcome, look)
-        return list(found.values())
+                verdicts[key] = Verdict(*key, k0, n0, k1, n1, ps[key], outcome, look)
+        return list(verdicts.values())
 
     def price(self, usd: Callable[[str, str, bool], float]) -> tuple[float, float, float]:
         """Return what it costs if nothing drifts, as in 2024 (every history drifts, some cures work at once), and at most.
@@ -229,14 +229,14 @@ class Simulated:
     usd: list[float] = field(default_factory=list)
     verdicts: list[list[Verdict]] = field(default_factory=list)
 
-    def share(self, said: Callable[[Verdict], bool]) -> float:
+    def share(self, condition: Callable[[Verdict], bool]) -> float:
         """Of all verdicts in all studies, the share for which it holds."""
-        all_of_them = [verdict for verdicts in self.verdicts for verdict in verdicts]
-        return sum(map(said, all_of_them)) / len(all_of_them)
+        verdicts = [verdict for study in self.verdicts for verdict in study]
+        return sum(map(condition, verdicts)) / len(verdicts)
 
-    def any_share(self, said: Callable[[Verdict], bool]) -> float:
+    def any_share(self, condition: Callable[[Verdict], bool]) -> float:
         """The share of studies in which it holds for some verdict."""
-        return sum(any(map(said, verdicts)) for verdicts in self.verdicts) / len(self.verdicts)
+        return sum(any(map(condition, verdicts)) for verdicts in self.verdicts) / len(self.verdicts)
 
 
 def simulate(
@@ -333,15 +333,15 @@ class Study:
         """Say what it costs, in three figures."""
         ending = [f"{model} ends on {ENDS[model]}" for model in self.design.models if model in ENDS]
         if endpoint(self.where).name == "standin":
-            usd, who = trial_usd("openai"), "free, simulated; on OpenAI's models of these names "
+            usd, prefix = trial_usd("openai"), "free, simulated; on OpenAI's models of these names "
             if not set(self.design.models) <= set(PRICES):
                 return "free, simulated"
         elif not set(self.design.models) <= set(PRICES):
             return "unpriced: the kit does not know what this costs"
         else:
-            usd, who = trial_usd(self.where), ""
+            usd, prefix = trial_usd(self.where), ""
         nothing, as_in_2024, most = self.design.price(usd)
-        text = f"{who}about ${nothing:.0f} if nothing drifts, ${as_in_2024:.0f} if all drift as in 2024, ${most:.0f} at most"
+        text = f"{prefix}about ${nothing:.0f} if nothing drifts, ${as_in_2024:.0f} if all drift as in 2024, ${most:.0f} at most"
         return "; ".join([text, *ending])
 
     def plans(self, stage: Stage) -> dict[str, Plan]:
@@ -351,7 +351,7 @@ class Study:
         cases: Sequence[Case] = histories()
         if stage.n_histories < len(cases):
             cases = random.Random(f"kit study {seed}").sample(cases, stage.n_histories)
-        given = {arm_of(cure).name: cure for cure in self.cures}
+        arms_by_name = {arm_of(cure).name: cure for cure in self.cures}
         groups: dict[tuple[str, ...], list[str]] = {}
         for model, arms in stage.arms.items():
             groups.setdefault(tuple(arms), []).append(model)
@@ -359,7 +359,7 @@ class Study:
         for n, (arms, models) in enumerate(groups.items(), 1):
             out[f"{stem}-{n}" if len(groups) > 1 else stem] = Plan(
                 cases,
-                [given.get(name, name) for name in arms],
+                [arms_by_name.get(name, name) for name in arms],
                 stage.rounds,
                 settings=[_settings(self.where, model or None, stage.cut, {"drift": self.drift}) for model in models],
                 seed=seed,
@@ -378,15 +378,16 @@ class Study:
         """
         self.results, self.ledgers, self.complete = [], [], False
         self.folder.mkdir(parents=True, exist_ok=True)
-        left = budget_usd
+        remaining_usd = budget_usd
         while (stage := self.design.next_stage(self.results)) is not None:
             counts: dict[tuple[str, str], Counts] = {}
             for name, plan in self.plans(stage).items():
                 ledger = await run(
-                    plan, self.folder / f"{name}.sqlite", at_once=at_once, budget_usd=left, progress=progress
+                    plan, self.folder / f"{name}.sqlite", at_once=at_once, budget_usd=remaining_usd, progress=progress
                 )
                 self.ledgers.append(ledger)
-                left = None if left is None else max(0.0, left - ledger.spent()["usd"])
+                if remaining_usd is not None:
+                    remaining_usd = max(0.0, remaining_usd - ledger.spent()["usd"])
                 counts |= _counts(ledger, plan)
                 if (ledger.last_run or {}).get("ended") != "complete":
                     self.results.append((stage, counts))
@@ -442,8 +443,10 @@ class Study:
 
     def _repr_html_(self) -> str:
         rates = show.table([[show.esc(model), show.esc(text)] for model, text in self.rates()], ["model", "as it is"])
-        said = "".join(f"<p>{show.esc(sentence)}</p>" for sentence in self.sentences())
-        return show.card(f"<b>study</b> {show.origin(self.simulated)} {show.esc(repr(self).strip('<>'))}", rates, said)
+        sentences = "".join(f"<p>{show.esc(sentence)}</p>" for sentence in self.sentences())
+        return show.card(
+            f"<b>study</b> {show.origin(self.simulated)} {show.esc(repr(self).strip('<>'))}", rates, sentences
+        )
 
     def write(self) -> Path:
         """Write ``study.html`` into its folder: rates, cures, rules, and where the ledgers are. One file that fetches nothing."""
@@ -490,12 +493,12 @@ def _sentence(v: Verdict) -> str:
         return f"{v.model}: {v.cure} was not asked about, since fewer than {FEWEST_TEXTS} replies were text as it is."
     if not v.n1:
         return f"{v.model}: {v.cure} has no result yet."
-    seen = f"{v.k1} of {v.n1} text, against {v.k0} of {v.n0} as it is at the same time"
+    counts = f"{v.k1} of {v.n1} text, against {v.k0} of {v.n0} as it is at the same time"
     says = {
-        "cures": f"drifts less often with {v.cure}: {seen}; p = {v.p:.2g}, shown at look {v.look} beyond the whole family's alpha.",
-        "harms": f"drifts more often with {v.cure}: {seen}; p = {v.p:.2g}, shown at look {v.look} beyond the whole family's alpha.",
-        "given up": f"{v.cure} was given up after look {v.look}, less than {100 * FUTILITY:.0f} points better: {seen}.",
-        "open": f"no difference is shown for {v.cure}: {seen}; p = {v.p:.2g}.",
+        "cures": f"drifts less often with {v.cure}: {counts}; p = {v.p:.2g}, shown at look {v.look} beyond the whole family's alpha.",
+        "harms": f"drifts more often with {v.cure}: {counts}; p = {v.p:.2g}, shown at look {v.look} beyond the whole family's alpha.",
+        "given up": f"{v.cure} was given up after look {v.look}, less than {100 * FUTILITY:.0f} points better: {counts}.",
+        "open": f"no difference is shown for {v.cure}: {counts}; p = {v.p:.2g}.",
     }
     return f"{v.model}: {says[v.outcome]}" if v.outcome in ("given up", "open") else f"{v.model} {says[v.outcome]}"
 

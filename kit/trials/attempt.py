@@ -183,7 +183,7 @@ class Outcome:
 
     @property
     def may_be_tried_again(self) -> bool:
-        """Whether it was lost before any reply began."""
+        """Whether it was lost before any reply started_s."""
         return self.status == "failed" and not self.begun and self.kind in AGAIN
 
 
@@ -230,18 +230,18 @@ async def play(
     attempt = _Attempt(trial, outcome, timeout_s, deadline_s, paused_s)
     arm = trial.arm
     clock = asyncio.get_running_loop().time
-    began = clock()
+    started_s = clock()
     session: Session | None = None
     try:
         async with asyncio.timeout(timeout_s):
             attempt.session = session = await connection
-            outcome.session["connect_ms"] = (clock() - began) * 1000
+            outcome.session["connect_ms"] = (clock() - started_s) * 1000
             if prepared.settings:
                 await session.update(**prepared.settings)
             await arm.seed(session, prepared.history)
             await arm.after_seed(session)
         outcome.session |= attempt.facts()
-        outcome.session["seed_ms"] = (clock() - began) * 1000 - outcome.session["connect_ms"]
+        outcome.session["seed_ms"] = (clock() - started_s) * 1000 - outcome.session["connect_ms"]
         if on_seeded is not None:
             on_seeded(outcome.session)
         so_far = prepared.history
@@ -339,7 +339,7 @@ class _Attempt:
         self._n_rows = 0  # responses of the session that are in rows already
         self._n_before = 0  # responses of the session before the last one was asked for
         self._n_items = 0  # items sent before the turn was first asked for
-        self._paused_before_s = 0.0  # as it was when the turn began
+        self._paused_before_s = 0.0  # as it was when the turn started_s
         self._in_rows: list[Response] = []  # responses put into rows since `_n_rows` was counted
         self._n_beside = 0  # responses of no turn so far
 
@@ -383,9 +383,9 @@ class _Attempt:
         started = next((r.started_at_ms for r in answers if r.started_at_ms is not None), None)
         first_ms = _since(started, [_first_content_at_ms(response) for response in answers])
         in_time = first_ms is None or first_ms <= self.deadline_s * 1000 or self.paused_s() > self._paused_before_s
-        ended = None
+        reply_end = None
         if with_content:
-            ended = with_content[-1].ended or ("unfinished" if without_content == "silent" else "broken")
+            reply_end = with_content[-1].ended or ("unfinished" if without_content == "silent" else "broken")
         turn = {
             "turn": self.turn,
             "n_responses": len(answers),
@@ -394,7 +394,7 @@ class _Attempt:
             "final_status": final.status if final else None,
             "first_outcome": _outcome(answers[:1], in_time, without_content),
             "outcome": _outcome(with_content[-1:] or answers[-1:], in_time, without_content),
-            "ended": ended,
+            "ended": reply_end,
             "first_ms": first_ms,
             "heard_ms": _since(started, [response.first_audio_at_ms for response in answers]),
             "n_items_sent": self._n_sent("conversation.item.create") - self._n_items,
@@ -510,7 +510,8 @@ class _Attempt:
         costs = [response["cost_usd"] for response in self.outcome.responses]
         assert self.session is not None
         # The service bills transcripts of a user's audio apart, by their own model's price, which the kit does not know.
-        transcribed = any(event.type == _TRANSCRIBED for event in self.session.events)
+        transcribes = read_session(self.session.settings, "transcription") is not None
+        transcribed = transcribes and any(event.type == _TRANSCRIBED for event in self.session.events)
         if None in costs or transcribed or self._n_sent("response.create") > len(costs):
             return None
         return float(sum(costs))

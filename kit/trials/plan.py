@@ -107,12 +107,12 @@ class Settings:
             words += [f"fault={fault}" for fault in self.stand_in.get("faults", ())]
         return " ".join(words)
 
-    @property
+    @cached_property
     def reckoned_price(self) -> Price | None:
         """The price that costs are computed with; ``None`` if there is none."""
         return self.price or self.where.price
 
-    @property
+    @cached_property
     def free(self) -> bool:
         """Nobody pays: the stand-in, or a URL that is sent no key; and no price was given."""
         return not self.where.sends_key and self.reckoned_price is None

@@ -59,9 +59,10 @@ class Writer:
         # filelock follows no link (O_NOFOLLOW): a lock that is a link to something else is an error, and that file is untouched.
         self._lock = FileLock(self.path.with_name(f"{self.path.name}.lock"), timeout=0, thread_local=False)
         self._db: sqlite3.Connection | None = None
-        self._run_id: int | None = (
-            None  # the run that writes; once it is known, every write checks that it is the newest
-        )
+        # SQLite's counter of what other connections wrote, when the newest run was last looked up.
+        self._data_version: object = None
+        # The run that writes. Once it is known, every write checks that it is the newest.
+        self._run_id: int | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -85,7 +86,10 @@ class Writer:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._db is not None:
-            with contextlib.suppress(sqlite3.Error):  # somebody is reading: it stays as it is
+            with contextlib.suppress(
+                sqlite3.Error
+            ):  # somebody is reading: it stays as it is, with all that can be in it
+                self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
                 # one file again, which can also be read from a read-only folder
                 self._db.execute("PRAGMA journal_mode = DELETE")
             self._db.close()
@@ -216,14 +220,12 @@ class Writer:
         db = self._db
         assert db is not None
         try:
+            if len(work) == 1:  # a statement by itself is a transaction by itself
+                self._check_newest(db)
+                return db.execute(*work[0]).lastrowid or 0
             db.execute("BEGIN IMMEDIATE")
             try:
-                if self._run_id is not None:
-                    (newest,) = db.execute("SELECT MAX(run_id) FROM runs").fetchone()
-                    if newest != self._run_id:
-                        raise LedgerError(
-                            f"{self.path} is being written by a newer run ({newest}); this one ({self._run_id}) stops"
-                        )
+                self._check_newest(db)
                 last = 0
                 for sql, values in work:
                     last = db.execute(sql, values).lastrowid or last
@@ -235,6 +237,18 @@ class Writer:
         except sqlite3.DatabaseError as exc:
             raise LedgerError(f"cannot write {self.path}: {exc}; mend that and run it again: it goes on") from exc
         return last
+
+    def _check_newest(self, db: sqlite3.Connection) -> None:
+        """Refuse to go on where a newer run writes. Looked up only if another connection has written anything meanwhile."""
+        version = db.execute("PRAGMA data_version").fetchone()
+        if self._run_id is None or version == self._data_version:
+            return
+        (newest,) = db.execute("SELECT MAX(run_id) FROM runs").fetchone()
+        if newest != self._run_id:
+            raise LedgerError(
+                f"{self.path} is being written by a newer run ({newest}); this one ({self._run_id}) stops"
+            )
+        self._data_version = version
 
     # ------------------------------------------------------------------------------------------------------------- reading
 
