@@ -68,6 +68,7 @@ _OWN = frozenset(
         "cookie",
     ]
 )
+_PLAIN = frozenset("user-agent accept accept-language cache-control pragma openai-beta".split())  # no secret in these
 _KEYS = frozenset({"authorization", "api-key", "xi-api-key"})
 _KEY_PROTOCOL = "openai-insecure-api-key."  # how a browser sends its key
 
@@ -167,7 +168,7 @@ class Relay(Listener):
             headers |= self.endpoint.headers()
         url = self._upstream(request.path)
         secrets = [
-            *self.endpoint.secrets(headers),
+            *self.endpoint.secrets({k: v for k, v in headers.items() if k.lower() not in _PLAIN}),
             *(w.removeprefix(_KEY_PROTOCOL) for w in offered if w.startswith(_KEY_PROTOCOL)),
         ]
         secrets += [

@@ -116,13 +116,17 @@ async def test_what_the_service_refuses_at_the_door_is_refused_in_its_words():
 
 async def test_the_clients_key_goes_through_and_is_kept_nowhere(tmp_path):
     async with Echo() as server, Relay(server.url, log=tmp_path) as relay:
-        headers = {"Authorization": f"Bearer {KEY}", "OpenAI-Organization": "org-secret-0123456789"}
-        async with ws_connect(f"{relay.url}?model=m", additional_headers=headers) as client:
+        headers = {"Authorization": f"Bearer {KEY}", "OpenAI-Organization": "org-secret-0123456789", "X-App": "x"}
+        agent = "a-client/1.0 (of some length)"
+        async with ws_connect(f"{relay.url}?model=m", additional_headers=headers, user_agent_header=agent) as client:
             await client.send(json.dumps({"type": "error", "error": {"message": f"wrong key {KEY}"}}))
             assert KEY in await client.recv()  # untouched on the wire
+            await client.send('{"type":"note","client":"a-client/1.0 (of some length)"}')
+            await client.recv()
         assert server.headers[0]["Authorization"] == f"Bearer {KEY}" and "model=m" in server.paths[0]
     (path,) = tmp_path.iterdir()
     text = path.read_text()
+    assert text.count("a-client/1.0 (of some length)") == 2  # what a client calls itself is no secret
     assert KEY not in text and "org-secret" not in text and text.count("wrong key") == 2
     assert KEY not in repr(relay) and KEY not in repr(vars(relay))
 
