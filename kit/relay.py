@@ -68,7 +68,9 @@ _OWN = frozenset(
         "cookie",
     ]
 )
-_PLAIN = frozenset("user-agent accept accept-language cache-control pragma openai-beta".split())  # no secret in these
+_PLAIN = frozenset(
+    ["user-agent", "accept", "accept-language", "cache-control", "pragma", "openai-beta"]
+)  # no secret in these
 _KEYS = frozenset({"authorization", "api-key", "xi-api-key"})
 _KEY_PROTOCOL = "openai-insecure-api-key."  # how a browser sends its key
 

@@ -46,6 +46,7 @@ HOMES = {
     "prompt_toolkit": {"cli"},
     "tqdm": {"trials"},
     "filelock": {"trials"},
+    "trustme": {"standin"},
     "distributed": {"trials"},
 }
 
