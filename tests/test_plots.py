@@ -341,3 +341,29 @@ async def test_a_timeline_has_the_words_of_each_mark_for_a_pointer():
 
     assert svg.count("<title>") == len(plots.timeline(session).marks) + 1
     assert session.responses[-1].transcript[:12] in svg and "simulated" in svg
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_smallest_ledger_has_room_for_its_words(name, tmp_path):
+    """A warning of matplotlib's layout is an error here."""
+    trials = [
+        ("1b", "as_is", "s"),
+        ("1b", "as_is", "l"),
+        ("1b", "retry", "t"),
+        ("1b", "as_is", "m"),
+        ("1b", "as_is", "f"),
+        ("1b", "as_is", "x !"),
+    ]
+    ledger = write(tmp_path / "a.sqlite", trials, outcomes=True)
+
+    assert plots.svg(drawn(name, ledger, ax=plots.figure()))
+    only = write(tmp_path / "b.sqlite", trials[:1], outcomes=True)
+    if name != "differences":
+        assert plots.svg(drawn(name, only, ax=plots.figure()))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_picture_of_every_arm_has_room_for_their_names(name, tmp_path):
+    trials = [("1b", arm.name, word) for arm in arms.all_arms() for word in ("t a", "a a")]
+
+    assert plots.svg(drawn(name, write(tmp_path / "a.sqlite", trials), ax=plots.figure()))

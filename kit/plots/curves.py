@@ -43,7 +43,7 @@ def drift_by_length(
         style, ax, title: See `kit.plots`.
     """
     columns = ("history_items", "drift_rate", "drift_low", "drift_high", "first_turns", by)
-    look, ax = prologue(table, "modality_df", columns, style, ax, 5.4)
+    look, ax = prologue(table, "modality_df", columns, style, ax, 4.7 + 0.22 * len(groups(table, by)))
     lines = list(_lines(table, by))
     for n, (name, part, colour, marker) in enumerate(lines):
         part = part[part["first_turns"] > 0].sort_values("history_items")
@@ -76,7 +76,9 @@ def first_audio(
         by: The column that makes a line.
         style, ax, title: See `kit.plots`.
     """
-    look, ax = prologue(turns, "turns_df", ("turn", "modality", "heard_ms", by), style, ax, 5.4)
+    look, ax = prologue(
+        turns, "turns_df", ("turn", "modality", "heard_ms", by), style, ax, 4.7 + 0.22 * len(groups(turns, by))
+    )
     first = turns[(turns["turn"] == 0) & turns["modality"].notna()]
     longest = float(first["heard_ms"].max()) if first["heard_ms"].notna().any() else 1.0
     lines = list(_lines(first, by))
@@ -114,7 +116,7 @@ def until_drift(
         style, ax, title: See `kit.plots`.
     """
     columns = ("after_turns", "not_drifted", "low", "high", "trials", by)
-    look, ax = prologue(curve, "until_drift_df", columns, style, ax, 5.4)
+    look, ax = prologue(curve, "until_drift_df", columns, style, ax, 4.7 + 0.22 * len(groups(curve, by)))
     lines = list(_lines(curve, by))
     total = 0
     for at, (name, part, colour, marker) in enumerate(lines):
@@ -210,7 +212,7 @@ def cure_cost(
     if cost == "usd_per_trial" and "usd" in table and cost not in table:
         table = table.assign(usd_per_trial=table["usd"] / table["completed"].astype(float))
     columns = ("arm", cost, "drift_rate", "drift_low", "drift_high", "first_turns")
-    look, ax = prologue(table, "modality_df", columns, style, ax, 5.4)
+    look, ax = prologue(table, "modality_df", columns, style, ax, 4.7 + 0.22 * len(groups(table, "arm")))
     shown_rows = table[(table["first_turns"] > 0) & table[cost].notna()]
     arms, reach = (
         groups(table, "arm"),
@@ -277,7 +279,7 @@ def differences(
     y = -np.arange(len(compared), dtype=float)
     starts = [n > 0 and compared["arm"].iloc[n] != compared["arm"].iloc[n - 1] for n in range(len(compared))]
     y -= 0.6 * np.cumsum(starts)
-    height_in = 2.1 + 0.42 * (len(compared) + 0.6 * sum(starts))
+    height_in = 2.5 + 0.42 * (len(compared) + 0.6 * sum(starts))
     look, ax = prologue(compared, "compare_df", columns, style, ax, height_in)
     ax.axvline(0, color=look.muted, linewidth=1)
     for at, (_, row) in zip(y, compared.iterrows(), strict=True):

@@ -64,7 +64,7 @@ def strip(
     need(turns, "turns_df", *columns)
     bands = _bands(turns, by or _by(turns))
     height, gap = _heights(bands)
-    look, ax = prologue(turns, "turns_df", columns, style, ax, max(2.6, 2 + 0.15 * (sum(height) + sum(gap))))
+    look, ax = prologue(turns, "turns_df", columns, style, ax, 3.1 + 0.15 * (sum(height) + sum(gap)))
     top, shades = 0.0, set()
     for at, (band, tall, before) in enumerate(zip(bands, height, gap, strict=True)):
         top -= before
@@ -260,7 +260,7 @@ def modality(
     need(table, "modality_df", *columns)
     names, gaps = _labels(table)
     y = -(np.arange(len(table)) + 0.35 * np.cumsum(gaps))
-    look, ax = prologue(table, "modality_df", columns, style, ax, 2.2 + 0.5 * (len(table) + 0.35 * sum(gaps)))
+    look, ax = prologue(table, "modality_df", columns, style, ax, 2.7 + 0.5 * (len(table) + 0.35 * sum(gaps)))
     n = table[total].to_numpy(float)
     starts = np.zeros(len(table))
     words_shown = [word for word in ORDER if word in ("audio", "text") or table[prefix + word].sum()]

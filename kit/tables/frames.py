@@ -505,7 +505,7 @@ def _turns_of_ledger(ledger: Ledger, left_out: str, role: Role | None) -> pd.Dat
     df = trials.merge(turns, how="left", on="attempt_id").drop(columns="attempt_id")
     df["reached"] = df["turn"].notna()
     df[["turn", "responses"]] = df[["turn", "responses"]].fillna(0)
-    numbers = {"trial": np.int32, "turn": np.int32, "responses": np.int32}
+    numbers = {"trial": np.int32, "turn": np.int32, "responses": np.int16, "lost": np.int16}
     return df.astype(numbers | dict.fromkeys(("history_items", "turns_planned", "items_sent"), np.float32)).assign(
         planned=True
     )
