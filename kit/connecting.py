@@ -182,6 +182,11 @@ class connect:
         return session
 
     @property
+    def protocol(self) -> Protocol:
+        """Which protocol it will speak."""
+        return self._endpoint.protocol
+
+    @property
     def _pace(self) -> float:
         """How fast GPT-Live's time runs: as fast as the stand-in's, where that is known; a service's is the wall's."""
         own = self._stand_in.get("pace") if self._running is None else self._running.live.pace

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from .. import show
-from ..endpoint import NAMES, Auth
+from ..endpoint import NAMES, Auth, Protocol
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -39,15 +39,40 @@ def header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
+def live_field(text: str) -> tuple[str, str | float | bool]:
+    """A switch of the stand-in's GPT-Live sessions: ``NAME=VALUE``, or ``NAME`` to switch it on."""
+    name, equals, value = text.partition("=")
+    if name.endswith(("_ms", "_s")):
+        return name, float(value)
+    if name in ("silence", "replies", "hears"):
+        return name, value
+    if value.lower() not in ("", "yes", "true", "no", "false"):
+        raise argparse.ArgumentTypeError(f"{show.one_line(name, 60)} is switched on by itself, or off by =no")
+    return name, value.lower() not in ("no", "false")
+
+
+def live_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What ``--live`` asks of the stand-in's GPT-Live sessions."""
+    fields: dict[str, Any] = {}
+    for name, value in getattr(args, "live", []):
+        if name in ("replies", "hears"):
+            fields.setdefault(name, []).append(value)
+        else:
+            fields[name] = value
+    return fields
+
+
 SESSION = (
     "endpoint",
     "model",
     "dialect",
+    "protocol",
     "key-env",
     "auth",
     "header",
     "call-id",
     "drift",
+    "live",
     "seed",
     "pace",
     "fault",
@@ -63,6 +88,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "model": {"help": "use this model, or deployment of Azure's"},
     "dialect": {"choices": ("ga", "beta"), "help": "speak GA or beta (default: what the endpoint speaks)"},
+    "protocol": {
+        "choices": get_args(Protocol),
+        "help": "speak Realtime or GPT-Live (default: what the model belongs to; gpt-live-1.1 to GPT-Live)",
+    },
     "key-env": {"metavar": "NAME", "help": "read the key for a URL from this environment variable"},
     "auth": {"choices": get_args(Auth), "help": "send the key this way (default: as the endpoint wants it; bearer)"},
     "header": {
@@ -80,6 +109,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": "let the stand-in drift: documented, never, always, share=Q of sessions, per-response=Q, p=Q for each assistant "
         "text item, silent=Q, empty=Q, late=Q:MS; several by +; fresh: in front draws anew at each attempt "
         "(default: documented)",
+    },
+    "live": {
+        "action": "append",
+        "default": [],
+        "type": live_field,
+        "metavar": "NAME[=V]",
+        "help": "let the stand-in's GPT-Live sessions be so: silence=RULE (documented, never, always, p=Q, p=Q@N messages), "
+        "late_ms=MS, drops_after_s=S, replies=TEXT, hears=TEXT, null_codes, greets, usage=no; may be repeated",
     },
     "seed": {"type": int, "default": 0, "metavar": "N", "help": "seed the order and the stand-in's draws (default: 0)"},
     "pace": {
@@ -120,4 +157,5 @@ def stand_in(args: argparse.Namespace) -> dict[str, Any]:
     """What the options ask of the stand-in; nothing where another endpoint is named."""
     if args.endpoint != "standin":
         return {}
-    return {"drift": args.drift, "seed": args.seed, "pace": args.pace, "faults": args.fault}
+    options = {"drift": args.drift, "seed": args.seed, "pace": args.pace, "faults": args.fault}
+    return options | ({"live": fields} if (fields := live_options(args)) else {})

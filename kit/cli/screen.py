@@ -17,6 +17,7 @@ from rich.text import Text
 
 from .. import show
 from ..errors import InputError
+from ..wire.live_conversation import Reply
 from ..wire.records import Response
 
 if TYPE_CHECKING:
@@ -76,20 +77,23 @@ def badge(modality: str | None) -> Text:
     return Text(f"{show.SIGNS.get(word, '…')} {word}", style=f"bold {show.COLOURS.get(word, '#7F7F7F')}")
 
 
-def first_content(response: Response) -> str:
+def first_content(response: Response | Reply) -> str:
     """What came first, and when: ``audio 812 ms``."""
-    if response.first_audio_ms is not None:
+    if response.first_audio_ms is not None or isinstance(response, Reply):
         return f"audio {show.ms(response.first_audio_ms)}"
     return f"text {show.ms(response.first_text_ms)}"
 
 
-def draw_response(response: Response, folder: Path | None = None, screen: Console | None = None) -> None:
+def draw_response(response: Response | Reply, folder: Path | None = None, screen: Console | None = None) -> None:
     """Print a response in two lines, and keep its sound in the folder of ``--wav``."""
     screen = screen or console()
     line = badge(response.modality)
     line.append(f"  {show.plain(response.words)}", style="default not bold")
     screen.print(line)
-    facts = [] if response.status == "completed" else [f"{response.status} {response.reason or ''}".strip()]
+    if isinstance(response, Reply):
+        facts = [f"{response.outcome or 'open'} (inferred)"]
+    else:
+        facts = [] if response.status == "completed" else [f"{response.status} {response.reason or ''}".strip()]
     facts += [f"{response.audio.duration_ms / 1000:.1f} s of audio"] if response.audio else []
     facts += [f"first {first_content(response)}", f"done {show.ms(response.done_ms)}"]
     facts += [mark] if (mark := show.origin_word(response.simulated)) else []
@@ -98,7 +102,7 @@ def draw_response(response: Response, folder: Path | None = None, screen: Consol
         screen.print(Text(f"   saved {path}", style="dim"))
 
 
-def keep_sound(response: Response, folder: Path | None) -> Path | None:
+def keep_sound(response: Response | Reply, folder: Path | None) -> Path | None:
     """Write a spoken reply into the folder of ``--wav``; its absolute path, or ``None`` where there is nothing to keep."""
     if folder is None or response.audio is None:
         return None

@@ -22,7 +22,7 @@ from ..relay import Relay, RelayedReply
 from ..replay import Replay
 from ..standin import FAULTS, SESSION_S, StandIn, json_list
 from ..wire.events import Event, decode
-from .options import Verbs, add_options
+from .options import Verbs, add_options, live_options
 
 _MAX_FILE_BYTES = 16 << 20
 _CLONE = Path(__file__).resolve().parents[2]
@@ -98,6 +98,7 @@ def _server(args: argparse.Namespace) -> StandIn | Replay:
         seed=args.seed,
         dialect=args.dialect,
         pace=args.pace,
+        live=live_options(args),
         host=args.host,
         port=args.port,
         beta_disabled=args.beta_disabled,
@@ -105,7 +106,7 @@ def _server(args: argparse.Namespace) -> StandIn | Replay:
 
 
 _NOT_BESIDE_REPLAY: tuple[tuple[str, Any], ...] = (
-    ("drift", "documented"), ("fault", []), ("seed", 0), ("dialect", "both"), ("beta_disabled", False), ("replies", None),
+    ("drift", "documented"), ("live", []), ("fault", []), ("seed", 0), ("dialect", "both"), ("beta_disabled", False), ("replies", None),
     ("rules", None), ("strict", False), ("first_ms", None), ("token_ms", None), ("log", None), ("tls", False),
     ("session_seconds", SESSION_S),
 )  # fmt: skip
@@ -201,7 +202,7 @@ def add(verbs: Verbs) -> None:
     )
     key = {"help": "require the key in this environment variable; needed off loopback"}
     dialect = {"choices": ("ga", "beta", "both"), "default": "both", "help": "speak GA, beta or both (default: both)"}
-    add_options(serve, "dialect", "key-env", "drift", "seed", "pace", "fault", key_env=key, dialect=dialect)
+    add_options(serve, "dialect", "key-env", "drift", "live", "seed", "pace", "fault", key_env=key, dialect=dialect)
     serve.add_argument("--beta-disabled", action="store_true", help="refuse beta as the service does since 2026-05")
     serve.add_argument("--replies", metavar="FILE", help="say these, in order: a JSON list of texts and calls")
     serve.add_argument(

@@ -22,10 +22,13 @@ from ..audio.playback import response_of
 from ..cases import Case, all_cases, case
 from ..clip import Clip
 from ..connecting import connect
-from ..errors import InputError, KitError
+from ..errors import InputError, KitError, MissingExtra
+from ..live import LiveSession
 from ..session import Session
 from ..standin import prepare_hearing
+from ..trials.plan import first_ask
 from ..wire.events import Event, dict_of, text_of
+from ..wire.live_conversation import Reply
 from ..wire.records import Response
 from .options import SESSION, Verbs, add_options, seconds, stand_in
 from .screen import Columns, badge, complain, console, draw_response, first_content, keep_sound, say
@@ -36,7 +39,7 @@ _BAR = 24  # characters of the microphone's level
 
 
 def _connect(args: argparse.Namespace, **options: Any) -> connect:
-    where = {"model": args.model, "dialect": args.dialect, "key_env": args.key_env, "auth": args.auth}
+    where = {name: getattr(args, name) for name in ("model", "dialect", "protocol", "key_env", "auth")}
     headers = dict(args.header) if args.header else None
     return connect(args.endpoint, **where, headers=headers, call_id=args.call_id, **options, **stand_in(args))
 
@@ -59,7 +62,8 @@ async def _run_cases(args: argparse.Namespace) -> int:
                 response = await _play(session, chosen, args)
                 keep_sound(response, args.wav)
                 mark = show.origin_word(session.simulated)
-                where = f"{session.endpoint.name}, {session.model}, {session.dialect.name}"
+                wire = "GPT-Live" if isinstance(session, LiveSession) else session.dialect.name
+                where = f"{session.endpoint.name}, {session.model}, {wire}"
         except InputError:  # a missing key or an unknown endpoint is the same for every case
             raise
         except KitError as exc:
@@ -91,19 +95,24 @@ async def _talk(args: argparse.Namespace, start: Case | None) -> int:
         async for turn in _turns(args, session, piped=start is None):
             try:
                 response = await session.ask(turn, timeout_s=args.timeout)
-            except InputError as exc:
+            except (InputError, MissingExtra) as exc:
                 complain(exc, 2)
                 continue
             draw_response(response, args.wav)
     return 0
 
 
-async def _play(session: Session, chosen: Case, args: argparse.Namespace) -> Response:
-    await session.seed(chosen.history)
-    return await session.respond(timeout_s=args.timeout)
+async def _play(session: Session | LiveSession, chosen: Case, args: argparse.Namespace) -> Response | Reply:
+    if isinstance(session, Session):
+        await session.seed(chosen.history)
+        return await session.respond(timeout_s=args.timeout)
+    # Nothing orders GPT-Live to answer the last line of a history: it is asked aloud, as trials do.
+    history, question = first_ask(chosen.history, keep=False)
+    await session.seed(history)
+    return await (session.respond() if question is None else session.ask(question, timeout_s=args.timeout))
 
 
-async def _turns(args: argparse.Namespace, session: Session, *, piped: bool) -> AsyncIterator[str | Clip]:
+async def _turns(args: argparse.Namespace, session: Session | LiveSession, *, piped: bool) -> AsyncIterator[str | Clip]:
     """What the user says next: `--say`, then what is typed, or with `piped` what standard input holds."""
     for words in args.say:
         say(f"you: {words}")
@@ -118,7 +127,7 @@ async def _turns(args: argparse.Namespace, session: Session, *, piped: bool) -> 
                 yield line.strip()
 
 
-async def _typed(session: Session) -> AsyncIterator[str | Clip]:
+async def _typed(session: Session | LiveSession) -> AsyncIterator[str | Clip]:
     from prompt_toolkit import PromptSession
 
     say(_PROMPT_HELP, "dim")
@@ -175,7 +184,13 @@ async def _talk_voice(args: argparse.Namespace) -> int:
             await asyncio.to_thread(prepare_hearing)
         writer = args.transcribe or ("whisper-1" if simulated else None)  # the stand-in's costs nothing
         settings = {"transcription": {"model": writer}} if writer else None
-        session = await stack.enter_async_context(_connect(args, settings=settings))
+        opening = _connect(args, settings=settings)
+        if opening.protocol == "live":
+            raise InputError(
+                "voice does not speak GPT-Live yet: kit chat --protocol live says what you type aloud, and "
+                "session.ask(Clip) takes a recording"
+            )
+        session = await stack.enter_async_context(opening)
         canceller = _canceller(args, speaker)
         half_duplex = _half_duplex(args)
         face = _Face(session, wav=args.wav, every_event=args.show_events)
