@@ -7,7 +7,8 @@ from collections import namedtuple
 
 import pytest
 
-from kit import History, connect
+from kit import History, connect, read_log
+from kit.cli import main
 from kit.eventlog.live import LIVE_COLUMNS, live_sessions, outcomes
 
 HISTORY = History().user("Tell me a joke.").assistant("Why don't skeletons fight each other? They don't have the guts!")
@@ -105,6 +106,31 @@ def test_sessions_in_one_log_are_told_apart_without_a_key(logs):
     records = [*records_of(logs / "keep"), *records_of(logs / "digest")]
     sessions = live_sessions(record._replace(key=None) for record in records if record.kind == "event")
     assert len({session.id for session in sessions}) == 2 == len(sessions)
+
+
+def test_read_log_and_the_terminal_tell_them_beside_realtime(logs, tmp_path, capsys):
+    mixed = tmp_path / "mixed.jsonl"
+    realtime = [
+        {"type": "session.created", "session": {"id": "sess_1"}},
+        {"type": "response.created", "response": {"id": "resp_1", "status": "in_progress"}},
+        {"type": "response.done", "response": {"id": "resp_1", "status": "completed", "output": []}},
+    ]
+    lines = "".join(json.dumps({"log": "other", "at_ms": n, "event": event}) + "\n" for n, event in enumerate(realtime))
+    mixed.write_text((logs / "digest").read_text() + lines)
+
+    log = read_log(mixed)
+
+    assert [session.id for session in log.sessions] == ["sess_1"] and len(log.responses) == 1
+    assert [row["outcome"] for row in log.live_rows] == ["silent", "spoken"] and "1 of GPT-Live with 2 replies" in repr(
+        log
+    )
+    assert main(["log", str(mixed)]) == 0
+    shown = capsys.readouterr()
+    assert "of 2 asks 1 silent, 1 spoken" in shown.out and "1 GPT-Live session, 2 rows" in shown.err
+    assert main(["log", "--csv", str(logs / "digest")]) == 0
+    assert capsys.readouterr().out.startswith(",".join(LIVE_COLUMNS))
+    assert main(["log", "--json", str(mixed)]) == 0
+    assert [row.get("protocol") for row in json.loads(capsys.readouterr().out)] == [None, "live", "live"]
 
 
 def test_what_both_protocols_have_belongs_to_what_the_log_spoke_of_last():

@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..eventlog import Log, ParseReport, log_files, read_logs
 from ..eventlog.advice import recipes
 from ..eventlog.answer import BY, Answer
+from ..eventlog.live import LIVE_COLUMNS, outcomes
 from ..eventlog.reading import csv_line
 from .options import Verbs, add_options
 from .screen import badge, complain, console
@@ -26,6 +27,9 @@ _SAY_EVERY = 1_000  # files, where standard error is no terminal
 _MAX_TABLE_ROWS = 1_000  # --csv has all
 _MAX_NAMED = 5  # files that were passed over, lines that were not understood: as many as are read
 _MAX_HELD = 100_000  # partial rows, kept back in case another file has the reply whole
+_LIVE_WIDTHS = {
+    "session": 12, "turn": 4, "asked by": 10, "outcome": 14, "first word": 10, "first voice": 11, "says": 60,
+}  # fmt: skip
 _WIDTHS = {"session": 12, "time": 8, "turn": 4, "arrived": 10, "end": 10, "first": 8, "says": 60}
 
 
@@ -41,11 +45,9 @@ def _log(args: argparse.Namespace) -> int:
     rows = count.rows(files)
     try:
         if args.csv:
-            sys.stdout.write(csv_line())
-            for row in rows:
-                sys.stdout.write(csv_line(row))
+            _csv(rows, count)
         elif args.json:
-            _json(rows)
+            _json(itertools.chain(rows, count.rows_of_live()))
         else:
             _table(rows, count)
         sys.stdout.flush()
@@ -78,6 +80,9 @@ class _Count:
         self.samples: list[str] = []
         self.simulated: set[bool | None] = set()
         self.n_files = self.n_unread = self.n_sessions = self.n_torn = self.n_twice = 0
+        self.n_live_sessions = 0
+        self.live_rows: list[dict[str, Any]] = []  # of GPT-Live's replies
+        self.live_facts: list[str] = []  # what is said of each of its sessions
         self._seen: set[int] = set()  # hashes of response ids: the same reply in two files counts once
         self._partial: dict[str, tuple[dict[str, Any], str]] = {}
 
@@ -110,7 +115,10 @@ class _Count:
         self.samples += [f"{log.path.name}:{n}: {text}" for n, text in log.report.samples][
             : _MAX_NAMED - len(self.samples)
         ]
-        self.simulated |= {session.simulated for session in log.sessions}
+        self.simulated |= {session.simulated for session in log.sessions} | {s.simulated for s in log.live}
+        self.n_live_sessions += len(log.live)
+        self.live_rows += log.live_rows
+        self.live_facts += [line for session in log.live for line in session.facts()][:_MAX_TABLE_ROWS]
         rows = iter(log.rows)
         for n, session in enumerate(log.sessions):
             for row in itertools.islice(rows, len(session.responses)):
@@ -150,10 +158,15 @@ class _Count:
 
     @property
     def exit_code(self) -> int:
-        """1 where a file was not read, or no event was understood, or a session of a kind that is not read yet."""
+        """1 where a file was not read, or no event was understood."""
         report = self.report
-        nothing = not report.n_events and not self.answer.n_rows
-        return 1 if self.n_unread or report.n_live or (nothing and (report.n_not_understood or report.n_lines)) else 0
+        nothing = not report.n_events and not self.answer.n_rows and not self.n_live_sessions
+        return 1 if self.n_unread or (nothing and (report.n_not_understood or report.n_lines)) else 0
+
+    def rows_of_live(self) -> Iterator[dict[str, Any]]:
+        """Yield GPT-Live's rows, each marked as such. Take them after all others: by then every file was read."""
+        for row in self.live_rows:
+            yield {"protocol": "live"} | row
 
     def summary(self, passed_over: list[Path]) -> list[str]:
         """What was taken, what was passed over, and what it takes to log better."""
@@ -174,8 +187,8 @@ class _Count:
         elif None in self.simulated:
             facts.append(show.UNKNOWN_ORIGIN)
         lines = ["; ".join(facts)]
-        if report.n_live:
-            lines.append(f"{_n(report.n_live, 'event')} of a GPT-Live session, which is not read yet")
+        if self.n_live_sessions:
+            lines.append(f"{_n(self.n_live_sessions, 'GPT-Live session')}, {_n(len(self.live_rows), 'row')}")
         lines += [f"{text}: {n:,} times" for text, n in report.sightings.items()]
         lines += [f"  {show.one_line(sample, 240)}" for sample in self.samples]
         lines += [f"{note}{f' ({n:,} times)' if n > 1 else ''}" for note, n in report.notes.items()]
@@ -201,6 +214,25 @@ def _n(count: int, word: str) -> str:
     return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
+def _csv(rows: Iterator[dict[str, Any]], count: _Count) -> None:
+    """Realtime's table; of files with GPT-Live only, its table, for the two have other columns."""
+    first = next(rows, None)
+    if first is None and count.live_rows:
+        sys.stdout.write(csv_line(columns=LIVE_COLUMNS))
+        for live_row in count.live_rows:
+            sys.stdout.write(csv_line(live_row, columns=LIVE_COLUMNS))
+        return
+    sys.stdout.write(csv_line())
+    for row in itertools.chain([] if first is None else [first], rows):
+        sys.stdout.write(csv_line(row))
+    if count.live_rows:
+        console(stderr=True).print(
+            Text(
+                f"not in this table: {_n(len(count.live_rows), 'row')} of GPT-Live, which has other columns; --json has both"
+            )
+        )
+
+
 def _json(rows: Iterator[dict[str, Any]]) -> None:
     """One array, written as it is read."""
     separator = "[\n"
@@ -215,9 +247,10 @@ def _table(rows: Iterator[dict[str, Any]], count: _Count) -> None:
     shown = [_cells(row) for row in itertools.islice(rows, _MAX_TABLE_ROWS)]
     n_more = sum(1 for _ in rows)
     screen = console()
-    if count.report.n_events or shown or not count.report.n_live:
+    if count.n_sessions or shown or not count.n_live_sessions:
         for line in count.answer.lines(count.lost):
             screen.print(Text(show.plain(line)))
+    _live_table(count)
     if not shown:
         return
     screen.print()
@@ -236,6 +269,27 @@ def _table(rows: Iterator[dict[str, Any]], count: _Count) -> None:
         screen.print(Text(f"… {n_more:,} more; --csv has all"))
 
 
+def _live_table(count: _Count) -> None:
+    """GPT-Live's asks by outcome, a line for each, and what is known of its sessions."""
+    if not count.n_live_sessions:
+        return
+    screen = console()
+    for line in outcomes(count.live_rows):
+        screen.print(Text(show.plain(line)))
+    widths = [*_LIVE_WIDTHS.values()]
+    widths[-1] = max(20, (screen.width if sys.stdout.isatty() else 160) - sum(widths[:-1]) - 2 * (len(widths) - 1))
+    if count.live_rows:
+        screen.print(_line(list(_LIVE_WIDTHS), widths, badges=False))
+    for row in count.live_rows[:_MAX_TABLE_ROWS]:
+        outcome = f"{row['outcome']}{' (words)' if row['by_words'] else ''}"
+        first, voice = show.ms(row["first_word_ms"]), show.ms(row["first_voice_ms"])
+        says = f"{row['words'] or '–'} | caller: {row['caller']}" if row["caller"] else row["words"] or "–"
+        cells = [row["session_id"] or "–", str(row["turn"]), row["asked_by"] or "unasked", outcome, first, voice, says]
+        screen.print(_line(cells, widths, badges=False))
+    for line in count.live_facts:
+        screen.print(Text(show.plain(show.one_line(line, 400)), style="dim"))
+
+
 def _cells(row: dict[str, Any]) -> list[str]:
     calls = ", ".join(f"{call['name']}(…)" for call in row["function_calls"])
     first = row["first_audio_ms"] if row["modality"] == "audio" else row["first_text_ms"]
@@ -246,10 +300,10 @@ def _cells(row: dict[str, Any]) -> list[str]:
     ]  # fmt: skip
 
 
-def _line(cells: list[str], widths: list[int]) -> Text:
+def _line(cells: list[str], widths: list[int], *, badges: bool = True) -> Text:
     line = Text()
     for n, (cell, width) in enumerate(zip(cells, widths, strict=True)):
-        text = badge(cell or None) if n == 3 and cell != "arrived" else Text(show.one_line(cell, 400))
+        text = badge(cell or None) if badges and n == 3 and cell != "arrived" else Text(show.one_line(cell, 400))
         text.truncate(width, overflow="ellipsis", pad=n < len(cells) - 1)
         line.append_text(text)
         line.append("  ")

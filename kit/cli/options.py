@@ -41,7 +41,7 @@ def header(text: str) -> tuple[str, str]:
 
 def live_field(text: str) -> tuple[str, str | float | bool]:
     """A switch of the stand-in's GPT-Live sessions: ``NAME=VALUE``, or ``NAME`` to switch it on."""
-    name, equals, value = text.partition("=")
+    name, _, value = text.partition("=")
     if name.endswith(("_ms", "_s")):
         return name, float(value)
     if name in ("silence", "replies", "hears"):

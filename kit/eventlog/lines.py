@@ -49,7 +49,7 @@ class ParseReport:
         sightings: What a framework itself says of replies that came as text, with how often.
         frameworks: Names in `advice.RECIPES`: what the log looks like it was printed by.
         n_foreign: Events of other APIs with the same names (OpenAI's Responses API).
-        n_live: Events of GPT-Live sessions, which are not read yet.
+        n_live: Events that only GPT-Live sessions have.
     """
 
     n_events: int = 0
@@ -94,7 +94,7 @@ class ParseReport:
             where = "".join(f"; line {n}: {text}" for n, text in self.samples[:1])
             facts.append(f"{self.n_not_understood:,} not understood ({why}{where})")
         if self.n_live:
-            facts.append(f"{self.n_live:,} events of a GPT-Live session, which is not read yet")
+            facts.append(f"{self.n_live:,} events of GPT-Live sessions")
         if self.n_foreign:
             facts.append(f"{self.n_foreign:,} events of another API (Responses), left out")
         if self.n_other:

@@ -333,7 +333,9 @@ class LiveSorter:
         if latest is not None and record.kind in ("event", "live"):
             fold = latest.conversation
             own = _session_id(record.data)
-            begins = kind == "session.start" and (fold.start_at_ms is not None or fold.started_at_ms is not None)
+            # Where the log tells sessions apart, a second start is one that the server refuses.
+            is_second = fold.start_at_ms is not None or fold.started_at_ms is not None
+            begins = kind == "session.start" and record.key is None and is_second
             begins |= kind == "session.started" and fold.started_at_ms is not None and own != latest.id
             if begins:
                 latest = None

@@ -18,6 +18,7 @@ from ..errors import InputError, clipped
 from ..wire import records as wire_records
 from ..wire.records import Response
 from .lines import STDIN, ParseReport, PathLike, family, log_files
+from .live import LiveSorter, LoggedLiveSession
 from .parsing import LogRecord, records
 from .sessions import LoggedSession, RecordedSession, Sorter, in_order, recorded, stepped
 from .times import Instant
@@ -93,12 +94,14 @@ class Log:
         sessions: In the order in which they begin.
         report: How far it was understood.
         paths: Its files, where it was rotated.
+        live: Its GPT-Live sessions, which have replies and no responses.
     """
 
     path: Path
     sessions: tuple[LoggedSession, ...]
     report: ParseReport
     paths: tuple[Path, ...] = ()
+    live: tuple[LoggedLiveSession, ...] = ()
 
     @property
     def responses(self) -> list[Response]:
@@ -108,7 +111,7 @@ class Log:
     @property
     def simulated(self) -> bool | None:
         """True if any of it is; False only if the log says of all of it that a service answered."""
-        origins = {session.simulated for session in self.sessions}
+        origins = {session.simulated for session in self.sessions} | {session.simulated for session in self.live}
         return True if True in origins else False if origins == {False} else None
 
     @property
@@ -119,6 +122,11 @@ class Log:
             for session in self.sessions
             for turn, response in enumerate(session.responses, 1)
         ]
+
+    @property
+    def live_rows(self) -> list[dict[str, Any]]:
+        """A row per reply of a GPT-Live session (`live.LIVE_COLUMNS`)."""
+        return [row for session in self.live for row in session.rows]
 
     def session(self, id: str | int = 0) -> LoggedSession:
         """The session with that id, or the n-th.
@@ -136,8 +144,9 @@ class Log:
 
     def __repr__(self) -> str:
         mark = show.origin_word(self.simulated)
+        live = f", {len(self.live)} of GPT-Live with {len(self.live_rows)} replies" if self.live else ""
         return (
-            f"<Log {self.path.name}: {len(self.sessions)} sessions, {len(self.responses)} responses; {self.report}"
+            f"<Log {self.path.name}: {len(self.sessions)} sessions, {len(self.responses)} responses{live}; {self.report}"
             f"{f'; {mark}' if mark else ''}>"
         )
 
@@ -154,12 +163,24 @@ class Log:
             ]
             for session, response in shown[:200]
         ]
+        live = [
+            [
+                f"<code>{show.esc(session.id or '–', 60)}</code>",
+                show.badge(reply.modality),
+                show.esc(reply.words, 300),
+                show.esc(reply.outcome or "open"),
+                show.ms(reply.first_audio_ms if session.has_times else None),
+            ]
+            for session in self.live
+            for reply in session.replies
+        ][:200]
         more = f"{len(shown) - 200:,} more responses in .responses" if len(shown) > 200 else ""
         return show.card(
             f"<b>log</b> {show.esc(self.path.name)} {show.origin(self.simulated)}",
             show.esc(str(self.report)),
             show.table(rows, ["session", "modality", "says", "status", "first", "done"]) if rows else "no responses",
             show.esc(more),
+            show.table(live, ["GPT-Live session", "modality", "says", "outcome", "first voice"]) if live else "",
         )
 
 
@@ -179,19 +200,21 @@ def read_log(path: PathLike, *more: PathLike, audio: bool = True) -> Log:
     """
     paths = [Path(file) if str(file) == STDIN else Path(file).expanduser() for file in (path, *more)]
     report = ParseReport()
-    sorter = Sorter(str(paths[0]), report, whole=audio)
+    sorter, live = Sorter(str(paths[0]), report, whole=audio), LiveSorter(str(paths[0]), keep_audio=audio)
     order = _Order()
     for record in _records(paths, report):
-        sorter.take(record)
+        if not live.take(record):
+            sorter.take(record)
         order.take(record)
     if order.is_broken and str(paths[0]) != STDIN:
         report = ParseReport()
-        sorter = Sorter(str(paths[0]), report, whole=audio)
+        sorter, live = Sorter(str(paths[0]), report, whole=audio), LiveSorter(str(paths[0]), keep_audio=audio)
         for record in in_order(_records(paths, report)):
-            sorter.take(record)
+            if not live.take(record):
+                sorter.take(record)
         report.notes["put in the order of its times"] = 1
     # A header whose session never began tells nothing of a conversation.
-    return Log(paths[-1], tuple(sorter.finish()), report, tuple(paths))
+    return Log(paths[-1], tuple(sorter.finish()), report, tuple(paths), tuple(live.finish()))
 
 
 def _records(paths: list[Path], report: ParseReport) -> Iterator[LogRecord]:
