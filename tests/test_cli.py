@@ -46,6 +46,18 @@ def test_a_case_goes_on_with_further_turns_and_keeps_the_sound(tmp_path):
     assert len(list(tmp_path.glob("*.wav"))) == 2
 
 
+def test_a_case_and_a_chat_speak_gpt_live():
+    live = ("--protocol", "live", "--pace", "6", "--live")
+    silent = kit("case", "1b", *live, "silence=p=1@2")
+    spoken = kit("chat", *live, "silence=never", "--say", "Tell me another joke.")
+
+    assert (silent.returncode, spoken.returncode) == (0, 0)
+    assert "∅ empty" in silent.stdout and "silent (inferred)" in silent.stdout
+    assert "♪ audio" in spoken.stdout and "(inferred), " in spoken.stdout
+    assert "does not speak GPT-Live yet" in kit("voice", "--protocol", "live").stderr
+    assert "switched on by itself" in kit("serve", "--live", "nonsense=1").stderr
+
+
 def test_ctrl_c_is_quiet_also_while_the_kit_is_being_loaded():
     code = """import runpy, sys
 class CtrlC:

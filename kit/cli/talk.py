@@ -174,6 +174,11 @@ def _voice(args: argparse.Namespace) -> int:
 
 
 async def _talk_voice(args: argparse.Namespace) -> int:
+    if _connect(args).protocol == "live":
+        raise InputError(
+            "voice does not speak GPT-Live yet: kit chat --protocol live says what you type aloud, and "
+            "session.ask(Clip) takes a recording"
+        )
     async with contextlib.AsyncExitStack() as stack:
         # Devices first: a session that cannot be heard should not be paid for.
         microphone = await stack.enter_async_context(Microphone(args.input))
@@ -184,13 +189,7 @@ async def _talk_voice(args: argparse.Namespace) -> int:
             await asyncio.to_thread(prepare_hearing)
         writer = args.transcribe or ("whisper-1" if simulated else None)  # the stand-in's costs nothing
         settings = {"transcription": {"model": writer}} if writer else None
-        opening = _connect(args, settings=settings)
-        if opening.protocol == "live":
-            raise InputError(
-                "voice does not speak GPT-Live yet: kit chat --protocol live says what you type aloud, and "
-                "session.ask(Clip) takes a recording"
-            )
-        session = await stack.enter_async_context(opening)
+        session = await stack.enter_async_context(_connect(args, settings=settings))
         canceller = _canceller(args, speaker)
         half_duplex = _half_duplex(args)
         face = _Face(session, wav=args.wav, every_event=args.show_events)
