@@ -367,3 +367,14 @@ def test_a_picture_of_every_arm_has_room_for_their_names(name, tmp_path):
     trials = [("1b", arm.name, word) for arm in arms.all_arms() for word in ("t a", "a a")]
 
     assert plots.svg(drawn(name, write(tmp_path / "a.sqlite", trials), ax=plots.figure()))
+
+
+def test_a_picture_is_shown_once_and_not_again_as_an_open_figure():
+    import matplotlib.pyplot as plt
+
+    _, ax = plt.subplots()
+    before = plt.get_fignums()
+    picture = plots.Picture(ax)
+
+    assert len(plt.get_fignums()) == len(before) - 1
+    assert "<svg" in picture._repr_html_()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -313,6 +314,9 @@ class Picture:
     def __init__(self, ax: Axes, df: Frame | None = None, alt: str = "") -> None:
         self.ax, self.df = ax, df
         self.alt = alt or alt_text(ax)
+        pyplot = sys.modules.get("matplotlib.pyplot")
+        if pyplot is not None:  # or Jupyter would show every open figure a second time, as a white image
+            pyplot.close(ax.get_figure())
 
     def __repr__(self) -> str:
         return f"<Picture {self.alt}>"
