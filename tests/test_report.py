@@ -16,6 +16,7 @@ from written_ledger import write
 
 from kit import Ledger, Plan, Settings, arms, report, run, show
 from kit.cli import main
+from kit.cli.screen import draw_table
 from kit.errors import InputError, KitError, LedgerError
 
 TRIALS = [
@@ -379,6 +380,13 @@ def test_it_replaces_the_report_before_and_goes_where_it_is_told(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.sqlite", "deep", "mine.html"]
 
 
+def test_in_a_notebook_its_link_is_one_that_jupyterlab_opens(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = report(write(tmp_path / "a.sqlite", [("1b", "as_is", "a")]), "runs/first look")
+
+    assert 'href="runs/first%20look/report.html"' in made._repr_html_()
+
+
 def test_a_folder_that_cannot_be_one_and_a_ledger_that_is_none_are_refused(tmp_path):
     (tmp_path / "file").write_text("")
 
@@ -449,6 +457,26 @@ def test_it_opens_from_disk_in_a_browser_with_no_network(tmp_path, dark):
 
 
 # From a terminal
+
+
+def test_models_are_never_pooled_in_a_table_unless_it_is_asked_for(tmp_path, capsys):
+    paths = [
+        str(write(tmp_path / f"{model}.sqlite", [("1b", "as_is", "t")], model=model, plan_hash=model * 4).path)
+        for model in ("gpt-realtime", "gpt-realtime-2.1")
+    ]
+
+    assert main(["table", *paths, "--json"]) == 0
+    assert [row["planned"] for row in json.loads(capsys.readouterr().out)] == [1, 1]
+    assert main(["table", *paths, "--json", "--by", "arm"]) == 0
+    assert [row["planned"] for row in json.loads(capsys.readouterr().out)] == [2]
+
+
+def test_a_column_without_room_is_left_out_and_counted(monkeypatch, capsys):
+    monkeypatch.setattr("kit.cli.screen.PIPE_WIDTH", 40)
+
+    draw_table(["a", "b", "wide", "c"], [["1", "2", "w" * 50, "3"]])
+
+    assert capsys.readouterr().out.split("\n")[:3] == ["a  b  c", "1  2  3", "1 more column: --csv has them"]
 
 
 def test_table_is_read_printed_or_passed_on(tmp_path, capsys):

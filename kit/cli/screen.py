@@ -140,8 +140,13 @@ def draw_table(names: Sequence[str], rows: Iterable[Sequence[object]], *, hint: 
     chosen = [n for n in range(len(names)) if n not in shared]
     widths = [max(cell_len(text) for text in (names[n], *(row[n] for row in cells))) for n in chosen]
     screen = console()
-    while len(chosen) > 2 and sum(widths) + 2 * (len(chosen) - 1) > screen.width:
-        chosen.pop(), widths.pop()
+    room = screen.width + 2
+    fitting: list[int] = []
+    for n, width in zip(chosen, widths, strict=True):
+        if width + 2 <= room or len(fitting) < 2:  # a column without room is left out, and a narrower one may follow
+            fitting.append(n)
+            room -= width + 2
+    chosen = fitting
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for n in chosen:
         number = all(re.fullmatch(r"[\d,.]+|–", row[n]) for row in cells)

@@ -233,8 +233,11 @@ def draw_ledger(ledger: Ledger) -> None:
 def _table(args: argparse.Namespace) -> int:
     from .. import tables
 
-    by = [name for name in args.by.split(",") if name]
+    by = None if args.by is None else [name for words in args.by for name in words.split(",") if name]
     if args.rows == "modality":
+        if by is None:  # two models or endpoints are never one row
+            several = tables.trials_df(args.ledger)["settings"].nunique() > 1
+            by = [*(["settings"] if several else []), "case", "arm"]
         df = tables.modality_df(args.ledger, by)
     elif args.rows == "comparisons":
         df = tables.compare_df(args.ledger, args.baseline or "as_is")
@@ -328,9 +331,10 @@ def add(verbs: Verbs) -> None:
     table.add_argument("ledger", nargs="+", help="a ledger, or several")
     table.add_argument(
         "--by",
-        default="case,arm",
-        metavar="NAMES",
-        help="group by these: plan, case, arm, settings, endpoint, model, voice, day (default: case,arm)",
+        action="append",
+        metavar="NAME",
+        help="group by plan, case, arm, settings, endpoint, model, voice or day; may be repeated (default: case and arm, and "
+        "settings where there are several)",
     )
     table.add_argument("--rows", choices=_ROWS, default="modality", help="print another table (default: modality)")
     add_options(table, "baseline")

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -43,8 +44,12 @@ class Report:
         return f"<Report {self.path}: {fit}{f', {mark}' if mark else ''}>"
 
     def _repr_html_(self) -> str:
-        return show.card(f'<b>report</b> <a href="{show.esc(self.path.as_uri())}">{show.esc(self.path)}</a> {show.origin(self.simulated)}',
-                         "" if self.fit is not False else "<b>UNFIT: a control failed</b>")  # fmt: skip
+        # JupyterLab opens no file:// link; one relative to the notebook's folder opens in Lab.
+        here = Path.cwd()
+        link = quote(self.path.relative_to(here).as_posix()) if self.path.is_relative_to(here) else self.path.as_uri()
+        unfit = "" if self.fit is not False else "<b>UNFIT: a control failed</b>"
+        name = f'<b>report</b> <a href="{show.esc(link)}">{show.esc(self.path)}</a> {show.origin(self.simulated)}'
+        return show.card(name, unfit)
 
 
 def report(
