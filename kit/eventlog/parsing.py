@@ -378,7 +378,12 @@ class _Reader:
                     yield from self._wrapped_text(value, inner, n_line)
                     return
                 if self._group is None:
-                    yield from self._without_event(bare.decode("utf-8", "replace"), Origin(n_line=n_line))
+                    words = (
+                        inner
+                        if inner is not None and _FIELD_OF_EVENT.search(inner)
+                        else bare.decode("utf-8", "replace")
+                    )
+                    yield from self._without_event(words, Origin(n_line=n_line))
                     return
             elif value is not None and self._group is None:
                 yield from self._found_or_other(value, bare, n_line)
@@ -443,8 +448,7 @@ class _Reader:
             return
         has_hint = values.HINT.search(line) is not None
         if not has_hint and not stripped.endswith(("{", "[", "(", ",")):
-            self.report.n_other += 1
-            self._look_for_framework(stripped)
+            yield from self._without_event(line, origin)
             return
         found: list[LogRecord] = []
         begins: int | None = None
@@ -552,21 +556,17 @@ class _Reader:
         """A line in which no event could be read: one that is about something else, or one that is lost."""
         self._look_for_framework(text)
         if values.HINT.search(text) is None:
-            if (
-                reason is not None
-                and re.search(r"[{(]\s*[\"']?(?:type|event_id)?[\"']?\s*[:=]?\s*[\"']?[a-z_]*$", text.rstrip())
-                and '"t' in text
-            ):
-                yield from self._lost(reason, text, origin)
+            if _may_be_of_event(text):
+                yield from self._lost(reason or "cut off", text, origin)
             else:
                 self.report.n_other += 1
             return
-        if (kind := _TYPE.search(text)) is not None or _BEGUN_TYPE.search(text) is not None:
-            why = reason or ("cut off" if _is_cut(text) else "in a notation that is not read")
+        if (kind := _TYPE.search(text)) is not None or _BEGUN_TYPE.search(text) is not None or _may_be_of_event(text):
             if kind is not None and _LIVE.match(kind[1]):
                 self.report.n_live += 1
                 yield LogRecord("live", {"type": kind[1]}, "server", origin.at, origin.key, origin.n_line)
             else:
+                why = reason or ("cut off" if _is_cut(text) else "in a notation that is not read")
                 yield from self._lost(why, text, origin)
             return
         names = _MENTION.findall(text)
@@ -593,9 +593,10 @@ class _Reader:
         if data.get("type", "").startswith("session.") and _LIVE.match(data["type"]):
             self.report.n_live += 1
             return
-        at = origin.at or times.of_text(text[: text.find("{")] if "{" in text else text)
+        before = text[: text.find("{")] if "{" in text else text
+        at = origin.at or times.of_text(before)
         direction = _sender(data, None) if "type" in data else "server"
-        yield LogRecord("partial", data, direction, at, origin.key or _key_in_text(text[:300]), origin.n_line)
+        yield LogRecord("partial", data, direction, at, origin.key or _key_in_text(before[-300:]), origin.n_line)
 
     def _look_for_framework(self, text: str) -> None:
         advice.look(text, self.report)
@@ -928,15 +929,16 @@ _RESOLVERS = {
 _MARK = r"[\"'\\]{0,5}"  # the quote of a name or a value, escaped or not
 _IS = rf"{_MARK}\s*(?:[:=]|=>)\s*{_MARK}"
 _END = r"(?=[\"'\\,;\s)}\]])"  # a value that is not followed by one of these may be cut
+_ID_END = r"(?=[\"'\\,;)}\]])"  # not a space: a line may have been cut there
 _FAMILY = r"(?:session|conversation|(?:in|out)put_audio_buffer|response|rate_limits)"
 _TYPE = re.compile(rf"\btype{_IS}({_FAMILY}(?:\.[a-z_]+)+|error){_END}")
 _BEGUN_TYPE = re.compile(rf"\btype{_IS}{_FAMILY}\.")
 _OWN_IDS = {
-    name: re.compile(rf"(?<![A-Za-z0-9_]){name}{_IS}([A-Za-z0-9_-]{{1,128}}){_END}")
+    name: re.compile(rf"(?<![A-Za-z0-9_]){name}{_IS}([A-Za-z0-9_-]{{1,128}}){_ID_END}")
     for name in ("response_id", "item_id")
 }
 _IN_RESPONSE = rf"\bresponse{_MARK}\s*(?:[:=]|=>)\s*\w*[{{(][^{{}}()\[\]…]*?"
-_INNER_ID = re.compile(rf"{_IN_RESPONSE}(?<![A-Za-z0-9_])id{_IS}([A-Za-z0-9_-]{{1,128}}){_END}")
+_INNER_ID = re.compile(rf"{_IN_RESPONSE}(?<![A-Za-z0-9_])id{_IS}([A-Za-z0-9_-]{{1,128}}){_ID_END}")
 _STATUS = re.compile(rf"{_IN_RESPONSE}\bstatus{_IS}([a-z_]+){_END}")
 _PART_TYPE = re.compile(rf"\bpart{_MARK}\s*(?:[:=]|=>)\s*\w*[{{(]\s*{_MARK}type{_IS}([a-z_]+){_END}")
 _FOREIGN = re.compile(rf"\bsequence_number{_MARK}\s*[:=]|\bobject{_IS}response{_END}")
@@ -961,6 +963,14 @@ def _partial(text: str) -> dict[str, Any]:
     if _FOREIGN.search(text):
         data["is_foreign"] = True
     return data
+
+
+_FIELD_OF_EVENT = re.compile(rf"\b(?:type|event_id|response_id|item_id|(?:output|content)_index){_MARK}\s*(?:[:=]|=>)")
+
+
+def _may_be_of_event(text: str) -> bool:
+    """Whether a text is a piece of something like an event, of which not even the type is left."""
+    return _FIELD_OF_EVENT.search(text) is not None and (values.ELISION.search(text) is not None or _is_cut(text))
 
 
 def _is_cut(text: str) -> bool:

@@ -322,11 +322,16 @@ class LoggedSession(ConversationView):
         self.last_ms = at_ms
         return at_ms
 
-    def finish(self, simulated: bool | None = None) -> None:
-        """The log has no more of it. `simulated` is what is known otherwise of who answered."""
+    def finish(self, simulated: bool | None = None, *, types_alone: bool = True) -> None:
+        """The log has no more of it.
+
+        Args:
+            simulated: What is known otherwise of who answered.
+            types_alone: Whether events without an id may count as replies: where no other reply is known.
+        """
         if self._conversation.simulated is None:
             self._conversation.simulated = simulated
-        if self._unnamed and not self._conversation.responses:
+        if types_alone and self._unnamed and not self._conversation.responses:
             self._fold_unnamed()
         self._unnamed.clear()
         for response in self._conversation.responses:
@@ -396,8 +401,9 @@ class Sorter:
 
     def finish(self, simulated: bool | None = None) -> list[LoggedSession]:
         """End every session; returns those of which anything is known."""
+        types_alone = not any(session.responses for session in self.sessions)
         for session in self.sessions:
-            session.finish(simulated)
+            session.finish(simulated, types_alone=types_alone)
         return [s for s in self.sessions if s.n_events or s.header or s.n_malformed or s.n_withheld or s.responses]
 
     def _session_of(self, record: LogRecord) -> LoggedSession:
@@ -416,7 +422,7 @@ class Sorter:
         own_id = settings.get("id") if isinstance(settings, dict) and record.direction == "server" else None
         begins = data.get("type") in ("session.created", "transcription_session.created")
         if key is not None:
-            session = self._by_key.get(key)
+            session = self._by_key.get(key) or self._adopted(key, names)
             if session is None or (begins and session.id is not None and own_id is not None and own_id != session.id):
                 session = self._by_key[key] = self._new(key)
             return session
@@ -437,12 +443,25 @@ class Sorter:
         for name in names:
             if name in self._by_id:
                 return self._by_id[name]
-        latest = self._latest if self._latest is not None and self._latest.key is None else None
+        latest = self._latest
+        if (
+            latest is not None and latest.key is not None and record.kind != "partial"
+        ):  # a cut line may have lost its key
+            latest = None
         if latest is not None and data.get("type") == "response.created" and latest.busy:
             # A session makes one response at a time, so this one is another session's, if one is free.
             recent = self.sessions[: -_MAX_SEARCHED - 1 : -1]
             return next((session for session in recent if session.key is None and not session.busy), latest)
         return latest or self._new(None)
+
+    def _adopted(self, key: str, names: Iterable[str]) -> LoggedSession | None:
+        """The session of this key, if what came of it so far was cut and had lost the key."""
+        session = next((self._by_id[name] for name in names if name in self._by_id), self._latest)
+        if session is None or session.key is not None or not session.n_lost or session.settings:
+            return None
+        session.key = key
+        self._by_key[key] = session
+        return session
 
     def _new(self, key: str | None) -> LoggedSession:
         session = LoggedSession(self._file, key, whole=self._whole)

@@ -277,7 +277,7 @@ _NOTATIONS: tuple[tuple[str, str, str], ...] = (
     # name, expression, sample
     ("string", rf"[bBrRuU]{{0,2}}(?:{QUOTED})", "'it\\'s'  `it's \"x\"`  b'caf\\xc3\\xa9'"),
     ("cut", r"\.\.\.\s*\d+ more characters?", "'AAAA'... 200 more characters"),
-    ("more", r"\.\.\.(?:\s*\d+ more (?:items?|properties|property|entries|entry))?", "[ 1, 2, ... 98 more items ]"),
+    ("more", r"(?<![\w'\"=.])\.\.\.(?![\w.])(?:\s*\d+ more (?:items?|properties|property|entries|entry))?", "[ 1, 2, ... 98 more items ]"),
     ("prototype", r"\[Object: null prototype\]\s*(?=\{)", "[Object: null prototype] { type: 'x' }"),
     ("hidden", r"\[(?:Object|Array|(?:Async)?Function|Circular|Getter|Setter|class|Promise)\b[^\[\]{}\"']*\]", "output: [ [Object] ]"),
     ("enum", r"<[\w.]+:\s*(?=['\"\d])([^<>]*)>", "<Status.done: 'completed'>"),
