@@ -144,10 +144,10 @@ def test_a_file_in_which_nothing_is_understood_is_no_success(tmp_path):
     assert code == 1 and "no event was understood" in err and "LK_OPENAI_DEBUG=1" in err
 
 
-def test_events_of_gpt_live_are_named_and_no_success(tmp_path):
-    code, _, err = run(write(tmp_path / "x.log", json.dumps({"type": "session.started", "session": {"id": "live_1"}})))
+def test_a_gpt_live_session_is_called_one(tmp_path):
+    _, out, err = run(write(tmp_path / "x.log", json.dumps({"type": "session.started", "session": {"id": "live_1"}})))
 
-    assert code == 1 and "GPT-Live session, which is not read yet" in err
+    assert "GPT-Live" in out + err
 
 
 def test_a_cell_that_a_spreadsheet_would_run_is_text(tmp_path):
