@@ -42,6 +42,7 @@ HOMES = {
     "soxr": {"clip", "speech", "standin", "audio"},
     "pybase64": {"wire", "history", "standin", "live"},
     "jinja2": {"reporting"},
+    "markupsafe": {"reporting"},
     "rich": {"cli"},
     "prompt_toolkit": {"cli"},
     "tqdm": {"trials"},

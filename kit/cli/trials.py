@@ -291,7 +291,10 @@ def _study(args: argparse.Namespace) -> int:
     free = endpoint(args.endpoint).key_env is None
     usd = args.budget if free else _ask_budget(args.budget)
     try:
-        asyncio.run(study.run(at_once=args.at_once, budget_usd=usd, progress=None if args.quiet else True))
+        with Bar() as bar:
+            progress = None if args.quiet else bar
+            options = {"at_once": args.at_once, "budget_usd": usd, "keep_events": not args.no_events}
+            asyncio.run(study.run(progress=progress, **options))
     except KeyboardInterrupt:
         say("stopped; the same command goes on", "bold")
         raise

@@ -369,9 +369,16 @@ class Study:
         return out
 
     async def run(
-        self, *, at_once: int = 8, budget_usd: float | None = None, progress: Callback | bool | None = True
+        self,
+        *,
+        at_once: int = 8,
+        budget_usd: float | None = None,
+        progress: Callback | bool | None = True,
+        keep_events: bool = True,
     ) -> Study:
         """Run it, or go on with it. What the whole study spends never passes the budget.
+
+        Events are kept unless told otherwise: without them no bundle can be made of what was paid for.
 
         Raises:
             InputError, ConnectError, LedgerError: As `kit.run` does. Nothing is lost; the same call goes on.
@@ -383,7 +390,12 @@ class Study:
             counts: dict[tuple[str, str], Counts] = {}
             for name, plan in self.plans(stage).items():
                 ledger = await run(
-                    plan, self.folder / f"{name}.sqlite", at_once=at_once, budget_usd=remaining_usd, progress=progress
+                    plan,
+                    self.folder / f"{name}.sqlite",
+                    at_once=at_once,
+                    budget_usd=remaining_usd,
+                    progress=progress,
+                    keep_events=keep_events,
                 )
                 self.ledgers.append(ledger)
                 if remaining_usd is not None:
