@@ -28,6 +28,7 @@ BENCHMARKS = {
     "imports": "--rounds 3",
     "waveform": "--rounds 3",
     "relay": "--rounds 3 --frames 500",
+    "live": "--rounds 2 --round-seconds 4 --seconds 8",
     "sound_path": "--rounds 3",
     "soak": "--sessions 400 --minutes 5",
     "voice_echo": "4",

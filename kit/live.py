@@ -561,7 +561,7 @@ class LiveSession:
                 self._n_delegations += 1
                 if self._on_delegation is not None and delegation.target == "client":
                     self._spawn(self._answer(delegation))
-            await self._sleep_ms(50)
+            await self._sleep_ms(250)  # each event settles too: this is for when none comes
         self.conversation.end(self.now_ms, lost=self.conversation.close_reason is None)
 
     async def _answer(self, delegation: Delegation) -> None:
