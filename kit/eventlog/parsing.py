@@ -219,8 +219,9 @@ def records_of(stored: Iterable[bytes], report: ParseReport) -> Iterator[LogReco
 
 
 _ONE_VALUE = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\[\s*(?:[\[{"\]]|\Z|\n)|\{\s*\n)')  # not "[12:00:01] a line of text"
+# There is one way only through blank lines: with two, a file of them would take exponential time.
 _YAML = re.compile(
-    rb"(?:\xef\xbb\xbf)?(?:#[^\n]*\n|%[^\n]*\n|\s*\n)*(?:---\s|- [\w\"']+:\s|[\w-]+:[ \t]*\n\s*- |[\w-]+: [^\n{]*\n[\w-]+:)"
+    rb"(?:\xef\xbb\xbf)?(?:[ \t\r]*\n|[#%][^\n]*\n)*(?:---\s|- [\w\"']+:\s|[\w-]+:[ \t]*\n\s*- |[\w-]+: [^\n{]*\n[\w-]+:)"
 )
 _CSV = re.compile(rb'[,;\t|]"[^"\n]*\{(?:[^"\n]|"")*""')
 _TIME_OF_CELLS = re.compile(r"time|date|stamp|^ts$|_at$", re.IGNORECASE)
