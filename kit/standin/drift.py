@@ -15,7 +15,7 @@ instrument can be tried on a known truth.
 | ``empty=Q`` | with chance Q, for each response, is `completed` with no output |
 | ``late=Q:MS`` | with chance Q, for each response, begins MS milliseconds of real time later, whatever the pace |
 
-Rules are added up by ``+``, such as ``share=0.1+silent=0.05+late=0.2:3000``: one of the first five at most (none: ``never``), then any
+Rules are added up by ``+``, such as ``share=0.1+silent=0.05+late=0.2:3000``: one rule for text at most (none: ``never``), then any
 of the others. Of these the first that is drawn is the one, and a late reply is text or audio as the first rule says.
 
 Draws are a function of the seed and the query field ``trial``: the same at every attempt at a trial. ``fresh:RULE``, such as

@@ -9,9 +9,9 @@ measured with a count; what is reported is why an arm is here, not what to expec
         def history(self, history):
             return History().system("Speak aloud.") + history
 
-Numbers M1 … M19 are those of the kit's list of mitigations. Not here, because they are no other way of handing over a history:
-M4 and M17 (asking for audio alone is what GA does in any case), M12 (other snapshots and temperatures: `Settings`), M15 and M16
-(text read out by another voice), M18 (not reconnecting at all).
+To have a name in the kit it needs an instance in the namespace below and a place in `_ALL`. Numbers such as M5 are only names
+of mitigations (wire/README.md, Countermeasures). Not here, because they are no other way of handing over a history: asking for audio alone
+(what GA does in any case), other snapshots and temperatures (`Settings`), text read out by another voice, not reconnecting.
 """
 
 from __future__ import annotations
