@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from . import plots as plots
     from . import tables as tables
     from . import widgets as widgets
+    from .base import sessions as sessions
     from .cases import Case as Case
     from .clip import Clip as Clip
     from .connecting import connect as connect
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from .history import History as History
     from .reporting import report as report
     from .session import Session as Session
-    from .session import sessions as sessions
     from .standin import StandIn as StandIn
     from .trials import arms as arms
     from .trials import run as run
@@ -60,7 +60,7 @@ _HOMES = {
     "read_log": "eventlog",
     "report": "reporting",
     "run": "trials",
-    "sessions": "session",
+    "sessions": "base",
     "tables": "tables",
     "widgets": "widgets",
 }

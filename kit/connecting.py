@@ -380,7 +380,7 @@ def _after_cell(namespace: dict[str, Any]) -> None:
 
 
 async def in_thread(opening: connect) -> Session:
-    """Open a session on a loop and a thread of its own, so that it goes on while a cell blocks.
+    """Open a session, of either protocol, on a loop and a thread of its own, so that it goes on while a cell blocks.
 
     A cell that computes for a minute without awaiting blocks the loop that all cells share, and with it the sockets of every
     session that was opened in a cell. This one, and the stand-in that it starts, go on::
@@ -394,11 +394,8 @@ async def in_thread(opening: connect) -> Session:
         opening: ``connect(…)``, not awaited.
 
     Raises:
-        InputError: For GPT-Live, whose verbs run on the loop that awaits them.
         KitError: What `connect` raises.
     """
-    if opening._endpoint.protocol == "live":
-        raise InputError("a GPT-Live session lives on the loop that opened it; connect() without in_thread()")
     loop = asyncio.new_event_loop()
     over = asyncio.Event()
 

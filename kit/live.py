@@ -11,8 +11,8 @@ What differs underneath: the client speaks first, so the session begins at `seed
 the time, silence between clips, because the session's clock *is* the input audio; no event ends a reply, so its end and
 its outcome are inferred by a named policy (`kit.wire.live_conversation`).
 
-Everything here is a coroutine. Cancelling one is safe: what was sent stays sent, what the server says is folded in all the
-same, and the feeder goes on. There is no reconnect: a drop is a `SessionClosed`, and the reply that was owed is ``failed``.
+What it shares with Realtime's (its loop, its events, its end) is in `kit.base`. After a cancelled verb the feeder goes on; after a
+drop the reply that was owed is ``failed``.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import weakref
 from collections.abc import Awaitable, Callable, Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import pybase64
 
 from . import show
+from .base import OpenSession, verb
 from .errors import (
     HandshakeRefused,
     HistoryError,
@@ -40,14 +39,13 @@ from .errors import (
     clipped,
 )
 from .history import History
-from .link import Link, new_id
+from .link import Link, in_background, new_id
 from .wire.event_list import EventList
-from .wire.events import Event, dict_of, encode
+from .wire.events import dict_of
 from .wire.live import (
     FORMATS,
     LANES,
     MAX_APPEND_TOKENS,
-    USD_PER_SECOND,
     Lane,
     lint_past,
     pieces,
@@ -55,7 +53,7 @@ from .wire.live import (
     spell_start,
     tokens_of,
 )
-from .wire.live_conversation import Append, Delegation, LiveConversation, Reply, ReplyPolicy
+from .wire.live_conversation import Append, Delegation, LiveConversation, LiveView, Reply, ReplyPolicy
 
 if TYPE_CHECKING:
     from .clip import Clip
@@ -67,6 +65,7 @@ PING = "Reply to the caller now, aloud. Do not wait for the caller to speak firs
 
 _BYTES_PER_MS = {"pcm16": 48, "pcm16-16k": 32, "g711_ulaw": 8, "g711_alaw": 8}
 _IDLE = {"pcm16": b"\0", "pcm16-16k": b"\0", "g711_ulaw": b"\xff", "g711_alaw": b"\xd5"}
+_CLOSE_TIMEOUT_S = 5  # for the confirmed seconds: 0.6 to 0.9 s in the recordings, LiveKit waits as long
 _LOUD = 500  # of 32,767: the last sample of a clip above it is where its ask ends
 
 OnDelegation = Callable[[Delegation], "Awaitable[str | None] | str | None"]
@@ -156,10 +155,7 @@ class Feeder:
         self._n_loud = 0
 
 
-_open: weakref.WeakSet[LiveSession] = weakref.WeakSet()
-
-
-class LiveSession:
+class LiveSession(OpenSession, LiveView):
     """One GPT-Live session. Made by `connect`.
 
     Args:
@@ -171,8 +167,6 @@ class LiveSession:
         fork: The address is a stored session's: model and history are its own.
     """
 
-    protocol = "live"
-
     def __init__(
         self,
         link: Link[LiveConversation],
@@ -183,8 +177,8 @@ class LiveSession:
         on_delegation: OnDelegation | None = None,
         fork: bool = False,
     ) -> None:
-        self.endpoint = link.endpoint
-        self._link = link
+        OpenSession.__init__(self, link)
+        LiveView.__init__(self, link.conversation)
         self._settings = dict(settings or {})
         self._pace, self._silence, self._fork = pace, silence, fork
         self._on_delegation = on_delegation
@@ -193,73 +187,25 @@ class LiveSession:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._n_delegations = 0  # handed to `on_delegation` so far
         self._asking = False
-        self._finalizer = weakref.finalize(self, link.drop)
-        self._finalizer.atexit = False
-        _open.add(self)
 
     # ------------------------------------------------------------------------------------------------- what it is
 
     @property
-    def conversation(self) -> LiveConversation:
-        """The fold."""
-        return self._link.conversation
-
-    @property
-    def id(self) -> str | None:
-        """The session's id, once it has started."""
-        return self.conversation.session.get("id")
-
-    @property
     def model(self) -> str | None:
-        """The model, as the server names it."""
-        return self.conversation.session.get("model") or self.endpoint.model
+        """The model, as the server names it; else as it was asked for."""
+        return super().model or self.endpoint.model
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The session object as the server last sent it."""
-        return self.conversation.session
-
-    @property
-    def simulated(self) -> bool | None:
-        """True: a stand-in answers. False: a service does. ``None``: not known."""
-        return self.conversation.simulated
-
-    @property
-    def replies(self) -> list[Reply]:
-        """Every reply so far, silent ones included."""
-        return list(self.conversation.replies)
-
-    responses = replies  # what a notebook of either protocol may ask for
-
-    @property
-    def errors(self) -> list[ServerError]:
-        """Every `error` event so far."""
-        return list(self.conversation.errors)
-
-    @property
-    def unknown(self) -> dict[str, int]:
-        """Event types that are in no reference, with how often each came."""
-        return dict(self.conversation.unknown)
+    responses = LiveView.replies  # what a notebook of either protocol may ask for
 
     @property
     def events(self) -> EventList:
         """Every event so far, both ways, as a table; frames of audio without their sound, fed silence left out."""
-        return EventList(self._link.events, self._link.n_events - len(self._link.events))
+        return EventList(self._link.events, self._n_dropped)
 
     @property
     def feeder(self) -> Feeder | None:
         """What feeds the session, with its counts; ``None`` before the start."""
         return self._feeder
-
-    @property
-    def now_ms(self) -> float:
-        """Milliseconds since the socket was opened."""
-        return self._link.now_ms()
-
-    @property
-    def closed(self) -> bool:
-        """Whether the session is over."""
-        return self._link.closed is not None
 
     @property
     def seconds(self) -> float | None:
@@ -268,13 +214,6 @@ class LiveSession:
             return self.conversation.seconds
         until = self.conversation.closed_at_ms or self.now_ms
         return max(self.conversation.seconds or 0.0, (until - self.conversation.started_at_ms) / 1000)
-
-    @property
-    def usd(self) -> float | None:
-        """What the seconds cost; the backend's tokens are billed beside them. The stand-in costs nothing."""
-        if self.simulated:
-            return 0.0
-        return None if self.seconds is None else self.seconds * USD_PER_SECOND
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open" if self.conversation.started_at_ms is not None else "not started"
@@ -320,6 +259,7 @@ class LiveSession:
         self._settings |= settings
         self.conversation.policy = policy or self.conversation.policy
 
+    @verb
     async def start(self, past: History | None = None, *, timeout_s: float = 30) -> None:
         """Start the session, with a history or without one, and begin to feed it.
 
@@ -346,6 +286,7 @@ class LiveSession:
         self._feeding = self._spawn(self._feeder.run())
         self._spawn(self._watch())
 
+    @verb
     async def seed(self, history: History, *, check: bool = True, timeout_s: float = 30) -> list[dict[str, Any]]:
         """Start the session with this history.
 
@@ -377,6 +318,7 @@ class LiveSession:
 
     # ------------------------------------------------------------------------------------------------------ asking
 
+    @verb
     async def ask(self, content: str | Clip, *, timeout_s: float | None = None) -> Reply:
         """Say something to the model, and wait until its reply is decided and over.
 
@@ -413,6 +355,7 @@ class LiveSession:
         finally:
             self._asking = False
 
+    @verb
     async def respond(self, prompt: str = PING, *, timeout_s: float | None = None) -> Reply:
         """Ask for a reply to what the history ends with, by a commentary append.
 
@@ -428,6 +371,7 @@ class LiveSession:
         finally:
             self._asking = False
 
+    @verb
     async def append(
         self,
         lane: Lane,
@@ -463,6 +407,7 @@ class LiveSession:
             await self._link.send({"type": event["type"], "event_id": new_id("event")} | event)
         return self.conversation.appends[-1]
 
+    @verb
     async def append_past(self, history: History) -> list[Append]:
         """Add a history after the start, as silent context, in pieces of at most 500 tokens (LiveKit's way)."""
         lines = "\n".join(f"{m['role']}: {m['content'][0]['text']}" for m in spell_past(history))
@@ -470,11 +415,13 @@ class LiveSession:
 
     # ------------------------------------------------------------------------------------------------------ others
 
+    @verb
     async def mute(self, muted: bool = True, *, timeout_s: float = 10) -> None:
         """Let the model hear silence, or the caller again. It keeps speaking, and must still be fed."""
         verb = "mute" if muted else "unmute"
         await self._request({"type": f"session.input_audio.{verb}"}, f"session.input_audio.{verb}d", timeout_s)
 
+    @verb
     async def update(self, *, timeout_s: float = 10, **fields: Any) -> dict[str, Any]:
         """Change what may change after the start: ``delegation`` (not its type) and ``triggers``.
 
@@ -484,6 +431,7 @@ class LiveSession:
         event = await self._request({"type": "session.update", "session": fields}, "session.updated", timeout_s)
         return dict_of(event.data, "session")
 
+    @verb
     async def run_backend(self, *items: Mapping[str, Any], timeout_s: float = 10) -> None:
         """Queue items for the Responses backend and run it (delegation of type ``responses`` only).
 
@@ -495,55 +443,36 @@ class LiveSession:
             await self._link.send({"type": "response.item.create", "event_id": new_id("event"), "item": dict(item)})
         await self._link.send({"type": "response.create", "event_id": new_id("event")})
 
+    @verb
     async def play_fixture(self, clip: Clip, *, timeout_s: float = 45) -> None:
         """Play a recording as the model's own output (at most 30 s), and wait until it has played."""
         data = pybase64.b64encode(clip.to_bytes()).decode("ascii")
         event = {"type": "session.output_audio.fixture.play", "audio": data}
         summary = {"type": event["type"], "audio": f"({len(clip.to_bytes())} bytes)"}
-        await self._request(event, "session.output_audio.fixture.played", timeout_s, shown=summary)
+        await self._request(event, "session.output_audio.fixture.played", timeout_s, listed=summary)
 
     def interrupted(self, played_ms: float) -> None:
         """Note where a listener stopped hearing the last reply. Nothing is sent: the caller's voice alone interrupts."""
         if self.conversation.replies:
             self.conversation.replies[-1].played_ms = played_ms
 
-    async def send(self, event: Mapping[str, Any]) -> str:
-        """Send any client event as it is, and wait for nothing; returns its event id."""
-        if not isinstance(event, Mapping) or not isinstance(event.get("type"), str):
-            raise InputError(f"an event is a mapping with a type, not {clipped(event)}")
-        event_id = str(event.get("event_id") or new_id("event"))
-        await self._link.send(dict(event) | {"event_id": event_id})
-        return event_id
+    async def _leave(self) -> None:
+        """Ask for the confirmed seconds, wait for them, and close the socket."""
+        await asyncio.shield(in_background(self._end()))
 
-    async def wait_for(self, type: str, *, timeout_s: float = 30) -> Event:
-        """Wait for the next server event of that type."""
-        return await self._link.answer(self._link.expect(None, type), timeout_s, type)
-
-    async def close(self, *, timeout_s: float = 5) -> str | None:
-        """Close the session and wait for its confirmed seconds; returns the reason. Closing twice is fine."""
-        self._finalizer.detach()
-        _open.discard(self)
+    async def _end(self) -> None:
         try:
             if self._feeding is not None:
                 self._feeding.cancel()  # what is fed after `session.close` is refused
             if self._link.closed is None and self.conversation.started_at_ms is not None:
                 with contextlib.suppress(SessionClosed, ResponseTimeout, ServerError):
-                    await self._request({"type": "session.close"}, "session.closed", timeout_s)
+                    await self._request({"type": "session.close"}, "session.closed", _CLOSE_TIMEOUT_S)
         finally:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            await asyncio.shield(self._link.close())
+            await self._link.close()
             self.conversation.end(self.now_ms)
-        return self.conversation.close_reason
-
-    async def __aenter__(self) -> LiveSession:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self.close()
 
     # ------------------------------------------------------------------------------------------------------- inside
 
@@ -620,17 +549,6 @@ class LiveSession:
                 f"GPT-Live takes no typed question, so the kit speaks it, and {exc}; "
                 "or ask(Clip.load(…)), or respond() for what the history ends with"
             ) from None
-
-    async def _request(
-        self, event: Mapping[str, Any], reply: str, timeout_s: float, *, shown: Mapping[str, Any] | None = None
-    ) -> Event:
-        event = {"type": event["type"], "event_id": new_id("event")} | dict(event)
-        pending = self._link.expect(event["event_id"], reply)
-        try:
-            await self._link.send(event, encoded=encode(event), listed=shown)
-            return await self._link.answer(pending, timeout_s, reply)
-        finally:
-            self._link.forget(pending)
 
 
 def _finished(task: asyncio.Task[Any]) -> None:

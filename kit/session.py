@@ -1,4 +1,4 @@
-"""A session: connect, seed a history, ask, listen, look at every event.
+"""A Realtime session: connect, seed a history, ask, listen, look at every event.
 
 ::
 
@@ -6,36 +6,20 @@
     await session.seed(history)
     response = await session.respond()
 
-Every verb is a coroutine, and cancelling any of them is safe: what was sent stays sent, what the server answers is
-folded in all the same, and the session goes on. A verb may be awaited on any loop and thread; it runs on the session's own.
-There is no hidden retry and no reconnect: a drop is a `SessionClosed`.
+What it shares with GPT-Live's (its loop, its events, its end) is in `kit.base`: there, too, what cancelling a verb means.
 
 Times are milliseconds on one monotonic clock that begins when the session is opened.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import copy
-import functools
-import inspect
-import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from types import CoroutineType, TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from . import show
-from .errors import (
-    HistoryError,
-    InputError,
-    KitError,
-    LocalProtocolError,
-    SeedRefused,
-    ServerError,
-    SessionClosed,
-    clipped,
-)
+from .base import OpenSession, verb
+from .errors import HistoryError, InputError, LocalProtocolError, SeedRefused, ServerError, clipped
 from .history import History, HistoryItem
 from .link import Link, Pending, new_id
 from .wire.conversation import TAG, Conversation
@@ -46,9 +30,6 @@ from .wire.view import ConversationView
 
 if TYPE_CHECKING:
     from .clip import Clip
-
-T = TypeVar("T")
-V = TypeVar("V", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 
 class Seeding:
@@ -243,65 +224,19 @@ def _without_audio(item: Mapping[str, Any]) -> dict[str, Any]:
     return dict(item) | {"content": parts}
 
 
-def _verb(method: V) -> V:
-    """Decorate a coroutine method of `Session`.
-
-    It then runs on the session's loop, whichever loop awaits it; and a call before it that was never awaited is named.
-    """
-
-    async def run(session: Session, previous: CoroutineType[Any, Any, Any] | None, /, *args: Any, **kwargs: Any) -> Any:
-        # A coroutine that is over has no frame; asking that first spares the rest of the question.
-        if previous and previous.cr_frame and inspect.getcoroutinestate(previous) == inspect.CORO_CREATED:
-            await session._check_awaited(previous)
-        coroutine = method(session, *args, **kwargs)
-        if asyncio.get_running_loop() is session._link.loop:
-            return await coroutine
-        return await session._on_its_loop(coroutine)
-
-    @functools.wraps(method)
-    def call(session: Session, /, *args: Any, **kwargs: Any) -> Any:
-        coroutine: Any = run(session, session._last_call, *args, **kwargs)
-        coroutine.__name__, coroutine.__qualname__ = method.__name__, method.__qualname__
-        session._last_call = coroutine
-        return coroutine
-
-    return cast(V, call)
-
-
-_open: weakref.WeakSet[Session] = weakref.WeakSet()
-
-
-def sessions() -> list[Session]:
-    """Return the sessions that are open now."""
-    return [session for session in _open if not session.closed]
-
-
-class Session(ConversationView):
+class Session(OpenSession, ConversationView):
     """One Realtime session, made by `connect`.
 
     Attributes:
-        endpoint: Where it is.
         dialect: How its events are spelled.
-        redactor: Takes what this connection sent as a secret, and whatever looks like one, out of text.
     """
 
     def __init__(self, link: Link[Conversation]) -> None:
-        super().__init__(link.conversation, link.events)
-        self.endpoint = link.endpoint
+        OpenSession.__init__(self, link)
+        ConversationView.__init__(self, link.conversation, link.events)
         self.dialect: Dialect = dialect(link.endpoint.dialect)
-        self.redactor = link.redactor
-        # The socket. It must not know the session, or the session would never be collected.
-        self._link = link
         # A seed that did not go in as a whole: `respond` refuses until it is mended.
         self._seeding: Seeding | None = None
-        # The verb that was called last, so that the next one can tell if it was never awaited.
-        self._last_call: CoroutineType[Any, Any, Any] | None = None
-        # Replies are drawn in a notebook's cell while they arrive.
-        self.shows_replies = False
-        # Closes the socket of a session that nobody holds any more.
-        self._finalizer = weakref.finalize(self, link.drop)
-        self._finalizer.atexit = False  # the loop is gone by then, and the operating system closes sockets
-        _open.add(self)
 
     # ------------------------------------------------------------------------------------------------------ what it is
 
@@ -309,30 +244,6 @@ class Session(ConversationView):
     def model(self) -> str | None:
         """The model, as the server names it; else as it was asked for."""
         return super().model or self.endpoint.model
-
-    @property
-    def _n_dropped(self) -> int:
-        return self._link.n_events - len(self._link.events)
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop that it lives on: of a thread of its own, if it was opened by `in_thread`."""
-        return self._link.loop
-
-    @property
-    def now_ms(self) -> float:
-        """The session's clock: milliseconds since it was opened."""
-        return self._link.now_ms()
-
-    @property
-    def replay(self) -> str | None:
-        """What is played again here, if this is a replay of a log."""
-        return self._link.replay
-
-    @property
-    def closed(self) -> SessionClosed | None:
-        """How it ended; ``None`` while it is open."""
-        return self._link.closed
 
     def __repr__(self) -> str:
         mark = show.origin_word(self.simulated)
@@ -369,7 +280,7 @@ class Session(ConversationView):
 
     # ----------------------------------------------------------------------------------------------------------- verbs
 
-    @_verb
+    @verb
     async def update(
         self, *, raw: Mapping[str, Any] | None = None, timeout_s: float = 10, **settings: Any
     ) -> dict[str, Any]:
@@ -389,7 +300,7 @@ class Session(ConversationView):
         event = await self._request({"type": "session.update", "session": body}, "session.updated", timeout_s)
         return dict_of(event.data, "session")
 
-    @_verb
+    @verb
     async def seed(self, history: History, *, check: bool = True, timeout_s: float = 30) -> Items:
         """Put a history into the conversation: sent at once, and every item confirmed.
 
@@ -430,7 +341,7 @@ class Session(ConversationView):
         self._seeding = None  # not reached if this is cancelled or an item is refused
         return Items(item for item_id in seeding.ids if (item := self._conversation.item(item_id)))
 
-    @_verb
+    @verb
     async def respond(
         self,
         *,
@@ -532,7 +443,7 @@ class Session(ConversationView):
                 findings,
             )
 
-    @_verb
+    @verb
     async def append_audio(self, audio: Clip | bytes) -> None:
         """Append sound to the input buffer. The server does not confirm it; with turn detection on, it listens as it comes.
 
@@ -548,7 +459,7 @@ class Session(ConversationView):
                 event, encoded=encode_append(piece, event_id), listed=event | {"audio": f"({len(piece)} bytes)"}
             )
 
-    @_verb
+    @verb
     async def commit_audio(self, *, timeout_s: float = 10) -> Item:
         """Make a user's item of the input buffer. This asks for no response.
 
@@ -569,12 +480,12 @@ class Session(ConversationView):
             self._link.forget(added)
         return self._conversation.item(item_id) or Item(item_id, {})
 
-    @_verb
+    @verb
     async def clear_audio(self, *, timeout_s: float = 10) -> None:
         """Empty the input buffer."""
         await self._request({"type": "input_audio_buffer.clear"}, "input_audio_buffer.cleared", timeout_s)
 
-    @_verb
+    @verb
     async def cancel_response(self, response: Response | str | None = None, *, timeout_s: float = 10) -> Response:
         """Stop a response, by default the active one, and wait for its end.
 
@@ -592,7 +503,7 @@ class Session(ConversationView):
         assert response is not None  # as `is_ended` made sure
         return response
 
-    @_verb
+    @verb
     async def truncate_item(
         self, item: Item | str, audio_end_ms: int, *, content_index: int = 0, timeout_s: float = 10
     ) -> None:
@@ -607,12 +518,12 @@ class Session(ConversationView):
             "truncate", "truncated", item, timeout_s, content_index=content_index, audio_end_ms=int(audio_end_ms)
         )
 
-    @_verb
+    @verb
     async def delete_item(self, item: Item | str, *, timeout_s: float = 10) -> None:
         """Take an item out of the conversation."""
         await self._on_item("delete", "deleted", item, timeout_s)
 
-    @_verb
+    @verb
     async def retrieve_item(self, item: Item | str, *, timeout_s: float = 10) -> dict[str, Any]:
         """Return an item as the server has it, its audio included (base64)."""
         event = await self._on_item("retrieve", "retrieved", item, timeout_s)
@@ -632,104 +543,6 @@ class Session(ConversationView):
 
         event = {"type": f"conversation.item.{verb}", "item_id": item_id, **fields}
         return await self._request(event, f"conversation.item.{done}", timeout_s, is_same_item)
-
-    async def send(self, event: Mapping[str, Any]) -> str:
-        """Send any client event as it is and return its event id. A refusal goes to `errors`."""
-        if not isinstance(event, Mapping) or not isinstance(event.get("type"), str):
-            raise InputError(f"an event is a mapping with a type, not {clipped(event)}")
-        event_id = str(event.get("event_id") or new_id("event"))
-        await self._link.send(dict(event) | {"event_id": event_id})
-        return event_id
-
-    @_verb
-    async def wait_for(self, type: str, *, timeout_s: float = 30) -> Event:
-        """Return the next server event of that type (GA's name for it)."""
-        return await self._link.answer(self._link.expect(None, type), timeout_s, type)
-
-    def __aiter__(self) -> AsyncIterator[Event]:
-        """Iterate over events as they come and go, both ways, from the first one on. See `follow`."""
-        return self.follow()
-
-    async def follow(self, *, from_now: bool = False) -> AsyncIterator[Event]:
-        """Iterate over events as they come and go, both ways, until the session ends.
-
-        Args:
-            from_now: Leave out those that are there already.
-
-        Raises:
-            KitError: If the reader falls so far behind that events it has not seen are no longer kept.
-        """
-        link = self._link
-        n_read = link.n_events if from_now else 0
-        while True:
-            while n_read < link.n_events:
-                n_dropped = link.n_events - len(link.events)
-                if n_read < n_dropped:
-                    raise KitError(f"{n_dropped - n_read} events were not read in time; read them as they come")
-                yield link.events[n_read - n_dropped]
-                n_read += 1
-            if link.closed is not None:
-                return
-            await self._on_its_loop(link.arrival())
-
-    async def _request(
-        self, event: Mapping[str, Any], reply: str, timeout_s: float, match: Callable[[Event], bool] | None = None
-    ) -> Event:
-        """Send an event and wait for its reply."""
-        event = {"type": event["type"], "event_id": new_id("event")} | dict(event)
-        pending = self._link.expect(event["event_id"], reply, match)
-        try:
-            await self._link.send(event)
-            return await self._link.answer(pending, timeout_s, reply)
-        finally:
-            self._link.forget(pending)
-
-    async def _on_its_loop(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine where the session lives. Cancelling the wait cancels it there."""
-        loop = self._link.loop
-        if asyncio.get_running_loop() is loop:
-            return await coroutine
-        if not self._link.is_over:
-            future = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
-            try:
-                while not future.done() and not loop.is_closed():  # a loop that ends meanwhile never answers
-                    await asyncio.wait([future], timeout=1)
-                if future.done():
-                    return future.result()
-            finally:
-                future.cancel()
-        coroutine.close()
-        raise copy.copy(self.closed or LocalProtocolError("the loop of this session has ended"))
-
-    async def _check_awaited(self, call: CoroutineType[Any, Any, Any]) -> None:
-        """Raise if an earlier call was never awaited. One that a task is just about to begin may begin."""
-        for _ in range(3):  # a task in a task, such as `gather` in `wait_for`
-            await asyncio.sleep(0)
-        if inspect.getcoroutinestate(call) == inspect.CORO_CREATED:
-            call.close()
-            raise LocalProtocolError(
-                f"{call.__name__}() was called before without await, so it did nothing; write: await session.{call.__name__}(…)"
-            )
-
-    # --------------------------------------------------------------------------------------------------------- closing
-
-    async def close(self) -> None:
-        """Close the session, and end what was started for it. Closing twice is fine.
-
-        Cancelling the wait does not cancel the closing.
-        """
-        self._finalizer.detach()
-        _open.discard(self)
-        if asyncio.get_running_loop() is self._link.loop or not self._link.is_over:
-            await self._on_its_loop(self._link.close())
-
-    async def __aenter__(self) -> Session:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self.close()
 
 
 def _bytes_of(audio: object) -> bytes:

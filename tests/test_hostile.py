@@ -5,6 +5,7 @@ import contextlib
 import gc
 import json
 import os
+import time
 import weakref
 from http import HTTPStatus
 
@@ -20,7 +21,6 @@ from kit.errors import (
     EndpointError,
     HandshakeRefused,
     HistoryError,
-    InputError,
     KitError,
     LocalProtocolError,
     MissingExtra,
@@ -579,9 +579,17 @@ async def test_a_session_in_a_thread_can_be_closed_twice_and_used_no_more():
     await caught(session.respond(), KitError)
 
 
-async def test_gpt_live_has_no_thread_of_its_own_and_says_so():
-    with pytest.raises(InputError, match="lives on the loop that opened it"):
-        await in_thread(connect(protocol="live"))
+async def test_a_gpt_live_session_in_a_thread_goes_on_while_this_loop_is_blocked():
+    session = await in_thread(connect(protocol="live", quiet=True, pace=6, live={"silence": "never"}))
+    await session.start()
+    fed = session.feeder.n_frames
+    time.sleep(0.3)  # noqa: ASYNC251  a cell that computes
+    assert session.feeder.n_frames - fed >= 12  # of 18
+    assert (await session.ask("Tell me another joke.")).outcome == "spoken"
+    await session.close()
+    await session.close()
+    assert session.conversation.seconds_confirmed
+    await caught(session.respond(), KitError)
 
 
 # ------------------------------------------------------------------------------------------------------- every endpoint

@@ -19,6 +19,7 @@ RANKS = [
     ["speech", "wire", "chats"],
     ["history", "endpoint", "eventlog", "standin", "intake"],
     ["cases", "dial", "link", "replay"],
+    ["base"],
     ["session", "live"],
     ["connecting"],
     ["audio", "probe", "relay", "trials"],

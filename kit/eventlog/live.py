@@ -22,11 +22,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from .. import show
-from ..errors import ServerError
 from ..wire.dialect import CLIENT_EVENTS as REALTIME_CLIENT_EVENTS
 from ..wire.dialect import GA_NAME
-from ..wire.live import CLIENT_EVENTS, SERVER_EVENTS, USD_PER_SECOND, is_live
-from ..wire.live_conversation import Append, Delegation, LiveConversation, Reply
+from ..wire.live import CLIENT_EVENTS, SERVER_EVENTS, is_live
+from ..wire.live_conversation import Append, Delegation, LiveConversation, LiveView
 from .writing import DIGEST
 
 LIVE_COLUMNS = (
@@ -52,7 +51,7 @@ class Record(Protocol):
     key: str | None
 
 
-class LoggedLiveSession:
+class LoggedLiveSession(LiveView):
     """One GPT-Live session of a log. It reads like a `LiveSession` that is over.
 
     Attributes:
@@ -65,45 +64,22 @@ class LoggedLiveSession:
         has_times: Whether the log says when its events were.
     """
 
-    protocol = "live"
-
     def __init__(self, file: str, key: str | None = None, *, keep_audio: bool = True) -> None:
+        super().__init__(LiveConversation(keep_audio=keep_audio))
         self.file, self.key = file, key
         self.header: dict[str, Any] | None = None
         self.end: dict[str, Any] | None = None
         self.n_events = self.n_malformed = 0
         self.has_times = True
-        self.conversation = LiveConversation(keep_audio=keep_audio)
         self._zero: Any = None  # the instant of its first event
         self._at_ms = 0.0  # of its latest event, since the first
         self._has_idle_input = False  # silence is fed in zeros, so what is no zeros is somebody's voice
 
     @property
-    def id(self) -> str | None:
-        """As the server named it; ``None`` if the log never says."""
-        name = self.conversation.session.get("id")
-        return name if isinstance(name, str) else None
-
-    @property
     def model(self) -> str | None:
         """The model, as the server or the client named it."""
-        name = self.conversation.session.get("model") or (self.header or {}).get("model")
+        name = super().model or (self.header or {}).get("model")
         return name if isinstance(name, str) else None
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The session object as the server last sent it."""
-        return self.conversation.session
-
-    @property
-    def simulated(self) -> bool | None:
-        """As the log says of itself; ``None``: not known."""
-        return self.conversation.simulated
-
-    @property
-    def replies(self) -> list[Reply]:
-        """Every reply, silent ones included."""
-        return list(self.conversation.replies)
 
     @property
     def appends(self) -> list[Append]:
@@ -114,33 +90,6 @@ class LoggedLiveSession:
     def delegations(self) -> list[Delegation]:
         """Work that was handed to a backend, or to the client."""
         return list(self.conversation.delegations)
-
-    @property
-    def errors(self) -> list[ServerError]:
-        """Every `error` event."""
-        return list(self.conversation.errors)
-
-    @property
-    def unknown(self) -> dict[str, int]:
-        """Event types that are in no reference, with how often each came."""
-        return dict(self.conversation.unknown)
-
-    @property
-    def seconds(self) -> float | None:
-        """Seconds billed, as the server said last; see `seconds_confirmed`."""
-        return self.conversation.seconds
-
-    @property
-    def seconds_confirmed(self) -> bool:
-        """Whether `session.closed` said so."""
-        return self.conversation.seconds_confirmed
-
-    @property
-    def usd(self) -> float | None:
-        """What the seconds cost; the backend's tokens are billed beside them. The stand-in costs nothing."""
-        if self.simulated:
-            return 0.0
-        return None if self.seconds is None else self.seconds * USD_PER_SECOND
 
     @property
     def rows(self) -> list[dict[str, Any]]:
