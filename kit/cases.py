@@ -11,15 +11,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import show
 from .chats import read_chat
 from .errors import HistoryError, InputError, clipped
+from .eventlog import read_log
 from .history import History
+from .wire.conversation import Conversation
 
 if TYPE_CHECKING:
     from .clip import Clip
+    from .wire.records import Item
     from .wire.view import ConversationView
 
 SKELETON = "Why don't skeletons fight each other? They don't have the guts!"
@@ -125,6 +128,44 @@ class Case:
         turns = tuple(item.text for item in user_items[len(user_items) - ask_again :])
         return cls(name, history, "unknown", turns, note=note)
 
+    @classmethod
+    def from_log(cls, file: str | Path, *, session: int = 0, reply: int = 1) -> Case:
+        """Make a case of a recorded session: its conversation as it was when a reply began.
+
+        What was spoken is seeded as its transcript. Items of which the log has no words are left out, and counted in `note`.
+
+        Args:
+            file: A log that `kit.read_log` reads, such as one that the relay wrote.
+            session: Which of its sessions, from 0.
+            reply: Before which reply of the session, from 1. What that came as becomes `reported`.
+
+        Raises:
+            HistoryError: If there is no such session or reply, or nothing to seed.
+            InputError: If the file cannot be read.
+        """
+        sessions = read_log(file).sessions
+        if not 0 <= session < len(sessions):
+            raise HistoryError(f"{file} has {len(sessions)} Realtime sessions, counted from 0; there is no {session}")
+        recorded = sessions[session]
+        if not 1 <= reply <= len(recorded.responses):
+            raise HistoryError(f"session {session} of {file} has {len(recorded.responses)} replies, not {reply}")
+        conversation = Conversation()
+        for event in recorded.events:
+            if event.direction == "client":
+                conversation.sent(event.data, event.at_ms)
+            else:
+                conversation.receive(event)
+            if len(conversation.responses) == reply:
+                break  # here it began, so its own items are not in the conversation yet
+        entries = [_entry(item) for item in conversation.items]
+        history = History.from_events([entry for entry in entries if entry is not None]).with_transcripts()
+        if not history:
+            raise HistoryError(f"nothing that could be seeded came before reply {reply} of session {session} of {file}")
+        modality, n_left = recorded.responses[reply - 1].modality, entries.count(None)
+        note = f"as recorded in {Path(file).name}" + (f"; {n_left} items without words are left out" if n_left else "")
+        name = f"{Path(file).stem}:{session}:{reply}"
+        return cls(name, history, modality if modality in ("audio", "text") else "unknown", note=note)
+
     def __repr__(self) -> str:
         more = f" and {len(self.turns)} turns" if self.turns else ""
         return f"<Case {self.name}: {len(self.history)} items{more}, reported: {self.reported}>"
@@ -134,6 +175,22 @@ class Case:
             f"<b>case {show.esc(self.name)}</b> reported: {show.outline(self.reported)} {show.esc(self.note)}",
             self.history._repr_html_(),
         )
+
+
+_FIELDS = ("type", "role", "name", "call_id", "arguments", "output")
+
+
+def _entry(item: Item) -> dict[str, Any] | None:
+    """An item as `History.from_events` takes it; ``None`` for one without words, or of a kind that no history has."""
+    if item.type not in ("message", "function_call", "function_call_output") or not item.text:
+        return None
+    if item.transcript:  # of a user's speech: the item itself has no words
+        return {"type": "message", "role": item.role, "content": [{"type": "input_text", "text": item.transcript}]}
+    # Servers add fields of their own, or null for those that another kind of item has: what is seeded has what is needed.
+    fields = {name: item.data[name] for name in _FIELDS if item.data.get(name) is not None}
+    return fields | (
+        {"content": [{k: v for k, v in part.items() if v is not None} for part in item.parts]} if item.parts else {}
+    )
 
 
 def outcome(*sessions: tuple[Case, ConversationView]) -> show.Words:

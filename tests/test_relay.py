@@ -4,14 +4,16 @@ import asyncio
 import json
 
 import pytest
+from openai import AsyncOpenAI
 from websockets.asyncio.client import connect as ws_connect
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from kit import History, connect, read_log
+from kit import Case, History, connect, read_log
 from kit.endpoint import endpoint
-from kit.errors import InputError
+from kit.errors import HistoryError, InputError
 from kit.relay import Relay
+from kit.replay import Replay
 from kit.standin import StandIn
 
 KEY = "sk-proj-THEKEYTHATISNEVERKEPT0123456789"
@@ -56,6 +58,33 @@ async def test_the_kits_own_client_holds_a_session_through_it(tmp_path):
         assert "asked audio → text" in str(line)
     (log,) = [read_log(path) for path in tmp_path.iterdir()]
     assert [r.modality for r in log.responses] == ["text"] and log.sessions[0].simulated
+
+
+async def ask_as_the_official_client_does(url):
+    """A seeded history and a question by the `openai` package; the reply's part."""
+    client = AsyncOpenAI(api_key=KEY, base_url=url.replace("ws://", "http://").removesuffix("/realtime"))
+    async with client, client.realtime.connect(model="gpt-realtime") as connection:
+        for role, kind, text in (("user", "input_text", "Hi."), ("assistant", "output_text", "Hello!")):
+            item = {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}
+            await connection.conversation.item.create(item=item)
+        await connection.response.create()
+        async for event in connection:
+            if event.type == "response.done":
+                return event.response.output[0].content[0]
+
+
+async def test_what_a_public_client_said_through_it_becomes_a_case_and_is_played_again(tmp_path):
+    async with StandIn(drift="documented") as stand_in, Relay(stand_in.url, log=tmp_path) as relay:
+        part = await ask_as_the_official_client_does(relay.url)
+    (path,) = tmp_path.iterdir()
+
+    case = Case.from_log(path)
+    assert [item.text for item in case.history.items] == ["Hi.", "Hello!"] and not case.history.lint()
+    assert (case.reported, part.type) == ("text", "output_text")
+    with pytest.raises(HistoryError, match="1 replies, not 2"):
+        Case.from_log(path, reply=2)
+    async with Replay(path) as replay:
+        assert (await ask_as_the_official_client_does(replay.url)).text == part.text
 
 
 async def test_frames_pass_untouched_and_in_order_whatever_they_hold():
