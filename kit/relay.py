@@ -29,12 +29,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.request import HTTPRedirectHandler, ProxyHandler, build_opener
+from urllib.request import Request as HttpPost
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection
+from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
@@ -44,10 +49,11 @@ from .endpoint import Endpoint, endpoint, is_local
 from .errors import HandshakeRefused, InputError, KitError, RemoteProtocolError
 from .eventlog import LogWriter, Redactor
 from .intake import FastConnection
-from .standin import Access, Connection, Listener
+from .standin import Access, Connection, HttpRequest, Listener, PlainRequest, http_answer, key_of, key_of_request
 from .wire.conversation import Conversation
 from .wire.events import Event, decode
 from .wire.live_conversation import LiveConversation
+from .wire.refusals import Refusal
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024  # as the kit's own client takes
 _WAITING_BYTES = 1 << 20  # on their way to a client that does not read; then the service is not read either
@@ -72,7 +78,17 @@ _PLAIN = frozenset(
     ["user-agent", "accept", "accept-language", "cache-control", "pragma", "openai-beta"]
 )  # no secret in these
 _KEYS = frozenset({"authorization", "api-key", "xi-api-key"})
+_PROTOCOLS = "Sec-WebSocket-Protocol"
 _KEY_PROTOCOL = "openai-insecure-api-key."  # how a browser sends its key
+_EPHEMERAL = "ek_"
+_MINTS = (
+    "client_secrets",
+    "sessions",
+    "transcription_sessions",
+)  # below /realtime: what a POST makes an ephemeral key by
+_ANSWER_HEADERS = frozenset({"content-type", "x-request-id"})
+_WRONG_KEY = "this relay wants the key that it was started with\n"
+_PLAINTEXT = "a key is not sent in plaintext: the address must be wss://\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,30 +173,27 @@ class Relay(Listener):
 
     async def admit(self, connection: Connection, request: Request) -> Response | None:  # type: ignore[override]
         """Open the connection to the service first, so that what it refuses is refused to the client in its words."""
-        offered = [
-            word.strip() for line in request.headers.get_all("Sec-WebSocket-Protocol") for word in line.split(",")
-        ]
-        headers = {name: value for name, value in request.headers.raw_items() if name.lower() not in _OWN}
-        if self.access.require_key is not None and not self.access.fits(_key_of(headers)):
-            return connection.respond(HTTPStatus.UNAUTHORIZED, "this relay wants the key that it was started with\n")
-        if self._holds_key or self.access.require_key is not None:
-            headers = {name: value for name, value in headers.items() if name.lower() not in _KEYS}
-            offered = [word for word in offered if not word.startswith(_KEY_PROTOCOL)]
-        if self._holds_key or self.endpoint.extra_headers:
-            headers |= self.endpoint.headers()
+        key = key_of_request(request)
+        if self.access.require_key is not None and not self.access.fits(key):
+            return connection.respond(HTTPStatus.UNAUTHORIZED, _WRONG_KEY)
+        headers = self._outgoing(request.headers, key)
+        offered = [word.strip() for line in request.headers.get_all(_PROTOCOLS) for word in line.split(",")]
+        keys = [word for word in offered if word.startswith(_KEY_PROTOCOL)]
+        if not self._sends_clients_key(key):
+            offered = [word for word in offered if word not in keys]
         url = self._upstream(request.path)
         secrets = [
             *self.endpoint.secrets({k: v for k, v in headers.items() if k.lower() not in _PLAIN}),
-            *(w.removeprefix(_KEY_PROTOCOL) for w in offered if w.startswith(_KEY_PROTOCOL)),
-        ]
-        secrets += [
-            value for name, value in parse_qsl(urlsplit(url).query) if "key" in name.lower() or "token" in name.lower()
+            *(word.removeprefix(_KEY_PROTOCOL) for word in keys),
+            *(
+                value
+                for name, value in parse_qsl(urlsplit(url).query)
+                if "key" in name.lower() or "token" in name.lower()
+            ),
         ]
         redactor = Redactor(secrets)
         if urlsplit(url).scheme == "ws" and not is_local(url) and secrets:
-            return connection.respond(
-                HTTPStatus.BAD_GATEWAY, "a key is not sent in plaintext: the address must be wss://\n"
-            )
+            return connection.respond(HTTPStatus.BAD_GATEWAY, _PLAINTEXT)
         try:
             upstream = await dial(self.endpoint, url, headers, redactor, 15, offered or None)
         except HandshakeRefused as exc:  # by HTTP status; a refusal by an `error` event comes as a frame, and passes
@@ -191,6 +204,49 @@ class Relay(Listener):
         self.n_connections += 1
         connection.about = _Session(self, self.n_connections, upstream, url, headers, redactor)
         return None
+
+    def _sends_clients_key(self, key: str | None) -> bool:
+        """Whether the client's own key goes through. An ephemeral one does in any case: the service knows what it is for."""
+        return (key or "").startswith(_EPHEMERAL) or not (self._holds_key or self.access.require_key is not None)
+
+    def _outgoing(self, headers: Headers, key: str | None) -> dict[str, str]:
+        """The headers that go to the service for a request with these, by a client with this key."""
+        passed = {name: value for name, value in headers.raw_items() if name.lower() not in _OWN}
+        if not self._sends_clients_key(key):
+            passed = {name: value for name, value in passed.items() if name.lower() not in _KEYS}
+        own = self.endpoint.headers() if self._holds_key or self.endpoint.extra_headers else {}
+        if self._sends_clients_key(key):
+            own = {name: value for name, value in own.items() if name.lower() not in _KEYS}
+        return passed | own
+
+    def plain_request(self) -> PlainRequest:
+        return PlainRequest(self.access, self._pass_post)
+
+    async def _pass_post(self, request: HttpRequest) -> bytes:
+        """Pass on a request for an ephemeral key, so that a page that gets one from its own server finds it all here.
+
+        Nothing of it is kept. WebRTC's calls are refused: their sound would not come through here.
+        """
+        _, door, suffix = request.path.partition("/realtime/")
+        if request.method != "POST" or not door or suffix not in _MINTS:
+            return http_answer(
+                "404 Not Found", Refusal(None, "this relay passes on websockets, and POST /v1/realtime/client_secrets")
+            )
+        key = key_of(request.headers, {})
+        if self.access.require_key is not None and not self.access.fits(key):
+            return http_answer("401 Unauthorized", Refusal("invalid_api_key", _WRONG_KEY.strip()))
+        base = urlsplit(self.endpoint.url)
+        if base.scheme == "ws" and not is_local(self.endpoint.url):
+            return http_answer("502 Bad Gateway", Refusal(None, _PLAINTEXT.strip()))
+        path = f"{base.path.partition('/realtime')[0]}/realtime/{suffix}"
+        url = urlunsplit(("https" if base.scheme == "wss" else "http", base.netloc, path, request.query, ""))
+        headers = self._outgoing(request.headers, key)
+        try:
+            return await asyncio.to_thread(_post, url, headers, request.body)
+        except (OSError, HTTPException, ValueError) as exc:
+            return http_answer(
+                "502 Bad Gateway", Refusal(None, f"cannot reach {self.endpoint.host}: {type(exc).__name__}")
+            )
 
     def headers(self, connection: Connection) -> dict[str, str]:
         session: _Session | None = connection.about
@@ -230,6 +286,27 @@ class Relay(Listener):
             return None
         name = f"{datetime.now():%Y%m%d-%H%M%S}-{n:04}.jsonl"
         return LogWriter(self.folder / name, audio=self._audio)  # type: ignore[arg-type]
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    """Answers with a redirect as it is: the key goes to no other address."""
+
+    def redirect_request(self, *args: Any) -> None:
+        return None
+
+
+def _post(url: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    """Send a POST and return its whole answer."""
+    proxies = ProxyHandler({}) if is_local(url) else ProxyHandler()
+    try:
+        response = build_opener(_NoRedirect, proxies).open(
+            HttpPost(url, body, dict(headers), method="POST"), timeout=15
+        )
+    except HTTPError as exc:  # an answer too
+        response = exc
+    with response:
+        kept = {name: value for name, value in response.headers.items() if name.lower() in _ANSWER_HEADERS}
+        return http_answer(f"{response.status} {response.reason}", response.read(), kept)
 
 
 class _Binary(bytes):
@@ -399,9 +476,3 @@ async def _end_alike(first: ClientConnection | ServerConnection, partner: Client
         await partner.close()
     else:
         await partner.close(code, reason)
-
-
-def _key_of(headers: Mapping[str, str]) -> str | None:
-    lower = {name.lower(): value for name, value in headers.items()}
-    bearer = lower.get("authorization", "")
-    return bearer.partition(" ")[2] or lower.get("api-key") or lower.get("xi-api-key")

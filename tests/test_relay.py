@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import pytest
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, NotFoundError
 from websockets.asyncio.client import connect as ws_connect
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -71,6 +71,7 @@ async def ask_as_the_official_client_does(url):
         async for event in connection:
             if event.type == "response.done":
                 return event.response.output[0].content[0]
+    return None
 
 
 async def test_what_a_public_client_said_through_it_becomes_a_case_and_is_played_again(tmp_path):
@@ -180,6 +181,26 @@ async def test_a_relay_that_holds_the_key_sends_it_as_the_endpoint_wants_it(monk
         assert server.headers[0]["xi-api-key"] == KEY and server.headers[0]["X-Team"] == "secret-team"
     text = next(tmp_path.iterdir()).read_text()
     assert KEY not in text and "secret-team" not in text
+
+
+@pytest.mark.parametrize("holds_key", [False, True])
+async def test_an_ephemeral_key_is_made_and_used_through_it_and_kept_nowhere(holds_key, monkeypatch, tmp_path):
+    monkeypatch.setenv("RELAY_KEY", KEY)
+    async with (
+        StandIn(require_key=KEY) as stand_in,
+        Relay(stand_in.url, key_env="RELAY_KEY" if holds_key else None, log=tmp_path) as relay,
+    ):
+        base_url = relay.url.replace("ws://", "http://").removesuffix("/realtime")
+        async with AsyncOpenAI(api_key="none" if holds_key else KEY, base_url=base_url) as server:
+            session = {"type": "realtime", "instructions": "Be brief."}
+            secret = await server.realtime.client_secrets.create(session=session)
+            with pytest.raises(NotFoundError, match="passes on websockets"):
+                await server.realtime.calls.create(sdp="v=0")
+        protocols = ["realtime", f"openai-insecure-api-key.{secret.value}"]
+        async with ws_connect(f"{relay.url}?model=gpt-realtime", subprotocols=protocols) as page:
+            assert json.loads(await page.recv())["session"]["instructions"] == "Be brief."
+    text = "".join(path.read_text() for path in tmp_path.iterdir())
+    assert "Be brief." in text and secret.value not in text and KEY not in text
 
 
 async def test_a_slow_reader_slows_the_sender():

@@ -5,7 +5,7 @@ simulated: the mark travels in the handshake and in the session object.
 """
 
 from .faults import KINDS as FAULTS
-from .handshake import DEFAULT_MODEL, Access, key_of_request
+from .handshake import DEFAULT_MODEL, Access, HttpRequest, PlainRequest, http_answer, key_of, key_of_request
 from .hearing import prepare as prepare_hearing
 from .journal import Recorder
 from .options import MAX_FRAME_BYTES, SESSION_S, Limits
@@ -20,14 +20,18 @@ __all__ = [
     "Access",
     "Call",
     "Connection",
+    "HttpRequest",
     "Limits",
     "Listener",
+    "PlainRequest",
     "Reasoned",
     "Recorder",
     "Reply",
     "ReplyRule",
     "StandIn",
+    "http_answer",
     "json_list",
+    "key_of",
     "key_of_request",
     "prepare_hearing",
 ]

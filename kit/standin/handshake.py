@@ -11,7 +11,7 @@ import hmac
 import ipaddress
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -198,7 +198,8 @@ def key_of(headers: Headers, query: Mapping[str, str]) -> str | None:
     prefix = "openai-insecure-api-key."
     subprotocols = [word.strip() for line in headers.get_all("Sec-WebSocket-Protocol") for word in line.split(",")]
     key = key or next((word.removeprefix(prefix) for word in subprotocols if word.startswith(prefix)), None)
-    key = key or next(iter(headers.get_all("api-key")), None) or query.get("api-key") or None
+    key = key or next((value for name in ("api-key", "xi-api-key") for value in headers.get_all(name)), None)
+    key = key or query.get("api-key") or None
     return key.encode("utf-8", "replace").decode() if key else None  # a header may hold bytes that are no text
 
 
@@ -318,31 +319,37 @@ class Secrets:
         return {"value": key, "expires_at": expires_at, "session": settings.session}
 
 
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A whole HTTP request with its body."""
+
+    method: str
+    path: str
+    """Without a slash at its end."""
+    query: str
+    headers: Headers
+    body: bytes
+
+
 class PlainRequest:
     """One HTTP request with a body, or to delete, as it comes in, and its answer. The server's library reads only the others.
 
     Args:
         access: Who may come in.
-        secrets: Makes the keys.
-        delete: Called with path and query of a DELETE; returns the answer's body, ``None`` for an unknown path.
+        answer: Called with the whole request; returns the whole answer, or a coroutine that does.
     """
 
     METHODS = (b"POST ", b"DELETE ")
 
-    def __init__(
-        self,
-        access: Access,
-        secrets: Secrets,
-        delete: Callable[[str, dict[str, str]], dict[str, Any] | None],
-    ) -> None:
-        self._access, self._secrets, self._delete = access, secrets, delete
+    def __init__(self, access: Access, answer: Callable[[HttpRequest], bytes | Coroutine[Any, Any, bytes]]) -> None:
+        self._access, self._answer = access, answer
         self._data = bytearray()
 
-    def feed(self, data: bytes) -> bytes | None:
-        """Take bytes of the request; return the whole answer once the whole request is there."""
+    def feed(self, data: bytes) -> bytes | Coroutine[Any, Any, bytes] | None:
+        """Take bytes of the request; return the answer, or a coroutine for it, once the whole request is there."""
         self._data += data
         if len(self._data) > MAX_REQUEST_BYTES:
-            return _answer("413 Content Too Large", Refusal(None, "The request is too large."))
+            return http_answer("413 Content Too Large", Refusal(None, "The request is too large."))
         head, gap, body = bytes(self._data).partition(b"\r\n\r\n")
         if not gap:
             return None
@@ -353,46 +360,48 @@ class PlainRequest:
             headers[name.strip()] = value.strip()
         length = next(iter(headers.get_all("Content-Length")), "0")
         if not (length.isascii() and length.isdecimal()):
-            return _answer("400 Bad Request", Refusal(None, "Content-Length is not a number."))
+            return http_answer("400 Bad Request", Refusal(None, "Content-Length is not a number."))
         if len(length) > 9 or int(length) > MAX_REQUEST_BYTES:
-            return _answer("413 Content Too Large", Refusal(None, "The request is too large."))
+            return http_answer("413 Content Too Large", Refusal(None, "The request is too large."))
         if len(body) < int(length):
             return None
+        why = self._access.refusal(*(next(iter(headers.get_all(name)), None) for name in ("Origin", "Host")))
+        if why is not None:
+            return http_answer("403 Forbidden", Refusal(None, why))
         method, _, target = lines[0].partition(" ")
         path, _, query = target.partition(" ")[0].partition("?")
-        return self._reply(method, path.rstrip("/"), query, headers, body[: int(length)])
-
-    def _reply(self, method: str, path: str, query: str, headers: Headers, body: bytes) -> bytes:
-        origin, host = (next(iter(headers.get_all(name)), None) for name in ("Origin", "Host"))
-        why = self._access.refusal(origin, host)
-        if why is not None:
-            return _answer("403 Forbidden", Refusal(None, why))
-        d = GA if path.endswith("/realtime/client_secrets") else BETA if path.endswith("/realtime/sessions") else None
-        if not self._access.fits(key_of(headers, {})):
-            return _answer("401 Unauthorized", Refusal("invalid_api_key", "Incorrect API key provided."))
-        if method == "DELETE":
-            answer = self._delete(path, {name: values[-1] for name, values in parse_qs(query).items()})
-            if answer is not None:
-                return _answer("200 OK", answer)
-        if d is None or method != "POST":
-            return _answer("404 Not Found", Refusal(None, f"Invalid URL ({method} {path})"))
-        try:
-            value = msgspec.json.decode(body or b"{}")
-        except (ValueError, RecursionError) as exc:  # msgspec's errors are among these, and text that is not UTF-8
-            message = f"We could not parse the JSON body of your request. {exc}"
-            return _answer("400 Bad Request", Refusal("invalid_json", message))
-        if not isinstance(value, dict):
-            return _answer("400 Bad Request", Refusal("invalid_json", "The body must be a JSON object."))
-        try:
-            return _answer("200 OK", self._secrets.mint(value, d, len(body)))
-        except Refused as exc:
-            limited = exc.refusal.code == "rate_limit_exceeded"
-            return _answer("429 Too Many Requests" if limited else "400 Bad Request", exc.refusal)
+        return self._answer(HttpRequest(method, path.rstrip("/"), query, headers, body[: int(length)]))
 
 
-def _answer(status: str, body: dict[str, Any] | Refusal) -> bytes:
+def answer_mint(request: HttpRequest, secrets: Secrets) -> bytes:
+    """Answer a POST for an ephemeral key, or any other request that is for nothing here."""
+    path = request.path
+    d = GA if path.endswith("/realtime/client_secrets") else BETA if path.endswith("/realtime/sessions") else None
+    if d is None or request.method != "POST":
+        return http_answer("404 Not Found", Refusal(None, f"Invalid URL ({request.method} {path})"))
+    try:
+        value = msgspec.json.decode(request.body or b"{}")
+    except (ValueError, RecursionError) as exc:  # msgspec's errors are among these, and text that is not UTF-8
+        message = f"We could not parse the JSON body of your request. {exc}"
+        return http_answer("400 Bad Request", Refusal("invalid_json", message))
+    if not isinstance(value, dict):
+        return http_answer("400 Bad Request", Refusal("invalid_json", "The body must be a JSON object."))
+    try:
+        return http_answer("200 OK", secrets.mint(value, d, len(request.body)))
+    except Refused as exc:
+        limited = exc.refusal.code == "rate_limit_exceeded"
+        return http_answer("429 Too Many Requests" if limited else "400 Bad Request", exc.refusal)
+
+
+def http_answer(status: str, body: dict[str, Any] | Refusal | bytes, headers: Mapping[str, str] | None = None) -> bytes:
+    """Return a whole HTTP answer; a body that is no bytes becomes JSON."""
     if isinstance(body, Refusal):
         body = {"error": {"message": body.message, "type": body.type, "param": body.param, "code": body.code}}
-    data = encode(body)
-    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\nConnection: close\r\n\r\n"
+    data = body if isinstance(body, bytes) else encode(body)
+    fields = (
+        {"Content-Type": "application/json"}
+        | dict(headers or {})
+        | {"Content-Length": len(data), "Connection": "close"}
+    )
+    head = "".join([f"HTTP/1.1 {status}\r\n", *(f"{name}: {value}\r\n" for name, value in fields.items()), "\r\n"])
     return head.encode() + data

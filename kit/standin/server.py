@@ -37,10 +37,14 @@ from .handshake import (
     DEFAULT_MODEL,
     Access,
     ConnectionRequest,
+    HttpRequest,
     PlainRequest,
     Rejection,
     Secrets,
+    answer_mint,
     connection_request,
+    http_answer,
+    key_of,
     key_of_request,
     option_texts,
     rejection,
@@ -71,7 +75,10 @@ class Connection(ServerConnection):
         self.about: Any = None
         """What the listener found out in the handshake, for its handler."""
         self._listener = listener
+        # What reads this connection's bytes instead of the library, which knows no POST; ``None``: a GET, or not known yet.
         self._plain: PlainRequest | None = None
+        # The answer to it that is being made: asyncio itself holds tasks only weakly.
+        self._replying: asyncio.Future[bytes] | None = None
         self._begun = False  # whether the first bytes have come
 
     async def send_all(self, frames: Sequence[bytes]) -> None:
@@ -105,9 +112,15 @@ class Connection(ServerConnection):
                 )
         if self._plain is None:
             super().data_received(data)
-        elif (answer := self._plain.feed(data)) is not None:
-            self.transport.write(answer)
-            self.transport.close()
+        elif isinstance(answer := self._plain.feed(data), bytes):
+            self._reply(answer)
+        elif answer is not None and self._replying is None:  # what comes after a whole request is not read
+            self._replying = asyncio.ensure_future(answer)
+            self._replying.add_done_callback(lambda task: self._reply(task.result()))
+
+    def _reply(self, answer: bytes) -> None:
+        self.transport.write(answer)
+        self.transport.close()
 
 
 class Listener:
@@ -577,7 +590,7 @@ class StandIn(Listener):
         return {MARK_HEADER: connection.about.options.mark}
 
     def plain_request(self) -> PlainRequest:
-        return PlainRequest(self.access, self._secrets, self._delete)
+        return PlainRequest(self.access, self._answer)
 
     def notice(self, text: str) -> None:
         if self._on_notice is not None:
@@ -591,10 +604,14 @@ class StandIn(Listener):
         query = {name: values[-1] for name, values in parse_qs(urlsplit(request.path).query).items()}
         return _json(connection, HTTPStatus.OK, self.journal.show(query))
 
-    def _delete(self, path: str, query: dict[str, str]) -> dict[str, Any] | None:
-        if path != "/journal" or self.journal is None:
-            return None
-        return {"deleted": self.journal.clear(query)}
+    def _answer(self, request: HttpRequest) -> bytes:
+        """Answer a POST or DELETE."""
+        if not self.access.fits(key_of(request.headers, {})):
+            return http_answer("401 Unauthorized", Refusal("invalid_api_key", "Incorrect API key provided."))
+        if request.method == "DELETE" and request.path == "/journal" and self.journal is not None:
+            query = {name: values[-1] for name, values in parse_qs(request.query).items()}
+            return http_answer("200 OK", {"deleted": self.journal.clear(query)})
+        return answer_mint(request, self._secrets)
 
     async def talk(self, connection: Connection) -> None:
         about: _About = connection.about
