@@ -17,7 +17,7 @@ import inspect
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from types import CoroutineType, TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from .errors import InputError, KitError, LocalProtocolError, SessionClosed, clipped
 from .link import Link, new_id
@@ -83,6 +83,22 @@ class OpenSession:
         self._finalizer = weakref.finalize(self, link.drop)
         self._finalizer.atexit = False  # the loop is gone by then, and the operating system closes sockets
         _open.add(self)
+
+    if TYPE_CHECKING:  # what each protocol's read-only face has
+
+        @property
+        def id(self) -> str | None: ...
+        @property
+        def model(self) -> str | None: ...
+        @property
+        def simulated(self) -> bool | None: ...
+
+    def _greeting(self, place: str) -> str:
+        """One line for who has just connected to this place: what it is and who pays."""
+        raise NotImplementedError
+
+    async def _begin(self, settings: Mapping[str, Any], timeout_s: float) -> None:
+        """Do what the protocol does first, once the socket is open; `settings` are those of `connect`."""
 
     # ------------------------------------------------------------------------------------------------------ what it is
 

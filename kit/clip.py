@@ -161,8 +161,12 @@ class Clip:
         source: str = "",
         text: str = "",
         provenance: Provenance | None = None,
+        audio_format: str = "pcm16",
     ) -> Clip:
-        """Take what the API sends: little-endian int16, mono, 24 kHz."""
+        """Take what the API sends: little-endian int16, mono, 24 kHz; or one of its other formats (`to_bytes`)."""
+        if audio_format != "pcm16":
+            pcm = _from_wire(bytes(data), audio_format)
+            return cls(pcm, source=source, text=text, provenance=provenance)
         n_bytes = memoryview(data).nbytes
         if n_bytes % 2:
             raise AudioFormatError(
@@ -342,9 +346,21 @@ class Clip:
         """The largest sample, in dB below full scale; ``-inf`` for silence."""
         return _dbfs(float(max(int(self.pcm.max()), -int(self.pcm.min()))))
 
-    def to_bytes(self) -> bytes:
-        """Return little-endian int16, as ``input_audio_buffer.append`` takes it before base64."""
-        return self.pcm.astype("<i2", copy=False).tobytes()
+    def to_bytes(self, audio_format: str = "pcm16") -> bytes:
+        """Return the samples as the API takes them before base64.
+
+        Args:
+            audio_format: ``pcm16`` (little-endian, 24 kHz), ``pcm16-16k``, or ``g711_ulaw`` and ``g711_alaw`` at 8 kHz.
+        """
+        if audio_format == "pcm16":
+            return self.pcm.astype("<i2", copy=False).tobytes()
+        import soundfile
+        import soxr
+
+        rate_hz, subtype = _wire_format(audio_format)
+        data = io.BytesIO()
+        soundfile.write(data, soxr.resample(self.pcm, RATE_HZ, rate_hz), rate_hz, format="RAW", subtype=subtype)
+        return data.getvalue()
 
     def chunks(self, chunk_ms: int = 20) -> Iterator[NDArray[np.int16]]:
         """Cut speech into the pieces that a microphone would have delivered.
@@ -523,6 +539,27 @@ def _bare_options(file: BinaryIO, name: str, size: int, rate_hz: int | None, cha
         )
     options: dict[str, Any] = {"samplerate": rate_hz, "channels": channels, "format": "RAW"}
     return options | ({"subtype": subtype} if subtype else {"subtype": "PCM_16", "endian": "LITTLE"})
+
+
+# The API's other formats: rate, and libsndfile's name of the encoding.
+_WIRE_FORMATS = {"pcm16-16k": (16_000, "PCM_16"), "g711_ulaw": (8_000, "ULAW"), "g711_alaw": (8_000, "ALAW")}
+
+
+def _wire_format(audio_format: str) -> tuple[int, str]:
+    if audio_format not in _WIRE_FORMATS:
+        raise InputError(f"an audio format is one of pcm16, {', '.join(_WIRE_FORMATS)}, not {audio_format!r}")
+    return _WIRE_FORMATS[audio_format]
+
+
+def _from_wire(data: bytes, audio_format: str) -> NDArray[np.int16]:
+    import soundfile
+    import soxr
+
+    rate_hz, subtype = _wire_format(audio_format)
+    samples, _ = soundfile.read(
+        io.BytesIO(data), samplerate=rate_hz, channels=1, format="RAW", subtype=subtype, dtype="int16"
+    )
+    return np.asarray(soxr.resample(samples, rate_hz, RATE_HZ), np.int16)
 
 
 def _has_header(file: BinaryIO) -> bool:

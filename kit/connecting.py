@@ -20,6 +20,7 @@ from urllib.parse import urlencode, urlsplit
 
 from websockets.exceptions import ConnectionClosed
 
+from .base import OpenSession
 from .dial import dial, refusal_of
 from .endpoint import Auth, Endpoint, Protocol, endpoint, live_address
 from .errors import HandshakeRefused, InputError, KitError, Unreachable, clipped, show_interrupts_in_one_sentence
@@ -31,7 +32,7 @@ from .show import plain
 from .wire.conversation import Conversation
 
 if TYPE_CHECKING:
-    from .live import LiveSession, OnDelegation
+    from .live import OnDelegation
     from .replay import Replay
     from .standin import StandIn
     from .wire.live_conversation import ReplyPolicy
@@ -55,8 +56,10 @@ class connect:
         call_id: Join this WebRTC or SIP call as its sideband, instead of opening a session of its own.
         protocol: ``"realtime"`` or ``"live"``; by default what the model or the address belongs to.
         fork: GPT-Live: the id of a stored session whose past the new one shares.
+        attach: GPT-Live: the id of a running session, which is joined beside its caller (sideband): both sides are heard, and
+            context can be added; closing it leaves the caller's session open.
         policy: GPT-Live: how replies and their outcomes are inferred.
-        on_delegation: GPT-Live: answers the work that the voice hands to the client.
+        on_delegation: GPT-Live: answers the work that the voice hands to the client; runs on the session's loop.
         settings: What to `Session.update` before anything else, in the kit's words; GPT-Live's go into its start.
         trial: A name for this session's random draws; the stand-in draws from its seed and this name. Sent to no one else.
         attempt: Which attempt at the trial this is, from 1: a stand-in draws its faults anew for each. Sent to no one else.
@@ -88,6 +91,7 @@ class connect:
         call_id: str | None = None,
         protocol: Protocol | None = None,
         fork: str | None = None,
+        attach: str | None = None,
         policy: ReplyPolicy | None = None,
         on_delegation: OnDelegation | None = None,
         settings: Mapping[str, Any] | None = None,
@@ -114,6 +118,7 @@ class connect:
             call_id=call_id,
             protocol=protocol,
             fork=fork,
+            attach=attach,
         )
         if self._endpoint.protocol != "live" and (policy is not None or on_delegation is not None):
             raise InputError("policy= and on_delegation= are GPT-Live's; name its model, or protocol='live'")
@@ -133,7 +138,7 @@ class connect:
         self._quiet = quiet
         self._keep_audio = keep_audio
         self._log, self._audio, self._redact = log, audio, redact
-        self._session: Session | LiveSession | None = None  # of `async with`
+        self._session: OpenSession | None = None  # of `async with`
         self._at_end: list[Callable[[], Awaitable[None]]] = []  # run when the session is closed, for `in_thread`
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -149,10 +154,10 @@ class connect:
         if self._session is not None:
             await self._session.close()
 
-    async def _connect(self) -> Session | LiveSession:
+    async def _connect(self) -> OpenSession:
         link = await self._open()
         link.on_close[:0] = self._at_end
-        session: Session | LiveSession
+        session: OpenSession
         if self._endpoint.protocol == "live":
             from .live import LiveSession
 
@@ -161,14 +166,13 @@ class connect:
                 settings=self._settings,
                 pace=self._pace,
                 on_delegation=self._on_delegation,
-                fork=self._endpoint.model is None,
+                door="fork" if self._endpoint.fork else "attach" if self._endpoint.attach else "new",
             )
         else:
             session = Session(link)
             session.shows_replies = not self._quiet
         try:
-            if self._settings and isinstance(session, Session):
-                await session.update(**self._settings)
+            await session._begin(self._settings, self._timeout_s)
         except BaseException:
             await session.close()
             raise
@@ -177,7 +181,8 @@ class connect:
                 from .standin import prepare_hearing
 
                 await asyncio.to_thread(prepare_hearing)
-            print(plain(_announcement(session)))  # the model's name is the server's word
+            place = "the stand-in in this process" if self._endpoint.name == "standin" else self._endpoint.host
+            print(plain(session._greeting(place)))  # the model's name is the server's word
         close_when_rebound(session)
         return session
 
@@ -293,7 +298,7 @@ class connect:
         query = {"model": where.model or "gpt-realtime", "trial": self._trial}
         query |= {"attempt": str(self._attempt)} if self._trial and self._attempt > 1 else {}
         url = f"{server.url}?{urlencode({name: value for name, value in query.items() if value})}"
-        return live_address(url, where.fork) if where.protocol == "live" else url
+        return live_address(url, fork=where.fork, attach=where.attach) if where.protocol == "live" else url
 
 
 def _running_stand_in(where: object) -> StandIn:
@@ -328,29 +333,16 @@ async def _first_event(link: Link[Conversation]) -> None:
             return
 
 
-def _announcement(session: Session | LiveSession) -> str:
-    where = session.endpoint
-    place = "the stand-in in this process" if where.name == "standin" else where.host
-    if not isinstance(session, Session):
-        model = where.model or "a fork"
-        return f"connected to {place}, {model}, GPT-Live ({where.who_pays}); seed() or ask() starts it"
-    if session.replay:
-        return f"connected to {session.replay.strip('<>')} (free: nothing is sent anywhere)"
-    cost = "a stand-in: free, simulated" if session.simulated and where.name != "standin" else where.who_pays
-    rule = f"; drift rule: {session.drift_rule}" if session.drift_rule else ""
-    return f"connected to {place}, {session.model}, {session.dialect.name} ({cost}{rule})"
-
-
 # ------------------------------------------------------------------------------------------- a notebook's rebound names
 
 # Jupyter keeps every displayed object (`Out`, `_`), so a session that was replaced is not collected, and a paid socket would
 # stay open unseen. After each cell, a session that had a name and lost its last one to another session is closed.
 
 # The names that each session has had.
-_names: weakref.WeakKeyDictionary[Session | LiveSession, set[str]] = weakref.WeakKeyDictionary()
+_names: weakref.WeakKeyDictionary[OpenSession, set[str]] = weakref.WeakKeyDictionary()
 
 
-def close_when_rebound(session: Session | LiveSession) -> None:
+def close_when_rebound(session: OpenSession) -> None:
     """Watch this session's names, if IPython runs."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None

@@ -153,6 +153,7 @@ class Endpoint:
             official client does.
         protocol: ``realtime``, or ``live`` for GPT-Live, where the model goes into the body and not into the address.
         fork: GPT-Live: the id of the stored session that is forked.
+        attach: GPT-Live: the id of the running session that is joined as a sideband.
         extra_headers: More headers of the handshake, as pairs. Their values are treated like the key: shown and kept nowhere.
     """
 
@@ -166,6 +167,7 @@ class Endpoint:
     extra_headers: tuple[tuple[str, str], ...] = ()
     protocol: Protocol = "realtime"
     fork: str | None = None
+    attach: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", Address(self.url))
@@ -316,6 +318,7 @@ def endpoint(
     call_id: str | None = None,
     protocol: Protocol | None = None,
     fork: str | None = None,
+    attach: str | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Endpoint:
     """Return the endpoint that a name or a URL means. Nothing is connected and no key is read.
@@ -330,6 +333,7 @@ def endpoint(
         call_id: Join this WebRTC or SIP call beside the caller (sideband), instead of opening a session.
         protocol: ``"realtime"`` or ``"live"``; by default what the model or the address belongs to.
         fork: GPT-Live: fork this stored session.
+        attach: GPT-Live: join this running session beside its caller (sideband).
         environ: Instead of the process's environment. Read here: ``OPENAI_BASE_URL``, ``AZURE_OPENAI_ENDPOINT``,
             ``OPENAI_API_VERSION``, ``AZURE_VOICELIVE_ENDPOINT``, ``AZURE_VOICELIVE_API_VERSION``.
 
@@ -360,32 +364,41 @@ def endpoint(
         where = replace(where, model=None, url=_with_query(where.url, model=None, call_id=call_id))
     if protocol is not None and protocol not in get_args(Protocol):
         raise EndpointError(f"protocol is realtime or live, not {clipped(protocol)}")
-    by_name = is_live_model(model) or "/live/sessions" in urlsplit(where.url).path or fork is not None
+    by_name = is_live_model(model) or "/live/sessions" in urlsplit(where.url).path or (fork or attach) is not None
     if protocol == "live" or (protocol is None and by_name):
-        return _live(where, model, fork)
-    if fork is not None:
-        raise EndpointError("fork is GPT-Live's: a Realtime session cannot be forked")
+        return _live(where, model, fork, attach)
+    if (fork or attach) is not None:
+        raise EndpointError(
+            "fork and attach are GPT-Live's: a Realtime session has neither (a call's sideband: call_id)"
+        )
     return where
 
 
-def _live(where: Endpoint, model: str | None, fork: str | None) -> Endpoint:
+def _live(where: Endpoint, model: str | None, fork: str | None, attach: str | None) -> Endpoint:
     """The same endpoint's address for GPT-Live."""
     if where.name == "xai" or where.dialect == "beta":
         raise EndpointError(f"{where.name} in dialect {where.dialect} does not speak GPT-Live")
-    if fork is not None and not (isinstance(fork, str) and re.fullmatch(r"[\w-]{1,200}", fork)):
-        raise EndpointError(f"fork is the id of a stored session, such as 'live_u0_…', not {clipped(fork)}")
-    model = None if fork else model or (where.model if is_live_model(where.model) else DEFAULT_LIVE_MODEL)
-    url = live_address(where.url, fork) if where.url else ""
-    return replace(where, url=url, model=model, protocol="live", fork=fork)
+    if fork is not None and attach is not None:
+        raise EndpointError("a session is forked or attached to, not both")
+    for word, session_id in (("fork", fork), ("attach", attach)):
+        if session_id is not None and not (isinstance(session_id, str) and re.fullmatch(r"[\w-]{1,200}", session_id)):
+            kind = "a stored" if word == "fork" else "a running"
+            raise EndpointError(f"{word} is the id of {kind} session, such as 'live_u0_…', not {clipped(session_id)}")
+    named = model or (where.model if is_live_model(where.model) else DEFAULT_LIVE_MODEL)
+    model = None if fork or attach else named  # else it is the other session's
+    url = live_address(where.url, fork=fork, attach=attach) if where.url else ""
+    return replace(where, url=url, model=model, protocol="live", fork=fork, attach=attach)
 
 
-def live_address(url: str, fork: str | None = None) -> str:
-    """Return the address of GPT-Live beside an address of Realtime: no model in the query, a fork by its id."""
+def live_address(url: str, *, fork: str | None = None, attach: str | None = None) -> str:
+    """Return the address of GPT-Live beside an address of Realtime: no model in the query, another session by its id."""
     parts = urlsplit(url)
     root = parts.path.partition("/live/sessions")[0].removesuffix("/realtime")
-    path = f"{root}/live/sessions{f'/{fork}/fork' if fork else ''}"
+    door = f"/{fork}/fork" if fork else f"/{attach}/attach" if attach else ""
     query = [(k, v) for k, v in parse_qsl(parts.query) if k not in ("model", "deployment", "api-version")]
-    return urlunsplit((parts.scheme, parts.netloc, path, urlencode(query), ""))
+    # Without it a sideband's socket may just be cut when the session ends (wire/LIVE.md, "Attaching").
+    query += [("graceful_close", "true")] if attach else []
+    return urlunsplit((parts.scheme, parts.netloc, f"{root}/live/sessions{door}", urlencode(query), ""))
 
 
 def _named(spec: str | Endpoint, model: str | None, dialect_name: str | None, env: Mapping[str, str]) -> Endpoint:

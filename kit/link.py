@@ -151,10 +151,11 @@ class Link(Generic[Fold]):
         """Settle the requests that this event answers."""
         if event.type == "error":
             error = self.conversation.errors[-1]
-            for pending in self._pending:
+            for pending in tuple(self._pending):
                 if error.event_id is not None and pending.event_id == error.event_id:
                     self._settle(pending, error)
-                    return
+                elif pending.reply == "error":  # `wait_for("error")`
+                    self._settle(pending, event)
             return
         acknowledged = False
         for pending in tuple(self._pending):

@@ -21,7 +21,7 @@ import asyncio
 import contextlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pybase64
 
@@ -164,7 +164,8 @@ class LiveSession(OpenSession, LiveView):
         pace: How fast time runs; other than 1 only with a stand-in that runs as fast.
         silence: Feed silence between clips. Without it the session's clock stands, and nothing is heard or said.
         on_delegation: Answers work that the voice hands to the client; its result is said aloud.
-        fork: The address is a stored session's: model and history are its own.
+        door: ``fork``: the address is a stored session's, model and history are its own. ``attach``: it is a running session's, whose
+            caller feeds and asks; it has started already, and closing this one does not close it.
     """
 
     def __init__(
@@ -175,12 +176,12 @@ class LiveSession(OpenSession, LiveView):
         pace: float = 1.0,
         silence: bool = True,
         on_delegation: OnDelegation | None = None,
-        fork: bool = False,
+        door: Literal["new", "fork", "attach"] = "new",
     ) -> None:
         OpenSession.__init__(self, link)
         LiveView.__init__(self, link.conversation)
         self._settings = dict(settings or {})
-        self._pace, self._silence, self._fork = pace, silence, fork
+        self._pace, self._silence, self._door = pace, silence, door
         self._on_delegation = on_delegation
         self._feeder: Feeder | None = None
         self._feeding: asyncio.Task[Any] | None = None
@@ -201,6 +202,11 @@ class LiveSession(OpenSession, LiveView):
     def events(self) -> EventList:
         """Every event so far, both ways, as a table; frames of audio without their sound, fed silence left out."""
         return EventList(self._link.events, self._n_dropped)
+
+    @property
+    def audio_format(self) -> str:
+        """The format of its sound, both ways: a key of `kit.wire.live.FORMATS`."""
+        return str(self._settings.get("format", "pcm16"))
 
     @property
     def feeder(self) -> Feeder | None:
@@ -248,14 +254,38 @@ class LiveSession(OpenSession, LiveView):
 
     # ------------------------------------------------------------------------------------------------- the start
 
+    def _greeting(self, place: str) -> str:
+        if self._door == "attach":
+            return f"attached to {self.id} at {place}, GPT-Live: its caller feeds, asks and pays"
+        if self.replay:
+            return f"connected to {self.replay.strip('<>')} (free: nothing is sent anywhere); seed() or ask() starts it"
+        model = self.endpoint.model or "a fork"
+        return f"connected to {place}, {model}, GPT-Live ({self.endpoint.who_pays}); seed() or ask() starts it"
+
+    async def _begin(self, settings: Mapping[str, Any], timeout_s: float) -> None:
+        """Take the settings for the start; join a session that runs."""
+        self._settings |= settings
+        if self._door != "attach":
+            return
+        self.conversation.attached = True
+        self._spawn(self._watch())
+        # `session.started` is replayed only while the session is young; later an empty update brings the same object
+        # (wire/LIVE.md, "Attaching").
+        await self._request({"type": "session.update", "session": {}}, "session.updated", timeout_s)
+
+    def _check_unstarted(self, else_: str) -> None:
+        if self._door == "attach":
+            raise LocalProtocolError("this is a sideband: its caller starts, feeds and asks; append() adds context")
+        if self._feeder is not None or self.conversation.start_at_ms is not None:
+            raise LocalProtocolError(f"this session has started; {else_}")
+
     def configure(self, *, policy: ReplyPolicy | None = None, **settings: Any) -> None:
         """Change what the start will say, or how replies are inferred, before the session has started.
 
         Raises:
             LocalProtocolError: If it has started: settings cannot change then.
         """
-        if self._feeder is not None or self.conversation.start_at_ms is not None:
-            raise LocalProtocolError("this session has started; GPT-Live's settings go into its start")
+        self._check_unstarted("GPT-Live's settings go into its start")
         self._settings |= settings
         self.conversation.policy = policy or self.conversation.policy
 
@@ -269,20 +299,18 @@ class LiveSession(OpenSession, LiveView):
             LocalProtocolError: If it has been started.
             HandshakeRefused: If the service refuses the start; an `error` before `session.started` ends the session.
         """
-        if self._feeder is not None or self.conversation.start_at_ms is not None:
-            raise LocalProtocolError("this session has started; GPT-Live takes a history once, at its start")
+        self._check_unstarted("GPT-Live takes a history once, at its start")
         messages = spell_past(past) if past is not None else []
         body = spell_start(self.endpoint.model or "", messages, self._settings)
-        if self._fork:
+        if self._door == "fork":
             body = {key: value for key, value in body.items() if key not in ("model", "input")}
         try:
             await self._request({"type": "session.start", "session": body}, "session.started", timeout_s)
         except ServerError as exc:
             await self.close()
             raise HandshakeRefused(code=exc.code, message=exc.message, close_code=None) from None
-        audio_format = str(self._settings.get("format", "pcm16"))
         self.conversation.tell_asks()  # `ask` knows when its clip ended, to the frame
-        self._feeder = Feeder(self._link, audio_format, pace=self._pace, silence=self._silence)
+        self._feeder = Feeder(self._link, self.audio_format, pace=self._pace, silence=self._silence)
         self._feeding = self._spawn(self._feeder.run())
         self._spawn(self._watch())
 
@@ -338,7 +366,7 @@ class LiveSession(OpenSession, LiveView):
             await self.start()
         assert self._feeder is not None
         self._check_free()
-        data, n_loud = _encoded(clip, str(self._settings.get("format", "pcm16")))
+        data, n_loud = _encoded(clip, self.audio_format)
         if self._feeder.n_frames * FRAME_MS < LEAD_IN_MS:
             await self._sleep_ms(LEAD_IN_MS - self._feeder.n_frames * FRAME_MS)
         self._asking = True
@@ -361,7 +389,7 @@ class LiveSession(OpenSession, LiveView):
 
         GPT-Live cannot be ordered to speak; a commentary is the nearest thing to `response.create`.
         """
-        if self._feeder is None:
+        if self._feeder is None and self._door != "attach":
             await self.start()
         self._check_free()
         self._asking = True
@@ -464,7 +492,7 @@ class LiveSession(OpenSession, LiveView):
         try:
             if self._feeding is not None:
                 self._feeding.cancel()  # what is fed after `session.close` is refused
-            if self._link.closed is None and self.conversation.started_at_ms is not None:
+            if self._link.closed is None and self.conversation.started_at_ms is not None and self._door != "attach":
                 with contextlib.suppress(SessionClosed, ResponseTimeout, ServerError):
                     await self._request({"type": "session.close"}, "session.closed", _CLOSE_TIMEOUT_S)
         finally:
@@ -563,9 +591,7 @@ def _encoded(clip: Clip, audio_format: str) -> tuple[bytes, int]:
 
     loud = np.flatnonzero(np.abs(clip.pcm.astype(np.int32)) > _LOUD)
     share = (int(loud[-1]) + 1) / len(clip.pcm) if len(loud) else 1.0
-    if audio_format != "pcm16":
-        raise InputError(f"the kit speaks pcm16, and this session takes {audio_format}; send() takes any event")
-    data = clip.to_bytes()
+    data = clip.to_bytes(audio_format)
     return data, max(1, int(len(data) * share))
 
 

@@ -238,6 +238,18 @@ class Session(OpenSession, ConversationView):
         # A seed that did not go in as a whole: `respond` refuses until it is mended.
         self._seeding: Seeding | None = None
 
+    def _greeting(self, place: str) -> str:
+        if self.replay:
+            return f"connected to {self.replay.strip('<>')} (free: nothing is sent anywhere)"
+        where = self.endpoint
+        cost = "a stand-in: free, simulated" if self.simulated and where.name != "standin" else where.who_pays
+        rule = f"; drift rule: {self.drift_rule}" if self.drift_rule else ""
+        return f"connected to {place}, {self.model}, {self.dialect.name} ({cost}{rule})"
+
+    async def _begin(self, settings: Mapping[str, Any], timeout_s: float) -> None:
+        if settings:
+            await self.update(**settings)
+
     # ------------------------------------------------------------------------------------------------------ what it is
 
     @property

@@ -111,20 +111,34 @@ async def test_appends_mute_and_fixture_are_confirmed():
 
 
 async def test_the_clients_delegation_is_answered_by_the_users_function():
-    answered = asyncio.get_running_loop().create_future()
-
     async def answer(delegation):
-        answered.set_result(delegation.id)
-        return "It rains."
+        return ASK  # a line that is recorded
 
-    async with connect(protocol="live", quiet=True, pace=PACE, on_delegation=answer) as session:
-        await session.start()
-        session.conversation.feed(
-            {"type": "session.delegation.created", "offset_ms": 0, "delegation": {"id": "item_1", "target": "client"}},
-            session.now_ms,
-            "server",
-        )
-        assert await asyncio.wait_for(answered, 5) == "item_1"
+    live = {"delegates": ["joke"]}
+    async with connect(protocol="live", quiet=True, pace=PACE, on_delegation=answer, live=live) as session:
+        reply = await session.ask(ASK)
+        (delegation,) = session.conversation.delegations
+        assert (delegation.target, session.conversation.appends[0].lane) == ("client", "commentary")
+        assert (reply.outcome, reply.words) == ("spoken", ASK)
+
+
+async def test_a_call_of_the_backend_is_owed_its_output_and_then_spoken():
+    tool = {"type": "function", "name": "jokes", "parameters": {"type": "object", "properties": {}}}
+    backend = {"type": "responses", "responses": {"model": "gpt-5.6-sol", "tools": [tool]}}
+    settings, live = {"delegation": backend}, {"delegates": ["joke"], "silence": "never"}
+    async with connect(protocol="live", quiet=True, pace=PACE, settings=settings, live=live) as session:
+        asking = asyncio.ensure_future(session.ask(ASK))
+        while not (session.conversation.delegations and session.conversation.delegations[0].tools):
+            await session.wait_for("response.event")
+        delegation = session.conversation.delegations[0]
+        await session.run_backend()  # too early
+        while not session.errors:
+            await session.wait_for("error")
+        (call,) = delegation.tools
+        await session.run_backend({"type": "function_call_output", "call_id": call["call_id"], "output": "[]"})
+        reply = await asking
+        assert session.errors[0].code == "function_call_outputs_required" and call["name"] == "jokes"
+        assert (reply.outcome, reply.words) == ("spoken", delegation.text) and len(delegation.usage) == 2
 
 
 async def test_responses_delegation_is_passed_on_and_its_tokens_are_counted():
@@ -193,3 +207,37 @@ def test_addresses_of_gpt_live():
         endpoint("xai", protocol="live")
     with pytest.raises(InputError, match="GPT-Live's"):
         connect(policy=ReplyPolicy())
+
+
+async def test_a_sideband_hears_both_sides_adds_context_and_leaves_the_session_open():
+    async with StandIn(pace=PACE, live={"silence": "never"}) as stand_in:
+        async with connect(stand_in, protocol="live", quiet=True) as session:
+            await session.seed(HISTORY)
+            sideband = await connect(stand_in, attach=session.id, quiet=True)
+            assert sideband.id == session.id and [m["role"] for m in sideband.conversation.past] == [
+                "user",
+                "assistant",
+            ]
+            with pytest.raises(LocalProtocolError, match="sideband"):
+                await sideband.ask(ASK)
+            await sideband.append("thinking", "The caller likes cats.")
+            reply = await session.ask(ASK)
+            while not (sideband.replies and sideband.replies[0].ended):
+                await sideband.wait_for("session.output_audio.delta")
+            seen = sideband.replies[0]
+            assert (seen.outcome, seen.words, seen.ask.by) == ("spoken", reply.words, "clip")
+            assert abs(seen.first_audio_ms - reply.first_audio_ms) < 1_000  # frames of 200 ms, times the pace
+            assert not any(event.data.get("audio") for event in sideband.events)  # its sound is heard, and not kept
+            await sideband.close()
+            assert (await session.ask(ASK)).outcome == "spoken"
+        with pytest.raises(HandshakeRefused, match="session_id_not_found"):
+            await connect(stand_in, attach=session.id, quiet=True)
+
+
+@pytest.mark.parametrize("audio_format", ["pcm16-16k", "g711_ulaw", "g711_alaw"])
+async def test_every_format_is_heard_both_ways(audio_format):
+    settings = {"format": audio_format}
+    async with connect(protocol="live", quiet=True, pace=PACE, settings=settings, live={"silence": "never"}) as session:
+        reply = await session.ask(ASK)
+        assert session.conversation.caller_words == ASK and reply.outcome == "spoken"
+        assert reply.output_format == audio_format and reply.audio.duration_ms > 1_000

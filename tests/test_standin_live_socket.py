@@ -43,6 +43,9 @@ async def test_every_event_of_a_client_is_answered_as_the_types_say():
                 "item": {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi."}]}
             },
             "response.create": {},
+            "decision.item.create": {"item": {"type": "message", "role": "user", "content": "Hi."}},
+            "decision.item.delete": {"item_id": "item_1"},
+            "decision.create": {},
         }.items():
             await socket.send(json.dumps({"type": kind, "event_id": kind} | fields))
         for _ in range(60):
@@ -58,6 +61,8 @@ async def test_every_event_of_a_client_is_answered_as_the_types_say():
         assert {f"session.{lane}.appended" for lane in ("commentary", "instructions", "thinking")} <= kinds
         assert {
             "session.updated",
+            "decision.item.created",
+            "decision.item.deleted",
             "session.input_audio.muted",
             "session.input_audio.unmuted",
             "response.event",

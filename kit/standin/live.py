@@ -25,9 +25,11 @@ import functools
 import heapq
 import itertools
 import re
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
@@ -37,7 +39,8 @@ from .. import speech
 from ..errors import InputError, clipped
 from .drift import Draws
 from .frames import encode, new_id
-from .sound import Decoder, encoded
+from .sideband import LiveSideband
+from .sound import BYTES_PER_MS, AudioFormat, Decoder, encoded
 
 FRAME_MS = 100  # one output frame, 4,800 bytes at 24 kHz, in all recordings
 _START_S = 0.45  # from session.start to session.started: 0.25 to 0.83 s recorded
@@ -50,6 +53,8 @@ _WORD_GRID_MS = 200  # of a transcript's stamps
 _HEARD_AFTER_MS = 300  # an input fragment comes so long after its words
 _ACK_MS = 800  # of clock, until an append is acknowledged
 _COMMENTARY_MS = 600  # of clock, from an append to its first word
+_BACKEND_MS = 800  # of a response, and from its end to the voice: 0.7 to 1.5 s recorded
+_MAX_QUEUED, _MAX_QUEUED_BYTES = 128, 32_768  # of what is queued for the backend, a session
 _USAGE_S = 15.0
 _CLOSE_S = 0.64
 _MAX_S = 7_200.0
@@ -91,7 +96,12 @@ VOICES = frozenset(
         "noeul",
     ]
 )
-_FORMATS = {("audio/pcm", 24_000): "pcm16", ("audio/pcmu", 8_000): "g711_ulaw", ("audio/pcma", 8_000): "g711_alaw"}
+_FORMATS: dict[tuple[str, int], AudioFormat] = {
+    ("audio/pcm", 24_000): "pcm16",
+    ("audio/pcm", 16_000): "pcm16-16k",
+    ("audio/pcmu", 8_000): "g711_ulaw",
+    ("audio/pcma", 8_000): "g711_alaw",
+}
 _START_FIELDS = frozenset(
     ["model", "instructions", "input", "audio", "delegation", "triggers", "store", "safety_identifier", "client"]
 )
@@ -158,6 +168,8 @@ class LiveOptions:
     """Cut the connection so long after the start, without `session.closed`."""
     null_codes: bool = False
     """Send errors with `code` null, as the service may."""
+    delegates: tuple[str, ...] = ()
+    """Words of the caller that make the voice hand its turn to the client or the backend, instead of answering itself."""
     greets: bool = False
     """Answer a history that ends with a user's message by a greeting, as one product saw it."""
     usage: bool = True
@@ -178,7 +190,7 @@ class LiveOptions:
         fields = dict(words)
         if isinstance(fields.get("silence"), str):
             fields["silence"] = silence_rule(fields["silence"])
-        for name in ("replies", "hears"):
+        for name in ("replies", "hears", "delegates"):
             if name in fields:
                 fields[name] = tuple(map(str, fields[name]))
         return LiveOptions(**fields, pace=pace)
@@ -186,18 +198,22 @@ class LiveOptions:
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Where a GPT-Live client knocked: a new session, or a stored one by its id."""
+    """Where a GPT-Live client knocked: a new session, a stored one by its id (fork), or one that runs (attach)."""
 
-    verb: Literal["new", "fork"]
+    verb: Literal["new", "fork", "attach"]
     session_id: str | None = None
+    graceful: bool = False
+    """The query's ``graceful_close=true``, of a sideband."""
 
 
 def live_door(path: str) -> Door | None:
-    """Read the path of a request; ``None`` if it is no address of GPT-Live."""
-    match = re.search(r"/live/sessions(?:/([^/]+)/fork)?$", path)
+    """Read the target of a request; ``None`` if it is no address of GPT-Live."""
+    address = urlsplit(path)
+    match = re.search(r"/live/sessions(?:/([^/]+)/(fork|attach))?/?$", address.path)
     if match is None:
         return None
-    return Door("fork", match[1]) if match[1] else Door("new")
+    graceful = "graceful_close=true" in address.query
+    return Door(match[2], match[1], graceful) if match[1] else Door("new")  # type: ignore[arg-type]
 
 
 @dataclass(slots=True)
@@ -242,6 +258,13 @@ class LiveServerSession:
         self.closing: tuple[int, str] | None = None
         self.cut = False
         self.id = ""
+        # Sockets that listen beside the caller's, and what they may be sent again: when, and the frame.
+        self.sidebands: list[LiveSideband] = []
+        self._recent: deque[tuple[float, bytes]] = deque(maxlen=256)
+        # The sideband whose command is being taken: a refusal is for it alone.
+        self._asker: LiveSideband | None = None
+        # Called when there is something to do that no frame of the caller's brought.
+        self.wake: Callable[[], None] = lambda: None
         self._draws, self._store, self._source = draws, store, source
         self._wall, self._unix = now, unix
         self._simulated = dict(simulated)
@@ -253,7 +276,7 @@ class LiveServerSession:
         self._on_clock: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._jobs: list[Any] = []
-        self._format = "pcm16"
+        self._format: AudioFormat = "pcm16"
         self._ear: Decoder = Decoder("pcm16")
         self._in_ms = 0.0  # the session's clock
         self._n_out = 0  # output frames sent
@@ -267,7 +290,12 @@ class LiveServerSession:
         self._started_s = 0.0
         self._silent = False
         self._speaks_until_ms = 0.0
+        # Client delegations by id; of the backend: the delegation that is open (empty: none), what it is owed and was given.
         self._delegations: set[str] = set()
+        self._backend_id = ""
+        self._owed: set[object] = set()
+        self._outputs: list[dict[str, Any]] = []
+        self._n_queued = self._queued_bytes = 0
 
     # ------------------------------------------------------------------------------------------------------- verbs
 
@@ -293,8 +321,25 @@ class LiveServerSession:
             due.append(frame)
         return min(due) / self.options.pace if due else None
 
-    def receive(self, frame: str | bytes) -> bool:
-        """Take a client's frame; returns whether it was accepted."""
+    def receive(self, frame: str | bytes, sideband: LiveSideband | None = None) -> bool:
+        """Take a client's frame, or one of a sideband's; returns whether it was accepted."""
+        self._asker = sideband
+        try:
+            return self._received(frame)
+        finally:
+            self._asker = None
+
+    def recent(self, seconds: float) -> list[bytes]:
+        """The events of the last seconds, as they were sent."""
+        since_s = self.now_s - seconds
+        return [frame for at_s, frame in self._recent if at_s >= since_s]
+
+    @property
+    def n_out_ms(self) -> int:
+        """How far the output track has come on the session's timeline."""
+        return self._n_out * FRAME_MS
+
+    def _received(self, frame: str | bytes) -> bool:
         try:
             event = msgspec.json.decode(frame)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -315,12 +360,15 @@ class LiveServerSession:
             "response.item.create": self._backend_item,
             "response.create": self._backend_run,
             "session.output_audio.fixture.play": self._fixture,
+            "decision.create": self._decision,
+            "decision.item.create": self._decision,
+            "decision.item.delete": self._decision,
         }.get(kind)
         if kind in _APPENDS:
             return self._append(event, _APPENDS[kind])
         if kind == "session.start":
             return self._refuse(event, "invalid_event", "The session has been started.", "type")
-        if handler is None:
+        if handler is None or (self._asker is not None and kind == "session.input_audio.append"):
             return self._refuse(event, "invalid_value", f"Invalid value: '{clipped(kind, 40)}'.", "type")
         if self.state != "active" and kind == "session.input_audio.append":
             return True  # a client that feeds all the time has sent a few frames more
@@ -353,6 +401,8 @@ class LiveServerSession:
     def close(self) -> None:
         """The socket is gone."""
         self.state = "over"
+        for sideband in self.sidebands:
+            sideband.ended()
         self._due.clear()
         self._on_clock.clear()
         self._keep()
@@ -361,9 +411,14 @@ class LiveServerSession:
 
     def _emit(self, type: str, **fields: Any) -> None:
         event_id = new_id("event", int(self._unix()))
-        self._out.append(
-            encode({"event_id": event_id, "type": type} | {k: v for k, v in fields.items() if v is not None})
-        )
+        frame = encode({"event_id": event_id, "type": type} | {k: v for k, v in fields.items() if v is not None})
+        if self._asker is not None and type == "error":
+            self._asker.event(frame)
+            return
+        self._out.append(frame)
+        self._recent.append((self.now_s, frame))
+        for sideband in self.sidebands:
+            sideband.event(frame)
 
     def _refuse(self, event: Mapping[str, Any], code: str, message: str, param: str | None) -> bool:
         client_id = event.get("event_id") if isinstance(event.get("event_id"), str) else None
@@ -407,7 +462,7 @@ class LiveServerSession:
         audio = session_asked.get("audio") or {}
         form = audio.get("format") or {"type": "audio/pcm", "rate": 24_000}
         self._format = _FORMATS[form["type"], form["rate"]]
-        self._ear = Decoder(self._format)  # type: ignore[arg-type]
+        self._ear = Decoder(self._format)
         past = session_asked.get("input") or []
         self._lines = (source.lines if source else []) + [_words(message) for message in past]
         prefix = f"live_u{self._draws.random('cluster').randrange(8)}_"
@@ -491,7 +546,7 @@ class LiveServerSession:
         if form is not None and (form.get("type"), form.get("rate")) not in _FORMATS:
             return (
                 "invalid_value",
-                "The stand-in takes audio/pcm at 24000, audio/pcmu and audio/pcma.",
+                "Supported formats are audio/pcm at 24000 or 16000, audio/pcmu and audio/pcma at 8000.",
                 "session.audio.format",
             )
         return None
@@ -504,8 +559,10 @@ class LiveServerSession:
         except (ValueError, TypeError):
             return self._refuse(event, "invalid_value", "audio must be base64.", "audio")
         pcm = self._ear.decode(data)
+        for sideband in self.sidebands:
+            sideband.heard(pcm)
         before = self._in_ms
-        self._in_ms += len(data) / (48 if self._format == "pcm16" else 8)
+        self._in_ms += len(data) / BYTES_PER_MS[self._format]
         if self._track_from_s is None:
             self._track_from_s = self.now_s
         if not self._muted:
@@ -531,12 +588,11 @@ class LiveServerSession:
         began_ms, until = self._loud_from_ms or 0.0, self._loud_until_ms
         pcm, self._turn, self._loud_from_ms = b"".join(self._turn), [], None
         n, self._n_turns = self._n_turns, self._n_turns + 1
-        if n < len(self.options.hears):
-            self._transcribed(self.options.hears[n], began_ms, until)
-        else:
-            text = _recorded_words(pcm)
-            self._transcribed(text or "(speech)", began_ms, until)
-        if not self._silent:
+        text = self.options.hears[n] if n < len(self.options.hears) else _recorded_words(pcm) or "(speech)"
+        self._transcribed(text, began_ms, until)
+        if any(word.lower() in text.lower() for word in self.options.delegates):
+            self._at_clock(until + _ANSWER_MS, self._delegate)
+        elif not self._silent:
             self._at_clock(until + _ANSWER_MS + self.options.late_ms, lambda: self._say(self._reply()))
 
     def _transcribed(self, text: str, began_ms: float, until_ms: float) -> None:
@@ -573,7 +629,9 @@ class LiveServerSession:
             if len(piece):
                 samples[max(0, -offset) : max(0, -offset) + len(piece)] = piece
         self._voice = [(at, pcm) for at, pcm in self._voice if at + len(pcm) / 24 > position + FRAME_MS]
-        data = encoded(samples, self._format)  # type: ignore[arg-type]
+        for sideband in self.sidebands:
+            sideband.spoken(samples.tobytes())
+        data = encoded(samples, self._format)
         # No event id and no times on the primary connection.
         self._out.append(b'{"type":"session.output_audio.delta","delta":"' + pybase64.b64encode(data) + b'"}')
 
@@ -657,7 +715,9 @@ class LiveServerSession:
         if lane == "commentary" or ordered:
             wait_ms = _COMMENTARY_MS if lane == "commentary" else 1_200
             # An order to speak moves a session that fell silent (egma#354, the cure called "nudge").
-            self._at_clock(at_ms + wait_ms + self.options.late_ms, lambda: self._say(self._reply()))
+            # What answers a delegation is said; a bare order makes it reply.
+            text = content if delegation_id is not None else None
+            self._at_clock(at_ms + wait_ms + self.options.late_ms, lambda: self._say(text or self._reply()))
         return True
 
     def _mute(self, event: dict[str, Any]) -> bool:
@@ -713,27 +773,32 @@ class LiveServerSession:
 
     # --------------------------------------------------------------------------------------------------------- backend
 
-    def _backend_item(self, event: dict[str, Any]) -> bool:
-        if self._settings["delegation"].get("type") != "responses":
-            return self._refuse(event, "invalid_event", "This session has no Responses delegation.", "type")
-        item = event.get("item")
-        if not isinstance(item, dict) or not isinstance(item.get("type"), str):
-            return self._refuse(event, "missing_required_parameter", "Missing required parameter: 'item'.", "item")
-        self._lines.append(_words(item))
-        return True
+    # One delegation at a time (recorded). A Responses round:
+    #
+    # caller or `response.create` → created, response.created → a function call? → completed, its output is owed
+    #                                                         → else the text, completed → the voice says it
+    # outputs by `response.item.create`, then `response.create` → the same delegation's next response → text → voice
 
-    def _backend_run(self, event: dict[str, Any]) -> bool:
-        if self._settings["delegation"].get("type") != "responses":
-            return self._refuse(event, "invalid_event", "This session has no Responses delegation.", "type")
-        unix = int(self._unix())
-        delegation_id, response_id, text = new_id("item", unix), new_id("resp", unix), self._reply()
+    def _delegate(self, client_id: object = None) -> None:
+        """Hand a piece of work to the client or to the backend, and say so."""
+        unix, target = int(self._unix()), self._settings["delegation"].get("type", "client")
+        fields: dict[str, Any] = {"id": new_id("item", unix), "type": "delegation", "target": target}
+        response_id = new_id("resp", unix)
+        if target == "responses":
+            fields["response_id"] = response_id
         self._emit(
-            "session.delegation.created",
-            offset_ms=int(self._in_ms),
-            delegation={"id": delegation_id, "type": "delegation", "target": "responses", "response_id": response_id},
-            client_event_id=event.get("event_id"),
+            "session.delegation.created", offset_ms=int(self._in_ms), delegation=fields, client_event_id=client_id
         )
-        numbers = itertools.count()
+        if target == "client":
+            self._delegations.add(fields["id"])  # answered by appends that name it; nothing closes it
+        elif target == "responses":
+            self._backend_id = fields["id"]
+            self._respond(response_id)
+
+    def _respond(self, response_id: str) -> None:
+        """Run one response of the backend, under the delegation that is open."""
+        delegation_id, unix, numbers = self._backend_id, int(self._unix()), itertools.count()
+        # Snapshots are cut, even in `completed` (15 of 15, habemus-papadum/pdum_aiui).
         snapshot: dict[str, Any] = {
             "id": response_id,
             "object": "response",
@@ -743,22 +808,83 @@ class LiveServerSession:
         }
 
         def nested(type: str, **fields: Any) -> None:
-            inner = {"type": type, "sequence_number": next(numbers)} | fields
+            inner = {"type": type, "sequence_number": next(numbers)} | fields  # restarts in each response
             self._emit("response.event", event=inner, delegation_id=delegation_id)
 
-        nested("response.created", response=snapshot | {"status": "in_progress"})
+        tools = self._settings["delegation"].get("responses", {}).get("tools") or []
+        name = next((tool.get("name") for tool in tools if tool.get("type") == "function"), None)
+        calls = name is not None and not self._outputs
 
         def finish() -> None:
-            message_id = new_id("msg", unix)
-            nested(
-                "response.output_text.done", item_id=message_id, output_index=0, content_index=0, text=text, logprobs=[]
-            )
+            if calls:
+                call_id = f"call_{new_id('', unix).lstrip('_')}"
+                self._owed.add(call_id)
+                call = {"type": "function_call", "name": name, "call_id": call_id, "arguments": "{}"}
+                item = call | {"id": new_id("fc", unix), "status": "completed"}
+                # Call id, name and the whole arguments come together here alone.
+                nested("response.output_item.done", output_index=0, item=item)
+            else:
+                self._backend_id, self._outputs = "", []
+                fields = {"item_id": new_id("msg", unix), "output_index": 0, "content_index": 0, "logprobs": []}
+                nested("response.output_text.done", text=text, **fields)
             usage = {"input_tokens": 40, "output_tokens": 12, "total_tokens": 52}
             nested("response.completed", response=snapshot | {"status": "completed", "usage": usage})
-            if not self._silent:
-                self._at_clock(self._in_ms + 800, lambda: self._say(text))
+            if not calls and not self._silent:
+                self._at_clock(self._in_ms + _BACKEND_MS, lambda: self._say(text))
 
-        self._after_s(0.8, finish)
+        text = self._reply()
+        nested("response.created", response=snapshot | {"status": "in_progress"})
+        self._after_s(_BACKEND_MS / 1000, finish)
+
+    def _backend_item(self, event: dict[str, Any]) -> bool:
+        if self._settings["delegation"].get("type") != "responses":
+            return self._refuse(event, "invalid_event", "This session has no Responses delegation.", "type")
+        item = event.get("item")
+        if not isinstance(item, dict) or not isinstance(item.get("type"), str):
+            return self._refuse(event, "missing_required_parameter", "Missing required parameter: 'item'.", "item")
+        size = len(encode(item))
+        if self._n_queued == _MAX_QUEUED or self._queued_bytes + size > _MAX_QUEUED_BYTES:
+            # What was refused stays owed, so every later `response.create` fails (ZevCorp's and aplisay's probes).
+            message = "Backend response input history is limited to 128 items and 32768 UTF-8 bytes per session"
+            return self._refuse(event, "response_input_buffer_full", message, None)
+        self._n_queued, self._queued_bytes = self._n_queued + 1, self._queued_bytes + size
+        if item["type"] == "function_call_output":
+            self._owed.discard(item.get("call_id"))
+            self._outputs.append(item)
+        self._lines.append(_words(item))
+        return True
+
+    def _backend_run(self, event: dict[str, Any]) -> bool:
+        if self._settings["delegation"].get("type") != "responses":
+            return self._refuse(event, "invalid_event", "This session has no Responses delegation.", "type")
+        if self._owed:
+            message = "Function call outputs are required before the next response."
+            return self._refuse(event, "function_call_outputs_required", message, None)
+        if self._backend_id:
+            self._respond(new_id("resp", int(self._unix())))
+            return True
+        self._delegate(event.get("event_id"))
+        return True
+
+    def _decision(self, event: dict[str, Any]) -> bool:
+        """Accept what is for the Decisions API, which stands beside the voice; nothing is decided here."""
+        verb, client_id = event["type"].rpartition(".")[2], event.get("event_id")
+        if event["type"] == "decision.create":
+            if not isinstance(client_id, str):
+                return self._refuse(
+                    event, "missing_required_parameter", "Missing required parameter: 'event_id'.", "event_id"
+                )
+            return True
+        if verb == "delete":
+            self._emit("decision.item.deleted", item_id=str(event.get("item_id")), client_event_id=client_id)
+            return True
+        item = event.get("item")
+        if not isinstance(item, dict):
+            return self._refuse(event, "missing_required_parameter", "Missing required parameter: 'item'.", "item")
+        stored: dict[str, Any] = {"id": new_id("item", int(self._unix()))} | item
+        if isinstance(stored.get("content"), str):
+            stored["content"] = [{"type": "input_text", "text": stored["content"]}]
+        self._emit("decision.item.created", item=stored, client_event_id=client_id)
         return True
 
     # ------------------------------------------------------------------------------------------------------- its end

@@ -54,6 +54,7 @@ from .live import Door, LiveOptions, LiveServerSession, Store, live_door
 from .options import MAX_FRAME_BYTES, SESSION_S, Limits, Options, values_of, with_options
 from .replies import Reply, ReplyRule
 from .session import Job, ServerSession
+from .sideband import LiveSideband
 from .tls import make_certificate
 
 PING_S = 20.26  # the service's own interval, its pings carry four bytes (capture of 2026-09)
@@ -260,7 +261,9 @@ class Listener:
             await self.talk(connection)
 
 
-SawFrame = Callable[[ServerSession | LiveServerSession, Literal["client", "server"], str | bytes, bool], None]
+AnySession = ServerSession | LiveServerSession | LiveSideband
+
+SawFrame = Callable[[AnySession, Literal["client", "server"], str | bytes, bool], None]
 """Called with a session, who sent the frame, the frame, and whether it was refused."""
 
 
@@ -277,7 +280,7 @@ class SessionDriver:
     def __init__(
         self,
         connection: Connection,
-        session: ServerSession | LiveServerSession,
+        session: AnySession,
         saw: SawFrame | None,
         messages_per_s: float,
     ) -> None:
@@ -291,6 +294,8 @@ class SessionDriver:
         self._room = asyncio.Event()
         # Recognitions that are running; asyncio itself holds tasks only weakly.
         self._jobs: set[asyncio.Task[None]] = set()
+        if not isinstance(session, ServerSession):
+            session.wake = self._wake.set  # another socket's command may give it something to do
 
     async def run(self) -> None:
         """Run until either side closes. Leaves no task behind."""
@@ -558,11 +563,11 @@ class StandIn(Listener):
             return _json(connection, HTTPStatus.OK, {"status": "ok", "sessions": self.n_sessions})
         if path == "/journal":
             return self._show_journal(connection, request)
-        door = live_door(path)
+        door = live_door(request.path)
         if door is None and not path.endswith("/realtime"):
             text = f"{self!r}: connect a websocket to /v1/realtime?model=… or to /v1/live/sessions; GET /health, /journal\n"
             return connection.respond(HTTPStatus.NOT_FOUND, text)
-        if door is not None and door.session_id is not None and door.session_id not in self._stored:
+        if door is not None and door.session_id is not None and not self._has(door):
             error = {"message": "No session found for the provided session_id", "type": "invalid_request_error"}
             error |= {"param": "session_id", "code": "session_id_not_found"}
             return _json(connection, HTTPStatus.NOT_FOUND, {"error": error})
@@ -585,6 +590,14 @@ class StandIn(Listener):
             status = HTTPStatus(int(fault.value))
             return connection.respond(status, "this was asked for of a stand-in: http-error\n")
         return None
+
+    def _has(self, door: Door) -> bool:
+        """Whether the session at this door is stored (fork), or runs (attach)."""
+        return door.session_id in self._stored if door.verb == "fork" else self._running(door.session_id) is not None
+
+    def _running(self, session_id: str | None) -> LiveServerSession | None:
+        sessions = (driver.session for driver in self._drivers)
+        return next((s for s in sessions if isinstance(s, LiveServerSession) and s.id == session_id), None)
 
     def headers(self, connection: Connection) -> dict[str, str]:
         return {MARK_HEADER: connection.about.options.mark}
@@ -631,6 +644,9 @@ class StandIn(Listener):
             await self._reject(connection, why, request)
         elif about.fault == "silent":
             await connection.wait_closed()
+        elif about.live is not None and about.live.verb == "attach":
+            if (running := self._running(about.live.session_id)) is not None:  # it may have ended since the handshake
+                await self._drive(connection, LiveSideband(running, graceful=about.live.graceful))
         elif about.live is not None:
             await self._drive(connection, self._live_session(about))
         else:
@@ -660,7 +676,7 @@ class StandIn(Listener):
             source=self._stored.get(about.live.session_id or ""),
         )
 
-    async def _drive(self, connection: Connection, session: ServerSession | LiveServerSession) -> None:
+    async def _drive(self, connection: Connection, session: AnySession) -> None:
         recorders = self._recorders(connection.about, session)
         saw = functools.partial(self._saw, recorders) if recorders or self._on_frame or OBSERVERS else None
         driver = SessionDriver(connection, session, saw, self.limits.messages_per_s)
@@ -673,7 +689,7 @@ class StandIn(Listener):
                 recorder.end(connection.close_code, connection.close_reason or "")
             session.close()
 
-    def _recorders(self, about: _About, session: ServerSession | LiveServerSession) -> list[Recorder]:
+    def _recorders(self, about: _About, session: AnySession) -> list[Recorder]:
         if self.journal is None and self._recorder is None:
             return []
         facts = {
@@ -706,7 +722,7 @@ class StandIn(Listener):
     def _saw(
         self,
         recorders: Sequence[Recorder],
-        session: ServerSession | LiveServerSession,
+        session: AnySession,
         direction: Literal["client", "server"],
         frame: str | bytes,
         refused: bool,

@@ -1,4 +1,4 @@
-"""Audio formats and speech: pcm16 at 24 kHz and G.711 at 8 kHz, in and out; replies cut into the deltas that carry them.
+"""Audio formats and speech: pcm16 at 24 kHz (GPT-Live: also 16 kHz) and G.711 at 8 kHz, in and out; replies cut into the deltas that carry them.
 
 Inside the stand-in all sound is PCM: int16, mono, 24 kHz, little-endian.
 """
@@ -22,9 +22,10 @@ from ..clip import RATE_HZ
 from ..errors import InputError, MissingExtra
 
 Buffer = bytes | bytearray | memoryview
-AudioFormat = Literal["pcm16", "g711_ulaw", "g711_alaw"]
+AudioFormat = Literal["pcm16", "pcm16-16k", "g711_ulaw", "g711_alaw"]
+BYTES_PER_MS = {"pcm16": 48, "pcm16-16k": 32, "g711_ulaw": 8, "g711_alaw": 8}
 TELEPHONE_HZ = 8_000
-BYTES_PER_MS = {"pcm16": 48, "g711_ulaw": 8, "g711_alaw": 8}
+_RATES_HZ = {"pcm16": RATE_HZ, "pcm16-16k": 16_000, "g711_ulaw": TELEPHONE_HZ, "g711_alaw": TELEPHONE_HZ}
 _SUBTYPE = {"g711_ulaw": "ULAW", "g711_alaw": "ALAW"}  # libsndfile's names for ITU-T G.711's two laws
 
 
@@ -55,16 +56,24 @@ class Decoder:
     def __init__(self, format: AudioFormat) -> None:
         self._format = format
         self._half = b""  # the first byte of a sample whose second comes with the next piece
-        self._wide = None if format == "pcm16" else soxr.ResampleStream(TELEPHONE_HZ, RATE_HZ, 1, dtype="int16")
+        self._wide = self._widener()
+
+    def _widener(self) -> soxr.ResampleStream | None:
+        rate_hz = _RATES_HZ[self._format]
+        return None if rate_hz == RATE_HZ else soxr.ResampleStream(rate_hz, RATE_HZ, 1, dtype="int16")
 
     def decode(self, data: bytes) -> bytes:
         """Decode a piece to PCM; the last few milliseconds of G.711 come with the next piece."""
-        if self._wide is None:
+        if self._format in _SUBTYPE:
+            samples = _linear(self._format)[np.frombuffer(data, np.uint8)]
+        else:
             data = self._half + data
             n_bytes = len(data) // 2 * 2
-            self._half = data[n_bytes:]
-            return data[:n_bytes]
-        samples = _linear(self._format)[np.frombuffer(data, np.uint8)]
+            data, self._half = data[:n_bytes], data[n_bytes:]
+            if self._wide is None:
+                return data
+            samples = np.frombuffer(data, "<i2").astype(np.int16, copy=False)
+        assert self._wide is not None  # all but the first format are of another rate
         return bytes(self._wide.resample_chunk(samples).astype("<i2").tobytes())
 
     def flush(self) -> bytes:
@@ -72,7 +81,7 @@ class Decoder:
         if self._wide is None:
             return b""
         tail = self._wide.resample_chunk(np.zeros(0, np.int16), last=True)
-        self._wide = soxr.ResampleStream(TELEPHONE_HZ, RATE_HZ, 1, dtype="int16")
+        self._wide = self._widener()
         return bytes(tail.astype("<i2").tobytes())
 
 
@@ -81,7 +90,9 @@ def encoded(pcm: NDArray[np.int16], format: AudioFormat) -> bytes:
     if format == "pcm16":
         return pcm.astype("<i2", copy=False).tobytes()
     codes = io.BytesIO()
-    narrow = soxr.resample(pcm, RATE_HZ, TELEPHONE_HZ, quality="HQ")
+    narrow = soxr.resample(pcm, RATE_HZ, _RATES_HZ[format], quality="HQ")
+    if format not in _SUBTYPE:
+        return bytes(narrow.astype("<i2").tobytes())
     soundfile.write(codes, narrow, TELEPHONE_HZ, format="RAW", subtype=_SUBTYPE[format])
     return codes.getvalue()
 

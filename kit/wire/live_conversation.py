@@ -210,13 +210,16 @@ class Reply:
 
     @property
     def audio(self) -> Clip | None:
-        """The reply as a `Clip`; ``None`` if no voice came, or it is not 24 kHz PCM (its bytes are in `sound`)."""
+        """The reply as a `Clip` at 24 kHz; ``None`` if no voice came, or its sound was not kept (bytes: `sound`)."""
         data = self.sound
-        if len(data) < 2 or self.output_format != "pcm16":
+        if self.output_format.startswith("pcm"):
+            data = data[: len(data) // 2 * 2]
+        if not data:
             return None
         from ..clip import Clip  # with numpy, which a log of events has no use for
 
-        return Clip.from_pcm(data[: len(data) // 2 * 2], source=f"reply {self.id}", text=self.words)
+        source = f"reply {self.id}"
+        return Clip.from_pcm(data, source=source, text=self.words, audio_format=self.output_format)
 
     def __repr__(self) -> str:
         when = f" after {self.first_audio_ms / 1000:.2f} s" if self.first_audio_ms is not None else ""
@@ -296,6 +299,8 @@ class LiveConversation:
         self._asks_are_told = False
         self._saw_input = False
         self._ended = False
+        # This is a sideband's view (`connect(attach=…)`): the session's start may be unseen, and sound is PCM at 24 kHz.
+        self.attached = False
         # The frames of a log may be shortened, or hold no sound: then words are evidence of a voice.
         self.trusts_words = False
 
@@ -305,6 +310,12 @@ class LiveConversation:
         """Take a server's event; its audio is taken out of it, for it is kept once, in its reply."""
         pcm, event.pcm = event.pcm, None
         self.feed(event.data, event.at_ms, "server", pcm=pcm)
+        if (
+            event.type == "session.input_audio.append"
+        ):  # the caller's sound, mirrored on a sideband: heard, and not kept
+            audio = event.data.get("audio")
+            event.n_audio_bytes = len(audio) * 3 // 4 if isinstance(audio, str) else 0
+            event.data = event.data | {"audio": ""}
 
     def sent(self, event: Mapping[str, Any], at_ms: float) -> None:
         """Take note of a client's event."""
@@ -373,7 +384,8 @@ class LiveConversation:
             self.appends.append(
                 Append(lane, content if isinstance(content, str) else "", at_ms, _text(event, "event_id"))
             )
-            if lane == "commentary":
+            # One that answers a delegation belongs to the ask that was handed on: it opens none of its own.
+            if lane == "commentary" and event.get("delegation_id") is None:
                 self.asked(at_ms, "commentary")
         elif kind.startswith("session.") and kind.endswith(".appended"):
             self._appended(kind.split(".")[1], event, at_ms)
@@ -611,6 +623,9 @@ class LiveConversation:
         return False
 
     def _format(self) -> str:
+        """The format of the sound, both ways: the session's; on a sideband always PCM at 24 kHz."""
+        if self.attached:
+            return "pcm16"
         spelled_format = _dict(_dict(self.session, "audio"), "format")
         pair = (spelled_format.get("type"), spelled_format.get("rate"))
         return next((name for name, value in FORMATS.items() if value == pair), "pcm16")

@@ -1,0 +1,129 @@
+"""A second socket on a GPT-Live session that runs: what the stand-in does at ``/v1/live/sessions/{id}/attach``.
+
+======================  ==================================================================================================
+what happens            what the sideband sees (recorded by pydantic-ai, kit/wire/LIVE.md, "Attaching")
+======================  ==================================================================================================
+it attaches             the events of the last seconds again, under their old ids: `session.started` only if it is that new
+the caller is heard     `session.input_audio.append`, 200 ms of PCM at 24 kHz, as it came before muting, without an id
+the model is heard      `session.output_audio.delta` of 200 ms, with `start_ms` and `end_ms`
+it sends a command      as if the caller had sent it; a refusal comes here alone. It sends no sound and starts nothing
+the session ends        its events, then a close with ``graceful_close=true``, else the socket is cut
+======================  ==================================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import pybase64
+
+from .frames import encode
+
+_FRAME_BYTES = 9_600  # 200 ms both ways in the recording, whatever the primary connection sends
+REPLAYED_S = 5.0  # "the last few seconds"; how many is unverified
+
+
+class Attachable(Protocol):
+    """What a sideband needs of the session that it listens to (`live.LiveServerSession`)."""
+
+    id: str
+    wake: Callable[[], None]
+    sidebands: list[LiveSideband]
+
+    @property
+    def n_out_ms(self) -> int: ...
+    def recent(self, seconds: float) -> list[bytes]: ...
+    def receive(self, frame: str | bytes, sideband: LiveSideband | None = None) -> bool: ...
+
+
+class LiveSideband:
+    """An observer that may speak up: driven like a session of its own, it shares another's state.
+
+    Args:
+        session: The one that it listens to.
+        graceful: End with a closing handshake (the query's ``graceful_close``).
+    """
+
+    def __init__(self, session: Attachable, *, graceful: bool) -> None:
+        self.session = session
+        self.id = session.id
+        # What the socket does next; see `live.LiveServerSession`.
+        self.closing: tuple[int, str] | None = None
+        self.cut = False
+        self.wake: Callable[[], None] = lambda: None
+        self._graceful = graceful
+        self._out: list[bytes] = session.recent(REPLAYED_S)
+        # Sound of either side that does not fill a frame yet, and where on the timeline the next output frame begins.
+        self._heard, self._spoken = b"", b""
+        self._position_ms = session.n_out_ms
+        session.sidebands.append(self)
+
+    # --------------------------------------------------------------------------------------------- what it is told
+
+    def event(self, frame: bytes) -> None:
+        """The session sent an event."""
+        self._out.append(frame)
+        self.wake()
+
+    def heard(self, pcm: bytes) -> None:
+        """The caller's sound came."""
+        self._heard += pcm
+        while len(self._heard) >= _FRAME_BYTES:
+            piece, self._heard = self._heard[:_FRAME_BYTES], self._heard[_FRAME_BYTES:]
+            self._sound({"type": "session.input_audio.append", "audio": pybase64.b64encode(piece).decode()})
+
+    def spoken(self, pcm: bytes) -> None:
+        """The model's track went on."""
+        self._spoken += pcm
+        while len(self._spoken) >= _FRAME_BYTES:
+            piece, self._spoken = self._spoken[:_FRAME_BYTES], self._spoken[_FRAME_BYTES:]
+            start = self._position_ms
+            self._position_ms += 200
+            times = {"start_ms": start, "end_ms": self._position_ms}
+            self._sound({"type": "session.output_audio.delta", "delta": pybase64.b64encode(piece).decode()} | times)
+
+    def _sound(self, event: dict[str, Any]) -> None:
+        self.event(encode(event))
+
+    def ended(self) -> None:
+        """The session is over."""
+        if self._graceful:
+            self.closing = (1000, "")
+        else:
+            self.cut = True
+        self.wake()
+
+    # ------------------------------------------------------------------------------------ verbs, as a session has them
+
+    wake_at = None  # it does nothing by itself
+
+    @property
+    def over(self) -> bool:
+        return self.closing is not None or self.cut
+
+    @property
+    def backlog(self) -> int:
+        return len(self._out)
+
+    def receive(self, frame: str | bytes) -> bool:
+        """Pass a command on; returns whether it was accepted."""
+        accepted = self.session.receive(frame, sideband=self)
+        self.session.wake()
+        return accepted
+
+    def advance(self) -> bool:
+        return False
+
+    def take(self) -> list[bytes]:
+        """The frames to send, and forget them."""
+        frames, self._out = self._out, []
+        return frames
+
+    def jobs(self) -> list[Any]:
+        return []
+
+    def close(self) -> None:
+        """The socket is gone; the session goes on."""
+        if self in self.session.sidebands:
+            self.session.sidebands.remove(self)
