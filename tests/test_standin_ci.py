@@ -1,10 +1,13 @@
 """The stand-in in somebody's CI: rules, options per connection, the journal, TLS, times; over real sockets."""
 
 import asyncio
+import functools
+import http.server
 import json
 import shutil
 import ssl
 import subprocess
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -312,6 +315,51 @@ async def test_the_example_for_node_runs(tls):
 
     assert code == 0, output
     assert "Hello. What would you like to hear?" in output
+
+
+GO_LIBRARIES = Path("/usr/share/gocode")  # where Debian puts them: golang-github-gorilla-websocket-dev
+
+
+@pytest.mark.skipif(
+    shutil.which("go") is None or not (GO_LIBRARIES / "src/github.com/gorilla/websocket").exists(),
+    reason="Go or its library is not installed",
+)
+async def test_the_example_for_go_runs(tmp_path):
+    import os
+
+    env = os.environ | {"GO111MODULE": "off", "GOPATH": str(GO_LIBRARIES), "GOCACHE": str(tmp_path)}
+    async with StandIn(drift="never", rules=RULES) as server:
+        code, output = await run("go", "run", str(EXAMPLES / "client.go"), server.url, env=env)
+
+    assert (code, output.strip()) == (0, "Hello. What would you like to hear?")
+
+
+async def test_the_example_for_a_browser_runs():
+    from browser import CHROMIUM, chromium
+
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    handler = functools.partial(QuietFiles, directory=EXAMPLES)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as pages:
+        threading.Thread(target=pages.serve_forever, daemon=True).start()
+
+        def look(url):
+            with chromium() as page:
+                page.goto(f"http://127.0.0.1:{pages.server_port}/browser.html?{url}")
+                page.wait_for_function("document.getElementById('log').textContent.includes('closed with')")
+                return page.inner_text("#log").splitlines()
+
+        async with StandIn(drift="never", rules=RULES) as server:
+            words, sound, end = await asyncio.to_thread(look, server.url)
+        pages.shutdown()
+
+    assert words == "Hello. What would you like to hear?"
+    assert float(sound.split()[0]) > 1 and end.startswith("closed with 1005")
+
+
+class QuietFiles(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
 
 
 @pytest.mark.skipif(shutil.which("javac") is None, reason="no Java compiler is installed")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from .. import show
 from ..endpoint import NAMES, Auth, Protocol
+from ..standin import drift_rules
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -106,8 +107,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "drift": {
         "default": "documented",
         "metavar": "RULE",
-        "help": "let the stand-in drift: documented, never, always, share=Q of sessions, per-response=Q, p=Q for each assistant "
-        "text item, silent=Q, empty=Q, late=Q:MS; several by +; fresh: in front draws anew at each attempt "
+        "help": f"let the stand-in drift: {drift_rules()}; several by +; fresh: in front draws anew at each attempt "
         "(default: documented)",
     },
     "live": {

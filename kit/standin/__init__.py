@@ -4,6 +4,7 @@ It answers with recorded jokes and a few plain sentences, chosen by seed. It is 
 simulated: the mark travels in the handshake and in the session object.
 """
 
+from .drift import in_words as drift_rules
 from .faults import KINDS as FAULTS
 from .handshake import DEFAULT_MODEL, Access, HttpRequest, PlainRequest, http_answer, key_of, key_of_request
 from .hearing import prepare as prepare_hearing
@@ -29,6 +30,7 @@ __all__ = [
     "Reply",
     "ReplyRule",
     "StandIn",
+    "drift_rules",
     "http_answer",
     "json_list",
     "key_of",

@@ -4,19 +4,11 @@ A rule sees conversation items and, where it draws, the session's own draws; nev
 is written here is **not OpenAI's law**: `documented` reproduces what people reported, the others are made up so that an
 instrument can be tried on a known truth.
 
-| rule | a reply that is asked for as audio |
-|---|---|
-| ``documented`` | is text iff a system ``input_text`` item is in the conversation, or more assistant text items than one (than none where the first message is not the user's audio) |
-| ``never``, ``always`` | is audio, is text |
-| ``share=Q`` | is text in this share of sessions: chance Q, drawn once per session, whatever is in the conversation |
-| ``per-response=Q`` | is text with chance Q, drawn for each response |
-| ``p=Q`` | is text with chance 1−(1−Q)^k, k being the assistant text items beyond the user's audio items at the session's first response; drawn once per session. Q is the chance of *one* such item, not of the session: with k = 0 nothing drifts |
-| ``silent=Q`` | with chance Q, for each response, never has content: `response.created`, and then nothing |
-| ``empty=Q`` | with chance Q, for each response, is `completed` with no output |
-| ``late=Q:MS`` | with chance Q, for each response, begins MS milliseconds of real time later, whatever the pace |
+`KINDS` is the one list of them: what they do, how they are spelled, what errors, ``--help`` and the README say of them. A new one is
+a row there.
 
 Rules are added up by ``+``, such as ``share=0.1+silent=0.05+late=0.2:3000``: one rule for text at most (none: ``never``), then any
-of the others. Of these the first that is drawn is the one, and a late reply is text or audio as the first rule says.
+of those that silence. Of these the first that is drawn is the one, and a late reply is text or audio as the rule for text says.
 
 Draws are a function of the seed and the query field ``trial``: the same at every attempt at a trial. ``fresh:RULE``, such as
 ``fresh:per-response=0.3``, draws afresh at every attempt (query field ``attempt``), as a service does.
@@ -97,7 +89,7 @@ class Rule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NamedRule:
-    """A rule of the table above."""
+    """A rule made of a name."""
 
     name: str
     start: Callable[[Draws], Decide]
@@ -109,6 +101,27 @@ class NamedRule:
         return self.start(draws)
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of rule.
+
+    Args:
+        spelling: How it is asked for: its name, and after ``=`` its numbers by ``:``. Q is a chance from 0 to 1, MS milliseconds.
+        does: What a reply is that was asked for as audio, for the README.
+        make: Called with the numbers; returns what decides in one session, or a chance and how the reply is silent.
+        of: What Q is a chance of, for ``--help``; nothing where that is any response.
+    """
+
+    spelling: str
+    does: str
+    make: Callable[..., Callable[[Draws], Decide] | tuple[float, Silence]]
+    of: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.spelling.partition("=")[0]
+
+
 def documented(context: Context) -> bool:
     """Decide by the rule `documented`."""
     return context.system_text > 0 or context.assistant_text > (1 if context.starts_with_user_audio else 0)
@@ -116,7 +129,7 @@ def documented(context: Context) -> bool:
 
 def _per_item(q: float) -> Callable[[Draws], Decide]:
     def start(draws: Draws) -> Decide:
-        decided: list[bool] = []
+        decided: list[bool] = []  # at the session's first response, for all of them
 
         def decide(context: Context) -> bool:
             if not decided:
@@ -129,10 +142,6 @@ def _per_item(q: float) -> Callable[[Draws], Decide]:
     return start
 
 
-def _share(q: float) -> Callable[[Draws], Decide]:
-    return lambda draws: lambda context: draws.uniform("drift") < q
-
-
 def _per_response(q: float) -> Callable[[Draws], Decide]:
     def start(draws: Draws) -> Decide:
         count = itertools.count()
@@ -141,25 +150,66 @@ def _per_response(q: float) -> Callable[[Draws], Decide]:
     return start
 
 
-_TEXT_RULES: dict[str, Callable[[float], Callable[[Draws], Decide]]] = {
-    "share": _share,
-    "per-response": _per_response,
-    "p": _per_item,
-}
-_FIXED: dict[str, Decide] = {
-    "documented": documented,
-    "never": lambda context: False,
-    "always": lambda context: True,
-}
-_SILENCES = {"silent": Silence("silent"), "empty": Silence("empty")}
-NAMES = (*_FIXED, *(f"{name}=Q" for name in _TEXT_RULES), "silent=Q", "empty=Q", "late=Q:MS")
+KINDS = (
+    Kind(
+        "documented",
+        "text iff a system `input_text` item is in the conversation, or more assistant text items than one (than none where the "
+        "first message is not the user's audio): what was reported in 2024, and the default",
+        lambda: lambda draws: documented,
+    ),
+    Kind("never", "audio", lambda: lambda draws: lambda context: False),
+    Kind("always", "text", lambda: lambda draws: lambda context: True),
+    Kind(
+        "share=Q",
+        "text in this share of sessions: drawn once per session, whatever is in the conversation",
+        lambda q: lambda draws: lambda context: draws.uniform("drift") < q,
+        of="sessions",
+    ),
+    Kind("per-response=Q", "text with chance Q, drawn for each response", _per_response),
+    Kind(
+        "p=Q",
+        "text with chance 1−(1−Q)^k, k being the assistant text items beyond the user's audio items at the session's first response; "
+        "drawn once per session. Q is the chance of *one* such item, not of the session: with k = 0 nothing drifts",
+        _per_item,
+        of="each assistant text item",
+    ),
+    Kind(
+        "silent=Q",
+        "with chance Q, for each response: `response.created`, and then nothing, ever",
+        lambda q: (q, Silence("silent")),
+    ),
+    Kind(
+        "empty=Q",
+        "with chance Q, for each response: `completed`, with no output",
+        lambda q: (q, Silence("empty")),
+    ),
+    Kind(
+        "late=Q:MS",
+        "with chance Q, for each response: the first content comes MS milliseconds of real time later, whatever the pace",
+        lambda q, ms: (q, Silence("late", ms / 1000)),
+    ),
+)
+_BY_NAME = {kind.name: kind for kind in KINDS}
+_LIMITS = {"Q": 1.0, "MS": 3_600_000.0}
+
+
+def table() -> str:
+    """Return `KINDS` as the table of the README."""
+    return "\n".join(
+        ["| rule | what happens |", "|---|---|", *(f"| `{kind.spelling}` | {kind.does} |" for kind in KINDS)]
+    )
+
+
+def in_words() -> str:
+    """Return the spellings of `KINDS`, each with what its Q is a chance of, for ``--help``."""
+    return ", ".join(f"{kind.spelling} of {kind.of}" if kind.of else kind.spelling for kind in KINDS)
 
 
 def rule(name: str | Rule) -> Rule:
-    """Make the rule of that name (see the table above), such as ``documented``, ``share=0.3`` or ``fresh:never+silent=0.1``.
+    """Make the rule of that name, such as ``documented``, ``share=0.3`` or ``fresh:never+silent=0.1``.
 
     Raises:
-        InputError: For any other name, or a probability outside 0 to 1.
+        InputError: For any other name, or a number that cannot be.
     """
     if not isinstance(name, str):
         if hasattr(name, "for_session"):
@@ -169,24 +219,17 @@ def rule(name: str | Rule) -> Rule:
     text_rules: list[Callable[[Draws], Decide]] = []
     silences: list[tuple[float, Silence]] = []
     for word in name.removeprefix("fresh:").split("+"):
-        kind, _, number = word.partition("=")
-        if word in _FIXED:
-            text_rules.append(lambda draws, decide=_FIXED[word]: decide)  # type: ignore[misc]
-        elif kind in _TEXT_RULES:
-            text_rules.append(_TEXT_RULES[kind](_number(number, name)))
-        elif kind in _SILENCES:
-            silences.append((_number(number, name), _SILENCES[kind]))
-        elif kind == "late":
-            q, _, ms = number.partition(":")
-            silences.append((_number(q, name), Silence("late", _number(ms, name, 3_600_000) / 1000)))
+        made = _made(word, name)
+        if isinstance(made, tuple):
+            silences.append(made)
         else:
-            raise _no_rule(name)
+            text_rules.append(made)
     if len(text_rules) > 1:
         raise InputError(f"the drift rule {clipped(name)} says twice when a reply is text; one of its words can")
 
     def start(draws: Draws) -> Decide:
         draws = draws.of_attempt() if fresh else draws
-        is_text = text_rules[0](draws) if text_rules else _FIXED["never"]
+        is_text = (text_rules or [_BY_NAME["never"].make()])[0](draws)  # type: ignore[operator]
         count = itertools.count()
 
         def decide(context: Context) -> bool | Silence:
@@ -201,7 +244,18 @@ def rule(name: str | Rule) -> Rule:
     return NamedRule(name, start)
 
 
-def _number(text: str, name: str, limit: float = 1) -> float:
+def _made(word: str, name: str) -> Callable[[Draws], Decide] | tuple[float, Silence]:
+    """What one word of a rule's name makes."""
+    kind_name, _, values = word.partition("=")
+    kind = _BY_NAME.get(kind_name)
+    places = kind.spelling.partition("=")[2] if kind is not None else ""
+    texts, limits = values.split(":"), [_LIMITS[place] for place in places.split(":") if place]
+    if kind is None or (not places and word != kind_name) or len(texts) != max(1, len(limits)):
+        raise _no_rule(name)
+    return kind.make(*(_number(text, name, limit) for text, limit in zip(texts, limits, strict=False)))
+
+
+def _number(text: str, name: str, limit: float) -> float:
     try:
         number = float(text)
     except ValueError:
@@ -212,4 +266,6 @@ def _number(text: str, name: str, limit: float = 1) -> float:
 
 
 def _no_rule(name: object) -> InputError:
-    return InputError(f"no drift rule is called {clipped(name)}; there are {', '.join(NAMES)} (0 ≤ Q ≤ 1)")
+    return InputError(
+        f"no drift rule is called {clipped(name)}; there are {', '.join(kind.spelling for kind in KINDS)} (0 ≤ Q ≤ 1)"
+    )

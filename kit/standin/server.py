@@ -435,8 +435,7 @@ class StandIn(Listener):
     the session object.
 
     Args:
-        drift: When an audio reply comes as text, late or not at all: ``documented``, ``never``, ``always``, ``share=Q``,
-            ``per-response=Q``, ``p=Q``, ``silent=Q``, ``empty=Q``, ``late=Q:MS``, or several by ``+`` (`kit.standin.drift`).
+        drift: When an audio reply comes as text, late or not at all: a rule of `kit.standin.drift`, such as ``share=0.2+silent=0.1``.
         seed: Of its draws, together with the query field ``trial`` of a connection.
         dialect: ``both`` (header or query decides), ``ga`` or ``beta``.
         pace: How fast speech streams, as a multiple of real time; ``None`` or 0: as fast as it can.
