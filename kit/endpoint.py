@@ -15,14 +15,14 @@ import ipaddress
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from . import show
 from .errors import EndpointError, InputError, clipped
-from .services import SERVICES, UNKNOWN, Capabilities, Service, service_at
+from .services import ALL_ROLES, CANNOT, HISTORY_HZ, SERVICES, UNKNOWN, Capabilities, Service, service_at
 from .wire.dialect import Name, dialect
 from .wire.events import dict_of, int_of
 from .wire.live import USD_PER_SECOND, is_live_model
@@ -252,6 +252,23 @@ class Endpoint:
         """What it can do, as far as it is known: its service's row of `kit.services`, also for a URL at the service's host."""
         service = SERVICES.get(self.name) or service_at(urlsplit(self.url).hostname or "")
         return service.can if service else UNKNOWN
+
+    def cannot(self, *abilities: str, roles: Iterable[str] = (), spoken: bool = False) -> str | None:
+        """Return why it cannot do something, and from where that is known; ``None`` if it can, or nothing is known of that.
+
+        Args:
+            abilities: Fields of `Capabilities` that have to be true.
+            roles: Roles of the text items that it has to take.
+            spoken: Whether it has to take an item with sound in it.
+        """
+        can = self.capabilities
+        reason = next((CANNOT[ability] for ability in abilities if getattr(can, ability) is False), None)
+        missing = sorted(set(roles) - set(ALL_ROLES if can.seeds is None else can.seeds))
+        if reason is None and missing:
+            reason = f"takes no {missing[0]} messages"
+        if reason is None and spoken and can.input_hz not in (None, HISTORY_HZ):
+            reason = f"takes sound at {can.input_hz:,} Hz, and that of a history has {HISTORY_HZ:,}"
+        return f"{self.name} {reason} ({can.source or can.known_from})" if reason else None
 
     @property
     def host(self) -> str:

@@ -6,25 +6,31 @@ text cannot be seen there. A row from documents or other people's code says so; 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 ALL_ROLES = ("system", "user", "assistant")
+HISTORY_HZ = 24_000  # of the sound that a `Clip` holds, and of that in a seeded item
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What an endpoint can do, as far as it is known.
+    """What an endpoint can do, as far as it is known: ``None`` is not known, and is tried.
+
+    ==================  ======================================================  ====================================================
+    field               what it says                                            who reads it
+    ==================  ======================================================  ====================================================
+    keeps_ids           items keep the ids that they were sent with             seeding: what is not confirmed is asked for by its id
+    echoes_metadata     a response carries the metadata of its request          `Session.respond`: where not, the kit sends no mark
+    answers_in_text     it can be asked for text, and a reply can drift to it   plans: where not, every arm is left out
+    deletes, truncates  it takes `conversation.item.delete`, `….truncate`       arms that delete; `Playback`, when interrupted
+    counts_tokens       `response.done` has a usage that can be priced          budgets: where not, none can be kept
+    seeds               the roles of which it takes text items                  `Session.seed` and `ask`, arms
+    input_hz            the sample rate of the sound that it takes              `Session.append_audio`, `seed`
+    ==================  ======================================================  ====================================================
 
     Attributes:
-        keeps_ids: Items keep the ids that they were sent with.
-        echoes_metadata: A response carries the metadata of its `response.create`.
-        answers_in_text: It can be asked for text, and a reply can come as text.
-        deletes, truncates: It takes `conversation.item.delete`, `conversation.item.truncate`.
-        counts_tokens: `response.done` has a usage that can be priced.
-        seeds: The roles of which it takes text items.
-        input_hz: Sample rate of the sound that it takes.
-        known_from: ``recordings`` of its frames, ``documents``, ``reports`` (other people's clients), or ``tests``.
+        known_from: ``tests``, ``recordings`` of its frames, ``documents``, or ``reports`` (other people's clients).
         source: Which.
         remark: What else a user should know.
     """
@@ -41,6 +47,16 @@ class Capabilities:
     source: str = ""
     remark: str = ""
 
+
+# What is said of an endpoint where a plan or a session meets what it cannot do.
+CANNOT = {
+    "keeps_ids": "gives items ids of its own",
+    "echoes_metadata": "does not echo metadata",
+    "answers_in_text": "always speaks, so that drift to text cannot be seen",
+    "deletes": "deletes no items",
+    "truncates": "truncates no items",
+    "counts_tokens": "counts no tokens, so that what it costs cannot be known",
+}
 
 UNKNOWN = Capabilities(remark="nothing is known of this endpoint")
 
@@ -70,21 +86,19 @@ class Service:
     domains: tuple[str, ...] = ()
 
 
-_EVERYTHING = {
-    "keeps_ids": True, "echoes_metadata": True, "answers_in_text": True, "deletes": True, "truncates": True,
-    "counts_tokens": True, "seeds": ALL_ROLES, "input_hz": 24_000,
-}  # fmt: skip
+# The service whose protocol it is, as recorded (kit/wire/README.md): the others are told by how they differ.
+_OPENAI = Capabilities(True, True, True, True, True, True, ALL_ROLES, 24_000, "recordings", "kit/wire/README.md")
 
 SERVICES = {
     service.name: service
     for service in (
         Service(
             "standin",
-            Capabilities(**_EVERYTHING, known_from="tests", source="kit/standin", remark="simulated"),  # type: ignore[arg-type]
+            replace(_OPENAI, known_from="tests", source="kit/standin", remark="simulated"),
         ),
         Service(
             "openai",
-            Capabilities(**_EVERYTHING, known_from="recordings", source="kit/wire/README.md"),  # type: ignore[arg-type]
+            _OPENAI,
             url="https://api.openai.com/v1",
             key_env="OPENAI_API_KEY",
             model="gpt-realtime-2.1",
@@ -92,11 +106,7 @@ SERVICES = {
         ),
         Service(
             "azure",
-            Capabilities(
-                **_EVERYTHING,  # type: ignore[arg-type]
-                known_from="documents",
-                source="learn.microsoft.com, realtime audio reference",
-            ),
+            replace(_OPENAI, known_from="documents", source="learn.microsoft.com, realtime audio reference"),
             key_env="AZURE_OPENAI_API_KEY",
             auth="api-key",
             domains=("azure.com", "azure.us", "azure.cn"),

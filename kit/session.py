@@ -22,6 +22,7 @@ from .base import OpenSession, verb
 from .errors import HistoryError, InputError, LocalProtocolError, SeedRefused, ServerError, clipped
 from .history import History, HistoryItem
 from .link import Link, Pending, new_id
+from .services import HISTORY_HZ
 from .wire.conversation import TAG, Conversation
 from .wire.dialect import MAX_APPEND_BYTES, Dialect, dialect, spell_response, spell_session
 from .wire.events import Event, dict_of, encode_append, text_of
@@ -48,9 +49,10 @@ class Seeding:
     Args:
         history: What to seed.
         conversation: Where to: what it holds now stays before the history.
+        own_ids: Whether the server is known to give items ids of its own.
     """
 
-    def __init__(self, history: History, conversation: Conversation) -> None:
+    def __init__(self, history: History, conversation: Conversation, *, own_ids: bool = False) -> None:
         self.items: tuple[HistoryItem, ...] = history.items
         # As they are sent, and as the server names them once it has confirmed them.
         self.ids = [str(item.get("id") or new_id("item")) for item in self.items]
@@ -63,7 +65,7 @@ class Seeding:
         # Items that are not of this history, or have confirmed one of its items already.
         self._spent = {item.id for item in conversation.items}
         # Whether the server keeps the ids that it is sent; None until an item shows it.
-        self._keeps_ids: bool | None = None
+        self._keeps_ids: bool | None = False if own_ids else None
         # The last confirmation and whose it is: every waiting item looks at it.
         self._confirmation: tuple[Event | None, int | None] = (None, None)
 
@@ -348,7 +350,7 @@ class Session(OpenSession, ConversationView):
                 seeding = None  # it went in after all, and this one follows it
             else:
                 seeding.mend(history)
-        self._seeding = seeding = seeding or Seeding(history, self._conversation)
+        self._seeding = seeding = seeding or self._seeding_of(history)
         await seeding.send(self._link, self.dialect, timeout_s)
         self._seeding = None  # not reached if this is cancelled or an item is refused
         return Items(item for item_id in seeding.ids if (item := self._conversation.item(item_id)))
@@ -389,9 +391,12 @@ class Session(OpenSession, ConversationView):
             settings["input"] = (
                 input.serialize(self.dialect) if isinstance(input, History) else [dict(item) for item in input]
             )
-        body = spell_response(settings | {"metadata": dict(metadata or {}) | {TAG: event_id}}, self.dialect) | dict(
-            raw or {}
-        )
+        # By its mark a response is known. Where it would not come back, their order has to do, and no mark is sent: a server that
+        # does not know the field may refuse it.
+        mark = {} if self.endpoint.cannot("echoes_metadata") else {TAG: event_id}
+        if metadata or mark:
+            settings["metadata"] = dict(metadata or {}) | mark
+        body = spell_response(settings, self.dialect) | dict(raw or {})
 
         def is_asked_for(event: Event) -> bool:
             response = self._response_of(event)
@@ -423,8 +428,11 @@ class Session(OpenSession, ConversationView):
             self._check_seeded()
         self._lint(turn)
         # Not kept to be mended: whoever cancels this, or is refused, asks something else.
-        await Seeding(turn, self._conversation).send(self._link, self.dialect, timeout_s)
+        await self._seeding_of(turn).send(self._link, self.dialect, timeout_s)
         return await self.respond(timeout_s=timeout_s, **settings)
+
+    def _seeding_of(self, history: History) -> Seeding:
+        return Seeding(history, self._conversation, own_ids=self.endpoint.cannot("keeps_ids") is not None)
 
     def _check_seeded(self) -> None:
         """Raise if the last seed is incomplete. Confirmations that came since count."""
@@ -439,14 +447,11 @@ class Session(OpenSession, ConversationView):
         self._seeding = None
 
     def _lint(self, history: History) -> None:
-        roles = self.endpoint.capabilities.seeds
-        if roles is not None:
-            for n, item in enumerate(history.items):
-                if item.role is not None and item.role not in roles:
-                    raise HistoryError(
-                        f"{self.endpoint.name} is known to take items of {', '.join(roles)} only, and item {n} is of "
-                        f"{item.role}; nothing was sent (seed(history, check=False) tries it)"
-                    )
+        for n, item in enumerate(history.items):
+            spoken = any(part.clip is not None for part in item.parts)
+            reason = self.endpoint.cannot(roles=[item.role] if item.role else [], spoken=spoken)
+            if reason is not None:
+                raise HistoryError(f"item {n}: {reason}; nothing was sent (seed(history, check=False) tries it)")
         findings = history.lint(self.dialect)
         if findings:
             raise HistoryError(
@@ -460,9 +465,11 @@ class Session(OpenSession, ConversationView):
         """Append sound to the input buffer. The server does not confirm it; with turn detection on, it listens as it comes.
 
         Args:
-            audio: A `Clip`, or little-endian bytes in the session's input format.
+            audio: A `Clip`, which is brought to the rate that the endpoint is known to take; or little-endian bytes in the session's
+                input format.
         """
-        pcm = audio if isinstance(audio, bytes | bytearray | memoryview) else _bytes_of(audio)
+        rate_hz = self.endpoint.capabilities.input_hz or HISTORY_HZ
+        pcm = audio if isinstance(audio, bytes | bytearray | memoryview) else _bytes_of(audio, rate_hz)
         for start in range(0, len(pcm), MAX_APPEND_BYTES):
             piece = bytes(pcm[start : start + MAX_APPEND_BYTES])
             event_id = new_id("event")
@@ -557,11 +564,11 @@ class Session(OpenSession, ConversationView):
         return await self._request(event, f"conversation.item.{done}", timeout_s, is_same_item)
 
 
-def _bytes_of(audio: object) -> bytes:
+def _bytes_of(audio: object, rate_hz: int) -> bytes:
     from .clip import Clip  # with numpy, which a session of text has no use for
 
     if not isinstance(audio, Clip):
         raise InputError(
             f"append_audio() takes a Clip or bytes, not {clipped(audio)}; open a sound file with Clip.load()"
         )
-    return audio.to_bytes()
+    return audio.to_bytes("pcm16-16k" if rate_hz == 16_000 else "pcm16")

@@ -1,12 +1,18 @@
 """What an endpoint can do is found out by trying, and told beside what was known."""
 
+import json
+from base64 import b64decode
+
 import pytest
 from hostile import Lossy, send
 
-from kit.endpoint import endpoint
+from kit import Clip, History, Plan, Settings, arms, connect
+from kit.endpoint import Endpoint, endpoint
+from kit.errors import HistoryError, InputError
 from kit.probe import probe
 from kit.services import SERVICES
 from kit.standin import StandIn
+from kit.trials.limits import check_budget
 
 
 @pytest.mark.parametrize("dialect", ["ga", "beta"])
@@ -56,3 +62,33 @@ async def test_what_differs_from_the_known_row_is_marked():
 
     assert endpoint("xai", environ={}).capabilities == result.endpoint.capabilities
     assert ("answers_in_text", "yes", "no", "differs") in result.rows
+
+
+async def test_a_session_heeds_what_its_endpoint_is_known_not_to_do():
+    sent = []
+    async with StandIn(
+        on_frame=lambda way, text, _: sent.append(json.loads(text)) if way == "client" else None
+    ) as server:
+        where = Endpoint("qwen", f"{server.url}?model=gpt-realtime")
+        async with connect(where, quiet=True) as session:
+            with pytest.raises(HistoryError, match="takes sound at 16,000 Hz"):
+                await session.seed(History().user(Clip.silence(200)))
+            await session.append_audio(Clip.silence(1000))
+            response = await session.ask("Hello.")
+    events = {event["type"]: event for event in sent}
+    assert "metadata" not in events["response.create"]["response"] and response.status == "completed"
+    assert len(b64decode(events["input_audio_buffer.append"]["audio"])) == 2 * 16_000
+
+
+def test_a_plan_heeds_what_its_endpoint_is_known_not_to_do(monkeypatch):
+    def settings(name):
+        return Settings(Endpoint(name, "wss://h.example/v1/realtime", key_env="K"))
+
+    with pytest.raises(InputError, match="xai always speaks, so that drift to text cannot be seen"):
+        Plan("1b", settings=settings("xai"))
+    plan = Plan("1b", [arms.as_is, arms.one_user_message], settings=settings("glm"))
+    assert [(arm, reason.split(" (")[0]) for (_, arm, _), reason in plan.skipped.items()] == [
+        ("as_is", "glm takes no assistant messages")
+    ]
+    with pytest.raises(InputError, match="elevenlabs counts no tokens"):
+        check_budget(5, [settings("elevenlabs")])

@@ -285,7 +285,7 @@ class Playback:
                 if exc.code not in _TOO_LATE:
                     raise
                 self.too_late.append(exc)
-        for cut in interruption.truncations:
+        for cut in interruption.truncations if self.session.endpoint.capabilities.truncates is not False else ():
             await self.session.truncate_item(cut.item_id, cut.audio_end_ms, content_index=cut.content_index)
         return interruption
 

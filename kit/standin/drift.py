@@ -229,7 +229,7 @@ def rule(name: str | Rule) -> Rule:
 
     def start(draws: Draws) -> Decide:
         draws = draws.of_attempt() if fresh else draws
-        is_text = (text_rules or [_BY_NAME["never"].make()])[0](draws)  # type: ignore[operator]
+        is_text = text_rules[0](draws) if text_rules else lambda context: False
         count = itertools.count()
 
         def decide(context: Context) -> bool | Silence:

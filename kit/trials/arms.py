@@ -107,13 +107,13 @@ class Arm:
         if where.protocol not in self.wires:
             carried = ", ".join(item.name for item in all_arms(where.protocol))
             return f"{self.name} cannot be carried by {where.protocol}; there are {carried}"
-        can = where.capabilities
-        for ability in self.needs:
-            if getattr(can, ability) is False:
-                return f"{where.name} has no {ability.replace('_', ' ')} ({can.source or can.known_from})"
-        roles = {item.role for item in self.history(history) if item.role}
-        missing = sorted(roles - set(can.seeds)) if can.seeds is not None else []
-        return f"{where.name} takes no {missing[0]} messages ({can.source or can.known_from})" if missing else None
+        seeded = self.history(history)
+        return where.cannot(
+            *(("answers_in_text",) if where.protocol == "realtime" else ()),  # what is measured there is drift to text
+            *self.needs,
+            roles={item.role for item in seeded if item.role},
+            spoken=any(part.clip is not None for item in seeded for part in item.parts),
+        )
 
     # ---------------------------------------------------------------------------------------------------- what it is
 

@@ -37,6 +37,11 @@ def check_budget(budget_usd: float | None, settings: Iterable[Settings]) -> floa
                 f"{item.name} costs money: say how much it may, run(…, budget_usd=2.50), or --budget 2.50 in a terminal; "
                 "the plan shows what to expect"
             )
+        uncounted = item.where.cannot("counts_tokens")
+        if uncounted is not None and budget_usd != math.inf:
+            raise InputError(
+                f"{uncounted}, and a budget of ${budget_usd:.2f} could not be kept; say budget_usd=float('inf'), or --budget inf"
+            )
         if item.reckoned_price is None and budget_usd != math.inf:
             raise InputError(
                 f"the kit knows no price for {item.name}, so a budget of ${budget_usd:.2f} could not be kept; give one, "
