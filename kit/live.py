@@ -19,7 +19,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import inspect
+import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -293,26 +295,39 @@ class LiveSession(OpenSession, LiveView):
     async def start(self, past: History | None = None, *, timeout_s: float = 30) -> None:
         """Start the session, with a history or without one, and begin to feed it.
 
-        Called by `seed` and by the first `ask`.
+        Called by `seed` and by the first `ask`. After a call that was cancelled or gave up waiting, the same call goes on where
+        that one was: the start is sent once.
 
         Raises:
-            LocalProtocolError: If it has been started.
+            LocalProtocolError: If it has been started, or another history is on its way.
             HandshakeRefused: If the service refuses the start; an `error` before `session.started` ends the session.
         """
-        self._check_unstarted("GPT-Live takes a history once, at its start")
         messages = spell_past(past) if past is not None else []
+        # Sent by a call that was cancelled or gave up waiting.
+        on_its_way = (
+            self._feeder is None
+            and self.conversation.start_at_ms is not None
+            and (past is None or messages == self.conversation.past)
+        )
+        if not on_its_way or self._door == "attach":
+            self._check_unstarted("GPT-Live takes a history once, at its start")
         body = spell_start(self.endpoint.model or "", messages, self._settings)
         if self._door == "fork":
             body = {key: value for key, value in body.items() if key not in ("model", "input")}
         try:
-            await self._request({"type": "session.start", "session": body}, "session.started", timeout_s)
+            if not on_its_way:
+                await self._request({"type": "session.start", "session": body}, "session.started", timeout_s)
+            elif self.conversation.started_at_ms is None:
+                await self.wait_for("session.started", timeout_s=timeout_s)
         except ServerError as exc:
             await self.close()
             raise HandshakeRefused(code=exc.code, message=exc.message, close_code=None) from None
+        if self._feeder is not None:  # of another call, which waited for the same start
+            return
         self.conversation.tell_asks()  # `ask` knows when its clip ended, to the frame
         self._feeder = Feeder(self._link, self.audio_format, pace=self._pace, silence=self._silence)
         self._feeding = self._spawn(self._feeder.run())
-        self._spawn(self._watch())
+        self._spawn(_watch(weakref.ref(self)))
 
     @verb
     async def seed(self, history: History, *, check: bool = True, timeout_s: float = 30) -> list[dict[str, Any]]:
@@ -507,19 +522,21 @@ class LiveSession(OpenSession, LiveView):
     def _spawn(self, work: Any) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         task.add_done_callback(_finished)
         return task
 
-    async def _watch(self) -> None:
-        """Hand the client's delegations to `on_delegation`, and let time decide what no event decides."""
-        while self._link.closed is None:
-            self.conversation.settle(self.now_ms)
-            for delegation in self.conversation.delegations[self._n_delegations :]:
-                self._n_delegations += 1
-                if self._on_delegation is not None and delegation.target == "client":
-                    self._spawn(self._answer(delegation))
-            await self._sleep_ms(250)  # each event settles too: this is for when none comes
-        self.conversation.end(self.now_ms, lost=self.conversation.close_reason is None)
+    def _look(self) -> bool:
+        """Do what is due without an event; returns whether the session goes on."""
+        if self._link.closed is not None:
+            self.conversation.end(self.now_ms, lost=self.conversation.close_reason is None)
+            return False
+        self.conversation.settle(self.now_ms)
+        for delegation in self.conversation.delegations[self._n_delegations :]:
+            self._n_delegations += 1
+            if self._on_delegation is not None and delegation.target == "client":
+                self._spawn(self._answer(delegation))
+        return True
 
     async def _answer(self, delegation: Delegation) -> None:
         assert self._on_delegation is not None
@@ -540,7 +557,7 @@ class LiveSession(OpenSession, LiveView):
         if reply.ended is None:
             self.conversation.end(self.now_ms, lost=self.conversation.close_reason is None)
         if reply.outcome == "failed" and self._link.closed is not None:
-            raise self._link.closed
+            raise copy.copy(self._link.closed)
         return reply
 
     def _reply_to(self, ask: object) -> Reply:
@@ -557,7 +574,7 @@ class LiveSession(OpenSession, LiveView):
         async with asyncio.timeout(limit_s + 30):
             while not clip_sent.done():
                 if self._link.closed is not None:
-                    raise self._link.closed
+                    raise copy.copy(self._link.closed)
                 await asyncio.wait([clip_sent], timeout=0.05)
         return clip_sent.result()
 
@@ -577,6 +594,17 @@ class LiveSession(OpenSession, LiveView):
                 f"GPT-Live takes no typed question, so the kit speaks it, and {exc}; "
                 "or ask(Clip.load(…)), or respond() for what the history ends with"
             ) from None
+
+
+async def _watch(reference: weakref.ref[LiveSession]) -> None:
+    """Hand the client's delegations to `on_delegation`, and let time decide what no event decides.
+
+    It holds the session only while it looks: a session that nobody else holds is collected, and with it ends what is paid for.
+    """
+    while (session := reference()) is not None and session._look():
+        pause_s = 0.25 / session._pace  # each event settles too: this is for when none comes
+        del session
+        await asyncio.sleep(pause_s)
 
 
 def _finished(task: asyncio.Task[Any]) -> None:

@@ -40,8 +40,9 @@ from urllib.request import Request as HttpPost
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 
 from . import show
 from .dial import dial
@@ -173,6 +174,11 @@ class Relay(Listener):
 
     async def admit(self, connection: Connection, request: Request) -> Response | None:  # type: ignore[override]
         """Open the connection to the service first, so that what it refuses is refused to the client in its words."""
+        # Before anything is opened: a picture in any web page asks for this address, without an Origin, and is no websocket.
+        try:
+            connection.protocol.process_request(request)
+        except InvalidHandshake:
+            return None  # the library refuses it in its own words
         key = key_of_request(request)
         if self.access.require_key is not None and not self.access.fits(key):
             return connection.respond(HTTPStatus.UNAUTHORIZED, _WRONG_KEY)
@@ -201,6 +207,9 @@ class Relay(Listener):
             return connection.respond(HTTPStatus(status), exc.message)
         except (KitError, OSError) as exc:
             return connection.respond(HTTPStatus.BAD_GATEWAY, f"cannot reach {self.endpoint.host}: {exc}\n")
+        if connection.state is not State.CONNECTING:  # the client went away meanwhile
+            upstream.transport.abort()
+            return None
         self.n_connections += 1
         connection.about = _Session(self, self.n_connections, upstream, url, headers, redactor)
         return None
@@ -248,6 +257,11 @@ class Relay(Listener):
                 "502 Bad Gateway", Refusal(None, f"cannot reach {self.endpoint.host}: {type(exc).__name__}")
             )
 
+    def lost(self, connection: Connection) -> None:
+        session: _Session | None = connection.about
+        if session is not None and not session.has_begun:
+            session.end(connection)
+
     def headers(self, connection: Connection) -> dict[str, str]:
         session: _Session | None = connection.about
         answer = session.upstream.response.headers if session is not None and session.upstream.response else {}
@@ -257,6 +271,8 @@ class Relay(Listener):
         }
 
     async def talk(self, connection: Connection) -> None:
+        assert connection.request is not None
+        connection.request.headers.clear()  # the client's key is held no longer than it takes to send it on
         session: _Session = connection.about
         await session.run(connection)
 
@@ -306,7 +322,7 @@ def _post(url: str, headers: Mapping[str, str], body: bytes) -> bytes:
         response = exc
     with response:
         kept = {name: value for name, value in response.headers.items() if name.lower() in _ANSWER_HEADERS}
-        return http_answer(f"{response.status} {response.reason}", response.read(), kept)
+        return http_answer(f"{response.status} {response.reason}", response.read(MAX_FRAME_BYTES), kept)
 
 
 class _Binary(bytes):
@@ -340,6 +356,10 @@ class _Session:
             if live
             else Conversation(simulated=simulated, keep_audio=False)
         )
+        # Whether `run` has: from then on it ends both sides alike. Before, nothing else ends the connection to the service.
+        self.has_begun = False
+        # What is told of a reply goes to a screen: without what the client sent as a secret, should the server repeat it.
+        self._redactor = redactor
         self._n_told = 0
         if self._log is not None:
             self._log.redactor = redactor
@@ -355,6 +375,7 @@ class _Session:
 
     async def run(self, client: Connection) -> None:
         """Pass frames until either side is gone; then end the other in the same way."""
+        self.has_begun = True
         down = asyncio.create_task(self._down(client))
         up = asyncio.create_task(self._up(client))
         try:
@@ -366,9 +387,7 @@ class _Session:
             for task in (down, up):
                 task.cancel()
             await asyncio.gather(down, up, return_exceptions=True)
-            self.upstream.on_messages = None
-            self.upstream.transport.abort()
-            self._over(self.upstream if down.done() else client)
+            self.end(self.upstream if down.done() else client)
 
     async def _down(self, client: Connection) -> None:
         """From the service to the client: what arrived together is sent on in one write."""
@@ -426,7 +445,7 @@ class _Session:
         events: list[Event | RemoteProtocolError] = []
         for frame in frames:
             try:
-                events.append(decode(frame, at_ms))
+                events.append(decode(self._redactor(frame) if self._redactor.knows(frame) else frame, at_ms))
             except RemoteProtocolError as exc:
                 events.append(exc)
         if self._log is not None and frames:
@@ -456,7 +475,10 @@ class _Session:
             arrived = reply.outcome if live else reply.modality
             self._relay.tell(RelayedReply(self._n, datetime.now(), asked, arrived, reply.words, first))
 
-    def _over(self, first: ClientConnection | ServerConnection) -> None:
+    def end(self, first: ClientConnection | ServerConnection) -> None:
+        """Close the connection to the service, and the log: as `first` ended."""
+        self.upstream.on_messages = None
+        self.upstream.transport.abort()
         if isinstance(self._fold, LiveConversation):
             self._fold.end(self._now_ms(), lost=self._fold.close_reason is None)
             self._tell_replies()

@@ -5,11 +5,14 @@
     async with serving(talk) as url: ...                      # a server that does whatever `talk(ws)` does
     async with Lossy(loses={1}) as server: ...                # a small server that keeps items, and loses some answers
     async for k in cancelled_at_each_step(lambda: session.seed(history)): ...   # after each cancel, the body looks what is left
+    async with nothing_left_behind(): ...             # descriptors and tasks are as many afterwards
 """
 
 import asyncio
+import gc
 import json
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -124,3 +127,15 @@ async def cancelled_at_each_step(start, steps=range(60)) -> AsyncIterator[int]:
         yield k
         if over:
             return
+
+
+@asynccontextmanager
+async def nothing_left_behind():
+    """After the body, no more descriptors are open and no other tasks run than before it."""
+    gc.collect()
+    descriptors, tasks = len(os.listdir("/proc/self/fd")), asyncio.all_tasks()
+    yield
+    async with asyncio.timeout(5):
+        while asyncio.all_tasks() - tasks or len(os.listdir("/proc/self/fd")) > descriptors:
+            gc.collect()
+            await asyncio.sleep(0.01)

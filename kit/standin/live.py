@@ -37,6 +37,7 @@ import pybase64
 
 from .. import speech
 from ..errors import InputError, clipped
+from ..wire.refusals import wrong_type
 from .drift import Draws
 from .frames import encode, new_id
 from .sideband import LiveSideband
@@ -60,6 +61,10 @@ _CLOSE_S = 0.64
 _MAX_S = 7_200.0
 _DITHER = (19, 2)  # peaks of the first two output frames
 _MAX_MESSAGES = 128
+_MAX_KEPT_BYTES = 16 << 20  # of all that a client puts in but sound; the service's context is 128,000 tokens
+_EVENT_BYTES = 250  # that an event takes here whatever is in it
+_MAX_TURN_MS = 60_000  # of a caller's turn is kept, to be made out
+_MAX_STORED = 100  # sessions that can be forked, the oldest are forgotten first
 _MAX_APPEND_BYTES = 4_000  # 500 tokens: counted by bytes here, generously, for the stand-in has no tokenizer
 VOICES = frozenset(
     [
@@ -105,6 +110,18 @@ _FORMATS: dict[tuple[str, int], AudioFormat] = {
 _START_FIELDS = frozenset(
     ["model", "instructions", "input", "audio", "delegation", "triggers", "store", "safety_identifier", "client"]
 )
+# What the objects of a session must be before anything is read in them: the first path that is not is refused.
+_SHAPES: dict[tuple[str, ...], tuple[type, str]] = {
+    ("instructions",): (str, "a string"),
+    ("audio",): (dict, "an object"),
+    ("audio", "output"): (dict, "an object"),
+    ("audio", "format"): (dict, "an object"),
+    ("audio", "format", "type"): (str, "a string"),
+    ("audio", "format", "rate"): (int, "an integer"),
+    ("delegation",): (dict, "an object"),
+    ("delegation", "type"): (str, "a string"),
+    ("delegation", "responses"): (dict, "an object"),
+}
 _APPENDS = {f"session.{lane}.append": lane for lane in ("commentary", "instructions", "thinking")}
 
 
@@ -278,6 +295,7 @@ class LiveServerSession:
         self._jobs: list[Any] = []
         self._format: AudioFormat = "pcm16"
         self._ear: Decoder = Decoder("pcm16")
+        self._n_kept_bytes = 0  # of what the client put in, sound apart
         self._in_ms = 0.0  # the session's clock
         self._n_out = 0  # output frames sent
         self._track_from_s: float | None = None
@@ -364,6 +382,10 @@ class LiveServerSession:
             "decision.item.create": self._decision,
             "decision.item.delete": self._decision,
         }.get(kind)
+        if kind != "session.input_audio.append":
+            self._n_kept_bytes += _EVENT_BYTES + (0 if kind == "session.output_audio.fixture.play" else len(frame))
+            if self._n_kept_bytes > _MAX_KEPT_BYTES and kind != "session.close":
+                return self._refuse(event, "session_full", "This stand-in keeps no more of one session.", None)
         if kind in _APPENDS:
             return self._append(event, _APPENDS[kind])
         if kind == "session.start":
@@ -444,7 +466,7 @@ class LiveServerSession:
     def _start(self, event: dict[str, Any]) -> bool:
         session_asked = event.get("session")
         session_asked = session_asked if isinstance(session_asked, dict) else {}
-        problem = self._problem(session_asked)
+        problem = _mistyped(session_asked) or self._problem(session_asked)
         if problem is not None:
             code, message, param = problem
             self._refuse(event, code, message, param)
@@ -538,11 +560,11 @@ class LiveServerSession:
                 return "invalid_value", f"Supported values are: '{right[-1]}'.", f"session.input[{n}].content[0].type"
         if len("".join(map(_words, past)).encode()) > 8_192 * 6:  # a bound: the stand-in has no tokenizer
             return "invalid_value", "input must not exceed 8192 tokens.", "session.input"
-        audio = session_asked.get("audio") if isinstance(session_asked.get("audio"), dict) else {}
-        voice = (audio.get("output") or {}).get("voice")  # type: ignore[union-attr]
+        audio = session_asked.get("audio") or {}
+        voice = (audio.get("output") or {}).get("voice")
         if isinstance(voice, str) and voice not in VOICES:
             return "forbidden", "Voice session access denied", None
-        form = audio.get("format")  # type: ignore[union-attr]
+        form = audio.get("format")
         if form is not None and (form.get("type"), form.get("rate")) not in _FORMATS:
             return (
                 "invalid_value",
@@ -579,7 +601,8 @@ class LiveServerSession:
                 self._interrupted()
             self._loud_until_ms = self._in_ms
         if self._loud_from_ms is not None:
-            self._turn.append(pcm)
+            if self._in_ms - self._loud_from_ms < _MAX_TURN_MS:
+                self._turn.append(pcm)
             if self._in_ms - self._loud_until_ms >= _QUIET_MS:
                 self._heard()
 
@@ -699,7 +722,7 @@ class LiveServerSession:
         if len(content.encode()) > _MAX_APPEND_BYTES:
             return self._refuse(event, "invalid_value", "Context append text must not exceed 500 tokens.", "content")
         delegation_id = event["delegation_id"]
-        if delegation_id is not None and delegation_id not in self._delegations:
+        if delegation_id is not None and (not isinstance(delegation_id, str) or delegation_id not in self._delegations):
             return self._refuse(event, "invalid_value", "Unknown client delegation.", "delegation_id")
         client_id, at_ms = event.get("event_id"), self._in_ms
         self._lines.append(content)
@@ -730,6 +753,9 @@ class LiveServerSession:
     def _update(self, event: dict[str, Any]) -> bool:
         changes = event.get("session")
         changes = changes if isinstance(changes, dict) else {}
+        problem = _mistyped(changes)
+        if problem is not None:
+            return self._refuse(event, *problem)
         for name in changes:
             if name not in ("delegation", "triggers"):
                 return self._refuse(
@@ -924,6 +950,20 @@ class LiveServerSession:
             settings = {name: self._settings[name] for name in names if name in self._settings}
             settings["voice"] = self._settings["audio"]["output"]["voice"]
             self._store[self.id] = StoredSession(settings, list(self._lines))
+            if len(self._store) > _MAX_STORED:
+                del self._store[next(iter(self._store))]
+
+
+def _mistyped(session: Mapping[str, Any]) -> tuple[str, str, str | None] | None:
+    """Why a session object is refused whose parts are of other types than they can be: code, message, param."""
+    for path, (kind, expected) in _SHAPES.items():
+        value: Any = session
+        for name in path:
+            value = value.get(name) if isinstance(value, dict) else None
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            refusal = wrong_type(f"session.{'.'.join(path)}", expected, value)
+            return "invalid_type", refusal.message, refusal.param
+    return None
 
 
 def _words(message: object) -> str:

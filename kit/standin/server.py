@@ -100,6 +100,7 @@ class Connection(ServerConnection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._listener.connections.discard(self)
+        self._listener.lost(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -162,6 +163,9 @@ class Listener:
     async def talk(self, connection: Connection) -> None:
         """Serve one connection until it is over."""
         raise NotImplementedError
+
+    def lost(self, connection: Connection) -> None:
+        """Let go of what `admit` opened for a connection: it is gone, and may never have come as far as `talk`."""
 
     def plain_request(self) -> PlainRequest | None:
         """Return what reads a POST or DELETE; ``None``: nothing does."""

@@ -1,0 +1,222 @@
+"""GPT-Live and the relay, put through what sessions are put through: hostile ends, cancels at every step, nobody who holds them."""
+
+import asyncio
+import gc
+import json
+import time
+import weakref
+
+import numpy as np
+import pybase64
+import pytest
+from hostile import QUIET, cancelled_at_each_step, nothing_left_behind, send, serving
+from test_hardening import CANARY
+from test_hostile import HISTORY, SPELLINGS, TEXTS
+from websockets.asyncio.client import connect as ws_connect
+
+from kit import Clip, History, connect
+from kit.errors import KitError, LocalProtocolError
+from kit.relay import Relay
+from kit.standin import StandIn
+from kit.standin.drift import Draws
+from kit.standin.live import LiveOptions, LiveServerSession
+
+TONE = Clip.from_pcm((np.sin(np.arange(2_400) / 5) * 8_000).astype(np.int16).tobytes())
+
+
+@pytest.fixture
+async def live_server():
+    async with StandIn(pace=60, live={"silence": "never"}) as server:
+        yield server
+
+
+async def test_a_live_session_that_nobody_holds_ends_instead_of_being_paid_by_the_second(live_server):
+    async with nothing_left_behind():
+        session = await connect(live_server, protocol="live", quiet=True)
+        await session.seed(HISTORY)
+        assert live_server.n_sessions == 1
+        reference = weakref.ref(session)
+        del session
+        async with asyncio.timeout(5):
+            while reference() is not None or live_server.n_sessions:
+                gc.collect()
+                await asyncio.sleep(0.005)
+
+
+async def test_after_a_cancelled_seed_of_gpt_live_the_same_call_goes_on(live_server):
+    for k in range(0, 24, 3):
+        session = await connect(live_server, protocol="live", quiet=True)
+        async for _ in cancelled_at_each_step(lambda live=session: live.seed(HISTORY), [k]):
+            pass
+        past = await session.seed(HISTORY, timeout_s=5)
+        assert [message["content"][0]["text"] for message in past] == TEXTS
+        with pytest.raises(LocalProtocolError, match="takes a history once"):
+            await session.seed(HISTORY)
+        await session.close()
+
+
+async def test_another_history_than_the_one_on_its_way_is_refused(live_server):
+    async with connect(live_server, protocol="live", quiet=True) as session:
+        async for _ in cancelled_at_each_step(lambda: session.seed(HISTORY), [6]):
+            pass
+        with pytest.raises(LocalProtocolError, match="takes a history once"):
+            await session.seed(History().user("Another one."))
+        assert (await session.ask(TONE)).modality == "audio"  # goes on with the history that was sent
+
+
+LIVE_VERBS = {
+    "append": lambda session: session.append("thinking", "x", timeout_s=20),
+    "mute": lambda session: session.mute(timeout_s=20),
+    "update": lambda session: session.update(triggers=None, timeout_s=20),
+    "ask": lambda session: session.ask(TONE),
+    "wait": lambda session: session.wait_for("session.usage.updated"),
+}
+
+
+@pytest.mark.parametrize("verb", LIVE_VERBS)
+async def test_a_live_verb_that_is_cancelled_at_any_step_leaves_a_session_that_goes_on(verb, live_server):
+    async with connect(live_server, protocol="live", quiet=True) as session:
+        await session.seed(HISTORY)
+        async for _ in cancelled_at_each_step(lambda: LIVE_VERBS[verb](session), range(8)):
+            assert session._link._pending == []
+        await session.mute(False, timeout_s=20)
+        assert (await session.ask(TONE)).outcome in ("spoken", "censored")
+
+
+async def test_a_live_connect_or_close_that_is_cancelled_at_any_step_leaves_nothing_behind(live_server):
+    async with nothing_left_behind():
+        sessions = []
+
+        async def use():
+            sessions.append(await connect(live_server, protocol="live", quiet=True))
+            await sessions[-1].seed(HISTORY)
+
+        async for _ in cancelled_at_each_step(use, range(0, 60, 4)):
+            while sessions:
+                session = sessions.pop()
+                async for _ in cancelled_at_each_step(session.close, [len(sessions) + 1]):
+                    pass
+    assert live_server.n_sessions == 0
+
+
+@pytest.mark.parametrize("frame", ["{", '{"type":"session.usage.updated","usage":{"seconds":-1e999}}', None])
+async def test_a_live_server_that_ends_badly_is_an_error_of_the_kits_and_leaves_nothing(frame):
+    async def talk(ws):
+        async for sent in ws:
+            if json.loads(sent)["type"] == "session.start":
+                await send(ws, "session.started", session={"id": "live_1", "model": "gpt-live-1"})
+                if frame is None:
+                    ws.transport.abort()
+                else:
+                    await ws.send(frame)
+
+    async with nothing_left_behind(), serving(talk) as url:
+        session = await connect(url.replace("realtime", "live/sessions"), protocol="live", quiet=True)
+        session._pace = 50.0
+        with pytest.raises(KitError):
+            await session.seed(HISTORY)
+            await session.ask(TONE, timeout_s=1)
+        session._link.socket.transport.abort()  # it would not answer `session.close`
+        await session.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("session.start", {"session": {"model": "gpt-live-1", "audio": {"format": {"type": [], "rate": {}}}}}),
+        ("session.start", {"session": {"model": "gpt-live-1", "delegation": "client"}}),
+        ("session.start", {"session": {"model": "gpt-live-1", "audio": {"output": 5}}}),
+        ("session.update", {"session": {"delegation": {"responses": 5}}}),
+        ("session.thinking.append", {"content": "x", "delegation_id": [1]}),
+    ],
+)
+def test_a_live_event_of_the_wrong_shape_is_refused_and_ends_nothing_else(kind, fields):
+    server = live_core()
+    if kind != "session.start":
+        assert server.receive(json.dumps({"type": "session.start", "session": {"model": "gpt-live-1"}}))
+
+    assert server.receive(json.dumps({"type": kind} | fields)) is False
+    assert b'"code":"invalid_' in server.take()[-1]
+
+
+def live_core():
+    return LiveServerSession(LiveOptions(), Draws(0, "t"), {}, now=time.monotonic, unix=time.time, simulated={})
+
+
+def test_a_live_session_of_the_stand_in_keeps_no_more_than_16_mib():
+    server = live_core()
+    server.receive(json.dumps({"type": "session.start", "session": {"model": "gpt-live-1"}}))
+    item = json.dumps({"type": "session.thinking.append", "delegation_id": None, "content": "x" * 3_900})
+
+    accepted = [server.receive(item) for _ in range(5_000)]
+    loud = pybase64.b64encode(b"\xff\x3f" * 2_400_000).decode()  # 100 s
+    for _ in range(3):
+        server.receive(json.dumps({"type": "session.input_audio.append", "audio": loud}))
+
+    assert 3_900 < sum(accepted) < 4_300 and accepted[-1] is False
+    assert sum(map(len, server._turn)) <= 100 * 48_000 and server.receive('{"type":"session.close"}')
+
+
+# ---------------------------------------------------------------------------------------------- the relay, likewise
+
+
+async def one_request(relay, *lines):
+    """What the relay answers to an HTTP request."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+    writer.write("\r\n".join([*lines, f"Host: 127.0.0.1:{relay.port}", "", ""]).encode())
+    answer = await reader.read(12)
+    writer.close()
+    return answer
+
+
+async def test_no_picture_in_a_web_page_makes_the_relay_open_a_session_with_its_key(monkeypatch):
+    monkeypatch.setenv("KEY", CANARY)
+    came = []
+
+    async with serving(came.append) as url, Relay(url, key_env="KEY") as relay:
+        upgrade = ("Upgrade: websocket", "Connection: Upgrade")
+        assert await one_request(relay, "GET /v1/realtime HTTP/1.1") == b"HTTP/1.1 426"
+        assert await one_request(relay, "GET /v1/realtime HTTP/1.1", *upgrade) == b"HTTP/1.1 400"
+        assert relay.n_connections == 0
+    assert came == []
+
+
+async def test_a_client_that_leaves_while_the_relay_dials_leaves_nothing_behind():
+    async def talk(ws):
+        await ws.wait_closed()
+
+    async with nothing_left_behind(), serving(talk) as url, Relay(url) as relay:
+        for _ in range(3):
+            _, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+            words = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13"
+            key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
+            head = f"GET /v1/realtime HTTP/1.1\r\nHost: localhost\r\n{words}\r\n{key}\r\n\r\n"
+            writer.write(head.encode())
+            await writer.drain()
+            writer.transport.abort()
+        async with nothing_left_behind():
+            pass
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+async def test_what_is_told_of_a_relayed_reply_does_not_hold_the_key_that_the_server_repeats(spelling, tmp_path):
+    secret, told_replies = "c4n4ry/with/slashes/0123456789", []
+    spelled = SPELLINGS[spelling](secret)
+    part = f'{{"type":"output_text","text":"say {spelled}"}}'
+    item = f'{{"id":"i","type":"message","role":"assistant","content":[{part}]}}'
+
+    async def parrot(ws):
+        await ws.send('{"type":"response.created","response":{"id":"r","status":"in_progress"}}')
+        await ws.send(f'{{"type":"response.output_item.done","response_id":"r","output_index":0,"item":{item}}}')
+        await ws.send(f'{{"type":"response.done","response":{{"id":"r","status":"completed","output":[{item}]}}}}')
+
+    async with (
+        serving(parrot) as url,
+        Relay(url, log=tmp_path, on_reply=told_replies.append) as relay,
+        ws_connect(relay.url, additional_headers={"Authorization": f"Bearer {secret}"}, logger=QUIET) as client,
+    ):
+        frames = [frame async for frame in client]
+
+    (reply,) = told_replies
+    assert "say" in reply.words and secret not in reply.words + "".join(path.read_text() for path in tmp_path.iterdir())
+    assert spelled in frames[-1]  # the client gets what was sent
