@@ -270,7 +270,7 @@ class LiveSession(OpenSession, LiveView):
         if self._door != "attach":
             return
         self.conversation.attached = True
-        self._spawn(self._watch())
+        self._spawn(_watch(weakref.ref(self)))
         # `session.started` is replayed only while the session is young; later an empty update brings the same object
         # (wire/LIVE.md, "Attaching").
         await self._request({"type": "session.update", "session": {}}, "session.updated", timeout_s)
