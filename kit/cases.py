@@ -124,7 +124,11 @@ class Case:
         except HistoryError as exc:
             raise HistoryError(f"{path}: {exc}") from exc
         name = path.stem if not line else f"{path.stem}:{line}"
-        note = "; ".join([f"from {path.name}", *history.notes])
+        dropped = [message for message in messages[users[-1 - ask_again] + 1 :] if message.get("role") == "assistant"]
+        left_out = (
+            [f"{len(dropped)} later message{'s' * (len(dropped) != 1)} of the assistant left out"] if dropped else []
+        )
+        note = "; ".join([f"from {path.name}", *left_out, *history.notes])
         turns = tuple(item.text for item in user_items[len(user_items) - ask_again :])
         return cls(name, history, "unknown", turns, note=note)
 
@@ -171,9 +175,12 @@ class Case:
         return f"<Case {self.name}: {len(self.history)} items{more}, reported: {self.reported}>"
 
     def _repr_html_(self) -> str:
+        reported = f"reported: {show.outline(self.reported)}" if self.reported in show.COLOURS else ""
+        asked = [f"“{show.esc(turn, 200)}”" if isinstance(turn, str) else "(a clip)" for turn in self.turns]
         return show.card(
-            f"<b>case {show.esc(self.name)}</b> reported: {show.outline(self.reported)} {show.esc(self.note)}",
+            f"<b>case {show.esc(self.name)}</b> {reported} {show.esc(self.note)}",
             self.history._repr_html_(),
+            f"asked after the reply to this, one by one: {', '.join(asked)}" if asked else "",
         )
 
 

@@ -362,6 +362,16 @@ class Clip:
         soundfile.write(data, soxr.resample(self.pcm, RATE_HZ, rate_hz), rate_hz, format="RAW", subtype=subtype)
         return data.getvalue()
 
+    def to_flac(self) -> bytes:
+        """Return it as a FLAC file: every sample, in about half the bytes, and browsers play it."""
+        import io
+
+        import soundfile
+
+        out = io.BytesIO()
+        soundfile.write(out, self.pcm, RATE_HZ, "PCM_16", format="FLAC")
+        return out.getvalue()
+
     def chunks(self, chunk_ms: int = 20) -> Iterator[NDArray[np.int16]]:
         """Cut speech into the pieces that a microphone would have delivered.
 

@@ -214,9 +214,9 @@ class Finding:
 class Findings(list[Finding]):
     """The items that `History.lint` found; empty means that the service should take every item."""
 
-    def __init__(self, findings: Iterable[Finding], d: Dialect) -> None:
+    def __init__(self, findings: Iterable[Finding], d: Dialect, n_items: int) -> None:
         super().__init__(findings)
-        self.dialect = d.name
+        self.dialect, self.n_items = d.name, n_items
 
     def __repr__(self) -> str:
         if not self:
@@ -225,7 +225,7 @@ class Findings(list[Finding]):
 
     def _repr_html_(self) -> str:
         if not self:
-            return show.esc(repr(self))
+            return f"✓ lint ({show.esc(self.dialect)}): the service should take all {self.n_items} items"
         rows = [
             [str(f.index), show.esc(f.code), show.esc(f.message), show.esc(f.param), show.esc(f.advice)] for f in self
         ]
@@ -401,7 +401,7 @@ class History:
         What only the model can judge (whether it will speak, whether the history fits its window) is not looked at.
         """
         d = dialect(dialect_name)
-        return Findings(_lint(self.items, d), d)
+        return Findings(_lint(self.items, d), d, len(self))
 
     def __repr__(self) -> str:
         turns = ", ".join(item.role or item.type for item in self.items[:_MAX_ROWS])
@@ -416,7 +416,7 @@ class History:
             [
                 str(n),
                 show.esc(item.role or item.type),
-                show.esc(item.text) + "".join(show.player(p.clip.to_bytes()) for p in item.parts if p.clip),
+                show.esc(item.text) + "".join(" " + show.player(p.clip.to_bytes()) for p in item.parts if p.clip),
                 *(_as_sent(item, d, n in refused[d.name]) for d in (GA, BETA)),
             ]
             for n, item in enumerate(self.items[:_MAX_ROWS])

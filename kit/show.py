@@ -154,9 +154,15 @@ def ms(value: float | None) -> str:
 
 def table(rows: Iterable[Sequence[str]], head: Sequence[str]) -> str:
     """A table of cells that are HTML already (pass text through `esc`)."""
-    cell = 'style="text-align:left;vertical-align:top;padding:2px 10px 2px 0;white-space:pre-wrap"'
-    top = "".join(f"<th {cell}>{esc(word)}</th>" for word in head)
-    body = "".join("<tr>" + "".join(f"<td {cell}>{c}</td>" for c in row) + "</tr>" for row in rows)
+    style = "text-align:left;vertical-align:top;padding:2px 10px 2px 0;white-space:pre-wrap"
+    top = "".join(f'<th style="{style}">{esc(word)}</th>' for word in head)
+
+    def cell(html: str) -> str:
+        # On a phone words have room, and the table scrolls; else they would stand one below the other.
+        room = ";min-width:15em" if len(html) > 40 and not html.startswith("<") else ""
+        return f'<td style="{style}{room}">{html}</td>'
+
+    body = "".join("<tr>" + "".join(map(cell, row)) + "</tr>" for row in rows)
     return (
         f'<table {NO_MATH} style="border-collapse:collapse"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
     )
@@ -189,8 +195,16 @@ def wav_bytes(pcm: bytes, rate_hz: int) -> bytes:
 
 def player(pcm: bytes, rate_hz: int = 24_000) -> str:
     """An ``<audio>`` element that carries its own sound: nothing is fetched, and it still plays after export."""
-    data = base64.b64encode(wav_bytes(pcm, rate_hz)).decode("ascii")
-    return f'<audio controls preload="metadata" style="height:32px" src="data:audio/wav;base64,{data}"></audio>'
+    return sound(wav_bytes(pcm, rate_hz))
+
+
+def sound(file: bytes, media_type: str = "audio/wav") -> str:
+    """The same for the bytes of a sound file, of a kind that browsers play."""
+    data = base64.b64encode(file).decode("ascii")
+    return (
+        '<audio controls preload="metadata" style="height:32px;max-width:100%;vertical-align:middle" '
+        f'src="data:{media_type};base64,{data}"></audio>'
+    )
 
 
 def one_line(text: str | None, limit: int = 60) -> str:
@@ -229,12 +243,8 @@ class while_it_arrives:
 
     def __enter__(self) -> None:
         import asyncio
-        import sys
 
-        ipython = sys.modules.get("IPython")
-        shell = ipython.get_ipython() if ipython else None
-        # Only in a cell: a widget's button has no output of its own to draw in.
-        if getattr(shell, "kernel", None) is not None and _in_a_cell(shell):
+        if in_a_cell():
             self._loop = asyncio.get_running_loop()
             self._timer = self._loop.call_later(self._first_s, self._draw)
 
@@ -256,7 +266,13 @@ class while_it_arrives:
             self._output.update({"text/html": ""}, raw=True)
 
 
-def _in_a_cell(shell: Any) -> bool:
-    """Whether what runs was started by a cell."""
+def in_a_cell() -> bool:
+    """Whether what runs was started by a notebook's cell: a widget's button, say, has no output of its own to draw in."""
+    import sys
+
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    if getattr(shell, "kernel", None) is None:
+        return False
     header = (shell.get_parent() or {}).get("header", {})
     return bool(header.get("msg_type") == "execute_request")

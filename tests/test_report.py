@@ -531,3 +531,12 @@ def test_a_report_of_a_ledger_that_is_being_written_is_one_moment(tmp_path):
         db.execute("UPDATE attempts SET status = 'failed'")
 
         assert "4 of 6 planned trials" in report(path, tmp_path / "out").path.read_text()
+
+
+async def test_a_report_plays_what_a_trial_said_where_its_sound_was_kept(tmp_path):
+    ledger = await run(Plan("1a", repeats=1), tmp_path / "runs.sqlite", progress=None, keep_sound=True)
+
+    html = page(ledger)
+
+    assert html.count("data:audio/flac;base64,") == 1
+    assert "media-src data:" in html and "with the sound of 1 reply" in html

@@ -1,13 +1,14 @@
 """Running a plan: what is heard, what goes wrong, and who is told."""
 
 import asyncio
+import io
 import math
 from collections import Counter
 
 import pytest
 from killed import quietly
 
-from kit import Ledger, Plan, Settings, run
+from kit import Clip, Ledger, Plan, Settings, run
 from kit.endpoint import PRICES
 from kit.errors import (
     ConnectError,
@@ -121,6 +122,22 @@ async def test_events_are_kept_if_asked_for_and_without_their_audio(path):
 
     rows = ledger.rows("SELECT n_events, LENGTH(jsonl) AS size FROM events")
     assert all(row["n_events"] > 40 and row["size"] < 20_000 for row in rows)
+
+
+async def test_a_trial_keeps_its_sound_if_asked_and_shows_itself_with_it(path, tmp_path):
+    plan = Plan(["1a", "1b"], repeats=1, seed=1)
+    ledger = await quietly(plan, path, keep_sound=True)
+    spoken, silent = sorted((ledger.trial(n) for n in range(2)), key=lambda record: record.trial["case_name"])
+
+    (flac,) = spoken.sounds.values()
+    assert Clip.load(io.BytesIO(flac)).n_samples * 2 == spoken.responses[0]["n_audio_bytes"]
+    assert "data:audio/flac;base64," in spoken._repr_html_() and "Tell me a joke." in spoken._repr_html_()
+    assert not silent.sounds and "no audio: 0 bytes" in silent._repr_html_()
+    assert "0 1a as_is: completed, audio" in repr(spoken) or "1 1a as_is: completed, audio" in repr(spoken)
+
+    assert not (await quietly(plan, tmp_path / "without.sqlite")).sounds()
+    with pytest.raises(LedgerError, match="no trial 7; there are 2"):
+        ledger.trial(7)
 
 
 # --------------------------------------------------------------------------------------------------- what goes wrong
@@ -376,12 +393,11 @@ async def test_progress_tells_how_it_goes_and_ends_with_the_whole(path):
     assert told[-1][3] == "♪ audio 5, ¶ text 5, simulated"
 
 
-async def test_the_bar_of_a_terminal_shows_the_tally(path, capfd):
+async def test_where_no_terminal_is_a_run_ends_in_one_line(path, capfd):
     await run(Plan("1b", repeats=5), path)
 
     out = capfd.readouterr().err
-    assert "5/5" in out
-    assert "¶ text 5, simulated" in out
+    assert out.startswith("5 of 5 trials after ") and out.endswith("¶ text 5, simulated\n")  # a file has no bar in it
 
 
 async def test_what_run_is_given_wrong_is_named(path):

@@ -134,6 +134,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "wav": {"type": folder, "metavar": "DIR", "help": "keep every spoken reply in this folder"},
     "out": {"metavar": "PATH", "help": "write there"},
     "overwrite": {"action": "store_true", "help": "replace a file that exists"},
+    "sound": {
+        "action": "store_true",
+        "help": "keep the sound of every reply in the ledger, about 25 kB a second: the report plays it",
+    },
     "no-events": {"action": "store_true", "help": "keep no events: a smaller ledger, of which no bundle can be made"},
     # how to run
     "say": {"action": "append", "default": [], "metavar": "TEXT", "help": "say this next; may be repeated"},

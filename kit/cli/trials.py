@@ -179,6 +179,7 @@ def play(plan: Plan, path: Path, args: argparse.Namespace, *, again: str) -> Led
                     at_once=args.at_once,
                     budget_usd=budget_usd,
                     keep_events=not args.no_events,
+                    keep_sound=args.sound,
                     progress=progress,
                 )
             )
@@ -294,6 +295,7 @@ def _study(args: argparse.Namespace) -> int:
         with Bar() as bar:
             progress = None if args.quiet else bar
             options = {"at_once": args.at_once, "budget_usd": usd, "keep_events": not args.no_events}
+            options["keep_sound"] = args.sound
             asyncio.run(study.run(progress=progress, **options))
     except KeyboardInterrupt:
         say("stopped; the same command goes on", "bold")
@@ -370,7 +372,7 @@ def _add_trials(verbs: Verbs) -> None:
     )
     start.add_argument("plan", metavar="PLAN", help="a Python file that defines plan = Plan(…)")
     start.add_argument("ledger", metavar="LEDGER", help="the file to write, such as runs/joke.sqlite, or to go on with")
-    add_options(start, "budget", "at-once", "no-events", "quiet")
+    add_options(start, "budget", "at-once", "no-events", "sound", "quiet")
     start.set_defaults(run=_run)
     arms_ = steps.add_parser("arms", help="list the arms, with where each was reported and what came of it")
     arms_.set_defaults(run=_arms)
@@ -391,6 +393,6 @@ def _add_study(verbs: Verbs) -> None:
     add_options(study, "endpoint", "model", model=model)
     study.add_argument("--arm", action="append", metavar="ARM", help="ask about this cure; may be repeated")
     study.add_argument("--dose", action="store_true", help="ask instead after how many turns of text it stops speaking")
-    add_options(study, "budget", "at-once", "out", "seed", "drift", "no-events", "quiet", out=out)
+    add_options(study, "budget", "at-once", "out", "seed", "drift", "no-events", "sound", "quiet", out=out)
     study.add_argument("--dry-run", action="store_true", help="show the plan and its price, and stop")
     study.set_defaults(run=_study)

@@ -130,13 +130,16 @@ class Answer:
         return lines
 
 
+def beginning(n_seeded: int | None) -> str:
+    """Say how a conversation began, by how many messages of the assistant stood before its first reply."""
+    return "beginning not in the log" if n_seeded is None else "history restored" if n_seeded else "began fresh"
+
+
 def _value(name: str, row: Mapping[str, Any], session: str) -> str:
     """To which group of a kind a row belongs."""
     match name:
         case "restored":
-            return {None: "beginning not in the log", True: "history restored", False: "began fresh"}[
-                None if row["n_seeded"] is None else row["n_seeded"] > 0
-            ]
+            return beginning(row["n_seeded"])
         case "seeded":
             return "unknown" if row["n_seeded"] is None else f"{row['n_seeded']:4} assistant messages"
         case "day":

@@ -13,6 +13,8 @@
     plots.timeline(session)        one session on a line of time
     plots.Picture(axes, table)     any of them in the colours of a notebook's theme, with words for a screen reader, PNG and CSV
 
+    plots.blank()                  empty axes in the same look, for a picture of your own
+
 Each takes ``style="light"``, ``"dark"`` or ``"print"``, ``title=``, and ``ax=``: axes of yours, or an empty `figure`, which is given
 the size that the plot wants. Each says n, the date and the endpoint, and
 carries a mark wherever a stand-in, or nobody knows who, answered. Colours are `kit.show.COLOURS`, told apart with any kind of
@@ -21,13 +23,14 @@ colour vision; in print they have patterns too. Saved tables plot as well as fre
 
 from .curves import cure_cost, differences, drift_by_length, first_audio, until_drift
 from .modality import modality, strip
-from .style import STYLES, Picture, alt_text, figure, svg
+from .style import STYLES, Picture, alt_text, blank, figure, sized, svg
 from .timeline import pair, timeline
 
 __all__ = [
     "STYLES",
     "Picture",
     "alt_text",
+    "blank",
     "cure_cost",
     "differences",
     "drift_by_length",
@@ -35,6 +38,7 @@ __all__ = [
     "first_audio",
     "modality",
     "pair",
+    "sized",
     "strip",
     "svg",
     "timeline",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 SHADES = ("text", "silent", "late", "mixed", "function", "empty", "audio", "failed", "not run")
 """What a turn may have come to, in the order in which trials are sorted by a turn, from the left; what was not run is left hollow."""
 LEAST = 1.2  # turns: the least height of a band
+_MOST_LABELLED = 8  # turns: of more, the first and the last have their number
 LOST = {"silent": "#000000", "late": "#56B4E9"}
 """Colours of the two ways to lose the voice that are no modality."""
 LOST_SIGNS = {"silent": "…", "late": "◷"}
@@ -64,7 +66,7 @@ def strip(
     need(turns, "turns_df", *columns)
     bands = _bands(turns, by or _by(turns))
     height, gap = _heights(bands)
-    look, ax = prologue(turns, "turns_df", columns, style, ax, 3.1 + 0.15 * (sum(height) + sum(gap)))
+    look, ax = prologue(turns, "turns_df", columns, style, ax, 3.1 + 0.17 * (sum(height) + sum(gap)))
     top, shades = 0.0, set()
     for at, (band, tall, before) in enumerate(zip(bands, height, gap, strict=True)):
         top -= before
@@ -77,7 +79,7 @@ def strip(
     ax.spines[["left", "bottom"]].set_visible(False)
     percent_axis(ax.xaxis)
     ax.set_xlabel("share of trials, sorted by what came first", fontsize=BODY)
-    _legend(ax, look, [word for word in ("audio", *(shade for shade in SHADES if shade != "audio")) if word in shades])
+    _legend(ax, look, [shade for shade in SHADES if shade in shades])
     n = f"{sum(band.trials for band in bands):,} trials, {sum(band.trials * band.cells.shape[0] for band in bands):,} turns"
     most = max((band.cells.shape[0] for band in bands), default=0)
     sub = (
@@ -191,7 +193,23 @@ def _draw(ax: Axes, look: look_up.Style, band: Band, top: float, at: int, link: 
             cells.set_urls([f"{link}{band.trial_ids[c]}" for c, _, _ in chosen])
         ax.add_collection(cells)
     if n_trials > 1:
-        ax.vlines(x[1:-1], top, y[-1], color=look.page, linewidth=min(1.6, 90 / n_trials), zorder=3, rasterized=many)
+        ax.vlines(
+            x[1:-1],
+            top,
+            y[-1],
+            color=look.page,
+            linewidth=min(1.6, 90 / n_trials),
+            zorder=3,
+            rasterized=many,
+            gid=f"seam-{at}",
+        )
+    if n_turns > 1:  # a hair between turns too, or two that came to the same look like one
+        ax.hlines(y[1:-1], 0, 1, color=look.page, linewidth=0.7, zorder=3, gid=f"seam-turns-{at}")
+        labelled = range(n_turns) if n_turns <= _MOST_LABELLED else (0, n_turns - 1)
+        for turn in labelled:
+            ax.text(
+                -0.008, y[turn] - tall / 2, str(turn + 1), ha="right", va="center", fontsize=SMALL, color=look.muted
+            )
     return shades
 
 
@@ -242,6 +260,7 @@ def modality(
     table: Frame,
     *,
     turns: str = "first",
+    truth: Sequence[float] | None = None,
     style: str = "light",
     ax: Axes | Figure | None = None,
     title: str | None = None,
@@ -252,6 +271,7 @@ def modality(
         table: From `tables.modality_df`.
         turns: ``"first"``: the reply to the seeded history, Wilson's interval. ``"all"``: every turn, pooled, with an
             interval that knows which turns share a trial.
+        truth: The share of text that a stand-in was told, for each row: a white diamond on its bar.
         style, ax, title: See `kit.plots`.
     """
     first = turns != "all"
@@ -271,6 +291,18 @@ def modality(
                 label=f"{show.SIGNS[word]} {word}")  # fmt: skip
         starts += share
     _intervals(ax, look, table, y, rate)
+    if truth is not None:
+        ax.plot(
+            truth,
+            y,
+            "D",
+            color=look.page,
+            markeredgecolor=look.ink,
+            markersize=7,
+            zorder=6,
+            linestyle="none",
+            label="the truth",
+        )
     for at, (_, row) in zip(y, table.iterrows(), strict=True):
         ax.text(
             1,
@@ -285,7 +317,7 @@ def modality(
     names_above(ax, y + LIFT, names)
     percent_axis(ax.xaxis)
     ax.set_xlabel(f"share of {'first' if first else 'all'} turns that were answered", fontsize=BODY)
-    legend_below(ax, look, 42, ncols=len(words_shown), handlelength=1.1, columnspacing=1.2)
+    legend_below(ax, look, 42, ncols=len(words_shown) + (truth is not None), handlelength=1.1, columnspacing=1.2)
     n_words = f"{int(np.nansum(n)):,} {'first turns' if first else 'turns'}"
     sub = "The reply to the seeded history" if first else "Every turn of every trial, pooled"
     lost = "; the diamond is lost voice: text, silent or late" if first and _lost_voice(ax, look, table, y) else ""

@@ -68,6 +68,13 @@ def style(name: str) -> Style:
         raise InputError(f"no style is called {clipped(name)}; there are {', '.join(STYLES)}") from None
 
 
+def blank(height_in: float = 3.0) -> Axes:
+    """Axes in the kit's light style, for a picture of yours: draw on them, and show it by ``Picture(ax)``."""
+    ax = axes(figure(), STYLES["light"], WIDTH, height_in)
+    grid(ax, STYLES["light"])
+    return ax
+
+
 def figure() -> Figure:
     """An empty figure that no notebook shows by itself: give it to a plot as ``ax``, for files and reports."""
     from matplotlib.figure import Figure
@@ -208,6 +215,8 @@ def labels(df: Frame, name: str) -> dict[str, str]:
     same = set(parted[0]).intersection(*parted) if name == "settings" and len(present) > 1 else set()
 
     def called(word: str) -> str:
+        if name == "settings" and len({part.partition("=")[0] for part in word.split(" ") if part not in same}) == 1:
+            word = word.replace("drift=", "")  # all that differs is the rule, whose name says what it is
         if name == "arm":
             word = word.replace("_", " ")
         if same:
@@ -298,7 +307,16 @@ def svg(ax: Axes, *, themed: bool | Literal["notebook"] = False, alt: str = "", 
             variable = _NOTEBOOK[name] if themed == "notebook" else f"var(--{name})"
             text = text.replace(getattr(light, name), variable)
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}", text)
+    text = re.sub(
+        r'(<g id="[^"]*seam-[^"]*")', r'\1 pointer-events="none"', text
+    )  # a click between two turns is a click on both
+    text = re.sub(r'(<a [^>]*href="#[^>]*) target="_blank"', r"\1", text)  # a link within the page stays in the page
     return text.replace("<svg ", f'<svg role="img" aria-label="{show.esc(alt)}" ', 1)
+
+
+def sized(picture: str) -> str:
+    """An ``<svg>`` as wide as its place: on a phone it scrolls, since its words could not be read any smaller."""
+    return picture.replace("<svg ", '<svg style="max-width:100%;min-width:480px;height:auto" ', 1)
 
 
 class Picture:
@@ -335,8 +353,7 @@ class Picture:
             for name, kind, data in files
         )
         picture = svg(self.ax, themed="notebook", alt=self.alt, prefix=f"p{id(self):x}-")
-        picture = picture.replace("<svg ", '<svg style="max-width:100%;height:auto" ', 1)
-        return f'<figure style="margin:0">{picture}<figcaption style="font-size:85%">{links}</figcaption></figure>'
+        return f'<figure style="margin:0;overflow-x:auto">{sized(picture)}<figcaption style="font-size:85%">{links}</figcaption></figure>'
 
 
 def alt_text(ax: Axes) -> str:

@@ -7,6 +7,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -125,7 +126,7 @@ class Timeline:
                 mark.start_ms / scale,
                 row,
                 f" {foreign(show.one_line(mark.label, room))}",
-                color="#ffffff",
+                color="#fffffe",  # not the page's own white, which `svg` makes the theme's
                 va="center",
                 fontsize=BODY - 2,
             )
@@ -275,7 +276,17 @@ def pair(
         sign = f"{show.SIGNS.get(modality, '')} {modality}"
         size = f"{reply.n_audio_bytes / 1e3:,.0f} kB of audio" if reply.n_audio_bytes else "0 bytes of audio"
         ax.text(0, middle + 0.95, heading, fontsize=BODY + 1, fontweight="bold", color=look.ink, va="bottom")
-        ax.text(until, middle + 0.95, f"{sign}, {size}", fontsize=SMALL, color=look.ink, va="bottom", ha="right")
+        ink = colour if look.name == "dark" else show.badge_style(modality)[2]  # dark enough to read on white
+        ax.text(
+            until,
+            middle + 0.95,
+            f"{sign}, {size}",
+            fontsize=SMALL,
+            color=ink,
+            va="bottom",
+            ha="right",
+            fontweight="bold",
+        )
         ax.hlines(middle, 0, until, color=look.muted, linewidth=0.8)
         if reply.n_audio_bytes:
             _wave(ax, reply, middle, colour)
@@ -284,7 +295,7 @@ def pair(
         lines = textwrap.wrap(words, max(12, int(66 * (until - start_s) / until)))
         shown = [*lines[:2], *(["…"] if len(lines) > 2 else [])] if reply.n_audio_bytes else lines[:5]
         ax.text(start_s, middle - (0.78 if reply.n_audio_bytes else 0.1), foreign("\n".join(shown), 500), fontsize=SMALL + (not reply.n_audio_bytes),
-                color=look.muted if reply.n_audio_bytes else look.ink, va="top", linespacing=1.2)  # fmt: skip
+                color=look.muted if reply.n_audio_bytes else ink, va="top", linespacing=1.2)  # fmt: skip
     ax.set(xlim=(0, until), ylim=(-3.1, 2.35), yticks=[], xlabel="seconds since the reply was asked for")
     ax.xaxis.label.set_fontsize(BODY)
     ax.spines["left"].set_visible(False)
@@ -328,6 +339,15 @@ def _given_before(session: Session, reply: Response) -> str:
     return "no earlier reply" if not n else f"after {n} earlier {'reply' if n == 1 else 'replies'}"
 
 
+def _day(session: Session) -> str | None:
+    """The day of a log's session; a live one is drawn while it is open, today."""
+    wall_time = getattr(session, "wall_time", None)
+    if wall_time is None:
+        return datetime.now(UTC).date().isoformat()
+    at = wall_time(0.0)
+    return at[:10] if at else None
+
+
 def _origin_frame(control: Session, session: Session) -> Any:
     """Make the columns by which a picture says where it comes from."""
     import pandas as pd
@@ -338,6 +358,7 @@ def _origin_frame(control: Session, session: Session) -> Any:
             "simulated": item.simulated,
             "endpoint": endpoint.get(bool(item.simulated), ""),
             "model": getattr(item, "model", None),
+            "day": _day(item),
         }
         for item in (control, session)
     ]

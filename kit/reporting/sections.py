@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 MAX_PLAN_CHARS = 200_000  # of the plan's JSON
 MAX_TRIALS = 600  # on the page, with what was said; a ledger of more has them all
+MAX_SOUND_BYTES = 20_000_000  # of replies, inside the page; the ledger has all that was kept
 MAX_WORDS = 200  # characters of a reply in the list of trials
 MAX_IDS = 300  # rows of ids on the page; the download has all
 AS_IS = arms.as_is.name
@@ -312,6 +313,12 @@ def trials(m: Material) -> dict[str, Any]:
     replies: dict[tuple[str, int], list[str]] = {}
     for trial, turn, reply in zip(responses["trial_id"].astype(str), responses["turn"], words, strict=True):
         replies.setdefault((trial, int(turn)), []).append(show.plain(reply, MAX_WORDS))
+    ids: dict[tuple[str, int], list[str]] = {}
+    for trial, turn, response_id in zip(
+        responses["trial_id"].astype(str), responses["turn"], responses["response_id"], strict=True
+    ):
+        ids.setdefault((trial, int(turn)), []).append(str(response_id))
+    sounds = m.ledger.sounds(max_bytes=MAX_SOUND_BYTES)
     rows: list[list[Any]] = []
     anchors = []
     for _, row in m.turns.iterrows():
@@ -322,11 +329,17 @@ def trials(m: Material) -> dict[str, Any]:
         modality = str(row["modality"])
         heard = badge(modality) if modality in show.COLOURS else str(row["state"])
         words_of_turn = " → ".join(replies.get((trial, turn), [])) or "–"
-        rows.append(
-            [code(trial), *cells, int(row["repeat"]) + 1, turn + 1, heard, milliseconds(row["heard_ms"]), words_of_turn]
-        )
+        players = [
+            show.sound(sounds[trial, name], "audio/flac")
+            for name in ids.get((trial, turn), ())
+            if (trial, name) in sounds
+        ]
+        said = Markup("<br>").join([words_of_turn, *map(Markup, players)])
+        rows.append([code(trial), *cells, int(row["repeat"]) + 1, turn + 1, heard, milliseconds(row["heard_ms"]), said])
     names = ["trial", *m.over, "case", "arm", "repeat", "turn", "came as", "heard after", "words"]
     summary = f"{plural(len(m.trials), 'trial')}, {plural(len(rows), 'turn')}"
+    if sounds:
+        summary += f", with the sound of {plural(len(sounds), 'reply')}".replace("replys", "replies")
     return {"note": "", "summary": summary, "grid": Grid(names, rows, wide=[len(names) - 1], group=1, ids=anchors)}
 
 

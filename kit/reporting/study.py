@@ -375,6 +375,7 @@ class Study:
         budget_usd: float | None = None,
         progress: Callback | bool | None = True,
         keep_events: bool = True,
+        keep_sound: bool = False,
     ) -> Study:
         """Run it, or go on with it. What the whole study spends never passes the budget.
 
@@ -396,6 +397,7 @@ class Study:
                     budget_usd=remaining_usd,
                     progress=progress,
                     keep_events=keep_events,
+                    keep_sound=keep_sound,
                 )
                 self.ledgers.append(ledger)
                 if remaining_usd is not None:

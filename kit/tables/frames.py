@@ -32,6 +32,7 @@ import numpy as np
 
 from ..errors import InputError, clipped
 from ..eventlog import Log, LoggedSession, read_logs, row
+from ..eventlog.answer import beginning
 from ..trials.ledger import OUTCOMES, Ledger, inflate
 
 if TYPE_CHECKING:
@@ -156,6 +157,7 @@ _LOG = (
     "modality", "status", "reason", "asked", "started_by", "started_at_ms", "first_audio_ms", "first_text_ms",
     "first_transcript_ms", "done_ms", "audio_bytes", "calls", "input_text_tokens", "input_audio_tokens",
     "output_text_tokens", "output_audio_tokens", "voice", "response_id", "session_id", "started_at", "transcript", "text",
+    "beginning",
 )  # fmt: skip
 _EVENT = ("event", "at_ms", "direction", "type", "audio_bytes", "event_id", "item_id", "response_id")
 
@@ -268,6 +270,8 @@ def log_df(source: LogSource | Iterable[LogSource], *, asked: str | None = "audi
     its responses for a turn, in order: a log does not say which responses were tries at the same turn. A response that never
     ended, or was cancelled, has no say in a rate, as in a ledger.
 
+    ``beginning`` says whether messages of the assistant stood before the first reply (``history restored``, ``began fresh``).
+
     Args:
         source: A `Log` of `read_log`, files, folders, or a list of those.
         asked: Only responses of which the server echoed that they were to be in this modality, or echoed nothing.
@@ -310,7 +314,7 @@ def _log_rows(log: Log, session: LoggedSession, n: int, asked: str | None) -> It
             "+".join(response.asked) if response.asked else None, response.started_by, response.started_at_ms,
             response.first_audio_ms, response.first_text_ms, response.first_transcript_ms, response.done_ms,
             response.n_audio_bytes, len(response.calls), *tokens, response.voice, response.id, session.id, opened_at,
-            response.transcript, response.text,
+            response.transcript, response.text, beginning(session.n_seeded),
         )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ async def run(
     budget_usd: float | None = None,
     progress: Callback | bool | None = True,
     keep_events: bool = False,
+    keep_sound: bool = False,
     cluster: Client | None = None,
 ) -> Ledger:
     """Run a plan, or what is left of it.
@@ -41,8 +42,9 @@ async def run(
         budget_usd: What the whole ledger may cost, earlier runs included. Needed where somebody pays. Each attempt reserves its
             worst case before it connects, and what is spent and reserved never passes the cap; an attempt without usage counts
             as its reservation.
-        progress: Called with a `Progress` whenever something changed; ``True``: a tqdm bar; ``None`` or ``False``: nothing.
+        progress: Called with a `Progress` whenever something changed; ``True``: a bar; ``None`` or ``False``: nothing.
         keep_events: Keep every event of every session, without audio.
+        keep_sound: Keep the sound of every reply, lossless: about 25 kB a second of speech. `Ledger.trial` plays it.
         cluster: A `distributed.Client`: its workers run the trials (extra ``cluster``).
 
     Returns:
@@ -64,7 +66,7 @@ async def run(
     show_interrupts_in_one_sentence()
     tell, cap_usd = check_run(plan, at_once, budget_usd, progress, on_cluster=cluster is not None)
     with Writer(ledger, plan) as writer:
-        runner = Runner(plan, writer, cap_usd, tell, keep_events=keep_events)
+        runner = Runner(plan, writer, cap_usd, tell, keep_events=keep_events, keep_sound=keep_sound)
         if cluster is None:
             await runner.run(at_once, budget_usd)
         else:

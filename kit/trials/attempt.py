@@ -19,11 +19,12 @@ this machine's trouble     ``interrupted`` of kind ``machine``, and the error is
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,7 @@ from ..clip import Clip
 from ..connecting import connect
 from ..endpoint import PRICES, Price
 from ..errors import (
+    AudioFormatError,
     ConnectError,
     EndpointError,
     HandshakeRefused,
@@ -47,6 +49,7 @@ from ..history import History
 from ..session import Session
 from ..wire.dialect import read_session
 from ..wire.events import Event, dict_of, encode, text_of
+from ..wire.live_conversation import Reply
 from ..wire.records import Response, row
 from .ledger import TABLES
 from .plan import Trial
@@ -172,6 +175,8 @@ class Outcome:
     """What it cost; ``None`` where that is unknown: no price, or usage that is missing or makes no sense."""
     jsonl: bytes | None = None
     n_events: int = 0
+    sounds: list[tuple[str, bytes]] = field(default_factory=list)
+    """Response id and FLAC file of each reply whose sound the session kept: see `run(keep_sound=True)`."""
     wait_s: float | None = None
     """When to come back, as the service said."""
     remaining_tokens: int | None = None
@@ -475,6 +480,7 @@ class _Attempt:
             events = session.events
             outcome.n_events = len(events)
             outcome.jsonl = zlib.compress(b"\n".join(session.redactor(event_line(event)) for event in events), 3)
+        outcome.sounds = list(sounds_of(session.responses))
 
     def facts(self) -> Row:
         """Who the server says it is."""
@@ -585,6 +591,14 @@ def _usage_is_whole(usage: Mapping[str, Any]) -> bool:
 
 def _count(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_SQL_INT else None
+
+
+def sounds_of(responses: Iterable[Response | Reply]) -> Iterator[tuple[str, bytes]]:
+    """Yield response id and sound, as FLAC, of what the session kept; other formats than 24 kHz PCM are left out."""
+    for response in responses:
+        with contextlib.suppress(AudioFormatError):  # longer than any clip: its bytes are counted, as ever
+            if response.id and response.output_format == "pcm16" and (clip := response.audio) is not None:
+                yield _text(response.id) or "", clip.to_flac()
 
 
 def event_line(event: Event) -> bytes:

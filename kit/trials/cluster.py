@@ -59,6 +59,7 @@ class Batch:
     timeout_s: float
     deadline_s: float
     keep_events: bool
+    keep_sound: bool
     at_once: int
     tries: tuple[Try, ...]
 
@@ -156,6 +157,7 @@ class _Cluster:
                 plan.timeout_s,
                 plan.deadline_s,
                 self._runner.keep_events,
+                self._runner.keep_sound,
                 self._at_once,
                 tuple(
                     (n, trial, self._runner.prepared(trial), self._runner.attempt_there(trial))
@@ -318,7 +320,7 @@ async def _play_batch(
     async def all_of_it() -> None:
         async with (
             Heartbeat() as heartbeat,
-            StandIns(settings.values(), batch.seed) as stand_ins,
+            StandIns(settings.values(), batch.seed, keep_sound=batch.keep_sound) as stand_ins,
             asyncio.TaskGroup() as group,
         ):
             tries = iter(batch.tries)

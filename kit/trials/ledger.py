@@ -53,6 +53,8 @@ responses   response
 events      attempt, where `run` was asked for them
             ``attempt_id``, ``trial_id``, ``n_events``, ``jsonl`` (zlib; a line per event: ``at_ms``, ``direction``,
             ``n_audio_bytes``, ``event``; the audio itself is left out)
+sounds      reply with sound, where `run` was asked for it; else there is no such table
+            ``attempt_id``, ``trial_id``, ``response_id``, ``flac`` (a FLAC file: mono, 16 bits, 24 kHz)
 ==========  =======================================================================================================
 
 What a turn came to (``outcome``, ``first_outcome``): a closed list. Content that had begun decides, however the reply ended.
@@ -88,6 +90,7 @@ import sqlite3
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -95,6 +98,7 @@ from urllib.parse import quote
 from .. import show
 from ..errors import LedgerError, clipped
 from ..files import regular_file
+from .record import TrialRecord
 
 SCHEMA = 2
 READABLE = (1, 2)  # schemas; what 1 does not have is NULL when read, and is added when it is gone on with
@@ -235,6 +239,12 @@ ADDED: dict[str, tuple[str, ...]] = {
     "responses": ("first_modality", "ended"),
 }
 
+# Made when the first sound comes, so that a ledger of schema 2 that has none is the same with any kit.
+SOUNDS = (
+    "CREATE TABLE IF NOT EXISTS sounds (attempt_id INTEGER NOT NULL REFERENCES attempts, trial_id TEXT NOT NULL, "
+    "response_id TEXT NOT NULL, flac BLOB NOT NULL) STRICT"
+)
+
 OUTCOMES = ("spoken", "text", "both", "function", "late", "silent", "failed", "censored")
 
 # Two runners that both believe to be alone (a lock file deleted, a file system without locks) cannot both decide a trial.
@@ -358,6 +368,69 @@ class Ledger:
         rows = self.rows("SELECT * FROM runs ORDER BY run_id DESC LIMIT 1")
         return dict(rows[0]) if rows else None
 
+    # ------------------------------------------------------------------------------------------------- one trial
+
+    def trial(self, which: int | str) -> TrialRecord:
+        """Return a trial, to look at and to hear: ``ledger.trial(17)``.
+
+        Args:
+            which: Its place in the planned order, from 0, or its id.
+
+        Raises:
+            LedgerError: If there is none.
+        """
+        column = "n" if isinstance(which, int) else "trial_id"
+        rows = self.rows(f"SELECT * FROM trial_states WHERE {column} = ?", (which,))
+        if not rows:
+            (n_trials,) = self.rows("SELECT COUNT(*) FROM trials")[0]
+            raise LedgerError(f"there is no trial {clipped(which)}; there are {n_trials:,}, from 0, and each has an id")
+        trial = dict(rows[0])
+        key = (trial["trial_id"],)
+        attempts = [dict(r) for r in self.rows("SELECT * FROM attempts WHERE trial_id = ? ORDER BY attempt_id", key)]
+        record = TrialRecord(trial, self._asked(trial["case_name"]), attempts, (), (), {})
+        decisive = (record.attempt["attempt_id"],) if record.attempt else (-1,)
+        in_order = {
+            table: [
+                dict(r)
+                for r in self.rows(
+                    f"SELECT * FROM {table} WHERE attempt_id = ? AND turn >= 0 ORDER BY {order}", decisive
+                )
+            ]
+            for table, order in (("turns", "turn"), ("responses", "turn, response"))
+        }
+        sounds = {name: flac for (_, name), flac in self.sounds(trial["trial_id"]).items()}
+        return replace(record, **in_order, sounds=sounds)
+
+    def _asked(self, case_name: str) -> list[str | None]:
+        """The words of a case's user turns: the one that its history ends with, and those that follow it."""
+        case = next((item for item in self.plan["cases"] if item.get("name") == case_name), {})
+        last = (case.get("items") or [{}])[-1]
+        parts = last.get("content") if isinstance(last, dict) else None
+        texts = [_words(part) for part in parts or ()]
+        return [" ".join(filter(None, texts)) or None, *map(_words, case.get("turns") or ())]
+
+    def sounds(self, trial_id: str | None = None, *, max_bytes: int = 1 << 30) -> dict[tuple[str, str], bytes]:
+        """The sound of replies, of one trial or of all, as FLAC files by trial and response id; empty where none was kept.
+
+        Args:
+            max_bytes: Of all together: what would go beyond is left out.
+        """
+        if not self.rows("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'sounds'"):
+            return {}
+        files: dict[tuple[str, str], bytes] = {}
+        with closing(self.connect()) as db:
+            rows = db.execute(
+                "SELECT s.trial_id, s.response_id, s.flac FROM sounds s JOIN trials t USING (trial_id) WHERE typeof(s.flac) = 'blob' "
+                "AND s.trial_id = COALESCE(?, s.trial_id) AND LENGTH(s.flac) < ? ORDER BY t.n, s.rowid",
+                (trial_id, max_bytes),
+            )
+            for row in rows:
+                max_bytes -= len(row["flac"])
+                if max_bytes < 0:
+                    break
+                files[str(row["trial_id"]), str(row["response_id"])] = row["flac"]
+        return files
+
     # ------------------------------------------------------------------------------------------------- showing itself
 
     def facts(self) -> list[tuple[str, object]]:
@@ -392,6 +465,14 @@ class Ledger:
         return show.card(
             f"<b>ledger</b> <code>{show.esc(self.path)}</code> {show.origin(self.simulated)}", show.facts(self.facts())
         )
+
+
+def _words(content: Any) -> str | None:
+    """The text of a turn of the plan, or of a part of one; of a clip, what is said in it."""
+    if isinstance(content, dict):
+        audio = content.get("audio")
+        content = content.get("text") or (audio.get("text") if isinstance(audio, dict) else content.get("transcript"))
+    return content if isinstance(content, str) and content else None
 
 
 def inflate(jsonl: bytes) -> bytes:

@@ -34,6 +34,7 @@ from .attempt import (
     failure_kind,
     machine_trouble,
     play,
+    sounds_of,
 )
 from .plan import Trial, first_ask
 
@@ -225,3 +226,4 @@ class _Attempt:
             events = session.events
             outcome.n_events = len(events)
             outcome.jsonl = zlib.compress(b"\n".join(session._link.redactor(event_line(event)) for event in events), 3)
+        outcome.sounds = list(sounds_of(session.replies))

@@ -411,7 +411,10 @@ class Plan:
         ]
         rows = [[name, show.esc(value)] for name, value in facts]
         return show.card(
-            f"<b>plan</b> <code>{self.hash[:12]}</code>", show.table(rows, ["", ""]), show.esc(str(estimate(self)))
+            f"<b>plan</b> <code>{self.hash[:12]}</code>",
+            _boxes(estimate(self)),
+            show.esc(str(estimate(self))),
+            show.table(rows, ["", ""]),
         )
 
 
@@ -564,6 +567,23 @@ class Estimate:
             f"{_n(self.n_trials, 'trial')}{controls}, {_n(self.n_sessions, 'session')}, about {_n(self.n_responses, 'response')} and {tokens}: "
             f"{cost}; about {_minutes(self.minutes)} at {AT_ONCE} at once{self.elsewhere}"
         )
+
+
+def _boxes(cost: Estimate) -> str:
+    """Money and time before anything is paid, in boxes that cannot be read past."""
+    usd = [(cost.usd, "expected"), (cost.enough_usd, "is enough as a budget"), (cost.worst_usd, "at worst")]
+    if cost.free:
+        figures = [("free", "simulated" if cost.simulated else "no key is sent")]
+    elif cost.usd is None:
+        figures = [("unpriced", "say budget_usd=, or a price")]
+    else:
+        figures = [(f"${value:,.2f}", word) for value, word in usd if value is not None]
+    figures += [(_minutes(cost.minutes), f"at {AT_ONCE} at once"), (f"{cost.n_sessions:,}", "sessions")]
+    box = (
+        '<span style="display:inline-block;border:1px solid var(--jp-border-color1,#888);border-radius:5px;padding:3px 12px;'
+        'margin:0 8px 4px 0"><b style="font-size:125%">{}</b><br><small>{}</small></span>'
+    )
+    return "".join(box.format(show.esc(figure), show.esc(word)) for figure, word in figures)
 
 
 def estimate(plan: Plan) -> Estimate:

@@ -25,6 +25,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +44,8 @@ from .plan import Plan, Settings, Trial, tokens_of, worst_usd
 from .writer import Writer
 
 # ----------------------------------------------------------------------------------------------------- how a run is going
+
+_DRAW_S = 0.2  # the least time between two pictures of the bar
 
 
 @dataclass(slots=True)
@@ -98,24 +102,68 @@ Callback = Callable[[Progress], None]
 
 
 class Bar:
-    """The default: a tqdm bar, in a notebook or a terminal. Made when first called, so that it starts where the run starts."""
+    """The default. In a notebook: a bar that becomes a line of text, which a saved notebook and an export still show. In a terminal:
+    tqdm's. Where standard error is a file: that line alone."""
 
-    def __init__(self, **options: Any) -> None:
-        self._options = options
+    def __init__(self) -> None:
+        self._began_s = time.monotonic()
+        self._drawn_s = 0.0
+        # IPython's handle of the cell's output; None outside of a notebook.
+        self._output: Any = None
+        # tqdm's bar; None in a notebook.
         self._bar: Any = None
+        # Trials that earlier runs had decided: what is left says how long this one takes.
+        self._n_before = 0
 
     def __call__(self, progress: Progress) -> None:
-        if self._bar is None:
-            from tqdm.auto import tqdm
-
-            self._bar = tqdm(
-                total=progress.planned, initial=progress.decided, unit="trial", dynamic_ncols=True, **self._options
-            )
+        if self._output is None and self._bar is None:
+            self._begin(progress)
+        if self._output is not None:
+            now_s = time.monotonic()
+            if progress.over or now_s - self._drawn_s >= _DRAW_S:
+                self._drawn_s = now_s
+                html = show.esc(self._sentence(progress)) if progress.over else self._html(progress)
+                self._output.update(
+                    {"text/html": f"<div {show.NO_MATH}>{html}</div>", "text/plain": str(progress)}, raw=True
+                )
+            return
         self._bar.set_postfix_str(str(progress), refresh=False)
         self._bar.update(progress.decided - self._bar.n)
         if progress.over:
             self._bar.refresh()
             self._bar.close()
+            if self._bar.disable:
+                print(self._sentence(progress), file=sys.stderr)
+
+    def _begin(self, progress: Progress) -> None:
+        self._n_before = progress.decided
+        if show.in_a_cell():
+            from IPython.display import display
+
+            self._output = display({"text/plain": ""}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=progress.planned, initial=progress.decided, unit="trial", dynamic_ncols=True, disable=None
+            )
+
+    def _html(self, progress: Progress) -> str:
+        n_new = progress.decided - self._n_before
+        took_s = time.monotonic() - self._began_s
+        left = f" · about {_duration(took_s / n_new * (progress.planned - progress.decided))} left" if n_new > 3 else ""
+        return (
+            f'<progress max="{progress.planned}" value="{progress.decided}" aria-label="trials" style="width:220px;vertical-align:middle">'
+            f"</progress> {progress.decided:,} of {progress.planned:,} trials · {progress.in_flight} running{left} · {show.esc(progress)}"
+        )
+
+    def _sentence(self, progress: Progress) -> str:
+        took = _duration(time.monotonic() - self._began_s)
+        return f"{progress.decided:,} of {progress.planned:,} trials after {took}: {progress}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 # ------------------------------------------------------------------------------------------------------- where trials go
@@ -127,10 +175,11 @@ class StandIns:
     Args:
         settings: Those of the trials.
         seed: Of the stand-ins that name none.
+        keep_sound: Whether sessions keep the sound of their replies.
     """
 
-    def __init__(self, settings: Iterable[Settings], seed: int) -> None:
-        self._settings, self._seed = tuple(settings), seed
+    def __init__(self, settings: Iterable[Settings], seed: int, *, keep_sound: bool = False) -> None:
+        self._settings, self._seed, self._keep_sound = tuple(settings), seed, keep_sound
         self._servers: dict[str, StandIn] = {}
         self._stack = contextlib.AsyncExitStack()
 
@@ -162,7 +211,7 @@ class StandIns:
             attempt: 1, and one more for each time that the other end has failed the trial: a stand-in draws its faults anew.
         """
         where = trial.settings.where
-        quiet: dict[str, Any] = {"timeout_s": timeout_s, "quiet": True, "keep_audio": False}
+        quiet: dict[str, Any] = {"timeout_s": timeout_s, "quiet": True, "keep_audio": self._keep_sound}
         if where.name != "standin":
             return connect(where, **quiet)
         server = self.server(trial)
@@ -202,9 +251,17 @@ class Runner:
     """Which trials are left, what they cost, how they went. Running here and running on a cluster share it."""
 
     def __init__(
-        self, plan: Plan, writer: Writer, cap_usd: float, tell: Callback, *, keep_events: bool = False
+        self,
+        plan: Plan,
+        writer: Writer,
+        cap_usd: float,
+        tell: Callback,
+        *,
+        keep_events: bool = False,
+        keep_sound: bool = False,
     ) -> None:
-        self.plan, self.writer, self.keep_events = plan, writer, keep_events
+        self.plan, self.writer = plan, writer
+        self.keep_events, self.keep_sound = keep_events, keep_sound
         self.budget = Budget(cap_usd, writer.spent_usd())
         self.rate_limiter = RateLimiter()
         self.stopped: tuple[str, str] | None = None
@@ -237,7 +294,8 @@ class Runner:
         await self.prepare()
         self.begin(at_once, budget_usd)
         try:
-            async with Heartbeat() as heartbeat, StandIns(self.plan.settings, self.plan.seed) as stand_ins:
+            servers = StandIns(self.plan.settings, self.plan.seed, keep_sound=self.keep_sound)
+            async with Heartbeat() as heartbeat, servers as stand_ins:
                 queue = iter(self.left)
                 async with asyncio.TaskGroup() as group:
                     for _ in range(min(at_once, max(1, len(self.left)))):

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from ..errors import LedgerError
 from ..version import __version__
 from .attempt import AGAIN, THERE, Outcome, Row
-from .ledger import ADDED, ONE_DECIDES, SCHEMA, TABLES, Ledger, check_file, ledger_path, statements
+from .ledger import ADDED, ONE_DECIDES, SCHEMA, SOUNDS, TABLES, Ledger, check_file, ledger_path, statements
 from .limits import FirstTurn
 from .plan import Plan
 
@@ -365,6 +365,10 @@ class Writer:
         work.append(_update(attempt_id, columns))
         if outcome.jsonl is not None:
             work.append(_row("events", ids, {"n_events": outcome.n_events, "jsonl": outcome.jsonl}))
+        if outcome.sounds:
+            work.append((SOUNDS, ()))
+            insert = "INSERT INTO sounds (attempt_id, trial_id, response_id, flac) VALUES (?, ?, ?, ?)"
+            work += [(insert, (attempt_id, trial_id, name, flac)) for name, flac in outcome.sounds]
         self._write(work)
 
 

@@ -5,5 +5,6 @@ from .chat import Chat, VoiceChat
 from .events import EventTable
 from .player import Player
 from .recorder import Recorder
+from .trials import Trials
 
-__all__ = ["Chat", "EventTable", "Player", "Recorder", "VoiceChat", "timeline"]
+__all__ = ["Chat", "EventTable", "Player", "Recorder", "Trials", "VoiceChat", "timeline"]

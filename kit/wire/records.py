@@ -82,7 +82,7 @@ class Items(list[Item]):
                 show.esc(item.role or item.type),
                 f"<code>{show.esc(', '.join(str(part.get('type')) for part in item.parts) or item.type)}</code>",
                 show.esc(item.text),
-                show.esc(item.status),
+                show.esc(item.status or "–"),
                 f"<code>{show.esc(item.id)}</code>",
             ]
             for n, item in enumerate(self)
