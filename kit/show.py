@@ -272,7 +272,7 @@ def in_a_cell() -> bool:
 
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
-    if getattr(shell, "kernel", None) is None:
+    if shell is None or getattr(shell, "kernel", None) is None:
         return False
     header = (shell.get_parent() or {}).get("header", {})
     return bool(header.get("msg_type") == "execute_request")

@@ -536,7 +536,7 @@ def test_a_report_of_a_ledger_that_is_being_written_is_one_moment(tmp_path):
 async def test_a_report_plays_what_a_trial_said_where_its_sound_was_kept(tmp_path):
     ledger = await run(Plan("1a", repeats=1), tmp_path / "runs.sqlite", progress=None, keep_sound=True)
 
-    html = page(ledger)
+    html = report(ledger, tmp_path / "page").path.read_text(encoding="utf-8")
 
     assert html.count("data:audio/flac;base64,") == 1
     assert "media-src data:" in html and "with the sound of 1 reply" in html

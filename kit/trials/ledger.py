@@ -389,25 +389,25 @@ class Ledger:
         attempts = [dict(r) for r in self.rows("SELECT * FROM attempts WHERE trial_id = ? ORDER BY attempt_id", key)]
         record = TrialRecord(trial, self._asked(trial["case_name"]), attempts, (), (), {})
         decisive = (record.attempt["attempt_id"],) if record.attempt else (-1,)
-        in_order = {
-            table: [
-                dict(r)
-                for r in self.rows(
+        turns, responses = (
+            [
+                dict(row)
+                for row in self.rows(
                     f"SELECT * FROM {table} WHERE attempt_id = ? AND turn >= 0 ORDER BY {order}", decisive
                 )
             ]
             for table, order in (("turns", "turn"), ("responses", "turn, response"))
-        }
+        )
         sounds = {name: flac for (_, name), flac in self.sounds(trial["trial_id"]).items()}
-        return replace(record, **in_order, sounds=sounds)
+        return replace(record, turns=turns, responses=responses, sounds=sounds)
 
     def _asked(self, case_name: str) -> list[str | None]:
         """The words of a case's user turns: the one that its history ends with, and those that follow it."""
-        case = next((item for item in self.plan["cases"] if item.get("name") == case_name), {})
-        last = (case.get("items") or [{}])[-1]
-        parts = last.get("content") if isinstance(last, dict) else None
-        texts = [_words(part) for part in parts or ()]
-        return [" ".join(filter(None, texts)) or None, *map(_words, case.get("turns") or ())]
+        case: dict[str, Any] = next((item for item in self.plan["cases"] if item.get("name") == case_name), {})
+        items, turns = _list(case.get("items")), _list(case.get("turns"))
+        last = items[-1] if items and isinstance(items[-1], dict) else {}
+        texts = map(_words, _list(last.get("content")))
+        return [" ".join(filter(None, texts)) or None, *map(_words, turns)]
 
     def sounds(self, trial_id: str | None = None, *, max_bytes: int = 1 << 30) -> dict[tuple[str, str], bytes]:
         """The sound of replies, of one trial or of all, as FLAC files by trial and response id; empty where none was kept.
@@ -465,6 +465,10 @@ class Ledger:
         return show.card(
             f"<b>ledger</b> <code>{show.esc(self.path)}</code> {show.origin(self.simulated)}", show.facts(self.facts())
         )
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _words(content: Any) -> str | None:
