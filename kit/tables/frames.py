@@ -208,9 +208,7 @@ def attempts_df(source: Source, *, role: Role | None = None) -> pd.DataFrame:
 
 def turns_df(source: Source, *, role: Role | None = "measure") -> pd.DataFrame:
     """Return a row per planned turn of each trial, of the attempt that counts. A turn without an answer has no modality."""
-    return _read(
-        source, _TURNS, f"FROM trials t {_COUNTING} {_PLACES} {_ROLE} ORDER BY t.n, place.turn", role
-    )
+    return _read(source, _TURNS, f"FROM trials t {_COUNTING} {_PLACES} {_ROLE} ORDER BY t.n, place.turn", role)
 
 
 def responses_df(
@@ -420,7 +418,9 @@ def _read_kinds(
     """
     place: dict[str, int] = {}
     kinds, ids, numbers = [], [], []
-    query = f"{_SERVED} SELECT json_array(:plan, {', '.join(repeated.values())}), {', '.join(single.values())} {clauses}"
+    query = (
+        f"{_SERVED} SELECT json_array(:plan, {', '.join(repeated.values())}), {', '.join(single.values())} {clauses}"
+    )
     with reading(ledger) as db:
         # Not fetched first and turned into columns then: a million tuples at once take as long again.
         for kind, row_id, number in db.execute(query, {"role": role, "plan": ledger.plan_hash[:12], "left_out": skip}):
