@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 import re
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -224,6 +223,7 @@ _YAML = re.compile(
     rb"(?:\xef\xbb\xbf)?(?:[ \t\r]*\n|[#%][^\n]*\n)*(?:---\s|- [\w\"']+:\s|[\w-]+:[ \t]*\n\s*- |[\w-]+: [^\n{]*\n[\w-]+:)"
 )
 _CSV = re.compile(rb'[,;\t|]"[^"\n]*\{(?:[^"\n]|"")*""')
+_ROW = re.compile(r'(?:^|[,;\t|])"(?!")[^"\n]*\{\s*""')  # in a cell each quote is doubled, so this is where one begins
 _TIME_OF_CELLS = re.compile(r"time|date|stamp|^ts$|_at$", re.IGNORECASE)
 
 
@@ -242,7 +242,9 @@ class _Reader:
         self._foreign_ids: set[str] = set()  # of responses and items of another API
         self._n_live = 0
         self._text_of_live: set[str] = set()
-        self._last_is_torn = False
+        self._inner: str | None = (
+            None  # the text that a logger wrapped in JSON: an object in it may go on in the next line
+        )
 
     # ---------------------------------------------------------------------------------------------------------- kinds of file
 
@@ -369,12 +371,12 @@ class _Reader:
                         yield from self._give_up()
                         yield from self._lost("shortened in the middle", text, Origin(n_line=n_line))
                         return
+                inner = self._inner = _text_field(value)
                 found = list(self._of_value(value, Origin(n_line=n_line)))
                 if found:
                     yield from self._give_up()  # of what was begun before: another record begins
                     yield from found
                     return
-                inner = _text_field(value)
                 if inner is not None and (self._group is not None or self._begins_in(inner) or self._wrapped):
                     yield from self._wrapped_text(value, inner, n_line)
                     return
@@ -467,10 +469,14 @@ class _Reader:
 
     def _of_group(self, group: _Group) -> list[LogRecord] | None:
         """The records of an object that was printed over several lines; ``None`` if the lines are no object."""
+        is_elided = any(values.is_centred(line) for line, _ in group.lines)
         for text in group.texts():
             if values.HINT.search(text) is None:
                 self.report.n_other += 1
                 return []
+            objects, _ = values.values_in(text) if is_elided or group.is_wrapped else ([], None)
+            if any(is_elided or values.has_broken_name(value.data, _SPACE) for value in objects):
+                return list(self._lost("shortened in the middle", text, group.origin))
             if found := self._of_text(text, group.origin)[0]:
                 return found
         return None
@@ -567,7 +573,13 @@ class _Reader:
                 self.report.n_live += 1
                 yield LogRecord("live", {"type": kind[1]}, "server", origin.at, origin.key, origin.n_line)
             else:
-                why = reason or ("cut off" if _is_cut(text) else "in a notation that is not read")
+                why = reason or (
+                    "cut off"
+                    if _is_cut(text)
+                    else "shortened in the middle"
+                    if values.ELISION.search(text)
+                    else "in a notation that is not read"
+                )
                 yield from self._lost(why, text, origin)
             return
         names = _MENTION.findall(text)
@@ -594,7 +606,7 @@ class _Reader:
         if data.get("type", "").startswith("session.") and _LIVE.match(data["type"]):
             self.report.n_live += 1
             return
-        before = text[: text.find("{")] if "{" in text else text
+        before = text[: begin.start()] if (begin := values.BEGINS.search(text)) else text
         at = origin.at or times.of_text(before)
         direction = _sender(data, None) if "type" in data else "server"
         yield LogRecord("partial", data, direction, at, origin.key or _key_in_text(before[-300:]), origin.n_line)
@@ -676,7 +688,7 @@ class _Reader:
                 return
         if "\n" not in text.strip():
             found, unended = self._of_text(text, origin)
-            if found or unended is None or _TYPE.search(text) is None:
+            if found or unended is None or _TYPE.search(text) is None or text is self._inner:
                 yield from found
             else:
                 yield from self._lost("cut off", text, origin)
@@ -767,6 +779,10 @@ _GOES_ON = re.compile(
     r"\s*(?:[\"'`][^\"'`]*[\"'`]?\s*(?:[:,+)\]}]|=>|$)|[\w$.-]+\s*(?:[:=]|=>|,?$|[({])|[\]})]|[{(\[]|-?[\d.]+|\+|<|\.\.\.)"
 )
 _NEW_OBJECT = re.compile(r"\s*\{\s*[\"']?\w+[\"']?\s*[:=]")
+_EVENT_BEGINS = re.compile(
+    r"[{(]\s*[\"'\\]{0,5}type[\"'\\]{0,5}\s*(?:[:=]|=>)\s*[\"'\\]{0,5}(?:session|conversation|response|(?:in|out)put_audio_buffer|rate_limits)[.…]"
+)
+_SPACE = re.compile(r"\s")
 _WRAP_CHARS = 40  # no terminal is narrower
 
 
@@ -782,6 +798,7 @@ class _Group:
         self._begin = at
         self._size = len(line)
         self._scan = values.Scan()
+        self._has_event = _EVENT_BEGINS.search(line) is not None
         self.is_wrapped = False
 
     @classmethod
@@ -805,6 +822,10 @@ class _Group:
         body, has_prefix = self._body(line)
         scan = self._scan
         last = self._bodies[-1].rstrip()
+        if _EVENT_BEGINS.search(body):
+            if self._has_event and (scan.quote or scan.stack[-1] != "]"):
+                return "broken"  # an event is in no other
+            self._has_event = True
         if scan.quote:
             # JSON and Python break no string: a terminal did, and it put nothing before the rest.
             wide = len(self._bodies[-1]) >= _WRAP_CHARS
@@ -863,13 +884,14 @@ class _Group:
 
     def texts(self) -> Iterator[str]:
         """What the object may be, joined: as it was printed; if a terminal broke its lines, without the breaks."""
-        bodies = [self._bodies[0], *self._bodies[1:]]
         if not self.is_wrapped:
-            yield "\n".join(bodies)
-        width = max(map(len, bodies[:-1]))
-        joined = bodies[0]
-        for before, body in itertools.pairwise(bodies):
-            joined += ("" if len(before) >= width else " ") + body
+            yield "\n".join(self._bodies)
+        # A terminal that broke a word filled its line; one that broke between words left out the space.
+        lengths = [len(line) for line, _ in self.lines]
+        width = max(lengths[:-1])
+        joined = self._bodies[0]
+        for length, body in zip(lengths, self._bodies[1:], strict=False):
+            joined += ("" if length >= width else " ") + body
         yield joined
 
 
@@ -886,6 +908,9 @@ def _csv_lines(lines: Iterator[bytes]) -> Iterator[tuple[int, str]]:
         first = first if held else n_line
         held.append(text)
         size += len(text)
+        if n_quotes % 2 and _ROW.search(text):  # the cell that is open never closes: a row was cut
+            yield from ((first + n, text) for n, text in enumerate(held[:-1]))
+            held, size, n_quotes, first = [text], len(text), 0, n_line
         n_quotes += text.count('"')
         if n_quotes % 2 == 0 or len(held) > _MAX_GROUP_LINES or size > _MAX_GROUP_CHARS:
             if n_quotes % 2:  # a quote that never closes: line by line

@@ -21,7 +21,7 @@ _MAX_QUOTES = 4  # JSON in a string in a string in …
 
 QUOTED = r""""[^"\\]*(?:\\.[^"\\]*)*"|'[^'\\]*(?:\\.[^'\\]*)*'|`[^`\\]*(?:\\.[^`\\]*)*`"""
 _STRING = re.compile(QUOTED, re.DOTALL)
-_BEGINS = re.compile(r"\{|\b[A-Z]\w*\(")
+BEGINS = re.compile(r"\{|\b[A-Z]\w*\(")
 HINT = re.compile(
     r"(?:session|conversation|response|realtime|(?:in|out)put_audio_buffer|rate_limits|mcp_list_tools)\.[a-z_]"
     r"|type\W{1,12}error\b"
@@ -61,7 +61,7 @@ def values_in(text: str, *, n_quotes: int = 0) -> tuple[list[Value], int | None]
     values: list[Value] = []
     unended: int | None = None
     at = n_failures = 0
-    while n_failures < _MAX_FAILURES and (begin := _BEGINS.search(text, at)) is not None:
+    while n_failures < _MAX_FAILURES and (begin := BEGINS.search(text, at)) is not None:
         for parse in PARSERS:
             try:
                 value = parse(text, begin.start(), n_quotes)
@@ -137,8 +137,8 @@ def _print(text: str, at: int, n_quotes: int) -> Value | None:
     return Value(data, at, end, frozenset(reader.hidden), is_elided(data, text, at, end))
 
 
-PARSERS: tuple[Callable[[str, int, int], Value | None], ...] = (_json, _quoted, _doubled, _print)
-"""Tried in this order where an object may begin."""
+PARSERS: tuple[Callable[[str, int, int], Value | None], ...] = (_quoted, _json, _doubled, _print)
+"""Tried in this order where an object may begin. Quotes first: JSON in a string may parse as it stands, with its backslashes double."""
 
 _CELL = re.compile(r'"((?:[^"]|"")*)"(?!")')
 _PAIR = re.compile(r"(?<![\w.$-])([A-Za-z_][\w.]*)=(?![=\s])")
@@ -277,7 +277,7 @@ _NOTATIONS: tuple[tuple[str, str, str], ...] = (
     # name, expression, sample
     ("string", rf"[bBrRuU]{{0,2}}(?:{QUOTED})", "'it\\'s'  `it's \"x\"`  b'caf\\xc3\\xa9'"),
     ("cut", r"\.\.\.\s*\d+ more characters?", "'AAAA'... 200 more characters"),
-    ("more", r"(?<![\w'\"=.])\.\.\.(?![\w.])(?:\s*\d+ more (?:items?|properties|property|entries|entry))?", "[ 1, 2, ... 98 more items ]"),
+    ("more", r"\.\.\.\s*\d+ more (?:items?|properties|property|entries|entry)", "[ 1, 2, ... 98 more items ]"),
     ("prototype", r"\[Object: null prototype\]\s*(?=\{)", "[Object: null prototype] { type: 'x' }"),
     ("hidden", r"\[(?:Object|Array|(?:Async)?Function|Circular|Getter|Setter|class|Promise)\b[^\[\]{}\"']*\]", "output: [ [Object] ]"),
     ("enum", r"<[\w.]+:\s*(?=['\"\d])([^<>]*)>", "<Status.done: 'completed'>"),
@@ -320,18 +320,15 @@ class _Expression:
 
     def _value(self, node: ast.expr, path: str = "") -> Any:
         match node:
-            case ast.Constant(value=value):
-                if value is ... or isinstance(value, complex):
-                    return _UNSEEN
+            case ast.Constant(value=value) if value is not ... and not isinstance(value, complex):
                 return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
             case ast.Name(id=name) if name in _CONSTANTS:
                 return _CONSTANTS[name]
             case ast.Name(id=name) if name == _HIDDEN:
                 return _UNSEEN
-            case ast.Dict(keys=keys, values=nodes) if None not in keys:
-                return self._fields(
-                    [(self._value(key), value) for key, value in zip(keys, nodes, strict=True) if key], path
-                )
+            case ast.Dict(keys=keys, values=nodes):
+                names = [self._value(key) if key is not None else _UNSEEN for key in keys]
+                return self._fields(list(zip(names, nodes, strict=True)), path)
             case ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts):
                 listed = [self._value(part, path) for part in parts]
                 return _UNSEEN if any(part is _UNSEEN for part in listed) else listed
@@ -349,6 +346,8 @@ class _Expression:
     def _fields(self, pairs: list[tuple[Any, ast.expr]], path: str) -> dict[str, Any]:
         fields: dict[str, Any] = {}
         for name, node in pairs:
+            if name is _UNSEEN or name == _HIDDEN or not isinstance(name, str | int):
+                raise ValueError("a field without a name")
             inner = f"{path}.{name}" if path else str(name)
             value = self._value(node, inner)
             if value is _UNSEEN:
@@ -389,34 +388,46 @@ def _as_python(token: re.Match[str]) -> str:
 # ----------------------------------------------------------------------------------------------------------------- elision
 
 ELISION = re.compile(r"\.\.\.|…|\[truncated\]|<truncated>|\(truncated\)")
+_GAP = re.compile(r" ?(?:\.\.\.|…|[\[<(]truncated[\]>)]|\[\.\.\.\])+ ?")
 _N_BYTES = re.compile(r"\s*\[([\d,]+) bytes?\]")
-_NAMES = ("type", "object", "status", "role")
+_NAMES = ("type", "object", "status", "role", "name", "code", "param", "reason", "model")
 
 
 def is_elided(data: Any, text: str, start: int, end: int) -> bool:
     """Whether characters were taken out of the middle of an object that parsed all the same.
 
-    ``...`` in a key, an id or a type cannot be meant; in words it can, unless as much stands before it as after it, which is how
-    programs shorten (`websockets` keeps two thirds before and one third after).
+    ``...`` in a key, an id or a type cannot be meant; in words it can, unless as much of the object, or of a line, stands before it as
+    after it, which is how programs shorten (`websockets` keeps two thirds before and one third after).
     """
     if ELISION.search(text, start, end) is None:
         return False
-    if _has_broken_name(data):
+    if has_broken_name(data):
         return True
-    at = text.find("...", start, end)
-    head, tail = at - start, end - at - 3
-    return at >= 0 and tail >= 15 and (abs(head - tail) <= 1 or abs(head - 2 * tail) <= 2)
+    first, last = text.rfind("\n", 0, start) + 1, text.find("\n", end)
+    lines = text[first : last if last >= 0 else len(text)].split("\n")
+    return any(map(is_centred, [text[start:end], *lines, *map(str.strip, lines)]))
 
 
-def _has_broken_name(data: Any) -> bool:
+def is_centred(text: str) -> bool:
+    """Whether about as much stands before an elision as after it, or twice as much."""
+    for gap in _GAP.finditer(text):
+        head, tail = gap.start(), len(text) - gap.end()
+        n_spaces = len(gap[0]) - len(gap[0].strip())  # which may be of the words, or of the mark
+        if tail >= 15 and any(abs(head - part * tail) <= part * (1 + n_spaces) for part in (1, 2)):
+            return True
+    return False
+
+
+def has_broken_name(data: Any, mark: re.Pattern[str] = ELISION) -> bool:
+    """Whether a key, an id or a type in an object holds what none can hold."""
     if isinstance(data, dict):
         for key, value in data.items():
-            if ELISION.search(key):
+            if mark.search(key):
                 return True
             is_name = isinstance(value, str) and (key in _NAMES or key == "id" or key.endswith("_id"))
-            if ELISION.search(value) if is_name else _has_broken_name(value):
+            if mark.search(value) if is_name else has_broken_name(value, mark):
                 return True
-    return isinstance(data, list) and any(map(_has_broken_name, data))
+    return isinstance(data, list) and any(has_broken_name(part, mark) for part in data)
 
 
 def _is_shortened(content: str, text: str, end: int) -> bool:
