@@ -271,7 +271,9 @@ class _Reader:
         line = b""
         for n_line, line in enumerate(lines, 1):
             yield from self.line(line.removeprefix(b"\xef\xbb\xbf") if n_line == 1 else line, n_line)
-        yield from self._flush(torn=not line.endswith(b"\n"))
+        is_open = self._group is not None or _is_cut(line.decode("utf-8", "replace"))
+        self.report.torn |= is_open and not line.endswith(b"\n")
+        yield from self._flush()
 
     def _whole(self, lines: Iterator[bytes], name: str) -> Iterator[LogRecord]:
         """A file that is one JSON value; if it is not after all, its lines."""
@@ -531,15 +533,13 @@ class _Reader:
         group, self._group = self._group, None
         return group
 
-    def _flush(self, *, torn: bool = False) -> Iterator[LogRecord]:
+    def _flush(self) -> Iterator[LogRecord]:
         """A file ends."""
         for line in self._split.rest():
             yield from self._text(line, Origin())
         for pieces in self._wrapped.values():
             yield from self._text("".join(pieces), Origin())
         self._wrapped.clear()
-        if self._group is not None and torn:
-            self.report.torn = True
         yield from self._give_up()
 
     def end(self) -> Iterator[LogRecord]:
