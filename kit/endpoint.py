@@ -268,11 +268,16 @@ class Endpoint:
             reason = f"takes no {missing[0]} messages"
         if reason is None and spoken and can.input_hz not in (None, HISTORY_HZ):
             reason = f"takes sound at {can.input_hz:,} Hz, and that of a history has {HISTORY_HZ:,}"
-        return f"{self.name} {reason} ({can.source or can.known_from})" if reason else None
+        return f"{self.label} {reason} ({can.source or can.known_from})" if reason else None
 
     @property
     def host(self) -> str:
         return urlsplit(self.url).netloc.rpartition("@")[2]
+
+    @property
+    def label(self) -> str:
+        """What tables and reports call it: its name, or the host where it has none."""
+        return self.host if self.name == "url" else self.name
 
     @property
     def shown_url(self) -> str:

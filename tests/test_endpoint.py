@@ -4,6 +4,7 @@ import openai
 import pytest
 from openai.lib import _azure_websocket, _websocket
 
+from kit import Settings
 from kit.endpoint import DEFAULT_MODEL, NAMES, PRICES, Endpoint, Price, endpoint
 from kit.errors import EndpointError, InputError
 from kit.services import SERVICES
@@ -505,6 +506,12 @@ def test_what_an_endpoint_can_do_is_known_by_its_name_and_its_host_and_else_not(
     assert endpoint("wss://w.cn-beijing.maas.aliyuncs.com/api-ws/v1/realtime").capabilities.keeps_ids is False
     assert endpoint("wss://api.openai.com/v1").capabilities == endpoint("openai", environ={}).capabilities
     assert endpoint("wss://aliyuncs.com.evil.example").capabilities.keeps_ids is None
+
+
+def test_an_endpoint_without_a_name_is_called_by_its_host():
+    where = endpoint("wss://user:pass@gateway.example:8443/v1/realtime?model=m")
+    assert (where.name, where.label, endpoint("openai", environ={}).label) == ("url", "gateway.example:8443", "openai")
+    assert Settings(where).name == "gateway.example:8443 m"
 
 
 def test_every_row_of_what_is_known_says_from_where():

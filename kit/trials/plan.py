@@ -99,7 +99,7 @@ class Settings:
     @property
     def name(self) -> str:
         """The name in tables: the endpoint, its model, and the stand-in's drift rule and faults."""
-        words = [self.where.name, self.where.model or "?"]
+        words = [self.where.label, self.where.model or "?"]
         if self.where.name == "standin" and self.where.protocol == "live":
             return " ".join([*words, f"silence={self.stand_in.get('live', {}).get('silence', 'documented')}"])
         if self.where.name == "standin":

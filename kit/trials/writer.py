@@ -188,7 +188,7 @@ class Writer:
                 "arm": trial.arm.name,
                 "settings": trial.settings_n,
                 "settings_name": trial.settings.name,
-                "endpoint": trial.settings.where.name,
+                "endpoint": trial.settings.where.label,
                 "asked_model": trial.settings.where.model,
                 "modality": trial.modality,
                 "repeat": trial.repeat,
