@@ -157,6 +157,9 @@ _ADVICE: dict[str | int | None, str] = {
     "invalid_model": "Known models: {models}.",
     "beta_api_shape_disabled": "The service switched beta off in 2026-05: connect with dialect='ga'.",
     "insufficient_quota": "The account has no credit left for this.",
+    "credit_balance_exhausted": "The account has no credit left for this.",
+    # Of GPT-Live: no access to the model, or a voice that there is not; both read alike (wire/LIVE.md, "Open").
+    "forbidden": "This key has no access to this model, or no such voice; overloaded, the service says the same.",
     3000: "{check_key}",
     301: "{redirect}",
     302: "{redirect}",

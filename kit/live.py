@@ -29,8 +29,8 @@ import pybase64
 
 from . import show
 from .base import OpenSession, verb
+from .dial import refusal_of
 from .errors import (
-    HandshakeRefused,
     HistoryError,
     InputError,
     LocalProtocolError,
@@ -319,9 +319,12 @@ class LiveSession(OpenSession, LiveView):
                 await self._request({"type": "session.start", "session": body}, "session.started", timeout_s)
             elif self.conversation.started_at_ms is None:
                 await self.wait_for("session.started", timeout_s=timeout_s)
-        except ServerError as exc:
+        except (ServerError, SessionClosed):
             await self.close()
-            raise HandshakeRefused(code=exc.code, message=exc.message, close_code=None) from None
+            # An `error` before `session.started` ends the session, whether it names the start or not.
+            if not self.conversation.errors:
+                raise
+            raise refusal_of(self.endpoint, self.conversation.errors[-1], self._link.socket.close_code) from None
         if self._feeder is not None:  # of another call, which waited for the same start
             return
         self.conversation.tell_asks()  # `ask` knows when its clip ended, to the frame

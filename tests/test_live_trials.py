@@ -1,12 +1,17 @@
 """Trials over GPT-Live: what goes in as a rule comes out as a rate; silence is an outcome; money runs by the second."""
 
+import asyncio
+
 import pytest
+from killed import assert_every_trial_is_decided, assert_seconds_are_paid_once, killed
+from killed import plan as killed_plan
 from scipy.stats import binomtest
 
-from kit import Plan, Settings, arms, run
+from kit import Ledger, Plan, Settings, StandIn, arms, run
 from kit.endpoint import endpoint
-from kit.errors import InputError
+from kit.errors import ConnectError, InputError
 from kit.trials.arms import Arm
+from kit.trials.live import policy_of
 from kit.trials.plan import first_ask, live_usd, worst_usd
 
 PACE = 3.0  # at once, on a busy machine, a second of the wall must not be a deadline
@@ -92,3 +97,31 @@ def test_seconds_are_priced_and_the_worst_is_reserved():
 def test_no_control_asks_gpt_live_for_text():
     plan = Plan("1b", repeats=3, settings=settings("never"), controls=2)
     assert [trial.role for trial in plan.trials].count("negative") == plan.n_controls == 2
+
+
+async def test_a_run_that_is_killed_and_stopped_loses_nothing_and_pays_each_second_once(tmp_path):
+    path = tmp_path / "live.sqlite"
+    assert killed(path, 1, 9, "after", live=True)
+    stopped = []
+
+    def stop(progress):
+        if progress.decided >= 2 and not stopped:
+            stopped.append(running.cancel())
+
+    running = asyncio.create_task(run(killed_plan(1, live=True), path, at_once=4, progress=stop, budget_usd=1_000))
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    ledger = await run(killed_plan(1, live=True), path, at_once=8, progress=None, budget_usd=1_000)
+    assert_every_trial_is_decided(ledger)
+    assert_seconds_are_paid_once(ledger)
+    assert {row[0] for row in ledger.rows("SELECT policy FROM attempts WHERE status = 'completed'")} == {
+        policy_of(5, 60).name
+    }
+
+
+async def test_a_key_that_is_refused_ends_the_run_in_the_services_words(tmp_path):
+    async with StandIn(require_key="sk-right") as stand_in:
+        plan = Plan("1a", repeats=9, settings=Settings(stand_in.url, protocol="live"))
+        with pytest.raises(ConnectError, match="This server wants a key"):
+            await quietly(plan, tmp_path / "live.sqlite", at_once=1)
+        assert len(Ledger(tmp_path / "live.sqlite").rows("SELECT 1 FROM attempts")) == 1

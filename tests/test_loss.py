@@ -332,7 +332,7 @@ async def test_two_runners_cannot_both_decide_a_trial_even_without_the_lock(path
         db.execute("INSERT INTO attempts SELECT 99, trial_id, 9, run_id, worker, status, stage, reply_asked, 1, "
                    "kind, expected, error_type, error_code, error, started_at, ended_at, session_id, model, voice, simulated, "
                    "drift_rule, connect_ms, seed_ms, n_items_sent, n_updates_sent, n_deletes_sent, n_responses, reserved_usd, "
-                   "cost_usd, cost_estimated, priced_model FROM attempts WHERE counts = 1 LIMIT 1")  # fmt: skip
+                   "cost_usd, cost_estimated, priced_model, seconds, policy FROM attempts WHERE counts = 1 LIMIT 1")  # fmt: skip
 
 
 def test_a_lock_that_is_a_link_leaves_what_it_links_to(path, tmp_path):

@@ -65,7 +65,9 @@ THERE = AGAIN - {"worker_lost"}
 """Those of them that the other end caused."""
 
 _RATE_CODES = ("rate_limit_exceeded", "rate_limit_error", "too_many_requests", "slow_down")
-HOPELESS = ("insufficient_quota", "invalid_api_key")
+HOPELESS = ("insufficient_quota", "invalid_api_key", "credit_balance_exhausted", "account_deactivated")
+# Refusals of a GPT-Live start that are its history's or its instructions', not those of every trial's.
+_OF_THE_CASE = ("invalid_value", "invalid_request_error")
 _TRY_AGAIN = re.compile(r"(?:try again|retry(?: again)?) (?:in|after) ([0-9.]+) *(ms|milli|s|m)?", re.IGNORECASE)
 # What the operating system says when this process has no more files, buffers or memory. `Unreachable` repeats its words.
 _MACHINE = tuple(os.strerror(code) for code in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
@@ -90,7 +92,9 @@ def failure_kind(exc: BaseException) -> tuple[str, str | None]:
         return ("rate_limit" if code in _RATE_CODES else "refused" if code in HOPELESS else "server"), code
     if isinstance(exc, HandshakeRefused):
         limited = exc.code in _RATE_CODES or exc.close_code == 429
-        broken = exc.close_code is None or 500 <= exc.close_code < 600 or 1001 <= exc.close_code <= 1015
+        # GPT-Live says why and cuts the socket, so a code that is given says more than the close (wire/LIVE.md, "Connecting").
+        named = exc.code not in (None, "server_error", "internal_error")
+        broken = not named and (exc.close_code is None or 500 <= exc.close_code < 600 or 1001 <= exc.close_code <= 1015)
         return (
             "rate_limit" if limited and exc.code != "insufficient_quota" else "transport" if broken else "refused"
         ), exc.code
@@ -326,19 +330,82 @@ async def _prove_alive(session: Session, exc: ResponseTimeout) -> None:
         raise exc from None
 
 
-class _Attempt:
-    """The rows of one attempt, as far as it has come."""
+class AttemptRows:
+    """The rows of one attempt, as far as it has come: what an end before the last turn does to them, whichever protocol was spoken.
+
+    Attributes:
+        session: As soon as there is one.
+        turn: The turn that is open: asked for, and not in rows yet.
+    """
+
+    def __init__(self, trial: Trial, outcome: Outcome) -> None:
+        self.trial, self.outcome = trial, outcome
+        self.session: Any = None
+        self.turn: int | None = None
+
+    def facts(self) -> Row:
+        """Who the server says it is."""
+        raise NotImplementedError
+
+    def close_turn(self, without_content: str) -> None:
+        """Put the open turn into rows, if anything was asked for in it.
+
+        Args:
+            without_content: The outcome if nothing came: ``failed`` or ``censored``.
+        """
+        raise NotImplementedError
+
+    def interrupted(self) -> None:
+        """Take down that it was stopped from outside."""
+        self.close_turn("censored")
+        outcome = self.outcome
+        outcome.status = "failed" if outcome.begun else "interrupted"
+        if outcome.begun:
+            outcome.failure = {
+                "kind": "interrupted",
+                "error_type": "CancelledError",
+                "error": "the run was stopped after the reply had begun",
+                "expected": 0,
+            }
+
+    def failed(self, exc: Exception) -> None:
+        """Take down what went wrong, and what had come by then."""
+        machine = machine_trouble(exc) or isinstance(exc, MachinePaused)
+        self.close_turn("censored" if machine else "failed")
+        kind, code = ("machine", None) if machine else failure_kind(exc)
+        outcome = self.outcome
+        outcome.status = "interrupted" if machine and not outcome.begun else "failed"
+        outcome.fatal = kind == "refused" and (
+            code in HOPELESS or (isinstance(exc, HandshakeRefused) and code not in _OF_THE_CASE)
+        )
+        outcome.wait_s = waiting_time_s(exc)
+        redactor = self.session.redactor if self.session is not None else Redactor()
+        outcome.failure = {
+            "kind": kind,
+            "error_type": type(exc).__name__,
+            "error_code": code,
+            "error": redactor.text(str(exc) or type(exc).__name__)[:MAX_ERROR_CHARS],
+            "expected": int(kind == self.trial.arm.expects),
+        }
+
+    def keep_events(self) -> None:
+        """Put the session's events into the outcome, without secrets and without audio."""
+        events, outcome = self.session.events, self.outcome
+        outcome.n_events = len(events)
+        outcome.jsonl = zlib.compress(b"\n".join(self.session.redactor(event_line(event)) for event in events), 3)
+
+
+class _Attempt(AttemptRows):
+    """The rows of one attempt over Realtime."""
 
     def __init__(
         self, trial: Trial, outcome: Outcome, timeout_s: float, deadline_s: float, paused_s: Callable[[], float]
     ) -> None:
-        self.trial = trial
-        self.outcome = outcome
+        super().__init__(trial, outcome)
         self.timeout_s = timeout_s
         self.deadline_s = deadline_s
         self.paused_s = paused_s
         self.session: Session | None = None
-        self.turn: int | None = None  # the turn that is open: asked for, and not in rows yet
         self.answers: list[Response] = []  # of the open turn, in order; not what else came
         self._n_asked = 0  # responses asked for in the open turn
         self._n_rows = 0  # responses of the session that are in rows already
@@ -422,38 +489,7 @@ class _Attempt:
 
     # ------------------------------------------------------------------------------------------------------------- ends
 
-    def interrupted(self) -> None:
-        """Stopped from outside."""
-        self._close_turn("censored")
-        outcome = self.outcome
-        outcome.status = "failed" if outcome.begun else "interrupted"
-        if outcome.begun:
-            outcome.failure = {
-                "kind": "interrupted",
-                "error_type": "CancelledError",
-                "error": "the run was stopped after the reply had begun",
-                "expected": 0,
-            }
-
-    def failed(self, exc: Exception) -> None:
-        """Take down what went wrong, and what had come by then."""
-        machine = machine_trouble(exc) or isinstance(exc, MachinePaused)
-        self._close_turn("censored" if machine else "failed")
-        kind, code = ("machine", None) if machine else failure_kind(exc)
-        outcome = self.outcome
-        outcome.status = "interrupted" if machine and not outcome.begun else "failed"
-        outcome.fatal = kind == "refused" and (isinstance(exc, HandshakeRefused) or code in HOPELESS)
-        outcome.wait_s = waiting_time_s(exc)
-        redactor = self.session.redactor if self.session is not None else Redactor()
-        outcome.failure = {
-            "kind": kind,
-            "error_type": type(exc).__name__,
-            "error_code": code,
-            "error": redactor.text(str(exc) or type(exc).__name__)[:MAX_ERROR_CHARS],
-            "expected": int(kind == self.trial.arm.expects),
-        }
-
-    def _close_turn(self, without_content: str) -> None:
+    def close_turn(self, without_content: str) -> None:
         if self.turn is not None and self._n_asked:
             self.take()
             self.end_turn(without_content)
@@ -477,9 +513,7 @@ class _Attempt:
                 reset_s = limit.get("reset_seconds")
                 outcome.reset_s = float(reset_s) if isinstance(reset_s, int | float) else None
         if keep_events:
-            events = session.events
-            outcome.n_events = len(events)
-            outcome.jsonl = zlib.compress(b"\n".join(session.redactor(event_line(event)) for event in events), 3)
+            self.keep_events()
         outcome.sounds = list(sounds_of(session.responses))
 
     def facts(self) -> Row:

@@ -33,7 +33,8 @@ attempts    try at a trial
             the server named them), ``simulated``, ``drift_rule`` (of a stand-in), ``connect_ms``, ``seed_ms`` (settings and
             history confirmed), ``n_items_sent``, ``n_updates_sent``, ``n_deletes_sent``, ``n_responses``, ``reserved_usd``,
             ``cost_usd`` (NULL: unpriced), ``cost_estimated`` (1: the reservation, since usage is missing), ``priced_model`` (whose
-            price that is; NULL: the plan's own price, or none)
+            price that is; NULL: the plan's own price, or none), of GPT-Live: ``seconds`` (billed, as the server confirmed them at
+            the end; NULL: it did not) and ``policy`` (by which replies and outcomes were inferred; never pooled with another)
 turns       user turn that was asked for, in any attempt, and all the responses that it took
             ``attempt_id``, ``trial_id``, ``turn`` (0 is the one that the history ends with), ``n_responses``,
             ``first_modality`` (of the first response), ``final_modality`` (of the last response that had content: what the user
@@ -173,6 +174,8 @@ TABLES: dict[str, dict[str, str]] = {
         "cost_usd": "REAL",
         "cost_estimated": "INTEGER",
         "priced_model": "TEXT",
+        "seconds": "REAL",
+        "policy": "TEXT",
     },
     "turns": {
         "attempt_id": "INTEGER NOT NULL REFERENCES attempts",
@@ -233,8 +236,8 @@ TABLES: dict[str, dict[str, str]] = {
 }
 
 ADDED: dict[str, tuple[str, ...]] = {
-    # by schema 2
-    "attempts": ("reply_asked", "priced_model"),
+    # since schema 1; a ledger of schema 2 may lack the last
+    "attempts": ("reply_asked", "priced_model", "seconds", "policy"),
     "turns": ("first_outcome", "outcome", "ended", "first_ms"),
     "responses": ("first_modality", "ended"),
 }
@@ -535,14 +538,24 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     raise AssertionError("unreachable")
 
 
+def missing_columns(db: sqlite3.Connection) -> dict[str, list[str]]:
+    """Return the columns, by table, that a ledger of an older version does not have."""
+    missing = {}
+    for table, columns in ADDED.items():
+        names = {row[1] for row in db.execute(f"PRAGMA main.table_info({table})")}
+        if names and (lacking := [column for column in columns if column not in names]):
+            missing[table] = lacking
+    return missing
+
+
 def _add_missing_columns(db: sqlite3.Connection) -> None:
-    """Let a ledger of schema 1 be read as one of today's: a temporary view, in memory, stands before each of its tables."""
+    """Let an older ledger be read as one of today's: a temporary view, in memory, stands before each table that lacks something."""
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         return
-    if db.execute("PRAGMA user_version").fetchone()[0] != 1:
+    if db.execute("PRAGMA user_version").fetchone()[0] not in READABLE:
         return
-    db.execute("PRAGMA temp_store = MEMORY")
-    for table, columns in ADDED.items():
+    for table, columns in missing_columns(db).items():
+        db.execute("PRAGMA temp_store = MEMORY")
         nulls = ", ".join(f"NULL AS {column}" for column in columns)
         db.execute(f"CREATE TEMP VIEW {table} AS SELECT *, {nulls} FROM main.{table}")
 

@@ -10,28 +10,27 @@ The runner comes here for an endpoint whose protocol is ``live``; the columns ar
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import Callable
 from typing import Any
 
 from ..clip import Clip
 from ..connecting import connect
-from ..eventlog.redact import Redactor
+from ..link import in_background
 from ..live import LiveSession
 from ..speech import say
 from ..wire.events import text_of
+from ..wire.live import USD_PER_SECOND
 from ..wire.live_conversation import Reply, ReplyPolicy
 from ..wire.records import row
 from .attempt import (
-    MAX_ERROR_CHARS,
     RESPONSE_COLUMNS,
+    AttemptRows,
+    MachinePaused,
     OnSeeded,
     OnTurn,
     Outcome,
     Prepared,
     Row,
-    event_line,
-    failure_kind,
     machine_trouble,
     play,
     sounds_of,
@@ -93,38 +92,62 @@ async def play_live(
         if on_seeded is not None:
             on_seeded(outcome.session)
         for n, content in enumerate(asks):
-            attempt.turn = n
+            attempt.begin_turn(n)
             await trial.arm.ask_aloud(session, content)
+            attempt.check_awake()
             turn, rows = attempt.end_turn()
             if on_turn is not None and n < len(asks) - 1:
                 on_turn(turn, rows)
     except asyncio.CancelledError:
-        attempt.stopped("interrupted", None)
+        attempt.interrupted()
         raise
     except Exception as exc:
-        attempt.stopped("failed", exc)
+        attempt.failed(exc)
         if machine_trouble(exc):
             raise
     finally:
         if attempt.session is not None:
             try:
-                await attempt.session.close()
+                await _closed(attempt.session)
             finally:
                 attempt.collect(keep_events)
+
+
+async def _closed(session: LiveSession) -> None:
+    """Close a session. Stopped meanwhile, it is waited for all the same: its confirmed seconds are what it costs."""
+    closing = in_background(session.close())
+    try:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        await closing
+        raise
 
 
 async def _spoken(content: str | Clip | None) -> Clip | None:
     return content if not isinstance(content, str) else await asyncio.to_thread(say, content)
 
 
-class _Attempt:
-    """The rows of one attempt, as far as it has come."""
+class _Attempt(AttemptRows):
+    """The rows of one attempt over GPT-Live."""
 
     def __init__(self, trial: Trial, outcome: Outcome) -> None:
-        self.trial, self.outcome = trial, outcome
+        super().__init__(trial, outcome)
         self.session: LiveSession | None = None
-        self.turn: int | None = None  # the turn that is open
         self._n_rows = 0  # replies that are in rows already
+        self._skipped_ms = 0.0  # what the feeder had skipped before the open turn
+
+    def begin_turn(self, n: int) -> None:
+        """Open a turn, just before it is asked."""
+        assert self.session is not None and self.session.feeder is not None
+        self.turn, self._skipped_ms = n, self.session.feeder.skipped_ms
+
+    def check_awake(self) -> None:
+        """Raise if this process slept while a reply was awaited, and nothing was heard: then its silence says nothing."""
+        assert self.session is not None and self.session.feeder is not None
+        skipped_s = (self.session.feeder.skipped_ms - self._skipped_ms) / 1000
+        replies = self.session.replies[self._n_rows :]
+        if skipped_s and not any(reply.n_voiced for reply in replies):
+            raise MachinePaused(f"this process did not run for {skipped_s:.0f} s while a reply was awaited")
 
     def end_turn(self) -> tuple[Row, list[Row]]:
         """Put the open turn's replies into rows."""
@@ -170,29 +193,12 @@ class _Attempt:
         self.turn = None
         return turn, rows
 
-    def stopped(self, status: str, exc: Exception | None) -> None:
-        """Take down an end before the last turn was over."""
-        outcome, session = self.outcome, self.session
-        if session is not None:
-            session.conversation.end(session.now_ms, lost=exc is not None)
-            if self.turn is not None and session.replies[self._n_rows :]:
-                self.end_turn()
-        machine = exc is not None and machine_trouble(exc)
-        outcome.status = "failed" if outcome.begun or (status == "failed" and not machine) else "interrupted"
-        if exc is None:
-            kind, code, error = "interrupted", None, "the run was stopped after the reply had begun"
-        else:
-            kind, code = ("machine", None) if machine else failure_kind(exc)
-            redactor = session._link.redactor if session is not None else Redactor()
-            error = redactor.text(str(exc) or type(exc).__name__)[:MAX_ERROR_CHARS]
-        if outcome.status == "failed" or machine:
-            outcome.failure = {
-                "kind": kind,
-                "error_type": type(exc).__name__ if exc else "CancelledError",
-                "error_code": code,
-                "error": error,
-                "expected": int(kind == self.trial.arm.expects),
-            }
+    def close_turn(self, without_content: str) -> None:
+        if self.session is None:
+            return
+        self.session.conversation.end(self.session.now_ms, lost=without_content == "failed")
+        if self.turn is not None and self.session.replies[self._n_rows :]:
+            self.end_turn()
 
     def facts(self) -> Row:
         """Who the server says it is."""
@@ -218,12 +224,17 @@ class _Attempt:
             "n_updates_sent": 0,
             "n_deletes_sent": 0,
             "n_responses": len(session.replies),
+            "policy": conversation.policy.name,
         }
+        if conversation.seconds_confirmed:
+            outcome.session["seconds"] = conversation.seconds
         # Seconds that the server did not confirm, and tokens of a backend, whose price the kit does not know, are unknown.
-        confirmed = conversation.seconds_confirmed and not list(conversation.backend_usage())
-        outcome.usd = 0.0 if self.trial.settings.free else session.usd if confirmed else None
+        known = conversation.seconds_confirmed and not list(conversation.backend_usage())
+        seconds = conversation.seconds if known else None
+        if self.trial.settings.free or conversation.started_at_ms is None:  # nothing is billed before the start
+            outcome.usd = 0.0
+        else:
+            outcome.usd = None if seconds is None else seconds * USD_PER_SECOND
         if keep_events:
-            events = session.events
-            outcome.n_events = len(events)
-            outcome.jsonl = zlib.compress(b"\n".join(session._link.redactor(event_line(event)) for event in events), 3)
+            self.keep_events()
         outcome.sounds = list(sounds_of(session.replies))

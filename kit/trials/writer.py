@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from ..errors import LedgerError
 from ..version import __version__
 from .attempt import AGAIN, THERE, Outcome, Row
-from .ledger import ADDED, ONE_DECIDES, SCHEMA, SOUNDS, TABLES, Ledger, check_file, ledger_path, statements
+from .ledger import ONE_DECIDES, SCHEMA, SOUNDS, TABLES, Ledger, check_file, ledger_path, missing_columns, statements
 from .limits import FirstTurn
 from .plan import Plan
 
@@ -115,8 +115,7 @@ class Writer:
             if new:
                 self._create()
             self._db = _connect(self.path)
-            if self._db.execute("PRAGMA user_version").fetchone()[0] < SCHEMA:
-                self._upgrade()
+            self._upgrade()
             self._close_orphans()
         except sqlite3.DatabaseError as exc:
             raise LedgerError(f"cannot write {self.path}: {exc}; choose another path") from exc
@@ -134,13 +133,17 @@ class Writer:
         )
 
     def _upgrade(self) -> None:
-        """Add what schema 1 does not have; what it cannot tell stays NULL."""
+        """Add what an older ledger does not have; what it cannot tell stays NULL."""
+        assert self._db is not None
         columns = [
             (f"ALTER TABLE {table} ADD COLUMN {column} {TABLES[table][column]}", ())
-            for table, names in ADDED.items()
+            for table, names in missing_columns(self._db).items()
             for column in names
         ]
-        self._write([*columns, (ONE_DECIDES, ()), (f"PRAGMA user_version = {SCHEMA}", ())])
+        if self._db.execute("PRAGMA user_version").fetchone()[0] < SCHEMA:
+            columns += [(ONE_DECIDES, ()), (f"PRAGMA user_version = {SCHEMA}", ())]
+        if columns:
+            self._write(columns)
 
     def _close_orphans(self) -> None:
         """Close attempts that a run which died left pending. They cost their reservation. Where a turn had ended they decide
