@@ -17,6 +17,7 @@ from . import show
 from .chats import read_chat
 from .errors import HistoryError, InputError, clipped
 from .eventlog import read_log
+from .files import named_path
 from .history import History
 from .wire.conversation import Conversation
 
@@ -109,7 +110,7 @@ class Case:
         for name, n in (("line", line), ("ask_again", ask_again)):
             if not isinstance(n, int) or isinstance(n, bool) or n < 0:
                 raise HistoryError(f"{name} is a whole number of at least 0, not {clipped(n)}")
-        path = Path(file).expanduser()
+        path = named_path(file, error=HistoryError)
         messages = read_chat(path, line)
         users = [n for n, message in enumerate(messages) if message.get("role") == "user"]
         if len(users) <= ask_again:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from . import show
 from .errors import AudioFormatError, InputError, clipped
-from .files import regular_file
+from .files import regular_file, writable_path
 
 __all__ = ["Clip", "MAX_MS", "Provenance", "RATE_HZ", "clips_dir", "waveform"]
 
@@ -450,7 +450,7 @@ class Clip:
         Returns:
             The absolute path of what was written. A failed write leaves the old file as it was.
         """
-        file = Path(path).expanduser().absolute()
+        file = writable_path(path, error=AudioFormatError)
         name = show.one_line(file.name, 80)
         if file.suffix.lower() not in _FORMATS:
             raise AudioFormatError(f"{name} does not end in .wav or .flac, which are what a clip is saved as")

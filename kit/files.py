@@ -1,7 +1,8 @@
-"""Open files that somebody named: regular ones only, and no longer than their reader can hold."""
+"""Files that somebody named: read and written are regular ones only, and read no longer ones than their reader can hold."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -18,6 +19,36 @@ _KINDS = (
     (stat.S_ISCHR, "is a device"),
     (stat.S_ISBLK, "is a device"),
 )
+
+
+def named_path(path: str | os.PathLike[str], *, error: type[InputError] = InputError) -> Path:
+    """Return the path that somebody named; ``~`` stands for the home folder. There need be nothing yet.
+
+    Raises:
+        InputError: Or `error`, for a name that no file can have.
+    """
+    try:
+        file = Path(path).expanduser()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            os.stat(file)  # finds names that are too long, and links in a circle
+    except OSError as exc:
+        raise error(f"{_shown(path)} cannot be a file: {exc.strerror or exc}; check the path") from exc
+    except (TypeError, ValueError, RuntimeError) as exc:  # no path, a zero byte in it, a ~user who does not exist
+        raise error(f"{clipped(path)} cannot be a file: {exc}; check the path") from exc
+    return file
+
+
+def writable_path(path: str | os.PathLike[str], *, error: type[InputError] = InputError) -> Path:
+    """Return the absolute path of a file that is to be made or replaced.
+
+    Raises:
+        InputError: Or `error`, for a name that no file can have, and for a folder, pipe, device or socket: a file that is
+            completed beside its place and then moved there would take the place of a device.
+    """
+    file = named_path(path, error=error).absolute()
+    if file.exists() and not file.is_file():
+        raise error(f"cannot write {_shown(path)}: it {_kind(file.stat().st_mode)}; name a file")
+    return file
 
 
 def regular_file(
@@ -48,8 +79,7 @@ def regular_file(
     try:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
-            kind = next((word for is_kind, word in _KINDS if is_kind(facts.st_mode)), "is no regular file")
-            raise error(f"cannot read {_shown(path)}: it {kind}; give the path of a file")
+            raise error(f"cannot read {_shown(path)}: it {_kind(facts.st_mode)}; give the path of a file")
         if max_bytes is not None and facts.st_size > max_bytes:
             raise error(_too_long(path, max_bytes, facts.st_size))
         return os.fdopen(descriptor, "rb")
@@ -62,7 +92,7 @@ def read_bytes(path: str | os.PathLike[str], max_bytes: int, *, error: type[Inpu
     """Read a regular file of at most `max_bytes`; see `regular_file`."""
     with regular_file(path, max_bytes, error=error) as file:
         try:
-            data = file.read(max_bytes + 1)
+            data = file.read(max_bytes + 1) or b""  # None: a file of the kernel's that has nothing to say now
         except OSError as exc:
             raise error(f"cannot read {_shown(path)}: {exc.strerror or exc}") from exc
     if len(data) > max_bytes:
@@ -76,6 +106,10 @@ def read_text(path: str | os.PathLike[str], max_bytes: int, *, error: type[Input
         return read_bytes(path, max_bytes, error=error).decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         raise error(f"cannot read {_shown(path)}: it is not UTF-8 text (byte {exc.start:,})") from exc
+
+
+def _kind(mode: int) -> str:
+    return next((words for is_kind, words in _KINDS if is_kind(mode)), "is no regular file")
 
 
 def _too_long(path: object, max_bytes: int, size: int | None) -> str:

@@ -24,7 +24,7 @@ import pybase64
 from . import chats, show
 from .chats import MAX_FILE_BYTES, ROLES, text_value
 from .errors import HistoryError, clipped
-from .files import read_text
+from .files import named_path, read_text, writable_path
 from .wire.dialect import BETA, GA, MAX_APPEND_BYTES, Dialect, dialect, spell_part
 from .wire.refusals import Refusal, refuse_item
 
@@ -494,7 +494,7 @@ class History:
         Raises:
             HistoryError: If it cannot be written there.
         """
-        target = _path(path).resolve()
+        target = writable_path(_path(path), error=HistoryError).resolve()
         try:
             target.write_text(json.dumps(self.serialize("ga"), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         except OSError as exc:
@@ -546,7 +546,7 @@ def _pairs(**fields: Any) -> tuple[tuple[str, Any], ...]:
 def _path(path: object) -> Path:
     if not isinstance(path, str | Path) or not str(path):
         raise HistoryError(f"a path is text or a Path, not {clipped(path)}")
-    return Path(path).expanduser()
+    return named_path(path, error=HistoryError)
 
 
 def _as_sent(item: HistoryItem, d: Dialect, refused: bool) -> str:

@@ -49,6 +49,7 @@ from .dial import dial
 from .endpoint import Endpoint, endpoint, is_local
 from .errors import HandshakeRefused, InputError, KitError, RemoteProtocolError
 from .eventlog import LogWriter, Redactor
+from .files import named_path
 from .intake import FastConnection
 from .standin import Access, Connection, HttpRequest, Listener, PlainRequest, http_answer, key_of, key_of_request
 from .wire.conversation import Conversation
@@ -157,7 +158,7 @@ class Relay(Listener):
         self._holds_key = key_env is not None
         if self._holds_key:
             self.endpoint.headers()  # a key that is missing is told now, not to the first client
-        self.folder = Path(log).expanduser().absolute() if log is not None else None
+        self.folder = named_path(log).absolute() if log is not None else None
         if self.folder is not None:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)

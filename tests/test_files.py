@@ -5,8 +5,15 @@ import socket
 
 import pytest
 
+from kit import Case, Clip, History, Ledger, Plan
 from kit.errors import HistoryError, InputError
+from kit.eventlog import LogWriter, read_log
+from kit.eventlog.reading import recordings
 from kit.files import read_bytes, read_text, regular_file
+from kit.relay import Relay
+from kit.reporting import bundle
+from kit.reporting.reproduction import source_of
+from kit.trials.writer import Writer
 
 
 def test_a_file_is_opened_and_read(tmp_path):
@@ -71,3 +78,46 @@ def test_text_that_is_not_utf8_says_where(tmp_path):
 
     with pytest.raises(InputError, match=r"not UTF-8 text \(byte 2\)"):
         read_text(path, 100)
+
+
+@pytest.mark.parametrize("name", ["a" * 5_000, "a\0b", "~nobody-of-this-name/x"])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda path: Ledger(path).counts(),
+        lambda path: Writer(path, Plan("1a", repeats=1)),
+        read_log,
+        recordings,
+        source_of,
+        History.load,
+        History().user("x").save,
+        Clip.silence(100).save,
+        Case.from_chat,
+        LogWriter,
+        lambda path: Relay("openai", log=path),
+    ],
+)
+def test_every_reader_and_writer_refuses_a_name_that_no_file_can_have(use, name):
+    with pytest.raises(InputError):
+        use(f"{name}.wav")
+
+
+@pytest.mark.parametrize("made_by", [fifo, bound, os.mkdir])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda path: Writer(path, Plan("1a", repeats=1)).__enter__(),
+        lambda path: bundle("x.jsonl", path, overwrite=True),
+        lambda path: History().user("x").save(path),
+        lambda path: Clip.silence(100).save(path),
+        LogWriter,
+    ],
+)
+def test_no_writer_takes_the_place_of_a_device(tmp_path, monkeypatch, use, made_by):
+    monkeypatch.chdir(tmp_path)
+    made_by("x.wav")
+    before = os.lstat("x.wav")
+
+    with pytest.raises(InputError):
+        use("x.wav")
+    assert os.lstat("x.wav") == before

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from .. import show
 from ..endpoint import NAMES, Auth, Protocol
+from ..errors import InputError
+from ..files import named_path
 from ..standin import drift_rules
 
 if TYPE_CHECKING:
@@ -26,7 +28,10 @@ def seconds(text: str) -> float:
 
 def folder(text: str) -> Path:
     """A folder that may still have to be made."""
-    path = Path(text).expanduser()
+    try:
+        path = named_path(text)
+    except InputError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from None
     if path.exists() and not path.is_dir():
         raise argparse.ArgumentTypeError(f"{show.one_line(text, 200)} is a file; name a folder")
     return path

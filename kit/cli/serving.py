@@ -17,7 +17,7 @@ from .. import show
 from ..endpoint import endpoint
 from ..errors import InputError, RemoteProtocolError
 from ..eventlog import LogWriter
-from ..files import read_text
+from ..files import named_path, read_text
 from ..relay import Relay, RelayedReply
 from ..replay import Replay
 from ..standin import FAULTS, SESSION_S, StandIn, json_list
@@ -79,7 +79,7 @@ def _server(args: argparse.Namespace) -> StandIn | Replay:
             origins=args.origin,
             on_departed=lambda sentence: print(show.plain(sentence), file=sys.stderr, flush=True),
         )
-    folder = Path(args.log).expanduser() if args.log else None
+    folder = named_path(args.log) if args.log else None
     return StandIn(
         faults=args.fault,
         replies=_json_list(args.replies, "replies") if args.replies else None,

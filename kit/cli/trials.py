@@ -23,6 +23,7 @@ from rich.text import Text
 
 from .. import show
 from ..errors import InputError, KitError
+from ..files import named_path
 from ..trials import arms, run
 from ..trials.ledger import Ledger
 from ..trials.plan import Plan, estimate
@@ -45,7 +46,7 @@ def load_plan(path: str | Path) -> Plan:
     Raises:
         InputError: If the file cannot be read, fails, or defines no plan.
     """
-    file = Path(path).expanduser().resolve()
+    file = named_path(path).resolve()
     if not file.is_file():
         raise InputError(f"there is no file {file}; a plan is a Python file that defines plan = Plan(…)")
     if file.suffix != ".py":
@@ -167,7 +168,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def play(plan: Plan, path: Path, args: argparse.Namespace, *, again: str) -> Ledger:
     """Run a plan under a bar, or what is left of it, and print what it came to; `again` is the command that goes on."""
-    path = path.expanduser().resolve()
+    path = named_path(path).resolve()
     budget_usd = budget(plan, args.budget)
     try:
         with Bar() as bar:
@@ -261,7 +262,7 @@ def _table(args: argparse.Namespace) -> int:
 
 def report_path(ledger: Path) -> Path:
     """Where a ledger's report goes unless another place is named: beside it, by its name."""
-    return ledger.expanduser().resolve().with_suffix(".html")
+    return named_path(ledger).resolve().with_suffix(".html")
 
 
 def _report(args: argparse.Namespace) -> int:
@@ -281,7 +282,7 @@ def _study(args: argparse.Namespace) -> int:
     from ..endpoint import endpoint
     from ..reporting.study import Study
 
-    where = Path(args.out or f"runs/study-{endpoint(args.endpoint).name}").expanduser().resolve()
+    where = named_path(args.out or f"runs/study-{endpoint(args.endpoint).name}").resolve()
     if args.dose:
         return _dose(args, where)
     study = Study(where, args.endpoint, models=args.model, cures=args.arm, seed=args.seed, drift=args.drift)

@@ -23,7 +23,7 @@ from typing import IO, Any
 
 from .. import show
 from ..errors import InputError
-from ..files import regular_file
+from ..files import named_path, regular_file
 
 MAX_LINE_BYTES = 32 * 1024 * 1024  # an append of 15 MiB is 20 MB of base64; nothing the API takes is longer
 MAX_PARTS = 1_000_000  # of a line of JSON: three bytes of it can take a hundred in memory
@@ -134,7 +134,7 @@ def log_files(*paths: PathLike, passed_over: list[Path] | None = None) -> list[P
     """
     files: list[Path] = []
     for path in map(Path, paths):
-        path = path if str(path) == STDIN else path.expanduser()
+        path = path if str(path) == STDIN else named_path(path)
         try:
             is_folder = path.is_dir()
             exists = is_folder or str(path) == STDIN or path.exists()

@@ -15,6 +15,7 @@ from typing import Any
 
 from .. import show
 from ..errors import InputError, clipped
+from ..files import named_path
 from ..wire import records as wire_records
 from ..wire.records import Response
 from .lines import STDIN, ParseReport, PathLike, family, log_files
@@ -198,7 +199,7 @@ def read_log(path: PathLike, *more: PathLike, audio: bool = True) -> Log:
     Raises:
         InputError: If it cannot be read or is no text log.
     """
-    paths = [Path(file) if str(file) == STDIN else Path(file).expanduser() for file in (path, *more)]
+    paths = [Path(file) if str(file) == STDIN else named_path(file) for file in (path, *more)]
     report = ParseReport()
     sorter, live = Sorter(str(paths[0]), report, whole=audio), LiveSorter(str(paths[0]), keep_audio=audio)
     order = _Order()
@@ -263,7 +264,7 @@ def recordings(path: PathLike) -> list[RecordedSession]:
     Raises:
         InputError: If it cannot be read, or has no such session.
     """
-    where = Path(path).expanduser()
+    where = named_path(path)
     sessions = stepped(records(where, report := ParseReport()), report, where.name)
     if any(session.n_withheld for session, _ in sessions):
         raise InputError(f"{where.name} cannot be played again: a redaction hook kept nothing of some frames")

@@ -35,6 +35,7 @@ from typing import Any, Literal
 import msgspec
 
 from ..errors import InputError, clipped
+from ..files import named_path
 from ..version import __version__
 from ..wire.dialect import GA_NAME
 from ..wire.events import AUDIO_DELTAS, Event
@@ -187,7 +188,7 @@ class LogWriter:
     def __init__(self, path: str | os.PathLike[str], *, audio: Audio = "digest", redact: Hook | None = None) -> None:
         if audio not in ("keep", "digest"):
             raise InputError(f"audio must be 'keep' or 'digest', not {clipped(audio)}")
-        self.path = Path(path).expanduser().absolute()
+        self.path = named_path(path).absolute()
         self.n_frames = 0
         self.problem: str | None = None
         self._format = LineFormat(secrets.token_hex(4), Redactor(), audio=audio, hook=redact)

@@ -23,6 +23,7 @@ from ..eventlog import Redactor
 from ..eventlog.reading import csv_line, row
 from ..eventlog.redact import Hook
 from ..eventlog.writing import LineFormat, without_audio
+from ..files import writable_path
 from ..plots.timeline import timeline
 from ..trials.ledger import Ledger
 from ..version import __version__
@@ -100,7 +101,7 @@ def bundle(
     Raises:
         InputError: If no response shows the effect, there are no events, or the file exists.
     """
-    target = Path(path).expanduser().absolute()
+    target = writable_path(path)
     if target.exists() and not overwrite:
         raise InputError(f"{target} exists; choose another name, or overwrite=True")
     if not isinstance(n_each, int) or n_each < 1:

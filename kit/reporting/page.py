@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from .. import show
 from ..errors import InputError, clipped
+from ..files import named_path, writable_path
 from ..trials.ledger import Ledger
 from ..version import __version__
 from .pieces import Material, written_by_a_run
@@ -81,9 +82,10 @@ def report(
     arms = list(dict.fromkeys(material.trials["arm"].astype(str)))
     if baseline is not None and baseline not in ("as_is", *arms):
         raise InputError(f"no trial has the arm {clipped(baseline)} to compare with; there are {', '.join(arms)}")
-    target = Path(folder).expanduser().resolve()
+    target = named_path(folder).resolve()
     if target.suffix.lower() != ".html":
         target /= "report.html"
+    target = writable_path(target)
     with written_by_a_run(book):
         html = page(material, question)
     try:

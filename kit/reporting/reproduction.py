@@ -20,6 +20,7 @@ from ..eventlog import Log, LoggedSession, ParseReport, log_files
 from ..eventlog.parsing import records, records_of
 from ..eventlog.sessions import Step, stepped
 from ..eventlog.writing import DIGEST, digest
+from ..files import named_path, regular_file
 from ..trials.ledger import Ledger
 from ..wire.conversation import TAG
 from ..wire.records import Response
@@ -76,9 +77,9 @@ def source_of(source: Source) -> Ledger | list[Path]:
     if isinstance(source, Log):
         return [source.path]
     if isinstance(source, str | os.PathLike):
-        path = Path(source).expanduser()
+        path = named_path(source)
         if path.is_file():
-            with open(path, "rb") as file:
+            with regular_file(path) as file:
                 if file.read(16) == b"SQLite format 3\0":
                     return Ledger(path)
         return log_files(path)

@@ -34,6 +34,7 @@ from .. import show
 from ..cases import Case, case, growing, histories
 from ..endpoint import ENDS, PRICES, endpoint
 from ..errors import InputError
+from ..files import named_path
 from ..stats import clustered, wilson
 from ..trials import run
 from ..trials.arms import Arm
@@ -320,7 +321,7 @@ class Study:
         names = [arm_of(cure).name for cure in (CURES if cures is None else cures)]
         if not models or not names or AS_IS in names:
             raise InputError("the study needs a model at least, and a cure beside as_is")
-        self.folder = Path(folder).expanduser().resolve()
+        self.folder = named_path(folder).resolve()
         self.where, self.seed, self.drift = where, seed, drift
         self.cures = tuple(CURES if cures is None else cures)
         self.design = Design(tuple(models), tuple(names))

@@ -98,7 +98,7 @@ from urllib.parse import quote
 
 from .. import show
 from ..errors import LedgerError, clipped
-from ..files import regular_file
+from ..files import named_path, regular_file, writable_path
 from .record import TrialRecord
 
 SCHEMA = 2
@@ -511,10 +511,10 @@ def ledger_path(path: object) -> Path:
         return path.path
     if not isinstance(path, str | Path) or not str(path):
         raise LedgerError(f"a ledger is the path of a file, such as runs/joke.sqlite, not {clipped(path)}")
-    target = Path(path).expanduser().resolve()
+    target = named_path(path, error=LedgerError).resolve()
     if target.is_dir():
         raise LedgerError(f"{target} is a folder; a ledger is a file, such as {target / 'trials.sqlite'}")
-    return target
+    return writable_path(target, error=LedgerError)
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
