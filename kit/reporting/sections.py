@@ -106,7 +106,9 @@ def lead(m: Material) -> str:
     n = m.ledger.counts()
     cases, arm_names = (ordered(m.trials, name) for name in ("case", "arm"))
     days = sorted({when(at)[:10] for at in m.trials["started_at"].dropna()})
-    hosts = [host for host in m.hosts if not any(host in name for name in m.settings)]  # one without a name is called by it
+    hosts = [
+        host for host in m.hosts if not any(host in name for name in m.settings)
+    ]  # one without a name is called by it
     at = f" at {', '.join(hosts)}" if hosts else ""
     span = "" if not days else f", {days[0]}" if days[0] == days[-1] else f", {days[0]} to {days[-1]}"
     return (

@@ -9,9 +9,10 @@ from .faults import KINDS as FAULTS
 from .handshake import DEFAULT_MODEL, Access, HttpRequest, PlainRequest, http_answer, key_of, key_of_request
 from .hearing import prepare as prepare_hearing
 from .journal import Recorder
+from .listener import Connection, Listener
 from .options import MAX_FRAME_BYTES, SESSION_S, Limits
 from .replies import Call, Reasoned, Reply, ReplyRule, json_list
-from .server import Connection, Listener, StandIn
+from .server import StandIn
 
 __all__ = [
     "DEFAULT_MODEL",

@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import msgspec
 from websockets.datastructures import Headers
@@ -74,12 +74,13 @@ class Access:
                 f"{clipped(self.host)} can be reached by others: give require_key=, or listen on 127.0.0.1"
             )
 
-    def refusal(self, origin: str | None, host: str | None) -> str | None:
-        """Return why a request may not come in, whatever its key; ``None`` if it may.
+    def refusal(self, headers: Headers) -> str | None:
+        """Return why a request with these headers may not come in, whatever its key; ``None`` if it may.
 
         Any page in any browser can reach this machine's ports: the page's Origin says where it is from. A page whose name was made
         to point here (DNS rebinding) shows in the Host header; where a key is required, that keeps it out.
         """
+        origin, host = (next(iter(headers.get_all(name)), None) for name in ("Origin", "Host"))
         if origin is not None and origin not in self.origins and not is_loopback(_hostname(origin)):
             return "this server is not open to other machines' web pages"
         name = _hostname(f"//{host}") if host else None
@@ -125,6 +126,11 @@ class Rejection:
         return ".".join(word for word in (self.refusal.type, self.refusal.code) if word)
 
 
+def query_of(target: str) -> dict[str, str]:
+    """Return the fields of a path's query; of several of one name the last."""
+    return dict(parse_qsl(urlsplit(target).query, keep_blank_values=True))
+
+
 def connection_request(target: str, headers: Headers, forced_dialect: str) -> ConnectionRequest:
     """Read the upgrade request of a connection.
 
@@ -133,13 +139,12 @@ def connection_request(target: str, headers: Headers, forced_dialect: str) -> Co
         headers: Of the request.
         forced_dialect: ``ga``, ``beta``, or ``both`` to let the request decide.
     """
-    split = urlsplit(target)
-    query = {name: values[-1] for name, values in parse_qs(split.query, keep_blank_values=True).items()}
+    query = query_of(target)
     subprotocols = [word.strip() for line in headers.get_all("Sec-WebSocket-Protocol") for word in line.split(",")]
     beta_header = (
         BETA_HEADER in headers.get_all("OpenAI-Beta")
         or "openai-beta.realtime-v1" in subprotocols
-        or split.path.rstrip("/") == "/openai/realtime"  # Azure's preview path
+        or urlsplit(target).path.rstrip("/") == "/openai/realtime"  # Azure's preview path
     )
     asks_beta = beta_header or query.get("dialect") == "beta"
     d = {"ga": GA, "beta": BETA}.get(forced_dialect) or (BETA if asks_beta and query.get("dialect") != "ga" else GA)
@@ -180,8 +185,7 @@ def option_texts(request: Request) -> dict[str, str | list[str]]:
 
 def key_of_request(request: Request) -> str | None:
     """Return the API key of an upgrade request."""
-    query = parse_qs(urlsplit(request.path).query)
-    return key_of(request.headers, {name: values[-1] for name, values in query.items()})
+    return key_of(request.headers, query_of(request.path))
 
 
 def key_of(headers: Headers, query: Mapping[str, str]) -> str | None:
@@ -365,7 +369,7 @@ class PlainRequest:
             return http_answer("413 Content Too Large", Refusal(None, "The request is too large."))
         if len(body) < int(length):
             return None
-        why = self._access.refusal(*(next(iter(headers.get_all(name)), None) for name in ("Origin", "Host")))
+        why = self._access.refusal(headers)
         if why is not None:
             return http_answer("403 Forbidden", Refusal(None, why))
         method, _, target = lines[0].partition(" ")
