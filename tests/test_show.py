@@ -3,9 +3,11 @@
 import base64
 import io
 import itertools
+import re
 import unicodedata
 import wave
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -231,6 +233,62 @@ def test_the_words_on_a_badge_can_be_read(modality):
     ink = "#111111" if ink == "#111" else "#ffffff"
 
     assert contrast(ground, ink) >= 4.5  # WCAG AA
+
+
+# JupyterLab's pages and the ink on them: --jp-layout-color0 and --jp-ui-font-color1 (rgba(0, 0, 0, 0.87) on white).
+LAB = {"light": ("#ffffff", "#212121"), "dark": ("#111111", "#ffffff")}
+WIDGETS = Path(show.__file__).parent / "widgets"
+REPORT = Path(show.__file__).parent / "reporting/report.css"
+GRAPHIC = ("meter", "::before", ":disabled")  # no words: a mark, or what cannot be pressed
+
+
+def mixed(one, other, share):
+    """`share` of one colour over another, as #rrggbb."""
+    pairs = zip(channels(one), channels(other), strict=True)
+    return "#" + "".join(f"{round(255 * (share * a + (1 - share) * b)):02x}" for a, b in pairs)
+
+
+def declared(css):
+    """Each rule: its selector, and what it declares."""
+    css = re.sub(r"/\*.*?\*/", "", css, flags=re.S)
+    for selector, body in re.findall(r"([^{}]+)\{([^{}]*)\}", css):
+        yield selector.strip(), dict(re.findall(r"([\w-]+):\s*([^;]+)", body))
+
+
+def long_hex(colour):
+    return "#" + "".join(2 * c for c in colour[1:]) if len(colour) == 4 else colour
+
+
+@pytest.mark.parametrize("name", ["sound.css", "events.css"])
+@pytest.mark.parametrize("theme", LAB)
+def test_the_words_of_a_widget_can_be_read(name, theme):
+    ground, ink = LAB[theme]
+    css = (WIDGETS / name).read_text()
+    n_checked = 0
+    for selector, rule in declared(css.replace("var(--bad)", "#d55e00")):
+        if any(word in selector for word in GRAPHIC):
+            continue
+        colour = rule.get("color", "")
+        mix = re.match(r"color-mix\(in srgb, (#\w+) (\d+)%, currentColor\)", colour)
+        text = mixed(mix[1], ink, int(mix[2]) / 100) if mix else long_hex(colour) if colour.startswith("#") else ink
+        below = long_hex(rule["background"]) if rule.get("background", "").startswith("#") else ground
+        text = mixed(text, below, float(rule.get("opacity", 1)))
+        n_checked += text != ink
+        assert contrast(text, below) >= 4.5, (selector, text, below)  # WCAG AA
+    assert n_checked > 4
+
+
+def test_the_words_of_a_report_can_be_read_on_every_page():
+    palettes = [
+        rule
+        for selector, rule in declared(REPORT.read_text().replace("@media (prefers-color-scheme: dark) {", ""))
+        if selector.endswith(":root")
+    ]
+    assert len(palettes) == 3  # light, dark, paper
+    for palette, ink, ground in itertools.product(
+        palettes, ("--ink", "--muted", "--good", "--bad"), ("--page", "--wash")
+    ):
+        assert contrast(palette[ink], palette[ground]) >= 4.5, (ink, ground)
 
 
 def test_what_was_reported_is_an_outline_and_no_badge():

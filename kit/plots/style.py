@@ -272,12 +272,12 @@ def percent_axis(axis: Any) -> None:
 
 
 _NOTEBOOK = {
-    "page": "transparent",
+    "page": "var(--jp-layout-color0, var(--vscode-editor-background, Canvas))",
     "ink": "var(--jp-ui-font-color1, currentColor)",
     "muted": "var(--jp-ui-font-color2, currentColor)",
     "grid": "var(--jp-border-color2, #8888)",
 }
-"""What JupyterLab calls the colours of a style, and what stands in for them elsewhere."""
+"""What JupyterLab calls the colours of a style, and what stands in for them elsewhere (VS Code, an export)."""
 
 
 def svg(ax: Axes, *, themed: bool | Literal["notebook"] = False, alt: str = "", prefix: str = "") -> str:
@@ -286,7 +286,7 @@ def svg(ax: Axes, *, themed: bool | Literal["notebook"] = False, alt: str = "", 
     Args:
         themed: Replace the light style's page, ink and line colours by the page's CSS variables ``--page``, ``--ink``,
             ``--muted`` and ``--grid``, so that one picture follows the reader's light or dark theme; ``"notebook"``: by
-            JupyterLab's variables, and on no ground of its own.
+            JupyterLab's variables.
         alt: What it shows, for those who do not see it.
         prefix: Put before every id, so that several pictures can stand on one page.
     """

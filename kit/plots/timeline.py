@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..wire.events import Event
 from ..wire.records import Response
 from . import style as look_up
-from .style import BODY, SMALL, foreign, svg
+from .style import BODY, SMALL, foreign, sized, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +73,7 @@ class Timeline:
         return f"<Timeline {self.end_ms / 1000:.1f} s, {len(self.marks)} marks in {len(self.lanes)} lanes{f', {mark}' if mark else ''}>"
 
     def _repr_html_(self) -> str:
-        return self.svg()
+        return f'<div style="overflow-x:auto">{sized(self.svg())}</div>'
 
     def draw(self, ax: Axes | Figure | None = None, style: str = "light") -> Axes:
         """Draw it on axes, or on an empty figure."""

@@ -395,6 +395,8 @@ class Chat(PageWidget):
         if changed or len(turns) != len(self._drawn):
             self._drawn = turns
             self.send({"kind": "turns", "changed": changed, "total": len(turns)})
+            if all(turn["done"] for turn in turns):
+                self.update_snapshot()
         self.send(
             {
                 "kind": "view",

@@ -187,13 +187,20 @@ async def _follow(table: weakref.ref[EventTable], session: Session) -> None:
             new.clear()
             widget._send_rows(start)
 
+    def snapshot() -> None:
+        if (widget := table()) is not None:
+            widget.update_snapshot()
+
     with contextlib.suppress(KitError):  # it fell behind: what came is shown
         async for event in session:
             if table() is None:
                 return
             new.append(event)
             due = due or loop.call_later(_EVERY_S, flush)
+            if event.type == "response.done":
+                loop.call_later(2 * _EVERY_S, snapshot)
     flush()
+    snapshot()
 
 
 def _looked_at(source: Source) -> Session | LoggedSession | EventList:

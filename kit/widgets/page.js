@@ -21,8 +21,16 @@ function microphoneLight() {
   return { el: node, remove: () => desk.lights.delete(light) };
 }
 
+// The picture of a widget's state that stands beside it is for a notebook without a kernel: hidden as long as one answers.
+function hideSnapshot(model, id) {
+  const style = element('style', {}, `.jp-OutputArea-child:has([data-kit-snapshot="${id}"]), [data-kit-snapshot="${id}"] { display: none; }`);
+  document.head.append(style);
+  model.on('comm_live_update destroy', () => style.remove());
+}
+
 // Send a message to the kernel; false where there is none any more.
 function teller(model, gone) {
+  model.on('msg:custom', message => { if (message.kind === 'live') hideSnapshot(model, message.id); });
   return (content, buffers = []) => {
     try { model.send(content, undefined, buffers); return true; } catch { gone?.(); return false; }
   };

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import secrets
 import sys
 import threading
 import time
@@ -21,6 +22,7 @@ from typing import Any, ClassVar
 
 import anywidget
 
+from .. import show
 from ..audio import Block, BlockQueue
 from ..errors import DeviceError
 
@@ -60,6 +62,11 @@ class PageWidget(anywidget.AnyWidget):
         self._page_here = threading.Event()
         # It stands in some output, or is on its way there.
         self._displayed = False
+        # Pictures of its state beside it, one per output that it stands in; its page hides them while a kernel is there.
+        self._snapshots: list[Any] = []
+        self._snapshot_id = secrets.token_hex(6)
+        # What they show.
+        self._snapshot = ""
         super().__init__(**traits)
         self.on_msg(_dispatch)
         comm = self.comm
@@ -76,6 +83,7 @@ class PageWidget(anywidget.AnyWidget):
 
     def _on_here(self, _content: Content, _buffers: list[memoryview]) -> None:
         self._page_here.set()
+        self.send({"kind": "live", "id": self._snapshot_id})
 
     async def _until_page_is_here(self, limit_s: float, otherwise: str) -> None:
         """Wait until the page is drawn; show the widget first, if it stands in no output.
@@ -97,16 +105,28 @@ class PageWidget(anywidget.AnyWidget):
         """Its state now as HTML: what an export and a saved notebook show where no kernel runs."""
         return ""
 
+    def update_snapshot(self) -> None:
+        """Take a new picture of its state, for a notebook that is saved now: call it whenever something was done."""
+        if self._snapshots and (picture := self.static_html()) != self._snapshot:
+            self._snapshot = picture
+            for output in self._snapshots:
+                output.update(self._snapshot_bundle(), raw=True)
+
+    def _snapshot_bundle(self) -> dict[str, str]:
+        return {"text/html": f'<div data-kit-snapshot="{self._snapshot_id}">{self._snapshot}</div>', "text/plain": ""}
+
     def release_devices(self) -> None:
         """Let go of microphone and speaker, from any thread; called when the widget's name is given to another one."""
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         self._displayed = True
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data = bundle[0] if isinstance(bundle, tuple) else bundle
-        if data is not None and (picture := self.static_html()):
-            data["text/html"] = picture
-        return bundle
+        if show.in_a_cell() and (picture := self.static_html()):
+            from IPython.display import display
+
+            # An output of its own: to change that of the widget would draw the widget anew, under the hands of who types.
+            self._snapshot = picture
+            self._snapshots.append(display(self._snapshot_bundle(), raw=True, display_id=True))  # type: ignore[no-untyped-call]
+        return super()._repr_mimebundle_(**kwargs)
 
 
 def _dispatch(widget: PageWidget, content: Any, buffers: list[memoryview]) -> None:

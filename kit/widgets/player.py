@@ -65,6 +65,8 @@ class Player(BrowserSpeaker, PageWidget):
 
     def _on_heard(self, content: Content, _buffers: list[memoryview]) -> None:
         self.report(content)
+        if not self.playing:
+            self.update_snapshot()
 
     def _on_press(self, _content: Content, _buffers: list[memoryview]) -> None:
         if self._replies is not None and self._loop is not None:

@@ -496,6 +496,7 @@ class Recorder(PageWidget):
         seconds = clip.duration_ms / 1000
         gaps = clip.provenance.details.get("missing_ms", [])
         self.send({"kind": "clip", "seconds": seconds, "gaps": gaps, "facts": _facts(clip)})
+        self.update_snapshot()
 
 
 def _facts(clip: Clip) -> str:

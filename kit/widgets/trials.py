@@ -31,14 +31,15 @@ class Trials(PageWidget):
         self._axes = plots.strip(turns, title=title, link="#trial-", ax=plots.figure())
         # Those that a strip stands for, in the plan's order; controls have no strip.
         self.trial_ids: list[str] = list(dict.fromkeys(turns["trial_id"].astype(str)))
+        self._card = ""
         super().__init__()
 
     def __repr__(self) -> str:
         return f"<Trials: {len(self.trial_ids):,} of {self.ledger!r}>"
 
     def static_html(self) -> str:
-        """The strips: what an export shows."""
-        return f"<figure style='margin:0'>{self._picture(link=False)}</figure>"
+        """The strips, and the trial that was looked at last: what an export shows."""
+        return f"<figure style='margin:0;overflow-x:auto'>{self._picture(link=False)}</figure>{self._card}"
 
     def _picture(self, *, link: bool = True) -> str:
         alt = plots.alt_text(self._axes)
@@ -55,4 +56,6 @@ class Trials(PageWidget):
             html = self.ledger.trial(str(content.get("id")))._repr_html_()
         except KitError as exc:
             html = show.card(show.esc(exc))
+        self._card = html
         self.send({"kind": "card", "html": html})
+        self.update_snapshot()
