@@ -1,85 +1,233 @@
-"""Do the intervals hold the truth after loss? ``python benchmarks/coverage.py [--runs N]``
+"""Do the intervals hold the truth after loss, and are findings found by chance? ``python benchmarks/coverage.py [--runs N] [--only WORD]``
 
-Services draw anew at every try, a lost attempt is played again, and what is lost may not be like what is there: a text reply begins
-sooner than audio, so that a connection that breaks early loses more audio. Simulated by the kit's own counting rule (a reply that has
-begun decides its trial; an attempt that was lost before is played again and stands in the bounds), at rates of 0.05, 0.3 and 0.5:
+A simulated service with a known truth (`service.py`) behind the kit's own attempts, runner, ledger and tables. It draws anew at every
+try, audio begins later than text, and what is lost is played again, so that loss is not like what is there.
 
-* the share of runs in which the bounds and Wilson's interval hold the truth (bounds: at least 95 %, within Monte Carlo error);
-* the share of runs in which a retry arm that cures nothing is called a cure, at failure rates of 0 to 10 % for each response (at most 5 %);
-* how often the band before the first drift holds the truth (Kaplan-Meier).
+=============  ==================================================================================================  ==========
+part           what is counted, over `--runs` (1,000) estimates of 40 trials, or plans                             limit
+=============  ==================================================================================================  ==========
+intervals      Wilson's interval holds the truth, where loss does not choose                                       93 to 97 %
+bounds         ``drift_least`` to ``drift_most`` hold the truth, whatever is lost: drops, expiry, interrupts       >= 95 %
+estimates      each row of validity.md A2, all its trials together: within 2 standard errors, or inside the bounds all
+cures          a retry arm that cures nothing is called a cure at a failure rate of 0 to 10 % of responses         <= alpha
+sequential     the interval at the end of a run that a stop rule ended misses the truth, in any of two cells       <= 5 %
+family         any of 8 comparisons of 4 arms that change nothing (and 4 pooled) is called a difference            <= 5 %
+first band     Kaplan-Meier's band before the first drift holds the truth (no runs: `kit.stats` alone)             >= 90 %
+=============  ==================================================================================================  ==========
+
+A share counts as within its limit if it is within 2 Monte Carlo errors of it.
 """
 
 from __future__ import annotations
 
+import itertools
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
 import numpy as np
 from running import option, status
+from scipy.stats import binom
+from service import TROUBLE, Service, in_plan, played
 
-from kit import stats
+from kit import stats, tables
 
-
-def lossy(draw: np.random.Generator, n: int, p: float, lost_audio: float, lost_text: float) -> tuple[int, int, int]:
-    """Play n trials, each until an attempt is not lost: text, answered, lost attempts."""
-    text = lost = 0
-    for _ in range(n):
-        while True:
-            is_text = draw.random() < p
-            if draw.random() >= (lost_text if is_text else lost_audio):
-                break
-            lost += 1
-        text += is_text
-    return text, n, lost
+N_TRIALS = 40  # behind each estimate
+CELLS = 25  # estimates in one plan, each a case of its own
+TRUTHS = (0.05, 0.3, 0.5)
+ALPHA = 0.05
+FAILURES = (0.0, 0.02, 0.05, 0.1)
 
 
-def after_loss(runs: int) -> bool:
-    draw, good = np.random.default_rng(1), True
-    print("truth  lost (audio, text)  estimate   Wilson holds it   bounds hold it")
-    for p in (0.05, 0.3, 0.5):
-        for lost_audio, lost_text in ((0.0, 0.0), (0.1, 0.1), (0.2, 0.02), (0.5, 0.05), (0.02, 0.2)):
-            counts = [lossy(draw, 100, p, lost_audio, lost_text) for _ in range(runs)]
-            wilson = np.mean([i.low <= p <= i.high for i in (stats.wilson(k, n) for k, n, _ in counts)])
-            bounds = np.mean([i.low <= p <= i.high for i in (stats.bounds_if_missing(*count) for count in counts)])
-            good &= bounds >= 0.95 - 3 * (0.05 * 0.95 / runs) ** 0.5 - 0.02  # Wilson itself dips by 2 points
-            print(
-                f"{p:5}  {lost_audio:5} {lost_text:5}  {np.mean([k / n for k, n, _ in counts]):16.3f} {wilson:15.3f} {bounds:16.3f}"
-            )
-    return bool(good)
+def hits(table: Any, low: str, high: str, truth: float) -> list[bool]:
+    return list((table[low] <= truth) & (truth <= table[high]))
+
+
+def error_of(share: float, n: int) -> float:
+    return float((share * (1 - share) / n) ** 0.5)
+
+
+def exact(p: float) -> float:
+    """The coverage of Wilson's interval without any loss, enumerated."""
+    k = np.arange(N_TRIALS + 1)
+    low, high = stats.wilson_array(k, N_TRIALS)
+    return float(binom.pmf(k, N_TRIALS, p)[(low <= p) & (p <= high)].sum())
+
+
+def intervals_and_bounds(runs: int) -> bool:
+    good = True
+    print(
+        f"truth  trouble                      lost  estimate   Wilson holds it (without loss)   bounds hold it   of {runs}"
+    )
+    for p, (name, (trouble, stops, chooses)) in itertools.product(TRUTHS, TROUBLE.items()):
+        if p != 0.3 and name.startswith("stopped"):
+            continue  # the same at any truth, and the dearest
+        rows = []
+        for n in range(runs // CELLS):
+            service = Service(lambda case, arm, p=p: p, seed=n, **trouble)
+            with played(in_plan(CELLS, repeats=N_TRIALS, seed=n), service, stops) as ledger:
+                rows.append(tables.modality_df(ledger, "case"))
+        wilson = np.mean([hit for table in rows for hit in hits(table, "drift_low", "drift_high", p)])
+        bounds = np.mean([hit for table in rows for hit in hits(table, "drift_least", "drift_most", p)])
+        text, known, lost = (sum(int(table[word].sum()) for table in rows) for word in ("text", "first_turns", "lost"))
+        met = bounds >= 0.95 - 2 * error_of(0.95, runs)
+        if not chooses:  # Wilson's interval is that of the tables' own n, whose coverage dips and peaks by itself
+            met &= 0.93 - 2 * error_of(0.93, runs) <= wilson <= 0.97 + 2 * error_of(0.97, runs)
+        good &= met
+        print(f"{p:5}  {name:27} {lost / (known + lost):5.1%} {text / known:9.3f} {wilson:17.3f} ({exact(p):.3f})"
+              f" {bounds:24.3f} {'' if met else '   NOT MET'}", flush=True)  # fmt: skip
+    return good
+
+
+A2: dict[str, tuple[float, int, int, Mapping[str, Any], int]] = {
+    # the row → truth, trials of a plan, plans, trouble, stops
+    "nothing": (0.5, 900, 5, {}, 0),
+    "interrupted 10 times": (0.5, 150, 30, {}, 10),
+    "cut late: few lost": (0.3, 300, 15, {"expires_after": 16}, 0),
+    "cut sooner": (0.3, 300, 15, {"expires_after": 12}, 0),
+    "cut before most audio": (0.3, 300, 15, {"expires_after": 8}, 0),
+    "a bad day": (0.3, 300, 15, {"lose": lambda is_text: 0.1, "fails": 0.05}, 0),
+}
+
+
+def estimates(runs: int) -> bool:
+    """The five rows of validity.md A2, and a bad day: all plans of a row together, and how often a single one fails."""
+    good = True
+    print(
+        "row                     truth  trials   lost  estimate (bounds)         errors from the truth   single plans that miss"
+    )
+    for name, (p, n_trials, n_plans, trouble, stops) in A2.items():
+        n_plans = max(2, n_plans * runs // 1_000)
+        text = known = lost = missed = 0
+        for n in range(n_plans):
+            service = Service(lambda case, arm, p=p: p, seed=n, **trouble)
+            with played(in_plan(1, repeats=n_trials, seed=n), service, stops) as ledger:
+                (row,) = tables.modality_df(ledger, []).to_dict("records")
+            z = (row["drift_rate"] - p) / error_of(p, row["first_turns"])
+            missed += abs(z) > 2 and not row["drift_least"] <= p <= row["drift_most"]
+            text, known, lost = text + row["text"], known + row["first_turns"], lost + row["lost"]
+        z, bound = (text / known - p) / error_of(p, known), stats.bounds_if_missing(text, known, lost)
+        met = abs(z) <= 2 or (bound.low or 0) <= p <= (bound.high or 1)
+        good &= met
+        print(f"{name:23} {p:5} {known:7} {lost / (known + lost):6.1%} {text / known:8.3f} ({bound.low:.3f} to {bound.high:.3f})"
+              f" {z:+17.1f} {f'{missed} of {n_plans}':>27} {'' if met else '   NOT MET'}", flush=True)  # fmt: skip
+    return good
 
 
 def false_cures(runs: int) -> bool:
-    """A retry arm asks again after text; drift is sticky, so that the next reply is text too, if it comes."""
+    """A retry arm asks again after text; drift sticks, so that the next reply is text too, if it comes. Plans of 300 a side are drawn
+    from a pool of trials that were played: each arm's trials are alike, and what a plan says depends on its counts alone."""
     draw, good = np.random.default_rng(2), True
-    print("failure per response   a cure is claimed, text kept   ... struck out, as before")
-    for failure in (0.0, 0.01, 0.02, 0.05, 0.1):
-        kept = struck = 0
-        for _ in range(runs):
-            base, arm = draw.binomial(300, 0.5), draw.binomial(300, 0.5)
-            broken = draw.binomial(arm, 1 - (1 - failure) ** 4)  # four more tries at each text reply
-            kept += stats.compare(int(arm), 300, int(base), 300).p <= 0.05 and arm < base
-            struck += stats.compare(int(arm - broken), 300 - int(broken), int(base), 300).p <= 0.05 and arm < base
-        good &= kept / runs <= 0.05
-        print(f"{failure:20} {kept / runs:29.3f} {struck / runs:25.3f}")
+    pool, n_plans = 9 * runs, 2 * runs
+    print(
+        f"failure per response   as is, retry of the pool of {pool} each   a cure is claimed, of {n_plans} plans (first response)"
+    )
+    for failure in FAILURES:
+        counts = {}
+        for outcome in ("final", "first_response"):
+            counts[outcome] = np.zeros((2, 2), int)
+        for n in range(max(1, pool // 1_500)):
+            service = Service(lambda case, arm: 0.5, lose=lambda is_text, q=failure / 2: q, fails=failure / 2, seed=n)
+            service.breaks = failure / 2
+            with played(in_plan(5, ["as_is", "delete_and_retry"], 300, seed=n), service) as ledger:
+                table = tables.modality_df(ledger, "arm")
+            counts["final"] += table[["text", "first_turns"]].to_numpy(int)
+            counts["first_response"] += table[["first_response_drifted", "first_responses"]].to_numpy(int)
+        claimed = {}
+        for outcome, ((k0, n0), (k1, n1)) in counts.items():
+            as_is, retry = draw.binomial(300, k0 / n0, n_plans), draw.binomial(300, k1 / n1, n_plans)
+            ps = [stats.compare(int(a), 300, int(b), 300).p for a, b in zip(retry, as_is, strict=True)]
+            claimed[outcome] = np.mean([p <= ALPHA and a < b for p, a, b in zip(ps, retry, as_is, strict=True)])
+        (k0, n0), (k1, n1) = counts["final"]
+        met = all(share <= ALPHA + 2 * error_of(ALPHA, n_plans) for share in claimed.values())
+        met &= abs(k1 / n1 - k0 / n0) <= 3 * (0.25 / n0 + 0.25 / n1) ** 0.5
+        good &= met
+        print(f"{failure:20} {k0 / n0:17.4f}, {k1 / n1:.4f} (error {error_of(0.5, n0):.4f}) {claimed['final']:33.4f} "
+              f"({claimed['first_response']:.4f}) {'' if met else '   NOT MET'}", flush=True)  # fmt: skip
+    return good
+
+
+def sequential(runs: int) -> bool:
+    """Runs of two cells that a stop rule ends, at 20 points each way, with loss that chooses nothing."""
+    good = True
+    print("truth     runs  ended by the rule   trials  a stop rule's interval misses the truth in either cell")
+    for p in TRUTHS[:2]:
+        missed, n_stopped, n_trials = [], 0, 0
+        for n in range(runs):
+            plan = in_plan(2, repeats=90, stop=0.4, seed=n)
+            service = Service(lambda case, arm, p=p: p, lose=lambda is_text: 0.03, fails=0.03, seed=n)
+            with played(plan, service) as ledger:
+                table = tables.modality_df(ledger, "case")
+                n_stopped += (ledger.last_run or {}).get("ended") == "stop rule"
+            n_trials += int(table["first_turns"].sum())
+            missed.append(not all(hits(table, "drift_low", "drift_high", p)))
+        share = float(np.mean(missed))
+        met = share <= ALPHA + 2 * error_of(ALPHA, len(missed))
+        good &= met
+        print(
+            f"{p:5} {len(missed):8} {n_stopped:18} {n_trials / len(missed):8.0f} {share:54.3f} {'' if met else '   NOT MET'}",
+            flush=True,
+        )
+    return good
+
+
+def family(runs: int) -> bool:
+    """Two cases, one of them without drift, and four arms that change nothing, one of them a retry arm; with loss."""
+    good, arms = True, ["as_is", "update_again", "one_user_message", "modality_each_response", "delete_and_retry"]
+    print("truth     runs   any of 8 comparisons and 4 pooled ones is called a difference")
+    for p in (0.5,):
+        found = []
+        for n in range(runs):
+            service = Service(
+                lambda case, arm, p=p: p if case == "c00" else 0.02, lose=lambda is_text: 0.03, fails=0.05, seed=n
+            )
+            with played(in_plan(2, arms, 16, seed=n), service) as ledger:
+                found.append(bool(tables.compare_df(ledger)["shown"].any()))
+        share = float(np.mean(found))
+        met = share <= ALPHA + 2 * error_of(ALPHA, runs)
+        good &= met
+        print(f"{p:5} {runs:8} {share:56.3f} {'' if met else '   NOT MET'}", flush=True)
     return good
 
 
 def first_band(runs: int) -> bool:
     draw, good = np.random.default_rng(3), True
     print("trials  hazard   the band after turn 1 holds the truth")
-    for n in (20, 40, 100):
-        for hazard in (0.02, 0.05, 0.1):
-            hits = 0
-            for k in draw.binomial(n, hazard, runs):
-                curve = stats.survival_of_counts([1], [n], [k], n) if k else None
-                low, high = (curve.low[0], curve.high[0]) if curve else (stats.wilson(n, n).low, 1.0)
-                hits += low <= 1 - hazard <= high
-            good &= hits / runs >= 0.9
-            print(f"{n:6} {hazard:7} {hits / runs:39.3f}")
+    for n, hazard in itertools.product((20, 40, 100), (0.02, 0.05, 0.1)):
+        n_held = 0
+        for k in draw.binomial(n, hazard, 2 * runs):
+            curve = stats.survival_of_counts([1], [n], [k], n) if k else None
+            low, high = (curve.low[0], curve.high[0]) if curve else (stats.wilson(n, n).low or 0.0, 1.0)
+            n_held += low <= 1 - hazard <= high
+        good &= n_held / (2 * runs) >= 0.9
+        print(f"{n:6} {hazard:7} {n_held / (2 * runs):39.3f}")
     return good
 
 
-def main() -> bool:
-    runs = option("--runs", 2_000)
-    return all([after_loss(runs), false_cures(runs), first_band(runs)])
+PARTS: dict[str, Callable[[int], bool]] = {
+    "intervals": intervals_and_bounds,
+    "estimates": estimates,
+    "cures": false_cures,
+    "sequential": sequential,
+    "family": family,
+    "band": first_band,
+}
+
+
+def parts() -> Iterator[str]:
+    chosen = sys.argv[sys.argv.index("--only") + 1] if "--only" in sys.argv else ""
+    return (name for name in PARTS if name.startswith(chosen))
+
+
+def main(runs: int = 1_000) -> bool:
+    good = True
+    for name in parts():
+        began = time.process_time()
+        good &= PARTS[name](runs)
+        print(f"({name}: {time.process_time() - began:.0f} s of CPU)\n", flush=True)
+    return good
 
 
 if __name__ == "__main__":
-    raise SystemExit(status(main()))
+    raise SystemExit(status(main(option("--runs", 1_000))))

@@ -38,6 +38,12 @@ def test_every_arm_says_where_it_was_reported_and_what_came_of_it():
         assert getattr(arms, arm.name) is arm
 
 
+def test_every_class_of_the_file_is_an_arm_of_the_kit():
+    kinds = {kind for kind in vars(arms).values() if isinstance(kind, type) and issubclass(kind, arms.Arm)}
+
+    assert {type(arm) for arm in (*arms.all_arms(), *arms.all_arms("live"))} == kinds - {arms.Arm}
+
+
 def test_an_arm_that_is_none_is_named_with_those_there_are():
     with pytest.raises(InputError, match=r"no arm is called 'louder'; there are as_is, one_user_message"):
         arms.arm("louder")

@@ -145,7 +145,7 @@ def test_a_plan_that_is_none_is_one_sentence(tmp_path, capsys, source, sentence)
     [
         (["plan", "none.py"], "there is no file"),
         (["run", __file__.replace("test_cli_trials.py", "../README.md"), "x.sqlite"], "the plan comes first"),
-        (["run", "x.py"], "the following arguments are required: LEDGER. See kit trials run --help"),
+        (["run", "x.py"], "name a ledger, too: kit trials run x.py runs/x.sqlite"),
     ],
 )
 def test_wrong_usage_is_one_sentence(args, sentence):

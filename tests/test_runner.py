@@ -6,6 +6,7 @@ import math
 from collections import Counter
 
 import pytest
+from hostile import Lossy
 from killed import quietly
 
 from kit import Clip, Ledger, Plan, Settings, run
@@ -244,6 +245,26 @@ async def test_a_refused_key_stops_the_run_and_the_trials_can_be_gone_on_with(pa
 
     assert ledger.counts()["completed"] == 20
     assert b"sk-right" not in path.read_bytes()
+
+
+async def test_a_key_sent_in_another_way_and_more_headers_reach_the_service_and_no_ledger(path, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "a-key-of-12345")
+    headers = []
+
+    class Gateway(Lossy):
+        async def _talk(self, ws):
+            headers.append((ws.request.headers.get("xi-api-key"), ws.request.headers.get("X-Route")))
+            await super()._talk(ws)
+
+    async with Gateway() as server:
+        settings = Settings(
+            server.url, key_env="MY_KEY", auth="xi-api-key", headers={"X-Route": "secret-9876"}, max_output_tokens=None
+        )
+        ledger = await quietly(Plan("1a", repeats=2, controls=0, settings=settings), path, budget_usd=math.inf)
+
+    assert headers == [("a-key-of-12345", "secret-9876")] * 2
+    assert ledger.plan["settings"][0]["headers"] == ["X-Route"] and ledger.counts()["completed"] == 2
+    assert not any(secret in path.read_bytes() + repr(settings).encode() for secret in (b"12345", b"9876"))
 
 
 async def test_where_nobody_answers_the_run_stops_before_every_trial_is_used_up(path, monkeypatch):

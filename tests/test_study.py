@@ -1,17 +1,26 @@
 """From plan to sentence, through real sockets: what goes in as truth comes out as estimate; and the study, rehearsed whole."""
 
 import re
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest, chi2
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from service import Service, serving
 
 from kit import Ledger, Plan, Settings, plots, run, stats, tables
 from kit.cases import all_cases, histories
 from kit.cli import main
 from kit.endpoint import ENDS
 from kit.errors import InputError
-from kit.reporting.study import CUT_TOKENS, DOSES, MODELS, SPENDING, Design, Study, dose_plan, simulate
+from kit.reporting import study_page
+from kit.reporting.design import CUT_TOKENS, MODELS, SPENDING, Design, simulate
+from kit.reporting.study import DOSES, Study, dose_plan
 from kit.trials.plan import estimate
 
 
@@ -122,7 +131,7 @@ def test_forty_histories_of_two_to_twenty_turns_end_with_the_user_and_pass_the_l
 def test_where_nothing_drifts_no_cure_is_asked_about():
     out = simulate(Design(), truth(0.0), 5, usd=usd)
 
-    assert max(out.usd) == pytest.approx(sum(40 * 0.01 + 80 * 0.0026 for _ in MODELS))
+    assert max(out.usd) == pytest.approx(sum((40 + 6) * 0.01 + (80 + 80) * 0.0026 for _ in MODELS))
     assert out.share(said("not asked")) == 1
 
 
@@ -164,6 +173,23 @@ def test_alpha_is_split_over_the_looks_and_a_cure_is_asked_about_no_more_once_it
     assert design.next_stage(results) is None
 
 
+def test_the_histories_are_spread_over_three_days_in_blocks():
+    design = Design(("m",), ("update_again",), days=3)
+
+    results = []
+    for k in (20, 21, 19):
+        results.append((design.next_stage(results), {("m", "as_is"): (k, 40)}))
+
+    assert [(stage.name, stage.n_each, stage.cut) for stage, _ in results] == [
+        ("whole", 40, False),
+        ("cut", 40, True),
+        ("cut 2", 40, True),
+    ]
+    assert design.next_stage(results).name == "look 1"
+    with pytest.raises(InputError, match="spread over 1 to 3 days, not 4"):
+        Design(days=4)
+
+
 def test_replies_are_cut_only_while_cutting_changes_nothing():
     design = Design(("m",), ("update_again",))
     whole = design.next_stage([])
@@ -175,11 +201,12 @@ def test_replies_are_cut_only_while_cutting_changes_nothing():
 
 
 def test_the_price_is_three_figures_and_models_that_end_are_left_out_unless_asked_for(tmp_path):
-    text = Study(tmp_path, "openai").price()
+    text, end = Study(tmp_path, "openai").price().split("; ")
 
     assert re.fullmatch(r"about \$\d+ if nothing drifts, \$\d+ if all drift as in 2024, \$\d+ at most", text)
+    assert end.startswith("left out, since they end on 2027-01-20: gpt-realtime, ")
     figures = [int(figure) for figure in re.findall(r"\$(\d+)", text)]
-    assert figures[0] <= 10 and figures[1] <= 20 and figures == sorted(figures)
+    assert figures[0] <= 10 and figures[1] <= 20 and figures[2] <= 30 and figures == sorted(figures)
     assert not set(MODELS) & set(ENDS)
     assert "gpt-realtime ends on 2027-01-20" in Study(tmp_path, "openai", models=["gpt-realtime"]).price()
 
@@ -215,24 +242,78 @@ def test_a_dry_run_says_the_plan_and_runs_nothing(tmp_path, capsys, monkeypatch)
     assert list(tmp_path.iterdir()) == []
 
 
+def ledgers_in(folder):
+    return {path.name: Ledger(path) for path in sorted(folder.glob("*.sqlite"))}
+
+
+def n_attempts(folder):
+    return {name: len(ledger.rows("SELECT 1 FROM attempts")) for name, ledger in ledgers_in(folder).items()}
+
+
 def test_the_study_is_rehearsed_whole_and_goes_on_where_it_was(tmp_path, capsys):
     command = ["study", "--model", "gpt-realtime-2.1", "--arm", "one_user_message", "--arm", "update_again"]
     command += ["--quiet", "--at-once", "16", "--out", str(tmp_path)]
 
     assert main(command) == 0
     out = " ".join(capsys.readouterr().out.split())
-    names = sorted(path.name for path in tmp_path.iterdir())
-    n_attempts = [len(Ledger(tmp_path / name).rows("SELECT 1 FROM attempts")) for name in names if name != "study.html"]
-    assert main(command) == 0
+    attempts = n_attempts(tmp_path)
+    assert (
+        main(["trials", "run", str(tmp_path / "look-1.sqlite"), "--quiet"]) == 0
+    )  # without a plan, and no option again
 
-    assert names == ["cut.sqlite", "look-1.sqlite", "look-2.sqlite", "study.html", "whole.sqlite"]
-    assert n_attempts == [80, 60, 40, 40 + 6]
-    again = [len(Ledger(tmp_path / name).rows("SELECT 1 FROM attempts")) for name in names if name != "study.html"]
-    assert again == n_attempts  # nothing was run twice
+    assert attempts == {"cut.sqlite": 80 + 80, "look-1.sqlite": 60, "look-2.sqlite": 40, "whole.sqlite": 40 + 6}
+    assert n_attempts(tmp_path) == attempts  # nothing was run twice
     assert "drifts less often with one_user_message: 0 of 20 text, against 20 of 20" in out
+    assert "120 of 120 replies were text (100 %; 95 % over histories: 91 to 100 %), without a history 0 of 43" in out
     assert "update_again was given up after look 2" in out and "stand-in: simulated" in out
     html = (tmp_path / "study.html").read_text()
-    assert "120 of 120 replies were text" in html and "simulated" in html
+    for words in (
+        "With a seeded history 1 of 1 model answered in text at least once, 1 of them more often than without one.",
+        "one user message: less text on gpt-realtime-2.1.",
+        "Replies were cut",
+        "43 of 43 sessions that were asked for text were read as text",
+        "Simulated",
+    ):
+        assert words in html
+
+
+async def test_a_block_of_another_day_waits_for_it(tmp_path):
+    def study():
+        return Study(tmp_path, models=["m"], cures=["update_again"], days=2)
+
+    with serving(Service(lambda case, arm: 0.0)):
+        first = await study().run(progress=None)
+    assert first.due and not first.complete and "block 1 of 2 is done; the next may begin on 20" in repr(first)
+    assert "Not complete" in study_page.write(first).read_text()
+    again = await Study.load(tmp_path).run(progress=None)
+    assert again.due == first.due and list(ledgers_in(tmp_path)) == ["whole.sqlite"]
+
+    with closing(sqlite3.connect(tmp_path / "whole.sqlite")) as db:  # a day later
+        db.execute("UPDATE attempts SET ended_at = ended_at - 86400")
+        db.commit()
+    with serving(Service(lambda case, arm: 0.0)):
+        second = await study().run(progress=None)
+    assert second.complete and not second.due and list(ledgers_in(tmp_path)) == ["cut.sqlite", "whole.sqlite"]
+
+
+def test_what_is_no_study_cannot_be_gone_on_with_alone(tmp_path, capsys):
+    assert main(["trials", "run", str(tmp_path / "x.sqlite")]) == 2
+    assert "its plan comes first: kit trials run PLAN.py x.sqlite" in " ".join(capsys.readouterr().err.split())
+    (tmp_path / "study.json").write_text("[]")
+    with pytest.raises(InputError, match="is no study that can be gone on with"):
+        Study.load(tmp_path)
+
+
+def test_the_smaller_studies_are_one_ledger_each_and_gone_on_with(tmp_path, capsys):
+    where = ["--quiet", "--model", "gpt-realtime", "--out", str(tmp_path), "--at-once", "16"]
+
+    assert main(["study", "--persistence", *where]) == 0
+    assert main(["trials", "run", str(tmp_path / "persistence.sqlite"), "--quiet"]) == 0
+
+    assert n_attempts(tmp_path) == {"persistence.sqlite": 20}
+    assert "Once a reply has come as text, does it stay text?" in (tmp_path / "persistence.html").read_text()
+    (row,) = tables.modality_df(tmp_path / "persistence.sqlite").to_dict("records")
+    assert (row["turns_after_text"], row["persistence_rate"]) == (80, 1.0)
 
 
 def test_the_dose_study_grows_one_history_and_nothing_else():

@@ -12,11 +12,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib.util
+import json
 import shlex
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
@@ -29,6 +30,9 @@ from ..trials.ledger import Ledger
 from ..trials.plan import Plan, estimate
 from .options import Verbs, add_options
 from .screen import Bar, Columns, complain, console, draw_facts, draw_frame, say
+
+if TYPE_CHECKING:
+    from ..reporting.study import Study
 
 _ROWS = ("modality", "comparisons", "controls", "trials", "attempts", "turns", "responses", "events")
 _WHY_NONE = {
@@ -160,6 +164,8 @@ def _arms(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    if args.ledger is None:
+        return _go_on(named_path(args.plan).resolve(), args)
     plan = load_plan(args.plan)
     draw_plan(plan)
     ledger = play(plan, Path(args.ledger), args, again=f"kit trials run {shlex.join([args.plan, args.ledger])}")
@@ -283,15 +289,30 @@ def _study(args: argparse.Namespace) -> int:
     from ..reporting.study import Study
 
     where = named_path(args.out or f"runs/study-{endpoint(args.endpoint).name}").resolve()
-    if args.dose:
-        return _dose(args, where)
-    study = Study(where, args.endpoint, models=args.model, cures=args.arm, seed=args.seed, drift=args.drift)
+    if args.part:
+        about = {
+            "part": args.part,
+            "where": args.endpoint,
+            "models": args.model,
+            "seed": args.seed,
+            "drift": args.drift,
+        }
+        return _part(where, about, args)
+    options = {"models": args.model, "cures": args.arm, "seed": args.seed, "drift": args.drift, "days": args.days}
+    return _play_study(Study(where, args.endpoint, **options), args)
+
+
+def _play_study(study: Study, args: argparse.Namespace) -> int:
+    """Print what it costs, run it or what is left of it, and print what it came to."""
+    from ..endpoint import endpoint
+    from ..reporting import study_page
+
     say(f"models: {', '.join(study.design.models)}; cures: {', '.join(study.design.cures)}")
     say(f"price: {study.price()}")
     if args.dry_run:
         return 0
-    free = endpoint(args.endpoint).key_env is None
-    usd = args.budget if free else _ask_budget(args.budget)
+    again = f"kit trials run {shlex.quote(str(study.folder))}"
+    usd = args.budget if endpoint(study.where).key_env is None else _ask_budget(args.budget)
     try:
         with Bar() as bar:
             progress = None if args.quiet else bar
@@ -299,32 +320,58 @@ def _study(args: argparse.Namespace) -> int:
             options["keep_sound"] = args.sound
             asyncio.run(study.run(progress=progress, **options))
     except KeyboardInterrupt:
-        say("stopped; the same command goes on", "bold")
+        say(f"stopped; to go on: {again}", "bold")
         raise
     finally:
         if study.ledgers:
-            page = study.write()
-    for model, text in study.rates():
-        say(f"{model}: {text}")
+            page = study_page.write(study)
+    for rate in study.rates():
+        say(f"{rate.model}: {rate}")
     for sentence in study.sentences():
         say(f"- {sentence}")
     say(f"report: {page}")
-    return 0 if study.complete else complain("not complete: the same command goes on", 1)
+    if study.due:
+        say(f"{study.state}: {again}", "bold")
+        return 0
+    return 0 if study.complete else complain(f"not complete; to go on: {again}", 1)
 
 
-def _dose(args: argparse.Namespace, where: Path) -> int:
+def _part(folder: Path, about: dict[str, Any], args: argparse.Namespace) -> int:
+    """Run a smaller study into a ledger of its name, beside which stands how to go on with it."""
     from ..reporting import report
-    from ..reporting.study import dose_plan
+    from ..reporting.study import PARTS
 
-    plan = dose_plan(args.endpoint, models=args.model, seed=args.seed, drift=args.drift)
+    name, options = about["part"], {key: value for key, value in about.items() if key != "part"}
+    plan_of, question = PARTS[name]
+    plan = plan_of(**options)
     draw_plan(plan)
     if args.dry_run:
         return 0
     args.budget = budget(plan, args.budget)
-    ledger = play(plan, where / "dose.sqlite", args, again="the same command")
-    page = report(ledger, where / "dose.html", question="After how many turns of text does it stop speaking?")
+    path = folder / f"{name}.sqlite"
+    folder.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    ledger = play(plan, path, args, again=f"kit trials run {shlex.quote(str(path))}")
+    page = report(ledger, path.with_suffix(".html"), question=question)
     say(f"report: {page.path}")
     return _outcome(ledger)
+
+
+def _go_on(path: Path, args: argparse.Namespace) -> int:
+    """Go on with a ledger that `study` made, or with all of its folder."""
+    from ..reporting.study import ABOUT, Study
+
+    args.dry_run = False
+    part = path.with_suffix(".json")
+    if path.suffix == ".sqlite" and part.is_file():
+        about = json.loads(part.read_text(encoding="utf-8"))
+        return _part(path.parent, about, args)
+    folder = path if path.is_dir() else path.parent
+    if path.suffix != ".py" and (folder / ABOUT).is_file():
+        return _play_study(Study.load(folder), args)
+    if path.suffix == ".py":
+        raise InputError(f"name a ledger, too: kit trials run {path.name} runs/{path.stem}.sqlite")
+    raise InputError(f"{path} was not made by kit study, so its plan comes first: kit trials run PLAN.py {path.name}")
 
 
 # -------------------------------------------------------------------------------------------------------------- options
@@ -369,10 +416,17 @@ def _add_trials(verbs: Verbs) -> None:
     plan.add_argument("plan", metavar="PLAN", help="a Python file that defines plan = Plan(…)")
     plan.set_defaults(run=_plan)
     start = steps.add_parser(
-        "run", help="run a plan; run it again to go on", description="Run a plan, or what is left of it, into a ledger."
+        "run",
+        help="run a plan; run it again to go on",
+        description="Run a plan, or what is left of it, into a ledger. A ledger of kit study, or its folder, needs no plan.",
     )
     start.add_argument("plan", metavar="PLAN", help="a Python file that defines plan = Plan(…)")
-    start.add_argument("ledger", metavar="LEDGER", help="the file to write, such as runs/joke.sqlite, or to go on with")
+    start.add_argument(
+        "ledger",
+        metavar="LEDGER",
+        nargs="?",
+        help="the file to write, such as runs/joke.sqlite, or to go on with; alone: what kit study made",
+    )
     add_options(start, "budget", "at-once", "no-events", "sound", "quiet")
     start.set_defaults(run=_run)
     arms_ = steps.add_parser("arms", help="list the arms, with where each was reported and what came of it")
@@ -393,7 +447,28 @@ def _add_study(verbs: Verbs) -> None:
     out = {"metavar": "DIR", "help": "write ledgers and report in this folder (default: runs/study-ENDPOINT)"}
     add_options(study, "endpoint", "model", model=model)
     study.add_argument("--arm", action="append", metavar="ARM", help="ask about this cure; may be repeated")
-    study.add_argument("--dose", action="store_true", help="ask instead after how many turns of text it stops speaking")
+    study.add_argument(
+        "--days",
+        type=int,
+        default=1,
+        metavar="N",
+        help="spread the histories over N days, 1 to 3: the same command goes on each day (default: 1)",
+    )
+    part = study.add_mutually_exclusive_group()
+    part.add_argument(
+        "--dose",
+        dest="part",
+        action="store_const",
+        const="dose",
+        help="ask instead after how many turns of text it stops speaking",
+    )
+    part.add_argument(
+        "--persistence",
+        dest="part",
+        action="store_const",
+        const="persistence",
+        help="ask instead whether replies stay text once one was",
+    )
     add_options(study, "budget", "at-once", "out", "seed", "drift", "no-events", "sound", "quiet", out=out)
     study.add_argument("--dry-run", action="store_true", help="show the plan and its price, and stop")
     study.set_defaults(run=_study)

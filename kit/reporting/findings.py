@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from .. import show, tables
+from .. import show, stats, tables
 from ..stats.intervals import percent
 from ..tables.modality import points
 from .pieces import Grid, Material, badge, flag, ordered, origin, plural, spaced, when
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
 
 MAX_SENTENCES = 12  # about single cases; more are in the table
 TILTED = 0.1  # failed shares of two arms that differ by as much, or with a p as small, are named beside a comparison
-
-MEANINGS = {
-    "text": "what drift means everywhere on this page",
-    "no voice at all": "text, or empty or silent",
-    "not wholly voice": "text and audio mixed, too",
-    "lost voice": "text, silent, or late",
-}
 
 # ------------------------------------------------------------------------------------------------------------ sentences
 
@@ -74,12 +67,24 @@ def case_sentence(m: Material, row: Any) -> str:
     )
     lost = None if not m.timed else int(row["lost_voice"])
     sentence += " Silence is not known." if lost is None else f" The voice was lost in {lost} of {n}."
+    sentence += _beside_the_background(m, row, k, n)
     if row["turns_after_text"]:
         again = plural(int(row["turns_after_text"]), "turn")
         sentence += f" After a text reply the next was text again in {percent(row['persistence_rate'])} of {again}"
         low, high = row["persistence_low"], row["persistence_high"]
         sentence += f" ({points(low)} to {points(high)})." if low == low else "."
     return sentence
+
+
+def _beside_the_background(m: Material, row: Any, k: int, n: int) -> str:
+    """The case beside the negative controls of its settings: sessions without a history. Empty where none was answered."""
+    df = m.of(m.controls[m.controls["role"] == "negative"], str(row.get("settings")))
+    text, known = int(df["text"].sum()), int(df["known"].sum())
+    p = stats.fisher(k, n, text, known)
+    if p is None:
+        return ""
+    verdict = "a difference beyond chance" if p <= m.alpha else "no difference shown"
+    return f" Without a history it was {text} of {known}: {verdict}, p = {p:.2g}, unadjusted."
 
 
 def _rows(df: Frame) -> Iterator[Any]:
@@ -145,15 +150,12 @@ def fitness(m: Material) -> tuple[str, str, str]:
 
 def flow(m: Material) -> Grid:
     """How many trials of each arm came how far."""
-    df = tables.flow_df(m.ledger, [*m.over, "arm"])
     names = ["planned", "connected", "seeded", "asked", "answered", "lost"]
-    rows = [
-        [
-            *(m.called(name, row) for name in (*m.over, "arm")),
-            *("–" if row[name] != row[name] or row[name] is None else f"{row[name]:,}" for name in names),
-        ]
-        for row in _rows(df.astype({name: object for name in names}).where(df.notna(), None))
-    ]
+    rows = []
+    for row in _rows(tables.flow_df(m.ledger, [*m.over, "arm"])):
+        counts = (row[name] for name in names)
+        cells = ["–" if n is None or n != n else f"{n:,}" for n in counts]
+        rows.append([*(m.called(name, row) for name in (*m.over, "arm")), *cells])
     return Grid([*m.over, "arm", *names[:-1], "attempts lost after asking"], rows)
 
 
@@ -165,7 +167,7 @@ def definitions(m: Material) -> Grid:
         cells = rows.setdefault(tuple(str(row[name]) for name in keys), [m.called(name, row) for name in keys])
         interval = f" ({points(row['low'])}–{points(row['high'])} %)" if row["n"] else ""
         cells.append(f"{row['k']} of {row['n']}{interval}" if row["n"] else "–")
-    shown = [name for name in MEANINGS if m.timed or name != "lost voice"]
+    shown = [name for name in tables.DEFINITIONS if m.timed or name != "lost voice"]
     return Grid([*keys, *shown], list(rows.values()), group=len(keys) - 1)
 
 

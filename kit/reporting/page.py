@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -100,19 +102,22 @@ def report(
 
 def page(material: Material, question: str) -> str:
     """The whole page."""
+    return render("report.html", context(material, question))
+
+
+def render(template: str, data: Mapping[str, Any]) -> str:
+    """One of this folder's pages, with everything escaped that is not `Markup`, and the style inside."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
-        undefined=StrictUndefined,
+        undefined=StrictUndefined,  # a name that the data does not have is an error, and no hole in the page
         finalize=_visible,
     )
-    return environment.get_template("report.html").render(
-        context(material, question),
-        style=Markup(STYLE),
-        made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        kit_version=__version__,
+    made_at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return environment.get_template(template).render(
+        data, style=Markup(STYLE), made_at=made_at, kit_version=__version__
     )
 
 

@@ -74,7 +74,7 @@ def context(m: Material, question: str) -> dict[str, Any]:
         "in_short": findings.in_short(m),
         "flow": findings.flow(m),
         "definitions": findings.definitions(m),
-        "meanings": findings.MEANINGS,
+        "meanings": {word: meaning for word, (_, meaning) in tables.DEFINITIONS.items()},
         "days": findings.days(m),
         "chosen_later": findings.chosen_later(m),
         "pictures": list(pictures(m)),

@@ -34,7 +34,7 @@ def controls_df(source: Source, *, level: float = 0.95) -> pd.DataFrame:
     ``<NA>``, not known, where none was answered. A negative control has no history: text there is the background rate, a finding
     of its own with an interval (``rate``, ``low``, ``high``), and makes a setting unfit only if all of it is text.
 
-    Columns: ``plan, settings, endpoint, model, role, must_read, planned, completed, as_it_must, read`` (what was read, counted),
+    Columns: ``plan, settings, endpoint, model, role, must_read, planned, completed, known, as_it_must, read`` (how many were read, and as what),
     ``text, rate, low, high, fit, simulated``.
     """
     import pandas as pd
@@ -56,6 +56,7 @@ def controls_df(source: Source, *, level: float = 0.95) -> pd.DataFrame:
                 "must_read": MUST_READ[labels["role"]],
                 "planned": len(group),
                 "completed": int((group["state"] == "completed").sum()),
+                "known": len(read),
                 "as_it_must": right,
                 "read": ", ".join(f"{word} {n}" for word, n in read.value_counts().items()),
                 "text": text,
@@ -71,6 +72,7 @@ def controls_df(source: Source, *, level: float = 0.95) -> pd.DataFrame:
         "must_read",
         "planned",
         "completed",
+        "known",
         "as_it_must",
         "read",
         "text",
@@ -128,20 +130,20 @@ def flow_df(source: Source, by: Sequence[str] | str = ("arm",)) -> pd.DataFrame:
     return out
 
 
-DEFINITIONS = {
-    "text": ("text",),
-    "no voice at all": ("text", "empty"),
-    "not wholly voice": ("text", "empty", "mixed"),
+DEFINITIONS: dict[str, tuple[tuple[str, ...], str]] = {
+    "text": (("text",), "what drift means everywhere else"),
+    "no voice at all": (("text", "empty"), "text, or empty or silent"),
+    "not wholly voice": (("text", "empty", "mixed"), "text and audio mixed, too"),
+    "lost voice": ((), "text, silent, or late"),
 }
-"""What may be meant by drift, as modalities of the first turn."""
+"""What may be meant by drift: modalities of the first turn (lost voice is one of outcomes), and in words."""
 
 
 def definitions_df(source: Source, by: Sequence[str] | str = BY, *, level: float = 0.95) -> pd.DataFrame:
     """Return how the rate changes with the definition: a row per group and definition.
 
-    ``text`` (drift, as everywhere else), ``no voice at all`` (text, or empty or silent), ``not wholly voice`` (mixed too), and
-    ``lost voice`` (text, silent, or late), where the ledger knows outcomes. Columns: the labels, ``definition, k, n, rate, low,
-    high, level, simulated``.
+    The definitions are those of `DEFINITIONS`; ``lost voice`` only where the ledger knows outcomes. Columns: the labels, ``definition, k,
+    n, rate, low, high, level, simulated``.
     """
     import pandas as pd
 
@@ -149,8 +151,10 @@ def definitions_df(source: Source, by: Sequence[str] | str = BY, *, level: float
     table = _as_table(source, names, level)
     rows = []
     for _, row in table.iterrows():
-        counts = {word: int(sum(row[name] for name in modalities)) for word, modalities in DEFINITIONS.items()}
-        if not pd.isna(row["lost_voice"]):
+        counts = {word: int(sum(row[name] for name in modalities)) for word, (modalities, _) in DEFINITIONS.items()}
+        if pd.isna(row["lost_voice"]):
+            del counts["lost voice"]
+        else:
             counts["lost voice"] = int(row["lost_voice"])
         for word, k in counts.items():
             rate = stats.wilson(k, int(row["first_turns"]), level)

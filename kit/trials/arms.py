@@ -3,15 +3,16 @@
 Each is something that people did or proposed, with where it was reported and what they said came of it. None of that was
 measured with a count; what is reported is why an arm is here, not what to expect. A new one takes a few lines::
 
-    class Louder(arms.Arm):
+    class SpeechReminder(arms.Arm):
         \"\"\"A system item that asks for speech.\"\"\"
 
         def history(self, history):
             return History().system("Speak aloud.") + history
 
-To have a name in the kit it needs an instance in the namespace below and a place in `_ALL`. Numbers such as M5 are only names
-of mitigations (wire/README.md, Countermeasures). Not here, because they are no other way of handing over a history: asking for audio alone
-(what GA does in any case), other snapshots and temperatures (`Settings`), text read out by another voice, not reconnecting.
+A class in this file is an arm of the kit: it is known by its name in small letters, which is ``arms.NAME``, too. Numbers such as M5
+are only names of mitigations (wire/README.md, Countermeasures). Not here, because they are no other way of handing over a history:
+asking for audio alone (what GA does in any case), other snapshots and temperatures (`Settings`), text read out by another voice,
+not reconnecting.
 """
 
 from __future__ import annotations
@@ -280,6 +281,25 @@ class SummaryAsAssistant(Summary):
     role: str = "assistant"
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class ShortTail(Arm):
+    """Only the last messages, beginning with a user's, and the user's last line (GPT-Live A1).
+
+    Source: lukacf/meerkat (2026-10). Reported: 0 of 22 silent with at most four messages, 14 of 48 with nine to fourteen.
+    """
+
+    wires: ClassVar[frozenset[str]] = BOTH
+
+    n: int = 4
+
+    def history(self, history: History) -> History:
+        items = history.items
+        tail = list(items[-self.n - 1 :] if items and items[-1].role == "user" else items[-self.n :])
+        while len(tail) > 1 and tail[0].role != "user":
+            tail.pop(0)
+        return History(tuple(tail))
+
+
 class SpokenUserTurns(Arm):
     """User turns as audio, spoken by the kit's own voice (M7, M14). Needs recorded lines (`kit.speech.repertoire`) or the
     extra ``tts``.
@@ -480,23 +500,7 @@ class DeleteAndRetry(Arm):
         return True
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class ShortTail(Arm):
-    """Only the last messages, beginning with a user's, and the user's last line (GPT-Live A1).
-
-    Source: lukacf/meerkat (2026-10). Reported: 0 of 22 silent with at most four messages, 14 of 48 with nine to fourteen.
-    """
-
-    wires: ClassVar[frozenset[str]] = BOTH
-
-    n: int = 4
-
-    def history(self, history: History) -> History:
-        items = history.items
-        tail = list(items[-self.n - 1 :] if items and items[-1].role == "user" else items[-self.n :])
-        while len(tail) > 1 and tail[0].role != "user":
-            tail.pop(0)
-        return History(tuple(tail))
+# ------------------------------------------------------------------------------------------------ GPT-Live alone
 
 
 class PastByThinking(Arm):
@@ -567,35 +571,16 @@ past_by_thinking = PastByThinking()
 commentary_ping = CommentaryPing()
 nudge = Nudge()
 
-_ALL: tuple[Arm, ...] = (
-    as_is,
-    one_user_message,
-    user_messages_with_labels,
-    history_in_instructions,
-    assistant_as_system,
-    spoken_user_turns,
-    silent_audio,
-    delete_and_retry,
-    update_again,
-    text_then_audio,
-    modality_each_response,
-    forcing_instructions,
-    out_of_band,
-    one_at_a_time,
-    summary,
-    summary_as_assistant,
-    text_beside,
-    compaction,
-    assistant_audio,
-    short_tail,
-    past_by_thinking,
-    commentary_ping,
-    nudge,
+# Made of the classes above and of no list, so that none can be forgotten: a class without its line here has its name all the same.
+_ALL: tuple[Arm, ...] = tuple(
+    globals().setdefault(kind().name, kind())
+    for kind in list(globals().values())
+    if isinstance(kind, type) and issubclass(kind, Arm) and kind is not Arm
 )
 
 
 def all_arms(wire: str = "realtime") -> list[Arm]:
-    """Return every arm of the kit, in a fixed order. Those that a protocol carries: ``realtime`` or ``live``."""
+    """Return the arms of the kit that a protocol carries (``realtime`` or ``live``), in the order in which they stand here."""
     return [item for item in _ALL if wire in item.wires]
 
 

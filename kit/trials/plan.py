@@ -22,7 +22,7 @@ from typing import Any, Literal
 from .. import show
 from ..cases import Case, case
 from ..clip import Clip
-from ..endpoint import DEFAULT_MODEL, PRICES, Endpoint, Price, Protocol, endpoint
+from ..endpoint import DEFAULT_MODEL, PRICES, Auth, Endpoint, Price, Protocol, endpoint
 from ..errors import InputError, clipped
 from ..history import History
 from ..stats import StopRule
@@ -55,6 +55,8 @@ class Settings:
         max_output_tokens: Of each response; what a budget reserves. A reply that reaches it is ``incomplete``.
         dialect: ``ga`` or ``beta``.
         key_env: The environment variable that holds a URL's key.
+        auth, headers: As `connect` takes them. The plan freezes how the key is sent and the headers' names; their values are in
+            no ledger, and whoever goes on with one gives them again.
         protocol: ``"realtime"`` or ``"live"``; by default what the model belongs to.
         price: The price to use where the kit knows none, or yours differs; on the stand-in, a rehearsal.
         stand_in: For the stand-in only: ``drift, pace, faults, …`` as `kit.standin.StandIn` takes them. Its ``seed`` is the
@@ -70,6 +72,8 @@ class Settings:
     max_output_tokens: int | Literal["inf"] | None = MAX_OUTPUT_TOKENS
     dialect: str = "ga"
     key_env: str | None = None
+    auth: Auth | None = None
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
     protocol: Protocol | None = None
     price: Price | None = None
     stand_in: Mapping[str, Any] = field(default_factory=dict)
@@ -93,6 +97,8 @@ class Settings:
             model=self.model,
             dialect_name=self.dialect,
             key_env=self.key_env,
+            auth=self.auth,
+            headers=self.headers,
             protocol=self.protocol,
         )
 
@@ -142,6 +148,10 @@ class Settings:
         }
         if where.protocol == "live":
             fields["protocol"] = "live"
+        if self.auth is not None:
+            fields["auth"] = self.auth
+        if where.extra_headers:  # by name: a value may be a key
+            fields["headers"] = sorted(name for name, _ in where.extra_headers)
         if where.name == "standin":
             fields["stand_in"] = {name: _json(value) for name, value in self.stand_in.items()}
         if self.price is not None:

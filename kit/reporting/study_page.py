@@ -1,0 +1,266 @@
+"""The page of the study: what it says; ``study.html`` is its template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .. import show, tables
+from ..stats.intervals import percent
+from ..trials.arms import arm as arm_of
+from .design import CUT_ROUNDS, FEWEST_TEXTS, FUTILITY, LOOKS, SPENDING, WHOLE_LOOKS
+from .page import render
+from .pieces import Grid, bar, code, plural, spaced, when
+from .study import ModelRate, Study
+
+QUESTION = "Does a seeded history cost the voice, and which cure works?"
+LENGTHS = ((2, 4), (6, 8), (10, 20))  # turns of text before the user's last line
+
+
+def write(study: Study) -> Path:
+    """Write ``study.html`` into the study's folder: rates, cures, rules, and where the ledgers are. One file that fetches nothing."""
+    path = study.folder / "study.html"
+    path.write_text(render("study.html", context(study)), encoding="utf-8")
+    return path
+
+
+def context(study: Study) -> dict[str, Any]:
+    """Everything that ``study.html`` shows."""
+    rates = study.rates()
+    return {
+        "question": QUESTION,
+        "lead": lead(study),
+        "verdicts": list(verdicts(study)),
+        "in_short": in_short(study, rates),
+        "models": models(rates),
+        "lengths": lengths(study),
+        "cures": cures(study),
+        "cure_words": [(spaced(name), _docstring(study, name)) for name in study.design.cures],
+        "not_asked": not_asked(study),
+        "alpha": f"{study.design.alpha:g}",
+        "stages": stages(study),
+        "cost": cost(study),
+        "rules": rules(study),
+        "folder": study.folder.name,
+    }
+
+
+def lead(study: Study) -> str:
+    """One line on what was done about the question."""
+    n = sum(ledger.counts()["planned"] for ledger in study.ledgers)
+    days = sorted({when(at)[:10] for ledger in study.ledgers for at in _times(ledger)})
+    span = "" if not days else f", {days[0]}" if days[0] == days[-1] else f", {days[0]} to {days[-1]}"
+    return (
+        f"{plural(len(study.design.models), 'model')}, each asked with {study.design.n_histories} histories of 2 to 20 turns, "
+        f"{1 + CUT_ROUNDS} times; then {plural(len(study.design.cures), 'cure')} where replies came as text. {plural(n, 'session')}{span}."
+    )
+
+
+def _times(ledger: Any) -> list[float]:
+    row = ledger.rows("SELECT MIN(started_at), MAX(ended_at) FROM attempts")[0]
+    return [at for at in row if at is not None]
+
+
+def verdicts(study: Study) -> Iterator[tuple[str, str, str]]:
+    """Boxes, as class, word and text: where it comes from, whether it is whole, whether the instrument was fit, whether replies
+    could be cut."""
+    if study.simulated is not False:
+        word = "Simulated" if study.simulated else "Origin not known"
+        yield (
+            "simulated",
+            word,
+            (
+                f"A stand-in on this machine answered, by the rule “{study.drift}”. This shows the instrument, and nothing of any model."
+                if study.simulated
+                else "Not all of it says where it comes from, or it comes from several places."
+            ),
+        )
+    if not study.complete:
+        yield "bad", "Not complete", f"{study.state[0].upper()}{study.state[1:]}. What is here may change."
+    controls = tables.controls_df(study.as_is_ledgers)
+    fit = tables.fit_of(controls)
+    positive = controls[controls["role"] == "positive"]
+    answered = f"{int(positive['as_it_must'].sum())} of {int(positive['planned'].sum())} sessions that were asked for text were read as text"
+    if fit is False:
+        yield (
+            "bad",
+            "Unfit",
+            f"Only {answered}, or every session without a history was text. The numbers should not be relied on.",
+        )
+    elif fit:
+        yield "good", "Controls as they must be", f"{answered[0].upper()}{answered[1:]}: what is text is seen."
+    else:
+        yield "", "Fitness not known", f"{answered[0].upper()}{answered[1:]}, and not on every model."
+    if len(study.results) >= len(study.design.blocks):
+        changes, p = study.design.cutting_changes(study.results), study.design.p_of_cutting(study.results)
+        seen = f"Whole replies and replies that were cut after about a second (p = {p:.2g})"
+        yield ("bad", "Cutting replies seems to change them", f"{seen}: everything after was asked for whole.") if changes else (
+            "", "Replies were cut", f"{seen} came as text about equally often, and the first part decides; so the cures were asked with cut ones."
+        )  # fmt: skip
+
+
+def in_short(study: Study, rates: list[ModelRate]) -> list[tuple[str, bool]]:
+    """Sentences, each with whether it shows something: how many models, each model, each cure."""
+    mark = f"[{show.origin_word(study.simulated)}] " if study.simulated is not False else ""
+    lost = [rate.model for rate in rates if rate.k]
+    known = [rate for rate in rates if rate.n]
+    shown = [rate.model for rate in known if rate.p is not None and rate.p <= study.design.alpha and rate.k]
+    sentences = [
+        (f"{mark}With a seeded history {len(lost)} of {plural(len(known), 'model')} answered in text at least once, "
+         f"{len(shown)} of them more often than without one.", bool(shown))
+    ]  # fmt: skip
+    asked = [verdict for verdict in study.verdicts() if verdict.n1]
+    for cure in dict.fromkeys(verdict.cure for verdict in asked):
+        by_outcome = {
+            outcome: [verdict.model for verdict in asked if (verdict.cure, verdict.outcome) == (cure, outcome)]
+            for outcome in ("cures", "harms", "given up", "open")
+        }
+        words = {
+            "cures": "less text",
+            "harms": "more text",
+            "given up": "no better, and given up",
+            "open": "no difference shown",
+        }
+        text = "; ".join(
+            f"{words[outcome]} on {_models(names, study)}" for outcome, names in by_outcome.items() if names
+        )
+        sentences.append((f"{mark}{spaced(cure)}: {text}.", bool(by_outcome["cures"] or by_outcome["harms"])))
+    return sentences
+
+
+def _models(names: list[str], study: Study) -> str:
+    n = len(study.design.models)
+    return f"all {n} models" if len(names) == n > 1 else ", ".join(names)
+
+
+def models(rates: list[ModelRate]) -> Grid:
+    """A row per model: with the histories as they are, and without any."""
+    rows = []
+    for rate in rates:
+        share = rate.k / rate.n if rate.n else float("nan")
+        low, high = rate.interval.low or 0.0, rate.interval.high or 0.0
+        difference = "–" if rate.p is None else f"{'yes' if rate.p <= 0.05 else 'not shown'}, p = {rate.p:.2g}"
+        rows.append([
+            rate.model, bar(share, low, high), _share(rate.k, rate.n, low, high),
+            _share(rate.background_k, rate.background_n, rate.background.low or 0.0, rate.background.high or 0.0), difference,
+            f"{rate.lost_voice} of {rate.n}" if rate.n else "–",
+            f"{rate.lost}: {_range(rate.bounds.low, rate.bounds.high)}" if rate.lost else "none",
+        ])  # fmt: skip
+    names = ["model", "", "text, with a history", "text, without one", "more than without", "voice lost (text, silent, late)",
+             "lost after asking, and the rate with them"]  # fmt: skip
+    return Grid(names, rows)
+
+
+def lengths(study: Study) -> Grid | None:
+    """A row per model, a column per length of the history."""
+    if not study.as_is_ledgers:
+        return None
+    frame = tables.trials_df(study.as_is_ledgers)
+    known = frame[frame["first_turn_modality"].notna()]
+    rows = []
+    for model in study.design.models:
+        part = known[known["settings"].astype(str).str.split().str[1] == model]
+        cells = [model]
+        for shortest, longest in LENGTHS:
+            turns = part["history_items"] - 1
+            group = part[(turns >= shortest) & (turns <= longest)]["first_turn_modality"].astype(str)
+            cells.append(f"{int((group == 'text').sum())} of {len(group)}" if len(group) else "–")
+        rows.append(cells)
+    return Grid(["model", *(f"{shortest} to {longest} turns" for shortest, longest in LENGTHS)], rows)
+
+
+def cures(study: Study) -> Grid:
+    """A row per model and cure that was asked about."""
+    rows: list[list[Any]] = []
+    for v in study.verdicts():
+        if v.n1:
+            says = {
+                "open": "no difference shown",
+                "given up": f"given up: less than {100 * FUTILITY:.0f} points better",
+            }
+            rows.append([
+                v.model, spaced(v.cure), f"{v.k1} of {v.n1} ({percent(v.k1 / v.n1)})", f"{v.k0} of {v.n0} ({percent(v.k0 / v.n0)})" if v.n0 else "–",
+                says.get(v.outcome, v.outcome), f"{v.p:.2g}", v.look,
+            ])  # fmt: skip
+    names = ["model", "cure", "text, with it", "text, as it is", "shown", "p, unadjusted", "decided at look"]
+    return Grid(names, rows, group=1)
+
+
+def not_asked(study: Study) -> str:
+    """Say on which models no cure was asked about, and why."""
+    names = list(dict.fromkeys(verdict.model for verdict in study.verdicts() if verdict.outcome == "not asked"))
+    if not names or len(study.results) < len(study.design.blocks):
+        return ""
+    return f"No cure was asked about on {', '.join(names)}: fewer than {FEWEST_TEXTS} replies came as text there, so there is nothing to cure."
+
+
+def stages(study: Study) -> Grid:
+    """A row per stage: when, what was asked, what came, and where it is kept."""
+    rows: list[list[Any]] = []
+    ledgers = list(study.ledgers)
+    for stage, counts in study.results:
+        n_ledgers = len({tuple(arms) for arms in stage.arms.values()})
+        own, ledgers = ledgers[:n_ledgers], ledgers[n_ledgers:]
+        times = [at for ledger in own for at in _times(ledger)]
+        lost = sum(
+            len(ledger.rows("SELECT 1 FROM turns WHERE turn = 0 AND outcome IN ('failed', 'censored')"))
+            for ledger in own
+        )
+        failed = sum(ledger.counts()["failed"] for ledger in own)
+        arms = dict.fromkeys(arm for arms in stage.arms.values() for arm in arms)
+        rows.append([
+            stage.name, when(min(times, default=None)), ", ".join(stage.arms), spaced(", ".join(arms)),
+            sum(n for _, n in counts.values()), sum(k for k, _ in counts.values()), lost, failed, f"${sum(ledger.spent()['usd'] for ledger in own):.2f}",
+            code(", ".join(ledger.path.name for ledger in own)),
+        ])  # fmt: skip
+    names = [
+        "stage",
+        "began (UTC)",
+        "models",
+        "how the history was handed over",
+        "replies known",
+        "of these text",
+        "lost after asking",
+        "failed",
+        "cost",
+        "ledger",
+    ]
+    return Grid(names, rows, wide=[2, 3])
+
+
+def cost(study: Study) -> str:
+    """What was paid, and what this would cost."""
+    usd = sum(ledger.spent()["usd"] for ledger in study.ledgers)
+    return f"Spent ${usd:.2f}. The study's price: {study.price()}."
+
+
+def rules(study: Study) -> list[tuple[str, str]]:
+    """The design, in pairs of a word and what it means."""
+    design = study.design
+    looks, alphas = ", ".join(map(str, LOOKS)), ", ".join(f"{share:g}" for share in SPENDING)
+    days = (
+        f", spread over {design.days} days" if design.days > 1 else " on one day: the ranges say nothing of another day"
+    )
+    return [
+        ("histories", f"{design.n_histories} written dialogues, 1b and 2b of the test cases among them; each asked once whole and {CUT_ROUNDS} times cut{days}"),
+        ("without a history", "one user message (case 1a), to see what is text for another reason than the history; compared by Fisher's test, Holm over the models"),
+        ("cures", f"only on models with {FEWEST_TEXTS} texts or more; up to {looks} trials of each and as many as it is beside it, at {len(LOOKS)} looks (whole replies: {WHOLE_LOOKS})"),
+        ("error", f"Fisher's exact test over all looks together, Holm over {plural(len(design.models) * len(design.cures), 'comparison')}; α = {design.alpha:g} split over the looks by {alphas}"),
+        ("given up", f"after the second look, a cure that is less than {100 * FUTILITY:.0f} points better"),
+        ("unknown", "a session that was lost before the first part of its reply is asked again, and counted as lost after asking; the rate with them allows for either"),
+        ("left out", f"{', '.join(study.left_out)}: the service switches them off soon" if study.left_out else "nothing"),
+    ]  # fmt: skip
+
+
+def _docstring(study: Study, name: str) -> str:
+    arm = next((arm_of(cure) for cure in study.cures if arm_of(cure).name == name), None)
+    return " ".join((type(arm).__doc__ or "").split()) if arm is not None else ""
+
+
+def _share(k: int, n: int, low: float, high: float) -> str:
+    return f"{k} of {n} ({_range(low, high)})" if n else "–"
+
+
+def _range(low: float | None, high: float | None) -> str:
+    return f"{100 * (low or 0.0):.0f}–{100 * (high or 0.0):.0f} %"
