@@ -78,7 +78,7 @@ def serving(service: Service) -> Iterator[Service]:
 
         async def __aexit__(self, *_: Any) -> None: ...
 
-        def connect(self, trial: Trial, attempt: int, timeout_s: float) -> _Connection:
+        def connect(self, trial: Trial, attempt: int, timeout_s: float, **_: Any) -> _Connection:
             return _Connection(service, trial)
 
     with patch.object(runner, "StandIns", Places):
