@@ -71,7 +71,7 @@ def serving(service: Service) -> Iterator[Service]:
     """Let `run` meet this service wherever a plan names the stand-in."""
 
     class Places:
-        def __init__(self, *_: Any) -> None: ...
+        def __init__(self, *_: Any, **options: Any) -> None: ...
 
         async def __aenter__(self) -> Places:
             return self
