@@ -7,6 +7,7 @@ text cannot be seen there. A row from documents or other people's code says so; 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 ALL_ROLES = ("system", "user", "assistant")
@@ -219,6 +220,7 @@ SERVICES = {
 """Every service that has a name, in the order in which they are shown. As of 2026-11."""
 
 
+@lru_cache(maxsize=256)  # a session asks for each item that it seeds
 def service_at(host: str) -> Service | None:
     """Return the service that a host belongs to, the most particular one."""
     matches = [

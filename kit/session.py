@@ -447,9 +447,11 @@ class Session(OpenSession, ConversationView):
         self._seeding = None
 
     def _lint(self, history: History) -> None:
+        kinds: dict[tuple[str | None, bool], int] = {}  # of items, and where each comes first
         for n, item in enumerate(history.items):
-            spoken = any(part.clip is not None for part in item.parts)
-            reason = self.endpoint.cannot(roles=[item.role] if item.role else [], spoken=spoken)
+            kinds.setdefault((item.role, any(part.clip is not None for part in item.parts)), n)
+        for (role, spoken), n in kinds.items():
+            reason = self.endpoint.cannot(roles=[role] if role else [], spoken=spoken)
             if reason is not None:
                 raise HistoryError(f"item {n}: {reason}; nothing was sent (seed(history, check=False) tries it)")
         findings = history.lint(self.dialect)

@@ -48,7 +48,7 @@ from ..eventlog.redact import Redactor
 from ..history import History
 from ..session import Session
 from ..wire.dialect import read_session
-from ..wire.events import Event, dict_of, encode, text_of
+from ..wire.events import MAX_COUNT, Event, dict_of, encode, int_of, text_of
 from ..wire.live_conversation import Reply
 from ..wire.records import Response, row
 from .ledger import TABLES
@@ -202,7 +202,6 @@ _BACKSTOP_S = 0.25  # what an arm waits for ends this much after the turn's own 
 _PROOF_OF_LIFE_S = 5.0  # how long a server that has been silent may take to confirm an empty buffer
 _DRAIN_S = 0.5  # for what is in the socket when this process wakes up
 MAX_ERROR_CHARS = 500
-_MAX_SQL_INT = 2**63
 
 OnSeeded = Callable[[Row], None]
 OnTurn = Callable[[Row, list[Row]], None]
@@ -509,7 +508,7 @@ class _Attempt(AttemptRows):
         outcome.usd = self._usd()
         for limit in session.rate_limits:
             if isinstance(limit, dict) and limit.get("name") == "tokens":
-                outcome.remaining_tokens = _integer(limit.get("remaining"))
+                outcome.remaining_tokens = int_of(limit, "remaining")
                 reset_s = limit.get("reset_seconds")
                 outcome.reset_s = float(reset_s) if isinstance(reset_s, int | float) else None
         if keep_events:
@@ -567,7 +566,7 @@ class _Attempt(AttemptRows):
             usd = price.usd(usage) if _usage_is_whole(usage) else None
         fields = row(response)
         assert self.session is not None
-        return {name: _sql(value) for name, value in fields.items() if name in RESPONSE_COLUMNS} | {
+        return {name: value for name, value in fields.items() if name in RESPONSE_COLUMNS} | {
             "turn": turn,
             "response": n,
             "asked": "+".join(fields["asked"]) if fields["asked"] else None,
@@ -624,7 +623,7 @@ def _usage_is_whole(usage: Mapping[str, Any]) -> bool:
 
 
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_SQL_INT else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT else None
 
 
 def sounds_of(responses: Iterable[Response | Reply]) -> Iterator[tuple[str, bytes]]:
@@ -643,14 +642,3 @@ def event_line(event: Event) -> bytes:
 def _text(value: object) -> str | None:
     """Half a surrogate pair, which JSON can carry and SQLite cannot, becomes a question mark."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else None
-
-
-def _integer(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _sql(value: Any) -> Any:
-    """A value that SQLite can hold: a number beyond 64 bits is not known."""
-    if isinstance(value, bool):
-        return int(value)
-    return None if isinstance(value, int) and not -_MAX_SQL_INT <= value < _MAX_SQL_INT else value

@@ -243,7 +243,7 @@ def read_session(session: Mapping[str, Any], word: str) -> Any:
     for path in (ga_path or (), (beta_field,) if beta_field else ()):
         value: Any = session if path else None
         for name in path:
-            value = value.get(name) if isinstance(value, Mapping) else None
+            value = value.get(name) if isinstance(value, dict) else None
         if value is not None:
             return _format_word(value) if word in ("input_format", "output_format") else value
     return None
@@ -253,7 +253,7 @@ def _format_word(value: object) -> str | None:
     """Return beta's word for an audio format in either spelling."""
     if isinstance(value, str):
         return value
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return None
     for name, spec in AUDIO_FORMATS.items():
         # xAI takes other rates than 24,000: they are not the kit's pcm16.
