@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from .errors import InputError, KitError, LocalProtocolError, SessionClosed, clipped
 from .link import Link, new_id
+from .wire.event_list import EventList
 from .wire.events import Event
 
 T = TypeVar("T")
@@ -121,6 +122,11 @@ class OpenSession:
     def closed(self) -> SessionClosed | None:
         """How it ended; ``None`` while it is open."""
         return self._link.closed
+
+    @property
+    def events(self) -> EventList:
+        """Every event so far, both ways, as a table. Audio is left out: it is in its response or reply; fed silence is not listed."""
+        return EventList(self._link.events, self._n_dropped)
 
     @property
     def _n_dropped(self) -> int:

@@ -42,7 +42,6 @@ from .errors import (
 )
 from .history import History
 from .link import Link, in_background, new_id
-from .wire.event_list import EventList
 from .wire.events import dict_of
 from .wire.live import (
     FORMATS,
@@ -55,7 +54,7 @@ from .wire.live import (
     spell_start,
     tokens_of,
 )
-from .wire.live_conversation import Append, Delegation, LiveConversation, LiveView, Reply, ReplyPolicy
+from .wire.live_conversation import Append, Delegation, LiveConversation, LiveView, Reply, ReplyPolicy, peak_of
 
 if TYPE_CHECKING:
     from .clip import Clip
@@ -88,19 +87,20 @@ class Feeder:
     """
 
     _GAP_S = 2.0
+    _MICROPHONE_GAP_S = 0.3  # a microphone's blocks come every 20 ms, and a busy machine's in bursts
 
     def __init__(
         self, link: Link[LiveConversation], audio_format: str, *, pace: float = 1.0, silence: bool = True
     ) -> None:
         self._link, self._format, self._pace, self._silence = link, audio_format, pace, silence
         self._n_bytes = _BYTES_PER_MS[audio_format] * FRAME_MS
-        idle = pybase64.b64encode(_IDLE[audio_format] * self._n_bytes)
         # Most frames of a session are this one, so it is made once.
-        self._idle_frame = b'{"type":"session.input_audio.append","audio":"' + idle + b'"}'
+        self._idle_frame = _append_frame(_IDLE[audio_format] * self._n_bytes)
         self._queue: list[bytes] = []
         self._sent: asyncio.Future[float] | None = None
         self._n_loud = 0
         self._last_loud_at_ms = 0.0
+        self._heard_at_s = float("-inf")  # when a microphone last brought sound, on the loop's clock
         self.n_frames = self.n_late = 0
         self.worst_ms = self.skipped_ms = 0.0
 
@@ -118,14 +118,15 @@ class Feeder:
             elif late_s > step_s:
                 self.n_late += 1
             self.worst_ms = max(self.worst_ms, late_s * 1000)
-            await self._send_frame()
+            if loop.time() - self._heard_at_s > self._MICROPHONE_GAP_S:
+                await self._send_frame()
             due_s += step_s
             await asyncio.sleep(max(0.0, due_s - loop.time()))
 
     async def _send_frame(self) -> None:
         if self._queue:
             chunk = self._queue.pop(0)
-            frame = b'{"type":"session.input_audio.append","audio":"' + pybase64.b64encode(chunk) + b'"}'
+            frame = _append_frame(chunk)
         elif self._silence:
             chunk, frame = b"", self._idle_frame
         else:
@@ -137,6 +138,12 @@ class Feeder:
             self._last_loud_at_ms = self._link.now_ms()
             if not self._n_loud and self._sent is not None and not self._sent.done():
                 self._sent.set_result(self._last_loud_at_ms)
+
+    async def hear(self, data: bytes) -> None:
+        """Send sound as it comes, from a microphone; silence is fed again `_MICROPHONE_GAP_S` after the last of it."""
+        self._heard_at_s = asyncio.get_running_loop().time()
+        await self._link.send_frame(_append_frame(data))
+        self.n_frames += 1
 
     def play(self, data: bytes, n_loud_bytes: int) -> asyncio.Future[float]:
         """Queue a clip; the future is the instant at which its last loud frame was sent, on the session's clock."""
@@ -199,11 +206,6 @@ class LiveSession(OpenSession, LiveView):
         return super().model or self.endpoint.model
 
     responses = LiveView.replies  # what a notebook of either protocol may ask for
-
-    @property
-    def events(self) -> EventList:
-        """Every event so far, both ways, as a table; frames of audio without their sound, fed silence left out."""
-        return EventList(self._link.events, self._n_dropped)
 
     @property
     def audio_format(self) -> str:
@@ -327,7 +329,7 @@ class LiveSession(OpenSession, LiveView):
             raise refusal_of(self.endpoint, self.conversation.errors[-1], self._link.socket.close_code) from None
         if self._feeder is not None:  # of another call, which waited for the same start
             return
-        self.conversation.tell_asks()  # `ask` knows when its clip ended, to the frame
+        self.conversation.tell_asks()
         self._feeder = Feeder(self._link, self.audio_format, pace=self._pace, silence=self._silence)
         self._feeding = self._spawn(self._feeder.run())
         self._spawn(_watch(weakref.ref(self)))
@@ -387,6 +389,7 @@ class LiveSession(OpenSession, LiveView):
         data, n_loud = _encoded(clip, self.audio_format)
         if self._feeder.n_frames * FRAME_MS < LEAD_IN_MS:
             await self._sleep_ms(LEAD_IN_MS - self._feeder.n_frames * FRAME_MS)
+        self.conversation.tell_asks()  # this clip's end is known to the frame
         self._asking = True
         try:
             began_at_ms = self.now_ms
@@ -460,6 +463,25 @@ class LiveSession(OpenSession, LiveView):
         return [await self.append("thinking", piece) for piece in pieces(lines)]
 
     # ------------------------------------------------------------------------------------------------------ others
+
+    @verb
+    async def append_audio(self, audio: Clip | bytes) -> None:
+        """Send the caller's sound as it comes, from a microphone; silence is fed where none comes.
+
+        Where an ask ends is then heard by its loudness (`ReplyPolicy.caller_gap_ms`), as it is in a log.
+
+        Args:
+            audio: A `Clip`, or bytes in the session's format.
+        """
+        if self._feeder is None:
+            await self.start()
+        assert self._feeder is not None
+        data = audio if isinstance(audio, bytes) else audio.to_bytes(self.audio_format)
+        self.conversation.tell_asks(False)
+        self.conversation.feed(
+            {"type": "session.input_audio.append"}, self.now_ms, "client", peak=peak_of(data, self.audio_format)
+        )
+        await self._feeder.hear(data)
 
     @verb
     async def mute(self, muted: bool = True, *, timeout_s: float = 10) -> None:
@@ -608,6 +630,10 @@ async def _watch(reference: weakref.ref[LiveSession]) -> None:
         pause_s = 0.25 / session._pace  # each event settles too: this is for when none comes
         del session
         await asyncio.sleep(pause_s)
+
+
+def _append_frame(data: bytes) -> bytes:
+    return b'{"type":"session.input_audio.append","audio":"' + pybase64.b64encode(data) + b'"}'
 
 
 def _finished(task: asyncio.Task[Any]) -> None:

@@ -54,7 +54,6 @@ def test_a_case_and_a_chat_speak_gpt_live():
     assert (silent.returncode, spoken.returncode) == (0, 0)
     assert "∅ empty" in silent.stdout and "silent (inferred)" in silent.stdout
     assert "♪ audio" in spoken.stdout and "(inferred), " in spoken.stdout
-    assert "does not speak GPT-Live yet" in kit("voice", "--protocol", "live").stderr
     assert "switched on by itself" in kit("serve", "--live", "nonsense=1").stderr
 
 

@@ -80,7 +80,7 @@ async def test_a_live_verb_that_is_cancelled_at_any_step_leaves_a_session_that_g
         async for _ in cancelled_at_each_step(lambda: LIVE_VERBS[verb](session), range(8)):
             assert session._link._pending == []
         await session.mute(False, timeout_s=20)
-        assert (await session.ask(TONE)).outcome in ("spoken", "censored")
+        assert (await session.ask(TONE)).outcome in ("spoken", "late", "censored")  # late: on a busy machine
 
 
 async def test_a_live_connect_or_close_that_is_cancelled_at_any_step_leaves_nothing_behind(live_server):

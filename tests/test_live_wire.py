@@ -236,8 +236,8 @@ def test_session_start_is_spelled_and_an_unknown_setting_is_refused():
 @pytest.mark.parametrize("name", FORMATS)
 def test_idling_is_quiet_and_speech_is_voiced_in_every_format(name):
     from kit.live import _IDLE
-    from kit.wire.live_conversation import _peak
+    from kit.wire.live_conversation import peak_of
 
-    assert _peak(_IDLE[name] * 800, name) <= 64
+    assert peak_of(_IDLE[name] * 800, name) <= 64
     loud = {"g711_ulaw": b"\x10", "g711_alaw": b"\x2a"}.get(name, LOUD)
-    assert _peak(loud, name) > 1_000
+    assert peak_of(loud, name) > 1_000

@@ -368,6 +368,32 @@ async def test_kit_voice_holds_a_conversation_of_two_turns_with_an_interruption(
 
 @card
 @pytest.mark.sound_card
+async def test_kit_voice_talks_to_gpt_live_and_says_how_much_was_heard_of_what_was_talked_over(cables):
+    async with Terminal(
+        "--protocol", "live", "--live", "silence=never", "--full-duplex", "--no-echo-cancellation"
+    ) as terminal:
+        await terminal.says("speak; Ctrl-C ends")
+        asked = cables.say(JOKE.pcm)
+        await until(lambda: loud_from(cables.recorded, asked) is not None, 60)
+        began = loud_from(cables.recorded, asked)
+        await until(lambda: cables.n > began + 24_000)  # a second of the reply has been heard
+        cables.say(JOKE.pcm)
+        await terminal.says("(interrupted)")
+        await terminal.says("♪ audio", 2)
+        code = await terminal.interrupted_by_ctrl_c()
+    text = "\n".join(terminal.lines)
+    cut_s = float(re.search(r"interrupted after ([\d.]+) s", text)[1])
+    heard = np.abs(cables.recorded[began:].astype(int)) > 0
+    silence = np.flatnonzero(np.convolve(~heard, np.ones(7_200), "valid") >= 7_200)
+
+    assert code == 0 and "Traceback" not in text and text.count("spoken (inferred)") == 2
+    assert text.count(f"you: {JOKE.text}") == 2 and "2 replies" in text and "simulated" in text
+    assert abs(cut_s - int(silence[0]) / 24_000) <= 0.1
+    assert "input 0, output 0" in text
+
+
+@card
+@pytest.mark.sound_card
 async def test_an_echo_does_not_interrupt_the_terminal_and_a_user_as_loud_as_it_does(cables):
     """In real time, at −10 dB after 80 ms; `benchmarks/voice_echo.py --card` has more replies, and levels."""
     pytest.importorskip("livekit", reason="the extra 'echo' is not installed")

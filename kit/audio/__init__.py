@@ -9,6 +9,7 @@
 This is the sound of the machine that the *kernel* runs on. Where that is another machine, the widgets use the browser's.
 """
 
+from .live import LivePlayback, LiveVoice
 from .microphone import Block, BlockQueue, Gap, Microphone, Recording, kernel_details, record_clip
 from .playback import Interruption, Playback, PlaybackPosition, Sink, Truncation, play_replies
 from .portaudio import Device, Devices, devices
@@ -23,6 +24,8 @@ __all__ = [
     "Gap",
     "Interruption",
     "Latency",
+    "LivePlayback",
+    "LiveVoice",
     "Microphone",
     "Playback",
     "PlaybackPosition",

@@ -26,6 +26,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .. import show
+from ..base import OpenSession
 from ..errors import LocalProtocolError, ServerError, SessionClosed, first_error
 from ..session import Session
 from ..wire.dialect import read_session
@@ -137,7 +138,7 @@ class Voice:
 
     def __init__(
         self,
-        session: Session,
+        session: OpenSession,
         source: Source,
         sink: Sink,
         *,
@@ -145,11 +146,11 @@ class Voice:
         canceller: EchoCanceller | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
-        self.session = session
+        self.session: Any = session  # each protocol's class knows its own
         self.source = source
         self.sink = sink
         self.half_duplex = half_duplex
-        self.playback = Playback(session, sink)
+        self.playback = self._played_back()
         self.level = 0.0
         self.n_muted = 0
         self._canceller = canceller
@@ -171,6 +172,7 @@ class Voice:
             SessionClosed: If the connection breaks; a session that was closed on purpose just ends it.
         """
         try:
+            await self._ready()
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 listening = tasks.create_task(self._listen(), name="kit: microphone")
@@ -193,9 +195,11 @@ class Voice:
             pcm = block.pcm if self._canceller is None else self._canceller.near(block.pcm)
             samples = np.frombuffer(pcm, np.int16)
             self.level = int(np.abs(samples.astype(np.int32)).max(initial=0)) / 32_768
-            if not pcm or not (self._pressed or turn_detection(self.session) is not None):
+            if not pcm or not self._is_heard():
                 continue
-            if self._muted():
+            if not self._muted():
+                self._brought(pcm)
+            else:
                 self.n_muted += samples.size
                 pcm = bytes(len(pcm))  # silence, so that the server's clock goes on
             await self.session.append_audio(pcm)
@@ -213,14 +217,34 @@ class Voice:
         """Play what the session brings."""
         async for event in self.session.follow(from_now=True):
             self.playback.take(event)
-            if event.type == "input_audio_buffer.speech_started" and self._tasks is not None:
-                detection = turn_detection(self.session)
-                # Absent is true: the service interrupts by itself unless it was told not to (wire/README.md, Turn detection).
-                server_cancels = detection is not None and detection.get("interrupt_response") is not False
-                interrupt = self.playback.interrupt(server_cancels=server_cancels, at_ms=event.at_ms)
-                self._tasks.create_task(interrupt, name="kit: interruption")
+            self._took(event)
             if self._on_event is not None:
                 self._on_event(event)
+
+    # What another protocol does otherwise (`audio.live`).
+
+    def _played_back(self) -> Any:
+        """What plays the session's replies."""
+        return Playback(self.session, self.sink)
+
+    async def _ready(self) -> None:
+        """Prepare the session for the first sound."""
+
+    def _is_heard(self) -> bool:
+        """Whether what the microphone brings is sent."""
+        return self._pressed or turn_detection(self.session) is not None
+
+    def _brought(self, pcm: bytes) -> None:
+        """The user's sound, about to be sent."""
+
+    def _took(self, event: Event) -> None:
+        """Interrupt the reply when the server hears the user."""
+        if event.type == "input_audio_buffer.speech_started" and self._tasks is not None:
+            detection = turn_detection(self.session)
+            # Absent is true: the service interrupts by itself unless it was told not to (wire/README.md, Turn detection).
+            server_cancels = detection is not None and detection.get("interrupt_response") is not False
+            interrupt = self.playback.interrupt(server_cancels=server_cancels, at_ms=event.at_ms)
+            self._tasks.create_task(interrupt, name="kit: interruption")
 
     async def _watch(self) -> None:
         """End the conversation in words when the speaker is gone."""
@@ -250,19 +274,24 @@ class Voice:
             if exc.code != "input_audio_buffer_commit_empty":
                 raise
             return None
-        return await self.session.respond()
+        response: Response = await self.session.respond()
+        return response
 
     @property
     def latency(self) -> Latency:
         """Where the time went so far."""
         silence = (turn_detection(self.session) or {}).get("silence_duration_ms")
         played = [response_of(self.session, s.response_id) for s in self.playback.position.stretches]
+        server_ms = [r.first_audio_ms for r in played if r is not None and r.first_audio_ms is not None]
+        return self._latency(server_ms, float(silence) if isinstance(silence, int | float) else None)
+
+    def _latency(self, server_ms: list[float], vad_silence_ms: float | None) -> Latency:
         return Latency(
             input_ms=list(self._input_ms),
             output_ms=list(self.playback.handed_ms),
             queue_ms=list(self.sink.delays_ms),
-            server_ms=[r.first_audio_ms for r in played if r is not None and r.first_audio_ms is not None],
-            vad_silence_ms=float(silence) if isinstance(silence, int | float) else None,
+            server_ms=server_ms,
+            vad_silence_ms=vad_silence_ms,
             prebuffer_ms=getattr(self.sink, "prebuffer_ms", None),
             microphone_ms=getattr(self.source, "latency_ms", None),
             speaker_ms=getattr(self.sink, "latency_ms", None),

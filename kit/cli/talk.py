@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from .. import show
-from ..audio import Microphone, Speaker, Voice, devices
+from ..audio import LiveVoice, Microphone, Speaker, Voice, devices
 from ..audio.echo import EchoCanceller, echo_cancellation_installed
 from ..audio.playback import response_of
 from ..cases import Case, all_cases, case
@@ -174,26 +174,25 @@ def _voice(args: argparse.Namespace) -> int:
 
 
 async def _talk_voice(args: argparse.Namespace) -> int:
-    if _connect(args).protocol == "live":
-        raise InputError(
-            "voice does not speak GPT-Live yet: kit chat --protocol live says what you type aloud, and "
-            "session.ask(Clip) takes a recording"
-        )
+    live = _connect(args).protocol == "live"
+    if live:
+        args.pace = None  # GPT-Live's clock is the microphone's: the stand-in runs as fast as the wall
     async with contextlib.AsyncExitStack() as stack:
         # Devices first: a session that cannot be heard should not be paid for.
         microphone = await stack.enter_async_context(Microphone(args.input))
         speaker = await stack.enter_async_context(Speaker(args.output))
         simulated = args.endpoint == "standin"
-        if simulated:
+        if simulated and not live:  # whose stand-in knows recorded lines only
             # Loading the recogniser would hold up the sound: do it before anybody talks.
             await asyncio.to_thread(prepare_hearing)
         writer = args.transcribe or ("whisper-1" if simulated else None)  # the stand-in's costs nothing
-        settings = {"transcription": {"model": writer}} if writer else None
+        settings = {"transcription": {"model": writer}} if writer and not live else None
         session = await stack.enter_async_context(_connect(args, settings=settings))
         canceller = _canceller(args, speaker)
         half_duplex = _half_duplex(args)
-        face = _Face(session, wav=args.wav, every_event=args.show_events)
-        voice = Voice(
+        face_of, voice_of = (_LiveFace, LiveVoice) if live else (_Face, Voice)
+        face = face_of(session, wav=args.wav, every_event=args.show_events)
+        voice = voice_of(
             session,
             microphone,
             speaker,
@@ -201,6 +200,8 @@ async def _talk_voice(args: argparse.Namespace) -> int:
             canceller=canceller,
             on_event=face.take,
         )
+        if isinstance(voice, LiveVoice):
+            voice.on_interrupted = face.cut_off
         face.voice = voice
         face.say(
             f"microphone: {microphone.device.name} · speaker: {speaker.device.name} · {_echo(half_duplex, args, canceller)}"
@@ -264,7 +265,10 @@ def _echo(half_duplex: bool, args: argparse.Namespace, canceller: EchoCanceller 
 class _Face:
     """What the terminal shows: a line for each turn, and one that moves: the microphone's level and the last event."""
 
-    def __init__(self, session: Session, *, wav: Path | None, every_event: bool) -> None:
+    # Tens a second: the line that moves would show nothing else.
+    _DULL = ("input_audio_buffer.append",)
+
+    def __init__(self, session: Any, *, wav: Path | None, every_event: bool) -> None:
         self.voice: Voice | None = None
         self._session = session
         self._console = console()
@@ -294,16 +298,21 @@ class _Face:
 
     def take(self, event: Event) -> None:
         """One event of the session."""
-        if event.type == "input_audio_buffer.append" and not self._every_event:
-            return  # fifty a second: the line would show nothing else
+        if event.type in self._DULL and not self._every_event:
+            return
         arrow = "←" if event.direction == "server" else "→"
         name = f"{arrow} {show.one_line(event.type, 70)}"
         self._n_last = self._n_last + 1 if name == self._last else 1
         self._last = name
         if self._every_event and self._n_last == 1:
             self.say(f"{event.at_ms / 1000:8.2f} s {name}")
+        self._turn(event)
+
+    def _turn(self, event: Event) -> None:
+        """A line for whatever a turn brings."""
         if event.type == "input_audio_buffer.speech_started":
-            self._cut_off()
+            if self.voice is not None and self.voice.sink.playing:
+                self.cut_off()
         elif event.type == "conversation.item.input_audio_transcription.completed":
             self.say(f"you: {show.plain(event.data.get('transcript', '')).strip()}", "bold")
         elif event.type == "response.done":
@@ -313,9 +322,9 @@ class _Face:
         elif event.type == "error":
             self.say(f"the server says: {show.plain(self._session.errors[-1])}", "red")
 
-    def _cut_off(self) -> None:
-        if self.voice is not None and self.voice.sink.playing:
-            self.say("   (interrupted)")
+    def cut_off(self) -> None:
+        """The user spoke over a reply."""
+        self.say("   (interrupted)")
 
     def summary(self) -> None:
         """What was said, what was lost, and where the time went."""
@@ -333,6 +342,26 @@ class _Face:
         self.say(repr(self.voice.latency))
         if mark := show.origin_word(self._session.simulated):
             self.say(f"{mark}: this shows the instrument, not how fast a model is")
+
+
+class _LiveFace(_Face):
+    """The same for GPT-Live, whose turns are inferred: a reply is shown when it is over."""
+
+    _DULL = ("session.output_audio.delta",)
+
+    def __init__(self, session: LiveSession, **options: Any) -> None:
+        super().__init__(session, **options)
+        self._n_shown = 0  # replies
+
+    def _turn(self, event: Event) -> None:
+        fold = self._session.conversation
+        if event.type == "error":
+            self.say(f"the server says: {show.plain(self._session.errors[-1])}", "red")
+        while self._n_shown < len(fold.replies) and fold.replies[self._n_shown].ended:
+            if words := fold.caller_of_each()[self._n_shown]:
+                self.say(f"you: {show.plain(words)}", "bold")
+            draw_response(fold.replies[self._n_shown], self._wav, self._console)
+            self._n_shown += 1
 
 
 def _decibels(level: float) -> float:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -101,7 +100,7 @@ class LoggedLiveSession(LiveView):
             "simulated": self.simulated, "file": self.file,
         }  # fmt: skip
         rows = []
-        for turn, (reply, caller) in enumerate(zip(self.replies, self._caller_of_each(), strict=True), 1):
+        for turn, (reply, caller) in enumerate(zip(self.replies, self.conversation.caller_of_each(), strict=True), 1):
             ask, timed = reply.ask, self.has_times
             row = common | {
                 "turn": turn, "asked_by": ask.by if ask else None, "outcome": reply.outcome, "by_words": reply.by_words,
@@ -113,19 +112,6 @@ class LoggedLiveSession(LiveView):
             }  # fmt: skip
             rows.append({name: row[name] for name in LIVE_COLUMNS})
         return rows
-
-    def _caller_of_each(self) -> list[str]:
-        """What the caller said before each reply: the words that came since its ask began, until the next ask began."""
-        starts = [
-            (reply.ask.began_at_ms if reply.ask.began_at_ms is not None else reply.ask.at_ms) if reply.ask else math.inf
-            for reply in self.replies
-        ]
-        texts = ["" for _ in starts]
-        for words in self.conversation.caller:
-            turns = [n for n, start in enumerate(starts) if start <= words.at_ms] or [0]
-            if texts:
-                texts[turns[-1]] += words.text
-        return [" ".join(text.split()) for text in texts]
 
     def facts(self) -> list[str]:
         """Lines that say what the rows do not: history, close, seconds, appends, delegations, errors, unknown events."""

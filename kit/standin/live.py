@@ -308,6 +308,7 @@ class LiveServerSession:
         self._started_s = 0.0
         self._silent = False
         self._speaks_until_ms = 0.0
+        self._n_cuts = 0  # how often the caller talked: words of the model that were to come before are dropped
         # Client delegations by id; of the backend: the delegation that is open (empty: none), what it is owed and was given.
         self._delegations: set[str] = set()
         self._backend_id = ""
@@ -625,7 +626,8 @@ class LiveServerSession:
         )
 
     def _interrupted(self) -> None:
-        """The caller talks over the reply: no event says so, the voice just stops."""
+        """The caller talks over the reply: no event says so, the voice and its words just stop."""
+        self._n_cuts += 1
         position = self._n_out * FRAME_MS
         self._voice = [(at, pcm[: max(0, int((position - at) * 24))]) for at, pcm in self._voice if at < position]
         self._speaks_until_ms = position
@@ -691,8 +693,9 @@ class LiveServerSession:
             start = first + cell * _WORD_GRID_MS
             clock = clock_from_ms + cell * _WORD_GRID_MS + (delay_ms if type.startswith("session.input") else 0)
 
-            def send(delta: str = "".join(parts), start: int = start) -> None:
-                self._emit(type, delta=delta, start_ms=start, end_ms=start + _WORD_GRID_MS)
+            def send(delta: str = "".join(parts), start: int = start, n_cuts: int = self._n_cuts) -> None:
+                if n_cuts == self._n_cuts or type.startswith("session.input"):
+                    self._emit(type, delta=delta, start_ms=start, end_ms=start + _WORD_GRID_MS)
 
             # Output words are due as soon as the clock allows, input words a little after they were said.
             self._at_clock(

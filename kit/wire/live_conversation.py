@@ -23,6 +23,7 @@ No clock and no I/O in here: each event comes with the instant of its arrival.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -202,6 +203,12 @@ class Reply:
     def done_ms(self) -> float | None:
         """From the end of the ask to the last voiced frame; its end is inferred, so this is known afterwards only."""
         return self._since_ask(self.last_voice_at_ms) if self.ended else None
+
+    def frames(self, n_taken: int) -> list[tuple[bytes, bool]]:
+        """Return its frames after the first `n_taken`, each with whether it is in the reply for good: a quiet one at its end is not
+        yet. For a player, which cannot wait for the end."""
+        n = len(self.chunks)
+        return [(frame, k < n) for k, frame in enumerate((*self.chunks, *self._trailing)) if k >= n_taken]
 
     @property
     def sound(self) -> bytes:
@@ -410,9 +417,9 @@ class LiveConversation:
             owed.outcome = "censored"
         return ask
 
-    def tell_asks(self) -> None:
-        """Leave it to the caller of `asked` to say when a clip ended: loudness then decides nothing."""
-        self._asks_are_told = True
+    def tell_asks(self, told: bool = True) -> None:
+        """Leave it to the caller of `asked` to say when a clip ended: loudness then decides nothing. Or hear it again."""
+        self._asks_are_told = told
 
     def settle(self, now_ms: float) -> None:
         """Decide what time alone decides: an ask that fell quiet, a reply that ended, a deadline that passed."""
@@ -454,9 +461,10 @@ class LiveConversation:
 
     def _reply_for(self, at_ms: float) -> Reply:
         """The reply that voice or words belong to; without an ask, one of its own."""
-        reply = self._open_reply()
-        if self._loud_until_ms is not None and at_ms > self._loud_until_ms and (reply is None or not reply.n_voiced):
-            # The model answers before the caller's pause was long enough to count: then it was the end.
+        reply, until = self._open_reply(), self._loud_until_ms
+        if until is not None and at_ms > until and (reply is None or (reply.last_voice_at_ms or 0.0) < until):
+            # The model answers before the caller's pause was long enough to count: then it was the end. One that goes on while
+            # the caller talks, and after it, goes on with its reply.
             self._caller_fell_quiet()
         return self._open_reply() or self._new_reply(None)
 
@@ -495,7 +503,7 @@ class LiveConversation:
         if self._output_began_at_ms is None:
             self._output_began_at_ms = at_ms
         reply = self._open_reply()
-        peak = _peak(data, self._format()) if peak is None else peak
+        peak = peak_of(data, self._format()) if peak is None else peak
         voiced = peak > self.policy.voiced_floor
         if voiced and (reply is None or not reply.fragments):
             # Without words, the first half second is the track's own start.
@@ -522,7 +530,7 @@ class LiveConversation:
             data = _decoded(event.get("audio"))
             if not data:
                 return  # a log without the caller's sound: its words are what is left of it
-            peak = _peak(data, self._format())
+            peak = peak_of(data, self._format())
         self._saw_input = True
         if peak > self.policy.caller_floor:
             if self._loud_from_ms is None:
@@ -629,6 +637,19 @@ class LiveConversation:
         spelled_format = _dict(_dict(self.session, "audio"), "format")
         pair = (spelled_format.get("type"), spelled_format.get("rate"))
         return next((name for name, value in FORMATS.items() if value == pair), "pcm16")
+
+    def caller_of_each(self) -> list[str]:
+        """What the caller said before each reply: the words that came since its ask began, until the next ask began."""
+        starts = [
+            (reply.ask.at_ms if reply.ask.began_at_ms is None else reply.ask.began_at_ms) if reply.ask else math.inf
+            for reply in self.replies
+        ]
+        texts = ["" for _ in starts]
+        for words in self.caller:
+            turns = [n for n, start in enumerate(starts) if start <= words.at_ms] or [0]
+            if texts:
+                texts[turns[-1]] += words.text
+        return [" ".join(text.split()) for text in texts]
 
     @property
     def caller_words(self) -> str:
@@ -752,7 +773,7 @@ def _decoded(data: object) -> bytes:
 _ZEROS = bytes(9_600)
 
 
-def _peak(data: bytes, output_format: str) -> int:
+def peak_of(data: bytes, output_format: str) -> int:
     """The largest sample of a frame, as 16 bits; of a G.711 frame, an upper bound by its code."""
     if not data or (len(data) <= len(_ZEROS) and data == _ZEROS[: len(data)] and output_format.startswith("pcm")):
         return 0  # most frames of a session
