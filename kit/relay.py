@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,6 +58,7 @@ from .wire.refusals import Refusal
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024  # as the kit's own client takes
 _WAITING_BYTES = 1 << 20  # on their way to a client that does not read; then the service is not read either
+_RECORD_S = 0.05  # after which what was passed on is in the log
 _STATUSES = frozenset(map(int, HTTPStatus))
 # Headers that belong to one hop; everything else is the client's word to the service.
 _OWN = frozenset(
@@ -359,9 +359,17 @@ class _Session:
         )
         # Whether `run` has: from then on it ends both sides alike. Before, nothing else ends the connection to the service.
         self.has_begun = False
-        # What is told of a reply goes to a screen: without what the client sent as a secret, should the server repeat it.
+        # Knows what the client sent as a secret, which is on no disk and no screen.
         self._redactor = redactor
+        # Replies of the fold that were told of already, from the first.
         self._n_told = 0
+        # What was passed on and is not recorded yet: who sent it, the frames, and two clocks. Decoding, hashing and writing each
+        # frame as it passes would cost several times what passing it does (benchmarks/relay.py); a few together cost a third.
+        self._unrecorded: list[tuple[str, Sequence[bytes], float, float]] = []
+        # Bytes of those; many are recorded at once, so that they are never more than a few frames' worth.
+        self._n_unrecorded = 0
+        # When they are recorded; ``None`` while there are none.
+        self._timer: asyncio.TimerHandle | None = None
         if self._log is not None:
             self._log.redactor = redactor
             beta = any(name.lower() == "openai-beta" for name in headers)
@@ -394,40 +402,47 @@ class _Session:
         """From the service to the client: what arrived together is sent on in one write."""
         waiting: list[bytes] = []
         arrived = asyncio.Event()
-        over = False
+        over = paused = odd = (
+            False  # whether the service is gone, is not read, or sent a frame that is not a whole text
+        )
 
         def take(frames: Sequence[bytes]) -> None:
+            nonlocal paused
             waiting.extend(frames)
             if sum(map(len, waiting)) > _WAITING_BYTES:
+                paused = True
                 self.upstream.transport.pause_reading()  # the client reads more slowly than the service sends
             arrived.set()
 
-        async def unusual() -> None:  # binary, or in fragments
-            nonlocal over
+        async def take_odd() -> None:  # binary, or in fragments
+            nonlocal over, odd
             with contextlib.suppress(ConnectionClosed):
                 while True:
                     frame = await self.upstream.receive_as_sent()
+                    odd = True
                     take([frame.encode() if isinstance(frame, str) else _Binary(frame)])
             over = True
             arrived.set()
 
         self.upstream.on_messages = take
-        reading = asyncio.create_task(unusual())
+        reading = asyncio.create_task(take_odd())
         try:
             while waiting or not over:
                 await arrived.wait()
                 arrived.clear()
-                at_ms = self._now_ms()
-                frames, waiting[:] = list(waiting), []
-                with contextlib.suppress(RuntimeError):  # not paused, or closed
-                    self.upstream.transport.resume_reading()
-                for binary, group in itertools.groupby(frames, lambda frame: type(frame) is _Binary):
-                    if not binary:
-                        await client.send_all(list(group))
-                    else:
-                        for frame in group:
-                            await client.send(frame)
-                self._server(frames, at_ms)
+                frames, waiting = waiting, []
+                if paused:
+                    paused = False
+                    with contextlib.suppress(RuntimeError):  # closed
+                        self.upstream.transport.resume_reading()
+                if not frames:
+                    continue
+                if odd:
+                    for frame in frames:
+                        await (client.send(frame) if type(frame) is _Binary else client.send_all([frame]))
+                else:
+                    await client.send_all(frames)
+                self._note("server", frames)
         except ConnectionClosed:
             pass
         finally:
@@ -437,32 +452,37 @@ class _Session:
         with contextlib.suppress(ConnectionClosed):
             async for frame in client:
                 await self.upstream.send(frame)
-                self._client(frame.encode() if isinstance(frame, str) else frame)
+                self._note("client", [frame.encode() if isinstance(frame, str) else frame])
 
     def _now_ms(self) -> float:
         return (time.perf_counter() - self._opened) * 1000
 
-    def _server(self, frames: Sequence[bytes], at_ms: float) -> None:
-        events: list[Event | RemoteProtocolError] = []
-        for frame in frames:
-            try:
-                events.append(decode(self._redactor(frame) if self._redactor.knows(frame) else frame, at_ms))
-            except RemoteProtocolError as exc:
-                events.append(exc)
-        if self._log is not None and frames:
-            self._log.server(frames, events, at_ms)
-        for event in events:
-            if isinstance(event, Event):
-                self._fold.receive(event)
-                if event.type in _ENDS or isinstance(self._fold, LiveConversation):
-                    self._tell_replies()
+    def _note(self, direction: str, frames: Sequence[bytes]) -> None:
+        """Take note of frames that were passed on; they are recorded soon."""
+        self._unrecorded.append((direction, frames, self._now_ms(), time.time()))
+        self._n_unrecorded += sum(map(len, frames))
+        if self._n_unrecorded > _WAITING_BYTES:
+            self._record()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_RECORD_S, self._record)
 
-    def _client(self, frame: bytes) -> None:
-        at_ms = self._now_ms()
-        if self._log is not None:
-            self._log.client([frame], at_ms)
-        with contextlib.suppress(RemoteProtocolError):
-            self._fold.sent(decode(frame, at_ms).data, at_ms)
+    def _record(self) -> None:
+        """Write what was noted into the log and fold it in, in its order."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        notes, self._unrecorded, self._n_unrecorded = self._unrecorded, [], 0
+        with self._log.in_one_write() if self._log is not None else contextlib.nullcontext():
+            for direction, frames, at_ms, unix in notes:
+                events = [_decoded(frame, at_ms) for frame in frames]
+                if self._log is not None and direction == "client":
+                    self._log.client(frames, at_ms, unix)
+                elif self._log is not None:
+                    self._log.server(frames, events, at_ms, unix)  # before the fold takes the sound out of the events
+                for event in events:
+                    if isinstance(event, Event):
+                        self._fold.sent(event.data, at_ms) if direction == "client" else self._fold.receive(event)
+        self._tell_replies()
 
     def _tell_replies(self) -> None:
         fold = self._fold
@@ -474,12 +494,15 @@ class _Session:
             first = reply.first_audio_ms if reply.first_audio_ms is not None else reply.first_text_ms
             asked = "voice" if live else "+".join(reply.asked or ()) or None
             arrived = reply.outcome if live else reply.modality
-            self._relay.tell(RelayedReply(self._n, datetime.now(), asked, arrived, reply.words, first))
+            # What is told goes to a screen: without what the client sent as a secret, should the server repeat it.
+            words = self._redactor.text(reply.words)
+            self._relay.tell(RelayedReply(self._n, datetime.now(), asked, arrived, words, first))
 
     def end(self, first: ClientConnection | ServerConnection) -> None:
         """Close the connection to the service, and the log: as `first` ended."""
         self.upstream.on_messages = None
         self.upstream.transport.abort()
+        self._record()
         if isinstance(self._fold, LiveConversation):
             self._fold.end(self._now_ms(), lost=self._fold.close_reason is None)
             self._tell_replies()
@@ -487,7 +510,11 @@ class _Session:
             self._log.end(code=first.close_code, reason=first.close_reason or "", at_ms=self._now_ms())
 
 
-_ENDS = frozenset({"response.done"})
+def _decoded(frame: bytes, at_ms: float) -> Event | RemoteProtocolError:
+    try:
+        return decode(frame, at_ms)
+    except RemoteProtocolError as exc:
+        return exc
 
 
 async def _end_alike(first: ClientConnection | ServerConnection, partner: ClientConnection | ServerConnection) -> None:

@@ -48,14 +48,17 @@ class Echo:
 
 async def test_the_kits_own_client_holds_a_session_through_it(tmp_path):
     told = []
-    async with StandIn(drift="always") as stand_in, Relay(stand_in.url, log=tmp_path, on_reply=told.append) as relay:
-        async with connect(relay.url, quiet=True) as session:
-            await session.seed(History().user("Hi.").assistant("Hello!").user("A joke, please."))
-            response = await session.respond()
-            assert session.simulated and response.modality == "text"
-        (line,) = told
-        assert (line.session, line.asked, line.arrived, line.words) == (1, "audio", "text", response.words)
-        assert "asked audio → text" in str(line)
+    async with (
+        StandIn(drift="always") as stand_in,
+        Relay(stand_in.url, log=tmp_path, on_reply=told.append) as relay,
+        connect(relay.url, quiet=True) as session,
+    ):
+        await session.seed(History().user("Hi.").assistant("Hello!").user("A joke, please."))
+        response = await session.respond()
+        assert session.simulated and response.modality == "text"
+    (line,) = told
+    assert (line.session, line.asked, line.arrived, line.words) == (1, "audio", "text", response.words)
+    assert "asked audio → text" in str(line)
     (log,) = [read_log(path) for path in tmp_path.iterdir()]
     assert [r.modality for r in log.responses] == ["text"] and log.sessions[0].simulated
 

@@ -20,6 +20,7 @@ log is never behind what the program has seen or sent, and a process that dies b
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import re
@@ -27,7 +28,7 @@ import secrets
 import stat
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -193,6 +194,7 @@ class LogWriter:
         self.problem: str | None = None
         self._format = LineFormat(secrets.token_hex(4), Redactor(), audio=audio, hook=redact)
         self._file: int | None = _open(self.path)  # a descriptor; None once closed or given up
+        self._lines: list[bytes] | None = None  # inside of `in_one_write`: what waits for its end
 
     @property
     def audio(self) -> Audio:
@@ -220,11 +222,14 @@ class LogWriter:
             )
         )
 
-    def server(self, frames: Sequence[bytes], events: Sequence[Event | Exception], at_ms: float) -> None:
+    def server(
+        self, frames: Sequence[bytes], events: Sequence[Event | Exception], at_ms: float, unix: float | None = None
+    ) -> None:
         """Write frames that arrived together. Call it before the fold takes the audio out of the events.
 
         Args:
             events: What each frame decoded to, or why it is no event.
+            unix: When, by the wall clock; by default now.
         """
         bodies = []
         for frame, event in zip(frames, events, strict=True):
@@ -234,11 +239,21 @@ class LogWriter:
                 bodies.append(self._format.event(event.data | {"delta": digest(event.pcm)}))
             else:
                 bodies.append(self._format.event(frame))
-        self._write_frames("server", bodies, at_ms)
+        self._write_frames("server", bodies, at_ms, unix)
 
-    def client(self, frames: Sequence[bytes], at_ms: float) -> None:
+    def client(self, frames: Sequence[bytes], at_ms: float, unix: float | None = None) -> None:
         """Write frames that are sent together."""
-        self._write_frames("client", [self._format.event(frame) for frame in frames], at_ms)
+        self._write_frames("client", [self._format.event(frame) for frame in frames], at_ms, unix)
+
+    @contextlib.contextmanager
+    def in_one_write(self) -> Iterator[None]:
+        """Hand what is written meanwhile to the operating system at the end, in one call."""
+        self._lines = []
+        try:
+            yield
+        finally:
+            lines, self._lines = self._lines, None
+            self._write(b"".join(lines))
 
     def end(self, *, code: int | None = None, reason: str = "", problem: str = "", at_ms: float | None = None) -> None:
         """Write the last line and close the file."""
@@ -252,8 +267,9 @@ class LogWriter:
         if file is not None:
             os.close(file)
 
-    def _write_frames(self, direction: str, bodies: Sequence[Body], at_ms: float) -> None:
-        lines = self._format.frames(self.n_frames + 1, direction, bodies, at_ms=at_ms, unix=time.time())
+    def _write_frames(self, direction: str, bodies: Sequence[Body], at_ms: float, unix: float | None) -> None:
+        unix = time.time() if unix is None else unix
+        lines = self._format.frames(self.n_frames + 1, direction, bodies, at_ms=at_ms, unix=unix)
         if bodies and self._write(lines):
             self.n_frames += len(bodies)
 
@@ -261,6 +277,9 @@ class LogWriter:
         """Hand lines to the operating system; False if the log has ended."""
         if self._file is None:
             return False
+        if self._lines is not None:
+            self._lines.append(lines)
+            return True
         left = memoryview(lines)
         try:
             while left:
