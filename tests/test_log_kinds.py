@@ -45,6 +45,12 @@ def test_of_a_cut_line_the_type_and_the_ids_count_and_the_row_is_partial(tmp_pat
     assert (response.id, response.modality, response.partial) == ("resp_A", "text", True)
 
 
+def test_a_line_that_was_cut_after_an_equals_sign_is_told(tmp_path):
+    log = read_log(write(tmp_path / "x.log", "type='response.done' response="))
+
+    assert log.report.n_not_understood == 1
+
+
 def test_types_alone_tell_what_a_reply_came_as(tmp_path):
     lines = [f"received {event['type']}" for event in talk(text=True) + talk()[1:]]
 

@@ -15,9 +15,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .events import LogRecord as LogRecord
     from .lines import ParseReport as ParseReport
     from .lines import log_files as log_files
-    from .parsing import LogRecord as LogRecord
     from .reading import COLUMNS as COLUMNS
     from .reading import Log as Log
     from .reading import read_log as read_log

@@ -18,9 +18,10 @@ from ..errors import InputError, clipped
 from ..files import named_path
 from ..wire import records as wire_records
 from ..wire.records import Response
+from .events import LogRecord
 from .lines import STDIN, ParseReport, PathLike, family, log_files
 from .live import LiveSorter, LoggedLiveSession
-from .parsing import LogRecord, records
+from .parsing import records
 from .sessions import LoggedSession, RecordedSession, Sorter, in_order, recorded, stepped
 from .times import Instant
 

@@ -20,8 +20,8 @@ from ..wire.dialect import BETA_NAME, GA_NAME
 from ..wire.events import AUDIO_DELTA, Event, dict_of, event_of, text_of
 from ..wire.records import Response
 from ..wire.view import ConversationView
+from .events import LogRecord
 from .lines import ParseReport
-from .parsing import LogRecord
 from .times import Instant, wall_time
 from .writing import DIGEST, without_audio
 

@@ -160,7 +160,7 @@ def _pairs(text: str) -> Value | None:
         try:
             if (string := _STRING.match(text, begin)) is not None:
                 fields[pair[1]], at = unescaped(string[0][1:-1]), string.end()
-            elif text[begin] in "{[" or re.compile(r"[\w.]+\(").match(text, begin):
+            elif text.startswith(("{", "["), begin) or re.compile(r"[\w.]+\(").match(text, begin):
                 at = extent(text, begin)
                 fields[pair[1]] = reader.read(text[begin:at], pair[1])
             else:
@@ -388,7 +388,8 @@ def _as_python(token: re.Match[str]) -> str:
 # ----------------------------------------------------------------------------------------------------------------- elision
 
 ELISION = re.compile(r"\.\.\.|…|\[truncated\]|<truncated>|\(truncated\)")
-_GAP = re.compile(r" ?(?:\.\.\.|…|[\[<(]truncated[\]>)]|\[\.\.\.\])+ ?")
+SPACE = re.compile(r"\s")
+_GAP = re.compile(r" ?(?:\.{3,}|…|[\[<(]truncated[\]>)]|\[\.\.\.\])+ ?")
 _N_BYTES = re.compile(r"\s*\[([\d,]+) bytes?\]")
 _NAMES = ("type", "object", "status", "role", "name", "code", "param", "reason", "model")
 
@@ -412,10 +413,13 @@ def is_centred(text: str) -> bool:
     """Whether about as much stands before an elision as after it, or twice as much."""
     for gap in _GAP.finditer(text):
         head, tail = gap.start(), len(text) - gap.end()
-        n_spaces = len(gap[0]) - len(gap[0].strip())  # which may be of the words, or of the mark
-        if tail >= 15 and any(abs(head - part * tail) <= part * (1 + n_spaces) for part in (1, 2)):
+        slack = 1 + len(gap[0]) - len(_OF_WORDS.sub("", gap[0]))
+        if tail >= 15 and any(abs(head - part * tail) <= part * slack for part in (1, 2)):
             return True
     return False
+
+
+_OF_WORDS = re.compile(r" |(?<=\.\.\.)\.")  # what in a mark may be of the words beside it
 
 
 def has_broken_name(data: Any, mark: re.Pattern[str] = ELISION) -> bool:

@@ -1,0 +1,128 @@
+"""Objects that a program printed over several lines, put together again.
+
+====================  ===================================================  ===================================================
+an object is open     and the next line                                    is
+====================  ===================================================  ===================================================
+between two fields    begins like a field, a value or a closing bracket    the next line of the print
+in a string           has nothing before it, and the last one was wide     what a terminal broke
+anywhere              begins an event, a time or another prefix            another record: the object was cut off
+====================  ===================================================  ===================================================
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Literal
+
+from . import times, values
+from .events import EVENT_BEGINS, Origin
+from .lines import split_prefix
+
+MAX_GROUP_LINES, MAX_GROUP_CHARS = 5_000, 8 * 1024 * 1024
+_WRAP_CHARS = 40  # no terminal is narrower
+_GUIDES = "10 "  # the prefix that is drawn before some lines of an object only: see `lines.split_prefix`
+
+_OPENS = re.compile(r"[{(\[]\s*(?:[\"'\w$][^:=]{0,80}[:=]|[\"'][^\"']{0,80}$|[{(\[]|$)")
+_GOES_ON = re.compile(
+    r"\s*(?:[\"'`][^\"'`]*[\"'`]?\s*(?:[:,+)\]}]|=>|$)|[\w$.-]+\s*(?:[:=]|=>|,?$|[({])|[\]})]|[{(\[]|-?[\d.]+|\+|<|\.\.\.)"
+)
+_NEW_OBJECT = re.compile(r"\s*\{\s*[\"']?\w+[\"']?\s*[:=]")
+_ENDS_IN_NAME = re.compile(r"[:=]\s*[\w$.]+(?:\(\d+\))?$")  # "session: RealtimeSession"
+
+
+class Group:
+    """Lines that together are one object, while its end has not come.
+
+    Attributes:
+        origin: Of its first line.
+        lines: As they are in the log, each with its origin.
+        is_wrapped: Whether a terminal may have broken lines of it.
+    """
+
+    def __init__(self, line: str, at: int, origin: Origin) -> None:
+        self.origin = origin
+        self.lines: list[tuple[str, Origin]] = [(line, origin)]
+        self.is_wrapped = False
+        self._prefix, _ = split_prefix(line)
+        self._before = line[:at] if at else ""  # of a logger that writes it before every line of an object
+        self._bodies = [line]  # the lines without what stands before them
+        self._n_chars = len(line)
+        self._scan = values.Scan()
+        self._has_event = EVENT_BEGINS.search(line) is not None
+
+    @classmethod
+    def beginning(cls, line: str, at: int | None, origin: Origin) -> Group | None:
+        """A group, if an object begins in the line that does not end there.
+
+        Args:
+            at: Where one begins, if that is known.
+        """
+        starts = [at] if at is not None else []
+        starts += [match.start() for match in _OPENS.finditer(line)][-8:] if len(line) < 100_000 else []
+        for start in starts:
+            group = cls(line, start, origin)
+            try:
+                if group._scan.feed(line, start) is None:
+                    return group
+            except ValueError:
+                continue
+        return None
+
+    def add(self, line: str, origin: Origin) -> Literal["open", "complete", "broken"]:
+        """Take one more line, unless it is none of this object's (``broken``)."""
+        body, has_prefix = self._without_prefix(line)
+        scan = self._scan
+        if EVENT_BEGINS.search(body):
+            if self._has_event and (scan.quote or scan.stack[-1] != "]"):
+                return "broken"  # events stand side by side in a list, and in no other event
+            self._has_event = True
+        if not (not scan.quote and self._may_follow(body)):
+            # JSON and Python break no string: a terminal did, and it put nothing before the rest.
+            is_wide = len(self._bodies[-1]) >= _WRAP_CHARS
+            if not is_wide or has_prefix or _NEW_OBJECT.match(body) or times.begins_with_time(body):
+                return "broken"
+            self.is_wrapped = True
+        if len(self.lines) >= MAX_GROUP_LINES or self._n_chars + len(body) > MAX_GROUP_CHARS:
+            return "broken"
+        try:
+            end = scan.feed(body)
+        except ValueError:
+            return "broken"
+        self.lines.append((line, origin))
+        self._bodies.append(body)
+        self._n_chars += len(body)
+        return "open" if end is None else "complete"
+
+    def _without_prefix(self, line: str) -> tuple[str, bool]:
+        """A line without what stands before every line of the object, and whether anything did."""
+        prefix, at = split_prefix(line)
+        if prefix and (prefix == self._prefix or (not self._prefix and prefix == _GUIDES)):
+            return line[at:], prefix != _GUIDES
+        if self._before.strip() and line.startswith(self._before):
+            return line[len(self._before) :], True
+        return line, bool(prefix) and prefix != _GUIDES
+
+    def _may_follow(self, body: str) -> bool:
+        """Whether a line can be the next of a printed object, by how it begins and how the last one ended."""
+        first, last = body.lstrip()[:1], self._bodies[-1].rstrip()
+        if times.begins_with_time(body) and first not in ("'", '"'):
+            return False
+        if first == "{" and self._scan.stack[-1] == "}":  # an object is in another by a name only
+            if not last.endswith((":", "=", "=>", "(")) and not _ENDS_IN_NAME.search(last):
+                return False
+        elif first == "{" and self._scan.stack[-1] == "]" and not last.endswith((",", "[", ":")):
+            return False
+        return _GOES_ON.match(body) is not None or not body.strip()
+
+    def texts(self) -> Iterator[str]:
+        """What the object may be, joined: as it was printed; if a terminal broke its lines, without the breaks."""
+        if not self.is_wrapped:
+            yield "\n".join(self._bodies)
+        # A terminal that broke a word filled its line; one that broke between words left out the space.
+        lengths = [len(line) for line, _ in self.lines]
+        width = max(lengths[:-1])
+        joined = self._bodies[0]
+        for length, body in zip(lengths, self._bodies[1:], strict=False):
+            joined += ("" if length >= width else " ") + body
+        yield joined
