@@ -157,6 +157,8 @@ def _pairs(text: str) -> Value | None:
     while len(fields) < _MAX_PAIRS and (pair := _PAIR.search(text, at)) is not None:
         start = pair.start() if start is None else start
         begin = pair.end()
+        if begin == len(text):
+            return None  # cut before the value
         try:
             if (string := _STRING.match(text, begin)) is not None:
                 fields[pair[1]], at = unescaped(string[0][1:-1]), string.end()
