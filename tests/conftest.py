@@ -1,4 +1,8 @@
-"""What every test has: no key in the environment, and every frame of every in-process stand-in held to the official types."""
+"""What every test has: no key in the environment, and every frame of every in-process stand-in held to the official types.
+
+The suite runs in one process, or in several with pytest-xdist (`-n 2 --dist loadgroup`): a file stays in one process, and so
+do all tests of the sound card, which there is one of. The frames of all processes are judged together, when the last test ended.
+"""
 
 import os
 from pathlib import Path
@@ -8,7 +12,6 @@ import pytest
 from kit.standin import server as standin_server
 
 KEYS = ("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "XAI_API_KEY")
-LAST = "test_official_types.py"
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +41,13 @@ class Watch:
             exempt=seen.on_purpose or (seen.refused and expected),
         )
 
+    def complaints(self):
+        """Sentences on frames that are not the official types', and, of a whole suite, on types that never passed."""
+        for problem, where in list(self.record.wrong.items())[:20]:
+            yield f"{problem}\n    {where}"
+        if self.whole_suite:
+            yield from (f"no test sends a {' '.join(kind)}" for kind in sorted(self.record.left_out()))
+
 
 WATCH = pytest.StashKey[Watch]()
 
@@ -60,15 +70,44 @@ def watch(request):
 
 
 def pytest_collection_modifyitems(config, items):
-    """What judges the whole suite comes last, and knows whether it was the whole suite."""
-    items.sort(key=lambda item: item.path.name == LAST)
     for item in items:
+        sound = item.get_closest_marker("sound_card")
+        item.add_marker(pytest.mark.xdist_group("sound card" if sound else item.path.name))
         # A virtual card without a real-time kernel and Chromium's fake microphone skip now and then; a fault of ours stays.
-        if item.get_closest_marker("sound_card") or item.get_closest_marker("browser"):
+        if sound or item.get_closest_marker("browser"):
             item.add_marker(pytest.mark.flaky(reruns=2))
     files = {path.name for path in Path(__file__).parent.glob("test_*.py")}
     narrowed = config.option.keyword or config.option.markexpr or any("::" in arg for arg in config.args)
     config.stash[WATCH].whole_suite = not narrowed and files <= {item.path.name for item in items}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    """A process of several ended: its record joins that of the one which reports."""
+    watch, output = node.config.stash[WATCH], node.workeroutput
+    watch.whole_suite = output["whole_suite"]
+    watch.record.seen |= {tuple(kind) for kind in output["seen"]}
+    watch.record.wrong |= output["wrong"]
+
+
+def pytest_sessionfinish(session, exitstatus):
+    watch = session.config.stash[WATCH]
+    if hasattr(session.config, "workeroutput"):
+        record = watch.record
+        session.config.workeroutput |= {
+            "whole_suite": watch.whole_suite,
+            "seen": [list(kind) for kind in record.seen],
+            "wrong": record.wrong,
+        }
+    elif exitstatus == 0 and any(watch.complaints()):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if complaints := list(config.stash[WATCH].complaints()):
+        terminalreporter.section("frames held to the official event types", red=True)
+        for complaint in complaints:
+            terminalreporter.write_line(complaint)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -132,6 +132,28 @@ def _allowed(dialect: str, kind: str, path: str) -> bool:
 
 # ------------------------------------------------------------------------------------- every frame of the suite, as it passes
 
+# Not ours, by name.
+OUT_OF_SCOPE = {
+    # WebRTC and SIP
+    "output_audio_buffer.started",
+    "output_audio_buffer.stopped",
+    "output_audio_buffer.cleared",
+    "output_audio_buffer.clear",
+    "input_audio_buffer.dtmf_event_received",
+    # documented, never sent by OpenAI
+    "conversation.created",
+    # the diarizing transcriber's
+    "conversation.item.input_audio_transcription.segment",
+    # a session of another kind
+    "transcription_session.update",
+    "transcription_session.updated",
+}
+OUT_OF_SCOPE_GA = {"conversation.item.created"}
+# GPT-Live: WebRTC and SIP, what the decisions API decides, and what a websocket's session never says
+OUT_OF_SCOPE_LIVE = ("decision.event", "transport.", "session.paused", "session.resumed", "info")
+MCP = ("mcp_list_tools.", "response.mcp_call")
+
+
 _STRINGS = re.compile(r'(?<=[:\[,])"(?:[^"\\]|\\.)*"')
 _FREE = re.compile(
     r'\.delta"|"input_audio_buffer\.append"|"session\.input_audio\.append"'
@@ -164,3 +186,17 @@ class Record:
             found += shapes.problems(event, dialect)
         for problem in found:
             self.wrong.setdefault(problem, f"{test}: {text[:300]}")
+
+    def left_out(self) -> set[tuple[str, str, str]]:
+        """The official types, as (dialect, direction, type), of which no frame passed."""
+        return {
+            (dialect, direction, kind)
+            for (dialect, direction), kinds in TYPES.items()
+            for kind in kinds
+            if kind not in OUT_OF_SCOPE
+            and not kind.startswith(MCP)
+            and not (dialect == "ga" and kind in OUT_OF_SCOPE_GA)
+            if not (dialect == "live" and kind.startswith(OUT_OF_SCOPE_LIVE))
+            if (dialect, direction, kind)
+            != ("live", "server", "session.input_audio.append")  # mirrored on a sideband only
+        } - self.seen

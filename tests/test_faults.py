@@ -57,7 +57,7 @@ RAISES = [
 ]
 
 
-@pytest.mark.parametrize(("fault", "error", "says"), RAISES, ids=lambda v: str(v))
+@pytest.mark.parametrize(("fault", "error", "says"), RAISES, ids=[fault for fault, *_ in RAISES])
 async def test_it_ends_with_the_right_exception(fault, error, says):
     before = asyncio.all_tasks()
 
