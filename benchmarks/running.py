@@ -110,7 +110,7 @@ def absolute(title: str, values: Mapping[str, Sequence[float]], unit: str, limit
 
 
 def status(met: bool) -> int:
-    """What a benchmark exits with: 3 where a limit is not met, because an exception gives 1."""
+    """What a benchmark exits with: 3 where a limit is not met, because an exception exits with 1."""
     return 0 if met else NOT_MET
 
 

@@ -60,7 +60,7 @@ def rss_kb(pid):
 
 
 async def trial(url):
-    """One trial as a client lives it; gives the frames by what caused them."""
+    """Play one trial as a client does; return the frames by what caused them."""
     answers = [[]]
     async with connect(url, compression=None, max_size=None, proxy=None, ping_interval=None) as socket:
         answers[0].append(await socket.recv(decode=False))
@@ -170,7 +170,7 @@ def idle(n=2_000):
 
 
 def run_listeners(pipe, url, n):
-    """`n` clients in one process, each asking again when a reply ends; gives (when, how late) for each audio delta, in seconds."""
+    """`n` clients in one process, each asking again when a reply ends; return (when, how late) for each audio delta, in seconds."""
     told = []
 
     async def listen(start_s):
@@ -211,7 +211,7 @@ def paced(n=500):
         "lateness, p99": [sorted(ms)[int(0.99 * (len(ms) - 1))]],
         "its growth": [statistics.median(ms[-third:]) - statistics.median(ms[:third])],
     }
-    # 10 ms is our reading of "no growth": a queue that grows in such a test gains hundreds
+    # 10 ms is read as "no growth": a queue that grows in such a test gains hundreds
     limits = {"lateness, p99": 100, "its growth": 10}
     title = f"{n} paced sessions, {len(ms):,} deltas over {told[-1][0] - told[0][0]:.0f} s, {cpu * 100:.0f} % of a core"
     return absolute(title, values, "ms", limits)

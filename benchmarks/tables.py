@@ -65,7 +65,7 @@ SELECT *, {WILSON.format(k="n_text", n="n")} FROM g ORDER BY c, a""",
 
 
 def responses(n_trials, turns, seed=0):
-    """A frame as `tables.responses_df` gives it, of the columns that are counted."""
+    """Return a frame as from `tables.responses_df`, of the columns that are counted."""
     draw, n = np.random.default_rng(seed), n_trials * turns
     trial = np.repeat(np.arange(n_trials), turns)
     modality = draw.choice(5, n, p=[0.6, 0.3, 0.05, 0.03, 0.02])

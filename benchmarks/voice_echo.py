@@ -4,13 +4,13 @@
     python benchmarks/voice_echo.py --card [TRIALS] [--busy N]
 
 In the first way the room is computed, so that every trial is the same on every machine: the reply comes back to the microphone
-at −10 dB after 80 ms with a tail of 60 ms, over a noise floor of −65 dBFS; the user speaks over it at so many dB above or below.
+at −10 dB after 80 ms with a tail of 60 ms, over a noise floor of −65 dBFS; the user speaks over it some dB above or below.
 What leaves the canceller goes to the stand-in's turn detection (silero, threshold 0.5). Each trial has a reply, a user's line and
 a moment of its own, from a seed, and begins with a canceller that has heard nothing yet.
 
 In the second everything is in real time: `kit voice` in a process of its own, real PortAudio on a virtual sound card, and what it
-says comes back to its microphone at −10 dB after 80 ms. Each trial is a new process with a reply that nobody interrupts, and
-one that a user speaks over at each level. `--busy` keeps so many processor cores busy meanwhile.
+says comes back to its microphone at −10 dB after 80 ms. Each trial is a new process with a reply that is not interrupted, and
+one that a user speaks over at each level. `--busy` keeps that many processor cores busy meanwhile.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def rms(samples):
 
 
 def trial(n, near_db, *, cancel=True):
-    """(instants at which turn detection heard speech, from and to when the user spoke), in ms; ``near_db=None``: nobody does."""
+    """(instants at which turn detection heard speech, from and to when the user spoke), in ms; ``near_db=None``: never."""
     rng = np.random.default_rng([SEED, n])
     replies = [line for line in speech.repertoire() if line.kind in ("joke", "answer") and line.duration_ms > 2_500]
     far = np.concatenate(

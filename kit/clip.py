@@ -529,9 +529,7 @@ def _bare_options(file: BinaryIO, name: str, size: int, rate_hz: int | None, cha
         if rate_hz is None and channels is None:
             return {}
         if _has_header(file):
-            raise AudioFormatError(
-                f"{name} has a header that gives its rate and channels; leave rate_hz and channels out"
-            )
+            raise AudioFormatError(f"{name} has a header with its rate and channels; leave rate_hz and channels out")
     if subtype is not None:
         rate_hz, channels = rate_hz or 8_000, channels or 1
     if rate_hz is None or channels is None:
@@ -612,7 +610,7 @@ def _with_length(file: BinaryIO, size: int) -> BinaryIO | None:
 def _check_rate(name: str, rate_hz: int) -> None:
     if not 4_000 <= rate_hz <= 768_000:
         raise AudioFormatError(
-            f"{name} gives its rate as {rate_hz:,} Hz; speech has 4 000 to 768 000, and most files 48 000"
+            f"{name} states its rate as {rate_hz:,} Hz; speech has 4 000 to 768 000, and most files 48 000"
         )
 
 

@@ -289,7 +289,7 @@ def _shell() -> Any:
 def show_interrupts_in_one_sentence() -> None:
     """Have IPython show an interrupted ``await`` of the kit as one sentence, not as the kit's own source.
 
-    Only where nobody has chosen a handler of their own; an interrupt of other code is shown as ever.
+    Only where the program has set no handler of its own; an interrupt of other code is shown as ever.
     """
     shell = _shell()
     if shell is None or shell.custom_exceptions:

@@ -62,7 +62,7 @@ def regular_file(
     Args:
         path: ``~`` stands for the home folder.
         max_bytes: Refuse a longer file. A file that grows while it is read, or that has no size (``/proc``), passes:
-            read at most so many bytes of it (`read_bytes` does).
+            read at most this many bytes of it (`read_bytes` does).
         error: What to raise.
 
     Raises:

@@ -51,7 +51,7 @@ class Capabilities:
 
 # What is said of an endpoint where a plan or a session meets what it cannot do.
 CANNOT = {
-    "keeps_ids": "gives items ids of its own",
+    "keeps_ids": "names items by ids of its own",
     "echoes_metadata": "does not echo metadata",
     "answers_in_text": "always speaks, so that drift to text cannot be seen",
     "deletes": "deletes no items",

@@ -101,13 +101,13 @@ class Seeding:
 
         Raises:
             ResponseTimeout: If the server does not say.
-            LocalProtocolError: If it cannot say, since it gives items ids of its own.
+            LocalProtocolError: If it cannot say, since it names items by ids of its own.
         """
         self.find(link.conversation)
         unknown = sorted(self.sent - self.accepted)
         if unknown and self._keeps_ids is False:
             raise LocalProtocolError(
-                f"this server gives items ids of its own and did not confirm items {unknown}, so they may be in the "
+                f"this server names items by ids of its own and did not confirm items {unknown}, so they may be in the "
                 "conversation or not; seed the history into a new session"
             )
         waiting: list[tuple[int, Pending]] = []

@@ -172,7 +172,7 @@ def _by_piper(text: str, *, pace: float, pitch: float) -> tuple[list[NDArray[np.
     voice, model = _piper_voice()
     from piper import SynthesisConfig
 
-    # without noise the same text gives the same samples; a higher pitch is a slower voice played faster
+    # without noise the same text becomes the same samples; a higher pitch is a slower voice played faster
     config = SynthesisConfig(noise_scale=0.0, noise_w_scale=0.0, length_scale=pitch / pace)
     sentences, rate_hz = [], RATE_HZ
     for chunk in voice.synthesize(text, config):

@@ -403,7 +403,7 @@ def written(tmp_path, name, data):
             lambda t: Clip.load(patched(wav(t), 0, b"JUNK")),
             "a.wav is not a sound file that can be read .*WAV, FLAC, OGG and MP3",
         ),
-        (lambda t: Clip.load(patched(wav(t), 24, struct.pack("<I", 12))), "a.wav gives its rate as 12 Hz"),
+        (lambda t: Clip.load(patched(wav(t), 24, struct.pack("<I", 12))), "a.wav states its rate as 12 Hz"),
         (
             lambda t: Clip.load(patched(wav(t), 40, b"\xff\xff\xff\x00")),
             "announces 16,777,215 bytes of sound and 24,000 are there",
@@ -428,7 +428,7 @@ def written(tmp_path, name, data):
             lambda t: Clip.load(written(t, "a.raw", b"123"), rate_hz=24_000, channels=1),
             "3 bytes, which is no whole number of int16 samples in 1 channel;",
         ),
-        (lambda t: Clip.load(written(t, "a.raw", b"1234"), rate_hz=0, channels=1), "gives its rate as 0 Hz"),
+        (lambda t: Clip.load(written(t, "a.raw", b"1234"), rate_hz=0, channels=1), "states its rate as 0 Hz"),
         (
             lambda t: Clip.load(written(t, "a.raw", b"1234"), rate_hz=24_000, channels=0),
             "cannot have 0 channels; 1 is mono",

@@ -26,7 +26,7 @@ from ..wire.events import AUDIO_DELTA, Event, dict_of, int_of, text_of
 from ..wire.records import Response
 
 _MAX_STRETCHES = 64  # remembered, one per content part: a conversation's last few matter
-# What the server answers when the end of a response, or its own interruption, came before our request: nobody's fault.
+# What the server answers when the end of a response, or its own interruption, came before our request: no fault at all.
 _TOO_LATE = {"response_cancel_not_active"}
 
 

@@ -207,7 +207,7 @@ async def _talk_voice(args: argparse.Namespace) -> int:
             f"microphone: {microphone.device.name} · speaker: {speaker.device.name} · {_echo(half_duplex, args, canceller)}"
         )
         await asyncio.sleep(0)  # what the devices' threads have handed over meanwhile
-        microphone.clear()  # nobody was asked to speak yet
+        microphone.clear()  # what came before the prompt is not meant for the model
         face.say("speak; Ctrl-C ends")
         try:
             await _until_interrupted(face, voice, args.seconds)

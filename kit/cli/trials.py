@@ -130,7 +130,7 @@ def draw_plan(plan: Plan) -> None:
 
 
 def budget(plan: Plan, usd: float | None) -> float | None:
-    """What the ledger may cost: `usd`, or asked for at a terminal. Nothing is asked where nobody pays."""
+    """Return what the ledger may cost: `usd`, or an answer at a terminal. A free plan is not asked about."""
     return usd if all(settings.free for settings in plan.settings) else _ask_budget(usd)
 
 

@@ -326,7 +326,7 @@ def _n_bytes(audio: object) -> int:
 
 @functools.lru_cache(maxsize=64)
 def _silences(n_bytes: int) -> frozenset[str]:
-    """Digests of so many bytes of silence, in PCM, µ-law and A-law."""
+    """Return the digests of `n` bytes of silence, in PCM, µ-law and A-law."""
     if n_bytes > 1 << 20:
         return frozenset()
     return frozenset(hashlib.sha256(idle * n_bytes).hexdigest() for idle in (b"\0", b"\xff", b"\xd5"))

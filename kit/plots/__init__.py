@@ -15,9 +15,9 @@
 
     plots.blank()                  empty axes in the same look, for a picture of your own
 
-Each takes ``style="light"``, ``"dark"`` or ``"print"``, ``title=``, and ``ax=``: axes of yours, or an empty `figure`, which is given
+Each takes ``style="light"``, ``"dark"`` or ``"print"``, ``title=``, and ``ax=``: your own axes, or an empty `figure`, which is given
 the size that the plot wants. Each says n, the date and the endpoint, and
-carries a mark wherever a stand-in, or nobody knows who, answered. Colours are `kit.show.COLOURS`, told apart with any kind of
+carries a mark wherever a stand-in, or an unknown server, answered. Colours are `kit.show.COLOURS`, told apart with any kind of
 colour vision; in print they have patterns too. Saved tables plot as well as fresh ones: only columns are read.
 """
 

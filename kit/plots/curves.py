@@ -204,7 +204,7 @@ def cure_cost(
     Args:
         table: From `tables.modality_df(…, by="arm")`; with more labels there is a point per row.
         cost: The column that counts as the cost: ``items_sent``, ``responses_per_turn``, ``heard_median_ms``, ``usd_per_trial``, or
-            any number of yours.
+            any number of your own.
         style, ax, title: See `kit.plots`.
     """
     from matplotlib.transforms import offset_copy

@@ -69,7 +69,7 @@ def style(name: str) -> Style:
 
 
 def blank(height_in: float = 3.0) -> Axes:
-    """Axes in the kit's light style, for a picture of yours: draw on them, and show it by ``Picture(ax)``."""
+    """Axes in the kit's light style, for your own picture: draw on them, and show it by ``Picture(ax)``."""
     ax = axes(figure(), STYLES["light"], WIDTH, height_in)
     grid(ax, STYLES["light"])
     return ax
@@ -145,7 +145,7 @@ def words(ax: Axes, look: Style, df: Frame, *, title: str, subtitle: str, n: str
 
 
 def _note(ax: Axes, text: str, points: float, *, above: bool = True, indent: float = 0, **how: Any) -> None:
-    """Text at the left edge of the axes, so many points from their upper or lower edge."""
+    """Write text at the left edge of the axes, `points` from their upper or lower edge."""
     ax.annotate(
         text, (0, float(above)), (indent, points), "axes fraction", "offset points", annotation_clip=False, **how
     )
@@ -162,7 +162,7 @@ def origin(df: Frame) -> list[str]:
 
 
 def origin_mark(df: Frame) -> str:
-    """What a picture must say if a stand-in, or nobody knows who, answered in any of its rows."""
+    """What a picture must say if a stand-in, or an unknown server, answered in any of its rows."""
     if "simulated" not in df or not len(df):
         return show.UNKNOWN_ORIGIN
     known = df["simulated"].notna()
@@ -231,7 +231,7 @@ def _distinct(df: Frame, name: str) -> list[str]:
 
 
 def legend_below(ax: Axes, look: Style, points: float, *, ncols: int = 1, **options: Any) -> None:
-    """Put the legend under the axes, so many points from their lower edge: at their side it would take half the picture."""
+    """Put the legend under the axes, at a distance in points from their lower edge: at their side it would take half the picture."""
     ax.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=under(ax, points), ncols=ncols, frameon=False, fontsize=SMALL,
               labelcolor=look.ink, borderaxespad=0, borderpad=0, **options)  # fmt: skip
 
@@ -246,7 +246,7 @@ def names_above(ax: Axes, y: Any, names: Sequence[str]) -> None:
 
 
 def under(ax: Axes, points: float) -> Any:
-    """Axes coordinates, moved down by so many points."""
+    """Return axes coordinates, moved down by a number of points."""
     from matplotlib.transforms import ScaledTranslation
 
     return ax.transAxes + ScaledTranslation(0, -points / 72, ax.get_figure().dpi_scale_trans)  # type: ignore[union-attr]

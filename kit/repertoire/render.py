@@ -7,7 +7,7 @@
     python -m kit.repertoire.render --clip    # data/clips/tell-me-a-joke.wav
 
 piper is a GPL-3 program; what it says is not GPL. The voice (en_US-joe-medium) is MIT-packaged, its data CC0. Without
-noise in its synthesis, one version of piper gives the same samples each time on one machine. Run ``tests/test_speech.py``
+noise in its synthesis, one version of piper makes the same samples each time on one machine. Run ``tests/test_speech.py``
 afterwards: it measures every line and has a recogniser hear it.
 """
 

@@ -59,7 +59,7 @@ class Bundle:
         path: The zip file, absolute.
         n_with, n_without: How many sessions are in it that show the effect, and that do not.
         reproduces: Whether a script is in it that makes it happen again.
-        simulated: Whether a stand-in answered; ``None``: nobody can tell.
+        simulated: Whether a stand-in answered; ``None``: unknown.
     """
 
     path: Path
@@ -95,7 +95,7 @@ def bundle(
         path: The zip file.
         effect: Which responses show it; `drifted` unless told.
         n_each: How many sessions with the effect, and as many without, have their log and picture in it.
-        redact: Your own hook: takes each event, gives the one to keep, or ``None``.
+        redact: Your own hook: takes each event and returns the one to keep, or ``None``.
         overwrite: Replace a file that is there.
 
     Raises:

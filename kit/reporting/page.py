@@ -68,7 +68,7 @@ def report(
     One file that fetches nothing: it opens from disk, prints, follows the reader's light or dark theme, and can be sent.
 
     Args:
-        ledger: A ledger or its path. One that is still being written to gives a report of that moment.
+        ledger: A ledger or its path. Of one that is still being written to, the report shows that moment.
         folder: Made if there is none; a report that is there is replaced. A path that ends in ``.html`` is the file itself.
         baseline: The arm that others are compared with; by default the plan's, or ``as_is``. One that is named must be in the plan.
         question: The heading.

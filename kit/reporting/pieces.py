@@ -117,7 +117,7 @@ class Grid:
         names: The headings.
         rows: The cells, text or `Markup`.
         wide: Columns whose words may wrap.
-        group: A row whose first so many cells differ from those of the row above begins a group; 0: there are none.
+        group: How many leading cells name a group: a row in which they change begins one; 0: there are no groups.
         ids: Anchors of the rows, if they have any.
     """
 

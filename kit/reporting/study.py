@@ -352,7 +352,7 @@ def sentence_of(v: Verdict) -> str:
 
 
 def trial_usd(endpoint_name: str = "openai") -> Callable[[str, str, bool], float]:
-    """Return the price of a trial at the kit's prices, by model, arm, and whether its reply is cut; 0 where nobody pays."""
+    """Return the price of a trial at the kit's prices, by model, arm, and whether its reply is cut; 0 where it is free."""
     known: dict[tuple[str, str, bool], float] = {}
 
     def usd(model: str, arm: str, cut: bool) -> float:

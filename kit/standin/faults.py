@@ -130,7 +130,7 @@ def fault(text: str | Fault) -> Fault:
     if kind is None:
         raise InputError(f"no fault is called {clipped(name)}; there are {', '.join(_BY_NAME)}")
     if number and kind.default is None:
-        raise InputError(f"the fault {name} takes no value, {clipped(text)} gives it one")
+        raise InputError(f"the fault {name} takes no value, and {clipped(text)} has one")
     try:
         value = float(number) if number else kind.default or 0.0
         occasions, p = _occasions(when)

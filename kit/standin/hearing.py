@@ -35,7 +35,7 @@ from .sound import BYTES_PER_MS, AudioFormat, Decoder
 VAD_HZ = 16_000
 WINDOW = 512  # samples at 16 kHz: what silero reads at a time
 WINDOW_MS = 32
-ONSET_WINDOWS = 2  # so many in a row are speech; one is a click
+ONSET_WINDOWS = 2  # this many in a row are speech; one is a click
 LAG_MS = 3 * WINDOW_MS  # so late silero notices the end of speech (median of 10 voices' ends in quiet and in noise)
 HYSTERESIS = 0.15  # speech ends this far below the threshold where it begins: silero's own rule
 
@@ -298,7 +298,7 @@ class InputAudio:
         self._vad: Any = None  # the session's `turn_detection`
         self._detector: TurnDetector | None = None  # made when the first sound comes
         self.turn_from_ms: int | None = None
-        """Where the turn that is being spoken begins, its prefix included; ``None`` while nobody speaks."""
+        """Where the turn that is being spoken begins, its prefix included; ``None`` in silence."""
 
     @property
     def now_ms(self) -> float:

@@ -138,7 +138,7 @@ def is_spoken(text: str) -> bool:
 
 
 def plain_voice(text: str) -> NDArray[np.int16]:
-    """Hum a text: a quiet tone for each word, as long as the word takes to say. Nobody mistakes it for speech."""
+    """Hum a text: a quiet tone for each word, as long as the word takes to say. It cannot be mistaken for speech."""
     words = text.split() or [text]
     parts = []
     for word in words:

@@ -1,4 +1,4 @@
-"""Two rates: how far apart, how likely by chance, and how many such questions were asked."""
+"""Two rates: how far apart, how likely by chance, and how many questions like it were asked."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def newcombe(k1: int, n1: int, k0: int, n0: int, level: float = 0.95) -> Interva
     """The difference ``k1/n1 - k0/n0`` of two independent arms with Newcombe's hybrid score interval.
 
     R. G. Newcombe (1998), Stat. Med. 17:873-890, method 10 (no continuity correction): the distances from each rate to its
-    Wilson bounds, squared and added. It is not adjusted for the number of comparisons. An empty arm gives ``None`` and a note.
+    Wilson bounds, squared and added. It is not adjusted for the number of comparisons. For an empty arm it is ``None``, with a note.
 
     Raises:
         InputError: If not ``0 <= k <= n`` in an arm, or `level` is no probability.

@@ -334,10 +334,10 @@ def clustered(text: Sequence[object], trial: Sequence[Hashable], level: float = 
         level: Confidence level.
 
     Returns:
-        `n` counts turns, `clusters` trials. One trial alone gives an estimate and no interval.
+        `n` counts turns, `clusters` trials. Of one trial alone there is an estimate and no interval.
 
     Raises:
-        InputError: If a turn has no trial (``None``, NaN, an empty text, or a negative number: the code pandas gives to
+        InputError: If a turn has no trial (``None``, NaN, an empty text, or a negative number: the code of pandas for
             a missing category), if a value is neither true nor false, or the lengths differ.
     """
     values = _truths(text)

@@ -322,7 +322,7 @@ class Groups:
 
 def _per_trial(turns: pd.DataFrame) -> dict[str, Any]:
     """Count turns per trial: ``text`` of ``answered``; ``again`` text of those ``after_text``; ``watched`` turns, up to the first
-    without an answer, and in which of them ``drift`` came first (from 1; 0 is never: past a turn that nobody answered it may have
+    without an answer, and in which of them ``drift`` came first (from 1; 0 is never: past a turn without an answer it may have
     come unseen)."""
     trial, turn = turns["trial"].to_numpy(), turns["turn"].to_numpy()
     code = turns["modality"].cat.codes.to_numpy()

@@ -5,7 +5,7 @@
     from distributed import Client
     ledger = await run(plan, "runs/study.sqlite", at_once=16, cluster=Client("tcp://scheduler:8786"))
 
-Dask would run a task again elsewhere when its worker dies, and nobody would know that a session was paid twice. So a batch is
+Dask would run a task again elsewhere when its worker dies, and that a session was paid twice would be seen nowhere. So a batch is
 sent to one worker by name and never moves; when that worker is gone, its trials that have not come back are failures of kind
 ``worker_lost``, tried again by the plan's own rule. Every trial of a sent batch is in flight for the budget. No key is in a
 task: a worker reads its own environment when it connects.

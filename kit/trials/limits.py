@@ -94,7 +94,7 @@ class Budget:
 
 
 class Reservation:
-    """Dollars set aside for one attempt. Leaving its ``async with`` unsettled spends all of it: nobody knows better."""
+    """Dollars set aside for one attempt. Leaving its ``async with`` unsettled spends all of it: the worst case is what is known."""
 
     def __init__(self, budget: Budget, usd: float) -> None:
         self.budget, self.usd = budget, usd

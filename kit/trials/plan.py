@@ -120,7 +120,7 @@ class Settings:
 
     @cached_property
     def free(self) -> bool:
-        """Nobody pays: the stand-in, or a URL that is sent no key; and no price was given."""
+        """Whether it costs nothing: the stand-in, or a URL that is sent no key; and no price was given."""
         return not self.where.sends_key and self.reckoned_price is None
 
     def session(self) -> dict[str, Any]:
@@ -699,7 +699,7 @@ def live_usd(trial: Trial, *, worst: bool) -> float:
 
 
 def worst_usd(trial: Trial) -> float | None:
-    """Return the most that one attempt at a trial can cost; ``None`` where there is no price, 0 where nobody pays."""
+    """Return the most that one attempt at a trial can cost; ``None`` where there is no price, 0 where it is free."""
     settings = trial.settings
     if settings.where.protocol == "live":
         return 0.0 if settings.free else live_usd(trial, worst=True)

@@ -205,7 +205,7 @@ class StandIns:
         return self._servers[_options(trial.settings)]
 
     def connect(self, trial: Trial, attempt: int, timeout_s: float) -> connect:
-        """Return the connection of a trial, not opened yet. The trial's id goes to a stand-in and to nobody else.
+        """Return the connection of a trial, not opened yet. The trial's id goes to a stand-in only.
 
         Args:
             attempt: 1, and one more for each time that the other end has failed the trial: a stand-in draws its faults anew.

@@ -95,7 +95,7 @@ class Writer:
             self._db.close()
         self._db = None
         with contextlib.suppress(OSError):  # on Windows a file that is open stays
-            os.unlink(self._lock.lock_file)  # while it is held: nobody else can have opened it for themselves
+            os.unlink(self._lock.lock_file)  # while it is held: no other runner can have opened it
         self._lock.release()
 
     def _holder(self) -> str:

@@ -137,7 +137,7 @@ async function openMicrophone({ rate, blockMs, processing, deviceId, onBlock, on
     tap = new AudioWorkletNode(context, 'kit-tap', {
       numberOfOutputs: 1, processorOptions: { samples: Math.round((context.sampleRate * blockMs) / 1000) },
     });
-  } catch (error) { // a microphone that nobody listens to must not stay open
+  } catch (error) { // a microphone without a listener must not stay open
     track.stop();
     await context?.close();
     throw error;

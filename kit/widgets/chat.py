@@ -149,7 +149,7 @@ class Chat(PageWidget):
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
 
     def release_devices(self) -> None:
-        """Let go of microphone and speaker, from any thread, and close the session of a talk: nobody sees it any more."""
+        """Let go of microphone and speaker, from any thread, and close the session of a talk that is on no page any more."""
         self.send({"kind": "close"})
         if self._running is not None:
             soon(self._loop, self._leave, "Its name was given to another widget, and its microphone is closed.")
@@ -265,7 +265,7 @@ class Chat(PageWidget):
             await asyncio.gather(self._running, return_exceptions=True)
 
     def _leave(self, words: str) -> None:
-        """End a talk that nobody sees any more, and its session: an open one can go on costing."""
+        """End a talk that is on no page any more, and its session: an open one can go on costing."""
 
         async def leave() -> None:
             await self._stop()
@@ -477,7 +477,11 @@ class Chat(PageWidget):
             device = "the browser's" if self.where == "browser" else "the kernel's"
             words.append(f"{device} microphone and speaker · headphones are advised")
         elif voice is not None:
-            names = {"input": "sample{} of yours lost", "output": "sample{} of its lost", "underruns": "gap{} heard"}
+            names = {
+                "input": "sample{} of your voice lost",
+                "output": "sample{} of its voice lost",
+                "underruns": "gap{} heard",
+            }
             words += [f"{n} {names[name].format('s' * (n != 1))}" for name, n in voice.dropped.items() if n]
             latency = voice.latency
             if latency.server_ms:

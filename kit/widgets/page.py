@@ -140,7 +140,7 @@ _named: weakref.WeakKeyDictionary[PageWidget, set[str]] = weakref.WeakKeyDiction
 
 
 def _end_when_rebound(widget: PageWidget) -> None:
-    """End a widget when a cell gives its last name to another one: its microphone would stay open unseen."""
+    """End a widget when a cell binds its last name to another one: its microphone would stay open unseen."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     if shell is None:

@@ -293,7 +293,7 @@ class Recorder(PageWidget):
                 self.stop()
 
     def _what_there_is(self, timeout_s: float) -> Clip:
-        """Nobody confirmed the stop: the page is closed, or the question whether it may use the microphone is open."""
+        """End a recording whose stop was never confirmed: the page is closed, or the question whether it may use the microphone is open."""
         with self._guard:
             recording = self._recording
             if recording is not None and recording.n_samples:

@@ -208,7 +208,7 @@ def _message(n: int, item: Any) -> dict[str, Any]:
     for part in item.parts:
         text = part.text
         if text is None and part.clip is not None:
-            text = part.clip.text or None  # empty where nobody wrote down what it says
+            text = part.clip.text or None  # empty where no transcript of it is known
         if text is None:
             text = dict(part.extra).get("transcript")
         if not isinstance(text, str):
