@@ -128,11 +128,6 @@ class Recording:
         return self.n_expected is not None and self.n_blocks >= self.n_expected
 
     @property
-    def has_speech(self) -> bool:
-        """Something louder than −45 dBFS has come."""
-        return self._loud_until > 0
-
-    @property
     def quiet_ms(self) -> float:
         """How long it has been quiet since somebody spoke; 0 before anybody did."""
         return (self.n_samples - self._loud_until) * 1000 / self.rate_hz if self._loud_until else 0.0

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame as Frame
 
 MAX_SENTENCES = 12  # about single cases; more are in the table
-TILTED = 0.1  # failed shares of two arms that differ by as much, or with a p as small, are named beside a comparison
 
 # ------------------------------------------------------------------------------------------------------------ sentences
 
