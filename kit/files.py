@@ -82,7 +82,12 @@ def regular_file(
             raise error(f"cannot read {_shown(path)}: it {_kind(facts.st_mode)}; give the path of a file")
         if max_bytes is not None and facts.st_size > max_bytes:
             raise error(_too_long(path, max_bytes, facts.st_size))
+        os.read(descriptor, 1)  # a file of the kernel's, or a disk that is broken, says so at the first byte
+        os.lseek(descriptor, 0, os.SEEK_SET)
         return os.fdopen(descriptor, "rb")
+    except OSError as exc:
+        os.close(descriptor)
+        raise error(f"cannot read {_shown(path)}: {exc.strerror or exc}") from exc
     except BaseException:
         os.close(descriptor)
         raise

@@ -121,3 +121,8 @@ def test_no_writer_takes_the_place_of_a_device(tmp_path, monkeypatch, use, made_
     with pytest.raises(InputError):
         use("x.wav")
     assert os.lstat("x.wav") == before
+
+
+def test_a_file_that_cannot_be_read_from_is_refused_in_a_sentence():
+    with pytest.raises(InputError, match="Input/output error"):
+        regular_file("/proc/self/mem")

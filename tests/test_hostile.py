@@ -13,7 +13,7 @@ import pytest
 from hostile import CREATED, Lossy, cancelled_at_each_step, send, serving
 from test_hardening import CANARY, caught, told
 
-from kit import History, connect
+from kit import History, connect, read_log
 from kit.connecting import in_thread
 from kit.endpoint import endpoint
 from kit.errors import (
@@ -668,3 +668,12 @@ async def test_a_service_that_takes_no_assistant_items_is_sent_none(monkeypatch)
         await session.seed(HISTORY, check=False, timeout_s=5)
 
     assert server.texts == TEXTS
+
+
+@pytest.mark.parametrize(
+    "deep", ["[" * 50_000 + "]" * 50_000, "{a: " * 50_000 + "}" * 50_000, "\n    " + "- " * 50_000]
+)
+def test_a_document_that_would_overflow_the_stack_of_a_library_in_c_is_not_read(deep, tmp_path):
+    (tmp_path / "x.yaml").write_text(f"- type: session.created\n  session: {deep}\n")
+
+    assert read_log(tmp_path / "x.yaml").report.n_events == 0

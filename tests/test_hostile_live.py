@@ -14,12 +14,15 @@ from test_hardening import CANARY
 from test_hostile import HISTORY, SPELLINGS, TEXTS
 from websockets.asyncio.client import connect as ws_connect
 
-from kit import Clip, History, connect
-from kit.errors import KitError, LocalProtocolError
+from kit import Clip, Endpoint, History, Plan, Settings, connect, run
+from kit.endpoint import endpoint
+from kit.errors import InputError, KitError, LocalProtocolError
 from kit.relay import Relay
 from kit.standin import StandIn
 from kit.standin.drift import Draws
 from kit.standin.live import LiveOptions, LiveServerSession
+from kit.trials.limits import check_budget
+from kit.trials.plan import worst_usd
 
 TONE = Clip.from_pcm((np.sin(np.arange(2_400) / 5) * 8_000).astype(np.int16).tobytes())
 
@@ -48,7 +51,7 @@ async def test_after_a_cancelled_seed_of_gpt_live_the_same_call_goes_on(live_ser
         session = await connect(live_server, protocol="live", quiet=True)
         async for _ in cancelled_at_each_step(lambda live=session: live.seed(HISTORY), [k]):
             pass
-        past = await session.seed(HISTORY, timeout_s=5)
+        past = await session.seed(HISTORY, timeout_s=20)
         assert [message["content"][0]["text"] for message in past] == TEXTS
         with pytest.raises(LocalProtocolError, match="takes a history once"):
             await session.seed(HISTORY)
@@ -111,7 +114,7 @@ async def test_a_live_server_that_ends_badly_is_an_error_of_the_kits_and_leaves_
                     await ws.send(frame)
 
     async with nothing_left_behind(), serving(talk) as url:
-        session = await connect(url.replace("realtime", "live/sessions"), protocol="live", quiet=True)
+        session = await connect(live_url(url), protocol="live", quiet=True)
         session._pace = 50.0
         with pytest.raises(KitError):
             await session.seed(HISTORY)
@@ -137,6 +140,10 @@ def test_a_live_event_of_the_wrong_shape_is_refused_and_ends_nothing_else(kind, 
 
     assert server.receive(json.dumps({"type": kind} | fields)) is False
     assert b'"code":"invalid_' in server.take()[-1]
+
+
+def live_url(url):
+    return url.partition("?")[0].replace("realtime", "live/sessions")
 
 
 def live_core():
@@ -220,3 +227,45 @@ async def test_what_is_told_of_a_relayed_reply_does_not_hold_the_key_that_the_se
     (reply,) = told_replies
     assert "say" in reply.words and secret not in reply.words + "".join(path.read_text() for path in tmp_path.iterdir())
     assert spelled in frames[-1]  # the client gets what was sent
+
+
+# -------------------------------------------------------------------------------------------------------- GPT-Live's money
+
+
+async def test_seconds_that_make_no_sense_cost_the_reservation_and_the_cap_holds(tmp_path, monkeypatch):
+    monkeypatch.setenv("KEY", CANARY)
+    closes = [{"seconds": 1}, {"seconds": -1}, {"seconds": 7_200}, {"seconds": "1"}, None]
+    came = []
+
+    async def talk(ws):
+        came.append(ws)
+        usage = closes[(len(came) - 1) % len(closes)]
+        async for frame in ws:
+            kind = json.loads(frame)["type"]
+            if kind == "session.start":
+                await send(ws, "session.started", session={"id": "live_1", "model": "gpt-live-1.1"})
+                await send(ws, "session.usage.updated", usage={"seconds": 1})
+            if kind == "session.close":
+                await send(ws, "session.closed", reason="close_requested", **({"usage": usage} if usage else {}))
+                await ws.close()
+
+    async with serving(talk) as url:
+        where = Endpoint("openai", live_url(url), model="gpt-live-1.1", key_env="KEY", protocol="live")
+        plan = Plan("1b", repeats=20, controls=0, timeout_s=1, deadline_s=0.2, settings=Settings(where))
+        cap_usd = 5.5 * worst_usd(plan.trials[0])
+        ledger = await run(plan, tmp_path / "l.sqlite", budget_usd=cap_usd, progress=None, at_once=5)
+
+    rows = ledger.rows("SELECT cost_usd = reserved_usd AS all_of_it, cost_estimated FROM attempts ORDER BY attempt_id")
+    assert ledger.last_run["ended"] == "budget" and ledger.spent()["usd"] <= cap_usd
+    assert sorted(map(tuple, rows[:5])) == [(0, 0), (1, 1), (1, 1), (1, 1), (1, 1)]
+
+
+def test_a_budget_of_gpt_live_is_taken_where_the_price_is_known_and_only_there(monkeypatch):
+    def budget(model, **more):
+        where = endpoint("openai", model=model, protocol="live", environ={})
+        return check_budget(2.5, [Settings(where, more=more)])
+
+    assert budget("gpt-live-1.1") == 2.5
+    for model, more in (("gpt-live-9", {}), ("gpt-live-1.1", {"delegation": {"type": "responses"}})):
+        with pytest.raises(InputError, match="could not be kept"):
+            budget(model, **more)

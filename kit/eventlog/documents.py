@@ -16,13 +16,16 @@ from .joining import MAX_GROUP_CHARS, MAX_GROUP_LINES
 from .lines import n_parts_of
 
 MAX_WHOLE_BYTES, MAX_WHOLE_PARTS = 64 * 1024 * 1024, 8_000_000  # of a file that is one JSON value: it is read whole
-MAX_YAML_BYTES = 16 * 1024 * 1024  # of one YAML document
+MAX_YAML_BYTES, MAX_YAML_DEPTH = 16 * 1024 * 1024, 500  # of one YAML document
 
 _ONE_VALUE = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\[\s*(?:[\[{"\]]|\Z|\n)|\{\s*\n)')  # not "[12:00:01] a line of text"
 # There is one way only through blank lines: with two, a file of them would take exponential time.
 _YAML = re.compile(
     rb"(?:\xef\xbb\xbf)?(?:[ \t\r]*\n|[#%][^\n]*\n)*(?:---\s|- [\w\"']+:\s|[\w-]+:[ \t]*\n\s*- |[\w-]+: [^\n{]*\n[\w-]+:)"
 )
+_TOO_DEEP = re.compile(
+    rf"^[ \t?:-]{{{2 * MAX_YAML_DEPTH}}}", re.MULTILINE
+)  # each level of a block is further to the right
 _CSV = re.compile(rb'[,;\t|]"[^"\n]*\{(?:[^"\n]|"")*""')
 _ROW = re.compile(r'(?:^|[,;\t|])"(?!")[^"\n]*\{\s*""')  # in a cell each quote is doubled, so this is where one begins
 
@@ -111,14 +114,24 @@ def yaml_pieces(lines: Iterator[bytes], name: str) -> Iterator[Piece]:
         yield Piece(_yaml_value(block), block, first)
 
 
+def _depth_of(text: str) -> int:
+    """How deep brackets nest in a text, those in strings included."""
+    depth = deepest = 0
+    for match in re.finditer(r"[][{}]", text):
+        depth = max(0, depth + (1 if match[0] in "[{" else -1))
+        deepest = max(deepest, depth)
+    return deepest
+
+
 def _yaml_value(block: list[bytes]) -> Any:
     """A YAML document; ``None`` if it is none. Words are words: of YAML's own ideas null, true, false and numbers are taken."""
+    text = b"".join(block).decode("utf-8", "replace")
+    if _TOO_DEEP.search(text) or _depth_of(text) > MAX_YAML_DEPTH:
+        return None  # libyaml would overflow the stack, and end the process
     import yaml  # most logs have no use for it
 
     loader_class = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    loader = type("Loader", (loader_class,), {"yaml_implicit_resolvers": _RESOLVERS})(
-        b"".join(block).decode("utf-8", "replace")
-    )
+    loader = type("Loader", (loader_class,), {"yaml_implicit_resolvers": _RESOLVERS})(text)
     try:
         return loader.get_single_data()
     except (yaml.YAMLError, ValueError, RecursionError):

@@ -42,7 +42,7 @@ def check_budget(budget_usd: float | None, settings: Iterable[Settings]) -> floa
             raise InputError(
                 f"{uncounted}, and a budget of ${budget_usd:.2f} could not be kept; say budget_usd=float('inf'), or --budget inf"
             )
-        if item.reckoned_price is None and budget_usd != math.inf:
+        if not item.is_priced and budget_usd != math.inf:
             raise InputError(
                 f"the kit knows no price for {item.name}, so a budget of ${budget_usd:.2f} could not be kept; give one, "
                 "Settings(…, price=Price(text=(…), audio=(…), image=(…))), or say budget_usd=float('inf')"

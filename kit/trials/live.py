@@ -19,7 +19,7 @@ from ..link import in_background
 from ..live import LiveSession
 from ..speech import say
 from ..wire.events import text_of
-from ..wire.live import USD_PER_SECOND
+from ..wire.live import PRICED_MODELS, USD_PER_SECOND
 from ..wire.live_conversation import Reply, ReplyPolicy
 from ..wire.records import row
 from .attempt import (
@@ -213,6 +213,15 @@ class _Attempt(AttemptRows):
             "simulated": None if session.simulated is None else int(session.simulated),
         }
 
+    def _is_plausible(self, seconds: float | None) -> bool:
+        """Whether the seconds that a server confirms are about those that the session lasted here."""
+        assert self.session is not None
+        began_ms, ended_ms = self.session.conversation.started_at_ms, self.session.conversation.closed_at_ms
+        if seconds is None or began_ms is None:
+            return False
+        lasted_s = ((ended_ms or self.session.now_ms) - began_ms) / 1000
+        return abs(seconds - lasted_s) <= 10 + 0.1 * lasted_s
+
     def collect(self, keep_events: bool) -> None:
         """Complete the outcome, once the session is closed."""
         session, outcome = self.session, self.outcome
@@ -228,8 +237,14 @@ class _Attempt(AttemptRows):
         }
         if conversation.seconds_confirmed:
             outcome.session["seconds"] = conversation.seconds
-        # Seconds that the server did not confirm, and tokens of a backend, whose price the kit does not know, are unknown.
-        known = conversation.seconds_confirmed and not list(conversation.backend_usage())
+        # Unknown are seconds that the server did not confirm or that are not those of this clock, those of a model without a
+        # known price, and tokens of a backend.
+        known = (
+            conversation.seconds_confirmed
+            and self._is_plausible(conversation.seconds)
+            and session.model in PRICED_MODELS
+            and not list(conversation.backend_usage())
+        )
         seconds = conversation.seconds if known else None
         if self.trial.settings.free or conversation.started_at_ms is None:  # nothing is billed before the start
             outcome.usd = 0.0

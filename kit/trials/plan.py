@@ -28,7 +28,7 @@ from ..history import History
 from ..stats import StopRule
 from ..version import __version__
 from ..wire.dialect import GA
-from ..wire.live import USD_PER_SECOND
+from ..wire.live import PRICED_MODELS, USD_PER_SECOND
 from . import arms as _arms
 from .arms import Arm, arm
 
@@ -117,6 +117,13 @@ class Settings:
     def reckoned_price(self) -> Price | None:
         """The price that costs are computed with; ``None`` if there is none."""
         return self.price or self.where.price
+
+    @cached_property
+    def is_priced(self) -> bool:
+        """Whether a budget can be kept: by a price of tokens, or by GPT-Live's seconds where no backend's tokens come beside them."""
+        if self.where.protocol != "live":
+            return self.reckoned_price is not None
+        return self.where.model in PRICED_MODELS and "delegation" not in self.more
 
     @cached_property
     def free(self) -> bool:
@@ -636,8 +643,7 @@ def estimate(plan: Plan) -> Estimate:
         seconds += (_STAND_IN_S if trial.settings.where.name == "standin" else _SERVICE_S) * replies
         if not trial.settings.free:
             most = worst_usd(trial)
-            priced = trial.settings.reckoned_price is not None or trial.settings.where.protocol == "live"
-            usd = usd + cost if usd is not None and priced else None
+            usd = usd + cost if usd is not None and trial.settings.is_priced else None
             worst = None if worst is None or most is None else worst + most
             dearest = max(dearest, most or 0.0)
     free = all(settings.free for settings in plan.settings)

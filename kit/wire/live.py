@@ -27,6 +27,7 @@ MAX_APPEND_TOKENS = 500  # of one append, in o200k_base: 500 passed, 501 did not
 MAX_INSTRUCTIONS_TOKENS = 16_384
 SESSION_S = 7_200  # `expires_at` less the start, in every recording
 USD_PER_SECOND = 0.05 / 60  # while open, silence and mute included; price page of 2026-11-20
+PRICED_MODELS = frozenset(["gpt-live-1", "gpt-live-1.1"])  # the models that the page gives this price for
 
 CLIENT_EVENTS = frozenset(
     [

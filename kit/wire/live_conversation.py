@@ -377,8 +377,8 @@ class LiveConversation:
             self._usage(event)
         elif kind == "session.closed":
             self.session = _dict(event, "session") or self.session
-            self._usage(event)
-            self.seconds_confirmed = self.seconds is not None
+            # Not by what was said before: a close that says nothing of its seconds confirms none.
+            self.seconds_confirmed = self._usage(event)
             self.close_reason = _text(event, "reason")
             self.end(at_ms)
         elif kind == "session.delegation.created":
@@ -614,12 +614,15 @@ class LiveConversation:
 
     # ------------------------------------------------------------------------------------------------------- others
 
-    def _usage(self, event: Mapping[str, Any]) -> None:
+    def _usage(self, event: Mapping[str, Any]) -> bool:
+        """Take the seconds that an event tells; returns whether it tells any."""
         seconds = _number(_dict(event, "usage"), "seconds")
-        if seconds is not None and seconds >= 0:
+        tells = seconds is not None and seconds >= 0
+        if seconds is not None and tells:
             self.seconds = max(seconds, self.seconds or 0.0)  # cumulative: a smaller one is an older one
         ratio = _number(_dict(event, "context_window"), "usage_ratio")
         self.usage_ratio = ratio if ratio is not None else self.usage_ratio
+        return tells
 
     def _repeated(self, event_id: str) -> bool:
         if event_id in self._known_ids:
