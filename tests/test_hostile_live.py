@@ -23,6 +23,7 @@ from kit.standin.drift import Draws
 from kit.standin.live import LiveOptions, LiveServerSession
 from kit.trials.limits import check_budget
 from kit.trials.plan import worst_usd
+from kit.wire.live_conversation import LiveConversation
 
 TONE = Clip.from_pcm((np.sin(np.arange(2_400) / 5) * 8_000).astype(np.int16).tobytes())
 
@@ -269,3 +270,22 @@ def test_a_budget_of_gpt_live_is_taken_where_the_price_is_known_and_only_there(m
     for model, more in (("gpt-live-9", {}), ("gpt-live-1.1", {"delegation": {"type": "responses"}})):
         with pytest.raises(InputError, match="could not be kept"):
             budget(model, **more)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "session.delegation.created", "delegation": {"id": "d%d", "target": "client"}},
+        {"type": "response.event", "delegation_id": "d%d", "event": {"type": "response.created"}},
+        {"type": "session.thinking.append", "event_id": "e%d", "content": "x"},
+    ],
+    ids=lambda event: event["type"],
+)
+def test_a_session_of_gpt_live_with_many_of_everything_takes_linear_time(event):
+    texts, fold = json.dumps(event), LiveConversation()
+    began_s = time.process_time()
+    for n in range(25_000):
+        fold.feed(json.loads(texts.replace("%d", str(n))), float(n), "server")
+        fold.feed({"type": "session.thinking.appended", "client_event_id": "another's"}, float(n), "server")
+
+    assert time.process_time() - began_s < 2  # each looked through all the others: 8 s and more

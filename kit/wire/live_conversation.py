@@ -283,7 +283,12 @@ class LiveConversation:
         self.replies: list[Reply] = []
         self.asks: list[Ask] = []
         self.appends: list[Append] = []
+        # Those whose acknowledgement has not come, by lane and event id: logs may have a million of them.
+        self._unconfirmed: dict[str, dict[str, Append]] = {}
         self.delegations: list[Delegation] = []
+        self._delegation_by_id: dict[str | None, Delegation] = {}
+        # Backend responses that began and did not end, in all delegations: while there are any, no reply is over.
+        self._n_working = 0
         self.caller: list[Words] = []
         # Each tied to the client event that it names; its code may be ``None``.
         self.errors: list[ServerError] = []
@@ -388,9 +393,9 @@ class LiveConversation:
         elif kind.startswith("session.") and kind.endswith(".append"):
             lane = kind.split(".")[1]
             content = event.get("content")
-            self.appends.append(
-                Append(lane, content if isinstance(content, str) else "", at_ms, _text(event, "event_id"))
-            )
+            append = Append(lane, content if isinstance(content, str) else "", at_ms, _text(event, "event_id"))
+            self.appends.append(append)
+            self._unconfirmed.setdefault(lane, {})[append.event_id or f"the {len(self.appends)}th"] = append
             # One that answers a delegation belongs to the ask that was handed on: it opens none of its own.
             if lane == "commentary" and event.get("delegation_id") is None:
                 self.asked(at_ms, "commentary")
@@ -430,7 +435,7 @@ class LiveConversation:
         if reply is None:
             return
         last = max(reply.last_voice_at_ms or 0.0, reply.fragments[-1].at_ms if reply.fragments else 0.0)
-        if last and now_ms - last >= policy.quiet_ms and not self._working():
+        if last and now_ms - last >= policy.quiet_ms and not self._n_working:
             self._close_reply(reply, "quiet")
         elif not last and reply.ask and reply.outcome is None and now_ms - reply.ask.at_ms > policy.window_ms:
             reply.outcome = "silent"
@@ -492,9 +497,6 @@ class LiveConversation:
 
     def _refused(self) -> bool:
         return self.started_at_ms is None and bool(self.errors)
-
-    def _working(self) -> bool:
-        return any(delegation.n_open for delegation in self.delegations)
 
     # ------------------------------------------------------------------------------------------------------- sound
 
@@ -567,11 +569,10 @@ class LiveConversation:
         self._loud_until_ms = at_ms
 
     def _appended(self, lane: str, event: Mapping[str, Any], at_ms: float) -> None:
-        client_id = _text(event, "client_event_id")
-        for append in self.appends:
-            if append.acked_at_ms is None and append.lane == lane and client_id in (None, append.event_id):
-                append.acked_at_ms, append.start_ms = at_ms, _number(event, "start_ms")
-                return
+        waiting = self._unconfirmed.get(lane, {})
+        append = waiting.pop(_text(event, "client_event_id") or next(iter(waiting), ""), None)
+        if append is not None:
+            append.acked_at_ms, append.start_ms = at_ms, _number(event, "start_ms")
 
     # ----------------------------------------------------------------------------------------------------- backend
 
@@ -579,27 +580,31 @@ class LiveConversation:
         fields = _dict(event, "delegation")
         target = fields.get("target")
         kind = _text(target, "type") if isinstance(target, dict) else target
-        delegation = self._delegation(_text(fields, "id"))
+        delegation = self._delegation_by_id.get(_text(fields, "id"))
         if delegation is not None:  # a `response.event` came first
             delegation.target, delegation.offset_ms = _str(kind), _number(event, "offset_ms")
             return
-        self.delegations.append(Delegation(_text(fields, "id"), _str(kind), at_ms, _number(event, "offset_ms")))
+        self._new_delegation(Delegation(_text(fields, "id"), _str(kind), at_ms, _number(event, "offset_ms")))
 
-    def _delegation(self, delegation_id: str | None) -> Delegation | None:
-        return next((d for d in reversed(self.delegations) if d.id == delegation_id), None)
+    def _new_delegation(self, delegation: Delegation) -> Delegation:
+        self.delegations.append(delegation)
+        self._delegation_by_id[delegation.id] = delegation
+        return delegation
 
     def _backend(self, event: Mapping[str, Any], at_ms: float) -> None:
         delegation_id = _text(event, "delegation_id")
-        delegation = self._delegation(delegation_id)
+        delegation = self._delegation_by_id.get(delegation_id)
         if delegation is None:
-            delegation = Delegation(delegation_id, "responses", at_ms)
-            self.delegations.append(delegation)
+            delegation = self._new_delegation(Delegation(delegation_id, "responses", at_ms))
         inner = _dict(event, "event")
         kind = _text(inner, "type") or ""
         if kind == "response.created":
             delegation.n_open += 1
+            self._n_working += 1
         elif kind in ("response.completed", "response.failed", "response.incomplete"):
-            delegation.n_open = max(0, delegation.n_open - 1)
+            if delegation.n_open:
+                delegation.n_open -= 1
+                self._n_working -= 1
             delegation.status = kind.partition(".")[2]
             usage = _dict(inner, "response").get("usage")
             if isinstance(usage, dict):
