@@ -61,6 +61,33 @@ class Price:
                 )
             object.__setattr__(self, kind, tuple(rates))
 
+    @classmethod
+    def parse(cls, text: str) -> Price:
+        """Read a price as it is written in a terminal: ``text=4/0.4/24 audio=32/0.4/64 image=5/0.5``, in US dollars per million
+        tokens; images may be left out. Or the name of a model whose price is known.
+
+        Raises:
+            InputError: For anything else.
+        """
+        if text in PRICES:
+            return PRICES[text]
+        words = [word.partition("=") for word in text.split()]
+        rates = {name: tuple(values.split("/")) for name, _, values in words}
+        try:
+            numbers: dict[str, Any] = {name: tuple(map(float, values)) for name, values in rates.items()}
+            return cls(**{"image": (0.0, 0.0)} | numbers, as_of="given", source="given")
+        except (TypeError, ValueError):
+            raise InputError(
+                f"{clipped(text)} is no price: write 'text=4/0.4/24 audio=32/0.4/64' (USD per million tokens: input, cached input, "
+                f"output; image=5/0.5 may follow), or one of {', '.join(PRICES)}"
+            ) from None
+
+    def __str__(self) -> str:
+        """As `parse` reads it."""
+        return " ".join(
+            f"{kind}={'/'.join(f'{rate:g}' for rate in getattr(self, kind))}" for kind in ("text", "audio", "image")
+        )
+
     def usd(self, usage: Mapping[str, Any]) -> float | None:
         """Return what a response with this `usage` cost (the object of `response.done`).
 

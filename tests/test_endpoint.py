@@ -508,6 +508,22 @@ def test_what_an_endpoint_can_do_is_known_by_its_name_and_its_host_and_else_not(
     assert endpoint("wss://aliyuncs.com.evil.example").capabilities.keeps_ids is None
 
 
+def test_a_price_is_written_as_it_is_read():
+    assert Price.parse("gpt-realtime-2.1") == PRICES["gpt-realtime-2.1"]
+    price = Price.parse("text=4/0.4/24 audio=32/0.4/64")
+    assert (price.audio, price.image, Price.parse(str(price))) == ((32, 0.4, 64), (0, 0), price)
+    for text in (
+        "",
+        "text=4/0.4/24",
+        "text=4/x/24 audio=32/0.4/64",
+        "text=4/0.4 audio=32/0.4/64",
+        "4",
+        "text=1/1/1 audio=1/1/1 voice=1",
+    ):
+        with pytest.raises(InputError, match="price"):
+            Price.parse(text)
+
+
 def test_an_endpoint_without_a_name_is_called_by_its_host():
     where = endpoint("wss://user:pass@gateway.example:8443/v1/realtime?model=m")
     assert (where.name, where.label, endpoint("openai", environ={}).label) == ("url", "gateway.example:8443", "openai")

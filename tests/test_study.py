@@ -1,5 +1,6 @@
 """From plan to sentence, through real sockets: what goes in as truth comes out as estimate; and the study, rehearsed whole."""
 
+import asyncio
 import re
 import sqlite3
 import sys
@@ -21,6 +22,7 @@ from kit.errors import InputError
 from kit.reporting import study_page
 from kit.reporting.design import CUT_TOKENS, MODELS, SPENDING, Design, simulate
 from kit.reporting.study import DOSES, Study, dose_plan
+from kit.standin import StandIn
 from kit.trials.plan import estimate
 
 
@@ -323,3 +325,20 @@ def test_the_dose_study_grows_one_history_and_nothing_else():
     assert {settings.max_output_tokens for settings in plan.settings} == {CUT_TOKENS}
     assert estimate(plan).usd < 1.5
     assert main(["study", "--dose", "--dry-run"]) == 0
+
+
+async def test_a_study_elsewhere_is_priced_and_keyed_in_the_terminal_and_keeps_no_header(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MY_KEY", "a-key-of-12345")
+    options = ["--key-env", "MY_KEY", "--auth", "xi-api-key", "--header", "X-Route: secret-9876"]
+    options += ["--price", "text=4/0.4/24 audio=32/0.4/64", "--out", str(tmp_path), "--quiet"]
+    async with StandIn() as server:
+        where = ["study", "--endpoint", server.url]
+        assert await asyncio.to_thread(main, [*where, *options, "--dry-run"]) == 0
+        assert "about $1 if nothing drifts" in capsys.readouterr().out
+        assert await asyncio.to_thread(main, [*where, *options, "--budget", "0.001"]) == 1  # for not one trial
+
+    study = Study.load(tmp_path, headers={"X-Route": "secret-9876"})
+    (settings,) = study.plans(study.design.blocks[0])["whole"].settings
+    assert (settings.auth, settings.key_env, settings.where.host) == ("xi-api-key", "MY_KEY", settings.where.label)
+    assert settings.headers == {"X-Route": "secret-9876"} and settings.price.audio == (32, 0.4, 64)
+    assert not any(b"9876" in path.read_bytes() for path in tmp_path.iterdir())

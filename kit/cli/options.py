@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from .. import show
-from ..endpoint import NAMES, Auth, Protocol
+from ..endpoint import NAMES, Auth, Price, Protocol
 from ..errors import InputError
 from ..files import named_path
 from ..standin import drift_rules
@@ -43,6 +43,20 @@ def header(text: str) -> tuple[str, str]:
     if not colon:
         raise argparse.ArgumentTypeError("a header is given as 'NAME: VALUE'")  # what was given may be a key
     return name.strip(), value.strip()
+
+
+def price(text: str) -> Price:
+    """What an endpoint costs."""
+    try:
+        return Price.parse(text)
+    except InputError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from None
+
+
+def access(args: argparse.Namespace) -> dict[str, Any]:
+    """How an endpoint is reached and what it costs, as `Settings` takes it."""
+    fields = {"key_env": args.key_env, "auth": args.auth, "headers": dict(args.header or ()), "price": args.price}
+    return {name: value for name, value in fields.items() if value}
 
 
 def live_field(text: str) -> tuple[str, str | float | bool]:
@@ -105,6 +119,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "type": header,
         "metavar": "NAME: VALUE",
         "help": "send this header when connecting; kept nowhere; may be repeated",
+    },
+    "price": {
+        "type": price,
+        "metavar": "PRICE",
+        "help": "what the endpoint costs, where the kit does not know: a model's name, or 'text=4/0.4/24 audio=32/0.4/64 image=5/0.5' in "
+        "USD per million tokens (input, cached, output)",
     },
     "call-id": {"metavar": "ID", "help": "join this WebRTC or SIP call beside the caller"},
     "timeout": {"type": seconds, "default": 60, "metavar": "S", "help": "wait this long for a response (default: 60)"},

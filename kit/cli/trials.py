@@ -28,7 +28,7 @@ from ..files import named_path
 from ..trials import arms, run
 from ..trials.ledger import Ledger
 from ..trials.plan import Plan, estimate
-from .options import Verbs, add_options
+from .options import Verbs, access, add_options
 from .screen import Bar, Columns, complain, console, draw_facts, draw_frame, say
 
 if TYPE_CHECKING:
@@ -166,6 +166,10 @@ def _arms(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     if args.ledger is None:
         return _go_on(named_path(args.plan).resolve(), args)
+    if args.header:
+        raise InputError(
+            "the headers of a plan are in its settings: Settings(…, headers={…}); --header is for a study's ledger"
+        )
     plan = load_plan(args.plan)
     draw_plan(plan)
     ledger = play(plan, Path(args.ledger), args, again=f"kit trials run {shlex.join([args.plan, args.ledger])}")
@@ -288,7 +292,7 @@ def _study(args: argparse.Namespace) -> int:
     from ..endpoint import endpoint
     from ..reporting.study import Study
 
-    where = named_path(args.out or f"runs/study-{endpoint(args.endpoint).name}").resolve()
+    where = named_path(args.out or f"runs/study-{endpoint(args.endpoint).label.replace(':', '-')}").resolve()
     if args.part:
         about = {
             "part": args.part,
@@ -296,15 +300,22 @@ def _study(args: argparse.Namespace) -> int:
             "models": args.model,
             "seed": args.seed,
             "drift": args.drift,
+            "access": access(args),
         }
         return _part(where, about, args)
-    options = {"models": args.model, "cures": args.arm, "seed": args.seed, "drift": args.drift, "days": args.days}
+    options = {
+        "access": access(args),
+        "models": args.model,
+        "cures": args.arm,
+        "seed": args.seed,
+        "drift": args.drift,
+        "days": args.days,
+    }
     return _play_study(Study(where, args.endpoint, **options), args)
 
 
 def _play_study(study: Study, args: argparse.Namespace) -> int:
     """Print what it costs, run it or what is left of it, and print what it came to."""
-    from ..endpoint import endpoint
     from ..reporting import study_page
 
     say(f"models: {', '.join(study.design.models)}; cures: {', '.join(study.design.cures)}")
@@ -312,7 +323,7 @@ def _play_study(study: Study, args: argparse.Namespace) -> int:
     if args.dry_run:
         return 0
     again = f"kit trials run {shlex.quote(str(study.folder))}"
-    usd = args.budget if endpoint(study.where).key_env is None else _ask_budget(args.budget)
+    usd = args.budget if study.free else _ask_budget(args.budget)
     try:
         with Bar() as bar:
             progress = None if args.quiet else bar
@@ -339,7 +350,7 @@ def _play_study(study: Study, args: argparse.Namespace) -> int:
 def _part(folder: Path, about: dict[str, Any], args: argparse.Namespace) -> int:
     """Run a smaller study into a ledger of its name, beside which stands how to go on with it."""
     from ..reporting import report
-    from ..reporting.study import PARTS
+    from ..reporting.study import PARTS, kept_access
 
     name, options = about["part"], {key: value for key, value in about.items() if key != "part"}
     plan_of, question = PARTS[name]
@@ -350,7 +361,8 @@ def _part(folder: Path, about: dict[str, Any], args: argparse.Namespace) -> int:
     args.budget = budget(plan, args.budget)
     path = folder / f"{name}.sqlite"
     folder.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    kept = about | {"access": kept_access(about["access"])}
+    path.with_suffix(".json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     ledger = play(plan, path, args, again=f"kit trials run {shlex.quote(str(path))}")
     page = report(ledger, path.with_suffix(".html"), question=question)
     say(f"report: {page.path}")
@@ -359,16 +371,17 @@ def _part(folder: Path, about: dict[str, Any], args: argparse.Namespace) -> int:
 
 def _go_on(path: Path, args: argparse.Namespace) -> int:
     """Go on with a ledger that `study` made, or with all of its folder."""
-    from ..reporting.study import ABOUT, Study
+    from ..reporting.study import ABOUT, Study, access_of
 
-    args.dry_run = False
+    args.dry_run, headers = False, dict(args.header or ())
     part = path.with_suffix(".json")
     if path.suffix == ".sqlite" and part.is_file():
         about = json.loads(part.read_text(encoding="utf-8"))
+        about["access"] = access_of(about.get("access", {}), headers)
         return _part(path.parent, about, args)
     folder = path if path.is_dir() else path.parent
     if path.suffix != ".py" and (folder / ABOUT).is_file():
-        return _play_study(Study.load(folder), args)
+        return _play_study(Study.load(folder, headers), args)
     if path.suffix == ".py":
         raise InputError(f"name a ledger, too: kit trials run {path.name} runs/{path.stem}.sqlite")
     raise InputError(f"{path} was not made by kit study, so its plan comes first: kit trials run PLAN.py {path.name}")
@@ -427,7 +440,8 @@ def _add_trials(verbs: Verbs) -> None:
         nargs="?",
         help="the file to write, such as runs/joke.sqlite, or to go on with; alone: what kit study made",
     )
-    add_options(start, "budget", "at-once", "no-events", "sound", "quiet")
+    again = {"help": "send this header again, which a study that had it does not keep; may be repeated"}
+    add_options(start, "budget", "at-once", "no-events", "sound", "quiet", "header", header=again)
     start.set_defaults(run=_run)
     arms_ = steps.add_parser("arms", help="list the arms, with where each was reported and what came of it")
     arms_.set_defaults(run=_arms)
@@ -445,7 +459,7 @@ def _add_study(verbs: Verbs) -> None:
         "help": "use this model; may be repeated (default: OpenAI's whose price is known and which are not about to end)",
     }
     out = {"metavar": "DIR", "help": "write ledgers and report in this folder (default: runs/study-ENDPOINT)"}
-    add_options(study, "endpoint", "model", model=model)
+    add_options(study, "endpoint", "model", "key-env", "auth", "header", "price", model=model)
     study.add_argument("--arm", action="append", metavar="ARM", help="ask about this cure; may be repeated")
     study.add_argument(
         "--days",

@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import show
 from ..cases import Case, case, growing, histories
-from ..endpoint import ENDS, PRICES, endpoint
+from ..endpoint import ENDS, PRICES, Price, endpoint
 from ..errors import InputError, clipped
 from ..files import named_path
 from ..stats import bounds_if_missing, clustered, fisher, holm, wilson
@@ -96,6 +96,8 @@ class Study:
         seed: Of the order, and of the stand-in's draws.
         drift: The stand-in's rule.
         days: Spread the rounds of the histories over so many days, 1 to 3.
+        access: How another endpoint is reached and what it costs, as `Settings` takes it: ``key_env, auth, headers, price``. The headers
+            are kept nowhere: whoever goes on gives them again.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Study:
         folder: str | Path,
         where: str = "standin",
         *,
+        access: Mapping[str, Any] | None = None,
         models: Sequence[str] | None = None,
         cures: Sequence[str | Arm] | None = None,
         seed: int = 0,
@@ -118,6 +121,7 @@ class Study:
             raise InputError("the study needs a model at least, and a cure beside as_is")
         self.folder = named_path(folder).resolve()
         self.where, self.seed, self.drift = where, seed, drift
+        self.access = dict(access or {})
         self.cures = tuple(CURES if cures is None else cures)
         self.design = Design(tuple(models), tuple(names), days=days)
         # What was run so far: the counts of each stage, and the ledgers of all stages in order.
@@ -131,8 +135,11 @@ class Study:
         """The day (UTC) before which the next block does not begin; empty if nothing keeps it."""
 
     @classmethod
-    def load(cls, folder: str | Path) -> Study:
+    def load(cls, folder: str | Path, headers: Mapping[str, str] | None = None) -> Study:
         """Return the study that was begun in a folder.
+
+        Args:
+            headers: More headers of the handshake, which the folder does not hold.
 
         Raises:
             InputError: If there is none, or one of its arms is no arm of the kit's own.
@@ -140,7 +147,7 @@ class Study:
         path = named_path(folder).resolve() / ABOUT
         try:
             about = json.loads(path.read_text(encoding="utf-8"))
-            return cls(path.parent, about.pop("where"), **about)
+            return cls(path.parent, about.pop("where"), access=access_of(about.pop("access", {}), headers), **about)
         except (OSError, ValueError, TypeError, AttributeError, KeyError) as exc:
             raise InputError(f"{clipped(str(path))} is no study that can be gone on with: {clipped(str(exc))}") from exc
 
@@ -149,17 +156,27 @@ class Study:
         ending = [f"{model} ends on {ENDS[model]}" for model in self.design.models if model in ENDS]
         if self.left_out:
             ending.append(f"left out, since they end on {min(ENDS.values())}: {', '.join(self.left_out)}")
-        if endpoint(self.where).name == "standin":
+        if self.where == "standin":
             usd, prefix = trial_usd("openai"), "free, simulated; on OpenAI's models of these names "
             if not set(self.design.models) <= set(PRICES):
                 return "free, simulated"
-        elif not set(self.design.models) <= set(PRICES):
-            return "unpriced: the kit does not know what this costs"
+        elif self.free:
+            return "free: no key is sent"
+        elif any(settings.reckoned_price is None for settings in self._all_settings()):
+            return "unpriced: the kit does not know what this costs; --price says it"
         else:
-            usd, prefix = trial_usd(self.where), ""
+            usd, prefix = trial_usd(self.where, self.access), ""
         nothing, as_in_2024, most = self.design.price(usd)
         text = f"{prefix}about ${nothing:.0f} if nothing drifts, ${as_in_2024:.0f} if all drift as in 2024, ${most:.0f} at most"
         return "; ".join([text, *ending])
+
+    @property
+    def free(self) -> bool:
+        """Whether nobody pays."""
+        return all(settings.free for settings in self._all_settings())
+
+    def _all_settings(self) -> list[Settings]:
+        return [_settings(self.where, model or None, False, {}, self.access) for model in self.design.models]
 
     def plans(self, stage: Stage) -> dict[str, Plan]:
         """Return the plans of a stage, by the name of their ledger."""
@@ -178,7 +195,10 @@ class Study:
                 cases,
                 [arms_by_name.get(name, name) for name in arms],
                 stage.rounds,
-                settings=[_settings(self.where, model or None, stage.cut, {"drift": self.drift}) for model in models],
+                settings=[
+                    _settings(self.where, model or None, stage.cut, {"drift": self.drift}, self.access)
+                    for model in models
+                ],
                 seed=seed,
                 controls=stage.controls,
                 analysis=Analysis(within=("case",), over=("model",), family="pooled", alpha=self.design.alpha),
@@ -237,6 +257,7 @@ class Study:
     def _write_about(self) -> None:
         about = {
             "where": self.where,
+            "access": kept_access(self.access),
             "models": self.design.models,
             "cures": self.design.cures,
             "seed": self.seed,
@@ -351,14 +372,28 @@ def sentence_of(v: Verdict) -> str:
     return f"{v.model}: {says[v.outcome]}" if v.outcome in ("given up", "open") else f"{v.model} {says[v.outcome]}"
 
 
-def trial_usd(endpoint_name: str = "openai") -> Callable[[str, str, bool], float]:
+def access_of(kept: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return how an endpoint is reached, from what `kept_access` kept of it and the headers, which it does not keep."""
+    access = dict(kept) | ({"price": Price.parse(kept["price"])} if "price" in kept else {})
+    return access | ({"headers": headers} if headers else {})
+
+
+def kept_access(access: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a file may hold of how an endpoint is reached: no header's value."""
+    kept = {name: value for name, value in access.items() if name != "headers" and value is not None}
+    return kept | ({"price": str(kept["price"])} if "price" in kept else {})
+
+
+def trial_usd(
+    endpoint_name: str = "openai", access: Mapping[str, Any] | None = None
+) -> Callable[[str, str, bool], float]:
     """Return the price of a trial at the kit's prices, by model, arm, and whether its reply is cut; 0 where it is free."""
     known: dict[tuple[str, str, bool], float] = {}
 
     def usd(model: str, arm: str, cut: bool) -> float:
         key = (model, arm, cut)
         if key not in known:
-            settings = _settings(endpoint_name, model, cut, {})
+            settings = _settings(endpoint_name, model or None, cut, {}, access)
             cases = histories() if arm_of(arm).max_responses == 1 else (case("1b"),)
             plan = Plan(cases, arm, 1, settings=settings, controls=0)
             # An arm that asks again may ask that often; reckoned as if it always did.
@@ -368,9 +403,11 @@ def trial_usd(endpoint_name: str = "openai") -> Callable[[str, str, bool], float
     return usd
 
 
-def _settings(where: str, model: str | None, cut: bool, stand_in: Mapping[str, Any]) -> Settings:
-    limit = {"max_output_tokens": CUT_TOKENS} if cut else {}
-    return Settings(where, model=model, stand_in=stand_in if where == "standin" else {}, **limit)  # type: ignore[arg-type]
+def _settings(
+    where: str, model: str | None, cut: bool, stand_in: Mapping[str, Any], access: Mapping[str, Any] | None = None
+) -> Settings:
+    options = dict(access or {}) | ({"max_output_tokens": CUT_TOKENS} if cut else {})
+    return Settings(where, model=model, stand_in=stand_in if where == "standin" else {}, **options)
 
 
 def dose_plan(
@@ -381,6 +418,7 @@ def dose_plan(
     doses: Sequence[int] = DOSES,
     seed: int = 0,
     drift: str = "documented",
+    access: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Return the plan of the dose study: after how many turns of text does it stop speaking?
 
@@ -388,10 +426,11 @@ def dose_plan(
         models: By default the cheapest and the newest of `MODELS`; elsewhere than at OpenAI the endpoint's own.
         repeats: Of each length and model.
         doses: Turns before the user's last, even numbers; 0 is the background.
+        access: See `Study`.
     """
     if models is None:
         models = ("gpt-realtime-2.1", "gpt-realtime-2.1-mini") if where in ("standin", "openai") else [""]
-    settings = [_settings(where, model or None, True, {"drift": drift}) for model in models]
+    settings = [_settings(where, model or None, True, {"drift": drift}, access) for model in models]
     return Plan(
         growing(doses),
         AS_IS,
@@ -409,16 +448,18 @@ def persistence_plan(
     repeats: int = 20,
     seed: int = 0,
     drift: str = "documented",
+    access: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Return the plan of the persistence study: once a reply has come as text, do the next four, too?
 
     Args:
         models: By default `MODELS`; elsewhere than at OpenAI the endpoint's own.
         repeats: Of each model.
+        access: See `Study`.
     """
     if models is None:
         models = MODELS if where in ("standin", "openai") else [""]
-    settings = [_settings(where, model or None, True, {"drift": drift}) for model in models]
+    settings = [_settings(where, model or None, True, {"drift": drift}, access) for model in models]
     return Plan(PERSISTENCE_CASE, AS_IS, repeats, settings=settings, seed=seed, analysis=Analysis(over=("model",)))
 
 
