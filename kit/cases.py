@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .wire.records import Item
     from .wire.view import ConversationView
 
+# The words are those of the original test cases: another joke would be another case.
 SKELETON = "Why don't skeletons fight each other? They don't have the guts!"
 SCARECROW = "Why did the scarecrow win an award? Because he was outstanding in his field!"
 CLIP_NAME = "tell-me-a-joke"
@@ -51,6 +52,9 @@ JOKES = (
     "What did the zero say to the eight? Nice belt.",
     "Why is six afraid of seven? Because seven ate nine.",
 )
+# More turns than this are hours of talk. A hostile plan names a case, too.
+_MOST_TIMES = 100
+# What Python can call a case: `cases.one_b` is the case "1b".
 _SHORT = {
     "one_a": "1a",
     "one_b": "1b",
@@ -77,6 +81,7 @@ class Case:
 
     name: str
     history: History
+    # By people, without a count: what an instrument can be compared with, and no expectation of the model.
     reported: str = "unknown"
     turns: tuple[str | Clip, ...] = ()
     note: str = ""
@@ -85,6 +90,7 @@ class Case:
         """Add user turns that are asked one by one, to see whether a drift stays: ``1b+2`` asks twice more."""
         if turns:
             History().user(*turns)  # refuses what is neither text nor a clip
+        # The name says how many turns there are, so that a ledger of "1b+4" needs no look into its plan.
         stem = self.name.rpartition("+")[0] if self.turns else self.name
         return replace(self, name=f"{stem}+{len(self.turns) + len(turns)}", turns=(*self.turns, *turns))
 
@@ -172,16 +178,16 @@ class Case:
         return cls(name, history, modality if modality in ("audio", "text") else "unknown", note=note)
 
     def __repr__(self) -> str:
-        more = f" and {len(self.turns)} turns" if self.turns else ""
-        return f"<Case {self.name}: {len(self.history)} items{more}, reported: {self.reported}>"
+        turns = f" and {len(self.turns)} turns" if self.turns else ""
+        return f"<Case {self.name}: {len(self.history)} items{turns}, reported: {self.reported}>"
 
     def _repr_html_(self) -> str:
         reported = f"reported: {show.outline(self.reported)}" if self.reported in show.COLOURS else ""
-        asked = [f"“{show.esc(turn, 200)}”" if isinstance(turn, str) else "(a clip)" for turn in self.turns]
+        turns = [f"“{show.esc(turn, 200)}”" if isinstance(turn, str) else "(a clip)" for turn in self.turns]
         return show.card(
             f"<b>case {show.esc(self.name)}</b> {reported} {show.esc(self.note)}",
             self.history._repr_html_(),
-            f"asked after the reply to this, one by one: {', '.join(asked)}" if asked else "",
+            f"asked after the reply to this, one by one: {', '.join(turns)}" if turns else "",
         )
 
 
@@ -225,6 +231,7 @@ def outcome(*sessions: tuple[Case, ConversationView]) -> show.Words:
 _STICKY = "text only, for the rest of the session"
 
 
+# Made when first asked for: case 2 reads a clip from disk, and importing the kit reads none.
 @cache
 def _all() -> dict[str, Case]:
     from .clip import Clip
@@ -246,10 +253,10 @@ def _all() -> dict[str, Case]:
 def _more() -> dict[str, Case]:
     from .clip import Clip
 
-    spoken = Clip.named(CLIP_NAME)
+    clip = Clip.named(CLIP_NAME)
     system = History().system("You tell short jokes.").user("Tell me a joke.")
-    text_first = History().user("Tell me a joke.").assistant(SKELETON).user(spoken)
-    audio_first = History().user(spoken).assistant(SKELETON).user("Tell me a joke.")
+    text_first = History().user("Tell me a joke.").assistant(SKELETON).user(clip)
+    audio_first = History().user(clip).assistant(SKELETON).user("Tell me a joke.")
     tools = (
         History()
         .user("Tell me a joke.")
@@ -263,8 +270,6 @@ def _more() -> dict[str, Case]:
         Case("text-first", text_first, "text", note="the same words as audio-first"),
         Case("audio-first", audio_first, "audio", note="audio is kept for one pair (2a, 2024-10)"),
         Case("tools", tools, "unknown", note="a call, its output, and an assistant turn as text"),
-        _all()["1b"].then(*["One more, please."] * 4),
-        _all()["2b"].then(*["One more, please."] * 4),
     )
     return {case.name: case for case in cases}
 
@@ -278,7 +283,7 @@ def growing(n_turns: Iterable[int] = (2, 4, 8, 16, 40)) -> list[Case]:
         n_turns: How many turns come before the last one: even numbers from 0 to 40.
     """
     grown = []
-    for n in n_turns:
+    for n in n_turns:  # each a joke of its own: forty of the same would be a history that a model answers otherwise
         if not isinstance(n, int) or isinstance(n, bool) or n % 2 or not 0 <= n <= 2 * len(JOKES):
             raise InputError(
                 f"a growing history has an even number of turns from 0 to {2 * len(JOKES)}, not {clipped(n)}"
@@ -306,19 +311,25 @@ def histories() -> tuple[Case, ...]:
 
 
 def case(name: str) -> Case:
-    """Return the case of that name: ``1a 1b 2a 2b``, ``system``, ``text-first``, ``audio-first``, ``tools``, ``1b+4``, ``2b+4``, or
-    ``8 turns`` (`growing`).
+    """Return the case of that name: ``1a 1b 2a 2b``, ``system``, ``text-first``, ``audio-first``, ``tools``, or ``8 turns`` (`growing`).
+    ``1b+4`` asks four times more after the first reply, and so with any of them.
 
     Raises:
         InputError: For any other name.
     """
     cases = _all() | _more()
     key = name.lower() if isinstance(name, str) else ""
+    stem, plus, times = key.partition("+")
+    if plus and times.isdecimal() and 1 <= int(times) <= _MOST_TIMES:
+        return case(stem).then(*["One more, please."] * int(times))
     count, _, word = key.partition(" ")
     if word == "turns" and count.isdecimal():
         return growing([int(count)])[0]
     if key not in cases:
-        raise InputError(f"no case is called {clipped(name)}; there are {', '.join(cases)}, and '8 turns' (0 to 40)")
+        raise InputError(
+            f"no case is called {clipped(name)}; there are {', '.join(cases)}, '8 turns' (0 to 40), and each of them with turns that "
+            f"follow, such as 1b+4 (1 to {_MOST_TIMES})"
+        )
     return cases[key]
 
 

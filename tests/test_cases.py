@@ -75,7 +75,14 @@ def test_every_case_is_there_in_order_and_by_its_name():
     assert {"one_a", "two_b"} <= set(dir(cases))
 
 
-@pytest.mark.parametrize("name", ["3a", "", None, 1, b"1a", ["1a"]])
+@pytest.mark.parametrize(("name", "n_items", "n_turns"), [("1a+3", 1, 3), ("2b+4", 5, 4), ("8 turns+2", 9, 2)])
+def test_any_case_goes_on_by_as_many_turns_as_its_name_says(name, n_items, n_turns):
+    longer = case(name)
+
+    assert (longer.name, len(longer.history), len(longer.turns)) == (name, n_items, n_turns)
+
+
+@pytest.mark.parametrize("name", ["3a", "1a+0", "1a+101", "1a+2+2", "", None, 1, b"1a", ["1a"]])
 def test_a_case_that_is_none_is_named_with_those_there_are(name):
     with pytest.raises(InputError) as caught:
         case(name)

@@ -67,13 +67,13 @@ def add(verbs: Verbs) -> None:
     )
     add_options(endpoints, "json")
     endpoints.set_defaults(run=_endpoints)
-    one = verbs.add_parser(
+    probing = verbs.add_parser(
         "probe",
         help="find out what an endpoint can do",
         description="Opens one session, asks for one short reply in speech and one in text, and seeds an item of each role: at a "
         "service a cent or two. Says where that differs from what was known.",
     )
-    one.add_argument("endpoint", metavar="WHERE", help="the name of a service, or a ws:// URL")
+    probing.add_argument("endpoint", metavar="WHERE", help="the name of a service, or a ws:// URL")
     timeout = {"default": 20, "help": "wait this long for each thing that is tried (default: 20)"}
-    add_options(one, "model", "dialect", "key-env", "auth", "header", "timeout", "json", timeout=timeout)
-    one.set_defaults(run=_probe)
+    add_options(probing, "model", "dialect", "key-env", "auth", "header", "timeout", "json", timeout=timeout)
+    probing.set_defaults(run=_probe)

@@ -206,8 +206,8 @@ class _Count:
 
 def _names(paths: list[Path]) -> str:
     names = ", ".join(show.one_line(path.name, 60) for path in paths[:_MAX_NAMED])
-    more = len(paths) - _MAX_NAMED
-    return f"{names} and {more:,} more" if more > 0 else names
+    n_unnamed = len(paths) - _MAX_NAMED
+    return f"{names} and {n_unnamed:,} more" if n_unnamed > 0 else names
 
 
 def _n(count: int, word: str) -> str:
@@ -244,14 +244,14 @@ def _json(rows: Iterator[dict[str, Any]]) -> None:
 
 def _table(rows: Iterator[dict[str, Any]], count: _Count) -> None:
     """The answer, then a line for each reply: 80 columns or as many as the terminal has."""
-    shown = [_cells(row) for row in itertools.islice(rows, _MAX_TABLE_ROWS)]
+    table_rows = [_cells(row) for row in itertools.islice(rows, _MAX_TABLE_ROWS)]
     n_more = sum(1 for _ in rows)
     screen = console()
-    if count.n_sessions or shown or not count.n_live_sessions:
+    if count.n_sessions or table_rows or not count.n_live_sessions:
         for line in count.answer.lines(count.lost):
             screen.print(Text(show.plain(line)))
     _live_table(count)
-    if not shown:
+    if not table_rows:
         return
     screen.print()
     widths = list(_WIDTHS.values())
@@ -259,7 +259,7 @@ def _table(rows: Iterator[dict[str, Any]], count: _Count) -> None:
     widths[-1] = max(20, (screen.width if sys.stdout.isatty() else 160) - used)
     screen.print(_line(list(_WIDTHS), widths))
     day = ""
-    for cells in shown:
+    for cells in table_rows:
         if cells[1][:10] != day and len(cells[1]) > 13:
             day = cells[1][:10]
             screen.print(Text(day, style="dim"))
@@ -314,8 +314,8 @@ def _line(cells: list[str], widths: list[int], *, badges: bool = True) -> Text:
 def _bundle(args: argparse.Namespace) -> int:
     from ..reporting import bundle  # with pandas and matplotlib, which no other verb here needs
 
-    made = bundle(args.source, args.zip, n_each=args.each, overwrite=args.overwrite)
-    console().print(Text(repr(made).strip("<>")))
+    summary = bundle(args.source, args.zip, n_each=args.each, overwrite=args.overwrite)
+    console().print(Text(repr(summary).strip("<>")))
     return 0
 
 

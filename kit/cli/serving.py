@@ -244,8 +244,8 @@ def add(verbs: Verbs) -> None:
     record.add_argument(
         "--port", type=int, default=8765, metavar="N", help="listen on this port; 0: any (default: 8765)"
     )
-    held = {"help": "send the key in this environment variable; the client then needs none"}
-    add_options(record, "key-env", "auth", "header", key_env=held)
+    key_env = {"help": "send the key in this environment variable; the client then needs none"}
+    add_options(record, "key-env", "auth", "header", key_env=key_env)
     record.add_argument("--client-key-env", metavar="NAME", help="require this key of clients; needed off loopback")
     record.add_argument(
         "--origin", action="append", default=[], metavar="URL", help="let this web page connect; may be repeated"

@@ -227,11 +227,11 @@ async def _until_interrupted(face: _Face, voice: Voice, seconds: float | None) -
     stopping = loop.create_task(stop.wait())
     with face.shown():
         await asyncio.wait({talking, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    ended = talking.done()
+    is_over = talking.done()  # by itself, not by Ctrl-C or --seconds
     for task in (talking, stopping):
         task.cancel()
     await asyncio.gather(talking, stopping, return_exceptions=True)
-    if ended:
+    if is_over:
         talking.result()  # raises what ended it
 
 
@@ -377,12 +377,12 @@ def add(verbs: Verbs) -> None:
     cases = verbs.add_parser("cases", help="play the four test cases, a row each")
     add_options(cases, *SESSION, "wav")
     cases.set_defaults(run=_cases)
-    one = verbs.add_parser("case", help="play one case, then go on by typing")
-    one.add_argument(
+    one_case = verbs.add_parser("case", help="play one case, then go on by typing")
+    one_case.add_argument(
         "name", help=f"{', '.join(chosen.name for chosen in all_cases())}, system, tools, '8 turns', 1b+4, …"
     )
-    add_options(one, *SESSION, "wav", "say")
-    one.set_defaults(run=_case)
+    add_options(one_case, *SESSION, "wav", "say")
+    one_case.set_defaults(run=_case)
     chat = verbs.add_parser("chat", help="talk by typing, without a history")
     add_options(chat, *SESSION, "wav", "say")
     chat.set_defaults(run=_chat)

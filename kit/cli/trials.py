@@ -203,8 +203,8 @@ def play(plan: Plan, path: Path, args: argparse.Namespace, *, again: str) -> Led
 
 def _outcome(ledger: Ledger) -> int:
     """The exit code of a run: 0 if it came to its end and any trial completed."""
-    ended = (ledger.last_run or {}).get("ended")
-    return 0 if ended in ("complete", "stop rule", "budget") and ledger.counts()["completed"] else 1
+    reason = (ledger.last_run or {}).get("ended")
+    return 0 if reason in ("complete", "stop rule", "budget") and ledger.counts()["completed"] else 1
 
 
 def draw_ledger(ledger: Ledger) -> None:

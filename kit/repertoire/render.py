@@ -87,8 +87,8 @@ LINES: tuple[tuple[str, str, str, str], ...] = (
 )
 
 
-def spoken(text: str, kind: str) -> Clip:
-    """A line in the voice of its kind, with a little quiet at the end so that lines do not run into one another."""
+def say_line(text: str, kind: str) -> Clip:
+    """Return a line in the voice of its kind, with a little quiet at the end so that lines do not run into one another."""
     pace, pitch = VOICES[kind]
     return synthesised(text, pace=pace, pitch=pitch).pad(20, 120)
 
@@ -97,7 +97,7 @@ def render() -> None:
     """Write every line and ``lines.json``; the old files go only when all lines could be spoken."""
     import soundfile
 
-    clips = {(name, kind, tags): spoken(text, kind) for name, kind, tags, text in LINES}
+    clips = {(name, kind, tags): say_line(text, kind) for name, kind, tags, text in LINES}
     if len({f"{kind}-{name}" for name, kind, _ in clips}) < len(LINES) or len(set(clips.values())) < len(LINES):
         raise InputError("two lines share a name or a recording; every line of LINES needs its own")
     for old in FOLDER.glob("*.ogg"):
@@ -126,10 +126,11 @@ def render() -> None:
 
 def render_clip() -> None:
     """Write the clip that the cases use, with 300 ms of silence on either side as a recording would have."""
-    made = spoken("Tell me a joke.", "user").trim_silence(keep_ms=0).pad(300, 300)
-    was = made.provenance
+    line = say_line("Tell me a joke.", "user").trim_silence(keep_ms=0).pad(300, 300)
+    source = line.provenance
+    # A day and no time of day: rendered again, the file changes only if the voice does.
     when = datetime.now(UTC).date().isoformat()
-    clip = Clip(made.pcm, provenance=Provenance(was.kind, was.text, when, dict(was.details)))
+    clip = Clip(line.pcm, provenance=Provenance(source.kind, source.text, when, dict(source.details)))
     path = clip.save(clips_dir() / "tell-me-a-joke.wav")
     print(f"{clip!r}\n{path}")
 

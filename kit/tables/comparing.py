@@ -17,10 +17,12 @@ from .modality import BY, SIMULATED, WHERE, modality_table
 if TYPE_CHECKING:
     import pandas as pd
 
+# What a control is read as if the instrument works, by its role.
 MUST_READ = {"positive": "text", "negative": "audio"}
 TOLD_APART = ("endpoint", "model", "settings")
 """What is never pooled where there are two of it."""
 POOLED = "all cases"
+# What `compare_df` can ask about: (column of what happened, column of what it is out of).
 OUTCOMES = {
     "final": ("text", "first_turns"), "first_response": ("first_response_drifted", "first_responses"),
     "any": ("any_drifted", "completed"), "lost_voice": ("lost_voice", "first_turns"),
@@ -123,6 +125,7 @@ def flow_df(source: Source, by: Sequence[str] | str = ("arm",)) -> pd.DataFrame:
     flags = reached.groupby(ids, observed=True)[["connected", "seeded", "asked"]].max().reset_index()
     trials = trials.merge(flags, how="left", on=ids)
     trials["answered"] = trials["first_turn_modality"].notna()
+    # Summed flags are counts; an <NA> in `asked` is left out of the sum, so that an old ledger is handled below.
     counted = trials.assign(planned=1).groupby([*by, SIMULATED], observed=True, dropna=False)
     out = counted[["planned", "connected", "seeded", "asked", "lost", "answered"]].sum().astype("Int64").reset_index()
     if unknown:
@@ -227,6 +230,7 @@ def compare_df(
 def _told_apart(labels: pd.DataFrame, within: Sequence[str]) -> list[str]:
     """Return the fewest labels that keep endpoints, models and settings apart."""
     before_arm = list(labels.columns)
+    # Settings that name one model each need no model beside them: each further label has to tell something apart.
     names = [name for name in TOLD_APART if name in before_arm and name not in within and labels[name].nunique() > 1]
     if "first_turns" in before_arm:  # a table: what it was grouped by stands before `simulated`
         grouped = before_arm[: before_arm.index(SIMULATED)] if SIMULATED in before_arm else []
@@ -263,7 +267,9 @@ def _family(
     family: list[Comparison] = []
     about: list[dict[str, Any]] = []
     keys = [*over, SIMULATED]
+    # Of completed trials those that failed are missing; of first turns those that were lost after asking.
     missing = "failed" if counts[1] == "completed" else "lost"
+    # All of it is one family for Holm's correction, pooled rows too: who reads them all has had as many chances.
     for key, part in table.groupby(keys, observed=True, sort=False, dropna=False):
         labels = dict(zip(keys, key, strict=True))
         rows = {(tuple(row[name] for name in within), str(row["arm"])): row for _, row in part.iterrows()}
@@ -290,8 +296,9 @@ def _lost(pairs: Sequence[tuple[Any, Any]], missing: str) -> dict[str, Any]:
     overlap."""
     if any(row.isna().get(missing, True) for pair in pairs for row in pair):
         return {"lost": None, "baseline_lost": None, "overlap": False, "missing": missing}
-    (arm, base), *more = pairs
-    overlap = not more and arm["drift_least"] <= base["drift_most"] and base["drift_least"] <= arm["drift_most"]
+    (arm, base), *others = pairs
+    # Bounds of a pooled rate are not defined by those of its strata, so that only a single pair has them.
+    overlap = not others and arm["drift_least"] <= base["drift_most"] and base["drift_least"] <= arm["drift_most"]
     lost, baseline_lost = (sum(int(pair[side][missing]) for pair in pairs) for side in (0, 1))
     return {
         "lost": lost,
@@ -348,6 +355,7 @@ def marked(
     simulated = labels.get(SIMULATED)
     mark = show.origin_word(None if pd.isna(simulated) else bool(simulated))
     where = ", ".join(str(labels[name]) for name in over)
+    # Names of settings and arms come from a file: no control character, and no megabyte, gets into a sentence.
     arm, baseline = (show.plain(word, 60).replace("_", " ") for word in (comparison.arm, comparison.baseline))
     text = stats.sentence(replace(comparison, arm=arm, baseline=baseline), alpha, margin=margin)
     lost, baseline_lost = labels.get("lost"), labels.get("baseline_lost")

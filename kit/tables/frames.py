@@ -163,6 +163,8 @@ _EVENT = ("event", "at_ms", "direction", "type", "audio_bytes", "event_id", "ite
 
 # --------------------------------------------------------------------------------------- what a column holds, by name
 
+# A column's type follows from its name alone: a new column of text that repeats is added here, one of numbers ends in `_ms`, `usd`,
+# or one of `_COUNT_ENDS`; anything else is text.
 _CATEGORIES = {
     *LABELS,
     "status",
@@ -178,6 +180,7 @@ _CATEGORIES = {
     "ended",
     "run_ended",
 }
+# The same in every frame, so that a code means the same word wherever frames are put together.
 _FIXED = {"state": STATES, "modality": MODALITIES, "outcome": OUTCOMES}  # categories that are the same in every frame
 _FLAGS = {"simulated", "reply_asked", "counts", "expected", "cost_estimated", "any_drift", "reached"}
 _COUNTS = {
@@ -359,6 +362,7 @@ def same_trials(ledgers: Sequence[Ledger]) -> list[str]:
             rows = ledgers[at].rows("SELECT trial_id, state != 'missing' FROM trial_states")
             planned[at] = [trial_id for trial_id, _ in rows]
             owner |= {trial_id: at for trial_id, decided in rows if decided and trial_id not in owner}
+        # Whoever decided a trial first has it; where no ledger has, the first one that plans it.
         for at, trial_ids in planned.items():
             left_out[at] = [trial_id for trial_id in trial_ids if owner.setdefault(trial_id, at) != at]
     n = sum(map(len, left_out))
@@ -373,7 +377,7 @@ def same_trials(ledgers: Sequence[Ledger]) -> list[str]:
 def reading(ledger: Ledger) -> Iterator[sqlite3.Connection]:
     """Open a ledger that may be written to meanwhile: every query inside sees the same moment."""
     with closing(ledger.connect()) as db:
-        db.row_factory = None  # plain tuples
+        db.row_factory = None  # plain tuples: names for each row would be a third of reading it
         db.execute("BEGIN")
         yield db
 
@@ -491,8 +495,10 @@ def _simulated(df: pd.DataFrame) -> Any:
 def counted_turns(source: Source, role: Role | None = "measure") -> pd.DataFrame:
     """Return a row per turn with what `modality_df` counts, in the order of trials and turns, whatever the source.
 
+    A column that `modality_df` is to count as well is added in `_COUNTED_TURNS` or `_COUNTED_TRIALS`, above.
+
     Columns: ``trial`` (a number from 0), ``turn``, ``planned`` (whether all trials of a plan are here: a frame of responses has
-    only those with a response), ``reached`` (it was asked for), ``modality`` (as finally answered, else missing), ``first_modality``,
+    only those with a response), ``reached`` (it was asked for), ``modality`` (as finally answered, else missing), ``first_modality``, ``outcome``,
     ``responses``, ``heard_ms``, the labels that the source has, ``state``, ``simulated``; of the trial also ``history_items``,
     ``turns_planned``, ``items_sent``, ``usd`` where known.
 
@@ -583,6 +589,7 @@ def _turns_of_responses(df: pd.DataFrame, role: Role | None) -> pd.DataFrame:
     if role is not None and "role" in df:
         in_conversation = in_conversation & (df["role"] == role).to_numpy()
     df = df if in_conversation.all() else df[in_conversation]
+    # Numbers, not texts: comparing neighbours is all that is needed to find where a trial begins.
     trial = _codes(df["trial_id"])
     if "plan" in df:  # the same trial id in two plans is two trials
         plan = _codes(df["plan"])
@@ -590,6 +597,7 @@ def _turns_of_responses(df: pd.DataFrame, role: Role | None) -> pd.DataFrame:
             trial = trial.astype(np.int64) * (int(plan.max()) + 1) + plan
     turn, response = df["turn"].to_numpy(np.int32), df["response"].to_numpy(np.int32)
     new_trial = np.diff(trial, prepend=-2)
+    # Frames of `responses_df` come in order and need no sort, which would be most of the cost; a saved one may not.
     new_turn = (new_trial != 0) | (np.diff(turn, prepend=-1) != 0)
     in_order = (
         (new_trial >= 0)
@@ -611,6 +619,7 @@ def _turns_of_responses(df: pd.DataFrame, role: Role | None) -> pd.DataFrame:
         final = np.maximum.reduceat(np.where(content, place, -1), begins)
         decided = final >= 0
         first, last = df.iloc[begins], df.iloc[np.where(decided, final, ends - 1)]
+        # From asking first: what asking again took is part of how long the user waited. `fmin` passes over what is missing.
         heard_ms = np.fmin.reduceat(started + heard_ms, begins) - started[begins]
     columns: dict[str, Any] = {
         "trial": _numbered(trial[begins]),
@@ -625,6 +634,9 @@ def _turns_of_responses(df: pd.DataFrame, role: Role | None) -> pd.DataFrame:
         "simulated": _flag(first["simulated"]),
     }  # fmt: skip
     columns |= {name: first[name].astype("category").array for name in LABELS if name in df}
+    # A response does not know how its turn was judged: what only a ledger has is missing.
+    unknown = [None] * len(begins)
+    columns |= {name: _column(name, unknown, ()) for name in _COUNTED_TURNS if name not in columns}
     return pd.DataFrame(columns)
 
 
