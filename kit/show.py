@@ -74,16 +74,19 @@ def esc(text: object, limit: int = _MAX_SHOWN_CHARS) -> str:
     return escape(plain(text, limit), quote=True)
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+
 def csv_cell(value: object) -> object:
     """A cell for a CSV file that a spreadsheet may open: text that it would run as a formula begins with an apostrophe.
 
-    Line breaks inside a cell become spaces: a lone carriage return would break the row for every reader.
-    (https://owasp.org/www-community/attacks/CSV_Injection)
+    Line breaks inside a cell become spaces: a lone carriage return would break the row for every reader. Other control characters,
+    which would move the cursor of a terminal, are left out. (https://owasp.org/www-community/attacks/CSV_Injection)
     """
     if not isinstance(value, str):
         return value
     text = " ".join(value.splitlines()) if "\n" in value or "\r" in value else value
-    text = text.encode("utf-8", "replace").decode().replace("\0", "")
+    text = _CONTROL.sub("", text).encode("utf-8", "replace").decode()
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 

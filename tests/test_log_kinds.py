@@ -122,6 +122,23 @@ def test_a_file_in_which_nothing_is_understood_is_no_success(run, tmp_path):
     assert code == 1 and "no event was understood" in err and "LK_OPENAI_DEBUG=1" in err
 
 
+def test_a_reply_whose_content_was_not_printed_is_not_counted_and_that_is_said(run, tmp_path):
+    line = "{ type: 'response.done', response: { id: 'resp_A', status: 'completed', output: [ [Object] ] } }"
+
+    code, out, err = run(write(tmp_path / "x.log", line, *map(json.dumps, talk(response="resp_B"))))
+
+    assert code == 0 and out.startswith("Asked for audio, came as text: 0 of 1")
+    assert "Not counted, what they came as is not in the log: 1 reply." in out and "console.log(JSON.stringify" in err
+
+
+def test_a_whole_log_gets_no_recipe_though_livekit_warns_in_it(run, tmp_path):
+    warning = json.dumps({"message": "Text response received from OpenAI Realtime API in audio modality."})
+
+    _, _, err = run(write(tmp_path / "x.log", warning, *map(json.dumps, talk(text=True))))
+
+    assert "LiveKit itself says that a reply came as text: once" in err and "how to log" not in err
+
+
 def test_a_gpt_live_session_is_called_one(run, tmp_path):
     _, out, err = run(write(tmp_path / "x.log", json.dumps({"type": "session.started", "session": {"id": "live_1"}})))
 
@@ -136,7 +153,7 @@ def test_a_cell_that_a_spreadsheet_would_run_is_text(run, tmp_path):
 
     out = run(write(tmp_path / "x.log", *map(json.dumps, events)), "--csv")[1]
 
-    assert "'=1+1\nx[2J" in out and "\x1b" not in out
+    assert "'=1+1 x[2J" in out and "\x1b" not in out
 
 
 def test_an_export_that_is_newest_first_is_put_in_order(tmp_path):

@@ -150,6 +150,7 @@ class _Count:
         words = [f"{_n(n, 'line')} about events not understood"] if n else []
         words += [f"{_n(self.n_unread, 'file')} not read"] if self.n_unread else []
         words += [f"{_n(self.n_torn, 'file')} whose last line breaks off"] if self.n_torn else []
+        words += [f"{text} ({_times(n_seen)})" for text, n_seen in self.report.sightings.items()] if n else []
         return (
             f"{', '.join(words)}: replies may be missing, and more often those in text, whose lines are longer."
             if n
@@ -189,14 +190,15 @@ class _Count:
         lines = ["; ".join(facts)]
         if self.n_live_sessions:
             lines.append(f"{_n(self.n_live_sessions, 'GPT-Live session')}, {_n(len(self.live_rows), 'row')}")
-        lines += [f"{text}: {n:,} times" for text, n in report.sightings.items()]
+        lines += [f"{text}: {_times(n)}" for text, n in report.sightings.items()]
         lines += [f"  {show.one_line(sample, 240)}" for sample in self.samples]
         lines += [f"{note}{f' ({n:,} times)' if n > 1 else ''}" for note, n in report.notes.items()]
         if passed_over:
             lines.append(f"passed over: {_names(passed_over)}; name one to read it")
         if not report.n_events and report.n_lines and not report.n_live:
-            lines.append("no event was understood")
-        if report.n_not_understood or report.sightings or (not report.n_events and not report.n_live):
+            few = "no event is whole: replies are counted by what is left of their events"
+            lines.append(few if answer.n_rows else "no event was understood")
+        if report.n_not_understood or answer.n_partial or (not report.n_events and not report.n_live):
             lines += [
                 "how to log what is needed:",
                 *(f"  {line}" for text in recipes(report.frameworks) for line in text.splitlines()),
@@ -208,6 +210,10 @@ def _names(paths: list[Path]) -> str:
     names = ", ".join(show.one_line(path.name, 60) for path in paths[:_MAX_NAMED])
     n_unnamed = len(paths) - _MAX_NAMED
     return f"{names} and {n_unnamed:,} more" if n_unnamed > 0 else names
+
+
+def _times(n: int) -> str:
+    return "once" if n == 1 else f"{n:,} times"
 
 
 def _n(count: int, word: str) -> str:

@@ -30,7 +30,7 @@ RECIPES: dict[str, tuple[str, str]] = {
         "e.data.type == 'raw_server_event': print(json.dumps(e.data.data)).",
     ),
     "node": (
-        r"\[Object\]|\[Array\]|\bopenai[:-](?:agents|realtime)\b|\bws:",
+        r"\[Object\]|\[Array\]|\bopenai[:-](?:agents|realtime)\b|\bws:(?!//)|^(?:HTTP|NET|TLS|STREAM) \d+: ",
         "Node prints objects two levels deep: log console.log(JSON.stringify(event)) instead of console.log(event); the clients of\n"
         "OpenAI log no events themselves: rt.on('event', (event) => console.log(JSON.stringify(event))).",
     ),
@@ -42,8 +42,9 @@ ANY = (
     "JavaScript; or let the kit do it: connect(log='x.jsonl')."
 )
 
+# What a framework itself says of a reply that came as text. `kit log` counts these beside its own.
 _SIGHTINGS = {
-    "LiveKit says that a reply came as text": re.compile(
+    "LiveKit itself says that a reply came as text": re.compile(
         r"received text-only response from realtime API|Text response received .{0,200}audio modality", re.IGNORECASE
     ),
 }

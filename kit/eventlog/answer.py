@@ -69,7 +69,8 @@ class Answer:
         self.n_rows = self.n_partial = 0
         self.modalities: Counter[str] = Counter()
         self._asked_for_text = 0
-        self._asked_unknown = 0
+        self._asked_unknown = 0  # of those that are counted
+        self._unknown = 0  # of which the log does not show what they came as
         self._all = _Group()
         self._groups: dict[str, dict[str, _Group]] = {
             name: {} for name in dict.fromkeys(("restored", "model", "day", *by))
@@ -85,6 +86,7 @@ class Answer:
         if asked is not None and "audio" not in asked:
             self._asked_for_text += 1
             return
+        self._unknown += row["modality"] is None and row["status"] in _OVER
         if row["modality"] not in SPOKEN or row["status"] not in _OVER:
             return
         self._asked_unknown += asked is None
@@ -113,6 +115,8 @@ class Answer:
             lines.append(f"Careful: {lost}")
         if self.n_partial:
             lines.append(f"Partial, counted by what is left of them: {_n(self.n_partial, 'reply', 'replies')}.")
+        if self._unknown:
+            lines.append(f"Not counted, what they came as is not in the log: {_n(self._unknown, 'reply', 'replies')}.")
         if self._asked_for_text:
             lines.append(f"Asked for as text, not counted: {_n(self._asked_for_text, 'reply', 'replies')}.")
         if self._asked_unknown:

@@ -406,6 +406,8 @@ class _Reader:
         else:
             self.report.n_events += 1
             self._n_seen[kind] += 1
+            if origin.hidden:
+                self.report.frameworks.add("node")  # nothing else prints less than there is without cutting the line
             at, direction = origin.at or times.of_fields(event, inside_event=True), sender(kind, origin.direction)
             yield LogRecord("event", event, direction, at, origin.key, origin.n_line, hidden=origin.hidden)
 

@@ -6,7 +6,6 @@ import csv
 import io
 import itertools
 import json
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -50,15 +49,10 @@ def row(
     }
 
 
-_NO_CELL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
 def csv_line(fields: Mapping[str, Any] | None = None, *, columns: Iterable[str] = COLUMNS) -> str:
     """A row as a line of CSV; without one, the head. Lists become ``audio+text`` and JSON; nothing becomes an empty cell.
 
-    Words are a server's: a cell that a spreadsheet would run as a formula gets an apostrophe before it, and control characters,
-    which would move the cursor of a terminal, are left out.
+    Words are a server's: `show.csv_cell` makes them safe for spreadsheets and terminals.
     """
     out = io.StringIO()
     writer = csv.writer(out)
@@ -66,25 +60,18 @@ def csv_line(fields: Mapping[str, Any] | None = None, *, columns: Iterable[str] 
         writer.writerow(columns)
         return out.getvalue()
     flat = dict(fields) | ({"simulated": "unknown"} if fields.get("simulated") is None else {})
-    writer.writerow(csv_cell(flat[name]) for name in columns)
+    writer.writerow(show.csv_cell(_flat(flat[name])) for name in columns)
     return out.getvalue()
 
 
-def csv_cell(value: Any) -> str:
-    """A value as the text of a cell."""
-    if value is None:
-        return ""
+def _flat(value: Any) -> Any:
+    """A value of a row as one cell."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
         is_words = all(isinstance(word, str) for word in value)
-        value = "+".join(value) if is_words else json.dumps(value, ensure_ascii=False)
-    text = str(value)
-    if isinstance(value, str):
-        text = _NO_CELL.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).encode("utf-8", "replace").decode()
-        if text.startswith(_FORMULA):
-            text = f"'{text}"
-    return text
+        return "+".join(value) if is_words else json.dumps(value, ensure_ascii=False)
+    return value
 
 
 @dataclass(frozen=True)
