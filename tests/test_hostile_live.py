@@ -288,4 +288,4 @@ def test_a_session_of_gpt_live_with_many_of_everything_takes_linear_time(event):
         fold.feed(json.loads(texts.replace("%d", str(n))), float(n), "server")
         fold.feed({"type": "session.thinking.appended", "client_event_id": "another's"}, float(n), "server")
 
-    assert time.process_time() - began_s < 2  # each looked through all the others: 8 s and more
+    assert time.process_time() - began_s < 3  # each looked through all the others: 8 s and more

@@ -24,7 +24,7 @@ import errno
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +48,7 @@ from ..eventlog.redact import Redactor
 from ..history import History
 from ..session import Session
 from ..wire.dialect import read_session
-from ..wire.events import MAX_COUNT, Event, dict_of, encode, int_of, text_of
+from ..wire.events import Event, dict_of, encode, int_of, text_of
 from ..wire.live_conversation import Reply
 from ..wire.records import Response, row
 from .ledger import TABLES
@@ -563,7 +563,7 @@ class _Attempt(AttemptRows):
         usage = response.usage
         usd = 0.0 if self.trial.settings.free else None
         if price is not None and usage:
-            usd = price.usd(usage) if _usage_is_whole(usage) else None
+            usd = price.usd(usage)
         fields = row(response)
         assert self.session is not None
         return {name: value for name, value in fields.items() if name in RESPONSE_COLUMNS} | {
@@ -604,26 +604,6 @@ def _since(started_at_ms: float | None, instants: list[float | None]) -> float |
     """The first instant that is known, in ms since the start."""
     first = next((at for at in instants if at is not None), None)
     return None if first is None or started_at_ms is None else first - started_at_ms
-
-
-def _usage_is_whole(usage: Mapping[str, Any]) -> bool:
-    """Whether every number of a usage is a count, and its totals are no more than its details account for."""
-    total = 0
-    for side in ("input", "output"):
-        details = dict_of(usage, f"{side}_token_details")
-        numbers = [*details.items(), *dict_of(details, "cached_tokens_details").items()]
-        if any(name.endswith("_tokens") and _count(value) is None for name, value in numbers):
-            return False
-        kinds = sum(details.get(kind, 0) for kind in ("text_tokens", "audio_tokens", "image_tokens"))
-        if (_count(usage.get(f"{side}_tokens", 0)) or 0) > kinds or _count(usage.get(f"{side}_tokens", 0)) is None:
-            return False
-        total += kinds
-    stated = _count(usage.get("total_tokens", 0))
-    return stated is not None and stated <= total
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT else None
 
 
 def sounds_of(responses: Iterable[Response | Reply]) -> Iterator[tuple[str, bytes]]:
