@@ -97,6 +97,7 @@ class Price:
         inputs, outputs = dict_of(usage, "input_token_details"), dict_of(usage, "output_token_details")
         cached = dict_of(inputs, "cached_tokens_details")
         usd, n_in, n_out = 0.0, 0, 0
+        # Nothing is drawn, so an image has no output rate.
         rates = (("text_tokens", self.text), ("audio_tokens", self.audio), ("image_tokens", (*self.image, 0.0)))
         for kind, (fresh_rate, cached_rate, output_rate) in rates:
             counts = [0 if part.get(kind) is None else int_of(part, kind) for part in (inputs, cached, outputs)]
@@ -141,8 +142,10 @@ Auth = Literal["bearer", "api-key", "xi-api-key", "basic", "none"]
 
 Protocol = Literal["realtime", "live"]
 
+# Fields of a query that may be shown; any other may hold a key, and is hidden.
 _SHOWN_IN_URL = ("model", "deployment", "api-version", "dialect", "intent", "call_id")
 _KEY_IN_URL = re.compile("key|token|secret|sig|code|auth|pass", re.IGNORECASE)  # names of query fields that hold one
+# How keys begin: one that was passed where an endpoint belongs is not repeated in the error.
 _KEY_STARTS = ("sk-", "ek_", "xai-")
 
 
@@ -220,6 +223,7 @@ class Endpoint:
         env = os.environ if environ is None else environ
         headers = {name: str(value) for name, value in self.extra_headers}
         if self.key_env and self.auth != "none":
+            # Both set: the token, as the official client does it.
             variable = self.token_env if self.token_env and env.get(self.token_env, "").strip() else self.key_env
             key = env.get(variable, "").strip()
             if not key:
@@ -239,6 +243,7 @@ class Endpoint:
                 if not _is_header(value):
                     return {}, f"{variable} holds characters that no header has (a line break?); set it again"
                 headers |= {header: value} if value else {}
+        # Beta is asked for by this header alone; the other services speak theirs unasked.
         if self.dialect == "beta" and self.name in ("openai", "azure", "url", "standin"):
             headers["OpenAI-Beta"] = "realtime=v1"
         return headers, ""
@@ -248,6 +253,7 @@ class Endpoint:
         values = [value for name, value in headers.items() if name != "OpenAI-Beta"]
         values += [value.partition(" ")[2] for value in values if value.startswith(("Bearer ", "Basic "))]
         parts = urlsplit(self.url)
+        # A gateway's key may be in the query or before the host, where Basic authorization is made of it.
         values += [value for name, value in parse_qsl(parts.query) if name not in _SHOWN_IN_URL]
         users = [f"{unquote(parts.username)}:{unquote(parts.password or '')}"] if parts.username else []
         values += [base64.b64encode(user.encode()).decode() for user in users]  # so websockets sends them
@@ -280,20 +286,20 @@ class Endpoint:
         service = SERVICES.get(self.name) or service_at(urlsplit(self.url).hostname or "")
         return service.can if service else UNKNOWN
 
-    def cannot(self, *abilities: str, roles: Iterable[str] = (), spoken: bool = False) -> str | None:
+    def cannot(self, *abilities: str, roles: Iterable[str] = (), with_sound: bool = False) -> str | None:
         """Return why it cannot do something, and from where that is known; ``None`` if it can, or nothing is known of that.
 
         Args:
             abilities: Fields of `Capabilities` that have to be true.
             roles: Roles of the text items that it has to take.
-            spoken: Whether it has to take an item with sound in it.
+            with_sound: Whether it has to take an item with sound in it.
         """
         can = self.capabilities
         reason = next((CANNOT[ability] for ability in abilities if getattr(can, ability) is False), None)
         missing = sorted(set(roles) - set(ALL_ROLES if can.seeds is None else can.seeds))
         if reason is None and missing:
             reason = f"takes no {missing[0]} messages"
-        if reason is None and spoken and can.input_hz not in (None, HISTORY_HZ):
+        if reason is None and with_sound and can.input_hz not in (None, HISTORY_HZ):
             reason = f"takes sound at {can.input_hz:,} Hz, and that of a history has {HISTORY_HZ:,}"
         return f"{self.label} {reason} ({can.source or can.known_from})" if reason else None
 
@@ -403,6 +409,7 @@ def endpoint(
         where = replace(where, key_env=key_env)
     if auth is not None:
         where = replace(where, auth=auth)
+        # Without a variable there is nothing to send in that way, and the service would refuse in words that explain nothing.
         if auth != "none" and where.key_env is None:
             raise EndpointError(f"auth={auth!r} needs the variable that holds the key: key_env='…'")
     if headers is not None:
@@ -413,6 +420,7 @@ def endpoint(
         where = replace(where, model=None, url=_with_query(where.url, model=None, call_id=call_id))
     if protocol is not None and protocol not in get_args(Protocol):
         raise EndpointError(f"protocol is realtime or live, not {clipped(protocol)}")
+    # The model, the address and a fork each say it; `protocol` overrules the model's name, for one that the kit does not know.
     by_name = is_live_model(model) or "/live/sessions" in urlsplit(where.url).path or (fork or attach) is not None
     if protocol == "live" or (protocol is None and by_name):
         return _live(where, model, fork, attach)
@@ -502,6 +510,7 @@ def _service(service: Service, env: Mapping[str, str], model: str | None, dialec
     model = model or service.model
     if model and service.model_in_url:
         url = _with_query(url, model=model)
+    # OPENAI_BASE_URL may lead anywhere: what is known of the service, its prices too, does not hold there.
     name = service.name if _is_at(url, *service.domains) else "url"
     d = dialect(dialect_name or service.dialect).name
     return Endpoint(name, url, d, model, service.key_env, service.auth)
@@ -532,6 +541,7 @@ def _with_model(where: Endpoint, model: str | None, dialect_name: str | None) ->
         )
     if model is None or model == where.model:
         return where
+    # Azure's preview path calls the model so.
     field = "deployment" if "deployment" in dict(parse_qsl(urlsplit(where.url).query)) else "model"
     return replace(where, model=model, url=where.url and _with_query(where.url, **{field: model}))
 
@@ -571,8 +581,8 @@ def _shown(url: str) -> str:
 def _bare(address: str) -> str:
     """An address without what may be secret in it: user, password and query."""
     address = address.split("?")[0].split("#")[0]
-    scheme, mark, rest = address.rpartition("://")
-    host, slash, path = rest.partition("/")
+    scheme, mark, hosted = address.rpartition("://")
+    host, slash, path = hosted.partition("/")
     return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
 
 

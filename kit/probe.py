@@ -41,14 +41,14 @@ class Probe:
         for name in [
             field.name for field in fields(Capabilities) if field.name not in ("known_from", "source", "remark")
         ]:
-            found, known = getattr(self.found, name), getattr(self.endpoint.capabilities, name)
-            differs = "differs" if None not in (found, known) and found != known else ""
-            rows.append((name, _word(found), _word(known), self.notes.get(name, differs)))
+            value, row_value = getattr(self.found, name), getattr(self.endpoint.capabilities, name)
+            differs = "differs" if None not in (value, row_value) and value != row_value else ""
+            rows.append((name, _word(value), _word(row_value), self.notes.get(name, differs)))
         return rows
 
     def __repr__(self) -> str:
         return "\n".join(
-            f"{name:16s} {found:24s} {known:24s} {note}".rstrip() for name, found, known, note in self.rows
+            f"{name:16s} {value:24s} {row_value:24s} {note}".rstrip() for name, value, row_value, note in self.rows
         )
 
     def _repr_html_(self) -> str:
@@ -78,7 +78,9 @@ async def probe(where: str | Endpoint = "standin", *, timeout_s: float = 20, **o
 class _Prober:
     def __init__(self, session: Session, timeout_s: float) -> None:
         self.session, self.timeout_s = session, timeout_s
+        # What was seen so far; what was not tried, or could not be, stays ``None``.
         self.found = Capabilities()
+        # What the service said where it refused, by what it was asked for.
         self.notes: dict[str, str] = {}
 
     async def run(self) -> Probe:
@@ -111,9 +113,12 @@ class _Prober:
             # `check=False` asks the service, not the kit
             if await self._can(f"seeds {role}", self.session.seed(history, check=False, timeout_s=self.timeout_s)):
                 roles.append(role)
+        # A service that renames items confirms them all the same, so what counts is whether one of the kit's ids is there.
         ids = {item.id for item in self.session.items}
-        sent = [dict_of(event.data, "item").get("id") for event in self.session.events.of("conversation.item.create")]
-        self._note(seeds=tuple(roles), keeps_ids=bool(ids & set(sent)) if roles else None)
+        sent_ids = [
+            dict_of(event.data, "item").get("id") for event in self.session.events.of("conversation.item.create")
+        ]
+        self._note(seeds=tuple(roles), keeps_ids=bool(ids & set(sent_ids)) if roles else None)
         refused = [f"{role}: {self.notes.pop(f'seeds {role}')}" for role in ALL_ROLES if f"seeds {role}" in self.notes]
         if refused:
             self.notes["seeds"] = "; ".join(refused)
@@ -124,6 +129,7 @@ class _Prober:
             return
         done = self.session.events.of("response.done")[-1]
         metadata = dict_of(dict_of(done.data, "response"), "metadata")
+        # Any price does: what is asked is whether the counts can be believed.
         priced = next(iter(PRICES.values())).usd(response.usage or {})
         self._note(
             answers_in_text=response.modality == "text",
@@ -136,9 +142,10 @@ class _Prober:
     async def _ask_for_speech(self) -> None:
         with contextlib.suppress(KitError):
             response = await self._respond("audio")
-            spoken = next((item for item in reversed(self.session.items) if item.role == "assistant"), None)
-            if response.modality == "audio" and spoken is not None:
-                await self._can("truncates", self.session.truncate_item(spoken, 100, timeout_s=self.timeout_s))
+            reply_item = next((item for item in reversed(self.session.items) if item.role == "assistant"), None)
+            if response.modality == "audio" and reply_item is not None:
+                await self._can("truncates", self.session.truncate_item(reply_item, 100, timeout_s=self.timeout_s))
+        # Only GA's session object says a rate; elsewhere it stays unknown.
         sound = dict_of(dict_of(self.session.settings, "audio"), "input")
         self._note(input_hz=int_of(dict_of(sound, "format"), "rate"))
 

@@ -97,17 +97,18 @@ _PLAINTEXT = "a key is not sent in plaintext: the address must be wss://\n"
 class RelayedReply:
     """What is told of a reply as soon as it is over."""
 
+    # The number of the client's connection, from 1.
     session: int
-    """The number of the client's connection, from 1."""
+    # When it was over, by the wall clock.
     at: datetime
-    """When it was over, by the wall clock."""
+    # The modalities that were asked for, joined by ``+``; ``None`` where the server did not say.
     asked: str | None
-    """The modalities that were asked for, joined by ``+``; ``None`` where the server did not say."""
+    # What arrived: ``audio``, ``text``, … or GPT-Live's outcome.
     arrived: str | None
-    """What arrived: ``audio``, ``text``, … or GPT-Live's outcome."""
+    # Transcript or text, without the client's secrets.
     words: str
+    # Milliseconds from the request to the first audio, or to the first text where no audio came.
     first_ms: float | None
-    """Until the first audio, or the first text where no audio came."""
 
     def __str__(self) -> str:
         times = f" after {self.first_ms / 1000:.2f} s" if self.first_ms is not None else ""
@@ -155,6 +156,7 @@ class Relay(Listener):
             raise InputError(
                 'a relay passes to an address; start a stand-in of its own ("kit serve") and give its ws:// URL'
             )
+        # Whether it sends a key of its own in the place of the client's.
         self._holds_key = key_env is not None
         if self._holds_key:
             self.endpoint.headers()  # a key that is missing is told now, not to the first client
@@ -165,6 +167,7 @@ class Relay(Listener):
             except OSError as exc:
                 raise InputError(f"cannot write logs to {self.folder}: {exc.strerror or exc}") from exc
         self._audio, self._on_reply = audio, on_reply
+        # How many clients were let through so far; a log is named by it.
         self.n_connections = 0
 
     def __repr__(self) -> str:
@@ -347,11 +350,14 @@ class _Session:
     ) -> None:
         self.upstream = upstream
         self._relay, self._n = relay, n
+        # When the service was reached: all times of the log count from there.
         self._opened = time.perf_counter()
+        # ``None`` where no log is kept; replies are told of all the same.
         self._log = relay.writer(n)
         live = "/live/sessions" in urlsplit(url).path
         mark = upstream.response.headers.get("X-Stand-In") if upstream.response else None
         simulated = True if mark else None if relay.endpoint.name == "url" else False
+        # What the frames come to: of it is told what arrived. Sound is counted and not held.
         self._fold: Conversation | LiveConversation = (
             LiveConversation(simulated=simulated, keep_audio=False)
             if live

@@ -73,11 +73,14 @@ class Replay(Listener):
             if not isinstance(session, int) or not 0 <= session < len(self.recordings):
                 raise InputError(f"session must be 0 to {len(self.recordings) - 1} in this log, not {clipped(session)}")
             self.recordings = [self.recordings[session]]
+        # A factor of the recorded time; ``None``: as fast as the client goes.
         self.pace = pace or None
         super().__init__("replay", Access(host, require_key, frozenset(origins)), port)
+        # Whether a client that departs is told what was recorded: with a key it is known, without one it may be any program here.
         self.quote = quote or require_key is not None
         self.on_departed = on_departed
-        self._next = itertools.count()  # which session the next connection gets
+        # Which session the next connection gets, round and round.
+        self._next = itertools.count()
 
     @property
     def first(self) -> RecordedSession:
@@ -126,8 +129,11 @@ class _Playing:
 
     def __init__(self, replay: Replay, recording: RecordedSession, connection: Connection) -> None:
         self._replay, self._recording, self._connection = replay, recording, connection
+        # Which of the client's ids stand for which recorded ones.
         self._ids = Ids()
-        self._ahead: deque[dict[str, Any]] = deque()  # taken from the socket, not yet compared
+        # Taken from the socket, not yet compared.
+        self._ahead: deque[dict[str, Any]] = deque()
+        # Frames of the client so far: a departure is told by its number.
         self._n_sent = 0
 
     async def run(self) -> None:
@@ -149,6 +155,7 @@ class _Playing:
             before = step
         end = self._recording.end or {}
         code = end.get("code")
+        # Codes that may be sent in a close frame; 1015 may not, and 1000 is a client's own close, so the client goes on to close.
         if isinstance(code, int) and (code == 1001 or 1007 <= code <= 4999):
             await self._connection.close(1011 if code == 1015 else code, str(end.get("reason") or "")[:100])
             return

@@ -77,6 +77,7 @@ class Service:
     """
 
     name: str
+    # What it can do; of the others below, empty means that a user's own address or key is needed.
     can: Capabilities
     url: str = ""
     key_env: str | None = None
@@ -93,6 +94,7 @@ _OPENAI = Capabilities(True, True, True, True, True, True, ALL_ROLES, 24_000, "r
 SERVICES = {
     service.name: service
     for service in (
+        # Held to its row by tests/test_probe.py.
         Service(
             "standin",
             replace(_OPENAI, known_from="tests", source="kit/standin", remark="simulated"),
@@ -105,6 +107,7 @@ SERVICES = {
             model="gpt-realtime-2.1",
             domains=("api.openai.com",),
         ),
+        # The user's own resource, by AZURE_OPENAI_ENDPOINT; the model is its deployment.
         Service(
             "azure",
             replace(_OPENAI, known_from="documents", source="learn.microsoft.com, realtime audio reference"),
@@ -112,6 +115,7 @@ SERVICES = {
             auth="api-key",
             domains=("azure.com", "azure.us", "azure.cn"),
         ),
+        # Another service on the same resource. Its metadata comes back since 2026-09 (pydantic-ai's recorded sessions).
         Service(
             "azure-voice-live",
             Capabilities(
@@ -129,6 +133,7 @@ SERVICES = {
             dialect="beta",
             domains=("services.ai.azure.com",),
         ),
+        # It ignores a request for text, says nothing of usage in `response.usage`, and keeps the ids of items.
         Service(
             "xai",
             Capabilities(
@@ -145,6 +150,7 @@ SERVICES = {
             model="grok-voice-latest",
             domains=("api.x.ai",),
         ),
+        # The model is a field of the session, not of the address.
         Service(
             "elevenlabs",
             Capabilities(
@@ -161,6 +167,7 @@ SERVICES = {
             model_in_url=False,
             domains=("api.elevenlabs.io",),
         ),
+        # ``key`` in its address is an id; the secret goes as Basic authorization (docs.inworld.ai).
         Service(
             "inworld",
             Capabilities(
@@ -176,6 +183,7 @@ SERVICES = {
             model_in_url=False,
             domains=("api.inworld.ai",),
         ),
+        # No address of its own: each workspace has one. Which roles of a seeded history it takes is not verified.
         Service(
             "qwen",
             Capabilities(
@@ -191,6 +199,7 @@ SERVICES = {
             dialect="beta",
             domains=("aliyuncs.com",),
         ),
+        # Its SDK creates items of two kinds only: a user's text, and a function's output.
         Service(
             "glm",
             Capabilities(

@@ -451,7 +451,7 @@ class Session(OpenSession, ConversationView):
         for n, item in enumerate(history.items):
             kinds.setdefault((item.role, any(part.clip is not None for part in item.parts)), n)
         for (role, spoken), n in kinds.items():
-            reason = self.endpoint.cannot(roles=[role] if role else [], spoken=spoken)
+            reason = self.endpoint.cannot(roles=[role] if role else [], with_sound=spoken)
             if reason is not None:
                 raise HistoryError(f"item {n}: {reason}; nothing was sent (seed(history, check=False) tries it)")
         findings = history.lint(self.dialect)

@@ -26,7 +26,16 @@ def _endpoints(args: argparse.Namespace) -> int:
         can = service.can
         flags = (can.answers_in_text, can.keeps_ids, can.echoes_metadata, can.counts_tokens, can.deletes, can.truncates)
         seeds = "?" if can.seeds is None else "all" if len(can.seeds) == 3 else ", ".join(can.seeds)
-        rows.append((service.name, service.dialect, *(_WORDS[flag] for flag in flags), seeds, can.input_hz or "?", can.known_from))
+        rows.append(
+            (
+                service.name,
+                service.dialect,
+                *(_WORDS[flag] for flag in flags),
+                seeds,
+                can.input_hz or "?",
+                can.known_from,
+            )
+        )
     draw_table(columns, rows, hint="--json has them")
     say("")
     for service in SERVICES.values():

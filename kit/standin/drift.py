@@ -34,16 +34,18 @@ from ..errors import InputError, clipped
 class Context:
     """What a rule may know: counts of the items that a response reads."""
 
+    # System items with an ``input_text`` part.
     system_text: int = 0
-    """System items with an ``input_text`` part."""
+    # Assistant items with a text part.
     assistant_text: int = 0
-    """Assistant items with a text part."""
+    # User items with an ``input_audio`` part.
     user_audio: int = 0
-    """User items with an ``input_audio`` part."""
+    # Whether the first message is one of those.
     starts_with_user_audio: bool = False
-    """Whether the first message is one of those."""
 
 
+# A generator is made anew for each draw, out of what it is for. So a draw that is added somewhere changes no other, and two
+# connections of one trial, in whatever order they come, draw the same.
 class Draws:
     """The draws of one session: a pure function of seed and trial, so that order, resuming and retries change nothing."""
 
@@ -69,10 +71,10 @@ class Silence:
     """A reply without content in time."""
 
     kind: Literal["silent", "empty", "late"]
+    # Seconds of real time by which a late reply begins later.
     late_s: float = 0.0
-    """Seconds of real time by which a late reply begins later."""
+    # Whether a late reply comes as text.
     text: bool = False
-    """Whether a late reply comes as text."""
 
 
 class Decide(Protocol):
@@ -219,11 +221,11 @@ def rule(name: str | Rule) -> Rule:
     text_rules: list[Callable[[Draws], Decide]] = []
     silences: list[tuple[float, Silence]] = []
     for word in name.removeprefix("fresh:").split("+"):
-        made = _made(word, name)
-        if isinstance(made, tuple):
-            silences.append(made)
+        part = _part(word, name)
+        if isinstance(part, tuple):
+            silences.append(part)
         else:
-            text_rules.append(made)
+            text_rules.append(part)
     if len(text_rules) > 1:
         raise InputError(f"the drift rule {clipped(name)} says twice when a reply is text; one of its words can")
 
@@ -244,11 +246,12 @@ def rule(name: str | Rule) -> Rule:
     return NamedRule(name, start)
 
 
-def _made(word: str, name: str) -> Callable[[Draws], Decide] | tuple[float, Silence]:
+def _part(word: str, name: str) -> Callable[[Draws], Decide] | tuple[float, Silence]:
     """What one word of a rule's name makes."""
     kind_name, _, values = word.partition("=")
     kind = _BY_NAME.get(kind_name)
     places = kind.spelling.partition("=")[2] if kind is not None else ""
+    # ``never`` has no places; ``"".split(":")`` is one empty text all the same.
     texts, limits = values.split(":"), [_LIMITS[place] for place in places.split(":") if place]
     if kind is None or (not places and word != kind_name) or len(texts) != max(1, len(limits)):
         raise _no_rule(name)

@@ -37,11 +37,11 @@ class Kind:
     """One thing that can go wrong."""
 
     name: str
+    # What has it: a ``reply``, an ``item``, a ``connection`` or a whole ``session``.
     of: str
-    """What has it: a ``reply``, an ``item``, a ``connection`` or a whole ``session``."""
     does: str
+    # What the kit's own client makes of it.
     looks_like: str
-    """What the kit's own client makes of it."""
     default: float | None = None
     """The value that it has if none is named; ``None`` for a fault that takes no value."""
 
@@ -82,7 +82,8 @@ KINDS = tuple(map(_kind, _TABLE.strip().splitlines()))
 _BY_NAME = {kind.name: kind for kind in KINDS}
 
 _STATUSES = frozenset(int(status) for status in HTTPStatus if status >= 400)
-_CLOSE_CODES = frozenset((1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)))  # RFC 6455, 7.4
+# RFC 6455, 7.4.
+_CLOSE_CODES = frozenset((1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +92,10 @@ class Fault:
 
     kind: Kind
     value: float
+    # Which occasions, from 1; ``None``: every one.
     when: range | None = range(1, 2)
-    """Which occasions, from 1; ``None``: every one."""
+    # The probability of each occasion, instead.
     p: float | None = None
-    """The probability of each occasion, instead."""
 
     @property
     def name(self) -> str:

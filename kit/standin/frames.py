@@ -21,7 +21,8 @@ EPOCH = 1_576_800_000
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PAIRS = [a + b for a in _BASE62 for b in _BASE62]
 _PAIRS += _PAIRS[: 4096 - len(_PAIRS)]  # twelve random bits choose a pair: one table look-up for two characters
-_NOISE = random.Random()  # seeded by the system, never by the stand-in's seed
+# Seeded by the system, never by the stand-in's seed.
+_NOISE = random.Random()
 
 _OBFUSCATION = "".join(_NOISE.choices(_BASE62, k=4096 + 16))
 
@@ -112,12 +113,12 @@ class Outbox:
 
     def __init__(self, d: Dialect, unix: Callable[[], float]) -> None:
         self.d = d
+        # Close code and reason, once the session is over; what was put before is sent first.
         self.closing: tuple[int, str] | None = None
-        """Close code and reason, once the session is over; what was put before is sent first."""
+        # Whether the TCP connection is to be cut without a close.
         self.cut = False
-        """Whether the TCP connection is to be cut without a close."""
+        # The frame that was put last: some faults repeat it.
         self.last = b""
-        """The frame that was put last: some faults repeat it."""
         self._unix = unix
         self._frames: list[bytes] = []
 

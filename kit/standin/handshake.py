@@ -27,9 +27,11 @@ from .frames import encode, new_id
 from .settings import Refused, Settings, demand, fields, integer, nullable, one_of, refuse
 
 DEFAULT_MODEL = "stand-in"
-CALL_MODEL = "gpt-realtime"  # of the calls that a sideband joins: any call id will do
+# Of the calls that a sideband joins: any call id will do.
+CALL_MODEL = "gpt-realtime"
 BETA_HEADER = "realtime=v1"
-_TEXT_ONLY = re.compile(r"gpt-(?:nope|[345](?!.*realtime))")  # names of models that the service has only in text
+# Names of models that the service has only in text: refused as it refuses them.
+_TEXT_ONLY = re.compile(r"gpt-(?:nope|[345](?!.*realtime))")
 
 # Who may connect
 
@@ -59,12 +61,12 @@ class Access:
         InputError: For an address that others reach without a key, or a key of blanks.
     """
 
+    # Where it listens.
     host: str
-    """Where it listens."""
+    # The only key that is let in; ``None``: any but those that say they are wrong.
     require_key: str | None = None
-    """The only key that is let in; ``None``: any but those that say they are wrong."""
+    # Web pages, besides this machine's own, that may connect.
     origins: frozenset[str] = frozenset()
-    """Web pages, besides this machine's own, that may connect."""
 
     def __post_init__(self) -> None:
         if self.require_key is not None and not (isinstance(self.require_key, str) and self.require_key.strip()):
@@ -105,13 +107,16 @@ class ConnectionRequest:
 
     dialect: Dialect
     model: str | None
+    # What its draws are made for, and which try that is; ``None``: the connection's number, and the first.
     trial: str | None
     attempt: str | None
     key: str | None
+    # ``transcription``, or nothing.
     intent: str | None
+    # Whether it asks for beta as the service knows it: `beta_disabled` refuses that, and not ``?dialect=beta``, which is the kit's.
     beta_header: bool
+    # The WebRTC or SIP call that it joins: a sideband, which hears no audio.
     call_id: str | None = None
-    """The WebRTC or SIP call that it joins: a sideband, which hears no audio."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,10 +262,12 @@ def rejection(request: ConnectionRequest, access: Access, *, ephemeral: bool, be
 
 # Ephemeral keys: ``POST …/client_secrets`` (GA) and ``POST …/sessions`` (beta), and what an ``ek_`` key brings along.
 
-DEFAULT_S = 600  # of GA; 10 to 7,200 may be asked for
+# How long a key is good for: GA's unless 10 to 7,200 are asked for, and beta's.
+DEFAULT_S = 600
 BETA_S = 60
 MAX_REQUEST_BYTES = 1 << 20
-MAX_SECRETS, MAX_SECRETS_BYTES = 1_000, 16 << 20  # kept at once; the bytes are those of their requests
+# Kept at once; the bytes are those of their requests.
+MAX_SECRETS, MAX_SECRETS_BYTES = 1_000, 16 << 20
 
 _EXPIRES = nullable(fields(anchor=one_of("created_at"), seconds=nullable(integer(10, 7200))))
 
@@ -269,11 +276,14 @@ _EXPIRES = nullable(fields(anchor=one_of("created_at"), seconds=nullable(integer
 class Secret:
     """What an ``ek_`` key stands for."""
 
+    # Unix seconds.
     expires_at: int
     dialect: Dialect
+    # ``None`` for a session that only transcribes.
     model: str | None
+    # The settings that its session begins with.
     update: dict[str, Any]
-    """The settings that its session begins with."""
+    # Of the request that made it: what is kept is bounded.
     n_bytes: int
 
 

@@ -33,11 +33,15 @@ from .sound import BYTES_PER_MS, AudioFormat, Decoder
 # Turn detection
 
 VAD_HZ = 16_000
-WINDOW = 512  # samples at 16 kHz: what silero reads at a time
+# Samples at 16 kHz: what silero reads at a time.
+WINDOW = 512
 WINDOW_MS = 32
-ONSET_WINDOWS = 2  # this many in a row are speech; one is a click
-LAG_MS = 3 * WINDOW_MS  # so late silero notices the end of speech (median of 10 voices' ends in quiet and in noise)
-HYSTERESIS = 0.15  # speech ends this far below the threshold where it begins: silero's own rule
+# This many in a row are speech; one is a click.
+ONSET_WINDOWS = 2
+# So late silero notices the end of speech (median of 10 voices' ends in quiet and in noise).
+LAG_MS = 3 * WINDOW_MS
+# Speech ends this far below the threshold where it begins: silero's own rule.
+HYSTERESIS = 0.15
 
 # semantic_vad hears what is said; this only hears that something is. Eagerness becomes a length of silence: the longer
 # the service would wait (8, 4, 2 s at most), the longer this does.
@@ -135,13 +139,19 @@ class TurnDetector:
         self.threshold = threshold
         self.silence_ms = silence_ms
         self.speaking = False
-        self._voice: VoiceDetector | None = _voice_detector()  # None once closed
+        # None once closed.
+        self._voice: VoiceDetector | None = _voice_detector()
         self._narrow = soxr.ResampleStream(RATE_HZ, VAD_HZ, 1, dtype="float32")
-        self._tail: NDArray[np.float32] = np.zeros(0, np.float32)  # samples that do not fill a window yet
-        self._at_ms = from_ms  # where the next window begins
-        self._n_loud = 0  # windows of speech in a row
-        self._onset_ms = from_ms  # where the first of those began
-        self._quiet_ms: float | None = None  # since when it is quiet, in a pause
+        # Samples that do not fill a window yet.
+        self._tail: NDArray[np.float32] = np.zeros(0, np.float32)
+        # Where the next window begins.
+        self._at_ms = from_ms
+        # Windows of speech in a row.
+        self._n_loud = 0
+        # Where the first of those began.
+        self._onset_ms = from_ms
+        # Since when it is quiet, in a pause.
+        self._quiet_ms: float | None = None
 
     def feed(self, pcm: bytes) -> Iterator[Started | Stopped]:
         """Listen on; yield each edge as it is noticed. Stops early if it is closed between two of them."""
@@ -207,13 +217,16 @@ def prefix_ms(settings: Any) -> int:
 # punctuated, and a word or two may be misheard.
 
 INSTALL = 'pip install "realtime-history-kit[hear]"'
-MAX_S = 60  # longer sound would hold up everybody: decoding takes half as long as the sound
+# Longer sound would hold up everybody: decoding takes half as long as the sound.
+MAX_S = 60
 
 _HZ = 16_000
 # 10 ms: the decoder holds the interpreter while it works, 3 ms a bite, and sound devices wait for it
 _BLOCK = _HZ // 100
-_ALIKE = 0.75  # of letters; the kit's questions came out at 0.83 and more, its jokes at 0.36 and less
-_ONE_AT_A_TIME = threading.Lock()  # a decoder holds the state of one utterance
+# Of letters; the kit's questions came out at 0.83 and more, its jokes at 0.36 and less.
+_ALIKE = 0.75
+# A decoder holds the state of one utterance.
+_ONE_AT_A_TIME = threading.Lock()
 _transcripts: dict[bytes, str] = {}  # by the hash of their sound
 _MAX_TRANSCRIPTS = 1_000
 
@@ -291,14 +304,19 @@ class InputAudio:
 
     def __init__(self, max_s: float) -> None:
         self._max_bytes = int(max_s * 1000) * _MS
-        self._pcm = bytearray()  # since the last commit or clear, as 24 kHz PCM
-        self._from = 0  # where in the stream `_pcm` begins, in bytes
-        self._format: AudioFormat = "pcm16"  # of what the client appends
+        # Since the last commit or clear, as 24 kHz PCM.
+        self._pcm = bytearray()
+        # Where in the stream `_pcm` begins, in bytes.
+        self._from = 0
+        # Of what the client appends.
+        self._format: AudioFormat = "pcm16"
         self._decoder = Decoder("pcm16")
-        self._vad: Any = None  # the session's `turn_detection`
-        self._detector: TurnDetector | None = None  # made when the first sound comes
+        # The session's `turn_detection`.
+        self._vad: Any = None
+        # Made when the first sound comes.
+        self._detector: TurnDetector | None = None
+        # Where the turn that is being spoken begins, its prefix included; ``None`` in silence.
         self.turn_from_ms: int | None = None
-        """Where the turn that is being spoken begins, its prefix included; ``None`` in silence."""
 
     @property
     def now_ms(self) -> float:
@@ -338,7 +356,8 @@ class InputAudio:
         A `Stopped` must be followed by `take` before going on, because that is when the service commits.
         """
         if self._vad is not None and self._detector is None:
-            self._detector = detector(self._vad, self.now_ms)  # not before there is something to hear
+            # Not before there is something to hear.
+            self._detector = detector(self._vad, self.now_ms)
         pcm = self._decoder.decode(data)
         self._pcm += pcm
         if self._detector is not None:

@@ -25,13 +25,17 @@ from .sound import AudioFormat, decoded, duration_ms
 
 USER_MS_PER_TOKEN = 100
 ASSISTANT_MS_PER_TOKEN = 50
-CACHE_BLOCK = 64  # cached_tokens come in multiples of it
+# `cached_tokens` comes in multiples of it.
+CACHE_BLOCK = 64
 
 _PIECE = re.compile(r"[^\W\d_]{1,9}|\d{1,3}|[^\w\s]|_")
-_PER_MESSAGE = 3  # role and separators; "Your name is Alice, and …" is 12 pieces and 14 tokens
+# Role and separators; "Your name is Alice, and …" is 12 pieces and 14 tokens.
+_PER_MESSAGE = 3
 
-LIMIT_PER_MINUTE = 40_000  # tokens; the figure of the 2026-09 captures
-REQUESTS_PER_MINUTE = 20_000  # beta told requests as well (log of 2025-06)
+# Of tokens: the figure of the 2026-09 captures.
+LIMIT_PER_MINUTE = 40_000
+# Beta told requests as well (log of 2025-06).
+REQUESTS_PER_MINUTE = 20_000
 
 
 def text_tokens(text: str) -> int:
@@ -48,8 +52,8 @@ def audio_tokens(ms: float, ms_per_token: int) -> int:
 class TokenCount:
     """The tokens of one piece of context."""
 
+    # Which piece it is, so that a cached beginning can be recognised.
     key: str
-    """Which piece it is, so that a cached beginning can be recognised."""
     text: int = 0
     audio: int = 0
 
@@ -133,12 +137,12 @@ class Part:
     """One content part. `kind` is neutral: ``text``, ``audio`` or ``image``."""
 
     kind: str
+    # The words: of a text, or the transcript of a sound (``None`` where there is none).
     text: str | None = None
-    """The words: of a text, or the transcript of a sound (``None`` where there is none)."""
+    # int16 mono at 24 kHz.
     pcm: bytes | memoryview = b""
-    """int16 mono at 24 kHz."""
+    # Fields that the client sent and is shown again: an image and its detail.
     extra: dict[str, Any] = field(default_factory=dict)
-    """Fields that the client sent and is shown again: an image and its detail."""
 
     @property
     def audio_ms(self) -> float:
@@ -154,10 +158,10 @@ class Item:
     role: str | None = None
     status: str = "completed"
     parts: list[Part] = field(default_factory=list)
+    # The fields of a call, of its output, and of anything else that is not a message.
     fields: dict[str, Any] = field(default_factory=dict)
-    """The fields of a call, of its output, and of anything else that is not a message."""
+    # The words that the recogniser made of its sound, if it could. Not the transcript that clients see.
     recognised: str | None = None
-    """The words that the recogniser made of its sound, if it could. Not the transcript that clients see."""
     recognition: Literal["none", "running", "done"] = "none"
 
     def show(self, d: Dialect, *, with_audio: bool = False) -> dict[str, Any]:
@@ -269,12 +273,15 @@ class Conversation:
 
     def __init__(self, id: str, max_bytes: int) -> None:
         self.id = id
-        self._bytes_left = max_bytes  # for what clients put in; the assistant's speech is shared by all sessions
+        # For what clients put in; the assistant's speech is shared by all sessions.
+        self._bytes_left = max_bytes
+        # What the last response read: the beginning that the next one shares with it is cached.
         self.last_read: Sequence[TokenCount] = ()
-        """What the last response read: the beginning that the next one shares with it is cached."""
         self._items: dict[str, Item] = {}
-        self._order: list[str] = []  # ids
-        self._sizes: dict[str, int] = {}  # bytes by id, as they were counted when the item came
+        # Their ids, in the order of the conversation.
+        self._order: list[str] = []
+        # Bytes by id, as they were counted when the item came.
+        self._sizes: dict[str, int] = {}
 
     def __iter__(self) -> Iterator[Item]:
         return (self._items[id] for id in self._order)

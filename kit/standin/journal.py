@@ -16,9 +16,12 @@ from typing import Any, Protocol
 import msgspec
 import pybase64
 
-MAX_CONNECTIONS, MAX_BYTES = 1_000, 64 << 20  # kept; the oldest are forgotten first
-MAX_CONNECTION_BYTES = 8 << 20  # of one connection: what it sends after that is counted only
-MAX_FRAME_BYTES = 100_000  # a longer frame is kept without its audio, or as its length
+# Kept; the oldest are forgotten first.
+MAX_CONNECTIONS, MAX_BYTES = 1_000, 64 << 20
+# Of one connection: what it sends after that is counted only.
+MAX_CONNECTION_BYTES = 8 << 20
+# A longer frame is kept without its audio, or as its length.
+MAX_FRAME_BYTES = 100_000
 
 
 class Recorder(Protocol):
@@ -40,13 +43,19 @@ class Entry:
     """
 
     def __init__(self, about: Mapping[str, Any], items: Callable[[], list[dict[str, Any]]]) -> None:
+        # What queries filter by.
         self.about = dict(about)
+        # Of the frames that are kept.
         self.n_bytes = 0
+        # Returns the conversation: the session's while it is open, then what it came to.
         self._items = items
-        self._frames: list[tuple[float, str, bool]] = []  # seconds since the opening, text, refused
+        # Seconds since the opening, text, whether it was refused.
+        self._frames: list[tuple[float, str, bool]] = []
         self._opened_s = time.monotonic()
         self._opened_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        # Code and reason; ``None`` while it is open.
         self._closed: dict[str, Any] | None = None
+        # Frames that came after `MAX_CONNECTION_BYTES`.
         self._n_dropped = 0
 
     def frame(self, direction: str, frame: str | bytes, refused: bool) -> None:

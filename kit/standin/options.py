@@ -13,24 +13,26 @@ from .faults import faults as parse_faults
 from .replies import Reply, ReplyRule, json_list, needs_plain_voice, script
 from .replies import rules as parse_rules
 
-SESSION_S = 3600.0  # 60 minutes in the captures of 2026
-MAX_FRAME_BYTES = 24 * 1024 * 1024  # 15 MiB of audio in base64, and some
+# 60 minutes in the captures of 2026.
+SESSION_S = 3600.0
+# 15 MiB of audio in base64, and some.
+MAX_FRAME_BYTES = 24 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one stand-in takes before it refuses."""
 
+    # At once; one more gets HTTP 503.
     sessions: int = 4_096
-    """At once; one more gets HTTP 503."""
+    # Of one message from a client; a longer one closes its socket with 1009.
     frame_bytes: int = MAX_FRAME_BYTES
-    """Of one message from a client; a longer one closes its socket with 1009."""
+    # Seconds of input audio that a session keeps.
     buffer_s: float = 600.0
-    """Input audio that a session keeps."""
+    # Of all that a client puts into one conversation; audio counts as PCM, 48 kB a second.
     item_bytes: int = 128 << 20
-    """Of all that a client puts into one conversation; audio counts as PCM, 48 kB a second."""
+    # From one client; a faster one is read no faster.
     messages_per_s: float = 5_000.0
-    """From one client; a faster one is read no faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +41,25 @@ class Options:
 
     drift: Rule
     seed: int = 0
+    # How fast speech streams, and an idle timeout runs, as a multiple of real time; ``None``: speech as fast as it can.
     pace: float | None = None
-    """How fast speech streams, and an idle timeout runs, as a multiple of real time; ``None``: speech as fast as it can."""
+    # A script, said in order, then the repertoire; or rules, of which the first that matches answers. Never both.
     replies: tuple[Reply, ...] | None = None
     rules: tuple[ReplyRule, ...] = ()
+    # Whether a response that no reply and no rule is there for fails, instead of being taken from the repertoire.
     strict: bool = False
-    """Whether a response that no reply and no rule is there for fails, instead of being taken from the repertoire."""
+    # Seconds of real time from a request to the first content, whatever the pace; ``None``: as in the service's logs.
     first_s: float | None = None
-    """Seconds of real time from a request to the first content, whatever the pace; ``None``: as in the service's logs."""
+    # Seconds of real time between two deltas of text or of a call's arguments, whatever the pace.
     token_s: float | None = None
-    """Seconds of real time between two deltas of text or of a call's arguments, whatever the pace."""
+    # Whether some reply or rule has a text that can only be hummed: the session's mark says so.
     plain_voice: bool = False
-    """Whether some reply or rule has a text that can only be hummed."""
     faults: tuple[Fault, ...] = ()
     session_s: float = SESSION_S
+    # Seconds of input audio that a session keeps; the service took 305 s (2026-10).
     max_buffer_s: float = 600.0
-    """How much input audio a session keeps; the service took 305 s (2026-10)."""
+    # How much a session keeps of what a client put into the conversation; 128 MiB are 46 minutes of audio.
     max_item_bytes: int = 128 << 20
-    """How much a session keeps of what a client put into the conversation; 128 MiB are 46 minutes of audio."""
 
     @property
     def mark(self) -> str:

@@ -24,8 +24,8 @@ class Say:
 
     text: str
     aloud: bool = True
+    # ``commentary`` or ``final_answer``, as reasoning models mark their messages.
     phase: str | None = None
-    """``commentary`` or ``final_answer``, as reasoning models mark their messages."""
 
 
 @dataclass(frozen=True, slots=True)

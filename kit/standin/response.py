@@ -40,7 +40,8 @@ from .sound import CHUNK_MS, pieces, spoken
 
 # Seconds on a response's own clock, from the request to the first content (wire/README.md, Timing: mini in text, 2026-09; audio, 2025-06).
 THINKING_S = {"text": 0.195, "audio": 0.370}
-TEXT_DELTA_S = 0.008  # between two text deltas, from the same logs
+# Between two text deltas, from the same logs.
+TEXT_DELTA_S = 0.008
 
 
 class _LimitReached(Exception):
@@ -77,14 +78,14 @@ class Response:
         self.id = outbox.new_id("resp")
         self.status = "in_progress"
         self.request = request
+        # Whether it waits for the user's words to be recognised.
         self.waiting = False
-        """Whether it waits for the user's words to be recognised."""
+        # Seconds of real time by which its clock is to be put back, whatever the pace; the session takes them.
         self.hold_s = 0.0
-        """Seconds of real time by which its clock is to be put back, whatever the pace; the session takes them."""
+        # Its `response.done`, once that was sent: the fault ``duplicate`` repeats it.
         self.done_frame = b""
-        """Its `response.done`, once that was sent: the fault ``duplicate`` repeats it."""
+        # ``None`` for a response that leaves the conversation as it is.
         self.conversation_id = None if request.out_of_band else conversation.id
-        """``None`` for a response that leaves the conversation as it is."""
         self._outbox = outbox
         self._conversation = conversation
         self._aloud = aloud
@@ -361,8 +362,10 @@ class Response:
 
 # How a reply goes wrong on purpose: `faults.KINDS` says what each fault is.
 
-MIDWAY = 3  # steps into a reply: begun, and a little of it out
-_HUGE_BYTES = 3_476_354  # the largest frame that was seen from the service (items with their audio)
+# Steps into a reply: begun, and a little of it out.
+MIDWAY = 3
+# The largest frame that was seen from the service (items with their audio).
+_HUGE_BYTES = 3_476_354
 
 
 def silent_steps(response: Response, silence: Silence) -> Iterator[float]:

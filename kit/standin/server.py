@@ -124,9 +124,11 @@ class SessionDriver:
                 self._saw(session, "client", frame, not accepted)
             self._start_jobs()
             self._wake.set()
+            # Back-pressure: who does not read is not listened to, or the answers would fill the memory.
             while session.backlog > BACKLOG_FRAMES and not writer.done():
                 self._room.clear()
                 await self._room.wait()
+            # Too fast a sender is read no faster: the socket fills, and TCP slows it.
             count += 1
             if count == _RATE_WINDOW:
                 ahead_s = count / self._messages_per_s - (loop.time() - since_s)
@@ -144,6 +146,7 @@ class SessionDriver:
             if frames:
                 await connection.send_all(frames)
             self._room.set()
+            # After its last frames: a fault may cut the line in the middle of a reply.
             if session.cut:
                 connection.transport.abort()
                 return
@@ -197,11 +200,12 @@ class ObservedFrame:
     direction: Literal["client", "server"]
     text: str
     session_id: str
+    # ``ga``, ``beta`` or ``live``.
     dialect: str
+    # Whether it is a client's frame that was answered with an `error`.
     refused: bool = False
-    """Whether it is a client's frame that was answered with an `error`."""
+    # Whether it is a frame that no Realtime server should send: a fault that was asked for.
     on_purpose: bool = False
-    """Whether it is a frame that no Realtime server should send: a fault that was asked for."""
 
 
 OBSERVERS: list[Callable[[ObservedFrame], None]] = []
@@ -213,16 +217,16 @@ class _About:
     """What a handshake said, for its handler."""
 
     request: ConnectionRequest
+    # What its draws are drawn for.
     trial: str
-    """What its draws are drawn for."""
+    # The name of the connection's fault, or nothing.
     fault: str
-    """The name of the connection's fault, or nothing."""
+    # Which connection of this stand-in's it is, from 1.
     number: int
-    """Which connection of this stand-in's it is, from 1."""
+    # The stand-in's options, and what the connection set for itself.
     options: Options
-    """The stand-in's, and what the connection set for itself."""
+    # Where a GPT-Live client knocked; ``None`` for Realtime.
     live: Door | None = None
-    """Where a GPT-Live client knocked; ``None`` for Realtime."""
 
 
 class StandIn(Listener):
@@ -314,21 +318,30 @@ class StandIn(Listener):
             first_ms=first_ms,
             token_ms=token_ms,
         )
+        # What clients sent, for a test that asks; ``None``: it is not kept.
         self.journal = Journal() if journal else None
+        # The certificate that clients must trust, in PEM; ``None`` without TLS.
         self.ca_path: Path | None = None
-        """The certificate that clients of a stand-in with TLS must trust, in PEM."""
         if tls:
             self._ssl, self.ca_path = make_certificate(host)
+        # Who else is told of each frame: a log of each session, a callback.
         self._recorder = recorder
+        self._on_frame = on_frame
         self._on_notice = on_notice
+        # How GPT-Live sessions behave. They run in real time, or they could not be spoken to.
         self.live = LiveOptions.from_words(live or {}, pace=pace or 1.0)
+        # GPT-Live sessions that ended, by id, to be forked.
         self._stored: Store = {}
+        # Which dialect a connection may speak: ``ga``, ``beta`` or ``both``.
         self.dialect = dialect
         self.beta_disabled = beta_disabled
-        self._on_frame = on_frame
+        # Numbers connections from 1: the journal names them so, and one without `trial` draws by it.
         self._n_connections = itertools.count(1)
-        self._faults = Faults(self.options.faults)  # those of connections; each session has its own count of the others
+        # Faults of connections; each session has its own count of the others.
+        self._faults = Faults(self.options.faults)
+        # The ephemeral keys that were made here.
         self._secrets = Secrets(time.time)
+        # Whoever drives an open session: how many there are is limited.
         self._drivers: set[SessionDriver] = set()
 
     @property
@@ -423,6 +436,7 @@ class StandIn(Listener):
     async def talk(self, connection: Connection) -> None:
         about: _About = connection.about
         request = about.request
+        # Refused here and not in `admit`: the service takes every upgrade, and then says no by an event.
         secret = self._secrets.find(request.key)
         if about.live is not None:
             # The model is in the body there, so only the key can be wrong before the start.

@@ -64,8 +64,10 @@ from .sound import BYTES_PER_MS, duration_ms, pieces
 
 MAX_EVENT_ID_CHARS = 512
 MIN_COMMIT_MS = 100
-LISTEN_MS = 500  # heard in one go: some 7 ms of CPU
-UNHEARD_MS = 400_000  # of audio that may wait to be heard: one event of 15 MiB, and some
+# Heard in one go: some 7 ms of CPU.
+LISTEN_MS = 500
+# Of audio that may wait to be heard: one event of 15 MiB, and some.
+UNHEARD_MS = 400_000
 
 # What each client event may carry besides `type` and `event_id`: required, then optional.
 CLIENT_FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -100,10 +102,10 @@ class _Running:
 
     response: Response
     steps: Iterator[float]
+    # When its own clock was 0.
     began_s: float
-    """When its own clock was 0."""
+    # When its next step is due; ∞ while it waits for something else than time.
     due_s: float
-    """When its next step is due; ∞ while it waits for something else than time."""
 
 
 class ServerSession:

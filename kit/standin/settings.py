@@ -181,9 +181,11 @@ def metadata(value: object, path: str) -> Refusal | None:
 BETA_VOICES = ("alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse")
 GA_VOICES = (*BETA_VOICES, "marin", "cedar")
 MAX_OUTPUT_TOKENS = 4096
-MAX_OUTPUT_TOKENS_2X = 32_000  # by the model pages of -2, -2.1 and -2.1-mini; that the wire takes it is unverified
+# By the model pages of -2, -2.1 and -2.1-mini; that the wire takes it is unverified.
+MAX_OUTPUT_TOKENS_2X = 32_000
 
-_MODEL_2X = re.compile(r"gpt-realtime-2(?!\d{3})")  # and not gpt-realtime-2025-08-28
+# A name such as gpt-realtime-2025-08-28 is of the family before.
+_MODEL_2X = re.compile(r"gpt-realtime-2(?!\d{3})")
 
 
 def is_2x(model: str | None) -> bool:
@@ -416,7 +418,8 @@ _OFF_BY_NULL = frozenset(("turn_detection", "tracing", "prompt", "include")) | f
 _REPLACED = frozenset(("format", "noise_reduction", "input_audio_noise_reduction")) | frozenset(
     ("tool_choice", "tracing", "truncation", "prompt")
 )
-_READ_ONLY = frozenset(("model", "type", "client_secret"))  # an update of the model is ignored (live probe, 2026-08)
+# An update of the model is ignored (live probe, 2026-08).
+_READ_ONLY = frozenset(("model", "type", "client_secret"))
 
 
 class Settings:
@@ -424,10 +427,10 @@ class Settings:
 
     def __init__(self, d: Dialect, *, session_id: str, model: str | None, expires_at: int) -> None:
         self.dialect = d
+        # The name that the client asked for; ``None`` for a session that only transcribes.
         self.model = model
-        """The name that the client asked for; ``None`` for a session that only transcribes."""
+        # The object as `session.updated` carries it. An update makes a new one, so that a response keeps its own.
         self.session = defaults(d, session_id=session_id, model=model, expires_at=expires_at)
-        """The object as `session.updated` carries it. An update makes a new one, so that a response keeps its own."""
 
     def get(self, word: str) -> Any:
         """Return a setting by the kit's word for it (`wire.dialect.SESSION_FIELDS`)."""
@@ -527,7 +530,8 @@ class ResponseRequest:
 
     def __init__(self, response: object, settings: Settings) -> None:
         self._dialect = settings.dialect
-        self._session = settings.session  # as it is now: an update makes a new one
+        # As it is now: an update makes a new one.
+        self._session = settings.session
         self.is_2x = settings.kind == "ga 2.x"
         body = {} if response is None else response
         demand(_RESPONSE[settings.kind](body, "response"))

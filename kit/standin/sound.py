@@ -26,7 +26,8 @@ AudioFormat = Literal["pcm16", "pcm16-16k", "g711_ulaw", "g711_alaw"]
 BYTES_PER_MS = {"pcm16": 48, "pcm16-16k": 32, "g711_ulaw": 8, "g711_alaw": 8}
 TELEPHONE_HZ = 8_000
 _RATES_HZ = {"pcm16": RATE_HZ, "pcm16-16k": 16_000, "g711_ulaw": TELEPHONE_HZ, "g711_alaw": TELEPHONE_HZ}
-_SUBTYPE = {"g711_ulaw": "ULAW", "g711_alaw": "ALAW"}  # libsndfile's names for ITU-T G.711's two laws
+# Libsndfile's names for ITU-T G.711's two laws.
+_SUBTYPE = {"g711_ulaw": "ULAW", "g711_alaw": "ALAW"}
 
 
 def duration_ms(pcm: Buffer) -> float:
@@ -55,7 +56,8 @@ class Decoder:
 
     def __init__(self, format: AudioFormat) -> None:
         self._format = format
-        self._half = b""  # the first byte of a sample whose second comes with the next piece
+        # The first byte of a sample whose second comes with the next piece.
+        self._half = b""
         self._wide = self._widener()
 
     def _widener(self) -> soxr.ResampleStream | None:
@@ -97,7 +99,8 @@ def encoded(pcm: NDArray[np.int16], format: AudioFormat) -> bytes:
     return codes.getvalue()
 
 
-CHUNK_MS = 200  # 9,600 bytes of PCM in an audio delta; the service's own sizes are unverified (wire/README.md, Timing)
+# 9,600 bytes of PCM in an audio delta; the service's own sizes are unverified (wire/README.md, Timing).
+CHUNK_MS = 200
 
 _PIECE = re.compile(r"\s*(?:[^\W\d_]{1,9}|\d{1,3}|[^\w\s]|_)|\s+")
 
@@ -107,12 +110,12 @@ class Spoken:
     """A text as speech, cut and encoded once for all sessions."""
 
     text: str
+    # The transcript as it streams: joined they are the text.
     pieces: tuple[str, ...]
-    """The transcript as it streams: joined they are the text."""
+    # int16 mono at 24 kHz.
     pcm: bytes
-    """int16 mono at 24 kHz."""
+    # The audio as it streams: base64, `CHUNK_MS` each, the last one shorter.
     chunks: tuple[bytes, ...]
-    """The audio as it streams: base64, `CHUNK_MS` each, the last one shorter."""
 
     @property
     def duration_ms(self) -> float:

@@ -113,7 +113,7 @@ class Arm:
             *(("answers_in_text",) if where.protocol == "realtime" else ()),  # what is measured there is drift to text
             *self.needs,
             roles={item.role for item in seeded if item.role},
-            spoken=any(part.clip is not None for item in seeded for part in item.parts),
+            with_sound=any(part.clip is not None for item in seeded for part in item.parts),
         )
 
     # ---------------------------------------------------------------------------------------------------- what it is
