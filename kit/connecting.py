@@ -14,6 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Generator, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
@@ -186,6 +187,13 @@ class connect:
         close_when_rebound(session)
         return session
 
+    async def forked(self, session_id: str) -> Any:
+        """Open a fork of a stored session of GPT-Live at the same place, with the same options but for the settings."""
+        fork = copy.copy(self)
+        fork._endpoint = endpoint(self._endpoint, fork=session_id)
+        fork._settings = {}
+        return await fork
+
     @property
     def protocol(self) -> Protocol:
         """Which protocol it will speak."""
@@ -205,7 +213,10 @@ class connect:
             return await self._link(where, self._url(self._running), log)
         replayed = None if self._replay is None else repr(server)
         if replayed:
-            where = Endpoint("replay", "", server.first.dialect, server.first.model)
+            dialect = server.first.dialect
+            where = Endpoint("replay", "", "ga" if dialect == "live" else dialect, server.first.model)
+            where = replace(where, protocol="live" if dialect == "live" else "realtime")
+            self._endpoint = where  # which protocol is spoken, the recording says
         starting = in_background(server.start())
         try:
             await asyncio.shield(starting)  # broken off in its middle, it would listen for ever
@@ -294,7 +305,7 @@ class connect:
         if server is None:
             return where.url
         if self._replay is not None:
-            return server.url
+            return live_address(server.url) if where.protocol == "live" else server.url
         query = {"model": where.model or "gpt-realtime", "trial": self._trial}
         query |= {"attempt": str(self._attempt)} if self._trial and self._attempt > 1 else {}
         url = f"{server.url}?{urlencode({name: value for name, value in query.items() if value})}"

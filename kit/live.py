@@ -66,8 +66,12 @@ PING = "Reply to the caller now, aloud. Do not wait for the caller to speak firs
 
 _BYTES_PER_MS = {"pcm16": 48, "pcm16-16k": 32, "g711_ulaw": 8, "g711_alaw": 8}
 _IDLE = {"pcm16": b"\0", "pcm16-16k": b"\0", "g711_ulaw": b"\xff", "g711_alaw": b"\xd5"}
+_BURST_MS = 14_000  # of silence behind a clip that is fed in a burst: what the recorded session sent
 _CLOSE_TIMEOUT_S = 5  # for the confirmed seconds: 0.6 to 0.9 s in the recordings, LiveKit waits as long
 _LOUD = 500  # of 32,767: the last sample of a clip above it is where its ask ends
+
+Feed = Literal["paced", "clips", "burst"]
+"""What goes in beside clips: silence, paced; nothing; or, at once with each clip, the 14 s of silence that follow it."""
 
 OnDelegation = Callable[[Delegation], "Awaitable[str | None] | str | None"]
 
@@ -90,9 +94,9 @@ class Feeder:
     _MICROPHONE_GAP_S = 0.3  # a microphone's blocks come every 20 ms, and a busy machine's in bursts
 
     def __init__(
-        self, link: Link[LiveConversation], audio_format: str, *, pace: float = 1.0, silence: bool = True
+        self, link: Link[LiveConversation], audio_format: str, *, pace: float = 1.0, feed: Feed = "paced"
     ) -> None:
-        self._link, self._format, self._pace, self._silence = link, audio_format, pace, silence
+        self._link, self._format, self._pace, self._feed = link, audio_format, pace, feed
         self._n_bytes = _BYTES_PER_MS[audio_format] * FRAME_MS
         # Most frames of a session are this one, so it is made once.
         self._idle_frame = _append_frame(_IDLE[audio_format] * self._n_bytes)
@@ -120,6 +124,8 @@ class Feeder:
             self.worst_ms = max(self.worst_ms, late_s * 1000)
             if loop.time() - self._heard_at_s > self._MICROPHONE_GAP_S:
                 await self._send_frame()
+                while self._feed == "burst" and self._queue:
+                    await self._send_frame()
             due_s += step_s
             await asyncio.sleep(max(0.0, due_s - loop.time()))
 
@@ -127,7 +133,7 @@ class Feeder:
         if self._queue:
             chunk = self._queue.pop(0)
             frame = _append_frame(chunk)
-        elif self._silence:
+        elif self._feed == "paced":
             chunk, frame = b"", self._idle_frame
         else:
             return
@@ -154,6 +160,8 @@ class Feeder:
         if chunks:
             chunks[-1] = chunks[-1].ljust(n, _IDLE[self._format])
         self._queue += chunks
+        if self._feed == "burst":
+            self._queue += [_IDLE[self._format] * n] * (_BURST_MS // FRAME_MS)
         self._n_loud = max(1, -(-n_loud_bytes // n))
         self._sent = asyncio.get_running_loop().create_future()
         return self._sent
@@ -171,7 +179,6 @@ class LiveSession(OpenSession, LiveView):
         link: The open socket, and its fold.
         settings: For `session.start`, in the kit's words (`kit.wire.live.spell_start`).
         pace: How fast time runs; other than 1 only with a stand-in that runs as fast.
-        silence: Feed silence between clips. Without it the session's clock stands, and nothing is heard or said.
         on_delegation: Answers work that the voice hands to the client; its result is said aloud.
         door: ``fork``: the address is a stored session's, model and history are its own. ``attach``: it is a running session's, whose
             caller feeds and asks; it has started already, and closing this one does not close it.
@@ -183,14 +190,14 @@ class LiveSession(OpenSession, LiveView):
         *,
         settings: Mapping[str, Any] | None = None,
         pace: float = 1.0,
-        silence: bool = True,
         on_delegation: OnDelegation | None = None,
         door: Literal["new", "fork", "attach"] = "new",
     ) -> None:
         OpenSession.__init__(self, link)
         LiveView.__init__(self, link.conversation)
         self._settings = dict(settings or {})
-        self._pace, self._silence, self._door = pace, silence, door
+        self._pace, self._door = pace, door
+        self._feed: Feed = "paced"
         self._on_delegation = on_delegation
         self._feeder: Feeder | None = None
         self._feeding: asyncio.Task[Any] | None = None
@@ -283,8 +290,14 @@ class LiveSession(OpenSession, LiveView):
         if self._feeder is not None or self.conversation.start_at_ms is not None:
             raise LocalProtocolError(f"this session has started; {else_}")
 
-    def configure(self, *, policy: ReplyPolicy | None = None, **settings: Any) -> None:
-        """Change what the start will say, or how replies are inferred, before the session has started.
+    def configure(self, *, policy: ReplyPolicy | None = None, feed: Feed | None = None, **settings: Any) -> None:
+        """Change what the start will say, how replies are inferred, or what is fed, before the session has started.
+
+        Args:
+            policy: How replies are inferred.
+            feed: ``paced`` silence between clips (default); only the ``clips``, so that the session's clock stands between them;
+                or each clip in a ``burst`` with the 14 s of silence after it.
+            **settings: As `connect` takes them.
 
         Raises:
             LocalProtocolError: If it has started: settings cannot change then.
@@ -292,6 +305,7 @@ class LiveSession(OpenSession, LiveView):
         self._check_unstarted("GPT-Live's settings go into its start")
         self._settings |= settings
         self.conversation.policy = policy or self.conversation.policy
+        self._feed = feed or self._feed
 
     @verb
     async def start(self, past: History | None = None, *, timeout_s: float = 30) -> None:
@@ -330,7 +344,7 @@ class LiveSession(OpenSession, LiveView):
         if self._feeder is not None:  # of another call, which waited for the same start
             return
         self.conversation.tell_asks()
-        self._feeder = Feeder(self._link, self.audio_format, pace=self._pace, silence=self._silence)
+        self._feeder = Feeder(self._link, self.audio_format, pace=self._pace, feed=self._feed)
         self._feeding = self._spawn(self._feeder.run())
         self._spawn(_watch(weakref.ref(self)))
 
@@ -387,7 +401,7 @@ class LiveSession(OpenSession, LiveView):
         assert self._feeder is not None
         self._check_free()
         data, n_loud = _encoded(clip, self.audio_format)
-        if self._feeder.n_frames * FRAME_MS < LEAD_IN_MS:
+        if self._feed == "paced" and self._feeder.n_frames * FRAME_MS < LEAD_IN_MS:
             await self._sleep_ms(LEAD_IN_MS - self._feeder.n_frames * FRAME_MS)
         self.conversation.tell_asks()  # this clip's end is known to the frame
         self._asking = True
@@ -457,10 +471,10 @@ class LiveSession(OpenSession, LiveView):
         return self.conversation.appends[-1]
 
     @verb
-    async def append_past(self, history: History) -> list[Append]:
-        """Add a history after the start, as silent context, in pieces of at most 500 tokens (LiveKit's way)."""
+    async def append_past(self, history: History, *, lane: Lane = "thinking") -> list[Append]:
+        """Add a history after the start, by default as silent context, in pieces of at most 500 tokens (LiveKit's way)."""
         lines = "\n".join(f"{m['role']}: {m['content'][0]['text']}" for m in spell_past(history))
-        return [await self.append("thinking", piece) for piece in pieces(lines)]
+        return [await self.append(lane, piece) for piece in pieces(lines)]
 
     # ------------------------------------------------------------------------------------------------------ others
 

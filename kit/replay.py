@@ -23,6 +23,7 @@ import msgspec
 from websockets.http11 import Request, Response
 
 from .errors import InputError, clipped
+from .eventlog.live import silences
 from .eventlog.reading import recordings
 from .eventlog.redact import MARK
 from .eventlog.sessions import RecordedSession, gap_s
@@ -30,9 +31,11 @@ from .eventlog.writing import DIGEST, without_audio
 from .standin import MAX_FRAME_BYTES, Access, Connection, Listener, key_of_request
 from .wire.conversation import TAG
 from .wire.dialect import MARK_HEADER, REPLAY_HEADER
-from .wire.events import encode
+from .wire.events import LIVE_AUDIO_DELTA, encode
 
-_APPEND = "input_audio_buffer.append"
+# A microphone's or a feeder's: never the same twice. GPT-Live's are its clock, so they are counted all the same.
+_APPENDS = ("input_audio_buffer.append", "session.input_audio.append")
+_HUM = b"\xd0\x07\x30\xf8"  # ±2,000 as 16 bits: 12 kHz; of G.711, no silence either
 _ORIGINS = {True: "simulated", False: "service", None: "unknown"}
 
 
@@ -90,7 +93,8 @@ class Replay(Listener):
     def __repr__(self) -> str:
         first, n = self.first, len(self.recordings)
         about = f"{first.name}, {first.model or 'model unknown'}, {first.dialect}, {_ORIGINS[first.simulated]}"
-        sound = ", sound as silence (its digest was kept)" if first.digests else ""
+        kept = "a hum" if first.dialect == "live" else "silence"
+        sound = f", sound as {kept} (its digest was kept)" if first.digests else ""
         return f"<Replay of {about}{f', {n} sessions' if n > 1 else ''}{sound}>"
 
     def admit(self, connection: Connection, request: Request) -> Response | None:
@@ -147,7 +151,9 @@ class _Playing:
         steps = self._recording.steps
         for n, step in enumerate(steps):
             if step.direction == "client":
-                await self._compare(step.data, more_sound=n > 0 and steps[n - 1].data.get("type") == _APPEND)
+                # GPT-Live is fed all the time, and never so many frames twice.
+                fed = self._recording.dialect == "live" or (n > 0 and steps[n - 1].data.get("type") in _APPENDS)
+                await self._compare(step.data, more_sound=fed)
             else:
                 if self._replay.pace is not None:
                     await asyncio.sleep(gap_s(before, step) / self._replay.pace)
@@ -166,10 +172,10 @@ class _Playing:
     async def _compare(self, recorded: dict[str, Any], *, more_sound: bool) -> None:
         """Take the client's next frame and hold it against the recorded one."""
         event = await self._receive()
-        if recorded.get("type") != _APPEND:
-            while more_sound and event.get("type") == _APPEND:  # a microphone is never heard twice for the same time
+        if recorded.get("type") not in _APPENDS:
+            while more_sound and event.get("type") in _APPENDS:  # a microphone is never heard twice for the same time
                 event = await self._receive()
-        elif event.get("type") != _APPEND and more_sound:
+        elif event.get("type") not in _APPENDS and more_sound:
             # less was appended than when it was recorded: this event is compared with the next one
             self._ahead.appendleft(event)
             return
@@ -207,7 +213,14 @@ class _Playing:
 
 
 def _sounding(value: Any) -> Any:
-    """Return a frame with silence, as long as the sound was, where the log keeps the sound's digest only."""
+    """Return a frame with silence, as long as the sound was, where the log keeps the sound's digest only.
+
+    On GPT-Live's track silence is a finding, so a frame that was none (its digest tells) becomes a hum.
+    """
+    if isinstance(value, dict) and value.get("type") == LIVE_AUDIO_DELTA:
+        digest = DIGEST.match(str(value.get("delta")))
+        if digest and digest[1] not in silences(int(digest[2])):
+            return value | {"delta": base64.b64encode((_HUM * (int(digest[2]) // 4 + 1))[: int(digest[2])]).decode()}
     if isinstance(value, str):
         digest = DIGEST.match(value) if value.startswith("sha256:") else None
         return base64.b64encode(bytes(min(int(digest[2]), MAX_FRAME_BYTES // 2))).decode() if digest else value
@@ -260,7 +273,7 @@ def difference(recorded: Mapping[str, Any], event: Mapping[str, Any], ids: Ids) 
 def _plain(event: dict[str, Any]) -> dict[str, Any]:
     """Return an event without what may be different: ids of its own, the kit's tag, sound by its hash."""
     event = {key: value for key, value in event.items() if key != "event_id" and value is not None}
-    if event.get("type") == "input_audio_buffer.append":
+    if event.get("type") in _APPENDS:
         event.pop("audio", None)
     item = event.get("item")
     if isinstance(item, dict):

@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 from kit import Ledger, Plan, Settings, StandIn, arms, run
 from kit.endpoint import endpoint
 from kit.errors import ConnectError, InputError
+from kit.reporting.live_study import LiveStudy
 from kit.trials.arms import Arm
 from kit.trials.live import policy_of
 from kit.trials.plan import first_ask, live_usd, worst_usd
@@ -50,11 +51,23 @@ async def test_arms_place_the_past_and_one_of_them_nudges(tmp_path):
         "past_by_thinking",
         "commentary_ping",
         "nudge",
+        "summary_and_tail",
+        "past_by_instructions",
+        "line_and_ping",
+        "burst",
+        "unfed",
+        "forked",
     ]
     plan = Plan("1b", how, repeats=1, settings=settings("p=1@2"), timeout_s=20)
-    ledger = await quietly(plan, tmp_path / "live.sqlite", at_once=7)
-    assert ledger.counts()["completed"] == 7
+    ledger = await quietly(plan, tmp_path / "live.sqlite", at_once=13)
+    assert ledger.counts()["completed"] == 13
     assert outcomes(ledger, "as_is") == [("silent", "silent")] and outcomes(ledger, "nudge") == [("silent", "spoken")]
+    # Nothing is heard or said while the clock stands; a fork is as silent as what it was forked from.
+    assert (
+        outcomes(ledger, "unfed") == outcomes(ledger, "forked") == outcomes(ledger, "burst") == [("silent", "silent")]
+    )
+    (fork,) = ledger.rows("SELECT a.seconds FROM attempts a JOIN trials t USING (trial_id) WHERE t.arm = 'forked'")
+    assert fork["seconds"] > 10  # what was seeded is paid, too
     # The stand-in's rule sees the messages of the start: an arm that puts fewer there stays below it.
     assert outcomes(ledger, "one_user_message") == outcomes(ledger, "past_by_thinking") == [("spoken", "spoken")]
 
@@ -125,3 +138,20 @@ async def test_a_key_that_is_refused_ends_the_run_in_the_services_words(tmp_path
         with pytest.raises(ConnectError, match="This server wants a key"):
             await quietly(plan, tmp_path / "live.sqlite", at_once=1)
         assert len(Ledger(tmp_path / "live.sqlite").rows("SELECT 1 FROM attempts")) == 1
+
+
+async def test_the_study_finds_the_length_and_the_placement_and_goes_on_where_it_was_stopped(tmp_path):
+    options = {"silence": "p=1@8", "pace": 4, "placements": ["short_tail", "nudge"], "doses": [2, 8], "repeats": (2, 2)}
+    study = LiveStudy(tmp_path, **options)
+    assert "at $0.05 a minute" in study.price() and study.price().count("$") == 4
+    await study.run(progress=None)
+    assert study.complete and study.worst_dose() == 8
+    assert study.doses() == {("gpt-live-1.1", 2): (0, 2), ("gpt-live-1.1", 8): (2, 2)}
+    assert [(v.arm, v.with_it, v.as_it_is) for v in study.placed()] == [
+        ("short_tail", (0, 2), (2, 2)),
+        ("nudge", (0, 2), (2, 2)),
+    ]
+    page = study.write().read_text()
+    assert "Simulated" in page and policy_of(5, 60).name.split()[1] in page and "short tail" in page
+    again = await LiveStudy(tmp_path, **options).run(progress=None)
+    assert again.complete and len(again.ledgers["dose"].rows("SELECT 1 FROM attempts")) == 4

@@ -10,6 +10,8 @@ from kit import Clip, History, cases, connect
 from kit.errors import InputError, ServerError, SessionClosed
 from kit.eventlog import read_log
 
+HISTORY = History().user("Tell me a joke.").assistant("Why did the scarecrow win an award? He was outstanding.")
+
 both = pytest.mark.parametrize("dialect", ["ga", "beta"])
 JOKE = "Tell me a joke."
 
@@ -265,3 +267,22 @@ async def test_kit_serve_plays_a_log_for_any_client(path):
     await server.communicate()
 
     assert response.words == session.responses[0].words and replayed.simulated is True
+
+
+@pytest.mark.parametrize("audio", ["keep", "digest"])
+async def test_a_gpt_live_session_is_played_again_silence_and_voice(tmp_path, audio):
+    """Where the log keeps digests, a voiced frame is a hum: silence on this track is a finding."""
+    path = tmp_path / "live.jsonl"
+
+    async def talk(**options):
+        async with connect(quiet=True, pace=8, **options) as session:
+            await session.seed(HISTORY)
+            replies = [await session.ask("Tell me another joke."), await session.respond()]
+        assert session.conversation.close_reason == "close_requested" and session.simulated and not session.errors
+        return [(reply.outcome, reply.words) for reply in replies], session
+
+    recorded, _ = await talk(protocol="live", log=path, audio=audio, live={"silence": "p=1@1"})
+    played, session = await talk(replay=path)
+
+    assert [outcome for outcome, _ in played] == ["silent", "spoken"] and played == recorded
+    assert "live.jsonl" in session.replay and ("as a hum" in session.replay) == (audio == "digest")

@@ -293,6 +293,8 @@ def _study(args: argparse.Namespace) -> int:
     from ..reporting.study import Study
 
     where = named_path(args.out or f"runs/study-{endpoint(args.endpoint).label.replace(':', '-')}").resolve()
+    if args.part == "live":
+        return _live_study(where, args)
     if args.part:
         about = {
             "part": args.part,
@@ -312,6 +314,34 @@ def _study(args: argparse.Namespace) -> int:
         "days": args.days,
     }
     return _play_study(Study(where, args.endpoint, **options), args)
+
+
+def _live_study(folder: Path, args: argparse.Namespace) -> int:
+    """The study of GPT-Live: say what it costs, run it or what is left of it, and say what came out."""
+    from ..endpoint import endpoint
+    from ..reporting.live_study import LiveStudy
+
+    study = LiveStudy(folder, args.endpoint, models=args.model, placements=args.arm, seed=args.seed, silence=args.drift)
+    say(f"models: {', '.join(study.models)}; placements: {', '.join(study.placements)}")
+    say(f"price: {study.price()}")
+    if args.dry_run:
+        return 0
+    usd = args.budget if endpoint(args.endpoint).key_env is None else _ask_budget(args.budget)
+    try:
+        with Bar() as bar:
+            progress = None if args.quiet else bar
+            options = {"at_once": args.at_once, "budget_usd": usd, "keep_events": not args.no_events}
+            asyncio.run(study.run(progress=progress, keep_sound=args.sound, **options))
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on", "bold")
+        raise
+    finally:
+        if study.ledgers:
+            page = study.write()
+    for sentence in study.sentences():
+        say(f"- {sentence}")
+    say(f"report: {page}")
+    return 0 if study.complete else complain("not complete: the same command goes on", 1)
 
 
 def _play_study(study: Study, args: argparse.Namespace) -> int:
@@ -482,6 +512,14 @@ def _add_study(verbs: Verbs) -> None:
         action="store_const",
         const="persistence",
         help="ask instead whether replies stay text once one was",
+    )
+    part.add_argument(
+        "--live",
+        dest="part",
+        action="store_const",
+        const="live",
+        help="ask GPT-Live instead: after how much history it falls silent, and which placement keeps it speaking "
+        "(--drift is then the stand-in's rule of silence, such as p=0.3@9)",
     )
     add_options(study, "budget", "at-once", "out", "seed", "drift", "no-events", "sound", "quiet", out=out)
     study.add_argument("--dry-run", action="store_true", help="show the plan and its price, and stop")

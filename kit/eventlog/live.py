@@ -17,15 +17,20 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from .. import show
 from ..wire.dialect import CLIENT_EVENTS as REALTIME_CLIENT_EVENTS
 from ..wire.dialect import GA_NAME
 from ..wire.live import CLIENT_EVENTS, SERVER_EVENTS, is_live
 from ..wire.live_conversation import Append, Delegation, LiveConversation, LiveView
+from .sessions import RecordedSession, Step
 from .writing import DIGEST
+
+if TYPE_CHECKING:
+    from .events import LogRecord
 
 LIVE_COLUMNS = (
     "session_id", "turn", "asked_by", "outcome", "by_words", "policy", "caller", "words", "first_word_ms", "first_voice_ms",
@@ -198,7 +203,7 @@ class LoggedLiveSession(LiveView):
             n_bytes = _n_bytes(audio)
             self.conversation.trusts_words |= n_bytes < _WHOLE_BYTES
             return None
-        return 0 if kept[1] in _silences(int(kept[2])) else _LOUD
+        return 0 if kept[1] in silences(int(kept[2])) else _LOUD
 
     def _clock(self, at: Any) -> float:
         """Milliseconds since the first event; without times, by the frames of whichever side has more of them."""
@@ -212,6 +217,11 @@ class LoggedLiveSession(LiveView):
                 at_ms += _DAY_MS
             self._at_ms = max(self._at_ms, at_ms)
         return self._at_ms
+
+    @property
+    def at_ms(self) -> float:
+        """When its latest event was, since its first; NaN without times."""
+        return self._at_ms if self.has_times else math.nan
 
     def finish(self, simulated: bool | None = None) -> None:
         """The log has no more of it. `simulated` is what is known otherwise of who answered."""
@@ -241,26 +251,27 @@ class LiveSorter:
         self._latest: LoggedLiveSession | None = None
         self._spoke_last = False  # a GPT-Live event was the last that only one protocol has
 
-    def take(self, record: Record) -> bool:
-        """Fold a record into its session; ``False`` if it is none of GPT-Live's."""
+    def take(self, record: Record) -> LoggedLiveSession | None:
+        """Fold a record into its session, and return that; ``None`` if it is none of GPT-Live's."""
         kind = record.data.get("type")
         if record.kind == "header":
             if record.data.get("dialect") != "live":
-                return False
+                return None
         elif record.kind not in ("event", "live"):
             if record.key is None or record.key not in self._by_key:
-                return False
+                return None
         elif record.key is not None and record.key in self._by_key:
             pass
         elif record.kind == "live" or is_live(kind) or str(_session_id(record.data) or "").startswith("live_"):
             self._spoke_last = True
         elif record.key is not None or not self._spoke_last:
-            return False
+            return None
         elif kind not in CLIENT_EVENTS and kind not in SERVER_EVENTS and kind in _REALTIME:
             self._spoke_last = False
-            return False
-        self._session_of(record).take(record)
-        return True
+            return None
+        session = self._session_of(record)
+        session.take(record)
+        return session
 
     def _session_of(self, record: Record) -> LoggedLiveSession:
         latest = self._by_key.get(record.key) if record.key is not None else self._latest
@@ -298,6 +309,34 @@ def live_sessions(records: Iterable[Record], file: str = "") -> list[LoggedLiveS
     return sorter.finish()
 
 
+def live_recordings(records: Iterable[LogRecord], file: str) -> tuple[list[RecordedSession], list[LogRecord]]:
+    """The GPT-Live sessions of a log as they can be played again, with both directions; and the records that are none of theirs."""
+    sorter, rest = LiveSorter(file, keep_audio=False), []
+    steps: dict[int, list[Step]] = {}
+    for record in records:
+        session = sorter.take(record)
+        if session is None:
+            rest.append(record)
+        elif record.kind in ("event", "live"):
+            direction: Literal["client", "server"] = "client" if record.data.get("type") in CLIENT_EVENTS else "server"
+            steps.setdefault(id(session), []).append(Step(direction, record.data, session.at_ms))
+    playable = [
+        RecordedSession(
+            name=file,
+            steps=tuple(steps[id(session)]),
+            dialect="live",
+            model=session.model,
+            simulated=session.simulated,
+            opened_at=(session.header or {}).get("opened_at"),
+            end=session.end,
+            digests=(session.header or {}).get("audio") == "digest",
+        )
+        for session in sorter.finish()
+        if any(step.data.get("type") == "session.start" for step in steps.get(id(session), ()))
+    ]
+    return playable, rest
+
+
 def outcomes(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Say how often each outcome came, a line for each policy: results of different policies are not pooled."""
     counts: dict[str, dict[str, int]] = {}
@@ -325,7 +364,7 @@ def _n_bytes(audio: object) -> int:
 
 
 @functools.lru_cache(maxsize=64)
-def _silences(n_bytes: int) -> frozenset[str]:
+def silences(n_bytes: int) -> frozenset[str]:
     """Return the digests of `n` bytes of silence, in PCM, µ-law and A-law."""
     if n_bytes > 1 << 20:
         return frozenset()

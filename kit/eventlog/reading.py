@@ -19,7 +19,7 @@ from ..wire import records as wire_records
 from ..wire.records import Response
 from .events import LogRecord
 from .lines import STDIN, ParseReport, PathLike, family, log_files
-from .live import LiveSorter, LoggedLiveSession
+from .live import LiveSorter, LoggedLiveSession, live_recordings
 from .parsing import records
 from .sessions import LoggedSession, RecordedSession, Sorter, in_order, recorded, stepped
 from .times import Instant
@@ -253,10 +253,11 @@ def recordings(path: PathLike) -> list[RecordedSession]:
         InputError: If it cannot be read, or has no such session.
     """
     where = named_path(path)
-    sessions = stepped(records(where, report := ParseReport()), report, where.name)
+    live, rest = live_recordings(records(where, report := ParseReport()), where.name)
+    sessions = stepped(rest, report, where.name)
     if any(session.n_withheld for session, _ in sessions):
         raise InputError(f"{where.name} cannot be played again: a redaction hook kept nothing of some frames")
-    playable = [recorded(where.name, session, steps) for session, steps in sessions if session.has_client]
+    playable = live + [recorded(where.name, session, steps) for session, steps in sessions if session.has_client]
     if not playable:
         why = "it has what the server sent only" if sessions else "there is no Realtime event in it"
         raise InputError(

@@ -507,7 +507,7 @@ class RecordedSession:
 
     name: str
     steps: tuple[Step, ...]
-    dialect: Literal["ga", "beta"]
+    dialect: Literal["ga", "beta", "live"]
     model: str | None
     simulated: bool | None
     opened_at: str | None

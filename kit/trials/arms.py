@@ -34,7 +34,7 @@ from ..clip import Clip
 from ..endpoint import Endpoint
 from ..errors import InputError, clipped
 from ..history import History, HistoryItem, HistoryPart
-from ..live import LiveSession
+from ..live import Feed, LiveSession
 from ..session import Session
 from ..speech import say
 from ..wire.records import Response
@@ -57,6 +57,8 @@ class Arm:
     """The protocols that can carry it: ``realtime``, ``live``."""
     keeps_last_line: ClassVar[bool] = False
     """GPT-Live: the user's last line stays in the history, instead of being asked aloud."""
+    forks: ClassVar[bool] = False
+    """GPT-Live: what was seeded is closed, and the trial goes on in a fork of it."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Abilities of the endpoint (`kit.services.Capabilities`) without which it cannot be played."""
 
@@ -503,6 +505,23 @@ class DeleteAndRetry(Arm):
 # ------------------------------------------------------------------------------------------------ GPT-Live alone
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class SummaryAndTail(ShortTail):
+    """What comes before the short tail is one labelled developer message: a summary, no request (GPT-Live A2).
+
+    Source: lukacf/meerkat (2026-10), where a summary in a user message was answered by a greeting. Reported: 0 of 22 silent with at
+    most four messages behind it, 14 of 48 with nine to fourteen.
+    """
+
+    def history(self, history: History) -> History:
+        tail = ShortTail(self.n).history(history)
+        old = history.items[: len(history) - len(tail)]
+        if not old:
+            return tail
+        text = _summary((_who(item), item.text) for item in old)
+        return History((_message("system", f"Factual summary of what came before, not a new request. {text}"), *tail))
+
+
 class PastByThinking(Arm):
     """The past as silent context after the start, in pieces of 500 tokens (GPT-Live A5).
 
@@ -515,6 +534,76 @@ class PastByThinking(Arm):
         await session.start()
         if len(history):
             await session.append_past(history)
+
+
+class PastByInstructions(Arm):
+    """The past as trusted context after the start, in pieces of 500 tokens (GPT-Live A6).
+
+    Source: livekit-agents 1.8.9 (2026-11), for system lines in mid-session. Reported: nothing of its effect on the voice.
+    """
+
+    wires: ClassVar[frozenset[str]] = frozenset({"live"})
+
+    async def seed(self, session: Any, history: History) -> None:
+        await session.start()
+        if len(history):
+            await session.append_past(history, lane="instructions")
+
+
+class LineAndPing(Arm):
+    """The user's last line stays in the history; instructions order the answer, and once they are acknowledged a commentary
+    begins it (GPT-Live A7).
+
+    Source: promptfoo 0.123.1, provider openai:live (2026-11). Reported: that it does so; no count.
+    """
+
+    wires: ClassVar[frozenset[str]] = frozenset({"live"})
+    keeps_last_line: ClassVar[bool] = True
+
+    async def ask_aloud(self, session: LiveSession, content: Clip | None) -> None:
+        if content is not None:
+            await session.ask(content)
+            return
+        await session.append(
+            "instructions", "Answer the user's last message out loud as soon as you are told to begin."
+        )
+        await session.respond("Begin now.")
+
+
+class Unfed(Arm):
+    """No silence is fed between clips: the session's clock stands while nobody speaks (GPT-Live A10).
+
+    Source: livekit/agents #7239 (2026-09). Reported: every ask timed out; with silence at 10 Hz it spoke after 1.6 s.
+    """
+
+    wires: ClassVar[frozenset[str]] = frozenset({"live"})
+    feed: ClassVar[Feed] = "clips"
+
+    async def seed(self, session: Any, history: History) -> None:
+        session.configure(feed=self.feed)
+        await session.seed(history)
+
+
+class Burst(Unfed):
+    """A clip and 14 s of silence after it are sent at once, and the clock runs ahead of the wall (GPT-Live A10).
+
+    Source: a recorded session of pydantic-ai (2026-09). Reported: it speaks, at the pace of the wall.
+    """
+
+    feed: ClassVar[Feed] = "burst"
+
+
+class Forked(Arm):
+    """The past is seeded into a session that is stored, and asked in a fork of it: the same spoken past for each trial (GPT-Live A12).
+
+    Source: OpenAI's guide live-conversations (2026). Reported: a fork knows what was seeded; nothing of its voice.
+    """
+
+    wires: ClassVar[frozenset[str]] = frozenset({"live"})
+    forks: ClassVar[bool] = True
+
+    def settings(self, history: History) -> dict[str, Any]:
+        return {"store": True}
 
 
 class CommentaryPing(Arm):
@@ -567,7 +656,13 @@ forcing_instructions = ForcingInstructions()
 out_of_band = OutOfBand()
 delete_and_retry = DeleteAndRetry()
 short_tail = ShortTail()
+summary_and_tail = SummaryAndTail()
 past_by_thinking = PastByThinking()
+past_by_instructions = PastByInstructions()
+line_and_ping = LineAndPing()
+unfed = Unfed()
+burst = Burst()
+forked = Forked()
 commentary_ping = CommentaryPing()
 nudge = Nudge()
 

@@ -87,6 +87,8 @@ async def play_live(
             await trial.arm.seed(session, history)  # type: ignore[arg-type]
             if session.feeder is None:
                 await session.start()
+            if trial.arm.forks:
+                session = await attempt.fork(connection, policy_of(deadline_s, timeout_s))
         outcome.session |= attempt.facts()
         outcome.session["seed_ms"] = (clock() - began_s) * 1000 - outcome.session["connect_ms"]
         if on_seeded is not None:
@@ -133,8 +135,20 @@ class _Attempt(AttemptRows):
     def __init__(self, trial: Trial, outcome: Outcome) -> None:
         super().__init__(trial, outcome)
         self.session: LiveSession | None = None
+        self._source: LiveSession | None = None  # that it is a fork of, closed
         self._n_rows = 0  # replies that are in rows already
         self._skipped_ms = 0.0  # what the feeder had skipped before the open turn
+
+    async def fork(self, connection: connect, policy: ReplyPolicy) -> LiveSession:
+        """Close what was seeded, and go on in a fork of it. Both are paid for."""
+        source = self.session
+        assert source is not None and source.id is not None
+        await _closed(source)
+        session: LiveSession = await connection.forked(source.id)
+        self._source, self.session = source, session
+        session.configure(policy=policy)
+        await session.start()
+        return session
 
     def begin_turn(self, n: int) -> None:
         """Open a turn, just before it is asked."""

@@ -1,0 +1,300 @@
+"""The study of GPT-Live: after how much history does it fall silent, and which placement of that history keeps it speaking?
+
+GPT-Live has no text to fall back to: a seeded session that lost its voice is silent or late, without an error (14 of 48 in one product's
+count, wire/LIVE.md). Two stages, each a ledger in the folder:
+
+==========  ==========================================================  ======================================================
+stage       what is run                                                 what it decides
+==========  ==========================================================  ======================================================
+dose        histories of 0 to 20 turns as they are, 20 of each          the share of lost voices by length
+placements  the length that lost most, as is and placed otherwise,      placements, by Fisher's exact test beside as is at the
+            40 of each; only if two voices or more were lost            same hour, Holm over model × placement
+==========  ==========================================================  ======================================================
+
+Lost is silent or late: no voice within the plan's deadline of the question. What the deadline and the window are stands with each
+result, as the policy's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import show
+from ..cases import growing
+from ..endpoint import DEFAULT_LIVE_MODEL, endpoint
+from ..errors import InputError
+from ..files import named_path
+from ..stats import fisher, holm, wilson
+from ..stats.intervals import percent
+from ..trials import run
+from ..trials.ledger import Ledger
+from ..trials.plan import AT_ONCE, Analysis, Plan, Settings, live_usd
+from ..trials.runner import Callback
+from ..wire.live import USD_PER_SECOND
+from .page import render
+from .pieces import Grid, bar, code, plural, spaced
+
+QUESTION = "After how much history does GPT-Live fall silent, and what keeps it speaking?"
+DOSES = (0, 2, 4, 6, 8, 12, 16, 20)  # turns before the user's last
+PLACEMENTS = (
+    "short_tail",
+    "summary_and_tail",
+    "one_user_message",
+    "history_in_instructions",
+    "past_by_thinking",
+    "commentary_ping",
+    "nudge",
+)
+"""Ways to hand over the same past that products use (wire/LIVE.md, "Ways to hand over a past"); the last waits and asks again."""
+AS_IS = "as_is"
+FEWEST_LOST = 2  # of a stage, for placements to be asked about
+SILENT_FROM = 9  # messages: from there one product counted 14 of 48 silent, with at most 5 none of 22
+
+Count = tuple[int, int]
+"""Voices lost (silent or late), and sessions of which it is known."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """What is said of a placement on a model: voices lost with it and, at the same hour, as it is; `p` is Holm-adjusted."""
+
+    model: str
+    arm: str
+    with_it: Count
+    as_it_is: Count
+    p: float | None
+
+    @property
+    def shown(self) -> str:
+        """``keeps it speaking``, ``silences it``, or that no difference is shown."""
+        if self.p is None or self.p > 0.05:
+            return "no difference shown"
+        better = self.with_it[0] / self.with_it[1] < self.as_it_is[0] / self.as_it_is[1]
+        return "keeps it speaking" if better else "silences it"
+
+    def __str__(self) -> str:
+        (k, n), (k0, n0) = self.with_it, self.as_it_is
+        p = "" if self.p is None else f", p = {self.p:.2g}"
+        return f"{self.model}: {spaced(self.arm)}: {self.shown}: {k} of {n} lost, as it is {k0} of {n0}{p}"
+
+
+class LiveStudy:
+    """The study in a folder; run it again to go on.
+
+    Args:
+        folder: Where its ledgers are.
+        where: ``"standin"`` rehearses; ``"openai"`` measures, and is paid for by the second.
+        models: By default the newest; may be several.
+        placements: Arms; by default `PLACEMENTS`.
+        seed: Of the order, and of the stand-in's draws.
+        silence: The stand-in's rule.
+        pace: Of the stand-in: how fast its time runs.
+        doses: Turns before the user's last, even numbers.
+        repeats: Of each length, and of each placement.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        where: str = "standin",
+        *,
+        models: Sequence[str] | None = None,
+        placements: Sequence[str] | None = None,
+        seed: int = 0,
+        silence: str = "documented",
+        pace: float = 3.0,
+        doses: Sequence[int] = DOSES,
+        repeats: tuple[int, int] = (20, 40),
+    ) -> None:
+        self.folder = named_path(folder).resolve()
+        self.where, self.seed, self.silence, self.repeats = where, seed, silence, repeats
+        self.lengths = tuple(doses)
+        self.models = tuple(models or (DEFAULT_LIVE_MODEL,))
+        self.placements = tuple(placements or PLACEMENTS)
+        if AS_IS in self.placements:
+            raise InputError("the study needs a placement at least, beside as_is")
+        stand_in = {"pace": pace, "live": {"silence": silence}} if where == "standin" else {}
+        self._settings = [Settings(where, model=model, protocol="live", stand_in=stand_in) for model in self.models]
+        self.ledgers: dict[str, Ledger] = {}
+        self.complete = False
+        """Whether every stage that its rules asked for was run to its end."""
+
+    def dose_plan(self) -> Plan:
+        """The first stage."""
+        return self._plan(self.lengths, [AS_IS], self.repeats[0])
+
+    def placement_plan(self, dose: int) -> Plan:
+        """The second stage, at this length."""
+        return self._plan([dose], [AS_IS, *self.placements], self.repeats[1])
+
+    def _plan(self, doses: Sequence[int], arms: Sequence[str], repeats: int) -> Plan:
+        analysis = Analysis(over=("model",), family="pooled")
+        settings = self._settings
+        return Plan(
+            growing(doses), list(arms), repeats, settings=settings, seed=self.seed, controls=0, analysis=analysis
+        )
+
+    def price(self) -> str:
+        """Say what it costs, by the minute, in three figures, and how long it takes."""
+        dose, placed = self.dose_plan(), self.placement_plan(max(self.lengths))
+        first, second = (sum(live_usd(trial, worst=False) for trial in plan.trials) for plan in (dose, placed))
+        worst = sum(live_usd(trial, worst=True) for plan in (dose, placed) for trial in plan.trials)
+        minutes = (first + second) / USD_PER_SECOND / AT_ONCE / 60
+        there = "free, simulated; on OpenAI " if endpoint(self.where).name == "standin" else ""
+        rate = f"at ${USD_PER_SECOND * 60:.2f} a minute"
+        return (
+            f"{there}about ${first:.0f} if nothing falls silent, ${first + second:.0f} if it does from {SILENT_FROM} messages on, "
+            f"${worst:.0f} at most ({rate}); up to {minutes:.0f} min at {AT_ONCE} at once"
+        )
+
+    async def run(
+        self,
+        *,
+        at_once: int = AT_ONCE,
+        budget_usd: float | None = None,
+        progress: Callback | bool | None = True,
+        keep_events: bool = True,
+        keep_sound: bool = False,
+    ) -> LiveStudy:
+        """Run it, or go on with it. What the whole study spends never passes the budget.
+
+        Raises:
+            InputError, ConnectError, LedgerError: As `kit.run` does. Nothing is lost; the same call goes on.
+        """
+        self.ledgers, self.complete = {}, False
+        self.folder.mkdir(parents=True, exist_ok=True)
+        remaining_usd = budget_usd
+        stages = [("dose", self.dose_plan())]
+        for name, plan in stages:
+            options: dict[str, Any] = {"at_once": at_once, "progress": progress, "keep_sound": keep_sound}
+            path = self.folder / f"live-{name}.sqlite"
+            ledger = await run(plan, path, budget_usd=remaining_usd, keep_events=keep_events, **options)
+            self.ledgers[name] = ledger
+            if remaining_usd is not None:
+                remaining_usd = max(0.0, remaining_usd - ledger.spent()["usd"])
+            if (ledger.last_run or {}).get("ended") != "complete":
+                return self
+            if name == "dose" and (worst := self.worst_dose()) is not None:
+                stages.append(("placements", self.placement_plan(worst)))
+        self.complete = True
+        return self
+
+    # ------------------------------------------------------------------------------------------------------- what is said
+
+    @property
+    def simulated(self) -> bool | None:
+        marks = {ledger.simulated for ledger in self.ledgers.values()}
+        return marks.pop() if len(marks) == 1 else None
+
+    def _counts(self, stage: str, column: str) -> dict[tuple[str, str], Count]:
+        """By model and case or arm. A nudged session that spoke in the end was not lost; unknown ones are left out."""
+        if stage not in self.ledgers:
+            return {}
+        rows = self.ledgers[stage].rows(
+            f"SELECT r.asked_model AS model, r.{column} AS part, SUM(t.outcome IN ('silent', 'late')) AS k, COUNT(*) AS n "
+            "FROM turns t JOIN attempts a USING (attempt_id) JOIN trials r ON r.trial_id = a.trial_id WHERE t.turn = 0 "
+            "AND a.counts = 1 AND t.outcome NOT IN ('failed', 'censored') GROUP BY 1, 2"
+        )
+        return {(row["model"], row["part"]): (row["k"], row["n"]) for row in rows}
+
+    def doses(self) -> dict[tuple[str, int], Count]:
+        """Lost voices by model and number of turns."""
+        counts = self._counts("dose", "case_name")
+        return {(model, int(name.split()[0])): count for (model, name), count in counts.items()}
+
+    def worst_dose(self) -> int | None:
+        """The length at which most voices were lost, the shortest of equals; ``None``: too few were for a comparison."""
+        lost: dict[int, int] = {}
+        for (_, dose), (k, _n) in self.doses().items():
+            lost[dose] = lost.get(dose, 0) + k
+        if sum(lost.values()) < FEWEST_LOST:
+            return None
+        return max(sorted(lost), key=lambda dose: lost[dose])
+
+    def placed(self) -> list[Placed]:
+        """What is shown of each placement on each model."""
+        counts = self._counts("placements", "arm")
+        found = [
+            (model, arm, counts.get((model, arm), (0, 0)), counts.get((model, AS_IS), (0, 0)))
+            for model in self.models
+            for arm in self.placements
+            if counts
+        ]
+        ps = holm(fisher(*with_it, *as_it_is) for _, _, with_it, as_it_is in found)
+        return [Placed(*row, p) for row, p in zip(found, ps, strict=True)]
+
+    def sentences(self) -> list[str]:
+        """Say what came out, the silences first."""
+        mark = f"[{show.origin_word(self.simulated)}] " if self.simulated is not False else ""
+        said = []
+        for model in self.models:
+            lost = {dose: count for (name, dose), count in sorted(self.doses().items()) if name == model and count[0]}
+            first = next(iter(lost), None)
+            said.append(
+                f"{mark}{model}: no voice was lost"
+                if first is None
+                else f"{mark}{model}: the first voice is lost after a history of {first} turns ({lost[first][0]} of {lost[first][1]})"
+            )
+        return said + [f"{mark}{placed}" for placed in self.placed()]
+
+    def write(self) -> Path:
+        """Write ``live-study.html`` into the study's folder, one file that fetches nothing."""
+        path = self.folder / "live-study.html"
+        path.write_text(render("live_study.html", self._context()), encoding="utf-8")
+        return path
+
+    def _context(self) -> Mapping[str, Any]:
+        n = sum(ledger.counts()["planned"] for ledger in self.ledgers.values())
+        policies = {
+            row[0]
+            for ledger in self.ledgers.values()
+            for row in ledger.rows("SELECT DISTINCT policy FROM attempts WHERE policy IS NOT NULL")
+        }
+        usd = sum(ledger.spent()["usd"] for ledger in self.ledgers.values())
+        placed = self.placed()
+        return {
+            "question": QUESTION,
+            "lead": f"{plural(len(self.models), 'model')}, histories of {min(self.lengths)} to {max(self.lengths)} turns; {plural(n, 'session')}.",
+            "simulated": self.simulated,
+            "rule": self.silence,
+            "complete": self.complete,
+            "in_short": [(sentence, "keeps" in sentence or "is lost" in sentence) for sentence in self.sentences()],
+            "doses": Grid(
+                ["model", "turns before the question", "", "voice lost", "95 %"],
+                [[model, dose, *_rate(count)] for (model, dose), count in sorted(self.doses().items())],
+                group=1,
+            ),
+            "at": self.worst_dose(),
+            "placed": Grid(
+                ["model", "how the history is handed over", "", "voice lost", "95 %", "as it is", "shown", "p (Holm)"],
+                [
+                    [
+                        v.model,
+                        spaced(v.arm),
+                        *_rate(v.with_it),
+                        "{} of {}".format(*v.as_it_is),
+                        v.shown,
+                        "–" if v.p is None else f"{v.p:.2g}",
+                    ]
+                    for v in placed
+                ],
+                group=1,
+            ),
+            "policies": ", ".join(sorted(policies)) or "none yet",
+            "cost": f"Spent ${usd:.2f}. The study's price: {self.price()}.",
+            "ledgers": [code(ledger.path.name) for ledger in self.ledgers.values()],
+            "folder": self.folder.name,
+        }
+
+
+def _rate(count: Count) -> list[Any]:
+    """A bar, the share in words, and its interval."""
+    k, n = count
+    if not n:
+        return [bar(float("nan"), 0, 0), "nothing known", "–"]
+    interval = wilson(k, n)
+    low, high = interval.low or 0.0, interval.high or 0.0
+    return [bar(k / n, low, high), f"{k} of {n} ({percent(k / n)})", f"{100 * low:.0f}–{100 * high:.0f} %"]
