@@ -12,12 +12,10 @@ from .connecting import connect
 from .endpoint import PRICES, Endpoint
 from .errors import HistoryError, KitError, ResponseTimeout, ServerError
 from .history import History
-from .services import ALL_ROLES, Capabilities
+from .services import ALL_ROLES, WORDS, Capabilities
 from .session import Session
 from .wire.events import dict_of, int_of
 from .wire.records import Response
-
-_WORDS = {True: "yes", False: "no", None: "?"}
 
 
 class Probe:
@@ -58,7 +56,7 @@ class Probe:
 def _word(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(value) or "none"
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _WORDS[value]  # type: ignore[index]
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else WORDS[value]  # type: ignore[index]
 
 
 async def probe(where: str | Endpoint = "standin", *, timeout_s: float = 20, **options: Any) -> Probe:

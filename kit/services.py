@@ -239,3 +239,30 @@ def service_at(host: str) -> Service | None:
         if host == domain or host.endswith(f".{domain}")
     ]
     return max(matches, key=lambda match: match[0])[1] if matches else None
+
+
+COLUMNS = ("name", "wire", "text", "ids kept", "metadata", "usage", "delete", "truncate", "seeds", "Hz", "from")
+WORDS = {True: "yes", False: "no", None: "?"}
+
+
+def rows() -> list[tuple[str, ...]]:
+    """Return what each service can do in words, by `COLUMNS`."""
+    rows = []
+    for service in SERVICES.values():
+        can = service.can
+        flags = (can.answers_in_text, can.keeps_ids, can.echoes_metadata, can.counts_tokens, can.deletes, can.truncates)
+        seeds = "?" if can.seeds is None else "all" if can.seeds == ALL_ROLES else ", ".join(can.seeds)
+        hz = str(can.input_hz or "?")
+        rows.append((service.name, service.dialect, *(WORDS[flag] for flag in flags), seeds, hz, can.known_from))
+    return rows
+
+
+def table() -> str:
+    """Return `rows` as the table of wire/README.md, with the remarks."""
+    remarks = [service.can.remark for service in SERVICES.values()]
+    lines = [
+        (*COLUMNS, ""),
+        ("---",) * (len(COLUMNS) + 1),
+        *((*row, note) for row, note in zip(rows(), remarks, strict=True)),
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,13 +1,16 @@
 """Where to connect and who pays: the official client's URL and headers, the key in one header only, prices that are known."""
 
+from pathlib import Path
+
 import openai
 import pytest
 from openai.lib import _azure_websocket, _websocket
 
+import kit
 from kit import Settings
 from kit.endpoint import DEFAULT_MODEL, NAMES, PRICES, Endpoint, Price, endpoint
 from kit.errors import EndpointError, InputError
-from kit.services import SERVICES
+from kit.services import SERVICES, table
 
 KEY = "sk-canary-0123456789abcdef"
 RESOURCE = "https://res.openai.azure.com"
@@ -530,7 +533,8 @@ def test_an_endpoint_without_a_name_is_called_by_its_host():
     assert Settings(where).name == "gateway.example:8443 m"
 
 
-def test_every_row_of_what_is_known_says_from_where():
+def test_every_row_of_what_is_known_says_from_where_and_is_in_the_docs():
+    assert table() in (Path(kit.__file__).parent / "wire" / "README.md").read_text(encoding="utf-8")
     for service in SERVICES.values():
         assert service.can.known_from and service.can.source
 

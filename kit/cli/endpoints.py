@@ -9,34 +9,16 @@ from dataclasses import asdict
 
 from ..endpoint import ENDS, PRICES
 from ..probe import probe
-from ..services import SERVICES, Service
+from ..services import COLUMNS, SERVICES, Service, rows
 from .options import Verbs, add_options
 from .screen import draw_table, say
-
-_WORDS = {True: "yes", False: "no", None: "?"}
 
 
 def _endpoints(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([_row(service) for service in SERVICES.values()], indent=2))
         return 0
-    columns = ("name", "wire", "text", "ids kept", "metadata", "usage", "delete", "truncate", "seeds", "Hz", "from")
-    rows = []
-    for service in SERVICES.values():
-        can = service.can
-        flags = (can.answers_in_text, can.keeps_ids, can.echoes_metadata, can.counts_tokens, can.deletes, can.truncates)
-        seeds = "?" if can.seeds is None else "all" if len(can.seeds) == 3 else ", ".join(can.seeds)
-        rows.append(
-            (
-                service.name,
-                service.dialect,
-                *(_WORDS[flag] for flag in flags),
-                seeds,
-                can.input_hz or "?",
-                can.known_from,
-            )
-        )
-    draw_table(columns, rows, hint="--json has them")
+    draw_table(COLUMNS, rows(), hint="--json has them")
     say("")
     for service in SERVICES.values():
         if service.can.remark:
