@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -54,9 +55,20 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
 
 
+def _print_sentence(screen: Console, words: str, style: str = "") -> None:
+    """Print a sentence: a terminal's lines end between words, a path stays whole, and a file has all of it as one line."""
+    if screen.is_terminal:
+        lines = (
+            textwrap.wrap(line, screen.width, break_long_words=False, break_on_hyphens=False)
+            for line in words.split("\n")
+        )
+        words = "\n".join("\n".join(line) for line in lines)
+    screen.print(Text(words, style=style))
+
+
 def say(words: object, style: str = "") -> None:
     """Print a line; whatever a server or a file put into it does nothing to the terminal."""
-    console().print(Text(show.plain(words), style=style))
+    _print_sentence(console(), show.plain(words), style)
 
 
 def complain(error: Exception | str, code: int) -> int:
@@ -64,7 +76,7 @@ def complain(error: Exception | str, code: int) -> int:
     sentence = show.plain(error)
     for pattern, flag in _FLAGS:
         sentence = re.sub(pattern, flag, sentence)
-    console(stderr=True).print(Text(f"kit: {sentence}"))
+    _print_sentence(console(stderr=True), f"kit: {sentence}")
     return code
 
 

@@ -186,6 +186,8 @@ def _lab(args: argparse.Namespace) -> int:
     command += [f"--ServerApp.root_dir={_CLONE}", f"--LabApp.default_url=/lab/tree/notebooks/{_FIRST_NOTEBOOK}"]
     print(f"notebooks: {notebooks}", flush=True)
     environment = os.environ | {"JUPYTER_PLATFORM_DIRS": "1"}
+    if os.name == "posix":  # in this process's place: a signal that ends `kit lab` leaves no server behind
+        os.execve(command[0], [*command, *options], environment)
     return subprocess.run([*command, *options], check=False, env=environment).returncode
 
 
