@@ -281,8 +281,8 @@ class Voice:
     def latency(self) -> Latency:
         """Where the time went so far."""
         silence = (turn_detection(self.session) or {}).get("silence_duration_ms")
-        played = [response_of(self.session, s.response_id) for s in self.playback.position.stretches]
-        server_ms = [r.first_audio_ms for r in played if r is not None and r.first_audio_ms is not None]
+        responses = [response_of(self.session, s.response_id) for s in self.playback.position.stretches]
+        server_ms = [r.first_audio_ms for r in responses if r is not None and r.first_audio_ms is not None]
         return self._latency(server_ms, float(silence) if isinstance(silence, int | float) else None)
 
     def _latency(self, server_ms: list[float], vad_silence_ms: float | None) -> Latency:

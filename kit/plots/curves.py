@@ -87,6 +87,7 @@ def first_audio(
         share = np.arange(1, len(times_ms) + 1) / len(part)
         x = np.concatenate(([0.0], times_ms, [longest * 1.05]))
         y = np.concatenate(([0.0], share, share[-1:] if len(share) else [0.0]))
+        # Those that never heard a voice stay in the denominator: the line ends below 100 % by them.
         n_silent = len(part) - len(times_ms)
         label = f"{name}  ({n_silent} of {len(part)} never)" if n_silent else f"{name}  (all {len(part)})"
         ax.step(x, y, where="post", color=colour, linewidth=2, label=label)
@@ -227,6 +228,7 @@ def cure_cost(
         beside = sum(
             abs(x - row[cost]) < 0.015 * (reach or 1) for x in costs_so_far
         )  # points at one cost stand side by side
+        # Only the mark is moved, in points of the paper: its place on the axis is that of the cost.
         among = int(((shown_rows[cost] - row[cost]).abs() < 0.015 * (reach or 1)).sum())
         step = min(9.0, 50 / among)  # points of the paper: all of them stay within the margin
         costs_so_far.append(row[cost])
@@ -283,7 +285,7 @@ def differences(
     look, ax = prologue(compared, "compare_df", columns, style, ax, height_in)
     ax.axvline(0, color=look.muted, linewidth=1)
     for at, (_, row) in zip(y, compared.iterrows(), strict=True):
-        if row["difference"] != row["difference"]:
+        if row["difference"] != row["difference"]:  # NaN: one side has no answer
             ax.text(0, at, " nothing to compare", fontsize=SMALL, color=look.muted, va="center")
             continue
         wide = 2.6 if row["pooled"] else 1.6

@@ -124,36 +124,37 @@ def _bands(turns: Frame, by: tuple[str, ...]) -> list[Band]:
     several = [name for name in by if len(groups(turns, name)) > 1] or list(by[:1])
     names_of = {name: labels(turns, name) for name in several}
     out = []
-    for key, some in turns.groupby(list(by), observed=True, sort=True, dropna=False) if by else [((), turns)]:
+    for key, rows in turns.groupby(list(by), observed=True, sort=True, dropna=False) if by else [((), turns)]:
         words = dict(zip(by, key, strict=True))
         trial = (
-            some.groupby([name for name in ("plan", "trial_id") if name in some], observed=True, sort=False)
+            rows.groupby([name for name in ("plan", "trial_id") if name in rows], observed=True, sort=False)
             .ngroup()
             .to_numpy()
         )
-        turn = some["turn"].to_numpy(int)
+        turn = rows["turn"].to_numpy(int)
         cells = np.full((turn.max() + 1, trial.max() + 1), SHADES.index("not run"))
-        cells[turn, trial] = _shades(some)
+        cells[turn, trial] = _shades(rows)
         ids = np.array([""] * cells.shape[1], object)
-        ids[trial] = some["trial_id"].astype(str) if "trial_id" in some else ""
+        ids[trial] = rows["trial_id"].astype(str) if "trial_id" in rows else ""
+        # By the first turn, then the second, …: where the top row changes colour is a share that can be read off the axis.
         order = np.lexsort(cells[::-1])
         cells, ids = cells[:, order], ids[order]
-        answered = cells[0] < SHADES.index("failed")
+        is_answered = cells[0] < SHADES.index("failed")
         text = int((cells[0] == 0).sum())
-        n = int(answered.sum())
+        n = int(is_answered.sum())
         share = f"{100 * text / n:.0f} % text  ({text} of {n})" if n else "no answer"
         name = " · ".join(names_of[name].get(str(words[name]), "–") for name in several) or "all"
         out.append(Band(name, str(key[0]) if key else "", cells, share, list(ids)))
     return out
 
 
-def _shades(some: Frame) -> Any:
+def _shades(rows: Frame) -> Any:
     """A shade per row: what was heard; failed where the trial failed before it, or the turn was not answered."""
-    words = some["modality"].astype(object).where(some["modality"].notna(), "")
-    if "outcome" in some:  # silent and late are ways to lose the voice, whatever came late
-        outcome = some["outcome"].astype(object)
+    words = rows["modality"].astype(object).where(rows["modality"].notna(), "")
+    if "outcome" in rows:  # silent and late are ways to lose the voice, whatever came late
+        outcome = rows["outcome"].astype(object)
         words = words.where(~outcome.isin(["silent", "late"]), outcome)
-    tried = some["state"].astype(str) != "missing"
+    tried = rows["state"].astype(str) != "missing"
     missing = np.where(tried, SHADES.index("failed"), SHADES.index("not run"))
     codes = words.map({word: at for at, word in enumerate(SHADES)}).to_numpy(float)
     return np.where(np.isnan(codes), missing, np.nan_to_num(codes)).astype(int)
@@ -185,6 +186,7 @@ def _draw(ax: Axes, look: look_up.Style, band: Band, top: float, at: int, link: 
         boxes = [
             [(x[c], y[first]), (x[c + 1], y[first]), (x[c + 1], y[last]), (x[c], y[last])] for c, first, last in chosen
         ]
+        # One shape of many boxes per shade: a page with thousands of rectangles of their own would crawl.
         cells = PolyCollection(
             boxes, facecolor=_colour(word, look), linewidth=0, gid=f"strip-{word}-{at}", rasterized=many
         )
@@ -279,6 +281,7 @@ def modality(
     columns = [*(prefix + word for word in ORDER), total, *(f"{rate}_{end}" for end in ("rate", "low", "high"))]
     need(table, "modality_df", *columns)
     names, gaps = _labels(table)
+    # Rows go down from 0; a row that begins another case stands a third of a row apart.
     y = -(np.arange(len(table)) + 0.35 * np.cumsum(gaps))
     look, ax = prologue(table, "modality_df", columns, style, ax, 2.7 + 0.5 * (len(table) + 0.35 * sum(gaps)))
     n = table[total].to_numpy(float)
@@ -320,8 +323,8 @@ def modality(
     legend_below(ax, look, 42, ncols=len(words_shown) + (truth is not None), handlelength=1.1, columnspacing=1.2)
     n_words = f"{int(np.nansum(n)):,} {'first turns' if first else 'turns'}"
     sub = "The reply to the seeded history" if first else "Every turn of every trial, pooled"
-    lost = "; the diamond is lost voice: text, silent or late" if first and _lost_voice(ax, look, table, y) else ""
-    look_up.words(ax, look, table, title=title or "Spoken or written?", subtitle=f"{sub}; the line is the text share's interval ({interval_words(table).removesuffix(' intervals')}){lost}",
+    diamond = "; the diamond is lost voice: text, silent or late" if first and _lost_voice(ax, look, table, y) else ""
+    look_up.words(ax, look, table, title=title or "Spoken or written?", subtitle=f"{sub}; the line is the text share's interval ({interval_words(table).removesuffix(' intervals')}){diamond}",
                   n=n_words, below=64)  # fmt: skip
     return ax
 
@@ -331,16 +334,17 @@ def _labels(table: Frame) -> tuple[list[str], list[bool]]:
     names = list(table.columns[: list(table.columns).index("simulated")]) if "simulated" in table else []
     rows = [[str(table[name].iloc[at]) for name in names] for at in range(len(table))]
     names_of = {name: labels(table, name) for name in names}
-    told = [
+    words = [
         " · ".join(names_of[name].get(word, "–") for name, word in zip(names, row, strict=True)) or "all"
         for row in rows
     ]
     gaps = [at > 0 and len(names) > 1 and rows[at][0] != rows[at - 1][0] for at in range(len(rows))]
-    return told, gaps
+    return words, gaps
 
 
 def _intervals(ax: Axes, look: look_up.Style, table: Frame, y: Any, rate: str) -> None:
     low, high = table[f"{rate}_low"].to_numpy(float), table[f"{rate}_high"].to_numpy(float)
+    # A line of the page's colour under that of the ink: it is seen on both colours of the bar.
     for width, colour in ((4.2, look.page), (1.7, look.ink)):
         ax.hlines(
             y,

@@ -102,7 +102,7 @@ def prologue(
 
 def axes(ax: Any, look: Style, width_in: float, height_in: float) -> Axes:
     """Return the axes to draw on, dressed in the style: the given ones, or new ones in a figure of that size."""
-    if ax is None:
+    if ax is None:  # a new figure of pyplot's, so that a plot at the end of a cell shows itself
         from matplotlib import pyplot
 
         ax = pyplot.figure(layout="constrained")
@@ -165,8 +165,8 @@ def origin_mark(df: Frame) -> str:
     """What a picture must say if a stand-in, or an unknown server, answered in any of its rows."""
     if "simulated" not in df or not len(df):
         return show.UNKNOWN_ORIGIN
-    known = df["simulated"].notna()
-    kinds = {str(value) == "True" for value in df["simulated"][known]} | ({None} if not known.all() else set())
+    is_known = df["simulated"].notna()
+    kinds = {str(value) == "True" for value in df["simulated"][is_known]} | ({None} if not is_known.all() else set())
     if kinds == {False}:
         return ""
     if kinds == {True}:
@@ -299,9 +299,11 @@ def svg(ax: Axes, *, themed: bool | Literal["notebook"] = False, alt: str = "", 
     with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "kit", "svg.id": None}):
         fig: Any = ax.get_figure()
         fig.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    # The same plot is the same text: no date, no creator, ids by a fixed salt. Words are paths, since a reader's fonts are not known.
     text = out.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
     if themed:
+        # Each colour of the light style is used for one thing only, so that it can be replaced in the finished text.
         light = STYLES["light"]
         for name in ("page", "ink", "muted", "grid"):
             variable = _NOTEBOOK[name] if themed == "notebook" else f"var(--{name})"

@@ -116,6 +116,7 @@ class Timeline:
     def _draw(self, ax: Axes, n: int, mark: Mark, row: int, scale: float) -> None:
         from matplotlib.patches import Rectangle
 
+        # An instant is as wide as can still be seen.
         width = max(mark.end_ms - mark.start_ms, 0.0015 * self.end_ms) / scale
         ax.add_patch(
             Rectangle((mark.start_ms / scale, row - 0.33), width, 0.66, color=mark.colour, linewidth=0, gid=f"mark-{n}")
@@ -176,7 +177,7 @@ def timeline(session: Session) -> Timeline:
         if event.type == "input_audio_buffer.speech_started":
             speech = (at_ms, _number(event.data.get("audio_start_ms")))
         elif event.type == "input_audio_buffer.speech_stopped":
-            marks.append(_spoken(speech, at_ms, _number(event.data.get("audio_end_ms"))))
+            marks.append(_speech_mark(speech, at_ms, _number(event.data.get("audio_end_ms"))))
             speech = None
         elif event.type == "error":
             error = event.data.get("error")
@@ -197,11 +198,12 @@ def timeline(session: Session) -> Timeline:
     return Timeline(marks, session.simulated, note)
 
 
-def _spoken(beginning: tuple[float, float] | None, at_ms: float, end_ms: float) -> Mark:
+def _speech_mark(beginning: tuple[float, float] | None, at_ms: float, end_ms: float) -> Mark:
     """From what the server says of its own clock: how long, counted back from when it told us of the end."""
     if beginning is None:
         return Mark("user speaks", at_ms, at_ms, _USER, f"speech stopped, told at {at_ms:.0f} ms")
     heard_ms, start_ms = beginning
+    # The server's clock counts audio that it was sent, ours the time: the length is the server's, the end is when we heard of it.
     length_ms = end_ms - start_ms if not math.isnan(end_ms - start_ms) else at_ms - heard_ms
     start = max(0.0, min(heard_ms, at_ms - max(0.0, length_ms)))
     return Mark("user speaks", start, at_ms, _USER, f"speech, {length_ms:.0f} ms as the server heard it", "speech")
@@ -212,8 +214,8 @@ def _response_marks(response: Response) -> Iterable[Mark]:
     if start is None:
         return
     start = max(0.0, start)
-    known: list[float | None] = [response.done_at_ms, response.first_audio_at_ms, response.first_text_at_ms, start]
-    end = max(at for at in known if at is not None)
+    instants: list[float | None] = [response.done_at_ms, response.first_audio_at_ms, response.first_text_at_ms, start]
+    end = max(at for at in instants if at is not None)
     word = "failed" if response.status == "failed" else response.modality or "pending"
     how = " ".join(filter(None, (response.status or "no end", response.reason)))
     says = f"{response.id}: {word}, {how}, {end - start:.0f} ms. {response.words}"
@@ -293,8 +295,8 @@ def pair(
         words = show.one_line(reply.words, 400)
         start_s = ((reply.first_audio_ms if reply.n_audio_bytes else reply.first_text_ms) or 0.0) / 1000
         lines = textwrap.wrap(words, max(12, int(66 * (until - start_s) / until)))
-        shown = [*lines[:2], *(["…"] if len(lines) > 2 else [])] if reply.n_audio_bytes else lines[:5]
-        ax.text(start_s, middle - (0.78 if reply.n_audio_bytes else 0.1), foreign("\n".join(shown), 500), fontsize=SMALL + (not reply.n_audio_bytes),
+        lines_shown = [*lines[:2], *(["…"] if len(lines) > 2 else [])] if reply.n_audio_bytes else lines[:5]
+        ax.text(start_s, middle - (0.78 if reply.n_audio_bytes else 0.1), foreign("\n".join(lines_shown), 500), fontsize=SMALL + (not reply.n_audio_bytes),
                 color=look.muted if reply.n_audio_bytes else ink, va="top", linespacing=1.2)  # fmt: skip
     ax.set(xlim=(0, until), ylim=(-3.1, 2.35), yticks=[], xlabel="seconds since the reply was asked for")
     ax.xaxis.label.set_fontsize(BODY)
@@ -323,8 +325,10 @@ def _wave(ax: Axes, reply: Response, middle: float, colour: str) -> None:
     if clip is None:
         envelope = np.full(2, 0.5)
     else:
+        # The loudest sample of each of 600 pieces: a pixel or two of the picture.
         edges = np.linspace(0, clip.n_samples, min(600, clip.n_samples) + 1).astype(int)[:-1]
         envelope = np.maximum.reduceat(np.abs(clip.pcm.astype(np.int32)), edges) / 32_768
+        # A quiet voice is drawn as large as a loud one; noise below −26 dBFS is not blown up.
         envelope = 0.75 * envelope / max(envelope.max(), 0.05)
     x = np.linspace(start_s, start_s + length_s, len(envelope))
     ax.fill_between(x, middle - envelope, middle + envelope, color=colour, linewidth=0, gid="wave")

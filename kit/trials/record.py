@@ -86,11 +86,11 @@ class TrialRecord:
         end_ms = max((_span(row)[1] for row in self.responses if _span(row)), default=0.0)
         bars = []
         for row in replies:
-            start, end, heard = _span(row)
+            start, end, sound_at = _span(row)
             colour = show.COLOURS.get(str(row["modality"]), "#7F7F7F")
             bars.append(_bar(start, end, end_ms, colour, 0))
-            if heard is not None:
-                bars.append(_bar(heard, heard + row["n_audio_bytes"] / _BYTES_PER_MS, end_ms, colour, 9))
+            if sound_at is not None:
+                bars.append(_bar(sound_at, sound_at + row["n_audio_bytes"] / _BYTES_PER_MS, end_ms, colour, 9))
         spans = [_span(row) for row in replies]
         says = f"{spans[0][0] / 1000:.2f} to {max(span[1] for span in spans) / 1000:.2f} s" if spans else "not asked"
         return (
@@ -105,14 +105,14 @@ def _span(response: Row) -> tuple[float, float, float | None]:
     end = max(start + float(response[key] or 0.0) for key in ("first_audio_ms", "first_text_ms", "done_ms"))
     if not response["n_audio_bytes"] or response["first_audio_ms"] is None:
         return start, end, None
-    heard = start + float(response["first_audio_ms"])
-    return start, max(end, heard + response["n_audio_bytes"] / _BYTES_PER_MS), heard
+    sound_at = start + float(response["first_audio_ms"])
+    return start, max(end, sound_at + response["n_audio_bytes"] / _BYTES_PER_MS), sound_at
 
 
 def _bar(start_ms: float, end_ms: float, whole_ms: float, colour: str, top_px: int) -> str:
-    left = 100 * start_ms / max(whole_ms, 1.0)
+    offset = 100 * start_ms / max(whole_ms, 1.0)
     width = max(_LEAST_PERCENT, 100 * (end_ms - start_ms) / max(whole_ms, 1.0))
     return (
-        f'<div style="position:absolute;top:{top_px}px;height:{7 if top_px == 0 else 5}px;left:{left:.1f}%;width:{width:.1f}%;'
+        f'<div style="position:absolute;top:{top_px}px;height:{7 if top_px == 0 else 5}px;left:{offset:.1f}%;width:{width:.1f}%;'
         f'background:{colour};opacity:{1 if top_px == 0 else 0.55}"></div>'
     )

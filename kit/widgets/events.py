@@ -100,10 +100,10 @@ class EventTable(PageWidget):
             for at, way, name, words, _, _ in self.rows(0, _STATIC_ROWS)
         ]
         n_left = len(self._events) - len(rows)
-        rest = f" · {n_left:,} more in the notebook" if n_left > 0 else ""
+        remark = f" · {n_left:,} more in the notebook" if n_left > 0 else ""
         simulated = getattr(self._source, "simulated", None)
         return show.card(
-            f"<b>{len(self._events):,} events</b> {show.origin(simulated)}{rest}",
+            f"<b>{len(self._events):,} events</b> {show.origin(simulated)}{remark}",
             show.table(rows, ["ms", "", "event", "says"]) if rows else "",
         )
 
