@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from playwright.sync_api import sync_playwright
 
+SHOTS = os.environ.get("KIT_SCREENSHOTS")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGS = [
     "--no-sandbox",
@@ -130,6 +131,15 @@ def run_all(page):
 def theme(page, name):
     page.evaluate("name => window.jupyterapp.commands.execute('apputils:change-theme', { theme: name })", name)
     page.wait_for_function("dark => document.body.dataset.jpThemeLight === String(!dark)", arg="Dark" in name)
+
+
+def shoot(page, name, selector=".kit-sound"):
+    """Save pictures in both themes, for people to look at, where KIT_SCREENSHOTS names a folder."""
+    if SHOTS:
+        for word in ("JupyterLab Dark", "JupyterLab Light"):
+            theme(page, word)
+            page.locator("#jupyterlab-splash").wait_for(state="detached")
+            page.locator(selector).first.screenshot(path=f"{SHOTS}/{name}-{word.split()[-1].lower()}.png")
 
 
 def outside(requested):

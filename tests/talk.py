@@ -98,6 +98,12 @@ async def talk(server, dialect="ga", *, model="gpt-realtime", headers=None, subp
         yield talk
 
 
+def outline(types):
+    """Types in order, each run of deltas as one word."""
+    words = ["delta*" if t.startswith("response.") and t.endswith("delta") else t for t in types]
+    return [w for n, w in enumerate(words) if w != "delta*" or words[n - 1 : n] != ["delta*"]]
+
+
 def speech_of(events):
     """The PCM of all audio deltas among events."""
     return b"".join(

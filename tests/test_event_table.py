@@ -1,7 +1,6 @@
 """The event table: what it says to the page, and what the page does with it in real Chromium."""
 
 import json
-import os
 import time
 
 import pytest
@@ -117,7 +116,6 @@ def test_what_has_no_events_is_refused():
 # ------------------------------------------------------------------------------------------------------------ Chromium
 
 browser = pytest.importorskip("browser", reason="playwright is not installed")
-SHOTS = os.environ.get("KIT_SCREENSHOTS")
 
 
 def write_big_log(path):
@@ -145,13 +143,6 @@ def notebook(path, *cells):
     ]
     kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     path.write_text(json.dumps({"cells": code, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
-
-
-def shoot(page, name):
-    if SHOTS:
-        for word in ("JupyterLab Light", "JupyterLab Dark"):
-            browser.theme(page, word)
-            page.screenshot(path=f"{SHOTS}/{name}-{word.split()[-1].lower()}.png")
 
 
 @pytest.mark.browser
@@ -185,7 +176,7 @@ def test_ten_thousand_events_in_chromium(tmp_path):
         page.wait_for_function(
             "() => document.querySelector('.kit-ev-detail audio')?.currentTime > 0.2", timeout=20_000
         )
-        shoot(page, "event-table-live")
+        browser.shoot(page, "event-table-live", "body")
 
         big.scroll_into_view_if_needed()
         big.locator(".kit-ev-count", has_text=f"{len(events):,} events").wait_for()
@@ -204,7 +195,7 @@ def test_ten_thousand_events_in_chromium(tmp_path):
         big.locator("select[aria-label='type of event']").select_option(label="errors")
         rows.filter(has_text="error").click()
         big.locator("pre", has_text="<script>window.pwned = 1</script>").wait_for()
-        shoot(page, "event-table-hostile")
+        browser.shoot(page, "event-table-hostile", "body")
         big.locator("input[type=search]").fill("4999 word")
         big.locator("select[aria-label='type of event']").select_option(label="every type")
         assert rows.count() == 1

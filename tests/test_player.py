@@ -1,7 +1,6 @@
 """Playing in the page: the browser's speaker as the kernel sees it, the player, and the voice chat in real Chromium."""
 
 import asyncio
-import os
 
 import numpy as np
 import pytest
@@ -12,8 +11,6 @@ from kit.connecting import in_thread
 from kit.errors import DeviceError, LocalProtocolError
 from kit.widgets import Chat, VoiceChat
 from kit.widgets.page import BrowserMicrophone, BrowserSpeaker
-
-SHOTS = os.environ.get("KIT_SCREENSHOTS")
 
 
 class Page:
@@ -223,7 +220,7 @@ async def _noting(session, said):
 # ------------------------------------------------------------------------------------------------------- in real Chromium
 
 try:
-    from browser import CHROMIUM, jupyter_lab, outside, theme
+    from browser import CHROMIUM, jupyter_lab, outside, shoot
     from sound_in_chromium import in_kernel, microphone_file, notebook, run
 except ImportError:
     CHROMIUM = None
@@ -246,15 +243,6 @@ def root(tmp_path_factory):
 def lab(root, tmp_path_factory):
     with jupyter_lab(root, tmp_path_factory.mktemp("home")) as running:
         yield running
-
-
-def shoot(page, name):
-    if SHOTS:
-        for word in ("JupyterLab Light", "JupyterLab Dark"):
-            theme(page, word)
-            page.locator("#jupyterlab-splash").wait_for(state="detached")
-            page.locator(".kit-sound").first.screenshot(path=f"{SHOTS}/{name}-{word.split()[-1].lower()}.png")
-        theme(page, "JupyterLab Light")
 
 
 @browser

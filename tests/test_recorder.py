@@ -298,7 +298,7 @@ def test_what_was_recorded_is_taken_else_a_name_or_a_file_else_the_kits_own_clip
 # ------------------------------------------------------------------------------------------------------- in real Chromium
 
 try:
-    from browser import CHROMIUM, INSECURE_HOST, jupyter_lab, outside, theme
+    from browser import CHROMIUM, INSECURE_HOST, jupyter_lab, outside, shoot
     from sound_in_chromium import best_match, in_kernel, microphone_file, notebook, run, speech_like
 except ImportError:  # playwright is not installed
     CHROMIUM = None
@@ -321,15 +321,6 @@ def root(tmp_path_factory):
 def lab(root, tmp_path_factory):
     with jupyter_lab(root, tmp_path_factory.mktemp("home")) as running:
         yield running
-
-
-def shoot(page, name):
-    if SHOTS:
-        for word in ("JupyterLab Light", "JupyterLab Dark"):
-            theme(page, word)
-            page.locator("#jupyterlab-splash").wait_for(state="detached")
-            page.locator(".kit-sound").first.screenshot(path=f"{SHOTS}/{name}-{word.split()[-1].lower()}.png")
-        theme(page, "JupyterLab Light")
 
 
 def state(page, word):

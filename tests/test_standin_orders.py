@@ -3,23 +3,10 @@
 import re
 
 import pytest
-from talk import speech_of, talk
+from talk import outline, speech_of, talk
 
 from kit.standin import StandIn
 from kit.wire.dialect import MARK_HEADER
-
-DELTAS = {"response.output_audio.delta", "response.output_audio_transcript.delta", "response.output_text.delta"} | {
-    "response.audio.delta",
-    "response.audio_transcript.delta",
-    "response.text.delta",
-}
-
-
-def outline(types):
-    """Types in order, each run of deltas as one word."""
-    words = ["delta*" if t in DELTAS else t for t in types]
-    return [w for n, w in enumerate(words) if w != "delta*" or words[n - 1 : n] != ["delta*"]]
-
 
 GA_AUDIO = [
     "response.created",

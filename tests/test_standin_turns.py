@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hearing import heard
 from noise import edges_ms
-from talk import speech_of, talk
+from talk import outline, speech_of, talk
 
 from kit.speech import repertoire, say
 from kit.standin import StandIn
@@ -39,11 +39,6 @@ async def speak(t, pcm, piece=4_800):
 
 async def take_a_turn(t, text=ASK, before=QUIET, after=QUIET):
     await speak(t, before + say(text).to_bytes() + after)
-
-
-def outline(types):
-    words = ["delta*" if t.startswith("response.") and t.endswith("delta") else t for t in types]
-    return [w for n, w in enumerate(words) if w != "delta*" or words[n - 1 : n] != ["delta*"]]
 
 
 GA_TURN = [

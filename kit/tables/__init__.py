@@ -21,8 +21,7 @@ A source is a ledger, its path, or a list of those; `modality_df` also takes a f
 
 from .comparing import DEFINITIONS, compare_df, controls_df, definitions_df, fit_of, flow_df
 from .frames import attempts_df, events_df, log_df, responses_df, trials_df, turns_df
-from .modality import brief_df, modality_df, until_drift_df
-from .words import in_words
+from .modality import brief_df, in_words, modality_df, until_drift_df
 
 __all__ = [
     "DEFINITIONS",
