@@ -307,6 +307,43 @@ async def test_usage_that_makes_sense_is_what_it_costs(path):
     assert ledger.spent()["usd"] == pytest.approx((10 * 1 + 20 * 10) / 1e6)
 
 
+@pytest.mark.parametrize("beside", ["transcript", "reply that nothing came of", "reply that nobody asked for"])
+async def test_what_is_billed_beside_the_turns_is_paid(path, beside):
+    """A transcript has a price of its own, which the kit does not know; so has a response whose end never came."""
+
+    class Beside(Billing):
+        async def response_create(self, ws, event):
+            if beside == "transcript":
+                await send(
+                    ws, "session.updated", session={"audio": {"input": {"transcription": {"model": "whisper-1"}}}}
+                )
+                await send(ws, "conversation.item.input_audio_transcription.completed", item_id="i", transcript="Hi.")
+            if beside == "reply that nobody asked for":
+                await send(ws, "response.created", response={"id": "resp_0", "status": "in_progress", "output": []})
+                await send(
+                    ws, "response.done", response={"id": "resp_0", "status": "completed", "output": [], "usage": GOOD}
+                )
+            if not (beside == "reply that nothing came of" and event["response"].get("conversation") == "none"):
+                await super().response_create(ws, event)
+
+    class Extra(arms.Arm):
+        """A response beside the talk that is never answered."""
+
+        async def after_seed(self, session):
+            if beside == "reply that nothing came of":
+                await session.send({"type": "response.create", "response": {"conversation": "none"}})
+
+    async with Beside(GOOD) as server:
+        settings = Settings(server.url, price=PRICED, max_output_tokens=None)
+        ledger = await quietly(Plan("1a", Extra, 1, controls=0, settings=settings), path, budget_usd=10)
+
+    (row,) = ledger.rows("SELECT cost_usd, reserved_usd, cost_estimated FROM attempts WHERE counts = 1")
+    if beside == "reply that nobody asked for":
+        assert row["cost_usd"] == pytest.approx(2 * PRICED.usd(GOOD))
+    else:
+        assert row["cost_usd"] == row["reserved_usd"] > 0 and row["cost_estimated"]
+
+
 async def test_the_model_that_the_server_names_is_the_one_that_is_priced(path, monkeypatch):
     monkeypatch.setenv("K", "sk-test")
 
