@@ -236,7 +236,7 @@ class LiveSession(OpenSession, LiveView):
         state = "closed" if self.closed else "open" if self.conversation.started_at_ms is not None else "not started"
         mark = show.origin_word(self.simulated)
         return (
-            f"<LiveSession at {self.endpoint.name}, {self.model}, {state}, {len(self.replies)} replies"
+            f"<LiveSession at {self.endpoint.name}, {show.one_line(self.model)}, {state}, {len(self.replies)} replies"
             f"{f', {mark}' if mark else ''}>"
         )
 

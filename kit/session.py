@@ -263,7 +263,7 @@ class Session(OpenSession, ConversationView):
         mark = show.origin_word(self.simulated)
         state = "closed" if self.closed else "open"
         return (
-            f"<Session {state} at {self.endpoint.name}, {self.model}, {self.dialect.name}, "
+            f"<Session {state} at {self.endpoint.name}, {show.one_line(self.model)}, {self.dialect.name}, "
             f"{len(self._conversation.items)} items, {len(self._conversation.responses)} responses"
             f"{f', {mark}' if mark else ''}>"
         )

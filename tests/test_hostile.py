@@ -677,3 +677,26 @@ def test_a_document_that_would_overflow_the_stack_of_a_library_in_c_is_not_read(
     (tmp_path / "x.yaml").write_text(f"- type: session.created\n  session: {deep}\n")
 
     assert read_log(tmp_path / "x.yaml").report.n_events == 0
+
+
+@pytest.mark.parametrize("protocol", ["realtime", "live"])
+async def test_a_model_whose_name_moves_the_cursor_is_printed_without(protocol):
+    session_object = {"id": "s", "model": "\x1b]0;title\x07\x1b[2J\u202e"}
+
+    async def talk(ws):
+        if protocol == "realtime":
+            await send(ws, "session.created", session=session_object)
+        async for frame in ws:
+            if json.loads(frame)["type"] == "session.start":
+                await send(ws, "session.started", session=session_object)
+            elif protocol == "live" and json.loads(frame)["type"] == "session.close":
+                await ws.close()
+
+    async with serving(talk) as url:
+        async with connect(
+            url.replace("realtime", "live/sessions") if protocol == "live" else url, quiet=True
+        ) as session:
+            if protocol == "live":
+                await session.seed(HISTORY)
+            shown = repr(session)
+    assert not any(c in shown for c in "\x1b\x07\u202e")
