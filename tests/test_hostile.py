@@ -692,11 +692,11 @@ async def test_a_model_whose_name_moves_the_cursor_is_printed_without(protocol):
             elif protocol == "live" and json.loads(frame)["type"] == "session.close":
                 await ws.close()
 
-    async with serving(talk) as url:
-        async with connect(
-            url.replace("realtime", "live/sessions") if protocol == "live" else url, quiet=True
-        ) as session:
-            if protocol == "live":
-                await session.seed(HISTORY)
-            shown = repr(session)
+    async with (
+        serving(talk) as url,
+        connect(url.replace("realtime", "live/sessions") if protocol == "live" else url, quiet=True) as session,
+    ):
+        if protocol == "live":
+            await session.seed(HISTORY)
+        shown = repr(session)
     assert not any(c in shown for c in "\x1b\x07\u202e")
