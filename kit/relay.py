@@ -325,8 +325,8 @@ def _post(url: str, headers: Mapping[str, str], body: bytes) -> bytes:
     except HTTPError as exc:  # an answer too
         response = exc
     with response:
-        kept = {name: value for name, value in response.headers.items() if name.lower() in _ANSWER_HEADERS}
-        return http_answer(f"{response.status} {response.reason}", response.read(MAX_FRAME_BYTES), kept)
+        passed = {name: value for name, value in response.headers.items() if name.lower() in _ANSWER_HEADERS}
+        return http_answer(f"{response.status} {response.reason}", response.read(MAX_FRAME_BYTES), passed)
 
 
 class _Binary(bytes):

@@ -24,7 +24,9 @@ from ..standin import FAULTS, SESSION_S, StandIn, json_list
 from ..wire.events import Event, decode
 from .options import Verbs, add_options, live_options
 
+# Of a file of replies or rules.
 _MAX_FILE_BYTES = 16 << 20
+# The notebooks are beside the package, not in it.
 _CLONE = Path(__file__).resolve().parents[2]
 _FIRST_NOTEBOOK = "00-connect-and-hear-a-reply.ipynb"
 
@@ -105,16 +107,15 @@ def _server(args: argparse.Namespace) -> StandIn | Replay:
     )
 
 
-_NOT_BESIDE_REPLAY: tuple[tuple[str, Any], ...] = (
-    ("drift", "documented"), ("live", []), ("fault", []), ("seed", 0), ("dialect", "both"), ("beta_disabled", False), ("replies", None),
-    ("rules", None), ("strict", False), ("first_ms", None), ("token_ms", None), ("log", None), ("tls", False),
-    ("session_seconds", SESSION_S),
+# Options of the stand-in: what plays a recording draws nothing, refuses nothing and answers nothing of its own.
+_NOT_BESIDE_REPLAY = (
+    "drift", "live", "fault", "seed", "dialect", "beta_disabled", "replies", "rules", "strict", "first_ms", "token_ms", "log", "tls",
+    "session_seconds",
 )  # fmt: skip
-"""Options of the stand-in, and their values where they are not given."""
 
 
 def _refuse_beside_replay(args: argparse.Namespace) -> None:
-    names = [f"--{name.replace('_', '-')}" for name, value in _NOT_BESIDE_REPLAY if getattr(args, name) != value]
+    names = [f"--{name.replace('_', '-')}" for name in _NOT_BESIDE_REPLAY if getattr(args, name) != args.defaults[name]]
     if names:
         raise InputError(f"--replay plays what was recorded: it does not go with {', '.join(names)}")
 
@@ -232,7 +233,7 @@ def add(verbs: Verbs) -> None:
     serve.add_argument(
         "--replay", metavar="LOG", help="play a recorded session again instead; --pace 1 keeps its times"
     )
-    serve.set_defaults(run=_serve)
+    serve.set_defaults(run=_serve, defaults={name: serve.get_default(name) for name in _NOT_BESIDE_REPLAY})
     record = verbs.add_parser(
         "record",
         help="pass any client's sessions on to an endpoint and keep them as event logs",
