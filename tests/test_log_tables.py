@@ -3,7 +3,7 @@
 import pytest
 from test_read_log import talk, write
 
-from kit import plots, tables
+from kit import cases, connect, plots, tables
 from kit.errors import InputError
 from kit.eventlog import read_log
 
@@ -56,3 +56,15 @@ def test_a_log_without_a_reply_makes_an_empty_table(tmp_path, by):
 
     assert not len(table) and not len(tables.brief_df(table))
     plots.modality(table)
+
+
+async def test_logs_are_counted_by_how_a_conversation_began(tmp_path):
+    for case in (cases.one_a, cases.one_b):
+        async with connect(log=tmp_path / f"{case.name}.jsonl", quiet=True) as session:
+            await session.seed(case.history)
+            await session.respond()
+
+    table = tables.modality_df(tables.log_df(tmp_path), by="beginning")
+
+    assert dict(zip(table["beginning"], table["text"], strict=True)) == {"began fresh": 0, "history restored": 1}
+    assert "**history restored**: text in 1 of 1 sessions" in tables.in_words(table)

@@ -43,8 +43,8 @@ Source: TypeAlias = "Ledger | str | Path | pd.DataFrame | Sequence[Source]"
 LogSource = Log | str | os.PathLike[str]
 
 MODALITIES = ("audio", "text", "mixed", "function", "empty")
-LABELS = ("plan", "role", "case", "arm", "settings", "endpoint", "model", "voice", "day")
-"""What turns can be grouped by; `simulated` always is."""
+LABELS = ("plan", "role", "case", "arm", "settings", "endpoint", "model", "voice", "day", "beginning")
+"""What turns can be grouped by; `simulated` always is. `beginning` is of logs alone."""
 STOPPED = "stop rule"
 STATES = ("completed", "failed", "missing")
 """Of a trial. Failed: no attempt came to its end. Missing: never run, or not finished yet."""

@@ -447,7 +447,7 @@ def _sentence(row: pd.Series, keys: list[str]) -> str:
 
 def _label(key: str, value: object) -> str:
     text = show.plain(value).replace("_", " ").replace("*", "\\*")
-    return text if key in ("arm", "model", "settings") else f"{key} {text}"
+    return text if key in ("arm", "model", "settings", "beginning") else f"{key} {text}"
 
 
 def _of(k: Any, n: Any) -> str:
