@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import random
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -48,6 +49,8 @@ class Service:
         breaks: The chance of each response that the connection drops after its content has begun.
         unreached: The chance that a connection drops while it is being seeded, before anything is asked.
         expires_after: Turns of the loop after which every session is cut.
+        paired: Like trials of two arms (same case, repeat and try) meet the same luck, so that what is left between the arms is what
+            they do and how they are counted.
     """
 
     p: Callable[[str, str], float]
@@ -56,14 +59,22 @@ class Service:
     breaks: float = 0.0
     unreached: float = 0.0
     expires_after: int | None = None
+    paired: bool = False
     seed: int = 0
     n_text: int = 0
     """First responses, of all sessions, that were drawn as text, whatever became of them; and all of them."""
     n_asked: int = 0
+    tries: Counter[str] = field(default_factory=Counter)
     draw: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
         self.draw = random.Random(self.seed)
+
+    def draws_for(self, trial: Trial) -> random.Random:
+        """Return where the next session of a trial draws from."""
+        self.tries[trial.trial_id] += 1
+        about = f"{self.seed} {trial.role} {trial.case.name} {trial.repeat} {self.tries[trial.trial_id]}"
+        return random.Random(about) if self.paired else self.draw
 
 
 @contextlib.contextmanager
@@ -154,7 +165,7 @@ class _Socket:
     """The server's side of one session, and the client's socket to it."""
 
     def __init__(self, service: Service, trial: Trial) -> None:
-        self.service, self.draw = service, service.draw
+        self.service, self.draw = service, service.draws_for(trial)
         self.is_text = self.draw.random() < service.p(trial.case.name, trial.arm.name)
         self.on_messages: Callable[[list[bytes]], None] | None = None
         self.n_responses = self.n_events = 0

@@ -108,15 +108,16 @@ def test_bounds_hold_the_truth_where_loss_chooses():
     assert ((table["drift_least"] <= 0.3) & (table["drift_most"] >= 0.3)).sum() >= 23
 
 
-def test_a_retry_arm_that_cures_nothing_has_the_rate_of_as_is_where_one_response_in_ten_fails():
-    service = Service(lambda case, arm: 0.5, lose=lambda is_text: 0.05, fails=0.05, breaks=0.05)
+def test_a_retry_arm_that_cures_nothing_is_counted_as_as_is_where_one_response_in_ten_fails():
+    """Both arms meet the same luck, trial by trial; asking again after a text never helps here, and often fails."""
+    service = Service(lambda case, arm: 0.5, lose=lambda is_text: 0.05, fails=0.05, breaks=0.05, paired=True)
 
-    with played(in_plan(1, ["as_is", "delete_and_retry"], 200), service) as ledger:
+    with played(in_plan(1, ["as_is", "delete_and_retry"], 80), service) as ledger:
         as_is, retry = tables.modality_df(ledger).to_dict("records")
 
-    assert retry["failed"] > 3 * as_is["failed"]
-    for k, n in (("text", "first_turns"), ("first_response_drifted", "first_responses")):
-        assert abs(retry[k] / retry[n] - as_is[k] / as_is[n]) < 0.1
+    assert retry["failed"] > 2 * as_is["failed"] > 0
+    for name in ("text", "audio", "first_turns", "first_response_drifted", "first_responses"):
+        assert retry[name] == as_is[name]
 
 
 async def test_an_attempt_that_its_runs_death_left_after_asking_is_a_censored_turn(path):

@@ -136,8 +136,11 @@ def _after_a_stop_rule(table: pd.DataFrame) -> pd.DataFrame:
         # With a comma there are runs of several ledgers in it, and no one rule's sequence covers them.
         if isinstance(reason, str) and reason.startswith(STOPPED) and "," not in reason:
             k, n = int(table.at[at, "text"]), int(table.at[at, "first_turns"])
-            interval = stats.confidence_sequence(k, n, float(reason.removeprefix(STOPPED)))
+            alpha, lost = float(reason.removeprefix(STOPPED)), int(table.at[at, "lost"])
+            interval = stats.confidence_sequence(k, n, alpha)
             table.loc[at, ["drift_low", "drift_high"]] = interval.low, interval.high
+            table.at[at, "drift_least"] = stats.confidence_sequence(k, n + lost, alpha).low
+            table.at[at, "drift_most"] = stats.confidence_sequence(k + lost, n + lost, alpha).high
             table.loc[at, "level"] = interval.level
     return table
 
