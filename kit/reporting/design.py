@@ -163,8 +163,8 @@ class Design:
 
     def p_of_cutting(self, results: Results) -> float:
         """Return Fisher's p between whole replies and cut ones, over all models."""
-        whole, *cut = (_sum(counts.values()) for _, counts in results[: len(self.blocks)])
-        return _p(whole, _sum(cut))
+        uncut, *cut = (_sum(counts.values()) for _, counts in results[: len(self.blocks)])
+        return _p(uncut, _sum(cut))
 
     def verdicts(self, results: Results) -> list[Verdict]:
         """Return what is shown of every model × cure so far."""
@@ -189,11 +189,11 @@ class Design:
                 )
             level = self.alpha * SPENDING[look - 1]
             ps = {key: _p(*totals[key]) for key in compared}
-            for key, shown in _holm(ps, len(verdicts), level).items():
+            for key, is_shown in _holm(ps, len(verdicts), level).items():
                 (k0, n0), (k1, n1) = totals[key]
                 better = k0 / n0 - k1 / n1 if n0 and n1 else 0.0
                 outcome = "open"
-                if shown:
+                if is_shown:
                     outcome = "cures" if better > 0 else "harms"
                 elif look >= 2 and better < FUTILITY:
                     outcome = "given up"
@@ -235,11 +235,11 @@ def _p(a: Counts, b: Counts) -> float:
 
 def _holm(ps: Mapping[tuple[str, str], float], family: int, level: float) -> dict[tuple[str, str], bool]:
     """Holm's step-down over a family of which only some were tested: the others count as not shown."""
-    shown, going = {}, True
+    results, going = {}, True
     for rank, (key, p) in enumerate(sorted(ps.items(), key=lambda item: item[1])):
         going = going and p <= level / (family - rank)
-        shown[key] = going
-    return shown
+        results[key] = going
+    return results
 
 
 # ----------------------------------------------------------------------------------------------------------- without sockets

@@ -64,8 +64,8 @@ def case_sentence(m: Material, row: Any) -> str:
         f"{where}case {row['case']}, {spaced(row['arm'])}: {k} of {n} first turns were answered in text ({percent(k / n)}, "
         f"{percent(row['level'])} {name} {100 * row['drift_low']:.1f} to {100 * row['drift_high']:.1f})."
     )
-    lost = None if not m.timed else int(row["lost_voice"])
-    sentence += " Silence is not known." if lost is None else f" The voice was lost in {lost} of {n}."
+    n_voiceless = None if not m.timed else int(row["lost_voice"])
+    sentence += " Silence is not known." if n_voiceless is None else f" The voice was lost in {n_voiceless} of {n}."
     sentence += _beside_the_background(m, row, k, n)
     if row["turns_after_text"]:
         again = plural(int(row["turns_after_text"]), "turn")
@@ -78,12 +78,12 @@ def case_sentence(m: Material, row: Any) -> str:
 def _beside_the_background(m: Material, row: Any, k: int, n: int) -> str:
     """The case beside the negative controls of its settings: sessions without a history. Empty where none was answered."""
     df = m.of(m.controls[m.controls["role"] == "negative"], str(row.get("settings")))
-    text, known = int(df["text"].sum()), int(df["known"].sum())
-    p = stats.fisher(k, n, text, known)
+    text, n_known = int(df["text"].sum()), int(df["known"].sum())
+    p = stats.fisher(k, n, text, n_known)
     if p is None:
         return ""
     verdict = "a difference beyond chance" if p <= m.alpha else "no difference shown"
-    return f" Without a history it was {text} of {known}: {verdict}, p = {p:.2g}, unadjusted."
+    return f" Without a history it was {text} of {n_known}: {verdict}, p = {p:.2g}, unadjusted."
 
 
 def _rows(df: Frame) -> Iterator[Any]:
@@ -166,8 +166,8 @@ def definitions(m: Material) -> Grid:
         cells = rows.setdefault(tuple(str(row[name]) for name in keys), [m.called(name, row) for name in keys])
         interval = f" ({points(row['low'])}–{points(row['high'])} %)" if row["n"] else ""
         cells.append(f"{row['k']} of {row['n']}{interval}" if row["n"] else "–")
-    shown = [name for name in tables.DEFINITIONS if m.timed or name != "lost voice"]
-    return Grid([*keys, *shown], list(rows.values()), group=len(keys) - 1)
+    names = [name for name in tables.DEFINITIONS if m.timed or name != "lost voice"]
+    return Grid([*keys, *names], list(rows.values()), group=len(keys) - 1)
 
 
 def days(m: Material) -> dict[str, Any]:
@@ -211,11 +211,11 @@ def ended(m: Material) -> tuple[str, str] | None:
     run = m.ledger.last_run
     reason = run["ended"] if run else None
     n = m.ledger.counts()
-    left = f"{n['missing']:,} of {n['planned']:,} trials were not run."
+    not_run = f"{n['missing']:,} of {n['planned']:,} trials were not run."
     note = f" ({run['note']})" if run and run["note"] else ""
     if reason == "stop rule":
         return "Stopped by its rule", (
-            f"{left} They were never to be run. Beside each rate stands the rule's own interval, which is good at any look; tests and "
+            f"{not_run} They were never to be run. Beside each rate stands the rule's own interval, which is good at any look; tests and "
             "differences assume a fixed number of trials, and a rate that a rule stopped early leans towards 0 or 1."
         )  # fmt: skip
     if not n["missing"]:
@@ -223,10 +223,10 @@ def ended(m: Material) -> tuple[str, str] | None:
     if reason == "budget":
         return (
             "Not finished",
-            f"{left} The budget ended the run{note}; the order is balanced, so what was run is a smaller plan.",
+            f"{not_run} The budget ended the run{note}; the order is balanced, so what was run is a smaller plan.",
         )
     return "Not finished", (
-        f"{left}{f' The last run ended by: {reason}{note}.' if reason else ''} If somebody watched the counts and stopped it, tests and "
+        f"{not_run}{f' The last run ended by: {reason}{note}.' if reason else ''} If somebody watched the counts and stopped it, tests and "
         "intervals do not hold: they assume that the number of trials was fixed before (stopping at a good moment makes 5 % of false "
         "findings 14 %)."
     )  # fmt: skip

@@ -48,8 +48,10 @@ class Report:
 
     def _repr_html_(self) -> str:
         # JupyterLab opens no file:// link; one relative to the notebook's folder opens in Lab.
-        here = Path.cwd()
-        link = quote(self.path.relative_to(here).as_posix()) if self.path.is_relative_to(here) else self.path.as_uri()
+        folder = Path.cwd()
+        link = (
+            quote(self.path.relative_to(folder).as_posix()) if self.path.is_relative_to(folder) else self.path.as_uri()
+        )
         unfit = "" if self.fit is not False else "<b>UNFIT: a control failed</b>"
         name = f'<b>report</b> <a href="{show.esc(link)}">{show.esc(self.path)}</a> {show.origin(self.simulated)}'
         return show.card(name, unfit)

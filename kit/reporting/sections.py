@@ -311,8 +311,8 @@ def trials(m: Material) -> dict[str, Any]:
         return {"note": f"{len(m.trials):,} trials are too many for a page; the ledger has them.", "grid": Grid([], [])}
     responses = tables.responses_df(m.ledger, words=True)
     texts = responses[["transcript", "text"]].astype("string").fillna("")
-    spoken = responses["modality"].astype("string").fillna("") == "audio"
-    words = texts["transcript"].where(spoken, texts["text"].where(texts["text"] != "", texts["transcript"]))
+    is_audio = responses["modality"].astype("string").fillna("") == "audio"
+    words = texts["transcript"].where(is_audio, texts["text"].where(texts["text"] != "", texts["transcript"]))
     replies: dict[tuple[str, int], list[str]] = {}
     for trial, turn, reply in zip(responses["trial_id"].astype(str), responses["turn"], words, strict=True):
         replies.setdefault((trial, int(turn)), []).append(show.plain(reply, MAX_WORDS))
@@ -330,15 +330,17 @@ def trials(m: Material) -> dict[str, Any]:
         anchors.append(f"{prefix}trial-{trial}" if turn == 0 else f"{prefix}trial-{trial}-{turn}")
         cells = [m.called(name, row) for name in (*m.over, "case", "arm")]
         modality = str(row["modality"])
-        heard = badge(modality) if modality in show.COLOURS else str(row["state"])
+        came_as = badge(modality) if modality in show.COLOURS else str(row["state"])
         words_of_turn = " → ".join(replies.get((trial, turn), [])) or "–"
         players = [
             show.sound(sounds[trial, name], "audio/flac")
             for name in ids.get((trial, turn), ())
             if (trial, name) in sounds
         ]
-        said = Markup("<br>").join([words_of_turn, *map(Markup, players)])
-        rows.append([code(trial), *cells, int(row["repeat"]) + 1, turn + 1, heard, milliseconds(row["heard_ms"]), said])
+        words_cell = Markup("<br>").join([words_of_turn, *map(Markup, players)])
+        rows.append(
+            [code(trial), *cells, int(row["repeat"]) + 1, turn + 1, came_as, milliseconds(row["heard_ms"]), words_cell]
+        )
     names = ["trial", *m.over, "case", "arm", "repeat", "turn", "came as", "heard after", "words"]
     summary = f"{plural(len(m.trials), 'trial')}, {plural(len(rows), 'turn')}"
     if sounds:

@@ -292,18 +292,18 @@ class Study:
         for model in self.design.models:
             rows = [row for ledger in self.as_is_ledgers for row in ledger.rows(_FIRST_TURNS, (AS_IS, model))]
             measured = [row for row in rows if row["role"] == "measure"]
-            known = [row for row in measured if row["counts"] and row["known"]]
-            texts, of_history = [row["text"] for row in known], [row["case_name"] for row in known]
-            k, n, lost = sum(texts), len(texts), sum(not row["known"] for row in measured)
+            decided = [row for row in measured if row["counts"] and row["known"]]
+            texts, of_history = [row["text"] for row in decided], [row["case_name"] for row in decided]
+            k, n, n_lost = sum(texts), len(texts), sum(not row["known"] for row in measured)
             # All alike: the spread between histories cannot be seen, so the histories are what counts.
             n_histories = len(set(of_history))
             interval = wilson(k and n_histories, n_histories) if k in (0, n) else clustered(texts, of_history)
             without = [row for row in rows if row["role"] == "negative" and row["counts"] and row["known"]]
             background_k = sum(row["text"] for row in without)
             p = fisher(k, n, background_k, len(without))
-            voiceless = sum(row["text"] or row["outcome"] in ("silent", "late") for row in known)
-            bounds = bounds_if_missing(k, n, lost)
-            rates.append(ModelRate(model, k, n, interval, voiceless, lost, bounds, background_k, len(without), p))
+            voiceless = sum(row["text"] or row["outcome"] in ("silent", "late") for row in decided)
+            bounds = bounds_if_missing(k, n, n_lost)
+            rates.append(ModelRate(model, k, n, interval, voiceless, n_lost, bounds, background_k, len(without), p))
         adjusted = holm([rate.p for rate in rates])
         return [replace(rate, p=p) for rate, p in zip(rates, adjusted, strict=True)]
 
@@ -351,8 +351,8 @@ def _counts(ledger: Ledger, plan: Plan) -> dict[tuple[str, str], Counts]:
     for settings in plan.settings:
         for arm in plan.arms:
             rows = ledger.rows(_FIRST_TURNS, (arm.name, settings.where.model))
-            known = [row for row in rows if row["role"] == "measure" and row["counts"] and row["known"]]
-            counts[settings.where.model or "", arm.name] = (sum(row["text"] for row in known), len(known))
+            decided = [row for row in rows if row["role"] == "measure" and row["counts"] and row["known"]]
+            counts[settings.where.model or "", arm.name] = (sum(row["text"] for row in decided), len(decided))
     return counts
 
 
@@ -388,17 +388,17 @@ def trial_usd(
     endpoint_name: str = "openai", access: Mapping[str, Any] | None = None
 ) -> Callable[[str, str, bool], float]:
     """Return the price of a trial at the kit's prices, by model, arm, and whether its reply is cut; 0 where it is free."""
-    known: dict[tuple[str, str, bool], float] = {}
+    prices: dict[tuple[str, str, bool], float] = {}
 
     def usd(model: str, arm: str, cut: bool) -> float:
         key = (model, arm, cut)
-        if key not in known:
+        if key not in prices:
             settings = _settings(endpoint_name, model or None, cut, {}, access)
             cases = histories() if arm_of(arm).max_responses == 1 else (case("1b"),)
             plan = Plan(cases, arm, 1, settings=settings, controls=0)
             # An arm that asks again may ask that often; reckoned as if it always did.
-            known[key] = (estimate(plan).usd or 0.0) / plan.n_trials * arm_of(arm).max_responses
-        return known[key]
+            prices[key] = (estimate(plan).usd or 0.0) / plan.n_trials * arm_of(arm).max_responses
+        return prices[key]
 
     return usd
 

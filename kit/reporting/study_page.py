@@ -81,39 +81,39 @@ def verdicts(study: Study) -> Iterator[tuple[str, str, str]]:
     controls = tables.controls_df(study.as_is_ledgers)
     fit = tables.fit_of(controls)
     positive = controls[controls["role"] == "positive"]
-    answered = f"{int(positive['as_it_must'].sum())} of {int(positive['planned'].sum())} sessions that were asked for text were read as text"
+    positives = f"{int(positive['as_it_must'].sum())} of {int(positive['planned'].sum())} sessions that were asked for text were read as text"
     if fit is False:
         yield (
             "bad",
             "Unfit",
-            f"Only {answered}, or every session without a history was text. The numbers should not be relied on.",
+            f"Only {positives}, or every session without a history was text. The numbers should not be relied on.",
         )
     elif fit:
-        yield "good", "Controls as they must be", f"{answered[0].upper()}{answered[1:]}: what is text is seen."
+        yield "good", "Controls as they must be", f"{positives[0].upper()}{positives[1:]}: what is text is seen."
     else:
-        yield "", "Fitness not known", f"{answered[0].upper()}{answered[1:]}, and not on every model."
+        yield "", "Fitness not known", f"{positives[0].upper()}{positives[1:]}, and not on every model."
     if len(study.results) >= len(study.design.blocks):
         changes, p = study.design.cutting_changes(study.results), study.design.p_of_cutting(study.results)
-        seen = f"Whole replies and replies that were cut after about a second (p = {p:.2g})"
-        yield ("bad", "Cutting replies seems to change them", f"{seen}: everything after was asked for whole.") if changes else (
-            "", "Replies were cut", f"{seen} came as text about equally often, and the first part decides; so the cures were asked with cut ones."
+        both = f"Whole replies and replies that were cut after about a second (p = {p:.2g})"
+        yield ("bad", "Cutting replies seems to change them", f"{both}: everything after was asked for whole.") if changes else (
+            "", "Replies were cut", f"{both} came as text about equally often, and the first part decides; so the cures were asked with cut ones."
         )  # fmt: skip
 
 
 def in_short(study: Study, rates: list[ModelRate]) -> list[tuple[str, bool]]:
     """Sentences, each with whether it shows something: how many models, each model, each cure."""
     mark = f"[{show.origin_word(study.simulated)}] " if study.simulated is not False else ""
-    lost = [rate.model for rate in rates if rate.k]
-    known = [rate for rate in rates if rate.n]
-    shown = [rate.model for rate in known if rate.p is not None and rate.p <= study.design.alpha and rate.k]
+    drifting = [rate.model for rate in rates if rate.k]
+    measured = [rate for rate in rates if rate.n]
+    beyond_chance = [rate.model for rate in measured if rate.p is not None and rate.p <= study.design.alpha and rate.k]
     sentences = [
-        (f"{mark}With a seeded history {len(lost)} of {plural(len(known), 'model')} answered in text at least once, "
-         f"{len(shown)} of them more often than without one.", bool(shown))
+        (f"{mark}With a seeded history {len(drifting)} of {plural(len(measured), 'model')} answered in text at least once, "
+         f"{len(beyond_chance)} of them more often than without one.", bool(beyond_chance))
     ]  # fmt: skip
-    asked = [verdict for verdict in study.verdicts() if verdict.n1]
-    for cure in dict.fromkeys(verdict.cure for verdict in asked):
+    compared = [verdict for verdict in study.verdicts() if verdict.n1]
+    for cure in dict.fromkeys(verdict.cure for verdict in compared):
         by_outcome = {
-            outcome: [verdict.model for verdict in asked if (verdict.cure, verdict.outcome) == (cure, outcome)]
+            outcome: [verdict.model for verdict in compared if (verdict.cure, verdict.outcome) == (cure, outcome)]
             for outcome in ("cures", "harms", "given up", "open")
         }
         words = {
@@ -157,10 +157,10 @@ def lengths(study: Study) -> Grid | None:
     if not study.as_is_ledgers:
         return None
     frame = tables.trials_df(study.as_is_ledgers)
-    known = frame[frame["first_turn_modality"].notna()]
+    decided = frame[frame["first_turn_modality"].notna()]
     rows = []
     for model in study.design.models:
-        part = known[known["settings"].astype(str).str.split().str[1] == model]
+        part = decided[decided["settings"].astype(str).str.split().str[1] == model]
         cells = [model]
         for shortest, longest in LENGTHS:
             turns = part["history_items"] - 1
@@ -203,7 +203,7 @@ def stages(study: Study) -> Grid:
         n_ledgers = len({tuple(arms) for arms in stage.arms.values()})
         own, ledgers = ledgers[:n_ledgers], ledgers[n_ledgers:]
         times = [at for ledger in own for at in _times(ledger)]
-        lost = sum(
+        n_lost = sum(
             len(ledger.rows("SELECT 1 FROM turns WHERE turn = 0 AND outcome IN ('failed', 'censored')"))
             for ledger in own
         )
@@ -211,7 +211,7 @@ def stages(study: Study) -> Grid:
         arms = dict.fromkeys(arm for arms in stage.arms.values() for arm in arms)
         rows.append([
             stage.name, when(min(times, default=None)), ", ".join(stage.arms), spaced(", ".join(arms)),
-            sum(n for _, n in counts.values()), sum(k for k, _ in counts.values()), lost, failed, f"${sum(ledger.spent()['usd'] for ledger in own):.2f}",
+            sum(n for _, n in counts.values()), sum(k for k, _ in counts.values()), n_lost, failed, f"${sum(ledger.spent()['usd'] for ledger in own):.2f}",
             code(", ".join(ledger.path.name for ledger in own)),
         ])  # fmt: skip
     names = [

@@ -44,6 +44,7 @@ def newcombe(k1: int, n1: int, k0: int, n0: int, level: float = 0.95) -> Interva
     return Interval(k1 / n1 - k0 / n0, low, high, level, "Newcombe", n1 + n0)
 
 
+# Newcombe's method 10, and with effective sizes the pooled row's and the clustered one's.
 def _square_and_add(rate1: float, n1: float, rate0: float, n0: float, z: float) -> tuple[float, float]:
     """Combine the Wilson bounds of two rates into bounds of their difference; sizes may be effective ones."""
     low1, high1 = (float(bound) for bound in score_bounds(np.float64(rate1), np.float64(n1), z))
@@ -86,6 +87,7 @@ def holm(pvalues: Iterable[float | None]) -> tuple[float | None, ...]:
     if not tested:
         return tuple(None for _ in values)
     order = np.argsort(tested)
+    # Step down from the smallest p; a later one is never below an earlier one.
     stepped = np.empty(len(tested))
     stepped[order] = np.minimum(np.maximum.accumulate(np.sort(tested) * np.arange(len(tested), 0, -1)), 1)
     results = iter(stepped)
@@ -495,9 +497,9 @@ def sentence(comparison: Comparison, alpha: float = 0.05, *, power: float = 0.8,
     same = "" if margin is None else _equivalence(c, margin, alpha)
     zero_outside = _excludes_zero(c.difference)
     if c.p_holm <= alpha:
-        more = "more" if c.difference.estimate > 0 else "less"
+        word = "more" if c.difference.estimate > 0 else "less"
         touch = "" if zero_outside else " The interval, made by another method, still touches 0."
-        return f"{where}{c.arm} drifts {more} often than {c.baseline}: {facts}.{touch}{same}{dropped}"
+        return f"{where}{c.arm} drifts {word} often than {c.baseline}: {facts}.{touch}{same}{dropped}"
     touch = " The unadjusted interval leaves out 0; the adjusted test decides." if zero_outside else ""
     needs = _needs(c, alpha, power)
     return f"{where}{'n' if where else 'N'}o difference shown between {c.arm} and {c.baseline}: {facts}.{touch} {needs}{same}{dropped}"

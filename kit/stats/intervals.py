@@ -28,10 +28,10 @@ def whole(value: object, name: str, *, at_least: int = 0) -> int:
 
 def k_of_n(k: object, n: object, names: tuple[str, str] = ("k", "n")) -> tuple[int, int]:
     """A count and what it is out of."""
-    few, all_ = whole(k, names[0]), whole(n, names[1])
-    if few > all_:
-        raise InputError(f"{names[0]} cannot be more than {names[1]}, got {few} of {all_}")
-    return few, all_
+    count, total = whole(k, names[0]), whole(n, names[1])
+    if count > total:
+        raise InputError(f"{names[0]} cannot be more than {names[1]}, got {count} of {total}")
+    return count, total
 
 
 def k_of_n_arrays(k: npt.ArrayLike, n: npt.ArrayLike) -> tuple[Floats, Floats]:
@@ -47,16 +47,18 @@ def k_of_n_arrays(k: npt.ArrayLike, n: npt.ArrayLike) -> tuple[Floats, Floats]:
             raise InputError(f"{name} must be an array of whole numbers, got {clipped(values_in)}")
         pair.append(values.astype(np.float64))
     try:
-        few, all_ = np.broadcast_arrays(*pair)
+        count, total = np.broadcast_arrays(*pair)
     except ValueError:
         raise InputError(f"k and n must have one shape, got {pair[0].shape} and {pair[1].shape}") from None
     # one comparison per rule, NaN fails every one of them
-    good = (few >= 0) & (few <= all_) & (all_ < np.inf) & (few == np.floor(few)) & (all_ == np.floor(all_))
+    good = (count >= 0) & (count <= total) & (total < np.inf) & (count == np.floor(count)) & (total == np.floor(total))
     if not good.all():
         at = tuple(int(i) for i in np.argwhere(~good)[0])
         where = at[0] if len(at) == 1 else at
-        raise InputError(f"row {where}: k of n must be whole numbers with 0 <= k <= n, got {few[at]:g} of {all_[at]:g}")
-    return few, all_
+        raise InputError(
+            f"row {where}: k of n must be whole numbers with 0 <= k <= n, got {count[at]:g} of {total[at]:g}"
+        )
+    return count, total
 
 
 def probability(value: object, name: str, *, example: str) -> float:
@@ -210,10 +212,10 @@ def wilson_array(k: npt.ArrayLike, n: npt.ArrayLike, level: float = 0.95) -> tup
     Raises:
         InputError: Naming the first row that is not ``0 <= k <= n``.
     """
-    few, all_ = k_of_n_arrays(k, n)
+    count, total = k_of_n_arrays(k, n)
     z = z_of(level)
-    empty = all_ == 0
-    low, high = score_bounds(few / np.where(empty, 1, all_), np.where(empty, 1, all_), z)
+    empty = total == 0
+    low, high = score_bounds(count / np.where(empty, 1, total), np.where(empty, 1, total), z)
     return np.where(empty, np.nan, low), np.where(empty, np.nan, high)
 
 
@@ -355,10 +357,10 @@ def from_counts(
     Args:
         times: How many trials have these counts, where equal ones were put together; once each unless given.
     """
-    few, all_ = k_of_n_arrays(k, n)
-    often = np.ones_like(all_) if times is None else k_of_n_arrays(times, times)[0]
-    estimate, low, high, effective = (float(x) for x in _core(few, all_, level, often))
-    trials, turns = int((often * (all_ > 0)).sum()), int((often * all_).sum())
+    count, total = k_of_n_arrays(k, n)
+    often = np.ones_like(total) if times is None else k_of_n_arrays(times, times)[0]
+    estimate, low, high, effective = (float(x) for x in _core(count, total, level, often))
+    trials, turns = int((often * (total > 0)).sum()), int((often * total).sum())
     if trials == 0:
         return Interval(None, None, None, level, "Wilson, clustered by trial", 0, "no turns, so no rate", 0)
     if trials == 1:
@@ -389,8 +391,8 @@ def clustered_array(k: npt.ArrayLike, n: npt.ArrayLike, level: float = 0.95) -> 
     Raises:
         InputError: Naming the first entry that is not ``0 <= k <= n``.
     """
-    few, all_ = k_of_n_arrays(k, n)
-    return _core(few, all_, level, np.ones_like(all_))[:3]
+    count, total = k_of_n_arrays(k, n)
+    return _core(count, total, level, np.ones_like(total))[:3]
 
 
 def _core(k: Floats, n: Floats, level: float, times: Floats) -> tuple[Floats, Floats, Floats, Floats]:
@@ -402,17 +404,18 @@ def _core(k: Floats, n: Floats, level: float, times: Floats) -> tuple[Floats, Fl
             "k and n must hold one entry per trial, got single numbers; for independent trials see wilson()"
         )
     turns, texts, trials = (times * n).sum(-1), (times * k).sum(-1), (times * (n > 0)).sum(-1)
-    some = np.maximum(turns, 1)
-    rate = texts / some
+    n_turns = np.maximum(turns, 1)
+    rate = texts / n_turns
     between = (times * (k - rate[..., None] * n) ** 2).sum(-1) * trials / np.maximum(trials - 1, 1)
     chance = rate * (1 - rate)
-    independent = np.maximum(between / (some * np.where(chance > 0, chance, 1)), LEAST)
-    together = np.maximum((times * n * n).sum(-1) / some, 1)  # the design effect if all turns of a trial agreed
+    # The variance between trials over the one that independent turns would have: the design effect.
+    independent = np.maximum(between / (n_turns * np.where(chance > 0, chance, 1)), LEAST)
+    together = np.maximum((times * n * n).sum(-1) / n_turns, 1)  # the design effect if all turns of a trial agreed
     # the outcome with fewer turns, not with fewer trials: at high ICC both are the same
     rarer = np.where(2 * texts <= turns, (times * (k > 0)).sum(-1), (times * (n > k)).sum(-1))
     doubt = np.clip(1 - (rarer - 1) / FEW, 0, 1)
     effect = np.maximum(independent, doubt * together + (1 - doubt) * independent)
-    effective = some / effect
+    effective = n_turns / effect
     t = stdtrit(np.maximum(trials - 1, 1), upper)
     low, high = score_bounds(rate, effective, t)
     nan = np.float64(np.nan)
@@ -504,20 +507,21 @@ def confidence_sequence_array(k: npt.ArrayLike, n: npt.ArrayLike, alpha: float =
     """The bounds of `confidence_sequence` for whole columns, by bisection; shapes as in `wilson_array`."""
     from scipy.special import betaln, xlog1py, xlogy
 
-    few, all_ = k_of_n_arrays(k, n)
+    count, total = k_of_n_arrays(k, n)
     probability(alpha, "alpha", example="0.05")
-    mixed = betaln(PRIOR + few, PRIOR + all_ - few) - betaln(PRIOR, PRIOR) + np.log(alpha)
-    codes_by_id = few / np.maximum(all_, 1)
+    # The likelihood ratio of a Beta mixture against the rate (Robbins 1970): a martingale, so it may be looked at after every trial.
+    mixed = betaln(PRIOR + count, PRIOR + total - count) - betaln(PRIOR, PRIOR) + np.log(alpha)
+    observed = count / np.maximum(total, 1)
 
     def boundary(outside: Floats, inside: Floats) -> Floats:
         for _ in range(_HALVINGS):
             middle = (outside + inside) / 2
-            is_in = mixed < xlogy(few, middle) + xlog1py(all_ - few, -middle)
+            is_in = mixed < xlogy(count, middle) + xlog1py(total - count, -middle)
             inside, outside = np.where(is_in, middle, inside), np.where(is_in, outside, middle)
         return outside  # the end that errs to the wide side
 
-    low = np.where(few == 0, 0.0, boundary(np.zeros_like(codes_by_id), codes_by_id))
-    high = np.where(few == all_, 1.0, boundary(np.ones_like(codes_by_id), codes_by_id))
+    low = np.where(count == 0, 0.0, boundary(np.zeros_like(observed), observed))
+    high = np.where(count == total, 1.0, boundary(np.ones_like(observed), observed))
     return low, high
 
 

@@ -37,8 +37,8 @@ def p_text_given_text(sequences: Iterable[Sequence[bool | None]], level: float =
     for at, turns in enumerate(sequences):
         if not isinstance(turns, Iterable):
             raise InputError(f"trial {at} must be a sequence of turns, got {clipped(turns)}")
-        known = [_turn(value, at, index) for index, value in enumerate(turns)]
-        after_text = [b for a, b in pairwise(known) if a and b is not None]
+        flags = [_turn(value, at, index) for index, value in enumerate(turns)]
+        after_text = [b for a, b in pairwise(flags) if a and b is not None]
         again.append(sum(after_text))
         pairs.append(len(after_text))
     if not sum(pairs):
@@ -105,6 +105,7 @@ def kaplan_meier(times: Sequence[float], observed: Sequence[bool], level: float 
             raise InputError(f"times[{at}] must be a turn, counted from 1, got {clipped(time)}")
         if not isinstance(flag, bool | np.bool_ | int | np.integer) or flag not in (0, 1):
             raise InputError(f"observed[{at}] must be true or false, got {clipped(flag)}")
+    # Trials that were watched to this turn or longer are at risk in it.
     when, drifted = np.asarray(times, dtype=np.float64), np.asarray(observed, dtype=bool)
     turns, events = np.unique(when[drifted], return_counts=True)
     at_risk = len(when) - np.searchsorted(np.sort(when), turns, side="left")
@@ -140,12 +141,14 @@ def survival_of_counts(
 
 
 def _log_log(survival: Floats, at_risk: Whole, events: Whole, z: float) -> tuple[Floats, Floats]:
-    left = at_risk - events
-    some_left = left > 0
-    greenwood = np.cumsum(np.where(some_left, events / (at_risk * np.maximum(left, 1)), 0.0))
+    n_left = at_risk - events
+    # Greenwood divides by those that are left; where all have drifted, the bounds come from those that were at risk.
+    some_left = n_left > 0
+    greenwood = np.cumsum(np.where(some_left, events / (at_risk * np.maximum(n_left, 1)), 0.0))
     inner = np.where(some_left, survival, 0.5)  # any value inside, where the result is not used
     spread = z * np.sqrt(greenwood) / np.abs(np.log(inner))
     low, high = inner ** np.exp(spread), inner ** np.exp(-spread)
+    # None of those at risk was left: Wilson's upper bound of 0 of n, times the share that had come so far.
     before = np.concatenate(([1.0], survival[:-1]))
     none_left = before * score_bounds(np.zeros(len(survival)), np.maximum(at_risk, 1).astype(np.float64), z)[1]
     return np.where(some_left, low, 0.0), np.where(some_left, high, none_left)
@@ -156,6 +159,7 @@ def _median(turns: Floats, survival: Floats, low: Floats, high: Floats, level: f
         return float(turns[np.argmax(below)]) if below.any() else None
 
     tolerance = 1e-12  # products of fractions miss one half by an ulp
+    # The median's bounds are where the curve's own bounds cross one half (Brookmeyer, Crowley 1982).
     estimate = first(survival <= 0.5 + tolerance)
     lower = first(low <= 0.5 + tolerance)
     upper = first(high <= 0.5 + tolerance)

@@ -39,6 +39,7 @@ from ..session import Session
 from ..speech import say
 from ..wire.records import Response
 
+# Both carry messages of user, assistant and system (GPT-Live: developer) as a history.
 BOTH = frozenset({"realtime", "live"})
 
 
@@ -200,6 +201,7 @@ class OneUserMessage(Arm):
         return History().user(f"{_PACKED_BEFORE}\n{turns}\n{_PACKED_AFTER}")
 
 
+# The framing's words are the kit's own; the arm is that every turn is in one user message.
 _PACKED_BEFORE = "What follows is the conversation that we have had so far, oldest turn first, as JSON."
 _PACKED_AFTER = "That is where we stopped. Go on from there: answer the last thing that the user said."
 
@@ -214,8 +216,9 @@ class UserMessagesWithLabels(Arm):
 
     def history(self, history: History) -> History:
         def labelled(item: HistoryItem) -> HistoryItem:
-            spoken = any(part.clip for part in item.parts)  # a user's audio is a user message already
-            return item if spoken else _as_text(item, "user", f"[{_who(item).capitalize()}] ")
+            # Labelling it would replace the user's voice by a text, which is another arm.
+            is_audio = any(part.clip for part in item.parts)  # a user's audio is a user message already
+            return item if is_audio else _as_text(item, "user", f"[{_who(item).capitalize()}] ")
 
         return History((*map(labelled, history.items[:-1]), *history.items[-1:]))
 
@@ -430,6 +433,7 @@ class Compaction(Arm):
                 "previous_item_id": "root",
                 "item": summary.serialize(session.dialect),
             }
+            # `Session.seed` puts items at the end; only a raw event can insert at the root.
             added = asyncio.create_task(session.wait_for("conversation.item.added"))
             await asyncio.sleep(0)  # it waits before anything is sent
             await session.send(event)

@@ -64,10 +64,13 @@ AGAIN = frozenset(("transport", "rate_limit", "worker_lost"))
 THERE = AGAIN - {"worker_lost"}
 """Those of them that the other end caused."""
 
+# What OpenAI, Azure and compatible servers call it; the first is the one of `response.done` and of the handshake.
 _RATE_CODES = ("rate_limit_exceeded", "rate_limit_error", "too_many_requests", "slow_down")
+# No later trial can do better, so the run stops instead of failing them one by one.
 HOPELESS = ("insufficient_quota", "invalid_api_key", "credit_balance_exhausted", "account_deactivated")
 # Refusals of a GPT-Live start that are its history's or its instructions', not those of every trial's.
 _OF_THE_CASE = ("invalid_value", "invalid_request_error")
+# No service sends a Retry-After in the socket; OpenAI's sentence is "Please try again in 1.2s" (wire/README.md, Rate limits).
 _TRY_AGAIN = re.compile(r"(?:try again|retry(?: again)?) (?:in|after) ([0-9.]+) *(ms|milli|s|m)?", re.IGNORECASE)
 # What the operating system says when this process has no more files, buffers or memory. `Unreachable` repeats its words.
 _MACHINE = tuple(os.strerror(code) for code in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
@@ -433,8 +436,8 @@ class _Attempt(AttemptRows):
         """Note which response answers; without one, look for what has come of it so far."""
         if response is None and self.session is not None:
             newer = self.session.responses[self._n_before :]
-            asked = [item for item in newer if item.started_by == "create"]
-            response = next(iter(asked or newer), None)
+            candidates = [item for item in newer if item.started_by == "create"]
+            response = next(iter(candidates or newer), None)
         if response is not None and response not in self.answers and len(self.answers) < self._n_asked:
             self.answers.append(response)
             self.outcome.begun = self.outcome.begun or _came(response)
@@ -539,8 +542,8 @@ class _Attempt(AttemptRows):
         settings = self.trial.settings
         if settings.price is not None or settings.where.price is None:
             return settings.price, None
-        asked, named = settings.where.model, self.session.model if self.session is not None else None
-        model = named if named in PRICES else _DATED.sub("", named or asked or "")
+        asked_model, served_model = settings.where.model, self.session.model if self.session is not None else None
+        model = served_model if served_model in PRICES else _DATED.sub("", served_model or asked_model or "")
         return PRICES.get(model), model if model in PRICES else None
 
     def _usd(self) -> float | None:

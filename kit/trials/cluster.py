@@ -65,7 +65,7 @@ class Batch:
 
 
 @dataclass
-class _Sent:
+class _OpenBatch:
     """A batch on its way, as the runner keeps it."""
 
     worker: str
@@ -99,13 +99,22 @@ async def run_on(runner: Runner, client: Any, at_once: int, budget_usd: float | 
 class _Cluster:
     def __init__(self, runner: Runner, client: Any, distributed: Any, at_once: int) -> None:
         self._runner, self._client, self._at_once = runner, client, at_once
+        # One topic of Dask's event log for each run: two runs on one cluster must not read each other's outcomes.
         self._topic = f"kit-trials-{secrets.token_hex(8)}"
+        # Seen by every worker: set, they close their sessions and start nothing more.
         self._stop = distributed.Event(f"{self._topic}-stop", client=client)
+        # Trials that are with no worker, in the planned order; one that is lost comes back to an end of it.
         self._left: deque[Trial] = deque(runner.left)
-        self._sent: dict[str, _Sent] = {}
+        # By worker. Never more than one each, so that a worker that vanishes takes little with it.
+        self._open_batches: dict[str, _OpenBatch] = {}
+        # Outcomes that came as messages, ahead of the batch that they belong to: a ledger that waited for whole batches would lose
+        # minutes of paid work with its process.
         self._inbox: asyncio.Queue[tuple[int, dict[str, Any]]] = asyncio.Queue()
+        # Something has come, or a batch is over.
         self._news = asyncio.Event()
+        # Dask takes two tasks of the same key for the same task, and would play the second one never.
         self._numbers = itertools.count(1)
+        # Messages come on the client's own thread; everything else happens on this loop.
         self._loop = asyncio.get_running_loop()
 
     async def run(self) -> None:
@@ -113,11 +122,11 @@ class _Cluster:
         await self._ask(client.subscribe_topic, self._topic, self._on_message)
         idle_s = 0.0
         try:
-            while self._sent or (self._left and self._runner.stopped is None):
+            while self._open_batches or (self._left and self._runner.stopped is None):
                 workers = await self._workers()
                 await self._bury(workers)
                 await self._send(workers)
-                idle_s = 0.0 if self._sent or workers else idle_s + _LOOK_S
+                idle_s = 0.0 if self._open_batches or workers else idle_s + _LOOK_S
                 if idle_s > _NO_WORKER_S:
                     raise KitError(
                         f"the cluster has had no worker for {_NO_WORKER_S:.0f} s; start one and run it again"
@@ -134,12 +143,13 @@ class _Cluster:
 
     async def _send(self, workers: set[str]) -> None:
         """One batch to each worker that has none, as far as plan and budget go."""
-        for worker in sorted(workers - self._sent.keys()):
+        for worker in sorted(workers - self._open_batches.keys()):
+            # Waits until sessions may begin; a worker does not know what the service told another one.
             async with self._runner.rate_limiter:
                 reserved: list[tuple[Trial, Reservation]] = []
             while self._left and len(reserved) < self._at_once * ROUNDS_PER_BATCH:
                 if not self._runner.budget.room_for(self._runner.worst_usd(self._left[0]) or 0.0) and (
-                    reserved or self._sent
+                    reserved or self._open_batches
                 ):
                     break  # what is in flight may give some of its reservation back
                 reservation = await self._runner.reserve(self._left[0])
@@ -170,11 +180,12 @@ class _Cluster:
                 key=f"{self._topic}-{next(self._numbers)}",
                 workers=[worker],
                 allow_other_workers=False,
+                # Dask runs it once, where it was sent: what a worker had begun to pay for must not run again elsewhere unseen.
                 pure=False,
                 retries=0,
             )
             future.add_done_callback(lambda _: self._wake())
-            self._sent[worker] = _Sent(worker, future, dict(zip(ids, trials, strict=True)))
+            self._open_batches[worker] = _OpenBatch(worker, future, dict(zip(ids, trials, strict=True)))
 
     async def _workers(self) -> set[str]:
         return set(await self._ask(self._client.nthreads))
@@ -208,18 +219,18 @@ class _Cluster:
     async def _take(self) -> None:
         """Write down what has come, then look which batches are over."""
         self._empty_inbox()
-        for sent in [sent for sent in self._sent.values() if sent.future.done()]:
-            if sent.future.status == "finished":
-                for attempt_id, outcome in await self._ask_future(sent.future):
+        for batch in [batch for batch in self._open_batches.values() if batch.future.done()]:
+            if batch.future.status == "finished":
+                for attempt_id, outcome in await self._ask_future(batch.future):
                     self._decide(attempt_id, outcome)
-            elif sent.future.status == "error":
-                problem = await self._ask(sent.future.exception)
+            elif batch.future.status == "error":
+                problem = await self._ask(batch.future.exception)
                 raise (
                     problem
                     if isinstance(problem, KitError)
                     else KitError(f"a worker could not play its trials: {problem}")
                 )
-            self._lose(sent)
+            self._lose(batch)
 
     async def _ask_future(self, future: Any) -> Any:
         return await future if self._client.asynchronous else await asyncio.to_thread(future.result)
@@ -230,43 +241,43 @@ class _Cluster:
 
     def _decide(self, attempt_id: int, fields: dict[str, Any]) -> None:
         """An outcome has come: by a message and once more with its batch, and what comes first counts."""
-        for sent in self._sent.values():
-            trial = sent.open.pop(attempt_id, None)
+        for batch in self._open_batches.values():
+            trial = batch.open.pop(attempt_id, None)
             if trial is not None and self._runner.decide(trial, attempt_id, Outcome(**fields)):
                 self._left.appendleft(trial)
 
     async def _bury(self, workers: set[str]) -> None:
         """Give up what was with workers that are gone."""
         self._empty_inbox()
-        for sent in [sent for sent in self._sent.values() if sent.worker not in workers]:
-            await self._ask(sent.future.cancel)
-            self._lose(sent)
+        for batch in [batch for batch in self._open_batches.values() if batch.worker not in workers]:
+            await self._ask(batch.future.cancel)
+            self._lose(batch)
 
-    def _lose(self, sent: _Sent) -> None:
+    def _lose(self, batch: _OpenBatch) -> None:
         """What a batch has not brought is lost; its worker is free, or gone."""
-        del self._sent[sent.worker]
-        for attempt_id, trial in sent.open.items():
+        del self._open_batches[batch.worker]
+        for attempt_id, trial in batch.open.items():
             failure = {
                 "kind": "worker_lost",
                 "error_type": "WorkerLost",
-                "error": f"the worker {sent.worker} was gone before this came back; what it used is not known",
+                "error": f"the worker {batch.worker} was gone before this came back; what it used is not known",
                 "expected": 0,
             }
-            lost = Outcome("failed", failure=failure, turns=[CENSORED], usd=None)
-            if self._runner.decide(trial, attempt_id, lost):
+            outcome = Outcome("failed", failure=failure, turns=[CENSORED], usd=None)
+            if self._runner.decide(trial, attempt_id, outcome):
                 self._left.append(trial)
 
     async def _abandon(self) -> None:
         """Stopped from outside, or by an error: have the workers close their sessions, and write down what was in flight."""
         self._empty_inbox()
-        for sent in self._sent.values():
-            for attempt_id, trial in sent.open.items():
+        for batch in self._open_batches.values():
+            for attempt_id, trial in batch.open.items():
                 self._runner.interrupted(trial, attempt_id, Outcome("interrupted", turns=[CENSORED], usd=None))
-        if self._sent:
+        if self._open_batches:
             await self._ask(self._stop.set)
             await asyncio.sleep(2 * _LOOK_S)
-        for sent in self._sent.values():
-            await self._ask(sent.future.cancel)
+        for batch in self._open_batches.values():
+            await self._ask(batch.future.cancel)
 
 
 # ---------------------------------------------------------------------------------------------------- on a worker's side

@@ -104,6 +104,7 @@ from .record import TrialRecord
 SCHEMA = 2
 READABLE = (1, 2)  # schemas; what 1 does not have is NULL when read, and is added when it is gone on with
 APPLICATION_ID = 0x6B697431  # "kit1", in the file's header
+# The first bytes of every SQLite file (sqlite.org/fileformat.html, 1.3).
 _MAGIC = b"SQLite format 3\x00"
 
 TABLES: dict[str, dict[str, str]] = {
@@ -256,6 +257,7 @@ ONE_DECIDES = "CREATE UNIQUE INDEX one_decides ON attempts(trial_id) WHERE count
 _MAX_PLAN_CHARS = 64 * 2**20  # a plan of 1,000 cases of 40 turns is 10 MB
 _MAX_EVENTS_BYTES = 256 * 2**20  # of one attempt; an hour of talk without its audio is some 10 MB
 
+# A view, so that anybody's SQLite reader sees what decided a trial without knowing the rule.
 _VIEW = """
 CREATE VIEW trial_states AS
 SELECT t.*, COALESCE(a.status, 'missing') AS state, a.attempt_id, COALESCE(x.n, 0) AS n_attempts

@@ -58,10 +58,13 @@ class Budget:
     """
 
     def __init__(self, cap_usd: float, spent_usd: float = 0.0) -> None:
+        # Checked by `check_budget`; infinite where nobody pays.
         self.cap_usd = cap_usd
         self.spent_usd = spent_usd
         self.reserved_usd = 0.0
+        # What is in flight may return some of its money, so that waiting makes sense only while there is any.
         self._open: set[Reservation] = set()
+        # Set whenever a reservation is settled.
         self._freed = asyncio.Event()
 
     def room_for(self, usd: float) -> bool:
@@ -251,13 +254,16 @@ class StopMonitor:
 
     def __init__(self, plan: Plan, first_turns: Mapping[str, FirstTurn | None]) -> None:
         """`first_turns`: the trials that are decided, each with its first turn (``None``: not known)."""
+        # The rule and the order; the trials of a plan are the same in every run.
         self._plan = plan
         self._first_turns: dict[str, FirstTurn | None] = {}  # of decided trials
         self.tally: dict[Cell, Counter[str]] = {}
+        # Only the decided beginning of the order may be looked at: text ends sooner than audio, and would be seen first.
         self._at = 0  # trials of the planned order that have been taken in
         self._counts: dict[Cell, list[int]] = {}  # of those: drifted, and decided one way or the other
         self._enough: dict[Cell, bool] = {}
         self._changed: set[Cell] = set()  # cells whose counts changed since the rule was last asked
+        # Below this no interval can be narrow enough, whatever the counts; saves most of the work.
         self._fewest = 0 if plan.stop is None else plan.stop.trials_per_arm(0.0)
         for trial in plan.trials:
             if trial.role == "measure":

@@ -300,6 +300,7 @@ class Plan:
         _refuse_duplicates("case", [item.name for item in fields["cases"]])
         _refuse_duplicates("arm", [item.name for item in fields["arms"]])
         _refuse_duplicates("settings", [json.dumps(item.describe(), sort_keys=True) for item in fields["settings"]])
+        # On a stand-in a control shows only that the stand-in works, so they are asked for there.
         paid = not all(item.free for item in fields["settings"])
         fields["controls"] = CONTROLS_WHEN_PAID * paid if controls is None else _integer(controls, "controls", 0)
         fields["skipped"] = {
@@ -330,6 +331,7 @@ class Plan:
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
         """Every trial, controls included, in planned order."""
+        # By name and not by hash: Python's own hash of text differs between processes.
         draw = random.Random(f"kit plan {self.seed}")
         rows: list[tuple[Role, Case, Arm, int, int]] = []
         for repeat in range(self.repeats):
@@ -491,6 +493,7 @@ def _try_out(stand_in: Mapping[str, Any]) -> None:
 
 
 def _sha256(description: Mapping[str, Any]) -> str:
+    # One spelling of the same plan, whatever the version of Python and the order in which it was made.
     text = json.dumps(description, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -612,6 +615,7 @@ def estimate(plan: Plan) -> Estimate:
     seconds = elsewhere = 0.0
     models = list(dict.fromkeys(settings.where.model or "" for settings in plan.settings))
     if len(models) == 1 or not set(models) <= set(PRICES):
+        # A rehearsal is priced as the measurement that it stands for.
         models = [DEFAULT_MODEL]  # what a stand-in's one model is called says nothing of what would be measured
     cells: dict[object, tuple[int, float, int, int, int]] = {}
     for trial in plan.trials:
@@ -717,8 +721,8 @@ def worst_usd(trial: Trial) -> float | None:
     instructions = settings.instructions
     text = len(instructions.encode()) if instructions else 10 * _INSTRUCTIONS_TOKENS
     # Tools, and whatever else the session or a response is told in words, is input of every response.
-    asked = {name: value for name, value in arm.asks(history).items() if name != "input"}
-    text += sum(_json_bytes(value) for value in (settings.more, arm.settings(history), asked))
+    told_fields = {name: value for name, value in arm.asks(history).items() if name != "input"}
+    text += sum(_json_bytes(value) for value in (settings.more, arm.settings(history), told_fields))
     items_text, audio = _size(arm.history(history), bytes_per_token=1)
     text += items_text
     usd = 0.0
@@ -726,13 +730,13 @@ def worst_usd(trial: Trial) -> float | None:
         if turn is not None:
             more_text, more_audio = _size(History().user(arm.turn(turn)), bytes_per_token=1)
             text, audio = text + more_text, audio + more_audio
-        for left in reversed(range(arm.max_responses)):
+        for n_left in reversed(range(arm.max_responses)):
             # Asked again is only after a reply in text, so all but the last of a turn are text. What an arm adds on the way
             # (silence, say) is within the ten seconds of audio that each response is given here.
             audio += 100
             usd += text * price.text[0] + audio * price.audio[0]
-            usd += most_out * (price.text[2] if left else max(price.text[2], price.audio[2]))
-            if left or price.text[0] > price.audio[0]:
+            usd += most_out * (price.text[2] if n_left else max(price.text[2], price.audio[2]))
+            if n_left or price.text[0] > price.audio[0]:
                 text += most_out
             else:
                 audio += most_out

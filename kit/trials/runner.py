@@ -215,8 +215,8 @@ class StandIns:
         if where.name != "standin":
             return connect(where, **quiet)
         server = self.server(trial)
-        spoken: dict[str, Any] = {"model": where.model, "dialect": where.dialect, "protocol": where.protocol}
-        return connect(server, trial=trial.trial_id, attempt=attempt, **spoken, **quiet)
+        protocol: dict[str, Any] = {"model": where.model, "dialect": where.dialect, "protocol": where.protocol}
+        return connect(server, trial=trial.trial_id, attempt=attempt, **protocol, **quiet)
 
 
 def _options(settings: Settings) -> str:
@@ -262,16 +262,20 @@ class Runner:
     ) -> None:
         self.plan, self.writer = plan, writer
         self.keep_events, self.keep_sound = keep_events, keep_sound
+        # What earlier runs of this ledger spent counts: the cap is the ledger's, not the run's.
         self.budget = Budget(cap_usd, writer.spent_usd())
         self.rate_limiter = RateLimiter()
         self.stopped: tuple[str, str] | None = None
         """Why no more trials begin: ``(ended, note)`` of the ledger's run."""
         self.run_id = 0
+        # By trial: attempts so far; those of them that use up a try; those that the other end failed, by which a stand-in draws anew.
         decided, self._attempts, self._used, self._failed_there = writer.history()
         # An interrupted trial has all its tries left; one that completed, or failed for good, is decided.
         self.left = [trial for trial in plan.trials if trial.trial_id not in decided]
         self.stop_monitor = StopMonitor(plan, writer.first_turns())
+        # Called back whenever something changed.
         self._tell = tell
+        # With many sessions at once one outage fails as many attempts, so it grows with them (`begin`).
         self._patience = _PATIENCE
         self._n_unreached = 0  # attempts in a row that came to no session
         self._reached_at: float | None = None  # when a session last came about, on the loop's clock
@@ -284,8 +288,8 @@ class Runner:
         self.progress = Progress(len(plan.trials), spent_usd=self.budget.spent_usd)
         self.progress.completed = sum(status == "completed" for status in decided.values())
         self.progress.failed = len(decided) - self.progress.completed
-        for cell, heard in self.stop_monitor.tally.items():
-            self.progress.tally[cell] = Counter(heard)
+        for cell, counter in self.stop_monitor.tally.items():
+            self.progress.tally[cell] = Counter(counter)
 
     # ------------------------------------------------------------------------------------------------ the run as a whole
 
@@ -331,18 +335,18 @@ class Runner:
 
     def end(self) -> None:
         """Close the run: everything is decided, or something stopped it."""
-        ended, note = self.stopped or ("complete", "")
-        self.writer.end_run(self.run_id, ended, note or None)
-        self.progress.over, self.progress.note = True, f"{ended}: {note}" if note else ""
+        reason, note = self.stopped or ("complete", "")
+        self.writer.end_run(self.run_id, reason, note or None)
+        self.progress.over, self.progress.note = True, f"{reason}: {note}" if note else ""
         self.tell()
 
     def end_by(self, exc: BaseException) -> None:
         """Close the run after an error or an interrupt."""
         stopped = isinstance(exc, asyncio.CancelledError | KeyboardInterrupt)
-        ended = "interrupted" if stopped else "error"
+        reason = "interrupted" if stopped else "error"
         with contextlib.suppress(KitError):  # the disk is full, or a newer run writes: the first error says more
-            self.writer.end_run(self.run_id, ended, None if stopped else f"{type(exc).__name__}: {exc}"[:500])
-        self.progress.over, self.progress.note = True, f"{ended}; run it again to go on"
+            self.writer.end_run(self.run_id, reason, None if stopped else f"{type(exc).__name__}: {exc}"[:500])
+        self.progress.over, self.progress.note = True, f"{reason}; run it again to go on"
         self.tell()
 
     def tell(self) -> None:
@@ -452,12 +456,14 @@ class Runner:
             ConnectError: If no trial of these settings could do better, in the service's words; or if no session has come
                 about for so long that the service must be away.
         """
+        # No session came about, so nothing was asked and no try is used up: an outage would else eat up a plan's trials.
         unreached = not outcome.session and outcome.kind in AGAIN and outcome.kind != "worker_lost"
         used = self._used.get(trial.trial_id, 0) + (outcome.kind in AGAIN and not unreached)
         self._used[trial.trial_id] = used
         self._failed_there[trial.trial_id] = self._failed_there.get(trial.trial_id, 0) + (outcome.kind in THERE)
         paused = outcome.status == "interrupted"
         again = paused or (outcome.may_be_tried_again and used < self.plan.max_attempts)
+        # A wrong key decides no trial: the run stops, and the same command goes on with a right one.
         counts = not again and not outcome.fatal
         self._write(trial, attempt_id, outcome, counts=counts, turns_written=turns_written)
         self._count(trial, outcome, counts)
@@ -471,6 +477,7 @@ class Runner:
 
     def _write(self, trial: Trial, attempt_id: int, outcome: Outcome, *, counts: bool, turns_written: int) -> None:
         """Settle an attempt's money and write it down."""
+        # Without usage nobody knows, and the budget must hold: it costs all that was reserved, marked as estimated.
         worst = self.worst_usd(trial)
         cost = worst if outcome.usd is None else outcome.usd
         reservation = self._reservations.pop(attempt_id)
@@ -526,12 +533,12 @@ class Runner:
             if key not in self._tokens:
                 self._tokens[key] = tokens_of(trial)
             wait_s = self.rate_limiter.session_ended(outcome.remaining_tokens, outcome.reset_s, self._tokens[key])
-        who = (
+        cause = (
             "no session comes about: the next one"
             if unreached and outcome.kind != "rate_limit"
             else "the service asks to wait"
         )
-        self.progress.note = f"{who} {wait_s:.1f} s" if wait_s else ""
+        self.progress.note = f"{cause} {wait_s:.1f} s" if wait_s else ""
 
     def _check_stop_rule(self) -> None:
         if self.stopped is None and self.plan.stop is not None and self.stop_monitor.enough():

@@ -54,10 +54,12 @@ class Writer:
     """
 
     def __init__(self, path: str | Path | Ledger, plan: Plan) -> None:
+        # Absolute, as in every message; `Ledger` takes the same.
         self.path = ledger_path(path)
         self.plan = plan
         # filelock follows no link (O_NOFOLLOW): a lock that is a link to something else is an error, and that file is untouched.
         self._lock = FileLock(self.path.with_name(f"{self.path.name}.lock"), timeout=0, thread_local=False)
+        # One connection for the whole run, in autocommit: transactions are begun by hand, since sqlite3's own begin at odd moments.
         self._db: sqlite3.Connection | None = None
         # SQLite's counter of what other connections wrote, when the newest run was last looked up.
         self._data_version: object = None
@@ -89,6 +91,7 @@ class Writer:
             with contextlib.suppress(
                 sqlite3.Error
             ):  # somebody is reading: it stays as it is, with all that can be in it
+                # What is still in the -wal file would be missing in a copy of the ledger alone.
                 self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
                 # one file again, which can also be read from a read-only folder
                 self._db.execute("PRAGMA journal_mode = DELETE")
@@ -243,6 +246,7 @@ class Writer:
 
     def _check_newest(self, db: sqlite3.Connection) -> None:
         """Refuse to go on where a newer run writes. Looked up only if another connection has written anything meanwhile."""
+        # SQLite's own counter: cheaper than a query, and changed only by other connections.
         version = db.execute("PRAGMA data_version").fetchone()
         if self._run_id is None or version == self._data_version:
             return
@@ -267,8 +271,8 @@ class Writer:
             "SELECT trial_id, attempt, status, counts, kind, session_id FROM attempts ORDER BY attempt_id"
         ):
             attempts[trial_id] = max(attempt, attempts.get(trial_id, 0))
-            lost = status == "failed" and kind in AGAIN and (session_id is not None or kind == "worker_lost")
-            used[trial_id] = used.get(trial_id, 0) + lost
+            is_lost = status == "failed" and kind in AGAIN and (session_id is not None or kind == "worker_lost")
+            used[trial_id] = used.get(trial_id, 0) + is_lost
             failed_there[trial_id] = failed_there.get(trial_id, 0) + (status == "failed" and kind in THERE)
             if counts:
                 decided[trial_id] = status
@@ -304,10 +308,10 @@ class Writer:
         self._run_id = self._write([_row("runs", row)])
         return self._run_id
 
-    def end_run(self, run_id: int, ended: str, note: str | None = None) -> None:
+    def end_run(self, run_id: int, reason: str, note: str | None = None) -> None:
         """Close a run: ``complete``, ``interrupted``, ``budget``, ``stop rule`` or ``error``."""
         sql = "UPDATE runs SET ended_at = ?, ended = ?, note = ? WHERE run_id = ?"
-        self._write([(sql, (time.time(), ended, note, run_id))])
+        self._write([(sql, (time.time(), reason, note, run_id))])
 
     def pending(
         self, run_id: int, tries: Sequence[tuple[str, int, float | None]], *, worker: str | None = None
@@ -318,8 +322,8 @@ class Writer:
             tries: Per attempt: trial id, number of the attempt (from 1), reserved dollars.
         """
         # A worker of a cluster says nothing until its attempt is over: whether it had asked is then not known.
-        asked = 0 if worker is None else None
-        same = {"run_id": run_id, "worker": worker, "started_at": time.time(), "counts": 0, "reply_asked": asked}
+        reply_asked = 0 if worker is None else None
+        same = {"run_id": run_id, "worker": worker, "started_at": time.time(), "counts": 0, "reply_asked": reply_asked}
         same |= {"status": "pending", "stage": "connecting"}
         work = [
             _row("attempts", same, {"trial_id": trial_id, "attempt": attempt, "reserved_usd": usd})
