@@ -120,7 +120,7 @@ async def test_cancelled_in_the_middle_the_workers_stop_and_it_goes_on_later(cli
 def test_no_key_is_in_what_is_sent(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     (trial, *_) = Plan("1a", repeats=1, settings=Settings("openai")).trials
-    batch = Batch("t", 0, 60, 5, False, 1, ((1, trial, prepare(trial), 1),))
+    batch = Batch("t", 0, 60, 5, False, False, 1, ((1, trial, prepare(trial), 1),))
 
     assert b"sk-secret" not in pickle.dumps(batch)
 

@@ -63,6 +63,11 @@ class ModelRate:
         """The rate without a history."""
         return wilson(self.background_k, self.background_n)
 
+    @property
+    def is_more(self) -> bool:
+        """Whether text is shown to be more frequent than without a history."""
+        return self.p is not None and self.p <= 0.05 and self.k / self.n > self.background_k / self.background_n
+
     def __str__(self) -> str:
         if not self.n:
             return "nothing is known"
@@ -70,7 +75,7 @@ class ModelRate:
         if self.background_n:
             text += f", without a history {self.background_k} of {self.background_n} ({span(self.background)})"
         if self.p is not None:
-            text += f": {'more than chance makes of it' if self.p <= 0.05 else 'no difference shown'}, p = {self.p:.2g}"
+            text += f": {'more with a history' if self.is_more else 'no more is shown'}, p = {self.p:.2g}"
         if self.lost_voice > self.k:
             text += f"; the voice was lost in {self.lost_voice}"
         if self.lost:

@@ -9,7 +9,7 @@ from typing import Any
 from .. import show, tables
 from ..stats.intervals import percent
 from ..trials.arms import arm as arm_of
-from .design import CUT_ROUNDS, FEWEST_TEXTS, FUTILITY, LOOKS, SPENDING, WHOLE_LOOKS
+from .design import CUT_ROUNDS, FEWEST_TEXTS, FUTILITY, LOOKS, SPENDING, WHOLE_LOOKS, Verdict
 from .page import render
 from .pieces import Grid, bar, code, plural, spaced, when
 from .study import ModelRate, Study
@@ -105,7 +105,7 @@ def in_short(study: Study, rates: list[ModelRate]) -> list[tuple[str, bool]]:
     mark = f"[{show.origin_word(study.simulated)}] " if study.simulated is not False else ""
     drifting = [rate.model for rate in rates if rate.k]
     measured = [rate for rate in rates if rate.n]
-    beyond_chance = [rate.model for rate in measured if rate.p is not None and rate.p <= study.design.alpha and rate.k]
+    beyond_chance = [rate.model for rate in measured if rate.is_more]
     sentences = [
         (f"{mark}With a seeded history {len(drifting)} of {plural(len(measured), 'model')} answered in text at least once, "
          f"{len(beyond_chance)} of them more often than without one.", bool(beyond_chance))
@@ -123,10 +123,22 @@ def in_short(study: Study, rates: list[ModelRate]) -> list[tuple[str, bool]]:
             "open": "no difference shown",
         }
         text = "; ".join(
-            f"{words[outcome]} on {_models(names, study)}" for outcome, names in by_outcome.items() if names
+            f"{words[outcome]} on {_models(names, study)}{_shares(compared, cure, outcome)}"
+            for outcome, names in by_outcome.items()
+            if names
         )
         sentences.append((f"{mark}{spaced(cure)}: {text}.", bool(by_outcome["cures"] or by_outcome["harms"])))
     return sentences
+
+
+def _shares(compared: list[Verdict], cure: str, outcome: str) -> str:
+    """The shares of text with a cure and beside it, from the least to the most of the models, where a difference is shown."""
+    chosen = [verdict for verdict in compared if (verdict.cure, verdict.outcome) == (cure, outcome) and verdict.n0]
+    if outcome not in ("cures", "harms") or not chosen:
+        return ""
+    sides = ([v.k1 / v.n1 for v in chosen], [v.k0 / v.n0 for v in chosen])
+    ranges = (" to ".join(dict.fromkeys((percent(min(shares)), percent(max(shares))))) for shares in sides)
+    return f" ({' instead of '.join(ranges)})"
 
 
 def _models(names: list[str], study: Study) -> str:
@@ -140,7 +152,7 @@ def models(rates: list[ModelRate]) -> Grid:
     for rate in rates:
         share = rate.k / rate.n if rate.n else float("nan")
         low, high = rate.interval.low or 0.0, rate.interval.high or 0.0
-        difference = "–" if rate.p is None else f"{'yes' if rate.p <= 0.05 else 'not shown'}, p = {rate.p:.2g}"
+        difference = "–" if rate.p is None else f"{'yes' if rate.is_more else 'not shown'}, p = {rate.p:.2g}"
         rows.append([
             rate.model, bar(share, low, high), _share(rate.k, rate.n, low, high),
             _share(rate.background_k, rate.background_n, rate.background.low or 0.0, rate.background.high or 0.0), difference,
