@@ -60,6 +60,13 @@ def case_sentence(m: Material, row: Any) -> str:
         if str(row.get("run_ended")).startswith("stop rule")
         else "interval"
     )
+    if m.is_live:
+        n_lost = int(row["lost_voice"])
+        interval = stats.wilson(n_lost, n, float(row["level"]))
+        return (
+            f"{where}case {row['case']}, {spaced(row['arm'])}: {n_lost} of {n} first turns had no voice in time ({percent(n_lost / n)}, "
+            f"{percent(row['level'])} {name} {100 * (interval.low or 0.0):.1f} to {100 * (interval.high or 0.0):.1f})."
+        )
     sentence = (
         f"{where}case {row['case']}, {spaced(row['arm'])}: {k} of {n} first turns were answered in text ({percent(k / n)}, "
         f"{percent(row['level'])} {name} {100 * row['drift_low']:.1f} to {100 * row['drift_high']:.1f})."

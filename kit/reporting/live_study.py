@@ -131,7 +131,7 @@ class LiveStudy:
         return self._plan([dose], [AS_IS, *self.placements], self.repeats[1])
 
     def _plan(self, doses: Sequence[int], arms: Sequence[str], repeats: int) -> Plan:
-        analysis = Analysis(over=("model",), family="pooled")
+        analysis = Analysis(over=("model",), family="pooled", outcome="lost_voice")
         settings = self._settings
         return Plan(
             growing(doses), list(arms), repeats, settings=settings, seed=self.seed, controls=0, analysis=analysis

@@ -60,6 +60,8 @@ class Material:
         self.turns = tables.turns_df(ledger)
         self.attempts = tables.attempts_df(ledger)
         self.controls = tables.controls_df(ledger, level=self.level)
+        # Everything was GPT-Live, which has no text: what is lost is lost to silence.
+        self.is_live = all(one.get("protocol") == "live" for one in self.plan.get("settings") or [{}])
         self.settings = ordered(self.trials, "settings")  # names, in the plan's order
         # With several settings every table keeps them apart.
         self.over = ["settings"] if len(self.settings) > 1 else []
@@ -77,7 +79,10 @@ class Material:
 
     def _compare(self) -> Frame | None:
         try:
-            return tables.compare_df(self.table, self.baseline, over=self.over, alpha=self.alpha, level=self.level)
+            outcome = (self.analysis or {}).get("outcome") or "final"
+            return tables.compare_df(
+                self.table, self.baseline, outcome=outcome, over=self.over, alpha=self.alpha, level=self.level
+            )
         except InputError:
             return None
 

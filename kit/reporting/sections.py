@@ -129,6 +129,12 @@ def verdicts(m: Material) -> Iterator[tuple[str, str, str]]:
             "Nothing has answered yet, or not everything is known to come from one kind of origin. The column “simulated” says "
             "which rows do."
         )  # fmt: skip
+    if m.is_live:
+        policies = ", ".join(sorted(set(m.attempts["policy"].dropna().astype(str)))) if "policy" in m.attempts else ""
+        yield "", "GPT-Live has no text", (
+            "A reply is spoken, late or silent; “text” and “drift” cannot occur, and are 0 by their nature. Read “lost voice”. What a "
+            f"reply came to is inferred, for no event ends one{f': {policies}' if policies else ''}."
+        )  # fmt: skip
     yield findings.fitness(m)
     if ended := findings.ended(m):
         yield "", *ended

@@ -110,6 +110,7 @@ _ATTEMPTS = _TRIAL | {"simulated": "COALESCE(a.simulated, c.simulated)"} | {
     "served_model": "a.model", "voice": "a.voice", "drift_rule": "a.drift_rule", "connect_ms": "a.connect_ms", "seed_ms": "a.seed_ms",
     "items_sent": "a.n_items_sent", "updates_sent": "a.n_updates_sent", "deletes_sent": "a.n_deletes_sent",
     "responses": "a.n_responses", "reserved_usd": "a.reserved_usd", "usd": "a.cost_usd", "cost_estimated": "a.cost_estimated",
+    "seconds": "a.seconds", "policy": "a.policy",
 }  # fmt: skip
 
 _TURNS = _TRIAL | {

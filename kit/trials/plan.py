@@ -320,7 +320,10 @@ class Plan:
                 "give a width, stop=0.2, and the kit splits alpha over them"
             )
         fields["stop"] = rule
-        fields["analysis"] = analysis or Analysis(baseline=fields["arms"][0].name)
+        # GPT-Live has no text to drift into: there a voice is lost to silence.
+        is_live = all(settings.where.protocol == "live" for settings in fields["settings"])
+        outcome = "lost_voice" if is_live else "final"
+        fields["analysis"] = analysis or Analysis(baseline=fields["arms"][0].name, outcome=outcome)
         if fields["analysis"].baseline not in [item.name for item in fields["arms"]]:
             raise InputError(f"the baseline {clipped(fields['analysis'].baseline)} is no arm of this plan")
         for name, value in fields.items():
