@@ -58,7 +58,9 @@ from .wire.refusals import Refusal
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024  # as the kit's own client takes
 _WAITING_BYTES = 1 << 20  # on their way to a client that does not read; then the service is not read either
-_RECORD_S = 0.05  # after which what was passed on is in the log
+# What was passed on is in the log after this long, or once it is this much: recording that takes half a millisecond, in which
+# nothing passes.
+_RECORD_S, _RECORD_BYTES = 0.05, 1 << 18
 _STATUSES = frozenset(map(int, HTTPStatus))
 # Headers that belong to one hop; everything else is the client's word to the service.
 _OWN = frozenset(
@@ -467,7 +469,7 @@ class _Session:
         """Take note of frames that were passed on; they are recorded soon."""
         self._unrecorded.append((direction, frames, self._now_ms(), time.time()))
         self._n_unrecorded += sum(map(len, frames))
-        if self._n_unrecorded > _WAITING_BYTES:
+        if self._n_unrecorded > _RECORD_BYTES:
             self._record()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_RECORD_S, self._record)
