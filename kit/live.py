@@ -100,9 +100,11 @@ class Feeder:
         self._n_bytes = _BYTES_PER_MS[audio_format] * FRAME_MS
         # Most frames of a session are this one, so it is made once.
         self._idle_frame = _append_frame(_IDLE[audio_format] * self._n_bytes)
+        # What is left of the clip that is being sent, a frame each.
         self._queue: list[bytes] = []
+        # Set at the frame that holds the clip's last loud sample: all times of the reply count from there.
         self._sent: asyncio.Future[float] | None = None
-        self._n_loud = 0
+        self._n_loud = 0  # frames until then
         self._last_loud_at_ms = 0.0
         self._heard_at_s = float("-inf")  # when a microphone last brought sound, on the loop's clock
         self.n_frames = self.n_late = 0
@@ -195,14 +197,17 @@ class LiveSession(OpenSession, LiveView):
     ) -> None:
         OpenSession.__init__(self, link)
         LiveView.__init__(self, link.conversation)
+        # For `session.start`; nothing of it can change later.
         self._settings = dict(settings or {})
         self._pace, self._door = pace, door
         self._feed: Feed = "paced"
         self._on_delegation = on_delegation
+        # There from the start on, and then it feeds until the session is closed.
         self._feeder: Feeder | None = None
         self._feeding: asyncio.Task[Any] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._n_delegations = 0  # handed to `on_delegation` so far
+        # One ask at a time: a second clip would be heard as part of the first.
         self._asking = False
 
     # ------------------------------------------------------------------------------------------------- what it is

@@ -189,6 +189,10 @@ class _Selection:
 def _nothing_shows(origin: Ledger | list[Path], work: _Selection) -> str:
     """Why there is nothing to bundle."""
     sentence = f"none of the {work.n_responses} responses shows the effect ({work.title.rstrip('.')})"
+    if not work.n_responses:
+        sentence += (
+            "; a bundle is of Realtime: of GPT-Live send the event log itself, kit log and connect(replay=…) read it"
+        )
     if work.n_sessions or not isinstance(origin, Ledger):
         return sentence
     (counts,) = origin.rows("SELECT COUNT(*) AS n, SUM(modality = 'text') AS text FROM responses")

@@ -118,6 +118,7 @@ class LiveStudy:
             raise InputError("the study needs a placement at least, beside as_is")
         stand_in = {"pace": pace, "live": {"silence": silence}} if where == "standin" else {}
         self._settings = [Settings(where, model=model, protocol="live", stand_in=stand_in) for model in self.models]
+        # By stage: ``dose``, and ``placements`` once two voices were lost.
         self.ledgers: dict[str, Ledger] = {}
         self.complete = False
         """Whether every stage that its rules asked for was run to its end."""
@@ -143,10 +144,10 @@ class LiveStudy:
         first, second = (sum(live_usd(trial, worst=False) for trial in plan.trials) for plan in (dose, placed))
         worst = sum(live_usd(trial, worst=True) for plan in (dose, placed) for trial in plan.trials)
         minutes = (first + second) / USD_PER_SECOND / AT_ONCE / 60
-        there = "free, simulated; on OpenAI " if endpoint(self.where).name == "standin" else ""
+        prefix = "free, simulated; on OpenAI " if endpoint(self.where).name == "standin" else ""
         rate = f"at ${USD_PER_SECOND * 60:.2f} a minute"
         return (
-            f"{there}about ${first:.0f} if nothing falls silent, ${first + second:.0f} if it does from {SILENT_FROM} messages on, "
+            f"{prefix}about ${first:.0f} if nothing falls silent, ${first + second:.0f} if it does from {SILENT_FROM} messages on, "
             f"${worst:.0f} at most ({rate}); up to {minutes:.0f} min at {AT_ONCE} at once"
         )
 
@@ -217,28 +218,28 @@ class LiveStudy:
     def placed(self) -> list[Placed]:
         """What is shown of each placement on each model."""
         counts = self._counts("placements", "arm")
-        found = [
+        comparisons = [
             (model, arm, counts.get((model, arm), (0, 0)), counts.get((model, AS_IS), (0, 0)))
             for model in self.models
             for arm in self.placements
             if counts
         ]
-        ps = holm(fisher(*with_it, *as_it_is) for _, _, with_it, as_it_is in found)
-        return [Placed(*row, p) for row, p in zip(found, ps, strict=True)]
+        ps = holm(fisher(*with_it, *as_it_is) for _, _, with_it, as_it_is in comparisons)
+        return [Placed(*row, p) for row, p in zip(comparisons, ps, strict=True)]
 
     def sentences(self) -> list[str]:
         """Say what came out, the silences first."""
         mark = f"[{show.origin_word(self.simulated)}] " if self.simulated is not False else ""
-        said = []
+        sentences = []
         for model in self.models:
             lost = {dose: count for (name, dose), count in sorted(self.doses().items()) if name == model and count[0]}
             first = next(iter(lost), None)
-            said.append(
+            sentences.append(
                 f"{mark}{model}: no voice was lost"
                 if first is None
                 else f"{mark}{model}: the first voice is lost after a history of {first} turns ({lost[first][0]} of {lost[first][1]})"
             )
-        return said + [f"{mark}{placed}" for placed in self.placed()]
+        return sentences + [f"{mark}{placed}" for placed in self.placed()]
 
     def write(self) -> Path:
         """Write ``live-study.html`` into the study's folder, one file that fetches nothing."""

@@ -282,31 +282,42 @@ class LiveServerSession:
         self._asker: LiveSideband | None = None
         # Called when there is something to do that no frame of the caller's brought.
         self.wake: Callable[[], None] = lambda: None
+        # Draws belong to the trial, stored sessions to the stand-in.
         self._draws, self._store, self._source = draws, store, source
         self._wall, self._unix = now, unix
         self._simulated = dict(simulated)
+        # Frames that the socket has not taken yet.
         self._out: list[bytes] = []
+        # The session object, as every `session.…` event echoes it whole.
         self._settings: dict[str, Any] = {}
+        # What it knows, in words: the history, the caller's turns, its own replies, what was appended.
         self._lines: list[str] = []
         # Work that waits for a time on the wall, and work that waits for the session's clock.
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._on_clock: list[tuple[float, int, Callable[[], None]]] = []
+        # Of two that are due at the same time the first comes first.
         self._order = itertools.count()
         self._jobs: list[Any] = []
         self._format: AudioFormat = "pcm16"
+        # Makes PCM at 24 kHz of what is fed, across the seams of frames.
         self._ear: Decoder = Decoder("pcm16")
         self._n_kept_bytes = 0  # of what the client put in, sound apart
         self._in_ms = 0.0  # the session's clock
         self._n_out = 0  # output frames sent
+        # When the first input frame came, on the wall: the track begins `_TRACK_LAG_MS` later.
         self._track_from_s: float | None = None
         self._voice: list[tuple[float, np.ndarray[Any, Any]]] = []  # where on the track, and PCM at 24 kHz
         self._muted = False
+        # The caller's turn that is being heard, on the session's clock, and its sound.
         self._loud_from_ms: float | None = None
         self._loud_until_ms = 0.0
         self._turn: list[bytes] = []
         self._n_turns = 0
+        # When `session.started` went out: seconds are billed from there.
         self._started_s = 0.0
+        # The disease, drawn once at the start: everything goes on but the voice.
         self._silent = False
+        # Where on the track the last word ends; the next reply begins behind it.
         self._speaks_until_ms = 0.0
         self._n_cuts = 0  # how often the caller talked: words of the model that were to come before are dropped
         # Client delegations by id; of the backend: the delegation that is open (empty: none), what it is owed and was given.

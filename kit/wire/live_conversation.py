@@ -271,6 +271,7 @@ class LiveConversation:
         self.session: dict[str, Any] = {}
         # The history as it was given, from `session.start`; a fork's is not on the wire.
         self.past: list[dict[str, Any]] = []
+        # When the start was sent, and when the server said that it had: seconds are billed from the second.
         self.start_at_ms: float | None = None
         self.started_at_ms: float | None = None
         self.closed_at_ms: float | None = None
@@ -279,6 +280,7 @@ class LiveConversation:
         # Whole seconds so far, cumulative. Confirmed only by `session.closed`.
         self.seconds: float | None = None
         self.seconds_confirmed = False
+        # Of the context window of 128,000 tokens.
         self.usage_ratio: float | None = None
         self.replies: list[Reply] = []
         self.asks: list[Ask] = []
@@ -294,12 +296,15 @@ class LiveConversation:
         self.errors: list[ServerError] = []
         # Types that are in no table of GPT-Live, with how often each came.
         self.unknown: Counter[str] = Counter()
+        # The track always runs: most of its frames are silence.
         self.n_output_frames = 0
         self.n_voiced_frames = 0
         self.n_input_frames = 0
         # True where the session object carries the stand-in's mark; else what the caller knows.
         self.simulated = simulated
+        # Of the first output frame: the track's own start is not silent (`ReplyPolicy.settling_ms`).
         self._output_began_at_ms: float | None = None
+        # The latest instant that any event had.
         self._now_ms = 0.0
         # Where the caller is: the first and the last loud frame of the ask that is being spoken.
         self._loud_from_ms: float | None = None
@@ -309,6 +314,7 @@ class LiveConversation:
         self._known_ids: set[str] = set()
         # The client that is asking says itself when its clip ended; then loudness decides nothing.
         self._asks_are_told = False
+        # The caller's sound is in this log; else its words are the only trace of an ask.
         self._saw_input = False
         self._ended = False
         # This is a sideband's view (`connect(attach=…)`): the session's start may be unseen, and sound is PCM at 24 kHz.
@@ -322,9 +328,8 @@ class LiveConversation:
         """Take a server's event; its audio is taken out of it, for it is kept once, in its reply."""
         pcm, event.pcm = event.pcm, None
         self.feed(event.data, event.at_ms, "server", pcm=pcm)
-        if (
-            event.type == "session.input_audio.append"
-        ):  # the caller's sound, mirrored on a sideband: heard, and not kept
+        if event.type == "session.input_audio.append":
+            # The caller's sound, mirrored on a sideband: heard, and not kept.
             audio = event.data.get("audio")
             event.n_audio_bytes = len(audio) * 3 // 4 if isinstance(audio, str) else 0
             event.data = event.data | {"audio": ""}
@@ -581,7 +586,8 @@ class LiveConversation:
         target = fields.get("target")
         kind = _text(target, "type") if isinstance(target, dict) else target
         delegation = self._delegation_by_id.get(_text(fields, "id"))
-        if delegation is not None:  # a `response.event` came first
+        # Promptfoo has seen a `response.event` before it (wire/LIVE.md, "Events").
+        if delegation is not None:
             delegation.target, delegation.offset_ms = _str(kind), _number(event, "offset_ms")
             return
         self._new_delegation(Delegation(_text(fields, "id"), _str(kind), at_ms, _number(event, "offset_ms")))
