@@ -378,3 +378,12 @@ def test_a_picture_is_shown_once_and_not_again_as_an_open_figure():
 
     assert len(plt.get_fignums()) == len(before) - 1
     assert "<svg" in picture._repr_html_()
+
+
+def test_a_picture_of_ones_own_is_in_the_kits_colours_too():
+    ax = plots.blank()
+    ax.set(title="Mine", xlabel="x")
+    page = plots.Picture(ax)._repr_html_()
+
+    assert ax.title.get_color() == plots.STYLES["light"].ink  # which a theme's colour takes the place of
+    assert "#000000" not in page and plots.STYLES["light"].ink not in page

@@ -119,6 +119,7 @@ def axes(ax: Any, look: Style, width_in: float, height_in: float) -> Axes:
         ax.spines[side].set_color(look.muted)
         ax.spines[side].set_linewidth(0.8)
     ax.tick_params(colors=look.muted, labelcolor=look.ink, labelsize=SMALL, length=3, width=0.8)
+    ax.title.set_color(look.ink)
     ax.xaxis.label.set_color(look.muted)
     ax.yaxis.label.set_color(look.muted)
     return ax  # type: ignore[no-any-return]
