@@ -250,6 +250,14 @@ def test_foreign_words_are_shown_and_do_nothing(tmp_path):
     assert "<script>" not in svg and "&lt;b&gt;" in svg
 
 
+def test_a_name_that_would_be_a_broken_formula_is_text(tmp_path):
+    ledger = write(tmp_path / "a.sqlite", [(r"$\frac{$", "as_is", "t")])
+
+    svg = plots.svg(plots.modality(tables.modality_df(ledger, by=["case", "arm"]), ax=plots.figure()), themed=True)
+
+    assert svg.startswith("<svg")  # matplotlib raises where it draws a formula that is none
+
+
 def test_an_svg_follows_the_page_and_fetches_nothing(ledger):
     svg = plots.svg(plots.modality(tables.modality_df(ledger), ax=plots.figure()), themed=True, prefix="p-")
 

@@ -6,7 +6,6 @@ import base64
 import os
 import pprint
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,19 +14,18 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ..cases import all_cases
-from ..errors import InputError, LedgerError, clipped
+from ..errors import InputError, clipped
 from ..eventlog import Log, LoggedSession, ParseReport, log_files
 from ..eventlog.parsing import records, records_of
 from ..eventlog.sessions import Step, stepped
 from ..eventlog.writing import DIGEST, digest
 from ..files import named_path, regular_file
-from ..trials.ledger import Ledger
+from ..trials.ledger import Ledger, inflate
 from ..wire.conversation import TAG
 from ..wire.records import Response
 
 Source = Ledger | Log | str | os.PathLike[str]
 
-MAX_EVENTS_BYTES = 256 << 20  # of one attempt's events, unpacked: an hour of speech is 20 MB without its audio
 
 _ATTEMPTS = """
 SELECT e.attempt_id, e.trial_id, a.started_at, a.simulated, t.case_name, t.arm, t.endpoint, COALESCE(t.asked_model, a.model) AS model
@@ -90,12 +88,12 @@ def sessions_of(source: Ledger | list[Path]) -> Iterator[SessionEvidence]:
     """Read the sessions one at a time; of a ledger those whose events were kept, and only the attempts that count.
 
     Raises:
-        LedgerError: If the events of an attempt cannot be unpacked, or to more than `MAX_EVENTS_BYTES`.
+        LedgerError: If the events of an attempt cannot be unpacked, or to more than any session has.
     """
     if isinstance(source, Ledger):
         for attempt in source.rows(_ATTEMPTS):
             (events,) = source.rows("SELECT jsonl FROM events WHERE attempt_id = ?", (attempt["attempt_id"],))
-            lines = _unpacked(events["jsonl"], source, attempt["attempt_id"]).splitlines()
+            lines = inflate(events["jsonl"], f"attempt {attempt['attempt_id']} in {source.path}").splitlines()
             simulated = None if attempt["simulated"] is None else bool(attempt["simulated"])
             report = ParseReport()
             stored = records_of(lines, report)
@@ -106,21 +104,6 @@ def sessions_of(source: Ledger | list[Path]) -> Iterator[SessionEvidence]:
             report = ParseReport()
             for session, steps in stepped(records(path, report), report, path.name):
                 yield SessionEvidence(session, steps)
-
-
-def _unpacked(packed: Any, ledger: Ledger, attempt_id: int) -> bytes:
-    """The events of an attempt as lines; a few kilobytes can claim to hold gigabytes, so the length is bounded."""
-    unpacker = zlib.decompressobj()
-    try:
-        lines = unpacker.decompress(packed, MAX_EVENTS_BYTES)
-    except (zlib.error, TypeError) as exc:
-        raise LedgerError(f"the events of attempt {attempt_id} in {ledger.path} cannot be unpacked ({exc})") from exc
-    if unpacker.unconsumed_tail:
-        raise LedgerError(
-            f"the events of attempt {attempt_id} in {ledger.path} unpack to more than {MAX_EVENTS_BYTES >> 20} MiB, "
-            "which no session has; the file is damaged, or made to fill the memory"
-        )
-    return lines
 
 
 _SCRIPT = '''"""{title}

@@ -484,8 +484,8 @@ def _words(content: Any) -> str | None:
     return content if isinstance(content, str) and content else None
 
 
-def inflate(jsonl: bytes) -> bytes:
-    """Decompress the kept events of an attempt.
+def inflate(jsonl: bytes, whose: str = "an attempt") -> bytes:
+    """Decompress the kept events of an attempt: a few kilobytes can claim to hold gigabytes, so the length is bounded.
 
     Raises:
         LedgerError: If they are damaged, or far more than any session has.
@@ -494,9 +494,12 @@ def inflate(jsonl: bytes) -> bytes:
         inflater = zlib.decompressobj()
         text = inflater.decompress(jsonl, _MAX_EVENTS_BYTES)
     except (zlib.error, TypeError) as exc:
-        raise LedgerError(f"the events of an attempt are damaged: {exc}") from exc
+        raise LedgerError(f"the events of {whose} cannot be unpacked ({exc})") from exc
     if inflater.unconsumed_tail:
-        raise LedgerError(f"the events of an attempt are more than {_MAX_EVENTS_BYTES // 2**20} MB; they are not read")
+        raise LedgerError(
+            f"the events of {whose} unpack to more than {_MAX_EVENTS_BYTES >> 20} MiB, which no session has; the file is "
+            "damaged, or made to fill the memory"
+        )
     return text
 
 
