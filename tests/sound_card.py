@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -32,7 +33,8 @@ def jack_server(log, *options):
         server = subprocess.Popen([*command, "-C", "0", "-P", "0"], stdout=out, stderr=subprocess.STDOUT)
     try:
         deadline = time.monotonic() + 10
-        while subprocess.run(["jack_lsp"], capture_output=True, check=False).returncode:
+        probe = [sys.executable, "-c", "import jack; jack.Client('probe', no_start_server=True).close()"]
+        while subprocess.run(probe, capture_output=True, check=False).returncode:
             assert time.monotonic() < deadline and server.poll() is None, log.read_text()[-2000:]
             time.sleep(0.05)  # another process's start-up can only be asked for
         yield server
