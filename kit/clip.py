@@ -296,9 +296,9 @@ class Clip:
             mono = frames[:, channel or 0] if channel is not None or sound.channels == 1 else frames.mean(axis=1)
             if resampler is not None:
                 mono = resampler.resample_chunk(np.ascontiguousarray(mono), last=n_read >= sound.frames)
-            piece, more = _quantised(mono)
+            piece, n_beyond = _quantised(mono)
             pieces.append(piece)
-            n_clipped += more
+            n_clipped += n_beyond
         converted = _conversion(sound, channel, n_clipped)
         return cls(np.concatenate(pieces), provenance=provenance, converted=converted)
 
@@ -645,8 +645,8 @@ def _conversion(sound: Any, channel: int | None, n_clipped: int) -> str:
     layout = {1: "mono", 2: "stereo"}.get(sound.channels, f"{sound.channels} channels")
     picked = f", channel {channel}" if channel is not None and sound.channels > 1 else ""
     before, after = f"{sound.samplerate:,} Hz {layout} {word}".replace(",", " "), "24 000 Hz mono int16"
-    lost = f", {n_clipped:,} samples clipped" if n_clipped else ""
-    return "" if before == after else f"{before}{picked} → {after}{lost}"
+    clipping = f", {n_clipped:,} samples clipped" if n_clipped else ""
+    return "" if before == after else f"{before}{picked} → {after}{clipping}"
 
 
 def _dbfs(amplitude: float) -> float:

@@ -242,7 +242,7 @@ def log(rng, print_, before, round_, damage):
 def faults(path, events, texts, truth):
     """What is wrong with what was read of a log."""
     report = ParseReport()
-    sorter, left = Sorter(path.name, report, whole=False), collections.Counter()
+    sorter, left = Sorter(path.name, report, keep_audio=False), collections.Counter()
     for record in records(path, report):
         if record.kind == "event":
             left[json.dumps(record.data, sort_keys=True)] += 1
@@ -256,6 +256,11 @@ def faults(path, events, texts, truth):
             n_lost += 1
         else:
             n_nameless += 1
+    wholes = [
+        {"type": "response.done", "response": event["response"]} for event in events if event["type"] == "response.done"
+    ]
+    for whole in wholes:  # of an event that was cut, the response in it may be whole
+        left[json.dumps(whole, sort_keys=True)] = 0
     invented = +left
     if invented:
         yield f"{invented.total()} events that were never sent: {next(iter(invented))[:300]}"

@@ -58,7 +58,7 @@ def _log(args: argparse.Namespace) -> int:
         complain(problem, 1)
     stderr = console(stderr=True)
     if args.csv or args.json:
-        for line in count.answer.lines(count.lost):
+        for line in count.answer.lines(count.losses):
             stderr.print(Text(show.plain(line)))
     for line in count.summary(passed_over):
         stderr.print(Text(show.plain(line), style="dim"))
@@ -76,14 +76,19 @@ class _Count:
     def __init__(self, by: list[str]) -> None:
         self.answer = Answer(by)
         self.problems: list[InputError] = []
-        self.report = ParseReport()  # of all files together
+        # Of all files together; samples come with their file's name, which the report of one file does not know.
+        self.report = ParseReport()
         self.samples: list[str] = []
         self.simulated: set[bool | None] = set()
+        # Files read and not read, sessions, files whose last line breaks off, replies found in more than one file.
         self.n_files = self.n_unread = self.n_sessions = self.n_torn = self.n_twice = 0
+        # GPT-Live's replies have other columns, so they wait for a table of their own; and what is said of each session.
         self.n_live_sessions = 0
-        self.live_rows: list[dict[str, Any]] = []  # of GPT-Live's replies
-        self.live_facts: list[str] = []  # what is said of each of its sessions
-        self._seen: set[int] = set()  # hashes of response ids: the same reply in two files counts once
+        self.live_rows: list[dict[str, Any]] = []
+        self.live_facts: list[str] = []
+        # Hashes of the ids of responses, which take less memory than the ids: the same reply in two files counts once.
+        self._seen: set[int] = set()
+        # Partial rows by response id, each with its session: a later file may have the reply whole.
         self._partial: dict[str, tuple[dict[str, Any], str]] = {}
 
     def rows(self, files: list[Path]) -> Iterator[dict[str, Any]]:
@@ -144,7 +149,7 @@ class _Count:
         yield row
 
     @property
-    def lost(self) -> str:
+    def losses(self) -> str:
         """What was lost on the way to the rate, in words; empty where nothing was."""
         n = self.report.n_not_understood
         words = [f"{_n(n, 'line')} about events not understood"] if n else []
@@ -254,7 +259,7 @@ def _table(rows: Iterator[dict[str, Any]], count: _Count) -> None:
     n_more = sum(1 for _ in rows)
     screen = console()
     if count.n_sessions or table_rows or not count.n_live_sessions:
-        for line in count.answer.lines(count.lost):
+        for line in count.answer.lines(count.losses):
             screen.print(Text(show.plain(line)))
     _live_table(count)
     if not table_rows:

@@ -69,8 +69,11 @@ class Answer:
         self.n_rows = self.n_partial = 0
         self.modalities: Counter[str] = Counter()
         self._asked_for_text = 0
+        # A log without the request and without `session.created` does not say what was asked for. Audio is the API's default, so such
+        # replies count, and their number is told.
         self._asked_unknown = 0  # of those that are counted
         self._unknown = 0  # of which the log does not show what they came as
+        # Of all replies, and by each way to group them, by value. Groups by `restored`, `model` and `day` are shown where there are two.
         self._all = _Group()
         self._groups: dict[str, dict[str, _Group]] = {
             name: {} for name in dict.fromkeys(("restored", "model", "day", *by))
@@ -82,14 +85,14 @@ class Answer:
         self.n_rows += 1
         self.n_partial += bool(row["partial"])
         self.modalities[row["modality"] or "unknown"] += 1
-        asked = row["asked"]
-        if asked is not None and "audio" not in asked:
+        modalities = row["asked"]
+        if modalities is not None and "audio" not in modalities:
             self._asked_for_text += 1
             return
         self._unknown += row["modality"] is None and row["status"] in _OVER
         if row["modality"] not in SPOKEN or row["status"] not in _OVER:
             return
-        self._asked_unknown += asked is None
+        self._asked_unknown += modalities is None
         is_text = row["modality"] == "text"
         self._all.take(session, is_text)
         for name, groups in self._groups.items():
@@ -97,22 +100,22 @@ class Answer:
             if value in groups or len(groups) < 10_000:
                 groups.setdefault(value, _Group()).take(session, is_text)
 
-    def lines(self, lost: str = "") -> list[str]:
+    def lines(self, losses: str = "") -> list[str]:
         """The answer in a few lines.
 
         Args:
-            lost: What was lost on the way, said in the same breath as the rate.
+            losses: What was lost on the way, said in the same breath as the rate.
         """
         n = self._all.n.total()
         if not n:
             kinds = ", ".join(f"{count:,} {word}" for word, count in self.modalities.most_common())
             return [
                 f"No reply that asked for audio said anything{f' ({kinds})' if kinds else ''}.",
-                *([lost] if lost else []),
+                *([losses] if losses else []),
             ]
         lines = [f"Asked for audio, came as text: {self._all}."]
-        if lost:
-            lines.append(f"Careful: {lost}")
+        if losses:
+            lines.append(f"Careful: {losses}")
         if self.n_partial:
             lines.append(f"Partial, counted by what is left of them: {_n(self.n_partial, 'reply', 'replies')}.")
         if self._unknown:

@@ -55,6 +55,7 @@ class ParseReport:
     n_events: int = 0
     n_lines: int = 0
     n_other: int = 0
+    # "cut off", "shortened in the middle", "in a notation that is not read", "that only name an event"
     reasons: Counter[str] = field(default_factory=Counter)
     n_partial: int = 0
     torn: bool = False
@@ -404,7 +405,7 @@ class SplitLines:
     def __init__(self) -> None:
         self._pieces: dict[str, list[str]] = {}  # by stream
 
-    def whole(self, line: str) -> str | None:
+    def join(self, line: str) -> str | None:
         """The line, whole; ``None`` while pieces of it are to come."""
         match = _CRI.match(line)
         if match is None:
@@ -418,7 +419,7 @@ class SplitLines:
         pieces = self._pieces.pop(stream, [])
         return "".join([*pieces, line[match.end() :]]) if pieces else line
 
-    def rest(self) -> list[str]:
+    def unended(self) -> list[str]:
         """Lines whose end never came."""
         pieces, self._pieces = self._pieces, {}
         return ["".join(line) for line in pieces.values()]

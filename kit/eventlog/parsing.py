@@ -106,7 +106,7 @@ class _Reader:
         for value, text_lines, n_line in pieces:
             origin, text = Origin(n_line=n_line), b"".join(text_lines).decode("utf-8", "replace")
             if value is not None and any(map(values.is_centred, text.splitlines())) and values.HINT.search(text):
-                yield from self._lost("shortened in the middle", text, origin)
+                yield from self._of_damaged("shortened in the middle", text, origin)
                 continue
             parsed = list(self._of_value(value, origin))
             yield from parsed
@@ -124,7 +124,7 @@ class _Reader:
             if parsed is not None:
                 yield from parsed
                 return
-        if bare and (text := self._split.whole(line.decode("utf-8", "replace").rstrip("\r\n"))) is not None:
+        if bare and (text := self._split.join(line.decode("utf-8", "replace").rstrip("\r\n"))) is not None:
             yield from self._text(text, Origin(n_line=n_line))
 
     def _of_json_line(self, value: Any, bare: bytes, n_line: int) -> Iterable[LogRecord] | None:
@@ -133,8 +133,10 @@ class _Reader:
         if b"..." in bare or "…".encode() in bare:
             text = bare.decode("utf-8", "replace")
             if values.HINT.search(text) and values.is_elided(value, text, 0, len(text)):
-                return [*self._give_up(), *self._lost("shortened in the middle", text, origin)]
+                return [*self._give_up(), *self._of_damaged("shortened in the middle", text, origin)]
         inner = self._inner = events.text_field(value) if isinstance(value, dict) else None
+        if inner is not None and _is_piece(value, inner, self._pieces):
+            return self._wrapped_text(value, inner, n_line)
         if parsed := list(self._of_value(value, origin)):
             return [*self._give_up(), *parsed]  # another record begins, so what was begun before never ends
         if inner is not None and (self._group is not None or self._pieces or _needs_reading(inner)):
@@ -156,7 +158,7 @@ class _Reader:
         key, direction = events.session_key({**fields, "log": None}), events.direction_of(fields)
         origin = Origin(times.of_fields(fields), key, direction, n_line)
         for part in text.splitlines():
-            if (line := self._split.whole(part)) is not None:
+            if (line := self._split.join(part)) is not None:
                 yield from self._text(line, origin)
 
     def _text(self, text: str, origin: Origin) -> Iterator[LogRecord]:
@@ -205,7 +207,7 @@ class _Reader:
                 return []
             objects, _ = values.values_in(text) if is_elided or group.is_wrapped else ([], None)
             if any(is_elided or values.has_broken_name(value.data, values.SPACE) for value in objects):
-                return list(self._lost("shortened in the middle", text, group.origin))
+                return list(self._of_damaged("shortened in the middle", text, group.origin))
             if parsed := self._of_text(text, group.origin)[0]:
                 return parsed
         return None
@@ -226,7 +228,7 @@ class _Reader:
             where = origin._replace(at=at or times.of_text(between[-300:]), key=key, hidden=value.hidden)
             end_before = value.end
             if value.is_elided:
-                parsed += self._lost("shortened in the middle", text[value.start : value.end], where)
+                parsed += self._of_damaged("shortened in the middle", text[value.start : value.end], where)
                 continue
             of_value = list(self._of_value(value.data, where))
             if of_value:
@@ -251,7 +253,7 @@ class _Reader:
 
     def _flush(self) -> Iterator[LogRecord]:
         """A file ends."""
-        for line in [*self._split.rest(), *map("".join, self._pieces.values())]:
+        for line in [*self._split.unended(), *map("".join, self._pieces.values())]:
             yield from self._text(line, Origin())
         self._pieces.clear()
         yield from self._give_up()
@@ -290,7 +292,7 @@ class _Reader:
         elif kind is not None:
             is_shortened = values.ELISION.search(text) is not None
             why = "cut off" if events.is_cut(text) else "shortened in the middle" if is_shortened else _UNREAD
-            yield from self._lost(reason or why, text, origin)
+            yield from self._of_damaged(reason or why, text, origin)
         elif values.HINT.search(text) and (names := MENTION.findall(text)):
             if len(self._mentions) < _MAX_MENTIONS:
                 at = origin.at or times.of_text(text)
@@ -300,7 +302,7 @@ class _Reader:
         else:
             self.report.n_other += 1
 
-    def _lost(self, reason: str, text: str, origin: Origin) -> Iterator[LogRecord]:
+    def _of_damaged(self, reason: str, text: str, origin: Origin) -> Iterator[LogRecord]:
         """A line about an event that could not be read: what is whole in it, its type and its ids, still counts."""
         advice.look(text, self.report)
         self.report.lose(reason, origin.n_line, text)
@@ -380,7 +382,7 @@ class _Reader:
         is_json = text.lstrip()[:1] in "{["
         if is_json and (value := decoded(text.encode("utf-8", "surrogatepass"))) is not None:
             if values.is_elided(value, text, 0, len(text)):
-                yield from self._lost("shortened in the middle", text, origin)
+                yield from self._of_damaged("shortened in the middle", text, origin)
             else:
                 yield from self._of_value(value, origin)
         elif "\n" in text.strip():
@@ -393,7 +395,7 @@ class _Reader:
             yield from parsed
             # An object that is open in the text of a logger's line may go on in the next; elsewhere it was cut.
             if not parsed and unended is not None and text is not self._inner and events.type_in(text):
-                yield from self._lost("cut off", text, origin)
+                yield from self._of_damaged("cut off", text, origin)
 
     def _event(self, event: dict[str, Any], origin: Origin) -> Iterator[LogRecord]:
         """An event, of whichever API."""
@@ -428,6 +430,11 @@ _UNREAD = "in a notation that is not read"
 def _needs_reading(text: str) -> bool:
     """Whether a logger's text needs the reader of lines: an object begins in it, or it speaks of an event."""
     return text.rstrip().endswith(("{", "[", "(", ",")) or values.HINT.search(text) is not None or "\n" in text.strip()
+
+
+def _is_piece(fields: dict[str, Any], text: str, pieces: dict[Any, list[str]]) -> bool:
+    """Whether Docker cut a line in pieces of 16 kB, and this is one: only the last ends the line."""
+    return "log" in fields and isinstance(fields.get("stream"), str) and (bool(pieces) or not text.endswith("\n"))
 
 
 def _same(parsed: list[LogRecord], before: list[LogRecord]) -> bool:

@@ -140,7 +140,7 @@ class Log:
         )
 
     def _repr_html_(self) -> str:
-        shown = [(session, response) for session in self.sessions for response in session.responses]
+        replies = [(session, response) for session in self.sessions for response in session.responses]
         rows = [
             [
                 f"<code>{show.esc(session.id or '–', 60)}</code>",
@@ -150,7 +150,7 @@ class Log:
                 show.ms(response.first_audio_ms if response.modality == "audio" else response.first_text_ms),
                 show.ms(response.done_ms),
             ]
-            for session, response in shown[:200]
+            for session, response in replies[:200]
         ]
         live = [
             [
@@ -163,12 +163,12 @@ class Log:
             for session in self.live
             for reply in session.replies
         ][:200]
-        more = f"{len(shown) - 200:,} more responses in .responses" if len(shown) > 200 else ""
+        n_hidden = f"{len(replies) - 200:,} more responses in .responses" if len(replies) > 200 else ""
         return show.card(
             f"<b>log</b> {show.esc(self.path.name)} {show.origin(self.simulated)}",
             show.esc(str(self.report)),
             show.table(rows, ["session", "modality", "says", "status", "first", "done"]) if rows else "no responses",
-            show.esc(more),
+            show.esc(n_hidden),
             show.table(live, ["GPT-Live session", "modality", "says", "outcome", "first voice"]) if live else "",
         )
 
@@ -189,7 +189,7 @@ def read_log(path: PathLike, *more: PathLike, audio: bool = True) -> Log:
     """
     paths = [Path(file) if str(file) == STDIN else named_path(file) for file in (path, *more)]
     report = ParseReport()
-    sorter, live = Sorter(str(paths[0]), report, whole=audio), LiveSorter(str(paths[0]), keep_audio=audio)
+    sorter, live = Sorter(str(paths[0]), report, keep_audio=audio), LiveSorter(str(paths[0]), keep_audio=audio)
     order = _Order()
     for record in _records(paths, report):
         if not live.take(record):
@@ -197,7 +197,7 @@ def read_log(path: PathLike, *more: PathLike, audio: bool = True) -> Log:
         order.take(record)
     if order.is_broken and str(paths[0]) != STDIN:
         report = ParseReport()
-        sorter, live = Sorter(str(paths[0]), report, whole=audio), LiveSorter(str(paths[0]), keep_audio=audio)
+        sorter, live = Sorter(str(paths[0]), report, keep_audio=audio), LiveSorter(str(paths[0]), keep_audio=audio)
         for record in in_order(_records(paths, report)):
             if not live.take(record):
                 sorter.take(record)

@@ -20,7 +20,7 @@ from ..wire.dialect import BETA_NAME, GA_NAME
 from ..wire.events import AUDIO_DELTA, Event, dict_of, event_of, text_of
 from ..wire.records import Response
 from ..wire.view import ConversationView
-from .events import LogRecord
+from .events import LogRecord, ids
 from .lines import ParseReport
 from .times import Instant, wall_time
 from .writing import DIGEST, without_audio
@@ -75,28 +75,32 @@ class LoggedSession(ConversationView):
         last_ms: When its last event was, in ms since its first; NaN where the log does not say.
     """
 
-    def __init__(self, file: str, key: str | None = None, *, whole: bool = True) -> None:
+    def __init__(self, file: str, key: str | None = None, *, keep_audio: bool = True) -> None:
         self.file = file
         self.key = key
         self.header: dict[str, Any] | None = None
         self.end: dict[str, Any] | None = None
-        self.n_malformed = 0
-        self.n_withheld = 0
-        self.n_lost = 0
-        self.n_events = 0
+        self.n_malformed = self.n_withheld = self.n_lost = self.n_events = 0
         self.has_client = False
         self.last_ms = math.nan
-        self._whole = whole  # whether events and sound are kept
+        self._keep_audio = keep_audio
         self._events: list[Event] = []
         super().__init__(Conversation(), self._events)
-        self._clock: str | None = None  # of its first time; times of another clock cannot be compared
-        self._zero_ms = 0.0  # its first time
-        self._begun = False  # whether its `session.created` was seen
-        self._open: set[str | None] = set()  # ids of responses whose end has not come
-        self._complete: set[str | None] = set()  # ids of responses whose end told all that they contain
-        self._hidden: set[str | None] = set()  # ids of responses whose end hides what they contain
-        self._unnamed: list[LogRecord] = []  # partial events that name no response
-        self._n_seeded = {"client": 0, "server": 0}  # assistant messages before the first response, by who told of them
+        # The clock of its first time, and that time. Instants of another clock cannot be compared: the event has none then.
+        self._clock: str | None = None
+        self._zero_ms = 0.0
+        # Whether its `session.created` was seen. Without, a conversation without messages may only have lost its beginning.
+        self._begun = False
+        # Ids of responses that are being made: a line that is lost meanwhile may have been about any of them.
+        self._open: set[str | None] = set()
+        # Ids of responses whose `response.done` told all that they contain, so that no lost line makes them partial; and of those
+        # whose `response.done` hides it (Node's `[Object]`).
+        self._complete: set[str | None] = set()
+        self._hidden: set[str | None] = set()
+        # Pieces of events that name no response. They count at the end only, and only if no other reply is known: see `finish`.
+        self._unnamed: list[LogRecord] = []
+        # Assistant messages before the first response, by who told of them: each is in a log of both directions twice.
+        self._n_seeded = {"client": 0, "server": 0}
         self._n_errors = 0
 
     @property
@@ -168,7 +172,7 @@ class LoggedSession(ConversationView):
             self.has_client = True
             self._conversation.sent(data, at_ms)
             self._note_seeding(data, "client")
-            if self._whole:
+            if self._keep_audio:
                 self._keep(Event(str(data["type"]), without_audio(data), at_ms, "client"))
             return
         try:
@@ -178,7 +182,7 @@ class LoggedSession(ConversationView):
             return
         if record.n_audio_bytes and not event.pcm:
             event.n_audio_bytes = record.n_audio_bytes
-        if not self._whole and event.pcm:
+        if not self._keep_audio and event.pcm:
             event.pcm = b""  # counted by its length, which the event knows
         if event.type in ("response.created", "response.done") and not isinstance(data.get("response"), dict):
             self._take_partial(record, at_ms)  # the program printed nothing of the response
@@ -192,7 +196,7 @@ class LoggedSession(ConversationView):
         self._note_seeding(data, "server")
         self._conversation.receive(event)
         self._note_response(event, record)
-        if self._whole:
+        if self._keep_audio:
             self._keep(event)
 
     def _note_seeding(self, data: dict[str, Any], direction: str) -> None:
@@ -335,7 +339,7 @@ class LoggedSession(ConversationView):
             self._fold_unnamed()
         self._unnamed.clear()
         for response in self._conversation.responses:
-            if not self._whole:
+            if not self._keep_audio:
                 for part in response.parts.values():
                     part.n_not_kept = part.n_bytes
                     part.chunks = []
@@ -365,9 +369,9 @@ def _instant_of(text: str | None) -> Instant | None:
 def event_from(data: dict[str, Any], at_ms: float) -> Event:
     """A logged event; audio of which the log keeps the digest only counts with its length."""
     if GA_NAME.get(data["type"]) == AUDIO_DELTA and isinstance(delta := data.get("delta"), str):
-        kept = DIGEST.match(delta)
-        if kept is not None:
-            return Event(AUDIO_DELTA, data | {"delta": ""}, at_ms, pcm=b"", n_audio_bytes=int(kept[2]))
+        digest = DIGEST.match(delta)
+        if digest is not None:
+            return Event(AUDIO_DELTA, data | {"delta": ""}, at_ms, pcm=b"", n_audio_bytes=int(digest[2]))
     return event_of(data, at_ms)
 
 
@@ -377,14 +381,30 @@ _OVERLAP = (
 
 
 class Sorter:
-    """Which session of a log a record belongs to."""
+    """Which session of a log a record belongs to.
 
-    def __init__(self, file: str, report: ParseReport, *, whole: bool) -> None:
+    ======================================================  ====================================================================
+    a record                                                goes to
+    ======================================================  ====================================================================
+    has a key (a session id beside the event)               the session of that key; another begins if a `session.created` in it
+                                                            names another session
+    has a session's own id                                  that session
+    is a `session.created`                                  a new one, or the one that the client's first events began
+    has the id of a response or item                        the session that had it before
+    begins a response while one is being made               the latest session that is free: one makes one response at a time
+    says nothing                                            the session of the record before
+    ======================================================  ====================================================================
+    """
+
+    def __init__(self, file: str, report: ParseReport, *, keep_audio: bool) -> None:
+        # In the order in which they begin.
         self.sessions: list[LoggedSession] = []
         self._report = report
-        self._file, self._whole = file, whole
-        self._by_key: dict[str, LoggedSession] = {}  # by what the log says beside the events
-        self._by_id: dict[str, LoggedSession] = {}  # by the ids in the events
+        self._file, self._keep_audio = file, keep_audio
+        # By what the log says beside the events; by the ids of responses, items and sessions in the events.
+        self._by_key: dict[str, LoggedSession] = {}
+        self._by_id: dict[str, LoggedSession] = {}
+        # Of the record before: an event that names nothing goes there.
         self._latest: LoggedSession | None = None
 
     def take(self, record: LogRecord) -> LoggedSession | None:
@@ -407,7 +427,7 @@ class Sorter:
         return [s for s in self.sessions if s.n_events or s.header or s.n_malformed or s.n_withheld or s.responses]
 
     def _session_of(self, record: LogRecord) -> LoggedSession:
-        names = _ids(record.data) if record.kind in ("event", "partial") else []
+        names = ids(record.data) if record.kind in ("event", "partial") else []
         session = self._find(record, names)
         if session is not self._latest and self._latest is not None and session.key is None and session.n_events:
             self._report.notes[_OVERLAP] = 1
@@ -464,20 +484,12 @@ class Sorter:
         return session
 
     def _new(self, key: str | None) -> LoggedSession:
-        session = LoggedSession(self._file, key, whole=self._whole)
+        session = LoggedSession(self._file, key, keep_audio=self._keep_audio)
         self.sessions.append(session)
         return session
 
 
 _MAX_SEARCHED = 64  # sessions at once, looked through for a free one
-
-
-def _ids(data: dict[str, Any]) -> list[str]:
-    """The ids by which an event can be told to belong to what came before."""
-    inner = [data.get("response"), data.get("item")]
-    names = [data.get("response_id"), data.get("item_id"), data.get("previous_item_id")]
-    names += [part.get("id") for part in inner if isinstance(part, dict)]
-    return [name for name in names if isinstance(name, str) and name != "root"]
 
 
 # A session of a log, step by step, as it can be played again.
@@ -523,7 +535,7 @@ def stepped(
     Args:
         simulated: What is known of who answered, where the records do not say.
     """
-    sorter = Sorter(name, report, whole=True)
+    sorter = Sorter(name, report, keep_audio=True)
     steps: dict[int, list[Step]] = {}
     for record in records:
         session = sorter.take(record)

@@ -110,10 +110,10 @@ def _quoted(text: str, at: int, n_quotes: int) -> Value | None:
     values, _ = values_in(content, n_quotes=n_quotes + 1)
     if not values:
         return None
-    cut = _is_shortened(content, text, match.end()) or any(value.is_elided for value in values)
     hidden = frozenset[str]().union(*(value.hidden for value in values))
     data = values[0].data if len(values) == 1 else [value.data for value in values]
-    return Value(data, at, match.end(), hidden, cut)
+    was_elided = any(value.is_elided for value in values) or is_elided(data, text, at, match.end())
+    return Value(data, at, match.end(), hidden, was_elided or _is_shortened(content, text, match.end()))
 
 
 def _doubled(text: str, at: int, n_quotes: int) -> Value | None:
@@ -125,7 +125,8 @@ def _doubled(text: str, at: int, n_quotes: int) -> Value | None:
         raise Unended("a cell without an end")
     content = match[1].replace('""', '"')
     data, _ = _decode_json(content)
-    return Value(data, at, match.end(), is_elided=is_elided(data, content, 0, len(content)))
+    was_elided = is_elided(data, content, 0, len(content)) or is_elided(data, text, match.start(), match.end())
+    return Value(data, at, match.end(), is_elided=was_elided)
 
 
 def _print(text: str, at: int, n_quotes: int) -> Value | None:

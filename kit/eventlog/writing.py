@@ -280,10 +280,10 @@ class LogWriter:
         if self._lines is not None:
             self._lines.append(lines)
             return True
-        left = memoryview(lines)
+        unwritten = memoryview(lines)
         try:
-            while left:
-                left = left[os.write(self._file, left) :]
+            while unwritten:
+                unwritten = unwritten[os.write(self._file, unwritten) :]
         except OSError as exc:
             self.problem = exc.strerror or type(exc).__name__
             self.close()
