@@ -434,7 +434,7 @@ def written(tmp_path, name, data):
             "cannot have 0 channels; 1 is mono",
         ),
         (lambda t: Clip.silence(1).save(t / "a.mp3"), "a.mp3 does not end in .wav or .flac"),
-        (lambda t: Clip.silence(1).save(t), "does not end in .wav or .flac"),
+        (lambda t: Clip.silence(1).save(t), "it is a folder; name a file"),
         (lambda t: Clip.silence(1).save(t / "no" / "a.wav"), "no folder .* to save a.wav in; make it first"),
         (
             lambda t: Clip(np.ones(1, np.int16), text="x" * 99_999).save(t / "a.wav"),

@@ -4,8 +4,8 @@
 * `read_log` reads such a file, and logs of other programs in most of the shapes that they come in; `answer` counts what came.
 * `Redactor` takes keys and other secrets out of bytes before they reach the disk.
 
-A log is read in steps, each a table of small parsers with the sample that it was made for: `lines` (files to lines), `values`
-(text to objects) and `times`, `parsing` (whose event an object is), `sessions` (the fold). See README.md beside this file for what
+A log is read in steps: `lines` (files to lines), `documents` (files that are none), `values` (text to objects) and `times`, `joining`
+(objects over several lines), `events` (whose event an object is), `parsing` (the reader), `sessions` (the fold). See README.md beside this file for what
 is kept, where, and how to delete it.
 """
 
