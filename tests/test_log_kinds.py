@@ -51,6 +51,15 @@ def test_a_line_that_was_cut_after_an_equals_sign_is_told(tmp_path):
     assert log.report.n_not_understood == 1
 
 
+def test_a_field_that_was_cut_down_to_its_indent_is_told(tmp_path):
+    lines = ("DEBUG recv " + json.dumps(talk()[-1], indent=12)).splitlines()
+    lines[2] = lines[2][:12]
+
+    log = read_log(write(tmp_path / "x.log", *lines))
+
+    assert log.report.n_events == 0 and log.report.n_not_understood >= 1
+
+
 def test_types_alone_tell_what_a_reply_came_as(tmp_path):
     lines = [f"received {event['type']}" for event in talk(text=True) + talk()[1:]]
 

@@ -20,6 +20,7 @@ from .events import EVENT_BEGINS, Origin
 from .lines import split_prefix
 
 MAX_GROUP_LINES, MAX_GROUP_CHARS = 5_000, 8 * 1024 * 1024
+_INDENT_CHARS = 8  # less is an empty line that a logger padded
 _WRAP_CHARS = 40  # no terminal is narrower
 _GUIDES = "10 "  # the prefix that is drawn before some lines of an object only: see `lines.split_prefix`
 
@@ -73,6 +74,8 @@ class Group:
         """Take one more line, unless it is none of this object's (``broken``)."""
         body, has_prefix = self._without_prefix(line)
         scan = self._scan
+        if len(body) >= _INDENT_CHARS and body.isspace():
+            return "broken"  # no program prints an indent and nothing after it: the field was cut off
         if EVENT_BEGINS.search(body):
             if self._has_event and (scan.quote or scan.stack[-1] != "]"):
                 return "broken"  # events stand side by side in a list, and in no other event
