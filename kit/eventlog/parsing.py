@@ -124,7 +124,10 @@ class _Reader:
             if parsed is not None:
                 yield from parsed
                 return
-        if bare and (text := self._split.join(line.decode("utf-8", "replace").rstrip("\r\n"))) is not None:
+        is_indent = self._group is not None and len(line) > 8  # of a field that was cut off: see `Group.add`
+        if (bare or is_indent) and (
+            text := self._split.join(line.decode("utf-8", "replace").rstrip("\r\n"))
+        ) is not None:
             yield from self._text(text, Origin(n_line=n_line))
 
     def _of_json_line(self, value: Any, bare: bytes, n_line: int) -> Iterable[LogRecord] | None:
