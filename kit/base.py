@@ -11,6 +11,7 @@ retry and no reconnect: a drop is a `SessionClosed`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import functools
 import inspect
@@ -230,8 +231,12 @@ class OpenSession:
         """
         self._finalizer.detach()
         _open.discard(self)
-        if asyncio.get_running_loop() is self._link.loop or not self._link.is_over:
-            await self._on_its_loop(self._leave())
+        if asyncio.get_running_loop() is self._link.loop:
+            await self._leave()
+        elif not self._link.is_over:
+            # Its thread may end before it can answer: then it is closed, which is what was asked for.
+            with contextlib.suppress(SessionClosed):
+                await self._on_its_loop(self._leave())
 
     async def _leave(self) -> None:
         """Say whatever the protocol says at the end, and close the socket. Goes on to its end if the wait is cancelled."""
