@@ -29,10 +29,11 @@ import traitlets
 from .. import show
 from ..audio import Microphone, Recording, kernel_details
 from ..audio.microphone import silence_limit_ms
-from ..clip import MAX_MS, Clip, Provenance
+from ..clip import MAX_MS, RATE_HZ, Clip, Provenance
 from ..errors import AudioFormatError, DeviceError, InputError, KitError, LocalProtocolError, clipped
 from .page import Content, PageWidget, css, esm, soon
 
+SNAPSHOT_S = 10  # of sound in the picture that is left for a page without a kernel
 _GONE_S = 3.0  # a kernel's microphone that brings nothing for this long is gone
 _LEVEL_MS = 60  # how often the page hears how loud it is
 
@@ -231,10 +232,15 @@ class Recorder(PageWidget):
         return f"<Recorder of the {self.microphone}'s microphone: {state}>"
 
     def static_html(self) -> str:
-        """The clip so far, with a player: what an export shows."""
+        """The clip so far, with a player of its first seconds: what an export shows."""
         if self._clip is None:
             return show.card(show.facts([("recorder:", "nothing recorded")]))
-        return show.card(show.player(self._clip.to_bytes()), show.facts([("", _facts(self._clip))]))
+        # Bounded: the picture travels as base64 and is kept with the notebook, a copy at each step of the way.
+        start = self._clip.pcm[: SNAPSHOT_S * RATE_HZ]
+        note = f"the player of this picture holds the first {SNAPSHOT_S} s" if start.size < self._clip.n_samples else ""
+        return show.card(
+            show.player(start.astype("<i2", copy=False).tobytes()), show.facts([("", _facts(self._clip)), ("", note)])
+        )
 
     def release_devices(self) -> None:
         """End a recording that no page shows any more; what came is kept."""
