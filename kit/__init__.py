@@ -75,7 +75,9 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     module = import_module(f".{home}", __name__)
+    # `plots`, `tables` and their like are modules themselves; every other name is looked up in one.
     value = module if name == home.rpartition(".")[2] else getattr(module, name)
+    # From now on an ordinary global: Python asks this function only for names that are not there.
     globals()[name] = value
     return value
 

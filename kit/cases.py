@@ -126,6 +126,8 @@ class Case:
                 f"{f', and {ask_again} to ask again' if ask_again else ''}"
             )
         try:
+            # Seeded is what ends with the turn that is answered first. The turns to ask are read by the same importer,
+            # so that they have the words that a seeded turn would have.
             history = History.from_chat(messages[: users[-1 - ask_again] + 1])
             user_items = [item for item in History.from_chat(messages[: users[-1] + 1]) if item.role == "user"]
         except HistoryError as exc:
@@ -160,6 +162,7 @@ class Case:
         recorded = sessions[session]
         if not 1 <= reply <= len(recorded.responses):
             raise HistoryError(f"session {session} of {file} has {len(recorded.responses)} replies, not {reply}")
+        # Folded anew, up to that reply: the recorded session's own fold is at its end.
         conversation = Conversation()
         for event in recorded.events:
             if event.direction == "client":
@@ -191,6 +194,7 @@ class Case:
         )
 
 
+# What a client may send of an item.
 _FIELDS = ("type", "role", "name", "call_id", "arguments", "output")
 
 
@@ -223,11 +227,13 @@ def outcome(*sessions: tuple[Case, ConversationView]) -> show.Words:
         words = f"Case {case.name}: **{session.responses[0].modality}** (reported: {case.reported})"
         texts, n = sum(r.modality == "text" for r in session.responses), len(session.responses)
         sentences.append(words + (f", and {texts} of {n} replies in that session were text." if n > 1 else "."))
+    # One that is simulated is enough: a mixture is no measurement.
     simulated = any(session.simulated for _, session in sessions)
     origin = "simulated by the stand-in's rule" if simulated else "measured"
     return show.Words(" ".join(sentences) + f" This was {origin}, and it is one session each.")
 
 
+# What was reported of 1b and 2b (wire/README.md, The four cases).
 _STICKY = "text only, for the rest of the session"
 
 
@@ -250,7 +256,7 @@ def _all() -> dict[str, Case]:
 
 
 @cache
-def _more() -> dict[str, Case]:
+def _further_cases() -> dict[str, Case]:
     from .clip import Clip
 
     clip = Clip.named(CLIP_NAME)
@@ -301,6 +307,7 @@ def histories() -> tuple[Case, ...]:
     the test cases 1b and 2b. For a rate over histories, not over two of them."""
     text = (Path(__file__).parent / "histories.txt").read_text(encoding="utf-8")
     cases = []
+    # A block: the name in brackets, then a line for each turn, the user's first.
     for block in text.split("\n[")[1:]:
         name, *lines = [line for line in block.splitlines() if line]
         history = History()
@@ -317,7 +324,7 @@ def case(name: str) -> Case:
     Raises:
         InputError: For any other name.
     """
-    cases = _all() | _more()
+    cases = _all() | _further_cases()
     key = name.lower() if isinstance(name, str) else ""
     stem, plus, times = key.partition("+")
     if plus and times.isdecimal() and 1 <= int(times) <= _MOST_TIMES:
@@ -347,4 +354,5 @@ def __getattr__(name: str) -> Case:
 
 
 def __dir__() -> list[str]:
+    # So that completion offers the cases that are not made yet.
     return sorted([*globals(), *_SHORT])

@@ -21,7 +21,9 @@ Items = tuple[list[dict[str, Any]], list[str]]
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
 ROLES = ("system", "user", "assistant")
+# A part of text, as Chat Completions and the Responses and Realtime APIs call it.
 _TEXTS = ("text", "input_text", "output_text")
+# Left out, with a note.
 _PICTURES = (
     "image",
     "image_url",
@@ -107,6 +109,7 @@ def of_chat(messages: object) -> Items:
             items.append({"type": "message", "role": "user", "content": parts})
         elif role != "assistant":
             text = text_value(None if parts is None else "\n".join(texts), f"{where}'s content")
+            # Newer models call a system message a developer's.
             items.append(_message("user" if role == "user" else "system", text))
         else:
             items += _assistant(message, texts, n, legacy_ids)
@@ -124,11 +127,13 @@ def _parts(content: object, role: object, where: str, notes: list[str]) -> list[
     for part in content:
         fields = {"type": "text", "text": part} if isinstance(part, str) else part
         kind = fields.get("type", fields.get("content_type")) if isinstance(fields, Mapping) else None
+        # A spoken reply's part has a transcript, a refusal's a field of its own.
         texts = (
             [fields[name] for name in ("text", "transcript", "refusal") if isinstance(fields.get(name), str)]
             if kind
             else []
         )
+        # A user's only: no other role's sound can be seeded (wire/README.md, Content types by role).
         sound = fields.get("input_audio") if kind == "input_audio" and role == "user" else None
         if isinstance(sound, Mapping) and (audio := _pcm(sound.get("data"))):
             parts.append({"type": "input_audio", "audio": audio})
@@ -150,6 +155,7 @@ def _pcm(data: object) -> str | None:
 
     try:
         clip = Clip.load(io.BytesIO(base64.b64decode(data if isinstance(data, str) else "", validate=True)))
+    # It is left out, and a note says so.
     except (ValueError, InputError):
         return None
     return base64.b64encode(clip.to_bytes()).decode()
@@ -160,9 +166,10 @@ def _assistant(
 ) -> Iterator[dict[str, Any]]:
     """What an assistant's message says and calls: its text, or its refusal, or the words of its spoken reply."""
     where, audio = f"message {n}", message.get("audio")
+    # A refusal and a spoken reply have no content.
     if not any(texts):
-        spoken = audio.get("transcript") if isinstance(audio, Mapping) else None
-        texts = [text for text in (message.get("refusal"), spoken) if isinstance(text, str) and text] or texts
+        transcript = audio.get("transcript") if isinstance(audio, Mapping) else None
+        texts = [text for text in (message.get("refusal"), transcript) if isinstance(text, str) and text] or texts
     calls = message.get("tool_calls") or []
     if not isinstance(calls, list | tuple):
         raise HistoryError(f"{where} has tool_calls {clipped(calls)}; they come as a list")
@@ -174,6 +181,7 @@ def _assistant(
             f"{where} is an assistant's and has neither content nor tool_calls: {clipped(dict(message))}; "
             "give its words as content, or leave it out"
         )
+    # A message with nothing but calls makes no item of its own.
     if any(texts) or not calls:
         yield _message("assistant", text_value("\n".join(texts), f"{where}'s content"))
     for call in calls:
@@ -204,6 +212,7 @@ def read_chat(path: str | Path, line: int = 0) -> list[Mapping[str, Any]]:
     text = read_text(path, MAX_FILE_BYTES, error=HistoryError)
     documents: list[Any]
     try:
+        # As a whole first: one document may have line breaks anywhere.
         documents = [json.loads(text)]
     except (ValueError, RecursionError):
         try:
@@ -242,6 +251,7 @@ def of_agents(items: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]
             yield {"id": item_id} | fields
             continue
         call = {name: fields[name] for name in ("type", "name", "arguments", "call_id") if name in fields}
+        # Where it has no call id, the item's serves: its output below names the same.
         yield {"id": item_id, "call_id": item_id} | call
         if isinstance(output := item.get("output"), str):
             yield {"type": "function_call_output", "call_id": call.get("call_id", item_id), "output": output}
@@ -257,6 +267,7 @@ def of_livekit(context: object) -> Items:
         if kind == "message":
             message_items, message_notes = of_chat([{"role": entry.get("role"), "content": entry.get("content")}])
             items += message_items
+            # `of_chat` saw one message, and counted from 0.
             notes += [note.replace("message 0", f"item {n}") for note in message_notes]
         elif kind in ("function_call", "function_call_output"):
             fields = (
@@ -289,6 +300,7 @@ def of_chatgpt(export: object, index: int = 0) -> Items:
     mapping, node_id = conversations[index].get("mapping"), conversations[index].get("current_node")
     if not isinstance(mapping, Mapping):
         raise HistoryError(f"conversation {index} has no mapping of messages; conversations.json of the export has")
+    # From the last message to the root; in a damaged file there may be a circle, hence no more steps than nodes.
     branch: list[Mapping[str, Any]] = []
     while isinstance(node_id, str) and isinstance(node := mapping.get(node_id), Mapping) and len(branch) < len(mapping):
         branch.append(node)

@@ -34,11 +34,14 @@ FULL_SCALE = 32_768.0
 
 _LONGEST_MS = 4 * 3_600_000.0  # what it takes at all: 690 MB of samples. A megabyte of FLAC may hold days of silence
 _STREAMED_BYTES = 1_900_000_000  # a WAV that claims more was written as a stream, whose end its writer did not know
+# The whole file is in memory while it is repaired.
 _MAX_REPAIRED_BYTES = 512 * 1024 * 1024
 _MAX_COMMENT_CHARS = 30_000  # libsndfile keeps a WAV header under 100 kB
 _MARK = "realtime-history-kit"  # tells our comment in a file from anybody else's
 _PLAYER_MAX_MS = 120_000.0  # a player carries its sound in the page: two minutes are 7.7 MB of base64
+# What keeps int16 exactly, by libsndfile's name.
 _FORMATS = {".wav": "WAV", ".flac": "FLAC"}
+# Endings that say nothing of rate and channels.
 _BARE = (".raw", ".pcm")
 # Telephone sound as it came off the wire. It has one rate, and is mono unless its owner says otherwise.
 _G711 = {
@@ -64,6 +67,7 @@ class Provenance:
         """Encode it for a sound file's comment field, in ASCII, so that no player's encoding can spoil it."""
         fields = {"kind": self.kind, "text": self.text, "when": self.when, "details": dict(self.details)}
         try:
+            # Python would write NaN, which is no JSON: other programs could not read it back.
             comment = json.dumps({_MARK: 1, **fields}, allow_nan=False)
         except (TypeError, ValueError) as exc:
             raise InputError(f"the details of a clip's provenance must be JSON to be saved with it: {exc}") from exc
@@ -82,9 +86,11 @@ class Provenance:
             fields = json.loads(comment or "")
         except (ValueError, RecursionError):
             return unknown
+        # Somebody else's comment: a title, a licence, an encoder's name.
         if not isinstance(fields, dict) or _MARK not in fields:
             return unknown
         kind, text, when, details = (fields.get(key) for key in ("kind", "text", "when", "details"))
+        # A file may come from anywhere: the mark alone proves nothing.
         if isinstance(kind, str) and isinstance(text, str) and isinstance(when, str) and isinstance(details, dict):
             return cls(kind, text, when, details)
         return unknown
@@ -135,9 +141,11 @@ class Clip:
             raise AudioFormatError(
                 "expected at least one sample, got none: there is no empty clip; use None for no sound"
             )
+        # Bytes cannot change; any other memory may be written to by another name.
         if pcm.flags.writeable or not isinstance(pcm.base, bytes):
             pcm = np.array(pcm)
             pcm.flags.writeable = False
+        # The class is frozen, its own `__init__` included.
         object.__setattr__(self, "pcm", pcm)
         object.__setattr__(self, "provenance", provenance or Provenance(source, text))
         object.__setattr__(self, "converted", converted)
@@ -167,6 +175,7 @@ class Clip:
         if audio_format != "pcm16":
             pcm = _from_wire(bytes(data), audio_format)
             return cls(pcm, source=source, text=text, provenance=provenance)
+        # Not `len`, which counts elements: those of a memoryview may be wider than a byte.
         n_bytes = memoryview(data).nbytes
         if n_bytes % 2:
             raise AudioFormatError(
@@ -240,12 +249,14 @@ class Clip:
             with opened as file:
                 size = file.seek(0, os.SEEK_END)
                 file.seek(0)
+                # libsndfile would only say that it does not know the format.
                 if not size:
                     raise AudioFormatError(f"{name} is empty (0 bytes); record or copy it again")
                 with soundfile.SoundFile(file, **_bare_options(file, name, size, rate_hz, channels)) as sound:
                     problem = _length_problem(sound, name)
                     if problem is None:
                         return cls._decoded(sound, name, channel, allow_long)
+                # A WAV whose writer could not go back to fill in its length holds sound all the same.
                 repaired = _with_length(file, size)
                 if repaired is None:
                     raise AudioFormatError(problem)
@@ -253,6 +264,7 @@ class Clip:
                     return cls._decoded(sound, name, channel, allow_long)
         except soundfile.LibsndfileError as exc:
             reason = exc.error_string.removeprefix("Error : ").rstrip(".")
+            # libsndfile's word for a WAV that ends within its header.
             if "No 'data' chunk" in reason:
                 reason = "it is cut short: it ends before its samples begin"
             raise AudioFormatError(
@@ -265,6 +277,7 @@ class Clip:
         """Decode an open sound file, in blocks: what a header claims is never allocated."""
         _check_rate(name, sound.samplerate)
         ms = sound.frames / sound.samplerate * 1000
+        # Before anything is decoded: a small FLAC may announce days of silence.
         if ms > (_LONGEST_MS if allow_long else MAX_MS):
             hint = "" if allow_long or ms > _LONGEST_MS else f", or say Clip.load({name!r}, allow_long=True)"
             limit = (_LONGEST_MS if allow_long else MAX_MS) / 60_000
@@ -274,12 +287,14 @@ class Clip:
         if channel is not None and not (isinstance(channel, int) and 0 <= channel < sound.channels):
             raise AudioFormatError(f"{name} has no channel {clipped(channel)}; it has {sound.channels}, counted from 0")
         provenance = Provenance.from_comment(sound.comment, name)
+        # A stream: blocks that were resampled one by one would click where they meet.
         resampler = None
         if sound.samplerate != RATE_HZ:
             import soxr
 
             resampler = soxr.ResampleStream(sound.samplerate, RATE_HZ, 1, dtype="float32", quality="HQ")
         as_float = sound.subtype in ("FLOAT", "DOUBLE")  # the only ones that can say anything beyond ±1 on purpose
+        # A megabyte of float32, however many channels there are.
         block = max(262_144 // sound.channels, 1_024)
         pieces: list[NDArray[np.int16]] = []
         n_read = n_clipped = 0
@@ -295,6 +310,7 @@ class Clip:
             n_read += len(frames)
             mono = frames[:, channel or 0] if channel is not None or sound.channels == 1 else frames.mean(axis=1)
             if resampler is not None:
+                # soxr holds samples back until it is told which are the last.
                 mono = resampler.resample_chunk(np.ascontiguousarray(mono), last=n_read >= sound.frames)
             piece, n_beyond = _quantised(mono)
             pieces.append(piece)
@@ -424,6 +440,7 @@ class Clip:
             InputError: If nothing is louder than that.
         """
         size = RATE_HZ // 100
+        # int32, since the magnitude of −32,768 does not fit into int16.
         pieces = np.pad(self.pcm, (0, -self.n_samples % size)).reshape(-1, size).astype(np.int32)
         loud = np.flatnonzero(np.abs(pieces).max(axis=1) >= FULL_SCALE * 10 ** (below_dbfs / 20))
         if not loud.size:
@@ -461,8 +478,10 @@ class Clip:
         comment = self.provenance.to_comment()
         import soundfile
 
+        # Beside its place, so that the move is one step, and a failed write leaves the old file whole.
         temporary = file.with_name(f".{secrets.token_hex(8)}.part")
         try:
+            # Named, since the temporary file's ending says nothing to libsndfile.
             kind = _FORMATS[file.suffix.lower()]
             with soundfile.SoundFile(str(temporary), "w", RATE_HZ, 1, "PCM_16", format=kind) as out:
                 out.comment = comment
@@ -540,6 +559,7 @@ def _bare_options(file: BinaryIO, name: str, size: int, rate_hz: int | None, cha
     if not 1 <= channels <= 32:
         raise AudioFormatError(f"{name} cannot have {channels} channels; 1 is mono, 2 is stereo")
     _check_rate(name, rate_hz)
+    # A remainder: the layout was guessed wrong, or the copy broke off.
     if size % (channels * (1 if subtype else 2)):
         raise AudioFormatError(
             f"{name} has {size:,} bytes, which is no whole number of {'G.711' if subtype else 'int16'} samples in {channels} "
@@ -575,6 +595,7 @@ def _has_header(file: BinaryIO) -> bool:
 
     try:
         soundfile.info(file)
+    # TypeError: by the ending .raw soundfile takes a file for bare samples, and wants their rate.
     except (soundfile.LibsndfileError, TypeError):
         return False
     finally:
@@ -587,6 +608,7 @@ def _length_problem(sound: Any, name: str) -> str | None:
 
     libsndfile reads what is left of a WAV that was cut short. It does not raise, but it notes the difference.
     """
+    # In libsndfile's log: "data : 96000 (should be 51200)".
     note = re.search(r"^data : (\d+) \(should be (\d+)\)", sound.extra_info, re.M)
     if note and int(note[1]) < _STREAMED_BYTES:
         return (
@@ -600,6 +622,7 @@ def _with_length(file: BinaryIO, size: int) -> BinaryIO | None:
     """A WAV whose writer never filled in the sizes (0), with the size that means "to the end"; ``None`` for another file."""
     file.seek(0)
     data = bytearray(file.read(_MAX_REPAIRED_BYTES))
+    # The chunk's name and a size of 0. The first 12 bytes are RIFF, its own size, and WAVE.
     start = data.find(b"data\0\0\0\0", 12, 65_536)
     if data[:4] != b"RIFF" or start < 0 or size <= start + 8 or size > _MAX_REPAIRED_BYTES:
         return None
@@ -632,6 +655,7 @@ def _refuse_beyond_one(samples: NDArray[np.floating[Any]], where: str) -> None:
 
 def _quantised(samples: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int16], int]:
     """Float samples as int16, and how many had to be clipped to fit."""
+    # +1.0 becomes 32,768, one more than int16 holds: full scale, which does not count as clipped.
     scaled = np.rint(samples * samples.dtype.type(FULL_SCALE))
     n_clipped = int(np.count_nonzero((scaled > FULL_SCALE) | (scaled < -FULL_SCALE)))
     return np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16), n_clipped
@@ -685,6 +709,7 @@ def _inside(folder: Path, name: str, ending: str) -> Path:
             "elsewhere is opened by Clip.load() and written by clip.save()"
         )
     file = folder / f"{name}{ending}"
+    # A link in the folder may lead anywhere.
     if not file.resolve().is_relative_to(folder.resolve()):
         raise AudioFormatError(
             f"{clipped(name)} leads out of the clip folder; a file elsewhere is opened by Clip.load()"
@@ -701,6 +726,7 @@ def waveform(pcm: NDArray[np.int16], *, width: int = 480, height: int = 56) -> s
         height: In pixels; full scale reaches both edges.
     """
     columns = min(width // 2, int(pcm.size))
+    # `reduceat` takes the samples from each edge to the next: one column.
     edges = np.linspace(0, pcm.size, columns, endpoint=False).astype(np.intp)
     middle = height / 2
     tops = middle - np.maximum.reduceat(pcm, edges).astype(float) * (middle / FULL_SCALE)

@@ -109,6 +109,7 @@ class connect:
     ) -> None:
         # A stand-in of the caller's; None: one of this session's own, or none at all.
         self._running = None if isinstance(where, str | Endpoint) else _running_stand_in(where)
+        # A running stand-in counts as `standin` too: its port is put in when the socket is opened (`_url`).
         self._endpoint = endpoint(
             where if isinstance(where, str | Endpoint) else "standin",
             model=model,
@@ -123,6 +124,7 @@ class connect:
         )
         if self._endpoint.protocol != "live" and (policy is not None or on_delegation is not None):
             raise InputError("policy= and on_delegation= are GPT-Live's; name its model, or protocol='live'")
+        # Only a `LiveSession` has them.
         self._policy, self._on_delegation = policy, on_delegation
         if replay is not None and set(stand_in) - {"pace", "session"}:
             raise InputError(f"{', '.join(stand_in)}: a replay takes pace= and session= only")
@@ -135,9 +137,11 @@ class connect:
         self._trial, self._attempt = trial, attempt
         # Sent as soon as the session is there, so that its first response has them.
         self._settings = dict(settings or {})
+        # For the handshake and the first event together.
         self._timeout_s = timeout_s
         self._quiet = quiet
         self._keep_audio = keep_audio
+        # Where every frame is written, what is kept of its sound, and the caller's say in what is written.
         self._log, self._audio, self._redact = log, audio, redact
         self._session: OpenSession | None = None  # of `async with`
         self._at_end: list[Callable[[], Awaitable[None]]] = []  # run when the session is closed, for `in_thread`
@@ -157,6 +161,7 @@ class connect:
 
     async def _connect(self) -> OpenSession:
         link = await self._open()
+        # In front, and so run last: a thread ends only after the server that runs on it.
         link.on_close[:0] = self._at_end
         session: OpenSession
         if self._endpoint.protocol == "live":
@@ -222,6 +227,7 @@ class connect:
             await asyncio.shield(starting)  # broken off in its middle, it would listen for ever
             link = await self._link(where, self._url(server), log)
         except BaseException:
+            # A second cancelling must not leave it listening.
             await asyncio.shield(in_background(_stop(server, starting)))
             raise
         link.on_close.append(server.stop)
@@ -248,6 +254,7 @@ class connect:
         redactor = log.redactor if log is not None else Redactor()
         redactor.add(*where.secrets(headers))
         ws = await dial(where, url, headers, redactor, self._timeout_s)
+        # The session's clock begins here. GPT-Live's runs as fast as the stand-in's.
         opened, pace = time.perf_counter(), self._pace if where.protocol == "live" else 1.0
         fold = self._fold(where, simulated_by(where, ws))
         link = Link(where, ws, fold, lambda: (time.perf_counter() - opened) * 1000 * pace, redactor, log)
@@ -276,6 +283,7 @@ class connect:
         except BaseException:
             await asyncio.shield(in_background(ws.close()))
             raise
+        # Only now: the first event was read above, where a refusal is still an error of connecting.
         link.start()
         return link
 
@@ -368,6 +376,7 @@ def close_when_rebound(session: OpenSession) -> None:
 
 def _after_cell(namespace: dict[str, Any]) -> None:
     for session, earlier in list(_names.items()):
+        # `_`, `_12` and `Out` are IPython's, and no name that somebody gave.
         names = {name for name, value in namespace.items() if value is session and not name.startswith("_")}
         rebound = earlier and not names and any(isinstance(namespace.get(name), type(session)) for name in earlier)
         if rebound and not session.closed:
@@ -400,6 +409,7 @@ async def in_thread(opening: connect) -> Session:
         KitError: What `connect` raises.
     """
     loop = asyncio.new_event_loop()
+    # Set on the new loop once the session is closed, or could not be opened.
     over = asyncio.Event()
 
     async def end() -> None:
@@ -424,5 +434,6 @@ async def in_thread(opening: connect) -> Session:
             raise
 
     opening._at_end.append(end)
+    # A daemon, so that a kernel can end while the session is open.
     threading.Thread(target=run, name="kit: session", daemon=True).start()
     return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(opened(), loop))

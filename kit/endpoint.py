@@ -100,6 +100,7 @@ class Price:
         # Nothing is drawn, so an image has no output rate.
         rates = (("text_tokens", self.text), ("audio_tokens", self.audio), ("image_tokens", (*self.image, 0.0)))
         for kind, (fresh_rate, cached_rate, output_rate) in rates:
+            # A kind that is not mentioned was not used; one that is no count makes the whole price unknown.
             counts = [0 if part.get(kind) is None else int_of(part, kind) for part in (inputs, cached, outputs)]
             n_read, n_cached, n_written = (n or 0 for n in counts)
             if None in counts or n_cached > n_read:
@@ -155,7 +156,7 @@ class Address(str):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return repr(_shown(self))
+        return repr(_url_without_secrets(self))
 
 
 class Hidden(str):
@@ -231,6 +232,7 @@ class Endpoint:
                     f"{self.key_env} is not set, and {self.name} needs a key; in a notebook: "
                     f'os.environ["{self.key_env}"] = getpass(). To try without one, connect to "standin".'
                 )
+            # A space or a quote was copied along with the key; a line break would begin another header.
             if not _is_header(key) or any(c in key for c in " '\""):
                 return (
                     {},
@@ -250,6 +252,7 @@ class Endpoint:
 
     def secrets(self, headers: Mapping[str, str]) -> list[str]:
         """Return everything in these headers and in the URL that must be kept nowhere: key, token, organisation, project."""
+        # `OpenAI-Beta` is a constant; any other value may be secret, those of the user's own headers too.
         values = [value for name, value in headers.items() if name != "OpenAI-Beta"]
         values += [value.partition(" ")[2] for value in values if value.startswith(("Bearer ", "Basic "))]
         parts = urlsplit(self.url)
@@ -273,6 +276,7 @@ class Endpoint:
     @property
     def price(self) -> Price | None:
         """Its price; ``None`` if that is not known. The stand-in costs nothing and has no price."""
+        # Azure and the others have price lists of their own.
         return PRICES.get(self.model or "") if self.name == "openai" else None
 
     @property
@@ -315,7 +319,7 @@ class Endpoint:
     @property
     def shown_url(self) -> str:
         """The address with everything in its query but the model hidden: a key may be there."""
-        return _shown(self.url)
+        return _url_without_secrets(self.url)
 
     @property
     def who_pays(self) -> str:
@@ -417,6 +421,7 @@ def endpoint(
     if call_id is not None:
         if not isinstance(call_id, str) or not call_id or not where.url:
             raise EndpointError("call_id is the id of a call at a service: connect('openai', call_id='rtc_…')")
+        # The call has its model already: `call_id` stands in its place (wire/README.md, Addresses and headers).
         where = replace(where, model=None, url=_with_query(where.url, model=None, call_id=call_id))
     if protocol is not None and protocol not in get_args(Protocol):
         raise EndpointError(f"protocol is realtime or live, not {clipped(protocol)}")
@@ -450,8 +455,10 @@ def _live(where: Endpoint, model: str | None, fork: str | None, attach: str | No
 def live_address(url: str, *, fork: str | None = None, attach: str | None = None) -> str:
     """Return the address of GPT-Live beside an address of Realtime: no model in the query, another session by its id."""
     parts = urlsplit(url)
+    # Of either protocol: the address may be Live's already, a fork's for example.
     root = parts.path.partition("/live/sessions")[0].removesuffix("/realtime")
     door = f"/{fork}/fork" if fork else f"/{attach}/attach" if attach else ""
+    # The model goes into `session.start` (wire/LIVE.md, Connecting).
     query = [(k, v) for k, v in parse_qsl(parts.query) if k not in ("model", "deployment", "api-version")]
     # Without it a sideband's socket may just be cut when the session ends (wire/LIVE.md, "Attaching").
     query += [("graceful_close", "true")] if attach else []
@@ -522,6 +529,7 @@ def _azure(env: Mapping[str, str], model: str | None, d: Name) -> Endpoint:
         raise EndpointError("AZURE_OPENAI_ENDPOINT is not set; set it to your resource: https://NAME.openai.azure.com")
     if not model:
         raise EndpointError("Azure needs the name of your deployment: connect('azure', model='my-deployment')")
+    # GA has no version in its address, and calls the deployment a model (wire/README.md, Addresses and headers).
     if d == "ga":
         url = _with_query(_realtime(f"{resource}/openai/v1", base_of="AZURE_OPENAI_ENDPOINT"), model=model)
     else:
@@ -572,7 +580,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _shown(url: str) -> str:
+def _url_without_secrets(url: str) -> str:
     parts = urlsplit(str(url))
     query = urlencode([(k, v if k in _SHOWN_IN_URL else "***") for k, v in parse_qsl(parts.query)], safe="*")
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))

@@ -43,6 +43,7 @@ def printable(text: str) -> str:
 
 def clipped(value: object, limit: int = 80) -> str:
     """Return the ``repr`` of a value, cut so that a megabyte of base64 cannot end up in a message."""
+    # Cut first: the `repr` of a hundred megabytes would be made to be thrown away.
     text = repr(value[: limit * 4]) if isinstance(value, str | bytes) else repr(value)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
@@ -53,6 +54,7 @@ class KitError(Exception):
     A notebook shows its sentence alone; after ``%xmode Verbose`` (or any other mode) the whole traceback.
     """
 
+    # IPython calls this, where an exception has it, in place of its own traceback.
     def _render_traceback_(self) -> list[str]:
         return _rendered(self, type(self).__name__, str(self))
 
@@ -62,6 +64,7 @@ class KitError(Exception):
         Where an error is kept (`Session.errors`), a copy is raised: a traceback keeps the frames that it names, and with
         them the session, which would then never be collected.
         """
+        # Not by `__init__`, whose arguments are keywords.
         error = type(self).__new__(type(self), *self.args)
         error.__dict__.update(self.__dict__)
         return error
@@ -120,6 +123,7 @@ class RemoteProtocolError(KitError):
     def __init__(self, problem: str, head: str = "") -> None:
         super().__init__(problem, head)
         self.problem = problem
+        # Enough to recognise it by: a frame may be megabytes of audio.
         self.head = head
 
     def __str__(self) -> str:
@@ -157,6 +161,7 @@ class HandshakeRefused(ConnectError):
     def __str__(self) -> str:
         named = f"{self.code}, " if self.code else ""
         sentence = f"the service refused the connection ({named}{self.close_code}): {self.message} {self.advice}"
+        # The words are the service's, and may hold anything.
         return printable(sentence.rstrip())
 
 
@@ -240,6 +245,7 @@ class _WithTail(KitError):
     def __str__(self) -> str:
         if not self.tail:
             return printable(f"{self.sentence}; no event had come")
+        # Three of up to twenty: a sentence that can be read at a glance.
         last = ", ".join(str(getattr(event, "type", event)) for event in self.tail[-3:])
         return printable(f"{self.sentence}; the last events were {last} (all kept in .tail)")
 
@@ -258,6 +264,7 @@ class SessionClosed(_WithTail):
         self.reason = reason
 
 
+# A `TimeoutError` as well: what was written for `asyncio.timeout` catches it.
 class ResponseTimeout(_WithTail, TimeoutError):
     """A reply or a confirmation did not come in time."""
 
@@ -265,6 +272,7 @@ class ResponseTimeout(_WithTail, TimeoutError):
 def first_error(group: BaseExceptionGroup[Any]) -> BaseException:
     """The first error of a group that is not a group itself; an interrupt goes before an error."""
     errors = [first_error(e) if isinstance(e, BaseExceptionGroup) else e for e in group.exceptions]
+    # KeyboardInterrupt and CancelledError are no `Exception`: what ends the program goes first.
     return next((e for e in errors if not isinstance(e, Exception)), errors[0])
 
 
@@ -277,11 +285,13 @@ def _rendered(error: BaseException, name: str, sentence: str) -> list[str]:
     if shell is not None and shell.InteractiveTB.mode != "Context":  # IPython's default
         lines: list[str] = shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
         return lines
+    # Red, as IPython prints the name of any error.
     return [f"\x1b[31m{name}\x1b[0m: {sentence}"]
 
 
 def _shell() -> Any:
     """IPython's shell, or ``None`` where it does not run."""
+    # Not imported: where it is not loaded, no shell runs.
     ipython = sys.modules.get("IPython")
     return ipython.get_ipython() if ipython else None
 
@@ -300,6 +310,7 @@ def show_interrupts_in_one_sentence() -> None:
     def handler(
         shell: Any, kind: type[BaseException], error: BaseException, tb: Any, tb_offset: int | None = None
     ) -> Any:
+        # Modules that the traceback goes through: the reader's own loop is interrupted as ever.
         frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(tb)]
         if not any(name == "kit" or name.startswith("kit.") for name in frames):
             lines = shell.InteractiveTB.structured_traceback(kind, error, tb, tb_offset=tb_offset)
@@ -307,6 +318,7 @@ def show_interrupts_in_one_sentence() -> None:
             lines = _rendered(
                 error, "Interrupted", "run this cell again to go on; the cells below may need what it makes."
             )
+        # With a handler of one's own, IPython shows nothing by itself.
         shell._showtraceback(kind, error, lines)
         return lines
 

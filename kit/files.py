@@ -32,7 +32,7 @@ def named_path(path: str | os.PathLike[str], *, error: type[InputError] = InputE
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
             os.stat(file)  # finds names that are too long, and links in a circle
     except OSError as exc:
-        raise error(f"{_shown(path)} cannot be a file: {exc.strerror or exc}; check the path") from exc
+        raise error(f"{_path_text(path)} cannot be a file: {exc.strerror or exc}; check the path") from exc
     except (TypeError, ValueError, RuntimeError) as exc:  # no path, a zero byte in it, a ~user who does not exist
         raise error(f"{clipped(path)} cannot be a file: {exc}; check the path") from exc
     return file
@@ -47,7 +47,7 @@ def writable_path(path: str | os.PathLike[str], *, error: type[InputError] = Inp
     """
     file = named_path(path, error=error).absolute()
     if file.exists() and not file.is_file():
-        raise error(f"cannot write {_shown(path)}: it {_kind(file.stat().st_mode)}; name a file")
+        raise error(f"cannot write {_path_text(path)}: it {_kind(file.stat().st_mode)}; name a file")
     return file
 
 
@@ -70,16 +70,17 @@ def regular_file(
     """
     try:
         file = Path(path).expanduser()
+        # Opened first, and looked at then: a name that was checked may be another file when it is opened.
         descriptor = os.open(file, os.O_RDONLY | _NONBLOCK)
     except OSError as exc:
         # A name that is too long, links in a circle and a missing file differ in the system's own words only.
-        raise error(f"cannot read {_shown(path)}: {exc.strerror or exc}; check the path") from exc
+        raise error(f"cannot read {_path_text(path)}: {exc.strerror or exc}; check the path") from exc
     except (TypeError, ValueError, RuntimeError) as exc:  # no path, a zero byte in it, a ~user who does not exist
         raise error(f"cannot read {clipped(path)}: {exc}; check the path") from exc
     try:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
-            raise error(f"cannot read {_shown(path)}: it {_kind(facts.st_mode)}; give the path of a file")
+            raise error(f"cannot read {_path_text(path)}: it {_kind(facts.st_mode)}; give the path of a file")
         if max_bytes is not None and facts.st_size > max_bytes:
             raise error(_too_long(path, max_bytes, facts.st_size))
         os.read(descriptor, 1)  # a file of the kernel's, or a disk that is broken, says so at the first byte
@@ -87,7 +88,8 @@ def regular_file(
         return os.fdopen(descriptor, "rb")
     except OSError as exc:
         os.close(descriptor)
-        raise error(f"cannot read {_shown(path)}: {exc.strerror or exc}") from exc
+        raise error(f"cannot read {_path_text(path)}: {exc.strerror or exc}") from exc
+    # Until `fdopen` has it, nothing else closes the descriptor.
     except BaseException:
         os.close(descriptor)
         raise
@@ -97,9 +99,10 @@ def read_bytes(path: str | os.PathLike[str], max_bytes: int, *, error: type[Inpu
     """Read a regular file of at most `max_bytes`; see `regular_file`."""
     with regular_file(path, max_bytes, error=error) as file:
         try:
+            # A byte more than is allowed: a file that grew, or has no size, is seen to be too long.
             data = file.read(max_bytes + 1) or b""  # None: a file of the kernel's that has nothing to say now
         except OSError as exc:
-            raise error(f"cannot read {_shown(path)}: {exc.strerror or exc}") from exc
+            raise error(f"cannot read {_path_text(path)}: {exc.strerror or exc}") from exc
     if len(data) > max_bytes:
         raise error(_too_long(path, max_bytes, None))
     return data
@@ -110,7 +113,7 @@ def read_text(path: str | os.PathLike[str], max_bytes: int, *, error: type[Input
     try:
         return read_bytes(path, max_bytes, error=error).decode("utf-8-sig")
     except UnicodeDecodeError as exc:
-        raise error(f"cannot read {_shown(path)}: it is not UTF-8 text (byte {exc.start:,})") from exc
+        raise error(f"cannot read {_path_text(path)}: it is not UTF-8 text (byte {exc.start:,})") from exc
 
 
 def _kind(mode: int) -> str:
@@ -119,8 +122,8 @@ def _kind(mode: int) -> str:
 
 def _too_long(path: object, max_bytes: int, size: int | None) -> str:
     length = f"has more than {max_bytes / 1e6:,.0f} MB" if size is None else f"has {size / 1e6:,.0f} MB"
-    return f"cannot read {_shown(path)}: it {length}, and no more than {max_bytes / 1e6:,.0f} MB are read"
+    return f"cannot read {_path_text(path)}: it {length}, and no more than {max_bytes / 1e6:,.0f} MB are read"
 
 
-def _shown(path: object) -> str:
+def _path_text(path: object) -> str:
     return show.one_line(os.fspath(path) if isinstance(path, str | os.PathLike) else str(path), 200)

@@ -45,6 +45,7 @@ class HistoryPart:
     that the kit does not build, such as ``input_image``): that type is kept, so that `History.lint` can name it.
     """
 
+    # ``None`` of sound, and of parts that the kit does not build.
     text: str | None = None
     clip: Clip | None = None
     wire_type: str | None = None
@@ -107,12 +108,14 @@ def _item(entry: Mapping[str, Any], n: int) -> HistoryItem:
     if not isinstance(kind, str):
         raise HistoryError(f"entry {n} has no type; an item is a message, a function_call or a function_call_output")
     role = entry.get("role")
+    # `object` is beta's, and always "realtime.item" (wire/README.md, Item event twins).
     fields = tuple((k, v) for k, v in entry.items() if k not in ("type", "role", "content", "object"))
     if kind != "message":
         return HistoryItem(kind, fields=fields)
     if role not in ROLES:
         raise HistoryError(f"entry {n} has role {clipped(role)}; a message is from 'system', 'user' or 'assistant'")
     content = entry.get("content")
+    # No shape of the API's own, but a common one: all the words as one string.
     if isinstance(content, str):
         return HistoryItem(kind, role, (HistoryPart(text_value(content, f"entry {n}")),), fields)
     if not isinstance(content, list) or not all(isinstance(part, Mapping) for part in content):
@@ -140,6 +143,7 @@ def _part(fields: Mapping[str, Any], role: str, n: int) -> HistoryPart:
             clip = Clip.from_pcm(pybase64.b64decode(audio, validate=True), text=str(fields.get("transcript") or ""))
         except ValueError as exc:
             raise HistoryError(f"entry {n} has audio that is not base64 of 24 kHz PCM ({exc})") from exc
+    # What is spelled anew when it is sent. All other fields stay as they came.
     payload = ("type", *(name for name in ("text", "audio") if isinstance(fields.get(name), str)))
     # Spelled anew only where that yields the same part: a server's own dump has input_audio without its audio.
     seedable = kind in GA.seedable[role] or kind in BETA.seedable[role]
@@ -152,11 +156,14 @@ class _Order:
     """Where each event's ``previous_item_id`` puts its item: a linked list, so that any order is found in linear time."""
 
     def __init__(self) -> None:
+        # As they came; a place is an index into it.
         self.items: list[HistoryItem] = []
         self._next: dict[
             int, int
         ] = {}  # place of an item in `items` → the place of the one after it; −1 is the beginning
+        # The place at the end, after which an item without a predecessor goes.
         self._last = -1
+        # Id of an item → its place. Of two with one id the first counts; `lint` names the second.
         self._by_id: dict[object, int] = {}
 
     def add(self, item: HistoryItem, previous: object) -> None:
@@ -175,6 +182,7 @@ class _Order:
         self.items.append(item)
         if isinstance(item_id := item.get("id"), str):
             self._by_id.setdefault(item_id, n)
+        # Put in between: what came after its predecessor now comes after it.
         if place in self._next:
             self._next[n] = self._next[place]
         self._next[place] = n
@@ -232,6 +240,7 @@ class Findings(list[Finding]):
         return show.table(rows, ["item", "code", "the service's error", "param", "what to do"])
 
 
+# By the code of the refusal.
 _ADVICE = {
     "invalid_value": "Use .user(), .assistant() or .system(), which spell the type for each dialect.",
     "missing_required_parameter": "Give it, or leave the item out.",
@@ -240,6 +249,7 @@ _ADVICE = {
 
 
 def _lint(items: Iterable[HistoryItem], d: Dialect) -> Iterator[Finding]:
+    # Of the items before: the service refuses a second item of an id, and an output without its call.
     item_ids: set[str] = set()
     call_ids: set[str] = set()
     for n, item in enumerate(items):
@@ -311,6 +321,7 @@ class History:
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
+        # `History([…])` is a likely mistake, and a list could change under every longer history.
         if not isinstance(self.items, tuple) or not all(isinstance(item, HistoryItem) for item in self.items):
             raise HistoryError(
                 f"History() begins empty and is built with .user() and its siblings, not of {clipped(self.items)}; "
@@ -335,6 +346,7 @@ class History:
         """Add a call that the model made. `arguments` is JSON text, or a mapping that becomes it."""
         if isinstance(arguments, Mapping):
             try:
+                # NaN would become a word that is no JSON.
                 arguments = json.dumps(dict(arguments), allow_nan=False)
             except (TypeError, ValueError, RecursionError) as exc:
                 raise HistoryError(
@@ -411,6 +423,7 @@ class History:
     def _repr_html_(self) -> str:
         if not self.items:
             return show.esc(repr(self))
+        # For both dialects, since a history belongs to neither.
         refused = {d.name: {finding.index for finding in _lint(self.items, d)} for d in (GA, BETA)}
         rows = [
             [
@@ -444,6 +457,7 @@ class History:
             kind, previous = entry.get("type"), None
             if kind == "conversation.item.create" and isinstance(entry.get("item"), Mapping):
                 previous, entry = entry.get("previous_item_id"), entry["item"]
+            # Events have a dot in their name, items have none.
             elif isinstance(kind, str) and "." in kind:
                 raise HistoryError(
                     f"entry {n} has type {clipped(kind)}; a history takes conversation.item.create events and bare items"

@@ -14,7 +14,7 @@ state                  bytes that arrive
 =====================  ================================================================================================
 handshake              go to the library up to the end of the response's head
 between frames         are cut into frames
-in a frame             complete it (`_rest`, `_pieces`, `_n_missing`)
+in a frame             complete it (`_frame_start`, `_pieces`, `_n_missing`)
 hands off              go to the library; no way back
 =====================  ================================================================================================
 
@@ -52,9 +52,9 @@ class FastConnection(ClientConnection):
     # A fragmented message has begun and not ended.
     _in_fragments = False
     # The beginning of a frame that is not complete, and the bytes that it still lacks; 0: its length is not known yet.
-    _rest: bytes = b""
+    _frame_start: bytes = b""
     _n_missing = 0
-    # What came of a long frame since `_rest`: joined once, when it is complete.
+    # What came of a long frame since `_frame_start`: joined once, when it is complete.
     _pieces: list[bytes] | None = None
     # Messages that went to the library's queue, and those that were taken from it.
     _n_queued = 0
@@ -96,7 +96,7 @@ class FastConnection(ClientConnection):
             return  # to the library, no bytes would mean the end of the stream (over TLS: a fatal error, printed)
         if self._hands_off:
             super().data_received(data)
-        elif self._rest:
+        elif self._frame_start:
             self._complete(data)
         else:
             self._cut(data)
@@ -119,7 +119,7 @@ class FastConnection(ClientConnection):
     def _complete(self, data: bytes) -> None:
         """Add bytes to a frame that has begun."""
         if not self._n_missing:
-            start, self._rest = self._rest, b""
+            start, self._frame_start = self._frame_start, b""
             self._cut(start + data)
         elif len(data) < self._n_missing:
             if self._pieces is None:
@@ -128,8 +128,8 @@ class FastConnection(ClientConnection):
             self._n_missing -= len(data)
         else:
             at, self._n_missing = self._n_missing, 0
-            frame = b"".join((self._rest, *(self._pieces or ()), data[:at]))
-            self._rest, self._pieces = b"", None
+            frame = b"".join((self._frame_start, *(self._pieces or ()), data[:at]))
+            self._frame_start, self._pieces = b"", None
             self._cut(frame)
             if not self._hands_off:
                 self._cut(data, at)
@@ -146,6 +146,7 @@ class FastConnection(ClientConnection):
             if length > 127:  # masked, which a server's frames are not
                 self._hands_off = True
                 break
+            # 126: the length is in the next two bytes. 127: in the next eight.
             if length >= 126:
                 start += 2 if length == 126 else 8
                 if start > end:
@@ -163,6 +164,7 @@ class FastConnection(ClientConnection):
             else:
                 self._hand_over(messages)
                 messages = []
+                # It may open a fragmented message, or fill the library's queue: then what follows goes there as well.
                 self._pass_on(data[at:stop])
                 may_take = self._may_take()
             at = stop
@@ -170,7 +172,7 @@ class FastConnection(ClientConnection):
                 break
         self._hand_over(messages)
         if not self._hands_off:
-            self._rest = data[at:]
+            self._frame_start = data[at:]
         elif at < end:
             super().data_received(data[at:])
 
@@ -186,6 +188,7 @@ class FastConnection(ClientConnection):
         """Pass the library a frame that it should read."""
         first = frame[0]
         opcode = first & _OPCODE
+        # A close, reserved bits or opcodes, a message within another: for the library to judge.
         if first not in _ORDINARY or (opcode in (_TEXT, _BINARY) and self._in_fragments):
             self._hands_off = True
         elif opcode <= _BINARY:

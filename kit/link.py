@@ -46,6 +46,7 @@ class Pending:
     __slots__ = ("event_id", "future", "match", "reply")
 
     def __init__(self, event_id: str | None, reply: str, match: Callable[[Event], bool] | None = None) -> None:
+        # Of the request: an `error` that names it ends the wait. ``None``: nothing was sent, it only watches.
         self.event_id = event_id
         self.reply = reply
         self.match = match
@@ -236,6 +237,7 @@ class Link(Generic[Fold]):
             raise copy.copy(self.closed)
         at_ms = self.now_ms()
         frames = [frame for _, frame, _ in events]
+        # Folded, listed and logged before it is written: its answer may come while the write still waits.
         for event, _, listed in events:
             self.conversation.sent(event, at_ms)
             self.events.append(Event(str(event["type"]), dict(listed), at_ms, "client"))

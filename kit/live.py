@@ -65,6 +65,7 @@ PING = "Reply to the caller now, aloud. Do not wait for the caller to speak firs
 """The commentary that asks for a reply to what is in the history already (LiveKit's and others' wording of it)."""
 
 _BYTES_PER_MS = {"pcm16": 48, "pcm16-16k": 32, "g711_ulaw": 8, "g711_alaw": 8}
+# Silence, by format: G.711's zero is 0xFF in µ-law and 0xD5 in A-law.
 _IDLE = {"pcm16": b"\0", "pcm16-16k": b"\0", "g711_ulaw": b"\xff", "g711_alaw": b"\xd5"}
 _BURST_MS = 14_000  # of silence behind a clip that is fed in a burst: what the recorded session sent
 _CLOSE_TIMEOUT_S = 5  # for the confirmed seconds: 0.6 to 0.9 s in the recordings, LiveKit waits as long
@@ -96,7 +97,9 @@ class Feeder:
     def __init__(
         self, link: Link[LiveConversation], audio_format: str, *, pace: float = 1.0, feed: Feed = "paced"
     ) -> None:
+        # The format is a key of `FORMATS`; the pace is how fast the session's time runs.
         self._link, self._format, self._pace, self._feed = link, audio_format, pace, feed
+        # Bytes of sound in one frame.
         self._n_bytes = _BYTES_PER_MS[audio_format] * FRAME_MS
         # Most frames of a session are this one, so it is made once.
         self._idle_frame = _append_frame(_IDLE[audio_format] * self._n_bytes)
@@ -124,6 +127,7 @@ class Feeder:
             elif late_s > step_s:
                 self.n_late += 1
             self.worst_ms = max(self.worst_ms, late_s * 1000)
+            # Silence between a microphone's blocks would be heard as gaps in the speech.
             if loop.time() - self._heard_at_s > self._MICROPHONE_GAP_S:
                 await self._send_frame()
                 while self._feed == "burst" and self._queue:
@@ -160,10 +164,12 @@ class Feeder:
         n = self._n_bytes
         chunks = [data[start : start + n] for start in range(0, len(data), n)]
         if chunks:
+            # A shorter frame would set the session's clock back against the feeder's.
             chunks[-1] = chunks[-1].ljust(n, _IDLE[self._format])
         self._queue += chunks
         if self._feed == "burst":
             self._queue += [_IDLE[self._format] * n] * (_BURST_MS // FRAME_MS)
+        # Rounded up, since the frame that holds the last loud sample counts; at least 1, or the wait would never end.
         self._n_loud = max(1, -(-n_loud_bytes // n))
         self._sent = asyncio.get_running_loop().create_future()
         return self._sent
@@ -199,12 +205,15 @@ class LiveSession(OpenSession, LiveView):
         LiveView.__init__(self, link.conversation)
         # For `session.start`; nothing of it can change later.
         self._settings = dict(settings or {})
+        # How fast its time runs; and whether it is new, a fork, or a sideband.
         self._pace, self._door = pace, door
+        # For the feeder, which is made at the start.
         self._feed: Feed = "paced"
         self._on_delegation = on_delegation
         # There from the start on, and then it feeds until the session is closed.
         self._feeder: Feeder | None = None
         self._feeding: asyncio.Task[Any] | None = None
+        # Whatever runs for this session beside its verbs; it ends with it.
         self._tasks: set[asyncio.Task[Any]] = set()
         self._n_delegations = 0  # handed to `on_delegation` so far
         # One ask at a time: a second clip would be heard as part of the first.
@@ -334,6 +343,7 @@ class LiveSession(OpenSession, LiveView):
             self._check_unstarted("GPT-Live takes a history once, at its start")
         body = spell_start(self.endpoint.model or "", messages, self._settings)
         if self._door == "fork":
+            # A fork brings its model and its history along (wire/LIVE.md, Connecting).
             body = {key: value for key, value in body.items() if key not in ("model", "input")}
         try:
             if not on_its_way:
@@ -413,11 +423,13 @@ class LiveSession(OpenSession, LiveView):
         try:
             began_at_ms = self.now_ms
             clip_sent = self._feeder.play(data, n_loud)
+            # A clip goes out in real time, so it takes its own length; the rest is room for a busy machine.
             limit_s = (clip.duration_ms + 5_000) / 1000 / self._pace + 1
             asked_at_ms = await self._unless_closed(clip_sent, limit_s)
             ask = self.conversation.asked(asked_at_ms, "clip", began_at_ms=began_at_ms)
             return await self._decided(self._reply_to(ask), timeout_s)
         except BaseException:
+            # What is left of this clip would be heard as the beginning of the next.
             self._feeder.clear()
             raise
         finally:
@@ -434,6 +446,7 @@ class LiveSession(OpenSession, LiveView):
         self._check_free()
         self._asking = True
         try:
+            # Unconfirmed, since the voice may come before the acknowledgement (wire/LIVE.md, Events).
             await self.append("commentary", prompt, confirmed=False)
             return await self._decided(self.conversation.replies[-1], timeout_s)
         finally:
@@ -468,6 +481,7 @@ class LiveSession(OpenSession, LiveView):
             raise InputError(
                 f"one append takes {MAX_APPEND_TOKENS} tokens, and this is more; kit.wire.live.pieces() cuts a text"
             )
+        # The delegation's id may be null, but has to be there (wire/LIVE.md, Events).
         event = {"type": f"session.{lane}.append", "delegation_id": delegation_id, "content": text}
         if confirmed:
             await self._request(event, f"session.{lane}.appended", timeout_s)
@@ -496,6 +510,8 @@ class LiveSession(OpenSession, LiveView):
             await self.start()
         assert self._feeder is not None
         data = audio if isinstance(audio, bytes) else audio.to_bytes(self.audio_format)
+        # Where a microphone's sound will end is not known beforehand. `send_frame` passes the fold by, so that it is
+        # told of the loudness here.
         self.conversation.tell_asks(False)
         self.conversation.feed(
             {"type": "session.input_audio.append"}, self.now_ms, "client", peak=peak_of(data, self.audio_format)
@@ -596,6 +612,7 @@ class LiveSession(OpenSession, LiveView):
         while reply.ended is None and self._link.closed is None:
             if self.now_ms > limit_ms:
                 raise ResponseTimeout(f"the reply was not over within {timeout_s or 70:g} s", self._link.tail())
+            # No event ends a reply: time does, and `settle` has to be told of it.
             await self._sleep_ms(20)
             self.conversation.settle(self.now_ms)
         if reply.ended is None:
@@ -619,6 +636,7 @@ class LiveSession(OpenSession, LiveView):
             while not clip_sent.done():
                 if self._link.closed is not None:
                     raise copy.copy(self._link.closed)
+                # A feeder whose socket closed leaves its future as it is, so both are looked at.
                 await asyncio.wait([clip_sent], timeout=0.05)
         return clip_sent.result()
 
@@ -632,6 +650,7 @@ class LiveSession(OpenSession, LiveView):
         from .speech import say
 
         try:
+            # A synthesiser blocks, and the feeder must go on.
             return await asyncio.to_thread(say, content)
         except MissingExtra as exc:
             raise MissingExtra(
@@ -652,6 +671,7 @@ async def _watch(reference: weakref.ref[LiveSession]) -> None:
 
 
 def _append_frame(data: bytes) -> bytes:
+    # Ten times a second, and base64 needs no escaping: no JSON encoder.
     return b'{"type":"session.input_audio.append","audio":"' + pybase64.b64encode(data) + b'"}'
 
 
@@ -666,9 +686,11 @@ def _encoded(clip: Clip, audio_format: str) -> tuple[bytes, int]:
     import numpy as np
 
     loud = np.flatnonzero(np.abs(clip.pcm.astype(np.int32)) > _LOUD)
+    # A share, since the formats differ in rate and width.
     share = (int(loud[-1]) + 1) / len(clip.pcm) if len(loud) else 1.0
     data = clip.to_bytes(audio_format)
     return data, max(1, int(len(data) * share))
 
 
+# A format that is added there needs its width and its silence here.
 assert set(_BYTES_PER_MS) == set(FORMATS)

@@ -27,9 +27,9 @@ class Probe:
         notes: What it said when it refused, by what it was asked for.
     """
 
-    def __init__(self, endpoint: Endpoint, found: Capabilities, notes: dict[str, str]) -> None:
+    def __init__(self, endpoint: Endpoint, capabilities: Capabilities, notes: dict[str, str]) -> None:
         self.endpoint = endpoint
-        self.found = found
+        self.found = capabilities
         self.notes = notes
 
     @property
@@ -97,6 +97,7 @@ class _Prober:
             result, done = await attempt, True
         except (ServerError, HistoryError, ResponseTimeout) as exc:
             self.notes[name] = show.one_line(str(exc), 120)
+        # `seeds user` and its like are no capabilities: `_seed` sums them up.
         if hasattr(self.found, name):
             self._note(**{name: done})
         return result
@@ -148,5 +149,6 @@ class _Prober:
         self._note(input_hz=int_of(dict_of(sound, "format"), "rate"))
 
     async def _respond(self, modality: str) -> Response:
+        # It comes back in `response.done`, where metadata are echoed.
         metadata = {"kit_probe": "1"}
         return await self.session.ask("Say hello.", modality=modality, metadata=metadata, timeout_s=self.timeout_s)

@@ -36,6 +36,7 @@ from .wire.events import LIVE_AUDIO_DELTA, encode
 # A microphone's or a feeder's: never the same twice. GPT-Live's are its clock, so they are counted all the same.
 _APPENDS = ("input_audio_buffer.append", "session.input_audio.append")
 _HUM = b"\xd0\x07\x30\xf8"  # ±2,000 as 16 bits: 12 kHz; of G.711, no silence either
+# `RecordedSession.simulated`, as the handshake's header says it.
 _ORIGINS = {True: "simulated", False: "service", None: "unknown"}
 
 
@@ -93,8 +94,8 @@ class Replay(Listener):
     def __repr__(self) -> str:
         first, n = self.first, len(self.recordings)
         about = f"{first.name}, {first.model or 'model unknown'}, {first.dialect}, {_ORIGINS[first.simulated]}"
-        kept = "a hum" if first.dialect == "live" else "silence"
-        sound = f", sound as {kept} (its digest was kept)" if first.digests else ""
+        stand_in_sound = "a hum" if first.dialect == "live" else "silence"
+        sound = f", sound as {stand_in_sound} (its digest was kept)" if first.digests else ""
         return f"<Replay of {about}{f', {n} sessions' if n > 1 else ''}{sound}>"
 
     def admit(self, connection: Connection, request: Request) -> Response | None:
@@ -209,6 +210,7 @@ class _Playing:
         }  # fmt: skip
         frame = {"type": "error", "event_id": "event_replay_departed", "error": error}
         await self._connection.send(encode(frame), text=True)
+        # As the service closes for a wrong request (wire/README.md, Handshake failures).
         await self._connection.close(4000, "replay_departed")
 
 
@@ -236,6 +238,7 @@ class Ids:
     """The client's own ids, as recorded and as they are now."""
 
     def __init__(self) -> None:
+        # The recorded id → the one that stands for it now.
         self._now: dict[str, str] = {}
 
     def learn(self, recorded: Mapping[str, Any], event: Mapping[str, Any]) -> None:
@@ -249,6 +252,7 @@ class Ids:
     def now(self, value: Any) -> Any:
         """Return a recorded value with today's ids."""
         if isinstance(value, str):
+            # No id is longer (wire/README.md, Lifetime and limits), and sound need not be looked up.
             return self._now.get(value, value) if len(value) <= 512 else value
         if isinstance(value, dict):
             return {key: self.now(field) for key, field in value.items()}

@@ -238,6 +238,7 @@ def service_at(host: str) -> Service | None:
         for domain in service.domains
         if host == domain or host.endswith(f".{domain}")
     ]
+    # services.ai.azure.com is Azure Voice Live's, all else below azure.com is Azure's: the longer domain wins.
     return max(matches, key=lambda match: match[0])[1] if matches else None
 
 

@@ -53,6 +53,7 @@ class Seeding:
     """
 
     def __init__(self, history: History, conversation: Conversation, *, own_ids: bool = False) -> None:
+        # In the order of the history: `accepted`, `sent` and errors name an item by its index here.
         self.items: tuple[HistoryItem, ...] = history.items
         # As they are sent, and as the server names them once it has confirmed them.
         self.ids = [str(item.get("id") or new_id("item")) for item in self.items]
@@ -61,6 +62,7 @@ class Seeding:
         self.sent: set[int] = set()
         # The item before the first, for items that are sent again. Others are appended in their order.
         self._previous_id = (conversation.items[-1].id if conversation.items else None) or "root"
+        # After `mend`: items then go out with their place, since those around them may be there already.
         self._is_resumed = False
         # Items that are not of this history, or have confirmed one of its items already.
         self._spent = {item.id for item in conversation.items}
@@ -137,6 +139,7 @@ class Seeding:
             ResponseTimeout: If a confirmation does not come.
         """
         missing = [n for n in range(len(self.items)) if n not in self.accepted]
+        # Only of these can "it is there already" mean success: at a first sending, the history itself has an id twice.
         sent_before = self.sent.copy()
         waiting: list[tuple[int, Pending]] = []
         refused: list[tuple[int, ServerError]] = []
@@ -144,8 +147,10 @@ class Seeding:
         try:
             creates = [self._create(d, n) for n in missing]
             for n, (create, _) in zip(missing, creates, strict=True):
+                # Registered before anything is sent: confirmations come while the rest still goes out.
                 waiting.append((n, link.expect(create["event_id"], "conversation.item.added", self._confirms(n))))
             if creates:
+                # Before the sending: a call that is cancelled in its middle does not know what went out.
                 self.sent.update(missing)
                 await link.send_all(creates)
             for n, pending in waiting:
@@ -157,6 +162,7 @@ class Seeding:
                         self.accepted.add(n)  # it is there, though the server did not say so when asked
                         continue
                     refused.append((n, exc))
+                    # It is certainly not there, so the next `seed` need not ask for it.
                     self.sent.discard(n)
                 else:
                     self.accepted.add(n)
@@ -173,8 +179,10 @@ class Seeding:
         item = self.items[n]
         wire_item = {"id": self.ids[n]} | item.serialize(d)
         event: dict[str, Any] = {"type": "conversation.item.create", "event_id": new_id("event"), "item": wire_item}
+        # Appending would put it behind the items that went in (wire/README.md, Positions).
         if self._is_resumed:
             event["previous_item_id"] = self.ids[n - 1] if n else self._previous_id
+        # The event list would hold each clip once more, as base64.
         with_audio = any(part.clip for part in item.parts)
         return event, event | {"item": _without_audio(wire_item)} if with_audio else event
 
@@ -198,6 +206,7 @@ class Seeding:
                 return self.ids.index(item_id)
             if item_id in self._spent:
                 return None
+        # Such a server confirms an item under the id that it was sent, so this one is somebody else's.
         if self._keeps_ids:
             return None
         kind = item.get("type"), item.get("role")
@@ -244,6 +253,7 @@ class Session(OpenSession, ConversationView):
         if self.replay:
             return f"connected to {self.replay.strip('<>')} (free: nothing is sent anywhere)"
         where = self.endpoint
+        # A stand-in behind a URL looks like a service that may charge; its handshake says what it is.
         cost = "a stand-in: free, simulated" if self.simulated and where.name != "standin" else where.who_pays
         rule = f"; drift rule: {self.drift_rule}" if self.drift_rule else ""
         return f"connected to {place}, {self.model}, {self.dialect.name} ({cost}{rule})"
@@ -311,6 +321,7 @@ class Session(OpenSession, ConversationView):
             ServerError: If the service refuses it; it then discards the whole update.
         """
         body = spell_session(settings, self.dialect) | dict(raw or {})
+        # `session.updated` never has the client's event id, so the next one is taken (wire/README.md, Session updates).
         event = await self._request({"type": "session.update", "session": body}, "session.updated", timeout_s)
         return dict_of(event.data, "session")
 
@@ -345,6 +356,7 @@ class Session(OpenSession, ConversationView):
             self._lint(history)
         seeding = self._seeding
         if seeding is not None:
+            # What was sent and never answered may be there: sent again unasked, it would be there twice.
             await seeding.ask(self._link, timeout_s)
             if seeding.is_complete and history.items != seeding.items:
                 seeding = None  # it went in after all, and this one follows it
@@ -398,6 +410,7 @@ class Session(OpenSession, ConversationView):
             settings["metadata"] = dict(metadata or {}) | mark
         body = spell_response(settings, self.dialect) | dict(raw or {})
 
+        # `response.done` does not name the request; the fold has matched the two, by the mark or by order.
         def is_asked_for(event: Event) -> bool:
             response = self._response_of(event)
             return response is not None and response.event_id == event_id
@@ -450,8 +463,8 @@ class Session(OpenSession, ConversationView):
         kinds: dict[tuple[str | None, bool], int] = {}  # of items, and where each comes first
         for n, item in enumerate(history.items):
             kinds.setdefault((item.role, any(part.clip is not None for part in item.parts)), n)
-        for (role, spoken), n in kinds.items():
-            reason = self.endpoint.cannot(roles=[role] if role else [], with_sound=spoken)
+        for (role, has_sound), n in kinds.items():
+            reason = self.endpoint.cannot(roles=[role] if role else [], with_sound=has_sound)
             if reason is not None:
                 raise HistoryError(f"item {n}: {reason}; nothing was sent (seed(history, check=False) tries it)")
         findings = history.lint(self.dialect)
@@ -487,6 +500,8 @@ class Session(OpenSession, ConversationView):
         Raises:
             ServerError: ``input_audio_buffer_commit_empty`` below 100 ms of audio.
         """
+        # `committed` only names the item, which comes in an event of its own (wire/README.md, Event orders). Expected
+        # before the commit goes out, or it may come first.
         added = self._link.expect(
             None, "conversation.item.added", lambda e: dict_of(e.data, "item").get("role") == "user"
         )
@@ -559,6 +574,7 @@ class Session(OpenSession, ConversationView):
         if not isinstance(item_id, str):
             raise InputError(f"{verb}_item() takes an item or its id, not {clipped(item)}; session.items lists them")
 
+        # `deleted` and `truncated` have the id, `retrieved` the whole item (wire/README.md, Server events).
         def is_same_item(event: Event) -> bool:
             return item_id in (event.data.get("item_id"), dict_of(event.data, "item").get("id"))
 

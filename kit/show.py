@@ -86,12 +86,14 @@ def csv_cell(value: object) -> object:
     if not isinstance(value, str):
         return value
     text = " ".join(value.splitlines()) if "\n" in value or "\r" in value else value
+    # Half a surrogate pair cannot be written to a file of UTF-8.
     text = _CONTROL.sub("", text).encode("utf-8", "replace").decode()
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def csv_of(df: Any) -> str:
     """A pandas frame as CSV with the cells of `csv_cell`."""
+    # The caller's frame stays as it is.
     safe = df.copy(deep=False)
     for name in safe.columns:
         if safe[name].dtype.kind == "O":  # text; numbers and dates cannot be formulas
@@ -242,6 +244,7 @@ class while_it_arrives:
         self._first_s, self._every_s = first_s, every_s
         # IPython's handle of the output, once there is one.
         self._output: Any = None
+        # The loop's handle of the next drawing; none outside of a notebook.
         self._timer: Any = None
 
     def __enter__(self) -> None:
@@ -266,6 +269,7 @@ class while_it_arrives:
         if self._timer is not None:
             self._timer.cancel()
         if self._output is not None:
+            # IPython cannot take an output back, so it becomes an empty one.
             self._output.update({"text/html": ""}, raw=True)
 
 
@@ -277,5 +281,6 @@ def in_a_cell() -> bool:
     shell = ipython.get_ipython() if ipython else None
     if shell is None or getattr(shell, "kernel", None) is None:
         return False
+    # Of the message that the kernel answers now: a button's is none that runs a cell.
     header = (shell.get_parent() or {}).get("header", {})
     return bool(header.get("msg_type") == "execute_request")

@@ -88,6 +88,7 @@ def say(text: str, *, engine: Engine | None = None) -> Clip:
     try:
         return synthesised(text)
     except MissingExtra as exc:
+        # Whoever wants piper and nothing else has no use for the list of recordings.
         if engine == "piper":
             raise
         raise MissingExtra(
@@ -114,6 +115,7 @@ def synthesised(text: str, *, pace: float = 1.0, pitch: float = 1.0) -> Clip:
         sentences, rate_hz, details = _by_piper(words, pace=pace, pitch=pitch)
     clip = _joined(sentences, rate_hz)
     ms = 0.0 if clip is None else clip.duration_ms
+    # What piper cannot pronounce it leaves out, without an error.
     if clip is None or ms < _MIN_MS_PER_LETTER * sum(c.isalnum() for c in words):
         raise InputError(
             f"piper made {ms:.0f} ms of sound of {clipped(text)}: not all of it can be spoken; write it out in words"
@@ -158,6 +160,7 @@ def _joined(sentences: list[NDArray[np.float32]], rate_hz: float) -> Clip | None
     speech: Clip | None = None
     for sentence in sentences:
         peak = float(np.abs(sentence).max(initial=0.0))
+        # Nothing was said, and no clip is empty.
         if not peak:
             continue
         level = 10 ** (_PEAK_DBFS / 20)
@@ -170,6 +173,7 @@ def _joined(sentences: list[NDArray[np.float32]], rate_hz: float) -> Clip | None
 
 def _by_piper(text: str, *, pace: float, pitch: float) -> tuple[list[NDArray[np.float32]], float, dict[str, Any]]:
     voice, model = _piper_voice()
+    # After `_piper_voice`, which says how to install what is missing.
     from piper import SynthesisConfig
 
     # without noise the same text becomes the same samples; a higher pitch is a slower voice played faster

@@ -52,6 +52,7 @@ BETA = Dialect(
     assistant_text="text",
     assistant_audio="audio",
     modalities="modalities",
+    # Audio alone is refused (wire/README.md, Session fields).
     spoken=("text", "audio"),
     seedable={"system": ("input_text",), "user": ("input_text", "input_audio"), "assistant": ("text",)},
 )
@@ -204,7 +205,9 @@ def _spell(
         elif word in ("input_format", "output_format") and isinstance(value, str):
             if value not in AUDIO_FORMATS:
                 raise InputError(f"{word} must be one of {', '.join(AUDIO_FORMATS)}, not {clipped(value)}")
+            # A copy: a caller that changes its event must not change the table.
             value = dict(AUDIO_FORMATS[value]) if d.name == "ga" else value
+        # GA nests its settings (`audio.output.voice`); a path of beta's has one step.
         target = result
         for name in path[:-1]:
             target = target.setdefault(name, {})

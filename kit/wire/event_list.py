@@ -22,6 +22,7 @@ class EventList(Sequence[Event]):
     """
 
     def __init__(self, events: Iterable[Event], n_dropped: int = 0) -> None:
+        # As they are now: a session's own list goes on growing.
         self._events = tuple(events)
         self.n_dropped = n_dropped
 
@@ -33,6 +34,7 @@ class EventList(Sequence[Event]):
     @overload
     def __getitem__(self, index: slice) -> EventList: ...
     def __getitem__(self, index: int | slice) -> Event | EventList:
+        # Without `n_dropped`: of what came before it, a slice says nothing.
         return EventList(self._events[index]) if isinstance(index, slice) else self._events[index]
 
     def of(self, *types: str) -> EventList:
@@ -78,6 +80,7 @@ class EventList(Sequence[Event]):
         n = size = 0
         for event in self._events:
             n_bytes = event.n_audio_bytes or 0
+            # A reply has hundreds of deltas and a microphone's appends never end: as rows, they would hide all others.
             repeats = event.type.endswith(".delta") or event.type == "input_audio_buffer.append"
             if first is not None and event.type == first.type and repeats:
                 n, size = n + 1, size + n_bytes
@@ -114,6 +117,7 @@ def gist(event: Event, n: int, size: int) -> str:
     item, part, response = dict_of(data, "item"), dict_of(data, "part"), dict_of(data, "response")
     if item:
         content = item.get("content")
+        # Nine fill the line; a hostile item may have a million.
         parts = [p for p in content[:9] if isinstance(p, dict)] if isinstance(content, list) else []
         types = "+".join(_first_text(p, "type") for p in parts)
         words = " ".join(_first_text(p, "text", "transcript")[:200] for p in parts)
@@ -121,6 +125,7 @@ def gist(event: Event, n: int, size: int) -> str:
     if part:
         words = _first_text(part, "text", "transcript")[:200]
         return show.one_line(f"{_first_text(part, 'type')}: {words}".rstrip(": "), 90)
+    # Of `response.created` and `.done`: the words are in the rows between.
     if "status" in response:
         return show.one_line(_first_text(response, "status"), 90)
     return show.one_line(_first_text(data, "delta", "text", "transcript")[:200] + (" …" if n > 1 else ""), 90)

@@ -118,6 +118,7 @@ def decode(frame: bytes | str, at_ms: float) -> Event:
         RemoteProtocolError: If it is not JSON, not an object, or has no type.
     """
     if isinstance(frame, str):
+        # Text may hold half of a surrogate pair, at which plain UTF-8 would fail.
         frame = frame.encode("utf-8", "surrogatepass")
     if frame.startswith(_AUDIO_HEADS):
         event = _decode_audio_delta(frame, at_ms)
@@ -132,6 +133,7 @@ def decode_plain(frame: bytes, at_ms: float) -> Event:
         data = _decode_json(frame)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         try:
+            # The slow parser, for what is rare.
             data = _decode_json(_without_lone_surrogates(frame))
         except (ValueError, RecursionError):
             raise RemoteProtocolError(f"the server sent a frame that is not JSON ({exc})", _head(frame)) from exc
@@ -164,6 +166,7 @@ def event_of(data: object, at_ms: float, *, head: bytes = b"") -> Event:
     if kind not in AUDIO_DELTAS:
         return Event(kind, data, at_ms)
     delta = data.get("delta")
+    # An event without bytes: that one came, and when, is known all the same.
     if not isinstance(delta, str):
         return Event(kind, data, at_ms, "server", b"", 0, "its delta is not text")
     try:
@@ -174,6 +177,7 @@ def event_of(data: object, at_ms: float, *, head: bytes = b"") -> Event:
 
 
 def _decode_audio_delta(frame: bytes, at_ms: float) -> Event | None:
+    # As the service writes it; then with spaces, as Python's json does.
     start = frame.find(_DELTA_KEY, 0, _LONGEST_HEAD) + len(_DELTA_KEY)
     if start < len(_DELTA_KEY):
         start = frame.find(_SPACED_DELTA_KEY, 0, _LONGEST_HEAD) + len(_SPACED_DELTA_KEY)
@@ -182,6 +186,7 @@ def _decode_audio_delta(frame: bytes, at_ms: float) -> Event | None:
     if not frame.endswith(b'"}'):
         return None
     try:
+        # Fails at a quote: a frame with fields behind the delta goes the plain way.
         pcm = pybase64.b64decode(memoryview(frame)[start:-2], validate=True)
         data = _decode_json(frame[:start] + b'"}')
     except (binascii.Error, ValueError, RecursionError):  # msgspec's errors are ValueErrors

@@ -29,6 +29,7 @@ SESSION_S = 7_200  # `expires_at` less the start, in every recording
 USD_PER_SECOND = 0.05 / 60  # while open, silence and mute included; price page of 2026-11-20
 PRICED_MODELS = frozenset(["gpt-live-1", "gpt-live-1.1"])  # the models that the page gives this price for
 
+# Of the official SDK's types, as `SERVER_EVENTS` is; the fold counts what is in neither.
 CLIENT_EVENTS = frozenset(
     [
         "session.start",
@@ -140,6 +141,7 @@ def spell_start(
         audio["format"] = {"type": kind, "rate": rate}
     if "voice" in words:
         audio["output"] = {"voice": words.pop("voice")}
+    # Short for one without further fields.
     if isinstance(words.get("delegation"), str):
         words["delegation"] = {"type": words["delegation"]}
     return body | ({"audio": audio} if audio else {}) | words
@@ -185,6 +187,7 @@ def lint_past(items: Iterable[Any]) -> list[PastFinding]:
         try:
             texts.append(_message(n, item)["content"][0]["text"])
         except HistoryError as exc:
+            # Without "item n: ", which the finding says itself.
             findings.append(PastFinding(n, str(exc).partition(": ")[2]))
         if texts and not texts[-1].strip():
             findings.append(PastFinding(n, "it says nothing"))
@@ -215,10 +218,12 @@ def _message(n: int, item: Any) -> dict[str, Any]:
         if not isinstance(text, str):
             raise HistoryError(f"item {n}: its sound has no transcript, and GPT-Live takes a history in text only")
         texts.append(text)
+    # There is no system role (wire/LIVE.md, session.start).
     return _input("developer" if item.role == "system" else str(item.role), "\n".join(texts))
 
 
 def _input(role: str, text: str) -> dict[str, Any]:
+    # The assistant's may also be called `text` (wire/LIVE.md, session.start).
     kind = "output_text" if role == "assistant" else "input_text"
     return {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}
 
@@ -242,6 +247,7 @@ def tokens_of(texts: Iterable[str]) -> tuple[int, int]:
     texts = list(texts)
     encoding = _encoding()
     if encoding is not None:
+        # A text may say "<|endoftext|>" in so many letters, at which tiktoken would raise.
         n = sum(len(encoding.encode(text, disallowed_special=())) for text in texts)
         return n, n
     return sum(len(text.split()) for text in texts), sum(len(text.encode("utf-8", "replace")) for text in texts)
@@ -256,6 +262,7 @@ def pieces(text: str, max_tokens: int = MAX_APPEND_TOKENS) -> list[str]:
     piece = ""
     for word in text.split(" "):
         longer = f"{piece} {word}" if piece else word
+        # A single word beyond the limit is left to the service's refusal: half a word would say something else.
         if piece and tokens_of([longer])[1] > max_tokens:
             result.append(piece)
             longer = word

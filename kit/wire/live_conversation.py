@@ -370,9 +370,9 @@ class LiveConversation:
         elif kind == "session.input_audio.append":
             self._input(event, at_ms, peak)
         elif kind == "session.output_transcript.delta":
-            self._said(event, at_ms)
+            self._output_words(event, at_ms)
         elif kind == "session.input_transcript.delta":
-            self._heard(event, at_ms)
+            self._input_words(event, at_ms)
         elif kind == "response.event":
             self._backend(event, at_ms)
         elif kind == "session.start":
@@ -400,6 +400,7 @@ class LiveConversation:
             content = event.get("content")
             append = Append(lane, content if isinstance(content, str) else "", at_ms, _text(event, "event_id"))
             self.appends.append(append)
+            # One without an id is acknowledged in its turn, so any key of its own will do.
             self._unconfirmed.setdefault(lane, {})[append.event_id or f"the {len(self.appends)}th"] = append
             # One that answers a delegation belongs to the ask that was handed on: it opens none of its own.
             if lane == "commentary" and event.get("delegation_id") is None:
@@ -416,6 +417,7 @@ class LiveConversation:
         reply = self._open_reply()
         ask = Ask(at_ms, by, began_at_ms)
         if reply is not None and reply.first_voice_at_ms is not None and reply.ended is None:
+            # Voice within half a pause of the caller's end: the model had not stopped speaking.
             if (reply.last_voice_at_ms or 0) > at_ms - self.policy.caller_gap_ms / 2:
                 ask.overlapped = True
             self._close_reply(reply, "next ask")
@@ -427,9 +429,9 @@ class LiveConversation:
             owed.outcome = "censored"
         return ask
 
-    def tell_asks(self, told: bool = True) -> None:
+    def tell_asks(self, by_caller: bool = True) -> None:
         """Leave it to the caller of `asked` to say when a clip ended: loudness then decides nothing. Or hear it again."""
-        self._asks_are_told = told
+        self._asks_are_told = by_caller
 
     def settle(self, now_ms: float) -> None:
         """Decide what time alone decides: an ask that fell quiet, a reply that ended, a deadline that passed."""
@@ -552,7 +554,7 @@ class LiveConversation:
 
     # ------------------------------------------------------------------------------------------------------- words
 
-    def _said(self, event: Mapping[str, Any], at_ms: float) -> None:
+    def _output_words(self, event: Mapping[str, Any], at_ms: float) -> None:
         text = _text(event, "delta")
         if not text:
             return
@@ -561,7 +563,7 @@ class LiveConversation:
             reply.first_word_at_ms = at_ms
         reply.fragments.append(Words(text, at_ms, _number(event, "start_ms"), _number(event, "end_ms")))
 
-    def _heard(self, event: Mapping[str, Any], at_ms: float) -> None:
+    def _input_words(self, event: Mapping[str, Any], at_ms: float) -> None:
         text = _text(event, "delta")
         if not text:
             return

@@ -32,6 +32,7 @@ class Item:
     `text` is its words: its text parts and the transcripts of its audio parts.
     """
 
+    # ``None`` where a server names none, or a log was cut.
     id: str | None
     data: dict[str, Any]
     transcript: str | None = None
@@ -64,6 +65,7 @@ class Item:
         if self.type == "function_call_output":
             return text_of(self.data, "output") or ""
         texts = (text_of(part, "text") or text_of(part, "transcript") for part in self.parts)
+        # Input transcription comes in events of its own: the item's parts have no words then.
         return self.transcript or " ".join(text for text in texts if text)
 
     def __repr__(self) -> str:
@@ -105,6 +107,7 @@ class FunctionCall:
     def arguments(self) -> str:
         """The JSON text as it arrived, not parsed."""
         if len(self.pieces) > 1:
+            # When somebody reads it: deltas come by the thousand, a token each.
             self.pieces[:] = ["".join(self.pieces)]
         return self.pieces[0] if self.pieces else ""
 
@@ -175,7 +178,9 @@ class Response:
     """``create``: our `response.create`. ``vad``: the server's turn detection. ``None``: unknown."""
     started_at_ms: float | None = None
     """When we sent `response.create`, or received `speech_stopped` for a reply that turn detection started."""
+    # A round trip and 10 to 20 ms after the request (wire/README.md, Timing).
     created_at_ms: float | None = None
+    # Arrivals of the first delta of each kind, and of `response.done`.
     first_audio_at_ms: float | None = None
     first_text_at_ms: float | None = None
     first_transcript_at_ms: float | None = None
@@ -191,6 +196,7 @@ class Response:
     voice: str | None = None
     event_id: str | None = None
     """The id of the `response.create` that it answers."""
+    # Of the bytes in `sound`, in the kit's words.
     output_format: str = "pcm16"
     simulated: bool | None = None
     parts: dict[tuple[int, int, str], ContentPart] = field(default_factory=dict)
@@ -215,6 +221,7 @@ class Response:
             return kinds.pop()
         if self.calls_by_index:
             return "function"
+        # Not where a log lost lines: these may have been its parts.
         return "empty" if self.status not in (None, "in_progress") and not self.partial else None
 
     @property
@@ -283,6 +290,7 @@ class Response:
             )
         from ..clip import Clip  # with numpy, which a reply in text has no use for
 
+        # A reply that was cut may end within a sample.
         return Clip.from_pcm(data[: len(data) // 2 * 2], source=f"response {self.id}", text=self.transcript)
 
     def _of(self, kind: Kind) -> Iterator[ContentPart]:
@@ -318,6 +326,7 @@ class Response:
     def __repr__(self) -> str:
         reason = f" ({self.reason})" if self.reason else ""
         calls = f" calls {', '.join(call.name or '?' for call in self.calls)}" if self.calls else ""
+        # 48,000 bytes of it are a second.
         pcm = self.output_format == "pcm16" and self.n_audio_bytes
         seconds = f" {self.n_audio_bytes / 48_000:.1f} s" if pcm else ""
         head = show.one_line(f"{self.modality or 'pending'}{seconds} {self.status or 'no end'}{reason}{calls}", 120)

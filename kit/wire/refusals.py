@@ -12,13 +12,16 @@ from typing import Any
 
 from .dialect import Dialect
 
+# Of an item's or a call's id; an event's may have 512 (wire/README.md, Lifetime and limits).
 MAX_ID_CHARS = 32
 
+# Any other field is an `unknown_parameter` (wire/README.md, Errors). `phase` is gpt-realtime-2's.
 _ITEM_FIELDS: dict[str, tuple[str, ...]] = {
     "message": ("id", "object", "type", "status", "role", "content", "phase"),
     "function_call": ("id", "object", "type", "status", "call_id", "name", "arguments"),
     "function_call_output": ("id", "object", "type", "status", "call_id", "output"),
 }
+# GA's alone; what is in them is not looked at.
 _MCP_TYPES = ("mcp_list_tools", "mcp_call", "mcp_approval_request", "mcp_approval_response")
 # Sent for a value of the wrong kind or a missing one; each part type's own payload field.
 _PAYLOAD = {
@@ -103,6 +106,7 @@ def refuse_item(item: object, d: Dialect, path: str = "item") -> Refusal | None:
     kind = item.get("type")
     if kind is None:
         return missing(f"{path}.type")
+    # Only inside the `input` of a `response.create` (wire/README.md, Item fields).
     if kind == "item_reference" and path != "item":
         return None if item.get("id") else missing(f"{path}.id")
     if kind in _MCP_TYPES and d.name == "ga":
@@ -159,6 +163,7 @@ def _refuse_part(part: object, role: str, d: Dialect, path: str) -> Refusal | No
     if d.name == "ga" and role == "assistant" and kind == "output_audio":
         # The server takes any assistant part for text (openai-agents-js #963, 2026-02).
         return missing(f"{path}.text") if part.get("text") is None else None
+    # GA takes pictures, though its sentence does not list them (wire/README.md, Content types by role).
     if kind not in accepted and not (d.name == "ga" and role == "user" and kind == "input_image"):
         return invalid_value(kind, accepted, f"{path}.type")
     field = _PAYLOAD[kind]

@@ -22,6 +22,7 @@ class ConversationView:
     """
 
     def __init__(self, conversation: Conversation, events: Sequence[Event]) -> None:
+        # It goes on while the session does: every property reads it anew.
         self._conversation = conversation
         self._events = events
 
@@ -48,6 +49,7 @@ class ConversationView:
     @property
     def drift_rule(self) -> str | None:
         """The rule by which a stand-in decides when to answer in text; ``None`` for a service."""
+        # Only a stand-in's session object has this field.
         return text_of(dict_of(self._conversation.session, "simulated"), "drift")
 
     @property
@@ -58,6 +60,7 @@ class ConversationView:
     @property
     def responses(self) -> list[Response]:
         """Every response so far, in the order in which they began."""
+        # A copy: the fold's own list grows while a caller goes through it.
         return list(self._conversation.responses)
 
     @property
@@ -88,4 +91,5 @@ class ConversationView:
     @property
     def _n_dropped(self) -> int:
         """How many older events are no longer kept."""
+        # A log keeps all of its events; a session knows how many it let go.
         return 0
