@@ -20,10 +20,11 @@ from kit.stats.intervals import (
     probability,
     rate,
     score_bounds,
-    whole,
+    whole_number,
     z_of,
 )
 
+# As the caller wrote them, for errors.
 _NAMES_1, _NAMES_0 = ("k1", "n1"), ("k0", "n0")
 
 
@@ -67,6 +68,7 @@ def fisher(k1: int, n1: int, k0: int, n0: int) -> float | None:
         return None
     from scipy.stats import fisher_exact
 
+    # Rounding may carry the sum of probabilities past 1.
     return min(float(fisher_exact([[k1, n1 - k1], [k0, n0 - k0]])[1]), 1.0)
 
 
@@ -146,6 +148,7 @@ def adjusted(family: Iterable[Comparison]) -> tuple[Comparison, ...]:
 
 def chi2_p(statistic: float) -> float:
     """The upper tail of chi-square with one degree of freedom, right also where it is tiny."""
+    # 1 less the distribution function would be 0 below 1e-16.
     return math.erfc(math.sqrt(statistic / 2))
 
 
@@ -208,6 +211,7 @@ def mantel_haenszel(
         if row[1] and row[3]
     )
     dropped = len(rows) - len(within)
+    # The shape is named, so that no strata at all are four empty columns.
     used = np.array([(c.k1, c.n1, c.k0, c.n0) for c in within], dtype=np.float64).reshape(-1, 4)
     k1, n1, k0, n0 = used.T
     if not within:
@@ -232,6 +236,7 @@ def mantel_haenszel(
     weight = n1 * n0 / (n1 + n0)
     weight = weight / weight.sum()
     rate1, rate0 = float((weight * k1 / n1).sum()), float((weight * k0 / n0).sum())
+    # Within each stratum: what is rare in one case may be common in another.
     thin = min(np.minimum(k1, n1 - k1).sum(), np.minimum(k0, n0 - k0).sum()) < FEW
     low, high, how = _hybrid(n1, n0, rate1, rate0, weight, z) if thin else _sato(k1, n1, k0, n0, z)
     p, note = _cmh(k1, n1, k0, n0)
@@ -242,6 +247,7 @@ def mantel_haenszel(
         n0=int(n0.sum()),
         rate1=rate1,
         rate0=rate0,
+        # Clipped: a normal interval may pass the ends of what a difference can be.
         difference=Interval(
             rate1 - rate0, max(low, -1.0), min(high, 1.0), level, f"Mantel-Haenszel, {how}", int((n1 + n0).sum())
         ),
@@ -258,6 +264,7 @@ def mantel_haenszel(
 
 def _sato(k1: Floats, n1: Floats, k0: Floats, n0: Floats, z: float) -> tuple[float, float, str]:
     n = n1 + n0
+    # Sato's P and Q: the variance is (difference * P + Q) / total**2.
     total = (n1 * n0 / n).sum()
     difference = ((k1 * n0 - k0 * n1) / n).sum() / total
     p = ((n1**2 * k0 - n0**2 * k1 + n1 * n0 * (n0 - n1) / 2) / n**2).sum()
@@ -267,6 +274,7 @@ def _sato(k1: Floats, n1: Floats, k0: Floats, n0: Floats, z: float) -> tuple[flo
 
 
 def _hybrid(n1: Floats, n0: Floats, rate1: float, rate0: float, weight: Floats, z: float) -> tuple[float, float, str]:
+    # The size of one sample whose rate would vary as much as the weighted one.
     size1, size0 = 1 / (weight**2 / n1).sum(), 1 / (weight**2 / n0).sum()
     low, high = _square_and_add(rate1, size1, rate0, size0, z)
     return low, high, "Newcombe on weighted rates (few of the rarer outcome)"
@@ -276,6 +284,7 @@ def _cmh(k1: Floats, n1: Floats, k0: Floats, n0: Floats) -> tuple[float, str]:
     """Cochran-Mantel-Haenszel, with a p that stays above 0 below 1e-16 and a note where nothing varies."""
     n, k = n1 + n0, k1 + k0
     excess = (k1 - n1 * k / n).sum()
+    # Hypergeometric: the variance of the arm's count, given each stratum's margins.
     spread = (n1 * n0 * k * (n - k) / (n**2 * np.maximum(n - 1, 1))).sum()
     if spread == 0:
         return 1.0, "every trial of a stratum had the same outcome in both arms"
@@ -314,7 +323,7 @@ def trials_needed(p0: float, p1: float, alpha: float = 0.05, power: float = 0.8,
         InputError: If a value is out of range, or the rates are equal: no number of trials shows nothing.
     """
     p0, p1 = rate(p0, "p0"), rate(p1, "p1")
-    per_test = probability(alpha, "alpha", example="0.05") / whole(comparisons, "comparisons", at_least=1)
+    per_test = probability(alpha, "alpha", example="0.05") / whole_number(comparisons, "comparisons", at_least=1)
     power = probability(power, "power", example="0.8")
     if p0 == p1:
         raise InputError(f"p0 and p1 must differ, got {p0:g} for both: no number of trials can show a difference of 0")
@@ -325,6 +334,7 @@ def trials_needed(p0: float, p1: float, alpha: float = 0.05, power: float = 0.8,
     while _power(p1, p0, n, per_test) < power:
         n += 1
     best, misses = n, 0
+    # Down again while the saw still suffices: five numbers in a row that do not, end it.
     while n > 1 and misses < 5:
         n -= 1
         if _power(p1, p0, n, per_test) >= power:
@@ -350,11 +360,12 @@ def trials_needed_per_stratum(
         InputError: If a value is out of range, or the differences cancel out.
     """
     pairs = [(rate(p0, "p0"), rate(p1, "p1")) for p0, p1 in rates]
-    per_test = probability(alpha, "alpha", example="0.05") / whole(comparisons, "comparisons", at_least=1)
+    per_test = probability(alpha, "alpha", example="0.05") / whole_number(comparisons, "comparisons", at_least=1)
     power = probability(power, "power", example="0.8")
     difference = sum(p1 - p0 for p0, p1 in pairs)
     if abs(difference) < 1e-12:
         raise InputError("the differences of the strata cancel out: no number of trials can show a difference of 0")
+    # Under the null hypothesis both arms of a stratum have the mean of its two rates.
     null = sum((p0 + p1) * (2 - p0 - p1) / 2 for p0, p1 in pairs)
     alternative = sum(p0 * (1 - p0) + p1 * (1 - p1) for p0, p1 in pairs)
     z_alpha, z_power = NormalDist().inv_cdf(1 - per_test / 2), NormalDist().inv_cdf(power)
@@ -369,13 +380,14 @@ def fisher_power(p1: float, p0: float, n: int, alpha: float = 0.05) -> float:
     Raises:
         InputError: If a value is out of range.
     """
-    n = whole(n, "n", at_least=1)
+    n = whole_number(n, "n", at_least=1)
     return _power(rate(p1, "p1"), rate(p0, "p0"), n, probability(alpha, "alpha", example="0.05"))
 
 
 @lru_cache(maxsize=4096)
 def _power(p1: float, p0: float, n: int, alpha: float) -> float:
     """Arms of one size make the table's distribution symmetric, so the two-sided p is twice the smaller tail."""
+    # Logarithms: from some 500 trials per arm on, the coefficients themselves pass float64.
     choose = _log_choose(n)
     choose_all = _log_choose(2 * n)
     chance1, chance0 = _binomial(choose, p1), _binomial(choose, p0)
@@ -403,6 +415,7 @@ def _log_choose(n: int) -> Floats:
 def _binomial(log_choose: Floats, p: float) -> Floats:
     n = len(log_choose) - 1
     k = np.arange(n + 1)
+    # There is no logarithm of 0: all the weight is at one end.
     if p in (0.0, 1.0):
         return np.asarray(k == round(n * p), dtype=np.float64)
     return np.asarray(np.exp(log_choose + k * math.log(p) + (n - k) * math.log1p(-p)), dtype=np.float64)
@@ -412,6 +425,7 @@ def _formula(p0: float, p1: float, alpha: float, power: float) -> int:
     middle, gap = (p0 + p1) / 2, abs(p1 - p0)
     z_alpha, z_power = NormalDist().inv_cdf(1 - alpha / 2), NormalDist().inv_cdf(power)
     root = z_alpha * math.sqrt(2 * middle * (1 - middle)) + z_power * math.sqrt(p0 * (1 - p0) + p1 * (1 - p1))
+    # The plain normal formula; the line after it corrects for continuity (Casagrande, Pike, Smith 1978).
     plain = max(root, 0.0) ** 2 / gap**2
     return math.ceil(plain / 4 * (1 + math.sqrt(1 + 4 / (plain * gap))) ** 2) if plain else 1
 
@@ -439,6 +453,7 @@ def equivalence(comparison: Comparison, margin: float, alpha: float = 0.05) -> I
         probability(margin, "margin", example="0.1"),
         probability(2 * alpha, "twice alpha", example="0.1") / 2,
     )
+    # Two tests, each at alpha, are one interval that leaves out alpha on either side.
     c, level = comparison, 1 - 2 * alpha
     if c.strata is None:
         interval = newcombe(c.k1, c.n1, c.k0, c.n0, level)
@@ -498,6 +513,7 @@ def sentence(comparison: Comparison, alpha: float = 0.05, *, power: float = 0.8,
     zero_outside = _excludes_zero(c.difference)
     if c.p_holm <= alpha:
         word = "more" if c.difference.estimate > 0 else "less"
+        # Fisher's test and Newcombe's interval are no inversions of each other and may disagree near 0.
         touch = "" if zero_outside else " The interval, made by another method, still touches 0."
         return f"{where}{c.arm} drifts {word} often than {c.baseline}: {facts}.{touch}{same}{dropped}"
     touch = " The unadjusted interval leaves out 0; the adjusted test decides." if zero_outside else ""

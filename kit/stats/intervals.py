@@ -18,7 +18,7 @@ from kit.errors import InputError, clipped
 Floats = npt.NDArray[np.float64]
 
 
-def whole(value: object, name: str, *, at_least: int = 0) -> int:
+def whole_number(value: object, name: str, *, at_least: int = 0) -> int:
     """A count as an int. Whole floats pass (pandas makes them of columns with gaps); truth values do not."""
     ok = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     if ok and math.isfinite(value) and value == int(value) and value >= at_least:  # type: ignore[call-overload,operator,arg-type]
@@ -28,7 +28,7 @@ def whole(value: object, name: str, *, at_least: int = 0) -> int:
 
 def k_of_n(k: object, n: object, names: tuple[str, str] = ("k", "n")) -> tuple[int, int]:
     """A count and what it is out of."""
-    count, total = whole(k, names[0]), whole(n, names[1])
+    count, total = whole_number(k, names[0]), whole_number(n, names[1])
     if count > total:
         raise InputError(f"{names[0]} cannot be more than {names[1]}, got {count} of {total}")
     return count, total
@@ -249,7 +249,7 @@ def bounds_if_missing(k: int, n: int, missing: int, level: float = 0.95) -> Inte
         InputError: If a count is negative, ``k > n``, or `level` is no probability.
     """
     k, n = k_of_n(k, n)
-    missing = whole(missing, "missing")
+    missing = whole_number(missing, "missing")
     method = f"Wilson, if none or all of {missing} missing had drifted"
     if n + missing == 0:
         return Interval(None, None, None, level, method, 0, "no trials, so no rate")
@@ -298,6 +298,7 @@ def _median_of_finite(values: Floats, level: float) -> Interval:
         return Interval(None, None, None, level, "order statistics", 0, "no values")
     median = float(np.median(values))
     # Not `scipy.stats.quantile_test`: the distribution that it makes for each call costs more than all the rest of a table's row.
+    # How many values lie below the median is binomial: fewer than this rank in at most (1 - level) / 2 of samples.
     rank = int(binom.ppf((1 - level) / 2, n, 0.5))
     if rank < 1:
         note = f"{n} values are too few for {100 * level:.3g} %"
@@ -416,6 +417,7 @@ def _core(k: Floats, n: Floats, level: float, times: Floats) -> tuple[Floats, Fl
     doubt = np.clip(1 - (rarer - 1) / FEW, 0, 1)
     effect = np.maximum(independent, doubt * together + (1 - doubt) * independent)
     effective = n_turns / effect
+    # The variance was taken between this many trials, so that few of them make it uncertain.
     t = stdtrit(np.maximum(trials - 1, 1), upper)
     low, high = score_bounds(rate, effective, t)
     nan = np.float64(np.nan)
@@ -545,7 +547,7 @@ class StopRule:
     def __post_init__(self) -> None:
         probability(self.width, "width", example="0.2")
         probability(self.alpha, "alpha", example="0.05")
-        whole(self.n_arms, "n_arms", at_least=1)
+        whole_number(self.n_arms, "n_arms", at_least=1)
 
     def interval(self, k: int, n: int) -> Interval:
         """The interval of one arm at its share of alpha: the one to show while a plan runs."""
@@ -572,6 +574,7 @@ class StopRule:
         high = 1
         while not self.enough(round(p * high), high):
             high *= 2
+        # Doubled until it is enough; now the least between the last two.
         low = high // 2
         while high - low > 1:
             middle = (low + high) // 2

@@ -98,6 +98,7 @@ def kaplan_meier(times: Sequence[float], observed: Sequence[bool], level: float 
         raise InputError(f"times and observed must be equally long, got {len(times)} and {len(observed)}")
     for at, (time, flag) in enumerate(zip(times, observed, strict=True)):
         if (
+            # True is an int to Python, and would be turn 1.
             isinstance(time, bool)
             or not isinstance(time, int | float | np.integer | np.floating)
             or not 0 < time < np.inf
@@ -147,6 +148,7 @@ def _log_log(survival: Floats, at_risk: Whole, events: Whole, z: float) -> tuple
     greenwood = np.cumsum(np.where(some_left, events / (at_risk * np.maximum(n_left, 1)), 0.0))
     inner = np.where(some_left, survival, 0.5)  # any value inside, where the result is not used
     spread = z * np.sqrt(greenwood) / np.abs(np.log(inner))
+    # A step on the log(-log) scale is a power of the curve itself.
     low, high = inner ** np.exp(spread), inner ** np.exp(-spread)
     # None of those at risk was left: Wilson's upper bound of 0 of n, times the share that had come so far.
     before = np.concatenate(([1.0], survival[:-1]))

@@ -97,6 +97,7 @@ def fit_of(controls: pd.DataFrame) -> bool | None:
         return False
     keys = ["plan", "settings", "endpoint", "model"]
     positive = controls[(controls["role"] == "positive") & controls["fit"].fillna(False)]
+    # One control that was not answered leaves its setting unknown, and so the whole.
     return True if positive[keys].drop_duplicates().shape[0] == controls[keys].drop_duplicates().shape[0] else None
 
 
@@ -121,13 +122,15 @@ def flow_df(source: Source, by: Sequence[str] | str = ("arm",)) -> pd.DataFrame:
         seeded=attempts["stage"].isin(["seeded", "answered"]),
         asked=attempts["reply_asked"],
     )
+    # Schema 1 has no `reply_asked`: then it is known of no attempt.
     unknown = bool(len(attempts)) and attempts["reply_asked"].isna().all()
+    # A trial came as far as the best of its attempts.
     flags = reached.groupby(ids, observed=True)[["connected", "seeded", "asked"]].max().reset_index()
     trials = trials.merge(flags, how="left", on=ids)
     trials["answered"] = trials["first_turn_modality"].notna()
     # Summed flags are counts; an <NA> in `asked` is left out of the sum, so that an old ledger is handled below.
-    counted = trials.assign(planned=1).groupby([*by, SIMULATED], observed=True, dropna=False)
-    out = counted[["planned", "connected", "seeded", "asked", "lost", "answered"]].sum().astype("Int64").reset_index()
+    groups = trials.assign(planned=1).groupby([*by, SIMULATED], observed=True, dropna=False)
+    out = groups[["planned", "connected", "seeded", "asked", "lost", "answered"]].sum().astype("Int64").reset_index()
     if unknown:
         out["asked"] = None
     return out
@@ -209,6 +212,7 @@ def compare_df(
     if outcome not in OUTCOMES:
         raise InputError(f"outcome is one of {', '.join(OUTCOMES)}, not {clipped(outcome)}")
     within = _names(within)
+    # A ledger is read once, and grouped as soon as it is known what has to be kept apart.
     turns = None if _is_table(source) else counted_turns(source)
     labels: Any = source if turns is None else turns
     keys_apart = _told_apart(labels, within) if over is None else _names(over)
@@ -276,6 +280,7 @@ def _family(
         strata = list(dict.fromkeys(stratum for stratum, _ in rows))
         where = {name: _joined(part, name) for name in (*WHERE, "run_ended") if name in part and name not in labels}
         for arm in dict.fromkeys(arm for _, arm in rows if arm != baseline):
+            # A stratum without one of the two arms compares nothing.
             pairs = [(rows[s, arm], rows[s, baseline]) for s in strata if (s, arm) in rows and (s, baseline) in rows]
             fours = [[int(row[name]) for row in pair for name in counts] for pair in pairs]
             names = [tuple(pair[0][name] for name in within) for pair in pairs]
@@ -283,27 +288,28 @@ def _family(
                 words = ", ".join(f"{name} {word}" for name, word in zip(within, stratum, strict=True))
                 k1, n1, k0, n0 = four
                 family.append(stats.compare(k1, n1, k0, n0, level, arm=arm, baseline=baseline, stratum=words or None))
-                about.append(labels | where | dict(zip(within, stratum, strict=True)) | _lost([pair], missing))
+                about.append(labels | where | dict(zip(within, stratum, strict=True)) | _n_missing([pair], missing))
+            # Over one stratum it would be the same test once more, and count in the family.
             if len(pairs) > 1:
                 words_of = [", ".join(map(str, stratum)) for stratum in names]
                 family.append(stats.mantel_haenszel(fours, level, names=words_of, arm=arm, baseline=baseline))
-                about.append(labels | where | dict.fromkeys(within, POOLED) | _lost(pairs, missing))
+                about.append(labels | where | dict.fromkeys(within, POOLED) | _n_missing(pairs, missing))
     return family, about
 
 
-def _lost(pairs: Sequence[tuple[Any, Any]], missing: str) -> dict[str, Any]:
+def _n_missing(pairs: Sequence[tuple[Any, Any]], missing: str) -> dict[str, Any]:
     """Sum what is missing in the arm and in the baseline (lost after asking, or failed), and whether the bounds of a single pair
     overlap."""
     if any(row.isna().get(missing, True) for pair in pairs for row in pair):
         return {"lost": None, "baseline_lost": None, "overlap": False, "missing": missing}
-    (arm, base), *others = pairs
+    (arm, base), *more_pairs = pairs
     # Bounds of a pooled rate are not defined by those of its strata, so that only a single pair has them.
-    overlap = not others and arm["drift_least"] <= base["drift_most"] and base["drift_least"] <= arm["drift_most"]
-    lost, baseline_lost = (sum(int(pair[side][missing]) for pair in pairs) for side in (0, 1))
+    overlap = not more_pairs and arm["drift_least"] <= base["drift_most"] and base["drift_least"] <= arm["drift_most"]
+    arm_lost, baseline_lost = (sum(int(pair[side][missing]) for pair in pairs) for side in (0, 1))
     return {
-        "lost": lost,
+        "lost": arm_lost,
         "baseline_lost": baseline_lost,
-        "overlap": bool(overlap and (lost or baseline_lost)),
+        "overlap": bool(overlap and (arm_lost or baseline_lost)),
         "missing": missing,
     }
 
@@ -358,12 +364,14 @@ def marked(
     # Names of settings and arms come from a file: no control character, and no megabyte, gets into a sentence.
     arm, baseline = (show.plain(word, 60).replace("_", " ") for word in (comparison.arm, comparison.baseline))
     text = stats.sentence(replace(comparison, arm=arm, baseline=baseline), alpha, margin=margin)
-    lost, baseline_lost = labels.get("lost"), labels.get("baseline_lost")
-    if lost is not None and baseline_lost is not None and lost * comparison.n0 != baseline_lost * comparison.n1:
+    arm_lost, baseline_lost = labels.get("lost"), labels.get("baseline_lost")
+    # Multiplied crosswise: equal shares say nothing, and an empty arm divides by nothing.
+    if arm_lost is not None and baseline_lost is not None and arm_lost * comparison.n0 != baseline_lost * comparison.n1:
         word = "Failed" if labels.get("missing") == "failed" else "Lost after asking"
-        text += f" {word}: {lost} beside {comparison.n1} answered, against {baseline_lost} beside {comparison.n0}"
+        text += f" {word}: {arm_lost} beside {comparison.n1} answered, against {baseline_lost} beside {comparison.n0}"
         text += "; with them the bounds of the two overlap." if labels.get("overlap") else "."
     reason = labels.get("run_ended") or ""
+    # Fisher's and Newcombe's methods hold where results did not decide how many trials there were.
     if "interrupted" in reason or STOPPED in reason:
         text += f" The run was ended {'by its stop rule' if STOPPED in reason else 'by hand'}; these tests take the number of trials as fixed before."
     return f"[{mark}] " * bool(mark) + f"{where}: " * bool(where) + text

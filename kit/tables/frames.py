@@ -132,6 +132,7 @@ _COUNTED_TURNS = {
     "turn": "u.turn", "outcome": "u.outcome", "first_modality": _FIRST, "modality": _FINAL, "responses": "u.n_responses",
 }  # fmt: skip
 _EACH_TURN = {"attempt_id": "u.attempt_id", "heard_ms": "u.heard_ms"}
+# A row for each turn that was planned: one that was never asked for has no row in `turns`.
 _PLACES = """JOIN (WITH RECURSIVE p(turn) AS (SELECT 0 UNION ALL SELECT turn + 1 FROM p WHERE turn + 1 < (SELECT MAX(n_turns) FROM trials))
   SELECT turn FROM p) place ON place.turn < t.n_turns LEFT JOIN turns u ON u.attempt_id = c.attempt_id AND u.turn = place.turn"""
 
@@ -153,6 +154,7 @@ _RESPONSES = _TRIAL | {
 }  # fmt: skip
 _WORDS = {"transcript": "r.transcript", "text": "r.text"}
 
+# Columns of `log_df`, in order: those of the other frames, as far as a log has them.
 _LOG = (
     "plan", "trial_id", "role", "case", "arm", "settings", "endpoint", "model", "day", "state", "simulated", "turn", "response",
     "modality", "status", "reason", "asked", "started_by", "started_at_ms", "first_audio_ms", "first_text_ms",
@@ -160,6 +162,7 @@ _LOG = (
     "output_text_tokens", "output_audio_tokens", "voice", "response_id", "session_id", "started_at", "transcript", "text",
     "beginning",
 )  # fmt: skip
+# What `_event` adds to the columns of the trial.
 _EVENT = ("event", "at_ms", "direction", "type", "audio_bytes", "event_id", "item_id", "response_id")
 
 # --------------------------------------------------------------------------------------- what a column holds, by name
@@ -182,7 +185,7 @@ _CATEGORIES = {
     "run_ended",
 }
 # The same in every frame, so that a code means the same word wherever frames are put together.
-_FIXED = {"state": STATES, "modality": MODALITIES, "outcome": OUTCOMES}  # categories that are the same in every frame
+_FIXED = {"state": STATES, "modality": MODALITIES, "outcome": OUTCOMES}
 _FLAGS = {"simulated", "reply_asked", "counts", "expected", "cost_estimated", "any_drift", "reached"}
 _COUNTS = {
     "attempt_id", "attempt", "attempts", "run_id", "n", "trial", "repeat", "turn", "turns", "response", "responses", "event", "calls", "lost",
@@ -302,10 +305,10 @@ def _logs(source: LogSource | Iterable[LogSource]) -> Iterator[Log]:
         raise InputError(f"log_df() takes logs, files and folders, not {clipped(source)}")
 
 
-def _log_rows(log: Log, session: LoggedSession, n: int, asked: str | None) -> Iterator[tuple[Any, ...]]:
+def _log_rows(log: Log, session: LoggedSession, n: int, modality: str | None) -> Iterator[tuple[Any, ...]]:
     header = session.header or {}
     opened_at = _unix(header.get("opened_at"))
-    responses = [r for r in session.responses if asked is None or r.asked is None or asked in r.asked]
+    responses = [r for r in session.responses if modality is None or r.asked is None or modality in r.asked]
     for turn, response in enumerate(responses):
         fields = row(response)
         tokens = (fields[f"{way}_{kind}_tokens"] for way in ("input", "output") for kind in ("text", "audio"))
@@ -322,6 +325,7 @@ def _log_rows(log: Log, session: LoggedSession, n: int, asked: str | None) -> It
 
 def _unix(iso: object) -> float | None:
     try:
+        # Anybody may have written the log: a date that is none is unknown.
         return datetime.fromisoformat(iso).timestamp() if isinstance(iso, str) else None
     except ValueError:
         return None
@@ -359,6 +363,7 @@ def same_trials(ledgers: Sequence[Ledger]) -> list[str]:
     for places in plans.values():
         owner: dict[str, int] = {}
         planned: dict[int, list[str]] = {}
+        # A plan that is in one file alone shares nothing, and its trials need not be read.
         for at in places if len(places) > 1 else ():
             rows = ledgers[at].rows("SELECT trial_id, state != 'missing' FROM trial_states")
             planned[at] = [trial_id for trial_id, _ in rows]
@@ -536,6 +541,7 @@ def _turns_of_ledger(ledger: Ledger, left_out: str, role: Role | None) -> pd.Dat
     trials["trial"] = np.arange(len(trials))
     clauses = "FROM turns u ORDER BY u.attempt_id, u.turn"
     turns = _read_kinds(ledger, _COUNTED_TURNS, _EACH_TURN, clauses, role, "[]").drop(columns="plan")
+    # Turns of attempts that do not count find no trial here and fall away.
     df = trials.merge(turns, how="left", on="attempt_id").drop(columns="attempt_id")
     df["reached"] = df["turn"].notna()
     df[["turn", "responses"]] = df[["turn", "responses"]].fillna(0)
@@ -574,6 +580,7 @@ def _stacked(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+# Without these columns responses cannot be put together to turns.
 _NEEDED = ("trial_id", "turn", "response", "modality", "status", "simulated")
 
 
@@ -666,6 +673,7 @@ def _flag(column: pd.Series) -> Any:
 
     if column.dtype.kind == "b" or column.dtype == "boolean":
         return column.astype("boolean").array
+    # CSV and spreadsheets give them back as words or as numbers.
     words = column.astype("string").str.lower()
     return pd.array(
         words.map({"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}), dtype="boolean"

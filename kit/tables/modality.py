@@ -20,6 +20,7 @@ BY = ("case", "arm")
 SIMULATED = "simulated"
 WHERE = ("endpoint", "model", "day")
 """What a picture says about its origin; where a group holds several, all are named."""
+# What a trial has as a number, see `Groups.numbers`.
 NUMBERS = ("history_items", "turns_planned", "items_sent", "usd")
 
 
@@ -85,8 +86,9 @@ def modality_table(turns_in: pd.DataFrame, by: Sequence[str] | str, level: float
     states = groups.tally(trials, "state")
     first, every = groups.tally(turns, "modality", opening), groups.tally(turns, "modality")
     text, first_turns, n_turns = first[:, MODALITIES.index("text")], first.sum(1), every.sum(1)
+    # In the order of `STATES`: completed is the first.
     planned, completed = states.sum(1), states[:, 0]
-    lost = groups.sum(trials, "lost")
+    lost_attempts = groups.sum(trials, "lost")
     first_responses = groups.count(turns, opening & turns["first_modality"].notna())
     first_response = groups.count(turns, opening & (turns["first_modality"] == "text"))
     any_drifted = groups.count(trials, (trials["state"] == "completed") & (trials["text"] > 0))
@@ -102,10 +104,10 @@ def modality_table(turns_in: pd.DataFrame, by: Sequence[str] | str, level: float
     columns["first_turns"] = first_turns
     columns |= dict(zip(MODALITIES, first.T, strict=True))
     columns |= _wilson("drift", text, first_turns, level)
-    bounds = [stats.bounds_if_missing(*counts, level) for counts in zip(text, first_turns, lost, strict=True)]
+    bounds = [stats.bounds_if_missing(*counts, level) for counts in zip(text, first_turns, lost_attempts, strict=True)]
     columns["drift_least"] = np.where(in_plan, np.array([bound.low for bound in bounds], np.float64), np.nan)
     columns["drift_most"] = np.where(in_plan, np.array([bound.high for bound in bounds], np.float64), np.nan)
-    columns["lost"] = lost if in_plan.all() else pd.Series(lost).astype("Int64").where(in_plan)
+    columns["lost"] = lost_attempts if in_plan.all() else pd.Series(lost_attempts).astype("Int64").where(in_plan)
     columns |= groups.lost_voice(opening & has_answer, first_turns, level)
     columns["first_responses"] = first_responses
     columns["first_response_drifted"] = first_response
@@ -136,11 +138,11 @@ def _after_a_stop_rule(table: pd.DataFrame) -> pd.DataFrame:
         # With a comma there are runs of several ledgers in it, and no one rule's sequence covers them.
         if isinstance(reason, str) and reason.startswith(STOPPED) and "," not in reason:
             k, n = int(table.at[at, "text"]), int(table.at[at, "first_turns"])
-            alpha, lost = float(reason.removeprefix(STOPPED)), int(table.at[at, "lost"])
+            alpha, n_lost = float(reason.removeprefix(STOPPED)), int(table.at[at, "lost"])
             interval = stats.confidence_sequence(k, n, alpha)
             table.loc[at, ["drift_low", "drift_high"]] = interval.low, interval.high
-            table.at[at, "drift_least"] = stats.confidence_sequence(k, n + lost, alpha).low
-            table.at[at, "drift_most"] = stats.confidence_sequence(k + lost, n + lost, alpha).high
+            table.at[at, "drift_least"] = stats.confidence_sequence(k, n + n_lost, alpha).low
+            table.at[at, "drift_most"] = stats.confidence_sequence(k + n_lost, n + n_lost, alpha).high
             table.loc[at, "level"] = interval.level
     return table
 
@@ -158,6 +160,7 @@ def until_drift_df(
     groups = Groups(counted_turns(source, role), by)
     rows: list[tuple[Any, ...]] = []
     for g, (curve, at_risk, events) in enumerate(groups.survival(level)):
+        # The curve has an entry only for turns at which somebody drifted; in between it stays as it was.
         step = {int(turn): at for at, turn in enumerate(curve.times)}
         step_reached = False
         share: Any = 1.0
@@ -237,20 +240,20 @@ class Groups:
         turns = self.turns
         outcome, text = turns["outcome"], (turns["modality"] == "text").to_numpy()
         # One turn of schema 1 in a group, and the group's count would be too small: then it is unknown.
-        known = self.count(turns, decided & outcome.notna().to_numpy()) == first_turns
+        outcomes_known = self.count(turns, decided & outcome.notna().to_numpy()) == first_turns
         silent, late = ((outcome == word).to_numpy() & decided for word in ("silent", "late"))
-        lost = self.count(turns, decided & (text | silent | late))
+        lost_turns = self.count(turns, decided & (text | silent | late))
         columns: dict[str, Any] = {
-            name: pd.Series(values).astype("Int64").where(known)
+            name: pd.Series(values).astype("Int64").where(outcomes_known)
             for name, values in (
                 ("silent", self.count(turns, silent)),
                 ("late", self.count(turns, late)),
-                ("lost_voice", lost),
+                ("lost_voice", lost_turns),
             )
         }
         return columns | {
-            name: np.where(known, values, np.nan)
-            for name, values in _wilson("lost_voice", lost, first_turns, level).items()
+            name: np.where(outcomes_known, values, np.nan)
+            for name, values in _wilson("lost_voice", lost_turns, first_turns, level).items()
         }
 
     def origin(self) -> dict[str, Any]:
@@ -297,10 +300,10 @@ class Groups:
 
     def split(self, values: pd.Series, flags: Any) -> list[Any]:
         """Return an array for each group of the values that are flagged and known, in no order."""
-        known = flags & values.notna().to_numpy()
-        group = self.turns["group"].to_numpy()[known]
+        usable = flags & values.notna().to_numpy()
+        group = self.turns["group"].to_numpy()[usable]
         edges = np.cumsum(np.bincount(group, minlength=len(self)))[:-1]
-        pieces = np.split(values.to_numpy()[known][np.argsort(group, kind="stable")], edges)
+        pieces = np.split(values.to_numpy()[usable][np.argsort(group, kind="stable")], edges)
         return pieces[: len(self)]  # of nothing, numpy makes one piece
 
     def numbers(self) -> dict[str, Any]:
@@ -351,7 +354,9 @@ def _per_trial(turns: pd.DataFrame) -> dict[str, Any]:
     after_text[1:] = ~new[1:] & (np.diff(turn) == 1) & has_answer[1:] & text[:-1]
     place = np.arange(len(turns)) - np.repeat(begins, np.diff(begins, append=len(turns)))
     lengths = np.diff(begins, append=len(turns))
+    # Above every place, so that the minimum over a trial without any says so.
     never = np.iinfo(np.int32).max
+    # A turn that has no row makes place and turn differ: it is a gap like one without an answer.
     gap = np.minimum.reduceat(np.where(has_answer & (turn == place), never, place), begins)
     first = np.minimum.reduceat(np.where(text, place, never), begins)
     watched = np.minimum(gap, lengths)
@@ -393,6 +398,7 @@ def brief_df(table: pd.DataFrame) -> pd.DataFrame:
     out["answered"] = [f"{row['first_turns']}" for row in lines]
     out["text"] = [f"{row['text']}" for row in lines]
     out["drift"] = [_rate(row, "drift") for row in lines]
+    # From here on: a column that would only repeat another is left out of a table for reading.
     if "lost_voice" in table and (table["lost_voice"].fillna(0) > table["text"]).any():
         out["lost voice"] = [_rate(row, "lost_voice") for row in lines]
     if "lost" in table and table["lost"].fillna(0).sum():
@@ -449,6 +455,7 @@ def _sentence(row: pd.Series, keys: list[str]) -> str:
 
 
 def _label(key: str, value: object) -> str:
+    # Names come from files, and the sentence is Markdown.
     text = show.plain(value).replace("_", " ").replace("*", "\\*")
     return text if key in ("arm", "model", "settings", "beginning") else f"{key} {text}"
 
@@ -460,6 +467,7 @@ def _of(k: Any, n: Any) -> str:
 def _rate(row: Any, name: str, n: int | None = None) -> str:
     """Write a rate and its interval, and out of how many where that stands nowhere else."""
     rate, low, high = (row[f"{name}_{end}"] for end in ("rate", "low", "high"))
+    # NaN is not its own equal.
     if rate != rate:
         return "–"
     words = f"{points(rate)} %" + (f" ({points(low)}–{points(high)})" if low == low else "")
@@ -470,6 +478,7 @@ def _rate(row: Any, name: str, n: int | None = None) -> str:
 def points(rate: float) -> str:
     """A rate in percent, in as few figures as a table needs."""
     value = 100 * rate
+    # 9.96 would be written as 10.0; a share below 0.05 as 0.0.
     return f"{value:.0f}" if value >= 9.95 or value < 0.05 else f"{value:.1f}"
 
 

@@ -132,6 +132,7 @@ class Arm:
         return self._report()[1]
 
     def _report(self) -> tuple[str, str]:
+        # The end of a docstring, over any lines: "Source: community 974390 (2024-10). Reported: no effect."
         match = re.search(r"Source: (.*?)\. Reported: (.*?)\.?$", " ".join((type(self).__doc__ or "").split()))
         return (match[1], match[2]) if match else ("", "")
 
@@ -143,10 +144,11 @@ class Arm:
         Raises:
             InputError: If the source of a custom arm cannot be read.
         """
+        # The kit's own arms are named by the kit's version, which the plan freezes too.
         custom = [base for base in type(self).__mro__ if base is not object and not base.__module__.startswith("kit.")]
         fields: dict[str, Any] = {
             "name": self.name,
-            "options": {name: repr(value) for name, value in self._options(all_=True).items()},
+            "options": {name: repr(value) for name, value in self._options(with_defaults=True).items()},
             "max_responses": self.max_responses,
         }
         if self.expects:
@@ -155,12 +157,13 @@ class Arm:
             fields["code"] = _digest(custom)
         return fields
 
-    def _options(self, *, all_: bool = False) -> dict[str, Any]:
+    def _options(self, *, with_defaults: bool = False) -> dict[str, Any]:
         kind: Any = type(self)
         if not dataclasses.is_dataclass(kind):
+            # A plain class takes options in an `__init__` of its own: nothing tells their defaults.
             return dict(vars(self))
         fields = dataclasses.fields(kind)
-        return {f.name: value for f in fields if (value := getattr(self, f.name)) != f.default or all_}
+        return {f.name: value for f in fields if (value := getattr(self, f.name)) != f.default or with_defaults}
 
     def __repr__(self) -> str:
         line = (type(self).__doc__ or "").strip().partition("\n")[0]
@@ -195,9 +198,10 @@ class OneUserMessage(Arm):
     wires = BOTH
 
     def history(self, history: History) -> History:
+        # There is no past to pack: the one line is what is answered.
         if len(history) <= 1:
             return history
-        turns = json.dumps([{"who": _who(item), "said": item.text} for item in history], ensure_ascii=False)
+        turns = json.dumps([{"who": _speaker(item), "said": item.text} for item in history], ensure_ascii=False)
         return History().user(f"{_PACKED_BEFORE}\n{turns}\n{_PACKED_AFTER}")
 
 
@@ -218,7 +222,7 @@ class UserMessagesWithLabels(Arm):
         def labelled(item: HistoryItem) -> HistoryItem:
             # Labelling it would replace the user's voice by a text, which is another arm.
             is_audio = any(part.clip for part in item.parts)  # a user's audio is a user message already
-            return item if is_audio else _as_text(item, "user", f"[{_who(item).capitalize()}] ")
+            return item if is_audio else _as_text(item, "user", f"[{_speaker(item).capitalize()}] ")
 
         return History((*map(labelled, history.items[:-1]), *history.items[-1:]))
 
@@ -232,10 +236,11 @@ class HistoryInInstructions(Arm):
     wires = BOTH
 
     def settings(self, history: History) -> dict[str, Any]:
-        earlier = "\n".join(f"{_who(item)}: {item.text}" for item in history.items[:-1])
+        earlier = "\n".join(f"{_speaker(item)}: {item.text}" for item in history.items[:-1])
         return {"instructions": f"The conversation so far:\n{earlier}"} if earlier else {}
 
     def history(self, history: History) -> History:
+        # The last turn stays an item, so that there is something to answer.
         return History(history.items[-1:])
 
 
@@ -271,7 +276,7 @@ class Summary(Arm):
         old = history.items[: -self.keep]
         if not old:
             return history
-        summary = _message(self.role, _summary((_who(item), item.text) for item in old))
+        summary = _message(self.role, _summary((_speaker(item), item.text) for item in old))
         return History((summary, *history.items[-self.keep :]))
 
 
@@ -314,7 +319,7 @@ class SpokenUserTurns(Arm):
 
     def history(self, history: History) -> History:
         return History(
-            tuple(HistoryItem("message", "user", _spoken(item)) if item.role == "user" else item for item in history)
+            tuple(HistoryItem("message", "user", _as_speech(item)) if item.role == "user" else item for item in history)
         )
 
     def turn(self, content: str | Clip) -> str | Clip:
@@ -341,6 +346,7 @@ class AssistantAudio(Arm):
         )
 
     async def seed(self, session: Session, history: History) -> None:
+        # The kit would refuse it first; here the server's refusal is the result (wire/README.md, The defect).
         await session.seed(history, check=False)
 
 
@@ -425,11 +431,13 @@ class Compaction(Arm):
     needs: ClassVar[tuple[str, ...]] = ("deletes",)
 
     async def seed(self, session: Session, history: History) -> None:
+        # keep=0 means all items: a slice that ends at -0 would be empty.
         old = [item for item in session.items[: -self.keep or None] if item.id and item.text]
         if old:  # the first seed finds nothing
             summary = _message(self.role, _summary((item.role or "", item.text) for item in old))
             event = {
                 "type": "conversation.item.create",
+                # Before all other items (wire/README.md, Positions).
                 "previous_item_id": "root",
                 "item": summary.serialize(session.dialect),
             }
@@ -497,6 +505,7 @@ class DeleteAndRetry(Arm):
 
     @property
     def max_responses(self) -> int:
+        # The reply that came as text, and the tries after it.
         return self.n + 1
 
     async def on_text(self, session: Session, response: Response, n_texts: int) -> bool:
@@ -522,7 +531,8 @@ class SummaryAndTail(ShortTail):
         old = history.items[: len(history) - len(tail)]
         if not old:
             return tail
-        text = _summary((_who(item), item.text) for item in old)
+        # Role and label keep it from being answered as if the user had asked something.
+        text = _summary((_speaker(item), item.text) for item in old)
         return History((_message("system", f"Factual summary of what came before, not a new request. {text}"), *tail))
 
 
@@ -535,6 +545,7 @@ class PastByThinking(Arm):
     wires: ClassVar[frozenset[str]] = frozenset({"live"})
 
     async def seed(self, session: Any, history: History) -> None:
+        # What is appended needs a session that runs; only the start takes `input` (wire/LIVE.md, In ten lines).
         await session.start()
         if len(history):
             await session.append_past(history)
@@ -568,6 +579,7 @@ class LineAndPing(Arm):
         if content is not None:
             await session.ask(content)
             return
+        # Acknowledged when `append` returns, and only then is the commentary sent.
         await session.append(
             "instructions", "Answer the user's last message out loud as soon as you are told to begin."
         )
@@ -584,6 +596,7 @@ class Unfed(Arm):
     feed: ClassVar[Feed] = "clips"
 
     async def seed(self, session: Any, history: History) -> None:
+        # Before the seed, which starts the session and its feeder.
         session.configure(feed=self.feed)
         await session.seed(history)
 
@@ -607,6 +620,7 @@ class Forked(Arm):
     forks: ClassVar[bool] = True
 
     def settings(self, history: History) -> dict[str, Any]:
+        # Only a stored session can be forked (wire/LIVE.md, Connecting).
         return {"store": True}
 
 
@@ -630,6 +644,7 @@ class Nudge(Arm):
 
     @property
     def max_responses(self) -> int:
+        # The reply, and the one that the commentary asks for: what a budget has to reserve.
         return 2
 
     async def ask_aloud(self, session: LiveSession, content: Clip | None) -> None:
@@ -702,7 +717,7 @@ def arm(name: str | Arm | type[Arm]) -> Arm:
 # -------------------------------------------------------------------------------------------------------------- parts
 
 
-def _who(item: HistoryItem) -> str:
+def _speaker(item: HistoryItem) -> str:
     return item.role or {"function_call": "assistant called", "function_call_output": "tool"}.get(item.type, item.type)
 
 
@@ -710,7 +725,7 @@ def _as_text(item: HistoryItem, role: str, before: str) -> HistoryItem:
     return HistoryItem("message", role, (HistoryPart(f"{before}{item.text}"),))
 
 
-def _spoken(item: HistoryItem) -> tuple[HistoryPart, ...]:
+def _as_speech(item: HistoryItem) -> tuple[HistoryPart, ...]:
     return tuple(HistoryPart(clip=say(part.text)) if part.text is not None else part for part in item.parts)
 
 
@@ -733,9 +748,11 @@ def _digest(classes: list[type]) -> str:
     digest = hashlib.sha256()
     for kind in classes:
         for name, value in sorted(vars(kind).items()):
+            # A property keeps its code in `fget`, a class or static method in `__func__`.
             function = getattr(value, "fget", None) or getattr(value, "__func__", value)
             if inspect.isfunction(function) and not name.startswith("__"):
                 digest.update(repr((kind.__qualname__, name, _source(function))).encode())
+            # Class attributes, such as a default, decide what is sent, too.
             elif not name.startswith("_"):
                 digest.update(repr((kind.__qualname__, name, value)).encode())
     return digest.hexdigest()[:16]

@@ -91,12 +91,14 @@ class ResponseFailed(Exception):
 def failure_kind(exc: BaseException) -> tuple[str, str | None]:
     """Return the kind of a failure and the service's own code for it (the ledger's docstring lists the kinds)."""
     if isinstance(exc, ResponseFailed):
+        # A missing quota, or no access to the model, shows only here (wire/README.md, Handshake failures).
         code = text_of(exc.response.error or {}, "code") or exc.response.reason
         return ("rate_limit" if code in _RATE_CODES else "refused" if code in HOPELESS else "server"), code
     if isinstance(exc, HandshakeRefused):
         limited = exc.code in _RATE_CODES or exc.close_code == 429
         # GPT-Live says why and cuts the socket, so a code that is given says more than the close (wire/LIVE.md, "Connecting").
         named = exc.code not in (None, "server_error", "internal_error")
+        # 1001 to 1015 are broken connections; 3000 and 4000 refuse (wire/README.md, Handshake failures).
         broken = not named and (exc.close_code is None or 500 <= exc.close_code < 600 or 1001 <= exc.close_code <= 1015)
         return (
             "rate_limit" if limited and exc.code != "insufficient_quota" else "transport" if broken else "refused"
@@ -130,6 +132,7 @@ def waiting_time_s(exc: BaseException) -> float | None:
         return None
     try:
         return float(match[1]) * {"ms": 0.001, "milli": 0.001, "m": 60.0}.get((match[2] or "s").lower(), 1.0)
+    # `1.2.3` passes the pattern and is no number.
     except ValueError:
         return None
 
@@ -141,8 +144,10 @@ def waiting_time_s(exc: BaseException) -> float | None:
 class Prepared:
     """What an arm makes of a case: the same for all repeats, so it is made once, before anything is connected."""
 
+    # For `Session.update`: the plan's, with the arm's on top.
     settings: dict[str, Any]
     history: History
+    # User turns after the seeded one, as the arm hands them over.
     turns: tuple[str | Clip, ...]
 
 
@@ -158,8 +163,10 @@ def prepare(trial: Trial) -> Prepared:
         history, last = History(case.history.items[:-1]), History(case.history.items[-1:])  # asked aloud, not placed
     settings = dict(trial.settings.session())
     added = dict(arm.settings(history))
+    # Of both there are instructions: an arm adds to the plan's. Everything else of an arm replaces the plan's.
     if settings.get("instructions") and added.get("instructions"):
         added["instructions"] = f"{settings['instructions']}\n\n{added['instructions']}"
+    # A positive control: its session asks for text.
     if trial.modality == "text":
         added["modality"] = "text"
     return Prepared(settings | added, arm.history(history) + last, tuple(map(arm.turn, case.turns)))
@@ -169,23 +176,30 @@ def prepare(trial: Trial) -> Prepared:
 class Outcome:
     """How an attempt went: columns of the ledger, under the ledger's names."""
 
+    # As in `attempts.status`; `AttemptRows` changes it when something ends the attempt early.
     status: str = "completed"
-    begun: bool = False
+    reply_begun: bool = False
     """The content of a reply had begun: then this attempt decides its trial, however it went on."""
     fatal: bool = False
     """No trial of these settings can do better: a key that is wrong, a model that does not exist."""
+    # `kind`, `error_type`, `error_code`, `error`, `expected`; empty where nothing failed.
     failure: Row = field(default_factory=dict)
+    # Ids, counts and durations that a session tells. Empty: no session came about, and no try is used up.
     session: Row = field(default_factory=dict)
+    # Rows of `turns`, in order, those included that were written as soon as they had ended.
     turns: list[Row] = field(default_factory=list)
+    # Rows of `responses`; those of no turn have turn -1.
     responses: list[Row] = field(default_factory=list)
     usd: float | None = 0.0
     """What it cost; ``None`` where that is unknown: no price, or usage that is missing or makes no sense."""
+    # Events as zlib, a line each, without audio; only where they are kept.
     jsonl: bytes | None = None
     n_events: int = 0
     sounds: list[tuple[str, bytes]] = field(default_factory=list)
     """Response id and FLAC file of each reply whose sound the session kept: see `run(keep_sound=True)`."""
     wait_s: float | None = None
     """When to come back, as the service said."""
+    # What `rate_limits.updated` said last: tokens left, and seconds until the limit is reset.
     remaining_tokens: int | None = None
     reset_s: float | None = None
 
@@ -195,8 +209,8 @@ class Outcome:
 
     @property
     def may_be_tried_again(self) -> bool:
-        """Whether it was lost before any reply started_s."""
-        return self.status == "failed" and not self.begun and self.kind in AGAIN
+        """Whether it was lost before any reply started."""
+        return self.status == "failed" and not self.reply_begun and self.kind in AGAIN
 
 
 # ------------------------------------------------------------------------------------------------------------- the attempt
@@ -255,9 +269,11 @@ async def play(
         outcome.session["seed_ms"] = (clock() - started_s) * 1000 - outcome.session["connect_ms"]
         if on_seeded is not None:
             on_seeded(outcome.session)
+        # All that was said: an arm that asks outside of the conversation sends it with each response.
         so_far = prepared.history
         for n, content in enumerate((None, *prepared.turns)):
             until = clock() + timeout_s
+            # Longer than the turn: `respond` ends it by an error that says more, and the server may prove to be alive.
             async with asyncio.timeout_at(until + _PROOF_OF_LIFE_S + _BACKSTOP_S):
                 if content is not None:
                     added = History().user(content)
@@ -311,6 +327,7 @@ async def _answer(attempt: _Attempt, session: Session, so_far: History, until: f
         attempt.take(response)
         if response.status in ("failed", "cancelled"):
             raise ResponseFailed(response)
+        # An arm reacts only to text where speech was asked for, and only while it may ask again.
         if response.modality != "text" or trial.modality == "text" or n == trial.arm.max_responses:
             break
         if not await trial.arm.on_text(session, response, n):
@@ -329,6 +346,7 @@ async def _prove_alive(session: Session, exc: ResponseTimeout) -> None:
     except ServerError:
         return  # it says no, so it is there
     except ResponseTimeout:
+        # Nothing comes back at all: the turn's timeout is the failure, not that of this question.
         raise exc from None
 
 
@@ -361,8 +379,8 @@ class AttemptRows:
         """Take down that it was stopped from outside."""
         self.close_turn("censored")
         outcome = self.outcome
-        outcome.status = "failed" if outcome.begun else "interrupted"
-        if outcome.begun:
+        outcome.status = "failed" if outcome.reply_begun else "interrupted"
+        if outcome.reply_begun:
             outcome.failure = {
                 "kind": "interrupted",
                 "error_type": "CancelledError",
@@ -373,14 +391,16 @@ class AttemptRows:
     def failed(self, exc: Exception) -> None:
         """Take down what went wrong, and what had come by then."""
         machine = machine_trouble(exc) or isinstance(exc, MachinePaused)
+        # What this machine cut off says nothing of the model, so that it is censored and not failed.
         self.close_turn("censored" if machine else "failed")
         kind, code = ("machine", None) if machine else failure_kind(exc)
         outcome = self.outcome
-        outcome.status = "interrupted" if machine and not outcome.begun else "failed"
+        outcome.status = "interrupted" if machine and not outcome.reply_begun else "failed"
         outcome.fatal = kind == "refused" and (
             code in HOPELESS or (isinstance(exc, HandshakeRefused) and code not in _OF_THE_CASE)
         )
         outcome.wait_s = waiting_time_s(exc)
+        # An error may repeat a header or an address that has the key in it.
         redactor = self.session.redactor if self.session is not None else Redactor()
         outcome.failure = {
             "kind": kind,
@@ -413,7 +433,7 @@ class _Attempt(AttemptRows):
         self._n_rows = 0  # responses of the session that are in rows already
         self._n_before = 0  # responses of the session before the last one was asked for
         self._n_items = 0  # items sent before the turn was first asked for
-        self._paused_before_s = 0.0  # as it was when the turn started_s
+        self._paused_before_s = 0.0  # as it was when the turn started
         self._in_rows: list[Response] = []  # responses put into rows since `_n_rows` was counted
         self._n_beside = 0  # responses of no turn so far
 
@@ -436,11 +456,12 @@ class _Attempt(AttemptRows):
         """Note which response answers; without one, look for what has come of it so far."""
         if response is None and self.session is not None:
             newer = self.session.responses[self._n_before :]
+            # Voice detection may have begun others; those count only where none answers the question.
             candidates = [item for item in newer if item.started_by == "create"]
             response = next(iter(candidates or newer), None)
         if response is not None and response not in self.answers and len(self.answers) < self._n_asked:
             self.answers.append(response)
-            self.outcome.begun = self.outcome.begun or _came(response)
+            self.outcome.reply_begun = self.outcome.reply_begun or _has_result(response)
         return response
 
     def end_turn(self, without_content: str) -> tuple[Row, list[Row]]:
@@ -452,10 +473,12 @@ class _Attempt(AttemptRows):
         assert self.turn is not None and self.session is not None
         answers = self.answers
         rows = [self._response(self.turn, n, response) for n, response in enumerate(answers)]
-        with_content = [response for response in answers if response.modality != "empty" and _came(response)]
+        # The user keeps what the last response with content brought; a failure after it takes nothing back.
+        with_content = [response for response in answers if response.modality != "empty" and _has_result(response)]
         final = with_content[-1] if with_content else answers[-1] if answers else None
         started = next((r.started_at_ms for r in answers if r.started_at_ms is not None), None)
         first_ms = _since(started, [_first_content_at_ms(response) for response in answers])
+        # After a pause of this process nothing was late by the server's fault.
         in_time = first_ms is None or first_ms <= self.deadline_s * 1000 or self.paused_s() > self._paused_before_s
         reply_end = None
         if with_content:
@@ -509,6 +532,7 @@ class _Attempt(AttemptRows):
             "n_responses": len(session.responses),
         }
         outcome.usd = self._usd()
+        # Only the entry `tokens` is ever sent (wire/README.md, Rate limits, models, prices).
         for limit in session.rate_limits:
             if isinstance(limit, dict) and limit.get("name") == "tokens":
                 outcome.remaining_tokens = int_of(limit, "remaining")
@@ -543,6 +567,7 @@ class _Attempt(AttemptRows):
         if settings.price is not None or settings.where.price is None:
             return settings.price, None
         asked_model, served_model = settings.where.model, self.session.model if self.session is not None else None
+        # By the model that answers, which need not be the one that was asked for.
         model = served_model if served_model in PRICES else _DATED.sub("", served_model or asked_model or "")
         return PRICES.get(model), model if model in PRICES else None
 
@@ -554,6 +579,7 @@ class _Attempt(AttemptRows):
         # The service bills transcripts of a user's audio apart, by their own model's price, which the kit does not know.
         transcribes = read_session(self.session.settings, "transcription") is not None
         transcribed = transcribes and any(event.type == _TRANSCRIBED for event in self.session.events)
+        # A response that was asked for and has no row may have been billed all the same.
         if None in costs or transcribed or self._n_sent("response.create") > len(costs):
             return None
         return float(sum(costs))
@@ -583,17 +609,18 @@ class _Attempt(AttemptRows):
 _DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")  # a snapshot costs what its model costs
 _TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
 RESPONSE_COLUMNS = frozenset(TABLES["responses"])
+# Modality of a response → what a turn came to, in the words of `ledger.OUTCOMES`.
 _WORDS = {"audio": "spoken", "text": "text", "mixed": "both", "function": "function", "empty": "silent"}
 
 
 def _outcome(answers: list[Response], in_time: bool, without_content: str) -> str:
-    if not answers or not _came(answers[0]):
+    if not answers or not _has_result(answers[0]):
         return without_content
     modality = answers[0].modality or "empty"
     return "late" if not in_time and modality in ("audio", "text", "mixed") else _WORDS[modality]
 
 
-def _came(response: Response) -> bool:
+def _has_result(response: Response) -> bool:
     """Whether anything came of it: content that had begun, or an end without any that was no failure."""
     return response.modality not in (None, "empty") or response.status in ("completed", "incomplete")
 

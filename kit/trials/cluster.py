@@ -70,6 +70,7 @@ class _OpenBatch:
 
     worker: str
     future: Any
+    # Attempts that have not come back yet, by id.
     open: dict[int, Trial] = field(default_factory=dict)
 
 
@@ -302,6 +303,7 @@ async def _play_batch(
 ) -> list[tuple[int, dict[str, Any]]]:
     settings: dict[int, Settings] = {trial.settings_n: trial.settings for _, trial, _, _ in batch.tries}
     done: list[tuple[int, dict[str, Any]]] = []
+    # Of this batch alone; what other workers were told holds back the next batch, in `_send`.
     limiter = RateLimiter()
 
     async def work(tries: Iterator[Try], stand_ins: StandIns, heartbeat: Heartbeat) -> None:

@@ -269,6 +269,7 @@ FROM trials t LEFT JOIN (SELECT trial_id, status, attempt_id FROM attempts WHERE
 def statements() -> list[str]:
     """Return the SQL that makes an empty ledger."""
     tables = [
+        # STRICT: SQLite would else take a text in a column of numbers without a word.
         f"CREATE TABLE {name} ({', '.join(f'{column} {kind}' for column, kind in columns.items())}) STRICT"
         for name, columns in TABLES.items()
     ]
@@ -296,6 +297,7 @@ class Ledger:
         if not self.path.is_file():
             raise LedgerError(f"there is no ledger at {self.path}; run(plan, path) makes one")
         check_file(self.path)
+        # Read at first use: a plan may be megabytes of JSON, and most questions need none of it.
         self._plan: tuple[str, dict[str, Any]] | None = None
 
     # ---------------------------------------------------------------------------------------------------- what it holds
@@ -326,6 +328,7 @@ class Ledger:
 
     def _read_plan(self) -> tuple[str, dict[str, Any]]:
         if self._plan is None:
+            # SQLite measures it, so that a huge text is never loaded.
             rows = self.rows("SELECT plan_hash, plan FROM plan WHERE LENGTH(plan) <= ?", (_MAX_PLAN_CHARS,))
             try:
                 (row,) = rows
@@ -334,6 +337,7 @@ class Ledger:
                 raise LedgerError(
                     f"{self.path} does not say what was planned ({exc}); nothing can be read of it"
                 ) from exc
+            # A file may come from anybody: whatever shows or tabulates a plan relies on these three lists.
             lists = [plan.get(part, []) if isinstance(plan, dict) else None for part in ("cases", "arms", "settings")]
             if not all(isinstance(items, list) and all(isinstance(item, dict) for item in items) for items in lists):
                 raise LedgerError(f"{self.path} holds a plan that is none: {clipped(row['plan'])}")
@@ -392,7 +396,8 @@ class Ledger:
         trial = dict(rows[0])
         key = (trial["trial_id"],)
         attempts = [dict(r) for r in self.rows("SELECT * FROM attempts WHERE trial_id = ? ORDER BY attempt_id", key)]
-        record = TrialRecord(trial, self._asked(trial["case_name"]), attempts, (), (), {})
+        record = TrialRecord(trial, self._user_words(trial["case_name"]), attempts, (), (), {})
+        # -1 is no attempt's id: a trial that was never run has neither turns nor responses.
         decisive = (record.attempt["attempt_id"],) if record.attempt else (-1,)
         turns, responses = (
             [
@@ -406,7 +411,7 @@ class Ledger:
         sounds = {name: flac for (_, name), flac in self.sounds(trial["trial_id"]).items()}
         return replace(record, turns=turns, responses=responses, sounds=sounds)
 
-    def _asked(self, case_name: str) -> list[str | None]:
+    def _user_words(self, case_name: str) -> list[str | None]:
         """The words of a case's user turns: the one that its history ends with, and those that follow it."""
         case: dict[str, Any] = next((item for item in self.plan["cases"] if item.get("name") == case_name), {})
         items, turns = _list(case.get("items")), _list(case.get("turns"))
@@ -420,6 +425,7 @@ class Ledger:
         Args:
             max_bytes: Of all together: what would go beyond is left out.
         """
+        # The table comes with the first sound, see `SOUNDS`.
         if not self.rows("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'sounds'"):
             return {}
         files: dict[tuple[str, str], bytes] = {}
@@ -430,6 +436,7 @@ class Ledger:
                 (trial_id, max_bytes),
             )
             for row in rows:
+                # The query bounds each file, this all of them together.
                 max_bytes -= len(row["flac"])
                 if max_bytes < 0:
                     break
@@ -480,6 +487,7 @@ def _words(content: Any) -> str | None:
     """The text of a turn of the plan, or of a part of one; of a clip, what is said in it."""
     if isinstance(content, dict):
         audio = content.get("audio")
+        # A clip was frozen as length, digest and words (`plan._clip`); seeded assistant audio has a transcript.
         content = content.get("text") or (audio.get("text") if isinstance(audio, dict) else content.get("transcript"))
     return content if isinstance(content, str) and content else None
 
@@ -529,10 +537,12 @@ def open_read_only(path: Path) -> sqlite3.Connection:
         db = sqlite3.connect(uri + options, uri=True, isolation_level=None)
         db.row_factory = sqlite3.Row
         try:
+            # SQLite opens a file when it is first asked something: its errors come here, not at `connect`.
             db.execute("SELECT 1 FROM sqlite_master").fetchone()
             _add_missing_columns(db)
         except sqlite3.OperationalError as exc:
             db.close()
+            # In a read-only folder the -shm file of a write-ahead log cannot be made.
             if options.endswith("immutable=1") or "unable to open" not in str(exc):
                 raise LedgerError(f"cannot read {path}: {exc}") from exc
         except sqlite3.DatabaseError as exc:
@@ -555,13 +565,16 @@ def missing_columns(db: sqlite3.Connection) -> dict[str, list[str]]:
 
 def _add_missing_columns(db: sqlite3.Connection) -> None:
     """Let an older ledger be read as one of today's: a temporary view, in memory, stands before each table that lacks something."""
+    # `check_file` says what is wrong with another kind of file; here it is only left alone.
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         return
     if db.execute("PRAGMA user_version").fetchone()[0] not in READABLE:
         return
     for table, columns in missing_columns(db).items():
+        # Whoever only reads writes nothing, not even a temporary file.
         db.execute("PRAGMA temp_store = MEMORY")
         nulls = ", ".join(f"NULL AS {column}" for column in columns)
+        # SQLite looks a name up in `temp` before `main`, so that every query meets the view.
         db.execute(f"CREATE TEMP VIEW {table} AS SELECT *, {nulls} FROM main.{table}")
 
 
@@ -603,6 +616,7 @@ def check_file(path: Path, *, thoroughly: bool = False) -> None:
 def _check_tables(path: Path, db: sqlite3.Connection) -> None:
     """Refuse a file whose tables are not those of a ledger: a view in their place could be endless, a trigger could do anything."""
     columns: dict[str, set[str]] = {}
+    # `main`: the temporary views of `_add_missing_columns` are not the file's own.
     for kind, name, sql in db.execute("SELECT type, name, sql FROM main.sqlite_master"):
         if kind == "table" and name in TABLES:
             columns[name] = {row["name"] for row in db.execute(f"PRAGMA main.table_info({name})")}
@@ -615,6 +629,7 @@ def _check_tables(path: Path, db: sqlite3.Connection) -> None:
 
 
 def _is_damage(exc: sqlite3.DatabaseError) -> bool:
+    # An error that Python's module raises by itself has no code of SQLite.
     return exc.sqlite_errorname in ("SQLITE_CORRUPT", "SQLITE_NOTADB") if hasattr(exc, "sqlite_errorname") else False
 
 

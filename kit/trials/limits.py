@@ -229,7 +229,7 @@ Cell = tuple[str, str, int]
 class FirstTurn(NamedTuple):
     """What the user finally had of the turn that a history ends with."""
 
-    heard: str
+    result: str
     """The modality, or ``silent``, or ``late``."""
     drifted: bool
     """Whether it was text."""
@@ -275,7 +275,7 @@ class StopMonitor:
         """Take note of a decided trial."""
         self._first_turns[trial.trial_id] = first_turn
         if first_turn is not None and trial.role == "measure":
-            self.tally.setdefault(trial.cell, Counter())[first_turn.heard] += 1
+            self.tally.setdefault(trial.cell, Counter())[first_turn.result] += 1
 
     def counts(self) -> dict[Cell, tuple[int, int]]:
         """Return ``(drifted, known)`` per cell, of the decided beginning of the planned order."""

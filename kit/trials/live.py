@@ -40,6 +40,7 @@ from .plan import Trial, first_ask
 
 def policy_of(deadline_s: float, timeout_s: float) -> ReplyPolicy:
     """How replies are inferred: the plan's deadline and, up to 10 s, its observation window."""
+    # 10 s without a voice is what `plan.live_usd` reserves money for.
     return ReplyPolicy(deadline_ms=deadline_s * 1000, window_ms=min(timeout_s, max(10.0, deadline_s)) * 1000)
 
 
@@ -78,13 +79,14 @@ async def play_live(
     try:
         history, first = first_ask(prepared.history, keep=trial.arm.keeps_last_line)
         # Spoken beforehand: a voice that is missing is this machine's trouble, and no second of a session is billed for it.
-        asks = [await _spoken(content) for content in (first, *prepared.turns)]
+        asks = [await _speak(content) for content in (first, *prepared.turns)]
         async with asyncio.timeout(timeout_s):
             attempt.session = session = await connection
             assert isinstance(session, LiveSession)
             session.configure(policy=policy_of(deadline_s, timeout_s), **prepared.settings)
             outcome.session["connect_ms"] = (clock() - began_s) * 1000
             await trial.arm.seed(session, history)  # type: ignore[arg-type]
+            # An arm that seeds nothing may not have started the session.
             if session.feeder is None:
                 await session.start()
             if trial.arm.forks:
@@ -125,7 +127,7 @@ async def _closed(session: LiveSession) -> None:
         raise
 
 
-async def _spoken(content: str | Clip | None) -> Clip | None:
+async def _speak(content: str | Clip | None) -> Clip | None:
     return content if not isinstance(content, str) else await asyncio.to_thread(say, content)
 
 
@@ -168,6 +170,7 @@ class _Attempt(AttemptRows):
         assert self.session is not None and self.turn is not None
         replies = self.session.replies[self._n_rows :]
         self._n_rows += len(replies)
+        # What the model said unasked is no answer, unless nothing else came.
         answers = [reply for reply in replies if reply.ask is not None] or replies
         final: Reply | None = next(
             (reply for reply in reversed(answers) if reply.n_voiced), answers[-1] if answers else None
@@ -189,6 +192,7 @@ class _Attempt(AttemptRows):
             else "unfinished"
             if final.ended == "session ended"
             else "complete",
+            # There are no written replies, so that the first content is the first voice.
             "first_ms": heard_ms,
             "heard_ms": heard_ms,
             "n_items_sent": len(self.session.conversation.appends),
@@ -198,10 +202,12 @@ class _Attempt(AttemptRows):
             fields = {name: value for name, value in row(reply).items() if name in RESPONSE_COLUMNS}  # type: ignore[arg-type]
             rows.append(
                 {name: int(value) if isinstance(value, bool) else value for name, value in fields.items()}
+                # No event echoes what was asked for; there is only the voice (wire/LIVE.md, In ten lines).
                 | {"turn": self.turn, "response": n, "asked": "audio", "ended": turn["ended"], "n_calls": 0}
+                # Money runs by the session's seconds: a reply has no price of its own.
                 | {"cost_usd": None if not self.trial.settings.free else 0.0, "cost_estimated": 0}
             )
-        self.outcome.begun = self.outcome.begun or any(reply.n_voiced for reply in answers)
+        self.outcome.reply_begun = self.outcome.reply_begun or any(reply.n_voiced for reply in answers)
         self.outcome.turns.append(turn)
         self.outcome.responses += rows
         self.turn = None
@@ -210,7 +216,9 @@ class _Attempt(AttemptRows):
     def close_turn(self, without_content: str) -> None:
         if self.session is None:
             return
+        # Ends a reply that is still open, so that it gets a row.
         self.session.conversation.end(self.session.now_ms, lost=without_content == "failed")
+        # Without a reply there is nothing to put into rows.
         if self.turn is not None and self.session.replies[self._n_rows :]:
             self.end_turn()
 
@@ -234,6 +242,7 @@ class _Attempt(AttemptRows):
         if seconds is None or began_ms is None:
             return False
         lasted_s = ((ended_ms or self.session.now_ms) - began_ms) / 1000
+        # The service counts whole seconds by a clock of its own (wire/LIVE.md, Events): some slack is its right.
         return abs(seconds - lasted_s) <= 10 + 0.1 * lasted_s
 
     def collect(self, keep_events: bool) -> None:
@@ -245,6 +254,7 @@ class _Attempt(AttemptRows):
             "reply_asked": int(bool(conversation.asks)),
             "n_items_sent": len(conversation.past) + len(conversation.appends),
             "n_updates_sent": 0,
+            # Nothing can be deleted (wire/LIVE.md, In ten lines).
             "n_deletes_sent": 0,
             "n_responses": len(session.replies),
             "policy": conversation.policy.name,
@@ -253,13 +263,13 @@ class _Attempt(AttemptRows):
             outcome.session["seconds"] = conversation.seconds
         # Unknown are seconds that the server did not confirm or that are not those of this clock, those of a model without a
         # known price, and tokens of a backend.
-        known = (
+        cost_is_known = (
             conversation.seconds_confirmed
             and self._is_plausible(conversation.seconds)
             and session.model in PRICED_MODELS
             and not list(conversation.backend_usage())
         )
-        seconds = conversation.seconds if known else None
+        seconds = conversation.seconds if cost_is_known else None
         if self.trial.settings.free or conversation.started_at_ms is None:  # nothing is billed before the start
             outcome.usd = 0.0
         else:

@@ -107,6 +107,7 @@ class Settings:
         """The name in tables: the endpoint, its model, and the stand-in's drift rule and faults."""
         words = [self.where.label, self.where.model or "?"]
         if self.where.name == "standin" and self.where.protocol == "live":
+            # Over GPT-Live the defect is silence, so that its rule takes the place of the drift rule.
             return " ".join([*words, f"silence={self.stand_in.get('live', {}).get('silence', 'documented')}"])
         if self.where.name == "standin":
             words.append(f"drift={self.stand_in.get('drift', 'documented')}")
@@ -137,6 +138,7 @@ class Settings:
             return {name: value for name, value in start.items() if value is not None} | dict(self.more)
         vad: Any = self.turn_detection
         if isinstance(vad, str):
+            # JSON's null turns detection off; a key that is left out leaves it as the server has it.
             vad = None if vad == "manual" else {"type": vad}
         named = {"voice": self.voice, "instructions": self.instructions, "max_output_tokens": self.max_output_tokens}
         fields = {name: value for name, value in named.items() if value is not None} | dict(self.more)
@@ -154,6 +156,7 @@ class Settings:
             "session": self.session(),
         }
         if where.protocol == "live":
+            # Like the keys below only where it is set: one that is always there would change every plan's hash.
             fields["protocol"] = "live"
         if self.auth is not None:
             fields["auth"] = self.auth
@@ -299,6 +302,7 @@ class Plan:
         }
         _refuse_duplicates("case", [item.name for item in fields["cases"]])
         _refuse_duplicates("arm", [item.name for item in fields["arms"]])
+        # Settings may share a name and differ in what it leaves out, so that all of them is compared.
         _refuse_duplicates("settings", [json.dumps(item.describe(), sort_keys=True) for item in fields["settings"]])
         # On a stand-in a control shows only that the stand-in works, so they are asked for there.
         paid = not all(item.free for item in fields["settings"])
@@ -353,6 +357,7 @@ class Plan:
                         row.append(("negative", _NEGATIVE, _arms.as_is, n, control))
             draw.shuffle(row)
             rows += row
+        # A name is put together at every call, and there may be 100,000 trials.
         names = {id(how): how.name for how in (*self.arms, _arms.as_is)}
         trials = []
         for at, (role, item, how, n, repeat) in enumerate(rows):
@@ -361,6 +366,7 @@ class Plan:
         return tuple(trials)
 
     def _id(self, role: Role, cell: tuple[str, str, int], repeat: int) -> str:
+        # Not the place in the order: with more repeats or arms, the trials that were there keep their ids.
         about = json.dumps([self.seed, role, *cell, repeat])
         return hashlib.sha256(about.encode()).hexdigest()[:16]
 
@@ -440,6 +446,7 @@ class Plan:
         )
 
 
+# Nothing but the session's setting differs from an ordinary question, so that what is read is due to it.
 _POSITIVE = Case("control: text asked", History().user("Tell me a joke."), "text", note="the session asks for text")
 _NEGATIVE = Case("control: no history", History().user("Tell me a joke."), "audio", note="one user turn, nothing else")
 
@@ -486,6 +493,7 @@ def _try_out(stand_in: Mapping[str, Any]) -> None:
     from ..standin import StandIn
 
     try:
+        # Made and never entered: its options are checked, and no port is opened.
         StandIn(**{name: value for name, value in stand_in.items() if name != "replies"})
     except TypeError:
         names = inspect.signature(StandIn).parameters
@@ -517,6 +525,7 @@ def _item(item: Any) -> dict[str, Any]:
 
 
 def _clip(clip: Clip) -> dict[str, Any]:
+    # A plan stays small, and still says whether it has the same sound.
     digest = hashlib.sha256(clip.to_bytes()).hexdigest()[:16]
     return {"audio_ms": clip.duration_ms, "sha256": digest, "text": clip.text}
 
@@ -620,6 +629,7 @@ def estimate(plan: Plan) -> Estimate:
     if len(models) == 1 or not set(models) <= set(PRICES):
         # A rehearsal is priced as the measurement that it stands for.
         models = [DEFAULT_MODEL]  # what a stand-in's one model is called says nothing of what would be measured
+    # Repeats of a cell cost the same, so that each cell is reckoned once.
     cells: dict[object, tuple[int, float, int, int, int]] = {}
     for trial in plan.trials:
         key = (trial.role, *trial.cell)
@@ -652,6 +662,7 @@ def estimate(plan: Plan) -> Estimate:
             most = worst_usd(trial)
             usd = usd + cost if usd is not None and trial.settings.is_priced else None
             worst = None if worst is None or most is None else worst + most
+            # At the end of a budget as many attempts as run at once have reserved their worst case.
             dearest = max(dearest, most or 0.0)
     free = all(settings.free for settings in plan.settings)
     minutes_there = n_responses * _SERVICE_S / AT_ONCE / 60
@@ -660,6 +671,7 @@ def estimate(plan: Plan) -> Estimate:
     when = _dates(PRICES[name] for name in models)
     if all(settings.where.protocol == "live" for settings in plan.settings):
         on, when = "GPT-Live", f" at ${USD_PER_SECOND * 60:.2f} a minute"
+        # Dollars back into seconds: there is one price for all of them.
         minutes_there = elsewhere / USD_PER_SECOND / AT_ONCE / 60
     measured = f". On {on}: about ${elsewhere:,.2f}{when}, {_minutes(minutes_there)}" if simulated else ""
     return Estimate(
@@ -705,9 +717,11 @@ def live_usd(trial: Trial, *, worst: bool) -> float:
     _, first = first_ask(trial.case.history, keep=trial.arm.keeps_last_line)
     seconds = _START_S + _CLOSE_S
     for content in (first, *trial.case.turns):
+        # A line that is not spoken yet is reckoned at some 12 characters a second.
         asked_s = content.duration_ms / 1000 if isinstance(content, Clip) else 0.08 * len(content or "") + 1
         replies = trial.arm.max_responses if worst else 1
         seconds += asked_s + replies * ((10.0 + _REPLY_S) if worst else _LIKELY_REPLY_S)
+    # Usage is in whole seconds (wire/LIVE.md, Events).
     return math.ceil(seconds) * USD_PER_SECOND
 
 
@@ -722,6 +736,7 @@ def worst_usd(trial: Trial) -> float | None:
     arm, history = trial.arm, trial.case.history
     most_out = _most_output(settings)
     instructions = settings.instructions
+    # A server's own instructions are not known beforehand: ten times what was seen.
     text = len(instructions.encode()) if instructions else 10 * _INSTRUCTIONS_TOKENS
     # Tools, and whatever else the session or a response is told in words, is input of every response.
     told_fields = {name: value for name, value in arm.asks(history).items() if name != "input"}
@@ -739,6 +754,7 @@ def worst_usd(trial: Trial) -> float | None:
             audio += 100
             usd += text * price.text[0] + audio * price.audio[0]
             usd += most_out * (price.text[2] if n_left else max(price.text[2], price.audio[2]))
+            # A reply is input of all that follow: text if it was asked again, else what costs more.
             if n_left or price.text[0] > price.audio[0]:
                 text += most_out
             else:
@@ -777,6 +793,7 @@ def _likely(trial: Trial) -> tuple[int, int, int]:
             more_text, more_audio = _size(History().user(turn), bytes_per_token=4)
             text, audio = text + more_text, audio + more_audio
         total_text, total_audio = total_text + text, total_audio + audio
+        # Each reply stays in the conversation and is input of the next response.
         text, audio = text + _REPLY_TEXT_TOKENS, audio + _REPLY_AUDIO_TOKENS
     return total_text, total_audio, trial.n_turns
 
@@ -789,6 +806,7 @@ def _size(history: History, *, bytes_per_token: int) -> tuple[int, int]:
         words = " ".join(map(str, texts)) if item.parts else item.text
         clips_ms = sum(part.clip.duration_ms for part in item.parts if part.clip)
         text += _PER_ITEM_TOKENS * 4 // bytes_per_token + len(words.encode()) // bytes_per_token
+        # A user's audio is a token per 100 ms (wire/README.md, Usage).
         audio += math.ceil(clips_ms / 100)
     return text, audio
 

@@ -45,14 +45,15 @@ class TrialRecord:
         return None if mark is None else bool(mark)
 
     def __repr__(self) -> str:
-        came = " → ".join(str(turn["final_modality"] or turn["outcome"]) for turn in self.turns) or "nothing"
+        modalities = " → ".join(str(turn["final_modality"] or turn["outcome"]) for turn in self.turns) or "nothing"
         mark = show.origin_word(self.simulated)
         name = " ".join(show.one_line(str(self.trial[key]), 40) for key in ("n", "case_name", "arm"))
-        return f"<trial {name}: {self.trial['state']}, {came}{f', {mark}' if mark else ''}>"
+        return f"<trial {name}: {self.trial['state']}, {modalities}{f', {mark}' if mark else ''}>"
 
     def _repr_html_(self) -> str:
         trial, attempt = self.trial, self.attempt or {}
         names = f"case {show.esc(trial['case_name'], 80)} · {show.esc(str(trial['arm']).replace('_', ' '), 80)}"
+        # The ledger counts repeats and turns from 0, people from 1.
         facts: list[tuple[str, object]] = [("state", trial["state"]), ("repeat", trial["repeat"] + 1)]
         named = {"model": "model", "voice": "voice", "drift_rule": "drift rule", "session_id": "session"}
         facts += [(word, attempt[key]) for key, word in named.items() if attempt.get(key)]
@@ -70,24 +71,28 @@ class TrialRecord:
     def _row(self, turn: Row) -> list[str]:
         n = turn["turn"]
         replies = [row for row in self.responses if row["turn"] == n]
+        # A ledger from elsewhere may have more turns than its plan.
         words = self.asked[n] if 0 <= n < len(self.asked) else None
-        came = show.badge(turn["final_modality"]) if turn["final_modality"] else show.esc(turn["outcome"])
-        said = [show.esc(row["transcript"] or row["text"] or "", 400) + self._sound(row) for row in replies]
-        return [str(n + 1), show.esc(words or "(a clip)", 400), came, self._line(replies), "<br>".join(said) or "–"]
+        result = show.badge(turn["final_modality"]) if turn["final_modality"] else show.esc(turn["outcome"])
+        texts = [show.esc(row["transcript"] or row["text"] or "", 400) + self._sound(row) for row in replies]
+        return [str(n + 1), show.esc(words or "(a clip)", 400), result, self._line(replies), "<br>".join(texts) or "–"]
 
     def _sound(self, response: Row) -> str:
         flac = self.sounds.get(str(response["response_id"]))
         if flac is not None:
             return f"<br>{show.sound(flac, 'audio/flac')}"
+        # A spoken reply whose sound was not kept has no mark: `no_sound` is for one that had none.
         return "" if response["n_audio_bytes"] else show.no_sound()
 
     def _line(self, replies: Sequence[Row]) -> str:
         """The replies of a turn on the trial's line of time: from asking to the end, and under it the sound at the ear's pace."""
+        # One scale for all turns of the trial, so that their lines can be compared.
         end_ms = max((_span(row)[1] for row in self.responses if _span(row)), default=0.0)
         bars = []
         for row in replies:
             start, end, sound_at = _span(row)
             colour = show.COLOURS.get(str(row["modality"]), "#7F7F7F")
+            # Above: from asking to the end, on the wire. Below it: the sound, as long as it takes to hear it.
             bars.append(_bar(start, end, end_ms, colour, 0))
             if sound_at is not None:
                 bars.append(_bar(sound_at, sound_at + row["n_audio_bytes"] / _BYTES_PER_MS, end_ms, colour, 9))
@@ -106,6 +111,7 @@ def _span(response: Row) -> tuple[float, float, float | None]:
     if not response["n_audio_bytes"] or response["first_audio_ms"] is None:
         return start, end, None
     sound_at = start + float(response["first_audio_ms"])
+    # Audio comes faster than it is heard, so that its sound ends after the response (wire/README.md, Timing).
     return start, max(end, sound_at + response["n_audio_bytes"] / _BYTES_PER_MS), sound_at
 
 

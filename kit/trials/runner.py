@@ -151,10 +151,11 @@ class Bar:
     def _html(self, progress: Progress) -> str:
         n_new = progress.decided - self._n_before
         took_s = time.monotonic() - self._began_s
-        left = f" · about {_duration(took_s / n_new * (progress.planned - progress.decided))} left" if n_new > 3 else ""
+        # The first few trials tell no pace.
+        eta = f" · about {_duration(took_s / n_new * (progress.planned - progress.decided))} left" if n_new > 3 else ""
         return (
             f'<progress max="{progress.planned}" value="{progress.decided}" aria-label="trials" style="width:220px;vertical-align:middle">'
-            f"</progress> {progress.decided:,} of {progress.planned:,} trials · {progress.in_flight} running{left} · {show.esc(progress)}"
+            f"</progress> {progress.decided:,} of {progress.planned:,} trials · {progress.in_flight} running{eta} · {show.esc(progress)}"
         )
 
     def _sentence(self, progress: Progress) -> str:
@@ -180,7 +181,9 @@ class StandIns:
 
     def __init__(self, settings: Iterable[Settings], seed: int, *, keep_sound: bool = False) -> None:
         self._settings, self._seed, self._keep_sound = tuple(settings), seed, keep_sound
+        # By options as JSON: settings that have the same options share a server.
         self._servers: dict[str, StandIn] = {}
+        # Closes those that are up also when a later one cannot be started.
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -305,6 +308,7 @@ class Runner:
                     for _ in range(min(at_once, max(1, len(self.left)))):
                         group.create_task(self._work(queue, stand_ins, heartbeat), name="kit: trials")
         except BaseExceptionGroup as group:
+            # A task group wraps what one trial raised; the caller gets that error itself.
             first = first_error(group)
             self.end_by(first)
             raise first from None
@@ -330,6 +334,7 @@ class Runner:
         """Open the run in the ledger."""
         self._patience = max(_PATIENCE, 2 * at_once)
         self.run_id = self.writer.begin_run(at_once=at_once, budget_usd=budget_usd)
+        # Earlier runs may have decided enough already.
         self._check_stop_rule()
         self.tell()
 
@@ -446,7 +451,7 @@ class Runner:
             outcome.status = "interrupted"
         failed = outcome.status == "failed" and not outcome.may_be_tried_again and not outcome.fatal
         with contextlib.suppress(KitError):  # the ledger cannot be written: the next run finds it pending
-            self._write(trial, attempt_id, outcome, counts=outcome.begun or failed, turns_written=turns_written)
+            self._write(trial, attempt_id, outcome, counts=outcome.reply_begun or failed, turns_written=turns_written)
         self.progress.in_flight -= 1
 
     def decide(self, trial: Trial, attempt_id: int, outcome: Outcome, *, turns_written: int = 0) -> bool:
@@ -508,13 +513,14 @@ class Runner:
         first_turn = FirstTurn.of(turn.get("outcome"), turn.get("final_modality"))
         self.stop_monitor.decided(trial, first_turn)
         if first_turn is not None and trial.role == "measure":
-            progress.tally.setdefault(trial.cell, Counter())[first_turn.heard] += 1
+            progress.tally.setdefault(trial.cell, Counter())[first_turn.result] += 1
 
     def _watch_outage(self, outcome: Outcome, unreached: bool) -> None:
         now = asyncio.get_running_loop().time()
         if outcome.session:
             self._n_unreached, self._reached_at = 0, now
         self._n_unreached += unreached
+        # With no session at all so far the address or the network is wrong, and waiting mends neither.
         waited_out = self._reached_at is None or now - self._reached_at > _OUTAGE_S
         if unreached and self._n_unreached >= self._patience and waited_out:
             error = outcome.failure["error"]

@@ -103,6 +103,7 @@ class Writer:
 
     def _holder(self) -> str:
         """Who writes: the process of the newest run, if that has not ended."""
+        # It is one word more in an error: a ledger that cannot be read just now goes without it.
         with contextlib.suppress(LedgerError):
             run = Ledger(self.path).last_run or {}
             if run.get("pid") and run.get("ended") is None:
@@ -110,6 +111,7 @@ class Writer:
         return ""
 
     def _open(self) -> None:
+        # An empty file has nothing that could be lost, so that it may become a ledger.
         new = not self.path.exists() or self.path.stat().st_size == 0
         if not new:
             check_file(self.path, thoroughly=True)
@@ -128,6 +130,7 @@ class Writer:
         if ledger.plan_hash in self.plan.hashes:
             return
         plan = self.plan.describe()
+        # Through JSON, as the file's was: tuples become lists.
         different = [name for name in plan if json.loads(json.dumps(plan[name])) != ledger.plan.get(name)]
         raise LedgerError(
             f"{self.path} is the ledger of another plan ({ledger.plan_hash[:12]}, this one is {self.plan.hash[:12]}; they "
@@ -158,6 +161,7 @@ class Writer:
         # A worker of a cluster says nothing until its attempt is over: it may have asked.
         may_have_asked = "(stage = 'seeded' OR (worker IS NOT NULL AND stage = 'connecting'))"
         cost = "ended_at = ?, cost_usd = reserved_usd, cost_estimated = (reserved_usd > 0)"
+        # In this order: the last statement takes whatever the one before it left pending.
         now = (time.time(),)
         self._write(
             [
@@ -229,6 +233,7 @@ class Writer:
             if len(work) == 1:  # a statement by itself is a transaction by itself
                 self._check_newest(db)
                 return db.execute(*work[0]).lastrowid or 0
+            # The write lock at once: between a read and a later lock another writer could come.
             db.execute("BEGIN IMMEDIATE")
             try:
                 self._check_newest(db)
@@ -330,6 +335,7 @@ class Writer:
             for trial_id, attempt, usd in tries
         ]
         last = self._write(work)
+        # One transaction of the only writer: its ids stand together.
         return list(range(last - len(work) + 1, last + 1))
 
     def seeded(self, attempt_id: int, session: Row) -> None:
@@ -360,7 +366,7 @@ class Writer:
         columns = outcome.session | outcome.failure
         columns |= {"status": outcome.status, "ended_at": time.time(), "counts": int(counts)}
         columns |= {"cost_usd": cost_usd, "cost_estimated": int(cost_estimated)}
-        if outcome.begun:
+        if outcome.reply_begun:
             columns["stage"] = "answered"
         if outcome.kind != "worker_lost":
             columns.setdefault("reply_asked", 0)  # no session came about
@@ -381,6 +387,7 @@ class Writer:
 
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_S)
+    # Readers keep nobody waiting; a killed process loses nothing, a power cut the last trials at most.
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
     return db
