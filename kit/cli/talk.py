@@ -225,7 +225,7 @@ async def _until_interrupted(face: _Face, voice: Voice, seconds: float | None) -
             loop.add_signal_handler(number, stop.set)
     talking = loop.create_task(voice.run())
     stopping = loop.create_task(stop.wait())
-    with face.shown():
+    with face.on_screen():
         await asyncio.wait({talking, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     is_over = talking.done()  # by itself, not by Ctrl-C or --seconds
     for task in (talking, stopping):
@@ -277,7 +277,7 @@ class _Face:
         self._last, self._n_last = "", 0
 
     @contextlib.contextmanager
-    def shown(self) -> Iterator[None]:
+    def on_screen(self) -> Iterator[None]:
         if not sys.stdout.isatty():
             yield
             return

@@ -391,8 +391,8 @@ def _part(folder: Path, about: dict[str, Any], args: argparse.Namespace) -> int:
     args.budget = budget(plan, args.budget)
     path = folder / f"{name}.sqlite"
     folder.mkdir(parents=True, exist_ok=True)
-    kept = about | {"access": kept_access(about["access"])}
-    path.with_suffix(".json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    stored_about = about | {"access": kept_access(about["access"])}
+    path.with_suffix(".json").write_text(json.dumps(stored_about, indent=1) + "\n", encoding="utf-8")
     ledger = play(plan, path, args, again=f"kit trials run {shlex.quote(str(path))}")
     page = report(ledger, path.with_suffix(".html"), question=question)
     say(f"report: {page.path}")

@@ -198,12 +198,12 @@ class LoggedLiveSession(LiveView):
 
     def _peak_of(self, audio: object) -> int | None:
         """What a digest says of a frame's loudness; ``None`` where the samples are there, or nothing is."""
-        kept = DIGEST.match(audio) if isinstance(audio, str) else None
-        if kept is None:
+        digest = DIGEST.match(audio) if isinstance(audio, str) else None
+        if digest is None:
             n_bytes = _n_bytes(audio)
             self.conversation.trusts_words |= n_bytes < _WHOLE_BYTES
             return None
-        return 0 if kept[1] in silences(int(kept[2])) else _LOUD
+        return 0 if digest[1] in silences(int(digest[2])) else _LOUD
 
     def _clock(self, at: Any) -> float:
         """Milliseconds since the first event; without times, by the frames of whichever side has more of them."""
@@ -228,8 +228,8 @@ class LoggedLiveSession(LiveView):
         fold = self.conversation
         if fold.simulated is None:
             fold.simulated = simulated
-        lost = self.end is not None and self.end.get("code") not in (None, 1000, 1001)
-        fold.end(self._at_ms if self.has_times else self._clock(None), lost=lost)
+        is_cut_off = self.end is not None and self.end.get("code") not in (None, 1000, 1001)
+        fold.end(self._at_ms if self.has_times else self._clock(None), lost=is_cut_off)
         for reply in fold.replies:
             reply.simulated = fold.simulated
             if not self.has_times:
@@ -311,12 +311,12 @@ def live_sessions(records: Iterable[Record], file: str = "") -> list[LoggedLiveS
 
 def live_recordings(records: Iterable[LogRecord], file: str) -> tuple[list[RecordedSession], list[LogRecord]]:
     """The GPT-Live sessions of a log as they can be played again, with both directions; and the records that are none of theirs."""
-    sorter, rest = LiveSorter(file, keep_audio=False), []
+    sorter, realtime_records = LiveSorter(file, keep_audio=False), []
     steps: dict[int, list[Step]] = {}
     for record in records:
         session = sorter.take(record)
         if session is None:
-            rest.append(record)
+            realtime_records.append(record)
         elif record.kind in ("event", "live"):
             direction: Literal["client", "server"] = "client" if record.data.get("type") in CLIENT_EVENTS else "server"
             steps.setdefault(id(session), []).append(Step(direction, record.data, session.at_ms))
@@ -334,7 +334,7 @@ def live_recordings(records: Iterable[LogRecord], file: str) -> tuple[list[Recor
         for session in sorter.finish()
         if any(step.data.get("type") == "session.start" for step in steps.get(id(session), ()))
     ]
-    return playable, rest
+    return playable, realtime_records
 
 
 def outcomes(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:

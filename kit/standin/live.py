@@ -436,7 +436,7 @@ class LiveServerSession:
         """The socket is gone."""
         self.state = "over"
         for sideband in self.sidebands:
-            sideband.ended()
+            sideband.session_over()
         self._due.clear()
         self._on_clock.clear()
         self._keep()
@@ -594,7 +594,7 @@ class LiveServerSession:
             return self._refuse(event, "invalid_value", "audio must be base64.", "audio")
         pcm = self._ear.decode(data)
         for sideband in self.sidebands:
-            sideband.heard(pcm)
+            sideband.caller_sound(pcm)
         before = self._in_ms
         self._in_ms += len(data) / BYTES_PER_MS[self._format]
         if self._track_from_s is None:
@@ -616,9 +616,9 @@ class LiveServerSession:
             if self._in_ms - self._loud_from_ms < _MAX_TURN_MS:
                 self._turn.append(pcm)
             if self._in_ms - self._loud_until_ms >= _QUIET_MS:
-                self._heard()
+                self._end_turn()
 
-    def _heard(self) -> None:
+    def _end_turn(self) -> None:
         """The caller's turn is over: transcribe it, and answer."""
         began_ms, until = self._loud_from_ms or 0.0, self._loud_until_ms
         pcm, self._turn, self._loud_from_ms = b"".join(self._turn), [], None
@@ -666,7 +666,7 @@ class LiveServerSession:
                 samples[max(0, -offset) : max(0, -offset) + len(piece)] = piece
         self._voice = [(at, pcm) for at, pcm in self._voice if at + len(pcm) / 24 > position + FRAME_MS]
         for sideband in self.sidebands:
-            sideband.spoken(samples.tobytes())
+            sideband.model_sound(samples.tobytes())
         data = encoded(samples, self._format)
         # No event id and no times on the primary connection.
         self._out.append(b'{"type":"session.output_audio.delta","delta":"' + pybase64.b64encode(data) + b'"}')
@@ -804,11 +804,11 @@ class LiveServerSession:
         self._muted = True
         self._emit("session.output_audio.fixture.playing", client_event_id=client_id)
 
-        def played() -> None:
+        def end_fixture() -> None:
             self._muted = False
             self._emit("session.output_audio.fixture.played", client_event_id=client_id)
 
-        self._at_clock(at_ms + len(pcm) / 24 + _TRACK_LAG_MS, played)
+        self._at_clock(at_ms + len(pcm) / 24 + _TRACK_LAG_MS, end_fixture)
         return True
 
     # --------------------------------------------------------------------------------------------------------- backend

@@ -55,7 +55,7 @@ class LiveSideband:
         self._graceful = graceful
         self._out: list[bytes] = session.recent(REPLAYED_S)
         # Sound of either side that does not fill a frame yet, and where on the timeline the next output frame begins.
-        self._heard, self._spoken = b"", b""
+        self._caller_pcm, self._model_pcm = b"", b""
         self._position_ms = session.n_out_ms
         session.sidebands.append(self)
 
@@ -66,18 +66,18 @@ class LiveSideband:
         self._out.append(frame)
         self.wake()
 
-    def heard(self, pcm: bytes) -> None:
+    def caller_sound(self, pcm: bytes) -> None:
         """The caller's sound came."""
-        self._heard += pcm
-        while len(self._heard) >= _FRAME_BYTES:
-            piece, self._heard = self._heard[:_FRAME_BYTES], self._heard[_FRAME_BYTES:]
+        self._caller_pcm += pcm
+        while len(self._caller_pcm) >= _FRAME_BYTES:
+            piece, self._caller_pcm = self._caller_pcm[:_FRAME_BYTES], self._caller_pcm[_FRAME_BYTES:]
             self._sound({"type": "session.input_audio.append", "audio": pybase64.b64encode(piece).decode()})
 
-    def spoken(self, pcm: bytes) -> None:
+    def model_sound(self, pcm: bytes) -> None:
         """The model's track went on."""
-        self._spoken += pcm
-        while len(self._spoken) >= _FRAME_BYTES:
-            piece, self._spoken = self._spoken[:_FRAME_BYTES], self._spoken[_FRAME_BYTES:]
+        self._model_pcm += pcm
+        while len(self._model_pcm) >= _FRAME_BYTES:
+            piece, self._model_pcm = self._model_pcm[:_FRAME_BYTES], self._model_pcm[_FRAME_BYTES:]
             start = self._position_ms
             self._position_ms += 200
             times = {"start_ms": start, "end_ms": self._position_ms}
@@ -86,7 +86,7 @@ class LiveSideband:
     def _sound(self, event: dict[str, Any]) -> None:
         self.event(encode(event))
 
-    def ended(self) -> None:
+    def session_over(self) -> None:
         """The session is over."""
         if self._graceful:
             self.closing = (1000, "")
