@@ -52,6 +52,7 @@ class EchoCanceller:
                 'echo cancellation needs livekit: pip install "realtime-history-kit[echo]"; without it wear headphones, or '
                 "use half-duplex"
             ) from exc
+        # livekit's class of a frame: it is imported here alone, since the extra may be missing.
         self._audio_frame = rtc.AudioFrame
         self._processing: Any = rtc.AudioProcessingModule(echo_cancellation=True)
         # Buffers that the speaker's thread was given, at its rate; `near` takes them on the reader's thread.
@@ -63,6 +64,7 @@ class EchoCanceller:
         self._near_rest = np.zeros(0, np.int16)
         # Frames of the microphone so far, and the fewest played frames that waited during the last `_WATCHED_FRAMES` of them.
         self._n_near, self._fewest_waiting = 0, _FAR_FRAMES
+        # From the speaker's rate to 24 kHz; None where it plays at that already.
         self._resampler: Any = None
         if far_rate_hz != RATE_HZ:
             import soxr
@@ -75,6 +77,7 @@ class EchoCanceller:
 
     def near(self, pcm: bytes) -> bytes:
         """Return what was heard (int16, 24 kHz) without its echo. Up to 10 ms of it may come with the next call."""
+        # First what was played: the canceller must have heard a sound before its echo comes.
         while self._played:
             self._cut(self._played.popleft())
         samples = np.concatenate([self._near_rest, np.frombuffer(pcm, np.int16)])
@@ -97,6 +100,7 @@ class EchoCanceller:
         self._fewest_waiting = min(self._fewest_waiting, len(self._far))
         self._n_near += 1
         if self._n_near % _WATCHED_FRAMES == 0:
+            # One played frame may wait at any time: only what waited during the whole second is a lag.
             for _ in range(self._fewest_waiting - 1):
                 self._feed(self._far.popleft())
             self._fewest_waiting = _FAR_FRAMES

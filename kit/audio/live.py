@@ -57,12 +57,14 @@ class LivePlayback:
     def take(self, event: Event) -> None:
         """Play what an event brings."""
         replies = self.session.conversation.replies
+        # The track runs before the first reply, too: frames of zeros (wire/LIVE.md, "In ten lines").
         if event.type != LIVE_AUDIO_DELTA or not replies:
             return
         reply = replies[-1]
         if reply is not self._reply:
             self._reply, self._n_taken, self._first = reply, 0, self.sink.n_written
         frames = reply.frames(self._n_taken)
+        # The first frames with a voice. What the speaker had been given by then belongs to the reply before.
         if frames and not self._n_taken:
             self.handed_ms.append(self.session.now_ms - event.at_ms)
             self._first = self.sink.n_written
@@ -76,6 +78,7 @@ class LivePlayback:
 
     async def interrupt(self) -> Interruption:
         """The user began to speak: fall silent at once, and note how much of the reply was heard."""
+        # Set first: frames that come while the speaker stops are of the old sentence already.
         self._yields_until_s = time.perf_counter() + _YIELDS_S
         n_heard = await self.sink.stop()
         heard_ms = max(0, n_heard - self._first) * 1000 // RATE_HZ
@@ -117,6 +120,7 @@ class LiveVoice(Voice):
         ms = samples.size * 1000 / RATE_HZ
         loud = self.level * 32_768 > self.session.conversation.policy.caller_floor
         if not loud:
+            # Below zero it counts the quiet up to 0: one interruption for each time that the user begins to speak.
             self._loud_ms = 0.0 if self._loud_ms >= 0 else min(0.0, self._loud_ms + ms)
         elif self._loud_ms >= 0:
             self._loud_ms += ms

@@ -81,6 +81,7 @@ class Recording:
         peak = int(np.abs(samples.astype(np.int32)).max(initial=0))
         dbfs = 20 * float(np.log10(peak / 32_768)) if peak else -np.inf
         with self._lock:
+            # Cut at the limit, wherever the block stands: blocks may come in any order.
             end = min(first + samples.size, self._limit)
             if first < end:
                 if len(self._pcm) < 2 * end:
@@ -136,6 +137,7 @@ class Recording:
     def gaps(self) -> list[Gap]:
         """What never came."""
         with self._lock:
+            # Ends and beginnings in turns, from 0 on: what lies between an end and the next beginning never came.
             edges = [0, *(edge for span in self._spans for edge in span)]
         per_ms = self.rate_hz / 1000
         return [Gap(a / per_ms, (b - a) / per_ms) for a, b in zip(edges[0:-1:2], edges[1::2], strict=True) if b > a]
@@ -155,6 +157,7 @@ class Recording:
             details["missing_ms"] = [[round(gap.start_ms, 1), round(gap.length_ms, 1)] for gap in gaps]
         when = datetime.now(UTC).isoformat(timespec="seconds")
         samples = np.frombuffer(self._pcm, "<i2")
+        # What was done to the samples, for those who look at the clip; empty: nothing.
         converted = ""
         if self.rate_hz != RATE_HZ:
             import soxr
@@ -201,7 +204,9 @@ class BlockQueue:
     """
 
     def __init__(self, limit: int) -> None:
+        # Samples at 24 kHz of blocks that found no place.
         self.n_dropped = 0
+        # The most blocks that wait. It loses the newest: what waits already belongs together.
         self._limit = limit
         self._blocks: deque[Block] = deque()
         # Set when a block came or the queue was closed since the reader looked last.
@@ -308,6 +313,7 @@ class Microphone:
         with in_words(self.device, "input"):
             self._stream = sd.RawInputStream(
                 samplerate=self.rate_hz,
+                # In frames at the rate of the device.
                 blocksize=self.rate_hz * self.block_ms // 1000,
                 device=self.device.index,
                 channels=1,
@@ -332,6 +338,7 @@ class Microphone:
         loop = asyncio.get_running_loop()
 
         def deliver(data: bytes, now_s: float) -> None:
+            # A device may bring one more block after the loop that reads it has ended.
             if not loop.is_closed():
                 loop.call_soon_threadsafe(self._put, data, now_s)
 
@@ -371,6 +378,7 @@ class Microphone:
                 async with asyncio.timeout(_SILENT_S):
                     block = await self._queue.get()
             except TimeoutError:
+                # Closed while the reader waited: an end, and no fault.
                 if self._stream is None:
                     return
                 why = "it ended by itself" if self._finished else f"nothing came for {_SILENT_S:g} s"

@@ -145,6 +145,7 @@ class PlaybackPosition:
             in_progress: Ids of the responses that are not done.
             server_cancels: Turn detection interrupts them by itself (``interrupt_response``).
         """
+        # An iterable may be read once only, and this is needed three times.
         active = list(in_progress)
         cut = [
             s
@@ -152,11 +153,14 @@ class PlaybackPosition:
             if self.may_play(s.response_id) and (s.n_heard(n_heard) < s.n or s.response_id in active)
         ]
         self.interrupted.update(active, (s.response_id for s in cut))
+        # What was heard to its end is not truncated: that would drop its whole transcript (wire/README.md, "Retrieve,
+        # delete, truncate").
         truncations = tuple(
             Truncation(s.item_id, s.content_index, s.n_heard(n_heard) * 1000 // RATE_HZ)
             for s in cut
             if s.item_id is not None and s.n_heard(n_heard) < s.n
         )
+        # Without its id a response cannot be named in a cancel.
         with_id = [response_id for response_id in active if response_id is not None]
         return Interruption(
             truncations,
@@ -204,6 +208,7 @@ class Playback:
     _stopping: set[str | None] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        # A server that says nothing of its format sends the default, PCM.
         name = read_session(self.session.settings, "output_format") or "pcm16"
         if name != "pcm16":
             raise InputError(
@@ -242,6 +247,7 @@ class Playback:
         part = response.parts.get((place, key[2], "audio"))
         if part is None:
             return b""
+        # Counted although it may not be played: what comes next must still be found at its place.
         start = self._n_taken.get(key, 0)
         end = self._n_taken[key] = start + event.n_audio_bytes
         newest = part.chunks[-1] if part.chunks else b""
@@ -271,10 +277,12 @@ class Playback:
             and r.created_at_ms is not None
             and r.created_at_ms < at_ms
         ]
+        # Before the await: what the deltas bring meanwhile must not be played.
         self._stopping.update(in_progress)
         n_heard = await self.sink.stop()
         interruption = self.position.interrupt(n_heard, in_progress=in_progress, server_cancels=server_cancels)
         self._stopping.difference_update(in_progress)  # from here on `position` keeps them out
+        # Half a sample of what was cut off would shift every byte of the answer.
         self._odd = b""
         if interruption.truncations or interruption.cancel:
             self.interruptions.append(interruption)
@@ -282,9 +290,11 @@ class Playback:
             try:
                 await self.session.cancel_response(interruption.cancel)
             except ServerError as exc:
+                # The response ended on its own while the cancel was on its way (wire/README.md, "Errors").
                 if exc.code not in _TOO_LATE:
                     raise
                 self.too_late.append(exc)
+        # Unknown is tried: only a server that is known not to truncate is not asked.
         for cut in interruption.truncations if self.session.endpoint.capabilities.truncates is not False else ():
             await self.session.truncate_item(cut.item_id, cut.audio_end_ms, content_index=cut.content_index)
         return interruption
@@ -295,6 +305,7 @@ class Playback:
 
     async def drained(self) -> None:
         """Wait until what has arrived has been heard."""
+        # The event that brought the last sound may be waiting for its turn on this loop.
         await asyncio.sleep(0)
         while self.sink.playing:  # noqa: ASYNC110  it is the device's clock that is asked
             await asyncio.sleep(0.02)
@@ -319,6 +330,7 @@ class play_replies:
     def __init__(self, session: Session, sink: Sink, *, on_event: Callable[[Event], None] | None = None) -> None:
         self.playback = Playback(session, sink)
         self._on_event = on_event
+        # Follows the session; None before `start`.
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -349,4 +361,5 @@ class play_replies:
 
 def response_of(session: Session, response_id: str | None) -> Response | None:
     """Find the session's response with that id."""
+    # From the end: it is nearly always the last one, and this is asked for each delta.
     return next((r for r in reversed(session.responses) if r.id == response_id), None)

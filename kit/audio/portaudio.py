@@ -102,6 +102,7 @@ def devices() -> Devices:
         MissingExtra: If PortAudio is missing.
     """
     sd = sounddevice()
+    # One device is listed once for each system through which it is reached, so the system is named beside it.
     hosts = sd.query_hostapis()
     defaults = {kind: _default(sd, kind, int(index)) for kind, index in zip(WORD, sd.default.device, strict=True)}
     table = Devices()
@@ -122,10 +123,12 @@ def devices() -> Devices:
 
 def _default(sd: Any, kind: Kind, index: int) -> int:
     """The number of the default device for this kind; −1 where there is none."""
+    # sounddevice gives −1 where no default was set; then PortAudio's own default counts.
     if index >= 0:
         return index
     try:
         return int(sd.query_devices(kind=kind)["index"])
+    # It raises for "none": a machine without sound is no fault here, `find` says it in words.
     except (sd.PortAudioError, ValueError):
         return -1
 
@@ -148,11 +151,13 @@ def find(device: int | str | None, kind: Kind) -> Device:
             f"the machine that Python runs on has no {WORD[kind]} (PortAudio sees {count}, none for {kind}); plug one in "
             f"and start again (in a notebook: restart the kernel, or {instead})"
         )
+    # A system with devices may have no default; then the first that fits.
     if device is None:
         return next((d for d in usable if kind in d.default_for), usable[0])
     matches = [
         d for d in usable if d.index == device or (isinstance(device, str) and device.casefold() in d.name.casefold())
     ]
+    # The exact name before a part of it: "USB" may be in the names of several.
     if matches:
         return next((d for d in matches if d.name == device), matches[0])
     listed = "; ".join(f"{d.index} {show.one_line(d.name, 30)}" for d in usable[:8])
@@ -182,6 +187,7 @@ def rate_for(device: Device, kind: Kind, rate_hz: int) -> int:
     check = sd.check_input_settings if kind == "input" else sd.check_output_settings
     try:
         check(device=device.index, channels=1, dtype="int16", samplerate=rate_hz)
+    # Whatever the reason: if the device itself is the trouble, opening it says so in words.
     except (sd.PortAudioError, ValueError):
         return device.rate_hz
     return rate_hz
@@ -189,6 +195,7 @@ def rate_for(device: Device, kind: Kind, rate_hz: int) -> int:
 
 def close(stream: Any) -> None:
     """Close a stream without blocking: a driver whose device vanished may never return (seen with JACK)."""
+    # A daemon, or a driver that hangs would keep Python from ending, too.
     closing = threading.Thread(target=stream.close, kwargs={"ignore_errors": True}, name="kit: closing", daemon=True)
     closing.start()
     closing.join(_CLOSE_S)

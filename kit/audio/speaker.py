@@ -41,6 +41,7 @@ class PlayQueue:
 
     def __init__(self, *, prebuffer: int, limit: int, rate_hz: int = RATE_HZ) -> None:
         self.rate_hz = rate_hz
+        # Gaps that were heard within replies; running dry after `end` is none.
         self.n_underruns = 0
         self.n_missing = 0
         self.delays_ms: list[float] = []
@@ -76,6 +77,7 @@ class PlayQueue:
         """Add int16 bytes to what is to be heard."""
         samples = np.frombuffer(pcm, np.int16)
         with self._lock:
+            # What does not fit is the newest: cutting what waits would break a sentence in its middle.
             room = max(self._limit - (self._n_written - self._n_pulled), 0)
             self._n_refused += max(samples.size - room, 0)
             samples = samples[:room]
@@ -95,6 +97,8 @@ class PlayQueue:
         """Drop what the device has not taken. Samples go on being counted from what it has."""
         with self._lock:
             self._pieces.clear()
+            # As if what waited had never been given: the next sample has the number after the last that the device
+            # took.
             self._n_written = self._n_pulled
             self._ended, self._flowing = True, False
             self._starts.clear()
@@ -108,6 +112,7 @@ class PlayQueue:
         """
         with self._lock:
             waiting = self._n_written - self._n_pulled
+            # A reply that is shorter than the prebuffer and over is played, too.
             if not self._flowing and (waiting >= self._prebuffer or (self._ended and waiting)):
                 self._flowing = True
             n = self._fill(out) if self._flowing else 0
@@ -117,6 +122,7 @@ class PlayQueue:
                 self._n_pulled += n
                 if self._starts and self._starts[0][0] < self._n_pulled:
                     self.delays_ms.append((time.perf_counter() - self._starts.popleft()[1]) * 1000)
+            # Dry: the next sound waits for a whole prebuffer, or the gaps would follow each other.
             if self._flowing and n < out.size:
                 if not self._ended:
                     self.n_underruns += 1
@@ -131,6 +137,7 @@ class PlayQueue:
             n = min(piece.size, out.size - done)
             out[done : done + n] = piece[:n]
             done += n
+            # Back to the front: the device's next buffer begins with it.
             if n < piece.size:
                 self._pieces.appendleft(piece[n:])
         return done
@@ -138,9 +145,11 @@ class PlayQueue:
     def heard_by(self, now_s: float) -> int:
         """Count the samples whose time at the converter has passed, on the device's clock."""
         with self._lock:
+            # A copy, so that the device's thread is not kept waiting while this counts.
             pulls = list(self._pulls)
         for first, n, at_s in reversed(pulls):
             if at_s <= now_s:
+                # Within a buffer by the clock: its samples are heard one after the other.
                 return self._at_24k(first + min(n, int((now_s - at_s) * self.rate_hz)))
         return self._at_24k(pulls[0][0]) if pulls else 0
 
@@ -229,6 +238,7 @@ class Speaker(PlayQueue):
 
     async def stop(self) -> int:
         """Fall silent at once. Returns the samples heard in all; what the device has taken already is still heard."""
+        # Before the queue is cleared: the server is told what was heard up to now.
         n_heard = self.n_heard
         self.clear()
         self._resampler = None
@@ -259,6 +269,7 @@ class Speaker(PlayQueue):
 
     async def __aenter__(self) -> Speaker:
         sd = sounddevice()
+        # From now on, and not from the making of the object, which may be long ago.
         self._requested_at_s = time.perf_counter()
 
         def callback(data: Any, frames: int, times: Any, status: Any) -> None:
@@ -275,6 +286,7 @@ class Speaker(PlayQueue):
             # Always a callback: a blocking write garbles the sound on JACK, and could not be cut short.
             self._stream = sd.RawOutputStream(
                 samplerate=self.rate_hz,
+                # 10 ms: how finely a reply can be cut off.
                 blocksize=self.rate_hz // 100,
                 device=self.device.index,
                 channels=1,

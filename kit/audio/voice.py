@@ -89,6 +89,7 @@ class Latency:
             ("microphone, as its driver reports", self.microphone_ms),
             ("speaker, as its driver reports", self.speaker_ms),
         )
+        # What was never measured has no row, rather than a zero.
         rows = [(name, str(len(v)), _ms(v, 50), _ms(v, 95)) for name, v in measured if v]
         return rows + [(name, "", f"{value:.0f} ms", "") for name, value in reported if value is not None]
 
@@ -151,8 +152,10 @@ class Voice:
         self.sink = sink
         self.half_duplex = half_duplex
         self.playback = self._played_back()
+        # After the canceller, so that a meter shows the user and not the model's echo.
         self.level = 0.0
         self.n_muted = 0
+        # None: the browser's own, headphones, or none at all.
         self._canceller = canceller
         self._on_event = on_event
         # From the device to the socket, per block.
@@ -178,15 +181,19 @@ class Voice:
                 listening = tasks.create_task(self._listen(), name="kit: microphone")
                 following = tasks.create_task(self._follow(), name="kit: replies")
                 watching = tasks.create_task(self._watch(), name="kit: speaker")
+                # Whichever ends first ends the talk: the microphone's blocks, or the session's events.
                 await asyncio.wait({listening, following}, return_when=asyncio.FIRST_COMPLETED)
                 for task in (listening, following, watching):
                     task.cancel()
         except* Exception as group:
+            # A task group raises all errors at once; a reader is helped by the first.
             error = first_error(group)
+            # 1000 and 1001: closed on purpose, by us or by a server that goes away in order.
             if not (isinstance(error, SessionClosed) and error.code in (1000, 1001)):
                 raise error from None
         finally:
             self._tasks = None
+            # However it ended: nothing goes on sounding after the talk.
             await self.sink.stop()
 
     async def _listen(self) -> None:
@@ -195,6 +202,7 @@ class Voice:
             pcm = block.pcm if self._canceller is None else self._canceller.near(block.pcm)
             samples = np.frombuffer(pcm, np.int16)
             self.level = int(np.abs(samples.astype(np.int32)).max(initial=0)) / 32_768
+            # The canceller may hold back up to 10 ms, and then this is empty.
             if not pcm or not self._is_heard():
                 continue
             if not self._muted():
@@ -209,6 +217,7 @@ class Voice:
         if not self.half_duplex:
             return False
         now_s = time.perf_counter()
+        # Pushed on with each block, so that it runs from the moment that the speaker fell silent.
         if self.sink.playing:
             self._muted_until_s = now_s + _MUTED_AFTER_S
         return now_s < self._muted_until_s
@@ -248,6 +257,7 @@ class Voice:
 
     async def _watch(self) -> None:
         """End the conversation in words when the speaker is gone."""
+        # The browser's speaker has none: where its page goes, the page's microphone tells.
         check: Callable[[], None] | None = getattr(self.sink, "check", None)
         while check is not None:
             check()
@@ -260,6 +270,7 @@ class Voice:
                 "turn detection is on, so the server hears by itself when somebody speaks; for push to talk: "
                 "await session.update(turn_detection=None)"
             )
+        # Before the interruption, which may take a moment: the first word is sent already.
         self._pressed = True
         await self.playback.interrupt()
 
@@ -271,6 +282,7 @@ class Voice:
         try:
             await self.session.commit_audio()
         except ServerError as exc:
+            # Less than 100 ms were in the buffer (wire/README.md, "Input audio"): a slip of the finger.
             if exc.code != "input_audio_buffer_commit_empty":
                 raise
             return None

@@ -46,6 +46,7 @@ def drift_by_length(
     look, ax = prologue(table, "modality_df", columns, style, ax, 4.7 + 0.22 * len(groups(table, by)))
     lines = list(_lines(table, by))
     for n, (name, part, colour, marker) in enumerate(lines):
+        # A length without an answer has no rate, and the line goes on to the next.
         part = part[part["first_turns"] > 0].sort_values("history_items")
         nudge = 0.12 * (n - (len(lines) - 1) / 2)  # intervals at one length stand side by side
         x, rate = part["history_items"].to_numpy(float) + nudge, part["drift_rate"].to_numpy(float)
@@ -79,12 +80,15 @@ def first_audio(
     look, ax = prologue(
         turns, "turns_df", ("turn", "modality", "heard_ms", by), style, ax, 4.7 + 0.22 * len(groups(turns, by))
     )
+    # What failed has no modality, and is in no denominator.
     first = turns[(turns["turn"] == 0) & turns["modality"].notna()]
+    # The axis must end somewhere also where nobody heard anything.
     longest = float(first["heard_ms"].max()) if first["heard_ms"].notna().any() else 1.0
     lines = list(_lines(first, by))
     for name, part, colour, _ in lines:
         times_ms = np.sort(part["heard_ms"].dropna().to_numpy(float))
         share = np.arange(1, len(times_ms) + 1) / len(part)
+        # A step from 0, and on to the axis's end, so that where the line stops short of 100 % is seen.
         x = np.concatenate(([0.0], times_ms, [longest * 1.05]))
         y = np.concatenate(([0.0], share, share[-1:] if len(share) else [0.0]))
         # Those that never heard a voice stay in the denominator: the line ends below 100 % by them.
@@ -210,6 +214,7 @@ def cure_cost(
     """
     from matplotlib.transforms import offset_copy
 
+    # A table has what a row cost in all; per trial it can be compared between arms of different size.
     if cost == "usd_per_trial" and "usd" in table and cost not in table:
         table = table.assign(usd_per_trial=table["usd"] / table["completed"].astype(float))
     columns = ("arm", cost, "drift_rate", "drift_low", "drift_high", "first_turns")
@@ -223,6 +228,7 @@ def cure_cost(
     dodged = False
     fig: Any = ax.get_figure()
     for _, row in shown_rows.iterrows():
+        # By its place in the plan, so that an arm has one colour in all pictures.
         n = arms.index(str(row["arm"]))
         colour, marker = ARM_COLOURS[n % len(ARM_COLOURS)], ARM_MARKERS[n % len(ARM_MARKERS)]
         beside = sum(
@@ -250,6 +256,7 @@ def cure_cost(
     grid(ax, look, "both")
     percent_axis(ax.yaxis)
     handles, names = ax.get_legend_handles_labels()
+    # An arm with several rows has several marks, and one entry.
     unique = dict(zip(names, handles, strict=True))
     n_columns = 1 + (len(unique) > 6)
     if unique:
@@ -276,10 +283,12 @@ def differences(
     """
     columns = ("arm", "baseline", "difference", "low", "high", "shown", "pooled", "n", "baseline_n")
     need(compared, "compare_df", *columns)
+    # A table of `compare_df` begins with its labels; `baseline` is the first column after them.
     names = list(compared.columns[: list(compared.columns).index("baseline")])
     several = [name for name in names if len(groups(compared, name)) > 1] or ["arm"]
     y = -np.arange(len(compared), dtype=float)
     starts = [n > 0 and compared["arm"].iloc[n] != compared["arm"].iloc[n - 1] for n in range(len(compared))]
+    # A gap before each arm: its cases belong together.
     y -= 0.6 * np.cumsum(starts)
     height_in = 2.5 + 0.42 * (len(compared) + 0.6 * sum(starts))
     look, ax = prologue(compared, "compare_df", columns, style, ax, height_in)
@@ -288,6 +297,7 @@ def differences(
         if row["difference"] != row["difference"]:  # NaN: one side has no answer
             ax.text(0, at, " nothing to compare", fontsize=SMALL, color=look.muted, va="center")
             continue
+        # The pooled row is what to look at; the single cases are beside it.
         wide = 2.6 if row["pooled"] else 1.6
         ax.hlines(at, row["low"], row["high"], color=look.ink, linewidth=wide)
         ax.plot(row["difference"], at, marker="D" if row["pooled"] else "o", markersize=7, linestyle="none", markeredgecolor=look.ink,
@@ -304,6 +314,7 @@ def differences(
     arms = groups(compared, "arm")
     subject = f"“{_called('arm', arms[0])}”" if len(arms) == 1 else "Each arm"
     ax.set_xlabel(f"drift minus that of “{base}”, in percentage points (left is better)", fontsize=BODY)
+    # The pooled row counts the same turns once more.
     single = compared[~compared["pooled"].astype(bool)]
     total = int(single["n"].sum())
     look_up.words(ax, look, compared, title=title or f"{subject} against “{base}”",

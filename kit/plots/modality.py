@@ -62,11 +62,13 @@ def strip(
         style, ax, title: See `kit.plots`.
         link: In an SVG each strip leads to this, with its trial's id at the end: ``"#trial-"`` for anchors of the page.
     """
+    # Without `outcome` it still draws: ledgers of before it have no silent and late.
     columns = ("trial_id", "turn", "modality", "state")
     need(turns, "turns_df", *columns)
     bands = _bands(turns, by or _by(turns))
     height, gap = _heights(bands)
     look, ax = prologue(turns, "turns_df", columns, style, ax, 3.1 + 0.17 * (sum(height) + sum(gap)))
+    # Down from 0, in turns; each band begins under the words of the one before.
     top, shades = 0.0, set()
     for at, (band, tall, before) in enumerate(zip(bands, height, gap, strict=True)):
         top -= before
@@ -81,6 +83,7 @@ def strip(
     ax.set_xlabel("share of trials, sorted by what came first", fontsize=BODY)
     _legend(ax, look, [shade for shade in SHADES if shade in shades])
     n = f"{sum(band.trials for band in bands):,} trials, {sum(band.trials * band.cells.shape[0] for band in bands):,} turns"
+    # Cases differ in turns; the subtitle speaks of the longest.
     most = max((band.cells.shape[0] for band in bands), default=0)
     sub = (
         f"Each narrow strip is one session, its {most} turns from top to bottom"
@@ -103,6 +106,7 @@ def strip(
 class Band:
     """The trials of one group: `cells` has a shade per turn and trial, shape ``(n_turns, n_trials)``, sorted like `trial_ids`."""
 
+    # What the band is called; its first label, where a change widens the gap; its share of text, in words.
     name: str
     first: str
     cells: Any
@@ -115,6 +119,7 @@ class Band:
 
 
 def _by(turns: Frame) -> tuple[str, ...]:
+    # Named only where there are several.
     several = tuple(name for name in ("endpoint", "model") if len(groups(turns, name)) > 1)
     return tuple(name for name in ("case", *several, "arm") if name in turns)
 
@@ -127,11 +132,13 @@ def _bands(turns: Frame, by: tuple[str, ...]) -> list[Band]:
     for key, rows in turns.groupby(list(by), observed=True, sort=True, dropna=False) if by else [((), turns)]:
         words = dict(zip(by, key, strict=True))
         trial = (
+            # Several ledgers in one frame may use the same id for different trials.
             rows.groupby([name for name in ("plan", "trial_id") if name in rows], observed=True, sort=False)
             .ngroup()
             .to_numpy()
         )
         turn = rows["turn"].to_numpy(int)
+        # Whatever has no row counts as not run.
         cells = np.full((turn.max() + 1, trial.max() + 1), SHADES.index("not run"))
         cells[turn, trial] = _shades(rows)
         ids = np.array([""] * cells.shape[1], object)
@@ -139,6 +146,7 @@ def _bands(turns: Frame, by: tuple[str, ...]) -> list[Band]:
         # By the first turn, then the second, …: where the top row changes colour is a share that can be read off the axis.
         order = np.lexsort(cells[::-1])
         cells, ids = cells[:, order], ids[order]
+        # Failed and not run are last in `SHADES`; what is before them is an answer.
         is_answered = cells[0] < SHADES.index("failed")
         text = int((cells[0] == 0).sum())
         n = int(is_answered.sum())
@@ -155,6 +163,7 @@ def _shades(rows: Frame) -> Any:
         outcome = rows["outcome"].astype(object)
         words = words.where(~outcome.isin(["silent", "late"]), outcome)
     tried = rows["state"].astype(str) != "missing"
+    # A turn without a modality: the trial was tried and failed, or nobody came to it.
     missing = np.where(tried, SHADES.index("failed"), SHADES.index("not run"))
     codes = words.map({word: at for at, word in enumerate(SHADES)}).to_numpy(float)
     return np.where(np.isnan(codes), missing, np.nan_to_num(codes)).astype(int)
@@ -191,6 +200,7 @@ def _draw(ax: Axes, look: look_up.Style, band: Band, top: float, at: int, link: 
             boxes, facecolor=_colour(word, look), linewidth=0, gid=f"strip-{word}-{at}", rasterized=many
         )
         cells.set(edgecolor=look.page, hatch=_hatch(word, look) or None)  # the edge's colour is the pattern's
+        # A shape that is drawn as pixels has no parts to click on.
         if link and not many:
             cells.set_urls([f"{link}{band.trial_ids[c]}" for c, _, _ in chosen])
         ax.add_collection(cells)
@@ -217,9 +227,11 @@ def _draw(ax: Axes, look: look_up.Style, band: Band, top: float, at: int, link: 
 
 def _runs(cells: Any) -> Any:
     """Turns of one trial that share a shade, as one: rows of (trial, first turn, turn after the last). No seams when drawn."""
+    # True at each edge between two shades, and at both ends of every trial.
     changes = np.ones((cells.shape[0] + 1, cells.shape[1]), bool)
     changes[1:-1] = cells[1:] != cells[:-1]
     trial, edge = np.nonzero(changes.T)
+    # Two edges of one trial, one after the other, enclose a run.
     same = trial[1:] == trial[:-1]
     return np.stack([trial[:-1][same], edge[:-1][same], edge[1:][same]], axis=1)
 
@@ -286,8 +298,10 @@ def modality(
     look, ax = prologue(table, "modality_df", columns, style, ax, 2.7 + 0.5 * (len(table) + 0.35 * sum(gaps)))
     n = table[total].to_numpy(float)
     starts = np.zeros(len(table))
+    # Audio and text are in every legend, so that pictures can be compared; the others where they occur.
     words_shown = [word for word in ORDER if word in ("audio", "text") or table[prefix + word].sum()]
     for word in words_shown:
+        # A row without answers is an empty bar, and no division by zero.
         share = np.divide(table[prefix + word].to_numpy(float), n, out=np.zeros(len(table)), where=n > 0)
         hatch = HATCHES[word] if look.hatched else ""
         ax.barh(y, share, 0.5, starts, color=show.COLOURS[word], edgecolor=look.page, linewidth=0.8, hatch=hatch,
@@ -331,6 +345,7 @@ def modality(
 
 def _labels(table: Frame) -> tuple[list[str], list[bool]]:
     """A row's words, and whether a gap goes before it: where its first label changes."""
+    # A table of `modality_df` begins with its labels; the first of its numbers is `simulated`.
     names = list(table.columns[: list(table.columns).index("simulated")]) if "simulated" in table else []
     rows = [[str(table[name].iloc[at]) for name in names] for at in range(len(table))]
     names_of = {name: labels(table, name) for name in names}
@@ -382,6 +397,7 @@ def _lost_voice(ax: Axes, look: look_up.Style, table: Frame, y: Any) -> bool:
 def _counts(row: Any, text: str, total: str, rate: str) -> str:
     n = int(row[total])
     planned = row.get("planned")  # <NA> where the table is of a frame of responses, which does not know it
+    # NaN differs from itself.
     is_known = isinstance(planned, int | float | np.number) and planned == planned
     of = f"; {int(planned)} planned" if is_known and total == "first_turns" and int(planned) != n else ""
     return f"{100 * row[f'{rate}_rate']:.0f} %  ({int(row[text])} of {n}{of})" if n else f"no answer{of}"

@@ -23,6 +23,7 @@ class Style:
     """Colours of everything but the data; the data's are `kit.show.COLOURS` in every style."""
 
     name: str
+    # Behind everything; the words; axes and small print; the lines behind the data.
     page: str
     ink: str
     muted: str
@@ -79,6 +80,7 @@ def figure() -> Figure:
     """An empty figure that no notebook shows by itself: give it to a plot as ``ax``, for files and reports."""
     from matplotlib.figure import Figure
 
+    # Not pyplot's: nothing keeps it, and no notebook draws it a second time.
     return Figure(layout="constrained")
 
 
@@ -106,6 +108,7 @@ def axes(ax: Any, look: Style, width_in: float, height_in: float) -> Axes:
         from matplotlib import pyplot
 
         ax = pyplot.figure(layout="constrained")
+    # A figure. Axes of the caller's own keep the size that they have.
     if hasattr(ax, "set_size_inches"):
         ax.set_size_inches(width_in, height_in)
         ax = ax.subplots()
@@ -133,7 +136,9 @@ def words(ax: Axes, look: Style, df: Frame, *, title: str, subtitle: str, n: str
         n: How many of what.
         below: How far under the axes the small print goes, in points.
     """
+    # 70 characters of this size are the width of the picture.
     lines = textwrap.wrap(subtitle, 70)
+    # The title goes up by the height of the subtitle, which stands between it and the axes.
     up = 14 + 13.5 * len(lines)
     ax.set_title(title, loc="left", fontsize=TITLE, fontweight="bold", color=look.ink, pad=up + 3)
     _note(ax, "\n".join(lines), 12, fontsize=BODY, color=look.muted, va="bottom", linespacing=1.25)
@@ -154,6 +159,7 @@ def _note(ax: Axes, text: str, points: float, *, above: bool = True, indent: flo
 
 def origin(df: Frame) -> list[str]:
     """Date and endpoint, as the frame's columns tell them."""
+    # A day, or "2026-11-02 to 2026-11-05" of a table's row.
     days = sorted({day for text in _distinct(df, "day") for day in text.split(" to ")})
     if not days and "started_at" in df:
         days = sorted({str(at)[:10] for at in df["started_at"].dropna()})
@@ -167,6 +173,7 @@ def origin_mark(df: Frame) -> str:
     if "simulated" not in df or not len(df):
         return show.UNKNOWN_ORIGIN
     is_known = df["simulated"].notna()
+    # By its word: a table that was read from CSV has text in this column.
     kinds = {str(value) == "True" for value in df["simulated"][is_known]} | ({None} if not is_known.all() else set())
     if kinds == {False}:
         return ""
@@ -196,6 +203,7 @@ def groups(df: Frame, name: str) -> list[str]:
         return []
     values = df[name]
     if hasattr(values, "cat"):
+        # Categories keep words that a filter has left no rows of.
         present = set(values.dropna().unique())
         return [str(word) for word in values.cat.categories if word in present]
     return [str(word) for word in values.dropna().unique()]
@@ -213,6 +221,7 @@ def labels(df: Frame, name: str) -> dict[str, str]:
     """What each word of a column is called in a picture: `case 1b`, `as is`; of settings, what they differ in."""
     present = groups(df, name)
     parted = [word.split(" ") for word in present]
+    # What all settings share says nothing in a legend.
     same = set(parted[0]).intersection(*parted) if name == "settings" and len(present) > 1 else set()
 
     def called(word: str) -> str:
@@ -233,6 +242,7 @@ def _distinct(df: Frame, name: str) -> list[str]:
 
 def legend_below(ax: Axes, look: Style, points: float, *, ncols: int = 1, **options: Any) -> None:
     """Put the legend under the axes, at a distance in points from their lower edge: at their side it would take half the picture."""
+    # Anchored to points under the axes, so that it stays clear of the labels whatever the picture's height.
     ax.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=under(ax, points), ncols=ncols, frameon=False, fontsize=SMALL,
               labelcolor=look.ink, borderaxespad=0, borderpad=0, **options)  # fmt: skip
 
@@ -297,11 +307,13 @@ def svg(ax: Axes, *, themed: bool | Literal["notebook"] = False, alt: str = "", 
     import matplotlib
 
     out = io.StringIO()
+    # The caller's own matplotlib settings stay as they are.
     with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "kit", "svg.id": None}):
         fig: Any = ax.get_figure()
         fig.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
     # The same plot is the same text: no date, no creator, ids by a fixed salt. Words are paths, since a reader's fonts are not known.
     text = out.getvalue()
+    # From `<svg` on: an XML head in the middle of a page is no HTML.
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
     if themed:
         # Each colour of the light style is used for one thing only, so that it can be replaced in the finished text.
@@ -309,6 +321,7 @@ def svg(ax: Axes, *, themed: bool | Literal["notebook"] = False, alt: str = "", 
         for name in ("page", "ink", "muted", "grid"):
             variable = _NOTEBOOK[name] if themed == "notebook" else f"var(--{name})"
             text = text.replace(getattr(light, name), variable)
+    # Every id and what refers to it: `id="p1"`, `href="#p1"`, `url(#p1)`.
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}", text)
     text = re.sub(
         r'(<g id="[^"]*seam-[^"]*")', r'\1 pointer-events="none"', text
@@ -346,6 +359,7 @@ class Picture:
         import base64
         import io
 
+        # 200 dots an inch: sharp on a screen with two pixels to the point.
         png = io.BytesIO()
         self.ax.get_figure().savefig(png, format="png", dpi=200, bbox_inches="tight")  # type: ignore[union-attr]
         files = [("picture.png", "image/png", png.getvalue())]
@@ -361,6 +375,7 @@ class Picture:
 
 def alt_text(ax: Axes) -> str:
     """Return what is written on a picture, in one line: its title, what is under it and what was counted."""
+    # The mark of a stand-in follows the title: the text may be cut at its end.
     texts = [text.get_text() for text in ax.texts if text.get_gid() != "origin"]
     origin_words = [text.get_text() for text in ax.texts if text.get_gid() == "origin"]
     labels = [label.get_text() for label in ax.get_yticklabels() if any(char.isalpha() for char in label.get_text())]

@@ -43,10 +43,12 @@ class Session(Protocol):
 class Mark:
     """A span in a lane (or an instant, where it ends as it begins); ms since the session was opened."""
 
+    # One of `_LANES`.
     lane: str
     start_ms: float
     end_ms: float
     colour: str
+    # Words for a pointer that rests on it; and those that are written on it, as far as they fit.
     says: str
     label: str = ""
 
@@ -63,6 +65,7 @@ class Timeline:
     def __init__(self, marks: Sequence[Mark], simulated: bool | None, note: str = "") -> None:
         self.marks = tuple(marks)
         self.simulated = simulated
+        # What is left out of the picture, said under it.
         self.note = note
         used = {mark.lane for mark in self.marks}
         self.lanes = [lane for lane in _LANES if lane in used]
@@ -79,11 +82,13 @@ class Timeline:
         """Draw it on axes, or on an empty figure."""
         look = look_up.style(style)
         ax = look_up.axes(ax, look, look_up.WIDTH, 0.9 + 0.32 * max(1, len(self.lanes)))
+        # Under three seconds the ticks would all be fractions.
         seconds = self.end_ms >= 3_000
         scale = 1000.0 if seconds else 1.0
         for row, lane in enumerate(self.lanes):
             marks = [(n, mark) for n, mark in enumerate(self.marks) if mark.lane == lane]
             instants = [mark for _, mark in marks if mark.end_ms == mark.start_ms]
+            # Thousands of shapes with a title each would make a page crawl.
             if len(instants) > _MAX_TITLED:
                 ax.vlines(
                     [mark.start_ms / scale for mark in instants],
@@ -146,10 +151,13 @@ class Timeline:
         def titled(match: re.Match[str]) -> str:
             return f"{match[0]}<title>{show.esc(self.marks[int(match[1])].says, 300)}</title>"
 
+        # Matplotlib writes the gid as a group's id: `<g id="timeline-mark-17">`.
         text = re.sub(r'<g id="timeline-mark-(\d+)">', titled, text)
+        # The first `>` is the end of the svg's own tag: its title is that of the whole picture.
         return text.replace(">", f"><title>{show.esc(words)}</title>", 1)
 
 
+# From top to bottom; a lane without marks is not drawn.
 _LANES = ("user speaks", "we send", "response", "text deltas", "transcript", "audio arrives", "audio lasts", "errors")
 _USER, _SENT = "#56707f", "#8a6d3b"
 _KINDS = {
@@ -184,6 +192,7 @@ def timeline(session: Session) -> Timeline:
             says = str(error.get("message") if isinstance(error, dict) else error)
             marks.append(Mark("errors", at_ms, at_ms, show.COLOURS["failed"], f"error at {at_ms:.0f} ms: {says}"))
         elif event.direction == "client":
+            # Dozens a second would hide everything else that was sent.
             if event.type != "input_audio_buffer.append":
                 marks.append(Mark("we send", at_ms, at_ms, _SENT, f"{event.type} at {at_ms:.0f} ms"))
         elif lane := _KINDS.get(event.type):
@@ -205,6 +214,7 @@ def _speech_mark(beginning: tuple[float, float] | None, at_ms: float, end_ms: fl
     heard_ms, start_ms = beginning
     # The server's clock counts audio that it was sent, ours the time: the length is the server's, the end is when we heard of it.
     length_ms = end_ms - start_ms if not math.isnan(end_ms - start_ms) else at_ms - heard_ms
+    # Not later than when we heard of its beginning, and not before the session.
     start = max(0.0, min(heard_ms, at_ms - max(0.0, length_ms)))
     return Mark("user speaks", start, at_ms, _USER, f"speech, {length_ms:.0f} ms as the server heard it", "speech")
 
@@ -214,6 +224,7 @@ def _response_marks(response: Response) -> Iterable[Mark]:
     if start is None:
         return
     start = max(0.0, start)
+    # A response without an end (the log stops, the line broke) lasts until the last that is known of it.
     instants: list[float | None] = [response.done_at_ms, response.first_audio_at_ms, response.first_text_at_ms, start]
     end = max(at for at in instants if at is not None)
     word = "failed" if response.status == "failed" else response.modality or "pending"
@@ -271,6 +282,7 @@ def pair(
     replies = [_reply(source, response) for source in (control, session)]
     until = max(4.0, *(_ends_s(reply) for reply in replies))
     for row, (source, reply, name) in enumerate(zip((control, session), replies, names, strict=True)):
+        # The control above, the session under it, with room for words between them.
         middle = 1.0 - 2.8 * row
         modality = reply.modality or "empty"
         colour = show.COLOURS.get(modality, look.muted)
@@ -294,6 +306,7 @@ def pair(
             _wave(ax, reply, middle, colour)
         words = show.one_line(reply.words, 400)
         start_s = ((reply.first_audio_ms if reply.n_audio_bytes else reply.first_text_ms) or 0.0) / 1000
+        # As many characters as fit from where the words begin to the right edge.
         lines = textwrap.wrap(words, max(12, int(66 * (until - start_s) / until)))
         lines_shown = [*lines[:2], *(["…"] if len(lines) > 2 else [])] if reply.n_audio_bytes else lines[:5]
         ax.text(start_s, middle - (0.78 if reply.n_audio_bytes else 0.1), foreign("\n".join(lines_shown), 500), fontsize=SMALL + (not reply.n_audio_bytes),
@@ -314,6 +327,7 @@ def _reply(session: Session, n: int) -> Response:
 
 
 def _ends_s(reply: Response) -> float:
+    # Audio comes faster than it plays: what counts is when the ear is done.
     played_ms = (reply.first_audio_ms or 0.0) + reply.n_audio_bytes / _BYTES_PER_MS
     return max(played_ms, reply.done_ms or 0.0 if not reply.n_audio_bytes else 0.0) / 1000
 
@@ -338,6 +352,7 @@ def _given_before(session: Session, reply: Response) -> str:
     """Name a session by how many replies of the assistant it had been given, or had made, before this one."""
     items = list(getattr(session, "items", ()))
     ids = set(reply.item_ids)
+    # A reply that left no item comes after all of them.
     place = next((at for at, item in enumerate(items) if item.id in ids), len(items))
     n = sum(item.role == "assistant" for item in items[:place])
     return "no earlier reply" if not n else f"after {n} earlier {'reply' if n == 1 else 'replies'}"

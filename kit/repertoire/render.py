@@ -98,6 +98,7 @@ def render() -> None:
     import soundfile
 
     clips = {(name, kind, tags): say_line(text, kind) for name, kind, tags, text in LINES}
+    # Two recordings that are alike could not be told apart by what was heard.
     if len({f"{kind}-{name}" for name, kind, _ in clips}) < len(LINES) or len(set(clips.values())) < len(LINES):
         raise InputError("two lines share a name or a recording; every line of LINES needs its own")
     for old in FOLDER.glob("*.ogg"):
@@ -119,6 +120,7 @@ def render() -> None:
             }
         )
         print(f"{file.name:36} {clip.duration_ms:6.0f} ms {clip.level_dbfs:6.1f} dBFS {file.stat().st_size:7,} bytes")
+    # A line of the file for each: a change of one recording is a change of one line.
     text = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     (FOLDER / "lines.json").write_text(f"[\n{text}\n]\n", encoding="utf-8")
     print(f"{len(rows)} lines, {n_bytes:,} bytes, in {FOLDER}")
@@ -126,6 +128,7 @@ def render() -> None:
 
 def render_clip() -> None:
     """Write the clip that the cases use, with 300 ms of silence on either side as a recording would have."""
+    # Trimmed first, so that the silence is 300 ms whatever the voice leaves.
     line = say_line("Tell me a joke.", "user").trim_silence(keep_ms=0).pad(300, 300)
     source = line.provenance
     # A day and no time of day: rendered again, the file changes only if the voice does.

@@ -32,6 +32,7 @@ from .pieces import written_by_a_run
 from .reproduction import SessionEvidence, Source, reproduction, sessions_of, source_of
 
 Effect = Callable[[Response], bool]
+# Variables whose values are taken out wherever they stand: a server may repeat a key in an error.
 _SECRETS = (
     "OPENAI_API_KEY",
     "AZURE_OPENAI_API_KEY",
@@ -40,6 +41,7 @@ _SECRETS = (
     "OPENAI_ORG_ID",
     "OPENAI_PROJECT_ID",
 )
+# Columns of ids.csv; what a vendor looks for first is first.
 _IDS = (
     "shows_effect", "session_id", "response_id", "model", "session_opened_at", "response_asked_at", "modality", "asked", "status",
     "simulated", "trial_id", "case", "arm",
@@ -112,9 +114,12 @@ def bundle(
         work.take(evidence)
     if not work.showing:
         raise InputError(_nothing_shows(origin, work))
+    # Over the finished files, too (`writestr` below): names, tables and pictures may hold a secret as well as frames.
     redactor = Redactor([value for name in _SECRETS if (value := os.environ.get(name))])
+    # The first session whose log says what the client sent: one script is enough.
     script = next((text for evidence in work.showing if (text := work.script(evidence))), None)
     target.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target, so that putting it in place is one step; the number, since two kernels may write.
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         with zipfile.ZipFile(draft, "x", zipfile.ZIP_DEFLATED) as file:
@@ -132,12 +137,15 @@ class _Selection:
     """The sessions whose logs go into a bundle, and a line for every response of all of them."""
 
     def __init__(self, effect: Effect, n_each: int) -> None:
+        # Which responses show it, and the most sessions of each kind whose logs are kept.
         self.effect, self.n_each = effect, n_each
         self.showing: list[SessionEvidence] = []  # sessions with the effect, at most `n_each`
         self.others: list[SessionEvidence] = []  # as many without it
         self.ids: list[dict[str, Any]] = []  # of ids.csv
         self.rows: list[dict[str, Any]] = []  # of responses.csv
+        # What each session says of who answered; more than one: nothing is said of the whole.
         self.origins: set[bool | None] = set()
+        # Of all that was read, not only of what is kept: the README says how frequent it is.
         self.n_sessions = self.n_responses = self.n_effect = self.n_sessions_with = 0
 
     @property
@@ -158,10 +166,12 @@ class _Selection:
         self.n_effect += len(showing)
         self.origins.add(session.simulated)
         chosen = self.showing if showing else self.others
+        # The first of each kind, in order: nobody has picked the most striking ones.
         if len(chosen) < self.n_each and session.responses:
             chosen.append(evidence)
         for turn, response in enumerate(session.responses, 1):
             self.rows.append(row(response, session=session, turn=turn, file=session.file))
+            # When it was asked for; where turn detection asked, when the server made it.
             asked_at_ms = response.started_at_ms if response.started_at_ms is not None else response.created_at_ms
             self.ids.append(
                 {
@@ -195,6 +205,7 @@ def _nothing_shows(origin: Ledger | list[Path], work: _Selection) -> str:
         )
     if work.n_sessions or not isinstance(origin, Ledger):
         return sentence
+    # The ledger knows its responses without their events: say that it is the events that are lacking.
     (counts,) = origin.rows("SELECT COUNT(*) AS n, SUM(modality = 'text') AS text FROM responses")
     return (
         f"{origin.path} has {counts['n']:,} responses, {counts['text'] or 0:,} of them text, but no events to show: a bundle needs "
@@ -211,6 +222,8 @@ def _members(
     yield "ids.csv", _csv(_IDS, work.ids)
     yield "responses.csv", csv_line() + "".join(map(csv_line, work.rows))
     if isinstance(origin, Ledger):
+        # Read whole inside: a generator must not be suspended within this, or it would take the reader's errors for the
+        # ledger's.
         with written_by_a_run(origin):
             plan = json.dumps({"plan_hash": origin.plan_hash, "plan": origin.plan}, indent=1, default=str)
             table, attempts = tables.modality_df(origin), show.csv_of(tables.attempts_df(origin))
@@ -292,6 +305,7 @@ def _lines(evidence: SessionEvidence, redactor: Redactor, hook: Hook | None) -> 
         opened_at=evidence.utc(0.0),
     )
     for n, step in enumerate(evidence.steps, 1):
+        # NaN is no JSON: a line without a time has none.
         at_ms = None if math.isnan(step.at_ms) else step.at_ms
         yield lines.frames(n, step.direction, [lines.event(without_audio(step.data))], at_ms=at_ms)
     if session.end is not None:

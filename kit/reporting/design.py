@@ -63,6 +63,7 @@ Counts = tuple[int, int]
 class Stage:
     """What is run next: each model with its arms, each arm once with each of the histories, `rounds` times."""
 
+    # Also the stem of its ledgers' names; arms by model: a cure that is decided on one is not run there any more.
     name: str
     arms: Mapping[str, tuple[str, ...]]
     n_histories: int
@@ -117,6 +118,7 @@ class Design:
     models: tuple[str, ...] = MODELS
     cures: tuple[str, ...] = CURES
     alpha: float = 0.05
+    # Of the written dialogues; a look of fewer trials draws from them.
     n_histories: int = 40
     days: int = 1
 
@@ -127,6 +129,7 @@ class Design:
     @property
     def blocks(self) -> tuple[Stage, ...]:
         """The stages that run the histories as they are, in order; each on a day of its own where there are several days."""
+        # One day is for the whole replies, the others are for the cut ones.
         n_cut = max(1, self.days - 1)
         as_is = {model: (AS_IS,) for model in self.models}
         rounds, controls = CUT_ROUNDS // n_cut, BACKGROUND_CONTROLS // n_cut
@@ -140,6 +143,7 @@ class Design:
 
     def next_stage(self, results: Results) -> Stage | None:
         """Return what is to be run after these stages and their counts by (model, arm); ``None``: the study is over."""
+        # The histories come first whatever they show: their rate is the first question.
         if len(results) < len(self.blocks):
             return self.blocks[len(results)]
         look = 1 + len(results) - len(self.blocks)
@@ -153,12 +157,14 @@ class Design:
         }
         if not arms:
             return None
+        # `LOOKS` are totals; a stage runs what is new.
         n = LOOKS[look - 1] - (LOOKS[look - 2] if look > 1 else 0)
         n_histories = min(n, self.n_histories)
         return Stage(f"look {look}", arms, n_histories, n // n_histories, cut)
 
     def cutting_changes(self, results: Results) -> bool:
         """Whether replies that were cut came as text more or less often than whole ones, over all models."""
+        # Not of the family's alpha: it decides only how the cures are asked about, and errs to the dearer side.
         return self.p_of_cutting(results) < 0.05
 
     def p_of_cutting(self, results: Results) -> float:
@@ -168,6 +174,7 @@ class Design:
 
     def verdicts(self, results: Results) -> list[Verdict]:
         """Return what is shown of every model × cure so far."""
+        # By the first blocks alone: later stages must not bring a model back that was found not to drift.
         drifting = [
             model
             for model in self.models
@@ -187,14 +194,18 @@ class Design:
                     _sum((control, counts.get((model, AS_IS), (0, 0)))),
                     _sum((treated, counts.get((model, cure), (0, 0)))),
                 )
+            # The whole family is tested at this look's share of alpha: the shares sum to 1.
             level = self.alpha * SPENDING[look - 1]
             ps = {key: _p(*totals[key]) for key in compared}
+            # The family is every model × cure, also those not asked about: dropping some after a look would be
+            # choosing.
             for key, is_shown in _holm(ps, len(verdicts), level).items():
                 (k0, n0), (k1, n1) = totals[key]
                 better = k0 / n0 - k1 / n1 if n0 and n1 else 0.0
                 outcome = "open"
                 if is_shown:
                     outcome = "cures" if better > 0 else "harms"
+                # Not at the first look: with 20 trials a good cure may look like none.
                 elif look >= 2 and better < FUTILITY:
                     outcome = "given up"
                 verdicts[key] = Verdict(*key, k0, n0, k1, n1, ps[key], outcome, look)
@@ -237,6 +248,7 @@ def _holm(ps: Mapping[tuple[str, str], float], family: int, level: float) -> dic
     """Holm's step-down over a family of which only some were tested: the others count as not shown."""
     results, going = {}, True
     for rank, (key, p) in enumerate(sorted(ps.items(), key=lambda item: item[1])):
+        # Once one is not shown, no larger p is.
         going = going and p <= level / (family - rank)
         results[key] = going
     return results
@@ -279,6 +291,7 @@ def simulate(
     usd: Callable[[str, str, bool], float],
 ) -> Simulated:
     """Run the design many times against a known truth: what it costs, and what it claims. `usd`: of one trial (`study.trial_usd`)."""
+    # One for all studies of a simulation: the seed alone repeats it.
     draw = random.Random(f"kit study {seed}")
     out = Simulated()
     for _ in range(n_studies):
@@ -288,6 +301,8 @@ def simulate(
             counts = {}
             for model, arms in stage.arms.items():
                 for name in arms:
+                    # All of them where all are run; else drawn anew for each arm, where `Study.plans` draws once for a
+                    # stage.
                     picked = range(stage.n_histories) if stage.n_histories == design.n_histories else None
                     chosen = picked or draw.sample(range(design.n_histories), stage.n_histories)
                     k = sum(draw.random() < truth(model, name, h) for _ in range(stage.rounds) for h in chosen)

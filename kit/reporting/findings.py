@@ -27,6 +27,7 @@ MAX_SENTENCES = 12  # about single cases; more are in the table
 def in_short(m: Material) -> dict[str, Any]:
     """What came out, in computed sentences, each with whether it shows a difference: cases first, then comparisons."""
     mark = f"[{show.origin_word(m.simulated)}] " if m.simulated is not False else ""
+    # As it is first; where the plan has no baseline, every arm speaks for itself.
     base = m.table[m.table["arm"].astype(str) == m.baseline]
     cases = [
         f"{mark}{sentence}"
@@ -42,6 +43,7 @@ def in_short(m: Material) -> dict[str, Any]:
         notes.append(
             f"Within single cases {n_shown} of {plural(len(single), 'comparison')} show a difference; all are listed below."
         )
+        # The pooled rows and what is shown; hundreds of single cases without a difference are no summary.
         chosen = m.comparisons[pooled | m.comparisons["shown"]] if pooled.any() else m.comparisons
         sentences += [
             (m.brief_settings(row), bool(row["shown"])) for row in _rows(chosen.sort_values("pooled", kind="stable"))
@@ -52,6 +54,7 @@ def in_short(m: Material) -> dict[str, Any]:
 def case_sentence(m: Material, row: Any) -> str:
     """One case of one arm: how many first turns came as text, with the interval, and how many lost the voice."""
     n, k = int(row["first_turns"]), int(row["text"])
+    # Nothing was answered: a sentence with 0 of 0 would read like a result.
     if not n:
         return ""
     where = f"{m.called('settings', row)}, " if m.over else ""
@@ -60,6 +63,7 @@ def case_sentence(m: Material, row: Any) -> str:
         if str(row.get("run_ended")).startswith("stop rule")
         else "interval"
     )
+    # GPT-Live has no text, so "answered in text" would be 0 by its nature.
     if m.is_live:
         n_lost = int(row["lost_voice"])
         interval = stats.wilson(n_lost, n, float(row["level"]))
@@ -71,12 +75,14 @@ def case_sentence(m: Material, row: Any) -> str:
         f"{where}case {row['case']}, {spaced(row['arm'])}: {k} of {n} first turns were answered in text ({percent(k / n)}, "
         f"{percent(row['level'])} {name} {100 * row['drift_low']:.1f} to {100 * row['drift_high']:.1f})."
     )
+    # Ledgers of schema 1 did not record silence; 0 would be a claim.
     n_voiceless = None if not m.timed else int(row["lost_voice"])
     sentence += " Silence is not known." if n_voiceless is None else f" The voice was lost in {n_voiceless} of {n}."
     sentence += _beside_the_background(m, row, k, n)
     if row["turns_after_text"]:
         again = plural(int(row["turns_after_text"]), "turn")
         sentence += f" After a text reply the next was text again in {percent(row['persistence_rate'])} of {again}"
+        # NaN where too few turns came after a text.
         low, high = row["persistence_low"], row["persistence_high"]
         sentence += f" ({points(low)} to {points(high)})." if low == low else "."
     return sentence
@@ -84,6 +90,7 @@ def case_sentence(m: Material, row: Any) -> str:
 
 def _beside_the_background(m: Material, row: Any, k: int, n: int) -> str:
     """The case beside the negative controls of its settings: sessions without a history. Empty where none was answered."""
+    # Of the same settings: another model has another background.
     df = m.of(m.controls[m.controls["role"] == "negative"], str(row.get("settings")))
     text, n_known = int(df["text"].sum()), int(df["known"].sum())
     p = stats.fisher(k, n, text, n_known)
@@ -181,6 +188,7 @@ def days(m: Material) -> dict[str, Any]:
     """Drift by day and by half of the planned order: whether what was measured stayed the same while it was measured."""
     trials = m.trials[m.trials["first_turn_modality"].notna()].copy()
     trials["day"] = [when(at)[:10] for at in trials["started_at"]]
+    # By the planned order and not by time: a run that was gone on with has a gap in its hours.
     middle = m.trials["n"].median()
     trials["half"] = ["first half of the order" if n <= middle else "second half" for n in trials["n"]]
     keys = [*m.over, "arm"]
@@ -193,6 +201,7 @@ def days(m: Material) -> dict[str, Any]:
                 cells.append(f"{int((part == 'text').sum())} of {len(part)}" if len(part) else "–")
         rows.append(cells)
     note = ""
+    # The intervals know nothing of a service that changes overnight.
     if len(dates) == 1:
         note = f"All of it is from one day, {dates[0]}: the intervals allow for chance on that day, and say nothing of another."
     return {"grid": Grid([*keys, *sorted(dates), "first half of the order", "second half"], rows), "note": note}
@@ -208,6 +217,7 @@ def chosen_later(m: Material) -> str:
     later = []
     if m.analysis.get("baseline") != m.baseline:
         later.append(f"the baseline “{spaced(m.baseline)}” (planned: “{spaced(m.analysis.get('baseline'))}”)")
+    # Chosen afterwards is not wrong, but a reader must know.
     if m.analysis.get("level") != m.level:
         later.append(f"the level of {percent(m.level)} (planned: {percent(m.analysis.get('level') or 0.95)})")
     return f"Chosen when this page was made, not with the plan: {' and '.join(later)}." if later else ""
@@ -220,11 +230,13 @@ def ended(m: Material) -> tuple[str, str] | None:
     n = m.ledger.counts()
     not_run = f"{n['missing']:,} of {n['planned']:,} trials were not run."
     note = f" ({run['note']})" if run and run["note"] else ""
+    # A rule that was frozen with the plan is no choice of anybody who saw the counts.
     if reason == "stop rule":
         return "Stopped by its rule", (
             f"{not_run} They were never to be run. Beside each rate stands the rule's own interval, which is good at any look; tests and "
             "differences assume a fixed number of trials, and a rate that a rule stopped early leans towards 0 or 1."
         )  # fmt: skip
+    # All were run: how the last run ended touches no number.
     if not n["missing"]:
         return None
     if reason == "budget":

@@ -38,6 +38,7 @@ from .page import render
 from .pieces import Grid, bar, code, plural, spaced
 
 QUESTION = "After how much history does GPT-Live fall silent, and what keeps it speaking?"
+# Even: a history ends with the model, and the question is the user's.
 DOSES = (0, 2, 4, 6, 8, 12, 16, 20)  # turns before the user's last
 PLACEMENTS = (
     "short_tail",
@@ -72,6 +73,7 @@ class Placed:
         """``keeps it speaking``, ``silences it``, or that no difference is shown."""
         if self.p is None or self.p > 0.05:
             return "no difference shown"
+        # The share, since trials may have been lost unevenly. A p is there only if both have some.
         better = self.with_it[0] / self.with_it[1] < self.as_it_is[0] / self.as_it_is[1]
         return "keeps it speaking" if better else "silences it"
 
@@ -117,6 +119,7 @@ class LiveStudy:
         if AS_IS in self.placements:
             raise InputError("the study needs a placement at least, beside as_is")
         stand_in = {"pace": pace, "live": {"silence": silence}} if where == "standin" else {}
+        # The same objects for both stages: what is compared must differ in nothing else.
         self._settings = [Settings(where, model=model, protocol="live", stand_in=stand_in) for model in self.models]
         # By stage: ``dose``, and ``placements`` once two voices were lost.
         self.ledgers: dict[str, Ledger] = {}
@@ -132,6 +135,7 @@ class LiveStudy:
         return self._plan([dose], [AS_IS, *self.placements], self.repeats[1])
 
     def _plan(self, doses: Sequence[int], arms: Sequence[str], repeats: int) -> Plan:
+        # Text cannot occur, so what is compared is lost voice.
         analysis = Analysis(over=("model",), family="pooled", outcome="lost_voice")
         settings = self._settings
         return Plan(
@@ -168,6 +172,7 @@ class LiveStudy:
         self.ledgers, self.complete = {}, False
         self.folder.mkdir(parents=True, exist_ok=True)
         remaining_usd = budget_usd
+        # Grows while it is gone through: the first stage decides whether there is a second.
         stages = [("dose", self.dose_plan())]
         for name, plan in stages:
             options: dict[str, Any] = {"at_once": at_once, "progress": progress, "keep_sound": keep_sound}
@@ -176,6 +181,7 @@ class LiveStudy:
             self.ledgers[name] = ledger
             if remaining_usd is not None:
                 remaining_usd = max(0.0, remaining_usd - ledger.spent()["usd"])
+            # The budget, or a stop: the same call goes on from here.
             if (ledger.last_run or {}).get("ended") != "complete":
                 return self
             if name == "dose" and (worst := self.worst_dose()) is not None:
@@ -187,6 +193,7 @@ class LiveStudy:
 
     @property
     def simulated(self) -> bool | None:
+        # One answer only if all ledgers agree.
         marks = {ledger.simulated for ledger in self.ledgers.values()}
         return marks.pop() if len(marks) == 1 else None
 
@@ -204,16 +211,19 @@ class LiveStudy:
     def doses(self) -> dict[tuple[str, int], Count]:
         """Lost voices by model and number of turns."""
         counts = self._counts("dose", "case_name")
+        # A case of `growing` is called by its length: "8 turns".
         return {(model, int(name.split()[0])): count for (model, name), count in counts.items()}
 
     def worst_dose(self) -> int | None:
         """The length at which most voices were lost, the shortest of equals; ``None``: too few were for a comparison."""
-        lost: dict[int, int] = {}
+        n_lost_by_dose: dict[int, int] = {}
         for (_, dose), (k, _n) in self.doses().items():
-            lost[dose] = lost.get(dose, 0) + k
-        if sum(lost.values()) < FEWEST_LOST:
+            n_lost_by_dose[dose] = n_lost_by_dose.get(dose, 0) + k
+        # A single loss may be anything; a comparison on it would cost and show nothing.
+        if sum(n_lost_by_dose.values()) < FEWEST_LOST:
             return None
-        return max(sorted(lost), key=lambda dose: lost[dose])
+        # `max` takes the first of equals: sorted, the shortest, which costs least.
+        return max(sorted(n_lost_by_dose), key=lambda dose: n_lost_by_dose[dose])
 
     def placed(self) -> list[Placed]:
         """What is shown of each placement on each model."""
@@ -232,12 +242,12 @@ class LiveStudy:
         mark = f"[{show.origin_word(self.simulated)}] " if self.simulated is not False else ""
         sentences = []
         for model in self.models:
-            lost = {dose: count for (name, dose), count in sorted(self.doses().items()) if name == model and count[0]}
-            first = next(iter(lost), None)
+            losses = {dose: count for (name, dose), count in sorted(self.doses().items()) if name == model and count[0]}
+            first = next(iter(losses), None)
             sentences.append(
                 f"{mark}{model}: no voice was lost"
                 if first is None
-                else f"{mark}{model}: the first voice is lost after a history of {first} turns ({lost[first][0]} of {lost[first][1]})"
+                else f"{mark}{model}: the first voice is lost after a history of {first} turns ({losses[first][0]} of {losses[first][1]})"
             )
         return sentences + [f"{mark}{placed}" for placed in self.placed()]
 

@@ -22,6 +22,7 @@ from .pieces import Material, written_by_a_run
 from .sections import context
 
 QUESTION = "How often does a seeded history cost the voice?"
+# Inside every page: a report is one file that fetches nothing.
 STYLE = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
 
 
@@ -82,8 +83,10 @@ def report(
     """
     book = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
     with written_by_a_run(book):
+        # All tables are made before the folder is touched: a ledger that cannot be read leaves an old report alone.
         material = Material(book, baseline, level)
     arms = list(dict.fromkeys(material.trials["arm"].astype(str)))
+    # `as_is` may be named although the plan has it not: then there is nothing to compare.
     if baseline is not None and baseline not in ("as_is", *arms):
         raise InputError(f"no trial has the arm {clipped(baseline)} to compare with; there are {', '.join(arms)}")
     target = named_path(folder).resolve()
@@ -94,6 +97,7 @@ def report(
         html = page(material, question)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        # Written beside and put in place: who reads the report meanwhile sees the old one or the new one.
         part = target.with_name(f".{target.name}.{os.getpid()}")
         part.write_text(html, encoding="utf-8")
         part.replace(target)
@@ -115,6 +119,7 @@ def render(template: str, data: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,  # a name that the data does not have is an error, and no hole in the page
+        # For every value of a template, so that none can be forgotten.
         finalize=_visible,
     )
     made_at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -52,6 +52,7 @@ class Material:
         self.plan: dict[str, Any] = ledger.plan
         # What the plan froze of its analysis; None in ledgers of plans that froze the trials alone.
         self.analysis: dict[str, Any] | None = self.plan.get("analysis")
+        # What was frozen with the trials comes before the kit's defaults, and after what the reader names.
         frozen = self.analysis or {}
         self.baseline: str = baseline or frozen.get("baseline") or "as_is"  # the arm that the others are compared with
         self.level: float = level or frozen.get("level") or 0.95  # of every interval on the page
@@ -61,7 +62,7 @@ class Material:
         self.attempts = tables.attempts_df(ledger)
         self.controls = tables.controls_df(ledger, level=self.level)
         # Everything was GPT-Live, which has no text: what is lost is lost to silence.
-        self.is_live = all(one.get("protocol") == "live" for one in self.plan.get("settings") or [{}])
+        self.is_live = all(settings.get("protocol") == "live" for settings in self.plan.get("settings") or [{}])
         self.settings = ordered(self.trials, "settings")  # names, in the plan's order
         # With several settings every table keeps them apart.
         self.over = ["settings"] if len(self.settings) > 1 else []
@@ -70,6 +71,7 @@ class Material:
         self.until_drift = tables.until_drift_df(ledger, [*self.over, "arm"], level=self.level)
         # None where there is nothing to compare.
         self.comparisons = self._compare()
+        # Text replies to measured trials: what a vendor is asked to look up.
         responses = tables.responses_df(ledger)
         self.drifted = responses[(responses["modality"] == "text") & (responses["role"] == "measure")]
         self.simulated = ledger.simulated
@@ -79,10 +81,12 @@ class Material:
 
     def _compare(self) -> Frame | None:
         try:
+            # The outcome that the plan named; `final` where it named none.
             outcome = (self.analysis or {}).get("outcome") or "final"
             return tables.compare_df(
                 self.table, self.baseline, outcome=outcome, over=self.over, alpha=self.alpha, level=self.level
             )
+        # One arm, or no baseline: the page has no comparisons, and is a report all the same.
         except InputError:
             return None
 
@@ -91,6 +95,7 @@ class Material:
         word = str(row[name])
         if name != "settings" or not self.over:
             return spaced(word)
+        # Words that all settings have: in a table they would only make it wide.
         shared = set.intersection(*(set(settings.split()) for settings in self.settings))
         return " ".join(part for part in word.split() if part not in shared) or word
 
@@ -109,8 +114,12 @@ class Material:
     def hosts(self) -> list[str]:
         """Where the services of the plan were; empty for stand-ins."""
         urls = [
-            settings.get("url") for settings in self.plan.get("settings", ()) if settings.get("endpoint") != "standin"
+            # The stand-in's address is a port of this machine, and says nothing.
+            settings.get("url")
+            for settings in self.plan.get("settings", ())
+            if settings.get("endpoint") != "standin"
         ]
+        # Behind an `@` only: what stands before it in an address is a password.
         return list(dict.fromkeys(urlsplit(str(url)).netloc.rpartition("@")[2] or str(url) for url in urls if url))
 
 
@@ -143,6 +152,7 @@ def figure(draw: Callable[..., Any], df: Frame, prefix: str, alt: str) -> Markup
 
 def bar(rate: float, low: float, high: float) -> Markup:
     """A rate as a bar, its interval as a line across it."""
+    # NaN: nothing was answered.
     if rate != rate:
         return Markup("<span class='bar none'></span>")
     return Markup(
@@ -183,6 +193,7 @@ def when(at: Any) -> str:
 def ordered(df: Frame, name: str) -> list[str]:
     """The different words of a column, in the plan's order where the column has one."""
     present = df[name].dropna()
+    # A filtered frame keeps all categories; only those with rows are named.
     order = df[name].cat.categories if hasattr(df[name], "cat") else present.unique()
     words = set(present.astype(str))
     return [str(word) for word in order if str(word) in words]
@@ -220,6 +231,7 @@ def milliseconds(value: Any) -> str:
 
 def flag(value: Any) -> bool | None:
     """A cell of a nullable column."""
+    # By its word as well: <NA> has no truth, and numpy's True is not Python's.
     return bool(value) if value is True or value is False or str(value) in ("True", "False") else None
 
 

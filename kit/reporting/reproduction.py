@@ -50,6 +50,7 @@ class SessionEvidence:
 
     def utc(self, at_ms: float | None) -> str | None:
         """An instant of the session's clock in UTC, ISO 8601 with milliseconds; ``None`` where the start is not known."""
+        # A ledger knows when its attempt began; a log says it in its header.
         opened = self.attempt.get("started_at")
         if not isinstance(opened, int | float):
             try:
@@ -78,6 +79,7 @@ def source_of(source: Source) -> Ledger | list[Path]:
         path = named_path(source)
         if path.is_file():
             with regular_file(path) as file:
+                # By its first bytes and not by its name: https://www.sqlite.org/fileformat.html, "Magic Header String".
                 if file.read(16) == b"SQLite format 3\0":
                     return Ledger(path)
         return log_files(path)
@@ -93,6 +95,7 @@ def sessions_of(source: Ledger | list[Path]) -> Iterator[SessionEvidence]:
     if isinstance(source, Ledger):
         for attempt in source.rows(_ATTEMPTS):
             (events,) = source.rows("SELECT jsonl FROM events WHERE attempt_id = ?", (attempt["attempt_id"],))
+            # One attempt at a time: the events of a whole run may not fit into memory.
             lines = inflate(events["jsonl"], f"attempt {attempt['attempt_id']} in {source.path}").splitlines()
             simulated = None if attempt["simulated"] is None else bool(attempt["simulated"])
             report = ParseReport()
@@ -106,6 +109,7 @@ def sessions_of(source: Ledger | list[Path]) -> Iterator[SessionEvidence]:
                 yield SessionEvidence(session, steps)
 
 
+# Foreign values come in by `!a`, `_words` or `_literal`: ASCII that cannot end the string in which it stands.
 _SCRIPT = '''"""{title}
 
 {about}
@@ -179,18 +183,21 @@ def reproduction(evidence: SessionEvidence, response: Response, origin: str) -> 
     header = evidence.session.header or {}
     endpoint = str(header.get("endpoint") or evidence.attempt.get("endpoint") or "openai")
     model = evidence.session.model or evidence.attempt.get("model") or "gpt-realtime"
+    # A log of another program names no dialect; beta's sessions have `modalities` (wire/README.md, "Session fields").
     beta = header.get("dialect") == "beta" or "modalities" in evidence.session.settings
     # The address is never that of the log: whoever runs the script sends a key there.
     host = {"openai": "wss://api.openai.com", "xai": "wss://api.x.ai", "standin": "ws://127.0.0.1:8765"}.get(endpoint)
     url = f"{host}/v1/realtime?{urlencode({'model': model})}" if host else ""
     azure = endpoint == "azure"
     key_env = {"azure": "AZURE_OPENAI_API_KEY", "xai": "XAI_API_KEY"}.get(endpoint, "OPENAI_API_KEY")
+    # A log of the kit holds digests in the place of audio.
     events, missing = _with_sound(events)
     about = f"Session {evidence.session.id}, response {response.id}, model {model}{f' ({origin})' if origin else ''}."
     if missing:
         about += f"\n{missing} pieces of audio were not kept in the log; silence of the same length stands for them."
     if endpoint == "standin":
         about += "\nIt was recorded at a stand-in: python -m kit serve starts one there."
+    # Nothing named: the service's default is audio.
     modalities = "+".join(response.asked or ("audio",))
     return _SCRIPT.format(
         title=_words(f"A reply came as {response.modality} where {modalities} was asked for."),
@@ -209,6 +216,7 @@ def reproduction(evidence: SessionEvidence, response: Response, origin: str) -> 
 
 def _words(text: str) -> str:
     """Foreign text for a docstring: nothing in it can end the string, or read otherwise than it is."""
+    # Everything but plain letters, digits and a few signs, so no quote, backslash or brace: `r"""x` becomes `r???x`.
     return re.sub(r"[^A-Za-z0-9 _.,:;+()/\n-]", "?", text)
 
 
@@ -235,6 +243,7 @@ def _bare(event: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(response, dict) and isinstance(response.get("metadata"), dict) and TAG in response["metadata"]:
         metadata = {key: value for key, value in response["metadata"].items() if key != TAG}
         options = {key: value for key, value in response.items() if key != "metadata"}
+        # The user's own metadata stay; an empty field would be more than was sent.
         options |= {"metadata": metadata} if metadata else {}
         bare = {key: value for key, value in bare.items() if key != "response"} | (
             {"response": options} if options else {}
@@ -244,6 +253,7 @@ def _bare(event: Mapping[str, Any]) -> dict[str, Any]:
 
 def _with_sound(events: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
     """Put audio in the place of digests: a clip that the kit has, or else silence of that length; returns how many of those."""
+    # By digest: the sound of the kit's own cases can be put back as it was.
     clips = {
         digest(part.clip.to_bytes()): part.clip.to_bytes()
         for case in all_cases()
@@ -257,6 +267,7 @@ def _with_sound(events: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int
         nonlocal missing
         if isinstance(value, str) and (match := DIGEST.match(value)):
             pcm = clips.get(value)
+            # Silence of the digest's length, at most 15 MiB: a forged one must not fill the memory.
             missing += pcm is None
             return base64.b64encode(pcm if pcm is not None else bytes(min(int(match[2]), 15 << 20))).decode()
         if isinstance(value, dict):

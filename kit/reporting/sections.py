@@ -104,6 +104,7 @@ def context(m: Material, question: str) -> dict[str, Any]:
 def lead(m: Material) -> str:
     """One line on what was done about the question."""
     n = m.ledger.counts()
+    # In the plan's order, as every table of the page has them.
     cases, arm_names = (ordered(m.trials, name) for name in ("case", "arm"))
     days = sorted({when(at)[:10] for at in m.trials["started_at"].dropna()})
     hosts = [
@@ -119,6 +120,7 @@ def lead(m: Material) -> str:
 
 def verdicts(m: Material) -> Iterator[tuple[str, str, str]]:
     """Boxes to read before any number, each a CSS class, a word and a text: who answered, and was the instrument fit?"""
+    # First of all boxes: no number of a stand-in may be read as a model's.
     if m.simulated:
         yield "simulated", show.SIMULATED, (
             "A local simulation answered, by a rule that it was given. This shows the instrument at work; it says nothing about "
@@ -148,20 +150,24 @@ def pictures(m: Material) -> Iterator[tuple[str, list[Markup]]]:
 
 def _pictures(m: Material, name: str, n: int) -> Iterator[Markup]:
     def of(df: Frame) -> Frame:
+        # Without the column, which would be one more label in each picture of a single setting.
         return m.of(df, name).drop(columns="settings", errors="ignore")
 
     table, by_arm, turns = of(m.table), of(m.arms), m.of(m.turns, name)
+    # Links only where the list of trials is on the page.
     strip = partial(plots.strip, link="#trial-" if has_trials(m) else "")
     yield figure(strip, turns, f"f{n}a-", "Every trial as a strip of its turns, coloured by modality")
     yield figure(
         plots.modality, table, f"f{n}b-", "Share of modalities of the first turn per case and arm, with intervals"
     )
+    # With one turn each there is nothing to see over time.
     if (turns["turn"] > 0).any():
         alt = "Share of trials not drifted yet, by reply"
         yield figure(plots.until_drift, m.of(m.until_drift, name), f"f{n}c-", alt)
     if turns["heard_ms"].notna().any():
         yield figure(plots.first_audio, turns, f"f{n}d-", "Time until audio came, cumulative share of first turns")
     if len(ordered(by_arm, "arm")) > 1:
+        # Where all arms ask equally often, they differ in what they send.
         cost = "responses_per_turn" if by_arm["responses_per_turn"].nunique() > 1 else "items_sent"
         draw = lambda df, ax: plots.cure_cost(df, cost=cost, ax=ax)  # noqa: E731
         yield figure(draw, by_arm, f"f{n}e-", "Drift against cost, a point per arm")
@@ -209,6 +215,7 @@ def rates(m: Material) -> Grid:
 
 
 def _bounds(row: Any) -> str:
+    # Equal: no answer is missing, and there is nothing to allow for.
     least, most = row["drift_least"], row["drift_most"]
     return "–" if least != least or least == most else f"{points(least)}–{points(most)} %"
 
@@ -231,6 +238,7 @@ def costs(m: Material) -> Grid | None:
     """What an arm costs beside what it cures: means over its completed trials, and how much more that is than the baseline's."""
     completed = m.trials[m.trials["state"] == "completed"]
     keys = [*m.over, "arm"]
+    # Means of completed trials only: one that failed early cost little, and cured nothing.
     if not len(completed) or completed["arm"].nunique() < 2:
         return None
     frame = completed.groupby(keys, observed=True)[list(COSTS)].mean().astype(float)
@@ -238,11 +246,13 @@ def costs(m: Material) -> Grid | None:
     rows = []
     for _, row in m.arms.iterrows():
         key = tuple(row[name] for name in keys)
+        # The baseline of the same settings.
         mean, usual = means.get(key), means.get((*key[:-1], m.baseline))
         cells = [*(m.called(name, row) for name in keys), rate_text(row, "drift")]
         for name in COSTS:
             value = float("nan") if mean is None else mean[name]
             extra = 0.0 if usual is None else value - usual[name]
+            # Rounded: a difference of 1e-16 is none.
             bracket = f" ({number(extra, sign='+')})" if round(extra, 9) else ""
             cells.append("–" if value != value else number(value) + bracket)
         rows.append([*cells, milliseconds(row["heard_median_ms"])])
@@ -258,6 +268,7 @@ def reported(m: Material) -> dict[str, Any] | None:
     names = [*m.over, "case, as it is", "reported", "in words", f"found ({source})", "as reported"]
     first = len(m.over)
     return {
+        # The stand-in's default rule was written after those reports: that it agrees with them shows nothing.
         "circular": m.simulated is not False and any(map(_documented, m.plan.get("settings", ()))),
         "cases": Grid(names, cases, wide=[first + 2]) if cases else None,
         "arms": Grid(
@@ -284,10 +295,12 @@ def _reported_cases(m: Material) -> list[list[Any]]:
 
 def _reported_arms(m: Material) -> list[list[Any]]:
     kit_arms = {arm.name: arm for arm in arms.all_arms()}
+    # An arm of the user's own may have the name of one of the kit's; nothing was reported of it.
     custom = {str(arm["name"]) for arm in m.plan.get("arms", ()) if "code" in arm}
     rows = []
     for _, row in m.arms.iterrows():
         name = str(row["arm"])
+        # An arm with options is called `name(option=…)`.
         arm = None if name in custom else kit_arms.get(name.partition("(")[0])
         source = [arm.reported, arm.source] if arm else ["nothing: this arm is not one of the kit's", "–"]
         if name != AS_IS:
@@ -318,7 +331,9 @@ def trials(m: Material) -> dict[str, Any]:
     responses = tables.responses_df(m.ledger, words=True)
     texts = responses[["transcript", "text"]].astype("string").fillna("")
     is_audio = responses["modality"].astype("string").fillna("") == "audio"
+    # What was said of a voice, what was written of a text; a reply may have both, or neither.
     words = texts["transcript"].where(is_audio, texts["text"].where(texts["text"] != "", texts["transcript"]))
+    # By trial and turn: a turn that asked again has several.
     replies: dict[tuple[str, int], list[str]] = {}
     for trial, turn, reply in zip(responses["trial_id"].astype(str), responses["turn"], words, strict=True):
         replies.setdefault((trial, int(turn)), []).append(show.plain(reply, MAX_WORDS))
@@ -327,15 +342,18 @@ def trials(m: Material) -> dict[str, Any]:
         responses["trial_id"].astype(str), responses["turn"], responses["response_id"], strict=True
     ):
         ids.setdefault((trial, int(turn)), []).append(str(response_id))
+    # Up to a bound: what is over it is in the ledger.
     sounds = m.ledger.sounds(max_bytes=MAX_SOUND_BYTES)
     rows: list[list[Any]] = []
     anchors = []
     for _, row in m.turns.iterrows():
         trial, turn = str(row["trial_id"]), int(row["turn"])
         prefix = f"f{m.settings.index(str(row['settings']))}a-"  # of the picture that leads here
+        # The first turn has the trial's own anchor, which the strip leads to.
         anchors.append(f"{prefix}trial-{trial}" if turn == 0 else f"{prefix}trial-{trial}-{turn}")
         cells = [m.called(name, row) for name in (*m.over, "case", "arm")]
         modality = str(row["modality"])
+        # A turn without a modality failed or was not run: the state says which.
         came_as = badge(modality) if modality in show.COLOURS else str(row["state"])
         words_of_turn = " → ".join(replies.get((trial, turn), [])) or "–"
         players = [
@@ -375,6 +393,7 @@ def plan(m: Material) -> dict[str, Any]:
     p = m.plan
     stop = p.get("stop")
     timeout = str(p.get("timeout_s", "–")).removesuffix(".0")
+    # Without a stop rule the number of trials was fixed before.
     until = "at its end"
     if stop:
         until = (
@@ -450,6 +469,7 @@ def money(m: Material) -> list[tuple[str, str]]:
     facts = [("spent", f"${spent['usd']:.2f}{estimated}")]
     if spent["unpriced"]:
         facts.append(("unpriced", f"{spent['unpriced']} attempts: the kit knows no price for them"))
+    # A ledger that was only planned has no run.
     if run is not None:
         reason = run["ended"] or "still running, or killed"
         facts.append(("budget", "none was needed" if run["budget_usd"] is None else f"${run['budget_usd']:.2f}"))
@@ -467,6 +487,7 @@ def versions(m: Material) -> list[tuple[str, str]]:
         ("hosts", ", ".join(m.hosts) or "this machine: a stand-in"),
         ("voices", ", ".join(sorted(ordered(m.attempts, "voice"))) or "–"),
     ]
+    # Empty where a service answered.
     rules = ordered(m.attempts, "drift_rule")
     return facts + ([("the stand-in's drift rule", ", ".join(rules))] if rules else [])
 

@@ -125,9 +125,12 @@ class Study:
         if not models or not names or AS_IS in names:
             raise InputError("the study needs a model at least, and a cure beside as_is")
         self.folder = named_path(folder).resolve()
+        # As `ABOUT` keeps them, so that going on means the same study.
         self.where, self.seed, self.drift = where, seed, drift
+        # In memory with the headers; `kept_access` is what the folder gets.
         self.access = dict(access or {})
         self.cures = tuple(CURES if cures is None else cures)
+        # The rules; this class does what they say.
         self.design = Design(tuple(models), tuple(names), days=days)
         # What was run so far: the counts of each stage, and the ledgers of all stages in order.
         self.results: list[tuple[Stage, dict[tuple[str, str], Counts]]] = []
@@ -152,6 +155,7 @@ class Study:
         path = named_path(folder).resolve() / ABOUT
         try:
             about = json.loads(path.read_text(encoding="utf-8"))
+            # What is left are the arguments by their names: a file with others is refused by Python itself.
             return cls(path.parent, about.pop("where"), access=access_of(about.pop("access", {}), headers), **about)
         except (OSError, ValueError, TypeError, AttributeError, KeyError) as exc:
             raise InputError(f"{clipped(str(path))} is no study that can be gone on with: {clipped(str(exc))}") from exc
@@ -161,12 +165,14 @@ class Study:
         ending = [f"{model} ends on {ENDS[model]}" for model in self.design.models if model in ENDS]
         if self.left_out:
             ending.append(f"left out, since they end on {min(ENDS.values())}: {', '.join(self.left_out)}")
+        # A rehearsal says what the real thing would cost.
         if self.where == "standin":
             usd, prefix = trial_usd("openai"), "free, simulated; on OpenAI's models of these names "
             if not set(self.design.models) <= set(PRICES):
                 return "free, simulated"
         elif self.free:
             return "free: no key is sent"
+        # Unknown is not free.
         elif any(settings.reckoned_price is None for settings in self._all_settings()):
             return "unpriced: the kit does not know what this costs; --price says it"
         else:
@@ -191,6 +197,7 @@ class Study:
         if stage.n_histories < len(cases):
             cases = random.Random(f"kit study {seed}").sample(cases, stage.n_histories)
         arms_by_name = {arm_of(cure).name: cure for cure in self.cures}
+        # Models with the same arms share a plan: its order mixes them over the same hours.
         groups: dict[tuple[str, ...], list[str]] = {}
         for model, arms in stage.arms.items():
             groups.setdefault(tuple(arms), []).append(model)
@@ -226,9 +233,11 @@ class Study:
         Raises:
             InputError, ConnectError, LedgerError: As `kit.run` does. Nothing is lost; the same call goes on.
         """
+        # From the beginning each time: stages that are complete are only looked at, and cost nothing.
         self.results, self.ledgers, self.as_is_ledgers, self.complete = [], [], [], False
         self.folder.mkdir(parents=True, exist_ok=True)
         self._write_about()
+        # What earlier calls spent is in the ledgers, and is taken off as they are gone through.
         remaining_usd = budget_usd
         while (stage := self.design.next_stage(self.results)) is not None:
             plans = self.plans(stage)
@@ -247,10 +256,12 @@ class Study:
                     keep_sound=keep_sound,
                 )
                 self.ledgers.append(ledger)
+                # The looks run cures beside as is; those trials are no part of the rate over histories.
                 if len(self.results) < len(self.design.blocks):
                     self.as_is_ledgers.append(ledger)
                 if remaining_usd is not None:
                     remaining_usd = max(0.0, remaining_usd - ledger.spent()["usd"])
+                # Before the question whether it is complete: what is there is shown.
                 counts |= _counts(ledger, plan)
                 if (ledger.last_run or {}).get("ended") != "complete":
                     self.results.append((stage, counts))
@@ -276,6 +287,7 @@ class Study:
         n = len(self.results)
         if self.design.days == 1 or not 0 < n < len(self.design.blocks):
             return ""
+        # A block that has begun goes on, whatever day it is.
         if any((self.folder / f"{name}.sqlite").exists() for name in plans):
             return ""
         # Of the first run: to look at a stage that is complete opens another run, which asks nothing.
@@ -297,6 +309,7 @@ class Study:
         for model in self.design.models:
             rows = [row for ledger in self.as_is_ledgers for row in ledger.rows(_FIRST_TURNS, (AS_IS, model))]
             measured = [row for row in rows if row["role"] == "measure"]
+            # One attempt per trial counts; the others are in `lost`, if they were lost after asking.
             decided = [row for row in measured if row["counts"] and row["known"]]
             texts, of_history = [row["text"] for row in decided], [row["case_name"] for row in decided]
             k, n, n_lost = sum(texts), len(texts), sum(not row["known"] for row in measured)
@@ -309,6 +322,7 @@ class Study:
             voiceless = sum(row["text"] or row["outcome"] in ("silent", "late") for row in decided)
             bounds = bounds_if_missing(k, n, n_lost)
             rates.append(ModelRate(model, k, n, interval, voiceless, n_lost, bounds, background_k, len(without), p))
+        # Over the models, each of which was asked whether it drifts.
         adjusted = holm([rate.p for rate in rates])
         return [replace(rate, p=p) for rate, p in zip(rates, adjusted, strict=True)]
 
@@ -355,6 +369,7 @@ def _counts(ledger: Ledger, plan: Plan) -> dict[tuple[str, str], Counts]:
     counts = {}
     for settings in plan.settings:
         for arm in plan.arms:
+            # `IS` in the query: a setting without a model is NULL there.
             rows = ledger.rows(_FIRST_TURNS, (arm.name, settings.where.model))
             decided = [row for row in rows if row["role"] == "measure" and row["counts"] and row["known"]]
             counts[settings.where.model or "", arm.name] = (sum(row["text"] for row in decided), len(decided))
@@ -385,8 +400,8 @@ def access_of(kept: Mapping[str, Any], headers: Mapping[str, str] | None = None)
 
 def kept_access(access: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a file may hold of how an endpoint is reached: no header's value."""
-    kept = {name: value for name, value in access.items() if name != "headers" and value is not None}
-    return kept | ({"price": str(kept["price"])} if "price" in kept else {})
+    fields = {name: value for name, value in access.items() if name != "headers" and value is not None}
+    return fields | ({"price": str(fields["price"])} if "price" in fields else {})
 
 
 def trial_usd(
@@ -397,6 +412,7 @@ def trial_usd(
 
     def usd(model: str, arm: str, cut: bool) -> float:
         key = (model, arm, cut)
+        # An estimate makes a whole plan, and a study's price asks for the same a hundred times.
         if key not in prices:
             settings = _settings(endpoint_name, model or None, cut, {}, access)
             cases = histories() if arm_of(arm).max_responses == 1 else (case("1b"),)
@@ -411,6 +427,7 @@ def trial_usd(
 def _settings(
     where: str, model: str | None, cut: bool, stand_in: Mapping[str, Any], access: Mapping[str, Any] | None = None
 ) -> Settings:
+    # A reply is decided by its first part; cut, the rest of it is not paid for.
     options = dict(access or {}) | ({"max_output_tokens": CUT_TOKENS} if cut else {})
     return Settings(where, model=model, stand_in=stand_in if where == "standin" else {}, **options)
 

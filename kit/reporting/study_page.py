@@ -49,6 +49,7 @@ def context(study: Study) -> dict[str, Any]:
 def lead(study: Study) -> str:
     """One line on what was done about the question."""
     n = sum(ledger.counts()["planned"] for ledger in study.ledgers)
+    # In UTC, as the study's own days are.
     days = sorted({when(at)[:10] for ledger in study.ledgers for at in _times(ledger)})
     span = "" if not days else f", {days[0]}" if days[0] == days[-1] else f", {days[0]} to {days[-1]}"
     return (
@@ -59,12 +60,14 @@ def lead(study: Study) -> str:
 
 def _times(ledger: Any) -> list[float]:
     row = ledger.rows("SELECT MIN(started_at), MAX(ended_at) FROM attempts")[0]
+    # A ledger without an attempt has neither.
     return [at for at in row if at is not None]
 
 
 def verdicts(study: Study) -> Iterator[tuple[str, str, str]]:
     """Boxes, as class, word and text: where it comes from, whether it is whole, whether the instrument was fit, whether replies
     could be cut."""
+    # First of all boxes: no number of a stand-in may be read as a model's.
     if study.simulated is not False:
         word = "Simulated" if study.simulated else "Origin not known"
         yield (
@@ -80,6 +83,7 @@ def verdicts(study: Study) -> Iterator[tuple[str, str, str]]:
         yield "bad", "Not complete", f"{study.state[0].upper()}{study.state[1:]}. What is here may change."
     controls = tables.controls_df(study.as_is_ledgers)
     fit = tables.fit_of(controls)
+    # Sessions that were asked for text: what is not read as text there shows a blind instrument.
     positive = controls[controls["role"] == "positive"]
     positives = f"{int(positive['as_it_must'].sum())} of {int(positive['planned'].sum())} sessions that were asked for text were read as text"
     if fit is False:
@@ -92,11 +96,12 @@ def verdicts(study: Study) -> Iterator[tuple[str, str, str]]:
         yield "good", "Controls as they must be", f"{positives[0].upper()}{positives[1:]}: what is text is seen."
     else:
         yield "", "Fitness not known", f"{positives[0].upper()}{positives[1:]}, and not on every model."
+    # Before the last block there is nothing to compare whole replies with.
     if len(study.results) >= len(study.design.blocks):
         changes, p = study.design.cutting_changes(study.results), study.design.p_of_cutting(study.results)
-        both = f"Whole replies and replies that were cut after about a second (p = {p:.2g})"
-        yield ("bad", "Cutting replies seems to change them", f"{both}: everything after was asked for whole.") if changes else (
-            "", "Replies were cut", f"{both} came as text about equally often, and the first part decides; so the cures were asked with cut ones."
+        compared = f"Whole replies and replies that were cut after about a second (p = {p:.2g})"
+        yield ("bad", "Cutting replies seems to change them", f"{compared}: everything after was asked for whole.") if changes else (
+            "", "Replies were cut", f"{compared} came as text about equally often, and the first part decides; so the cures were asked with cut ones."
         )  # fmt: skip
 
 
@@ -104,12 +109,14 @@ def in_short(study: Study, rates: list[ModelRate]) -> list[tuple[str, bool]]:
     """Sentences, each with whether it shows something: how many models, each model, each cure."""
     mark = f"[{show.origin_word(study.simulated)}] " if study.simulated is not False else ""
     drifting = [rate.model for rate in rates if rate.k]
+    # A model that was not answered yet is no model without drift.
     measured = [rate for rate in rates if rate.n]
     beyond_chance = [rate.model for rate in measured if rate.is_more]
     sentences = [
         (f"{mark}With a seeded history {len(drifting)} of {plural(len(measured), 'model')} answered in text at least once, "
          f"{len(beyond_chance)} of them more often than without one.", bool(beyond_chance))
     ]  # fmt: skip
+    # Those with a result; what was not asked about has a sentence of its own (`not_asked`).
     compared = [verdict for verdict in study.verdicts() if verdict.n1]
     for cure in dict.fromkeys(verdict.cure for verdict in compared):
         by_outcome = {
@@ -136,6 +143,7 @@ def _shares(compared: list[Verdict], cure: str, outcome: str) -> str:
     chosen = [verdict for verdict in compared if (verdict.cure, verdict.outcome) == (cure, outcome) and verdict.n0]
     if outcome not in ("cures", "harms") or not chosen:
         return ""
+    # With the cure, then as it is beside it.
     sides = ([v.k1 / v.n1 for v in chosen], [v.k0 / v.n0 for v in chosen])
     ranges = (" to ".join(dict.fromkeys((percent(min(shares)), percent(max(shares))))) for shares in sides)
     return f" ({' instead of '.join(ranges)})"
@@ -172,9 +180,11 @@ def lengths(study: Study) -> Grid | None:
     decided = frame[frame["first_turn_modality"].notna()]
     rows = []
     for model in study.design.models:
+        # Settings are called `endpoint model …`: the second word is the model.
         part = decided[decided["settings"].astype(str).str.split().str[1] == model]
         cells = [model]
         for shortest, longest in LENGTHS:
+            # The last item is the question itself.
             turns = part["history_items"] - 1
             group = part[(turns >= shortest) & (turns <= longest)]["first_turn_modality"].astype(str)
             cells.append(f"{int((group == 'text').sum())} of {len(group)}" if len(group) else "–")
@@ -213,6 +223,7 @@ def stages(study: Study) -> Grid:
     ledgers = list(study.ledgers)
     for stage, counts in study.results:
         n_ledgers = len({tuple(arms) for arms in stage.arms.values()})
+        # Ledgers are kept in the order of the stages, one for each set of arms (`Study.plans`).
         own, ledgers = ledgers[:n_ledgers], ledgers[n_ledgers:]
         times = [at for ledger in own for at in _times(ledger)]
         n_lost = sum(

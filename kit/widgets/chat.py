@@ -65,7 +65,9 @@ class Chat(PageWidget):
 
     _esm = esm("page", "capture", "playout", "chat")
     _css = css("sound")
+    # Every message that the page may send; anything else is ignored.
     KINDS: ClassVar[tuple[str, ...]] = ("here", "press", "say", "replay", "pcm", "heard", "opened", "problem", "left")
+    # Synchronised: the page itself waits for that much before it plays.
     prebuffer_ms = traitlets.Float(60).tag(sync=True)
 
     def __init__(
@@ -87,6 +89,7 @@ class Chat(PageWidget):
         self.echo_cancellation = echo_cancellation
         # The spoken conversation, also after it ended; None before the first.
         self.voice: Voice | None = None
+        # The session's own, which may run on another thread than the cells; everything below lives on it.
         self._loop = session.loop
         self._speaker = BrowserSpeaker(self.send, prebuffer_ms=prebuffer_ms)
         # The page's microphone while it is open; and what waits for the page to open it.
@@ -107,10 +110,13 @@ class Chat(PageWidget):
         self._leaving: asyncio.Task[None] | None = None
         # Between `speech_started` and `speech_stopped`.
         self._hearing = False
+        # The table at the top of this file.
         self._state = "idle"
+        # A sentence under the button until the next attempt; None: all is well.
         self._problem: str | None = None
         # What the page shows, to send only what changed.
         self._drawn: list[Turn] = []
+        # `monotonic` of the last picture, and the one that is due next: deltas only ask for it.
         self._drawn_at_s = 0.0
         self._to_draw: asyncio.TimerHandle | None = None
         super().__init__(prebuffer_ms=prebuffer_ms)
@@ -143,6 +149,7 @@ class Chat(PageWidget):
         if asyncio.get_running_loop() is self._loop:
             await coroutine
         elif self._loop.is_closed():  # the session's thread ended with it
+            # Or Python warns that it was never awaited.
             coroutine.close()
             raise LocalProtocolError(_CLOSED)
         else:
@@ -150,6 +157,7 @@ class Chat(PageWidget):
 
     def release_devices(self) -> None:
         """Let go of microphone and speaker, from any thread, and close the session of a talk that is on no page any more."""
+        # The page first, at once and from any thread: its microphone must not wait for a loop that is busy.
         self.send({"kind": "close"})
         if self._running is not None:
             soon(self._loop, self._leave, "Its name was given to another widget, and its microphone is closed.")
@@ -163,6 +171,7 @@ class Chat(PageWidget):
         async with self._turn:
             self._waiting.remove(waiting)
             self._problem = None
+            # To find the item of a clip afterwards: the server gives it its id.
             before = {item.id for item in self.session.items}
             try:
                 if self.session.closed:
@@ -193,6 +202,7 @@ class Chat(PageWidget):
                 raise LocalProtocolError(_CLOSED)
             await self._speaker.stop()
             voice = await (self._open_page(stack) if self.where == "browser" else self._open_kernel(stack))
+        # Cancelling too must give the devices back, so this catches everything, and raises it again.
         except BaseException as exc:
             await stack.aclose()
             self._problem = str(exc) if isinstance(exc, KitError) else None
@@ -206,7 +216,9 @@ class Chat(PageWidget):
         self._opened = self._loop.create_future()
         on = self.echo_cancellation
         self._processing = {"echoCancellation": on, "noiseSuppression": on, "autoGainControl": on}
+        # A page that is only just being drawn is told in `_arrived` what it is to open.
         is_drawn = self._page_here.is_set()
+        # Before it is told to open: whatever fails from here on, the page's microphone is closed.
         stack.callback(self.send, {"kind": "close"})
         if is_drawn:
             self.send({"kind": "open", "processing": self._processing})
@@ -221,6 +233,7 @@ class Chat(PageWidget):
                 'Start there; or VoiceChat(session, where="kernel")'
             ) from None
         finally:
+            # A page that is drawn later must not open a microphone that nobody waits for.
             self._processing = None
         assert self._microphone is not None  # `_on_opened` made it
         stack.callback(self._microphone.close)
@@ -229,6 +242,7 @@ class Chat(PageWidget):
     async def _open_kernel(self, stack: contextlib.AsyncExitStack) -> Voice:
         microphone = await stack.enter_async_context(Microphone())
         speaker = await stack.enter_async_context(Speaker(prebuffer_ms=self.prebuffer_ms))
+        # Half-duplex has no echo to cancel: nothing is sent while the model is heard.
         canceller = None
         if self.echo_cancellation and not self.half_duplex and echo_cancellation_installed():
             canceller = EchoCanceller(far_rate_hz=speaker.rate_hz)
@@ -236,6 +250,7 @@ class Chat(PageWidget):
         return Voice(self.session, microphone, speaker, half_duplex=self.half_duplex, canceller=canceller)
 
     async def _run(self, voice: Voice, stack: contextlib.AsyncExitStack) -> None:
+        # The page measures its own microphone; it cannot see the kernel's.
         meters = self._loop.create_task(self._show_levels(voice)) if self.where == "kernel" else None
         try:
             await voice.run()
@@ -259,9 +274,11 @@ class Chat(PageWidget):
 
     async def _stop(self) -> None:
         if self._opened is not None and not self._opened.done():
+            # A press on "Give up": `_open_page` waits on this, and takes everything down.
             self._opened.set_exception(DeviceError("given up before the microphone was open"))
         if self._running is not None:
             self._running.cancel()
+            # Until the devices are closed; how it ended is shown by `_run`.
             await asyncio.gather(self._running, return_exceptions=True)
 
     def _leave(self, words: str) -> None:
@@ -295,6 +312,7 @@ class Chat(PageWidget):
         self._draw()
 
     def _take(self, event: Event) -> None:
+        # Our own, dozens a second, and nothing to be seen in them.
         if event.type == "input_audio_buffer.append":
             return
         if event.type.startswith("input_audio_buffer.speech_"):
@@ -312,9 +330,11 @@ class Chat(PageWidget):
             soon(self._loop, self._arrived)
 
     def _arrived(self) -> None:
+        # A new page shows nothing yet: every turn is news to it.
         self._drawn = []
         if self._processing is not None:
             self.send({"kind": "open", "processing": self._processing})
+        # A second view of a page that still talks is no end: its blocks go on coming.
         elif self._microphone is not None and self._microphone.silent_s > 1:
             self._leave("The page was opened again, and its microphone is closed.")
         self._draw()
@@ -333,6 +353,7 @@ class Chat(PageWidget):
         self._run_soon(self._press(str(content.get("what"))))
 
     def _on_say(self, content: Content, _buffers: list[memoryview]) -> None:
+        # Only names that are listed: what the page sends is never taken for a path.
         if (name := content.get("clip")) in _clip_names():
             self._run_soon(self._ask(Clip.named(str(name))))
         elif text := str(content.get("text", "")).strip():
@@ -346,6 +367,7 @@ class Chat(PageWidget):
         self.send({"kind": "clip", "id": item_id}, [show.wav_bytes(clip.to_bytes(), 24_000) if clip else b""])
 
     def _on_opened(self, _content: Content, _buffers: list[memoryview]) -> None:
+        # Made here, on the thread of the message, so that the first block already finds it.
         self._microphone = BrowserMicrophone(self._loop)
         soon(self._loop, self._settle, None)
 
@@ -395,6 +417,7 @@ class Chat(PageWidget):
         if changed or len(turns) != len(self._drawn):
             self._drawn = turns
             self.send({"kind": "turns", "changed": changed, "total": len(turns)})
+            # A saved notebook shows whole replies; a picture for each delta would be a message for each.
             if all(turn["done"] for turn in turns):
                 self.update_snapshot()
         self.send(
@@ -428,6 +451,7 @@ class Chat(PageWidget):
 
     def turns(self) -> list[Turn]:
         """Both sides, a dict for each turn: who, text, how much of it was heard, badge, notes."""
+        # By item: a badge stands on each item of a reply, and a reply may have several.
         responses = {item_id: r for r in self.session.responses for item_id in r.item_ids}
         turns = [self._turn_of(item, responses.get(item.id or "")) for item in self.session.items]
         turns += [_turn("you", text, note="waiting for the reply before it") for text in self._waiting[:]]
@@ -447,6 +471,7 @@ class Chat(PageWidget):
             warn = f"cut off after {item.truncated_at_ms / 1000:.2f} s"
         elif response.status not in ("completed", "in_progress"):
             warn = f"{response.status} {response.reason or ''}".strip()
+        # 48 bytes are a millisecond of PCM at 24 kHz; of other formats the length is not known from the bytes.
         audio_ms = response.n_audio_bytes / 48 if response.output_format == "pcm16" else 0.0
         return _turn(
             "model",
@@ -466,6 +491,7 @@ class Chat(PageWidget):
         playback = self._playback
         if playback is None or not playback.sink.playing or item.id is None:
             return None
+        # One for each content part of the reply.
         stretches = [s for s in playback.position.stretches if s.item_id == item.id]
         unheard = any(s.n_heard(playback.sink.n_heard) < s.n for s in stretches)
         return playback.heard_ms(item.id) if unheard else None
@@ -554,6 +580,7 @@ def _n_heard_chars(text: str, heard_ms: float | None, audio_ms: float) -> int:
     if heard_ms is None or heard_ms >= audio_ms or not audio_ms:
         return len(text)
     at = int(len(text) * heard_ms / audio_ms)
+    # To the end of a word: half of one was not heard in any sense.
     space = text.find(" ", at)
     return len(text) if space < 0 else space
 

@@ -23,6 +23,7 @@ from ..wire.records import Response
 from .page import Content, PageWidget, css, esm
 
 _AT_ONCE = 2_000  # rows in one message: the page draws the first while the next are on their way
+# Bounds of what a message to the page holds: an event may carry a megabyte of a stranger's text.
 _MAX_JSON_CHARS = 200_000
 _MAX_FIELDS = 1_000  # of one object or list in an opened event
 _MAX_STRING_CHARS = 4_000  # of one string in an opened event
@@ -47,10 +48,12 @@ class EventTable(PageWidget):
     _css = css("events")
     KINDS: ClassVar[tuple[str, ...]] = ("here", "open", "hear")
     height_px = traitlets.Int(360).tag(sync=True)
+    # Follows a live session; None where all events are there already.
     _task: asyncio.Task[None] | None = None
 
     def __init__(self, source: Source, *, height_px: int = 360, **kwargs: Any) -> None:
         self._source = _looked_at(source)
+        # What the rows are of. A live session fills it from `_follow`, a log has all at once.
         self._events: list[Event] = []
         # Of a response, by its id.
         self._index: dict[str, int] = {}
@@ -73,6 +76,7 @@ class EventTable(PageWidget):
 
     def opened(self, n: int) -> str:
         """An event as JSON text to be read; long strings are cut, and say so."""
+        # Before it is encoded: to cut the finished text would leave no JSON.
         data = _shortened(self._events[n].data)
         text = msgspec.json.format(msgspec.json.encode(data), indent=2).decode("utf-8", "replace")
         return show.plain(text, _MAX_JSON_CHARS)
@@ -84,6 +88,7 @@ class EventTable(PageWidget):
             return None
         try:
             clip = self.responses[at].audio
+        # Only PCM can be played here; the table shows the event all the same.
         except KitError:  # not PCM
             return None
         return show.wav_bytes(clip.to_bytes(), 24_000) if clip else None
@@ -123,12 +128,14 @@ class EventTable(PageWidget):
 
     def _number(self, content: Content) -> int | None:
         n = content.get("n")
+        # The page may be older than this kernel, and ask for a row that there is not.
         return n if isinstance(n, int) and 0 <= n < len(self._events) else None
 
     # ------------------------------------------------------------------------------------------------------- sending
 
     def _row(self, event: Event) -> list[Any]:
         return [
+            # NaN is no JSON; the page draws a dash for null.
             None if math.isnan(event.at_ms) else round(event.at_ms, 1),
             0 if event.direction == "server" else 1,
             show.one_line(event.wire_type, 90),
@@ -149,6 +156,7 @@ class EventTable(PageWidget):
     def _send_rows(self, start: int) -> None:
         """The rows from `start` on, some at a time, and what there is to say of the responses."""
         end = len(self._events)
+        # A message also where there are no rows: the page learns that the list is empty.
         for at in range(start, end, _AT_ONCE) if end > start else [start]:
             rows = self.rows(at, min(at + _AT_ONCE, end))
             self.send({"kind": "rows", "start": at, "rows": rows, "total": end})
@@ -193,11 +201,14 @@ async def _follow(table: weakref.ref[EventTable], session: Session) -> None:
 
     with contextlib.suppress(KitError):  # it fell behind: what came is shown
         async for event in session:
+            # Held weakly: a widget that nobody holds any more ends this, and is not kept alive by it.
             if table() is None:
                 return
             new.append(event)
+            # One timer for all that come within it: deltas come much faster than a page can draw.
             due = due or loop.call_later(_EVERY_S, flush)
             if event.type == "response.done":
+                # After the flush that brings the response's last events.
                 loop.call_later(2 * _EVERY_S, snapshot)
     flush()
     snapshot()

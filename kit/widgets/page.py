@@ -154,6 +154,7 @@ def _end_when_rebound(widget: PageWidget) -> None:
 def _after_cell(names: Mapping[str, Any]) -> None:
     for widget, past in list(_named.items()):
         now = {name for name, value in list(names.items()) if value is widget and not name.startswith("_")}
+        # Only where another widget took the name: `del` and a passing variable end nothing.
         if past and not now and any(isinstance(names.get(name), PageWidget) for name in past):
             widget.release_devices()
             _named.pop(widget, None)

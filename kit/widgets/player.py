@@ -65,13 +65,16 @@ class Player(BrowserSpeaker, PageWidget):
 
     def _on_heard(self, content: Content, _buffers: list[memoryview]) -> None:
         self.report(content)
+        # Reports come every 50 ms; a picture for a saved notebook is due at the end.
         if not self.playing:
             self.update_snapshot()
 
     def _on_press(self, _content: Content, _buffers: list[memoryview]) -> None:
         if self._replies is not None and self._loop is not None:
+            # The message may have come on another thread than the session's.
             asyncio.run_coroutine_threadsafe(self._cut_off(self._replies), self._loop)
         else:
+            # No session to be told: nobody waits for this stop, and 0 is no stop's number.
             self.send({"kind": "stop", "id": 0})
 
     async def _cut_off(self, replies: play_replies) -> None:

@@ -61,6 +61,7 @@ class KernelRecording:
         on_level: Callable[[float, float], None],
         on_end: Callable[[Recording, DeviceError | None], None],
     ) -> None:
+        # Raises here where there is none: nothing has begun yet.
         self.microphone = Microphone(device)
         self.recording = Recording(rate_hz=self.microphone.rate_hz, max_ms=max_ms)
         self._is_enough, self._on_level, self._on_end = is_enough, on_level, on_end
@@ -87,12 +88,15 @@ class KernelRecording:
                 break
             if data is None:
                 break
+            # The device's blocks come in order, on one thread: each follows the last.
             dbfs = recording.add(data, first=recording.n_samples)
             peak = max(peak, 10 ** (dbfs / 20) if math.isfinite(dbfs) else 0.0)
             if recording.ms - level_at_ms >= _LEVEL_MS:
                 self._on_level(recording.ms, peak)
+                # The highest since the meter moved last, or short sounds would never show.
                 peak, level_at_ms = 0.0, recording.ms
         self.microphone.stop()
+        # A device that went away after some sound leaves a clip, which is worth more than an error.
         problem = None
         if silent and not recording.n_samples:
             problem = DeviceError(
@@ -137,6 +141,7 @@ class Recorder(PageWidget):
     _esm = esm("page", "capture", "recorder")
     _css = css("sound")
     KINDS: ClassVar[tuple[str, ...]] = ("here", "press", "started", "pcm", "problem", "upload", "save")
+    # Read by the page: which microphone, and what it asks of the browser.
     microphone = traitlets.Unicode("browser").tag(sync=True)
     echo_cancellation = traitlets.Bool(False).tag(sync=True)
     noise_suppression = traitlets.Bool(False).tag(sync=True)
@@ -160,6 +165,7 @@ class Recorder(PageWidget):
             raise InputError(f"blocks of {block_ms} ms: take 10 to 1 000; 40 is usual")
         if not 0 < max_s <= MAX_MS / 1000:
             raise InputError(f"a recording of {max_s:g} s: take more than 0 and at most {MAX_MS / 1000:g}")
+        # For the kernel's microphone alone; a browser asks its reader.
         self.device = device
         self.max_s = max_s
         # What was recorded or uploaded last.
@@ -262,10 +268,12 @@ class Recorder(PageWidget):
         if not timeout_s > 0:
             raise InputError(f"a timeout of {timeout_s:g} s leaves nothing to record")
         quiet_ms = silence_limit_ms(stop_at_silence_s)
+        # The outcome may come on another thread: the page's, or that of the kernel's microphone.
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Clip] = loop.create_future()
 
         def settle(outcome: Clip | Exception) -> None:
+            # Cancelled or settled meanwhile: an outcome that comes late is in `clip` all the same.
             if done.done():
                 return
             if isinstance(outcome, Exception):
@@ -284,10 +292,12 @@ class Recorder(PageWidget):
             self._begin()
             try:
                 async with asyncio.timeout(timeout_s):
+                    # Shielded: the timeout ends the waiting, and the future is needed once more after Stop.
                     return await asyncio.shield(done)
             except TimeoutError:
                 self.stop()
             try:
+                # What Stop may take: a device that hangs, and blocks that another thread still handles.
                 async with asyncio.timeout(_GONE_S + _LATE_S):
                     return await asyncio.shield(done)
             except TimeoutError:
@@ -318,6 +328,7 @@ class Recorder(PageWidget):
             if self._kernel is not None:
                 self._kernel.stop()
             elif self.recording:
+                # The page may still be asking its reader; `_on_started` stops it then.
                 self._stopping = True
                 self.send({"kind": "stop"})
 
@@ -327,7 +338,9 @@ class Recorder(PageWidget):
                 return
             self._n_takes += 1
             self._stopping = False
+            # The page has not been silent yet: its time runs from here.
             self._heard_at_s = time.monotonic()
+            # Until the page has said which device it opened and what it applied.
             self._details = {"where": "browser"}
             if self.microphone == "kernel":
                 self._begin_in_kernel()
@@ -363,6 +376,7 @@ class Recorder(PageWidget):
 
     def _end_in_kernel(self, recording: Recording, problem: DeviceError | None) -> None:
         with self._guard:
+            # Another one has begun, or this one was given up.
             if self._recording is not recording:
                 return
             if problem is None:
@@ -399,8 +413,10 @@ class Recorder(PageWidget):
             self.microphone = "browser"
 
     def _on_started(self, content: Content, _buffers: list[memoryview]) -> None:
+        # A page that was slow to open answers for a recording that is over.
         if content.get("take") != self._n_takes or self._recording is None:
             return
+        # Anew: only the opened device has said its rate.
         self._recording = Recording(rate_hz=int(content["rate"]), max_ms=self.max_s * 1000)
         self._details |= {
             "device": str(content.get("label", ""))[:200],
@@ -419,6 +435,7 @@ class Recorder(PageWidget):
         recording.add(buffers[0], first=int(content["first"]), seq=int(content["seq"]), last=bool(content["last"]))
         if recording.n_blocks % _CONFIRM_EVERY == 0:
             self.send({"kind": "got", "take": self._n_takes, "n": recording.n_blocks})
+        # The last block may come before others, on another thread: then a timer ends it with a gap.
         if recording.complete:
             self._finish()
         elif content["last"]:
@@ -435,12 +452,14 @@ class Recorder(PageWidget):
         self._settle(DeviceError(str(content.get("words", "the browser's microphone could not be opened"))))
 
     def _on_upload(self, content: Content, buffers: list[memoryview]) -> None:
+        # The first piece: what an upload that was broken off left behind is forgotten.
         if content["n"] == 0:
             self._upload = []
         self._upload.append(bytes(buffers[0]))
         if len(self._upload) < content["of"]:
             return
         data, self._upload = b"".join(self._upload), []
+        # Its last part alone: a name from a page must lead nowhere.
         name = Path(str(content["name"]).replace("\\", "/")).name or "upload"
         try:
             with tempfile.TemporaryDirectory(prefix="kit-upload-") as folder:
@@ -450,6 +469,7 @@ class Recorder(PageWidget):
         except OSError as exc:
             raise AudioFormatError(f"{show.one_line(name, 80)} could not be kept: {exc.strerror}") from exc
         from_file = clip.provenance
+        # The file was a copy in a temporary folder; that it was uploaded is what stays true.
         origin = Provenance(from_file.kind, from_file.text, from_file.when, {**from_file.details, "uploaded": True})
         self._keep(Clip(clip.pcm, provenance=origin, converted=clip.converted))
 
@@ -460,6 +480,7 @@ class Recorder(PageWidget):
         try:
             path = self._clip.save_as(name, replace=bool(content.get("replace")))
         except AudioFormatError as exc:
+            # The page offers to replace it, which no other refusal allows.
             exists = "already" in str(exc)
             words = f"There is a clip named {name} already: choose another name, or replace it." if exists else str(exc)
             self.send({"kind": "saved", "ok": False, "words": words, "taken": name if exists else ""})
@@ -474,6 +495,7 @@ class Recorder(PageWidget):
                 self._finish()
 
     def _finish(self) -> None:
+        # Idle before the clip is made: who is told of it may begin the next recording.
         recording, self._recording, self._kernel = self._recording, None, None
         assert recording is not None
         try:

@@ -31,6 +31,7 @@ class Trials(PageWidget):
         self._axes = plots.strip(turns, title=title, link="#trial-", ax=plots.figure())
         # Those that a strip stands for, in the plan's order; controls have no strip.
         self.trial_ids: list[str] = list(dict.fromkeys(turns["trial_id"].astype(str)))
+        # HTML of the trial that was opened last; empty before any was.
         self._card = ""
         super().__init__()
 
@@ -43,8 +44,10 @@ class Trials(PageWidget):
 
     def _picture(self, *, link: bool = True) -> str:
         alt = plots.alt_text(self._axes)
+        # Ids of this object: several strips may stand in one notebook, and ids must not meet.
         picture = plots.svg(self._axes, themed="notebook", alt=alt, prefix=f"t{id(self):x}-")
         picture = plots.sized(picture)
+        # In an export a link would lead to nothing: no kernel answers there. A sample: `<a xlink:href="#trial-17">`.
         return picture if link else re.sub(r"</?a\b[^>]*>", "", picture)
 
     def _on_here(self, content: Content, buffers: list[memoryview]) -> None:
@@ -54,6 +57,7 @@ class Trials(PageWidget):
     def _on_open(self, content: Content, _buffers: list[memoryview]) -> None:
         try:
             html = self.ledger.trial(str(content.get("id")))._repr_html_()
+        # The ledger may have been moved since; the card says so where the trial would stand.
         except KitError as exc:
             html = show.card(show.esc(exc))
         self._card = html
