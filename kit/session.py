@@ -485,8 +485,10 @@ class Session(OpenSession, ConversationView):
         """
         rate_hz = self.endpoint.capabilities.input_hz or HISTORY_HZ
         pcm = audio if isinstance(audio, bytes | bytearray | memoryview) else _bytes_of(audio, rate_hz)
-        for start in range(0, len(pcm), MAX_APPEND_BYTES):
-            piece = bytes(pcm[start : start + MAX_APPEND_BYTES])
+        # So much that it is within the limit as base64, too, which is a third longer; a multiple of every sample's size.
+        most = MAX_APPEND_BYTES // 4 * 3
+        for start in range(0, len(pcm), most):
+            piece = bytes(pcm[start : start + most])
             event_id = new_id("event")
             event = {"type": "input_audio_buffer.append", "event_id": event_id}
             await self._link.send(

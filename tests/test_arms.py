@@ -97,6 +97,12 @@ def test_history_in_instructions_is_added_to_those_of_the_plan():
     assert cases.SKELETON in made.settings["instructions"]
 
 
+def test_a_summary_that_keeps_nothing_is_of_everything():
+    (summary,) = arms.Summary(keep=0).history(cases.one_b.history)
+
+    assert summary.role == "system" and "Tell me a joke." in summary.text
+
+
 def test_assistant_turns_become_system_items():
     assert roles(prepared("assistant_as_system").history) == ["user", "system", "user"]
 

@@ -5,6 +5,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 from collections import Counter
 
 import pytest
@@ -14,7 +15,7 @@ from kit import Ledger, Plan, Settings, run
 from kit.endpoint import PRICES
 from kit.errors import EndpointError
 from kit.trials.attempt import prepare
-from kit.trials.cluster import Batch
+from kit.trials.cluster import Batch, _play_batch
 
 distributed = pytest.importorskip("distributed")
 
@@ -115,6 +116,17 @@ async def test_cancelled_in_the_middle_the_workers_stop_and_it_goes_on_later(cli
 
     assert set(heard(ledger)) <= set(heard(await quietly(plan, tmp_path / "calm.sqlite")))
     assert_every_trial_is_decided(ledger)
+
+
+async def test_a_worker_that_paused_says_so_and_is_not_lost():
+    settings = Settings(stand_in={"faults": ["slow-start=9"]})
+    (trial, *_) = Plan("1a", repeats=1, controls=0, timeout_s=1, settings=settings).trials
+    batch = Batch("t", 0, 1, 0.5, False, False, 1, ((7, trial, prepare(trial), 1),))
+    asyncio.get_running_loop().call_later(0.7, time.sleep, 2.5)  # as if stopped while the reply is awaited
+
+    ((attempt_id, outcome),) = await _play_batch(batch, lambda *_: None, lambda: False)
+
+    assert (attempt_id, outcome["status"], outcome["failure"]["kind"]) == (7, "interrupted", "machine")
 
 
 def test_no_key_is_in_what_is_sent(monkeypatch):

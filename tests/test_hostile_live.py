@@ -23,6 +23,7 @@ from kit.standin.drift import Draws
 from kit.standin.live import LiveOptions, LiveServerSession
 from kit.trials.limits import check_budget
 from kit.trials.plan import worst_usd
+from kit.wire.live import USD_PER_SECOND
 from kit.wire.live_conversation import LiveConversation
 
 TONE = Clip.from_pcm((np.sin(np.arange(2_400) / 5) * 8_000).astype(np.int16).tobytes())
@@ -259,6 +260,36 @@ async def test_seconds_that_make_no_sense_cost_the_reservation_and_the_cap_holds
     rows = ledger.rows("SELECT cost_usd = reserved_usd AS all_of_it, cost_estimated FROM attempts ORDER BY attempt_id")
     assert ledger.last_run["ended"] == "budget" and ledger.spent()["usd"] <= cap_usd
     assert sorted(map(tuple, rows[:5])) == [(0, 0), (1, 1), (1, 1), (1, 1), (1, 1)]
+
+
+async def test_a_fork_costs_the_seconds_of_what_it_was_made_of_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("KEY", CANARY)
+
+    async def talk(ws):
+        async for frame in ws:
+            kind = json.loads(frame)["type"]
+            if kind == "session.start":
+                await send(ws, "session.started", session={"id": "live_1", "model": "gpt-live-1.1"})
+            if kind == "session.close":
+                await send(ws, "session.closed", reason="close_requested", usage={"seconds": 3})
+                await ws.close()
+
+    async with serving(talk) as url:
+        where = Endpoint("openai", live_url(url), model="gpt-live-1.1", key_env="KEY", protocol="live")
+        plan = Plan(
+            "1b", ["as_is", "forked"], repeats=1, controls=0, timeout_s=1, deadline_s=0.2, settings=Settings(where)
+        )
+        ledger = await run(plan, tmp_path / "l.sqlite", budget_usd=5, progress=None)
+
+    rows = ledger.rows(
+        "SELECT arm, seconds, cost_usd / ? AS paid_s FROM attempts JOIN trials USING (trial_id)", (USD_PER_SECOND,)
+    )
+    assert {row["arm"]: (row["seconds"], round(row["paid_s"], 6)) for row in rows} == {
+        "as_is": (3, 3),
+        "forked": (6, 6),
+    }
+    most = {trial.arm.name: worst_usd(trial) for trial in plan.trials}
+    assert most["forked"] > most["as_is"]
 
 
 def test_a_budget_of_gpt_live_is_taken_where_the_price_is_known_and_only_there(monkeypatch):

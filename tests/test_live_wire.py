@@ -210,6 +210,11 @@ def test_sound_without_words_is_named_before_anything_is_sent():
     assert [finding.index for finding in lint_past(history)] == [0]
 
 
+def test_each_message_is_named_for_its_own_fault():
+    history = History().user(" ").user(Clip.silence(500)).user("Hi.")
+    assert [(finding.index, "nothing" in str(finding)) for finding in lint_past(history)] == [(0, True), (1, False)]
+
+
 def test_too_many_messages_and_too_many_tokens_are_named():
     many = History()
     for _ in range(129):

@@ -21,6 +21,7 @@ from kit.errors import (
     SessionClosed,
     Unreachable,
 )
+from kit.wire.dialect import MAX_APPEND_BYTES
 
 both = pytest.mark.parametrize("dialect", ["ga", "beta"])
 
@@ -264,6 +265,14 @@ async def test_audio_is_appended_committed_and_answered(dialect):
 
         assert item.role == "user" and item.parts[0]["type"] == "input_audio"
     assert response.modality == "audio"
+
+
+async def test_a_piece_of_sound_is_within_the_limit_as_base64_too():
+    async with standin(settings={"turn_detection": None}) as session:
+        await session.append_audio(bytes(MAX_APPEND_BYTES))
+        sizes = [int(e.data["audio"][1:].split()[0]) for e in session.events if e.type == "input_audio_buffer.append"]
+
+    assert sum(sizes) == MAX_APPEND_BYTES and max(sizes) * 4 / 3 <= MAX_APPEND_BYTES
 
 
 @pytest.mark.refusal

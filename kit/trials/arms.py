@@ -273,11 +273,11 @@ class Summary(Arm):
     keep: int = 2
 
     def history(self, history: History) -> History:
-        old = history.items[: -self.keep]
-        if not old:
+        n_old = len(history) - self.keep  # not `items[:-keep]`, which is empty for 0
+        if n_old <= 0:
             return history
-        summary = _message(self.role, _summary((_speaker(item), item.text) for item in old))
-        return History((summary, *history.items[-self.keep :]))
+        summary = _message(self.role, _summary((_speaker(item), item.text) for item in history.items[:n_old]))
+        return History((summary, *history.items[n_old:]))
 
 
 @dataclass(frozen=True, repr=False)

@@ -308,7 +308,7 @@ async def _play_batch(
 
     async def work(tries: Iterator[Try], stand_ins: StandIns, heartbeat: Heartbeat) -> None:
         for attempt_id, trial, prepared, attempt in tries:
-            outcome = Outcome()
+            outcome, was_stopped = Outcome(), True
             async with limiter:
                 connection = stand_ins.connect(trial, attempt, batch.timeout_s)
             try:
@@ -322,10 +322,12 @@ async def _play_batch(
                     keep_events=batch.keep_events,
                     paused_s=heartbeat.look,
                 )
+                was_stopped = False
             finally:
                 if outcome.kind == "rate_limit":
                     limiter.back_off(outcome.wait_s)
-                if outcome.status != "interrupted":
+                # That the machine paused is an outcome, too: the trial is played again, and no worker was lost.
+                if outcome.status != "interrupted" or not was_stopped:
                     fields = {f.name: getattr(outcome, f.name) for f in dataclasses.fields(outcome)}
                     done.append((attempt_id, fields))
                     tell(attempt_id, fields)

@@ -235,15 +235,21 @@ class _Attempt(AttemptRows):
             "simulated": None if session.simulated is None else int(session.simulated),
         }
 
-    def _is_plausible(self, seconds: float | None) -> bool:
-        """Whether the seconds that a server confirms are about those that the session lasted here."""
-        assert self.session is not None
-        began_ms, ended_ms = self.session.conversation.started_at_ms, self.session.conversation.closed_at_ms
-        if seconds is None or began_ms is None:
-            return False
-        lasted_s = ((ended_ms or self.session.now_ms) - began_ms) / 1000
+    def _billed_s(self, session: LiveSession) -> float | None:
+        """The seconds that a session is billed for; ``None`` where they, or what they cost, are not known.
+
+        Unknown are seconds that the server did not confirm or that are not about those of this clock, those of a model without
+        a known price, and what a backend's tokens cost beside them.
+        """
+        conversation = session.conversation
+        if conversation.started_at_ms is None:  # nothing is billed before the start
+            return 0.0
+        seconds = conversation.seconds if conversation.seconds_confirmed else None
+        if seconds is None or session.model not in PRICED_MODELS or list(conversation.backend_usage()):
+            return None
+        lasted_s = ((conversation.closed_at_ms or session.now_ms) - conversation.started_at_ms) / 1000
         # The service counts whole seconds by a clock of its own (wire/LIVE.md, Events): some slack is its right.
-        return abs(seconds - lasted_s) <= 10 + 0.1 * lasted_s
+        return seconds if abs(seconds - lasted_s) <= 10 + 0.1 * lasted_s else None
 
     def collect(self, keep_events: bool) -> None:
         """Complete the outcome, once the session is closed."""
@@ -259,21 +265,16 @@ class _Attempt(AttemptRows):
             "n_responses": len(session.replies),
             "policy": conversation.policy.name,
         }
-        if conversation.seconds_confirmed:
-            outcome.session["seconds"] = conversation.seconds
-        # Unknown are seconds that the server did not confirm or that are not those of this clock, those of a model without a
-        # known price, and tokens of a backend.
-        cost_is_known = (
-            conversation.seconds_confirmed
-            and self._is_plausible(conversation.seconds)
-            and session.model in PRICED_MODELS
-            and not list(conversation.backend_usage())
-        )
-        seconds = conversation.seconds if cost_is_known else None
-        if self.trial.settings.free or conversation.started_at_ms is None:  # nothing is billed before the start
+        # A fork is paid beside the session that it was made of.
+        sessions = [session] if self._source is None else [self._source, session]
+        if all(paid.conversation.seconds_confirmed for paid in sessions):
+            outcome.session["seconds"] = sum(paid.conversation.seconds or 0.0 for paid in sessions)
+        billed_s = [self._billed_s(paid) for paid in sessions]
+        known_s = [seconds for seconds in billed_s if seconds is not None]
+        if self.trial.settings.free:
             outcome.usd = 0.0
         else:
-            outcome.usd = None if seconds is None else seconds * USD_PER_SECOND
+            outcome.usd = sum(known_s) * USD_PER_SECOND if len(known_s) == len(billed_s) else None
         if keep_events:
             self.keep_events()
         outcome.sounds = list(sounds_of(session.replies))

@@ -715,7 +715,8 @@ def first_ask(history: History, *, keep: bool) -> tuple[History, str | Clip | No
 def live_usd(trial: Trial, *, worst: bool) -> float:
     """What the seconds of one attempt cost, in dollars: likely, or at most (what a budget reserves)."""
     _, first = first_ask(trial.case.history, keep=trial.arm.keeps_last_line)
-    seconds = _START_S + _CLOSE_S
+    # A fork is billed beside the session that it is made of, which only starts and closes.
+    seconds = (2 if trial.arm.forks else 1) * (_START_S + _CLOSE_S)
     for content in (first, *trial.case.turns):
         # A line that is not spoken yet is reckoned at some 12 characters a second.
         asked_s = content.duration_ms / 1000 if isinstance(content, Clip) else 0.08 * len(content or "") + 1

@@ -121,7 +121,8 @@ BETA_NAME: dict[str, str] = {ga: beta for ga, beta in SERVER_EVENTS if beta is n
 MARK_HEADER = "X-Stand-In"  # what it sends is simulated
 REPLAY_HEADER = "X-Replay"  # what it sends was recorded
 
-MAX_APPEND_BYTES = 15 * 1024 * 1024  # of base64 in one `input_audio_buffer.append`, as the API reference says
+# Of audio in one `input_audio_buffer.append`, as the API reference says. Whether of sound or of its base64 it does not say.
+MAX_APPEND_BYTES = 15 * 1024 * 1024
 
 # The list that the GA server prints when it meets an unknown type, in its order (2026-09).
 CLIENT_EVENTS: tuple[str, ...] = (

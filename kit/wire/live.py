@@ -189,8 +189,9 @@ def lint_past(items: Iterable[Any]) -> list[PastFinding]:
         except HistoryError as exc:
             # Without "item n: ", which the finding says itself.
             findings.append(PastFinding(n, str(exc).partition(": ")[2]))
-        if texts and not texts[-1].strip():
-            findings.append(PastFinding(n, "it says nothing"))
+        else:
+            if not texts[-1].strip():
+                findings.append(PastFinding(n, "it says nothing"))
     if len(items) > MAX_MESSAGES:
         findings.append(PastFinding(None, f"{len(items)} messages, and GPT-Live takes {MAX_MESSAGES}"))
     least, _ = tokens_of(texts)
