@@ -16,10 +16,13 @@ import pytest
 import websockets
 from talk import talk
 
+from kit import Clip, History, connect
 from kit.errors import InputError
 from kit.standin import Call, ReplyRule, StandIn
 from kit.standin import journal as journal_module
+from kit.wire.live_conversation import ReplyPolicy
 
+HISTORY = History().user("Tell me a joke.").assistant("It waves.")
 EXAMPLES = Path(__file__).parents[1] / "kit" / "standin" / "examples"
 WEATHER = {
     "type": "function",
@@ -415,6 +418,37 @@ async def test_serve_with_rules_a_log_and_tls(tmp_path):
     assert [(r.transcript, r.modality, r.simulated) for r in session.responses] == [
         ("Hello. What would you like to hear?", "audio", True)
     ]
+
+
+async def test_a_gpt_live_connection_has_its_own_options_and_the_journal_its_conversation():
+    async def asked(server, query):
+        url = server.url.partition("?")[0].replace("/v1/realtime", "/v1/live/sessions") + f"?{query}"
+        async with connect(url, protocol="live", quiet=True) as session:
+            session.configure(policy=ReplyPolicy(deadline_ms=1_500, window_ms=1_500))
+            await session.seed(HISTORY)
+            return (await session.ask(Clip.named("tell-me-a-joke"))).words
+
+    async with StandIn(journal=True, live={"silence": "always"}) as server:
+        own = "drift=never&replies=[%22Nice belt.%22]&trial=a"
+        words = await asyncio.gather(asked(server, own), asked(server, "trial=b"))
+        by_trial = {entry["trial"]: entry for entry in server.journal.show({})["connections"]}
+
+    assert words == ["Nice belt.", ""]
+    assert (by_trial["a"]["drift"], by_trial["b"]["drift"]) == ("never", "always")
+    texts = [(item["role"], item["content"][0]["text"]) for item in by_trial["a"]["conversation"]]
+    assert [text for _, text in texts[: len(HISTORY)]] == [item.text for item in HISTORY]
+    assert [role for role, _ in texts[len(HISTORY) :]] == ["user", "assistant"] and texts[-1][1] == "Nice belt."
+
+
+@pytest.mark.parametrize("query", ["rules=[]", "drift=share=0.2", "pace=0", "replies=[{}]", "fault=stall"])
+async def test_what_means_nothing_to_a_gpt_live_connection_is_refused_in_a_sentence(query):
+    async with StandIn() as server:
+        url = server.url.partition("?")[0].replace("/v1/realtime", "/v1/live/sessions") + f"?{query}"
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            async with websockets.connect(url):
+                pass
+
+    assert refused.value.response.status_code == 400 and len(refused.value.response.body) > 20
 
 
 def test_what_does_not_go_beside_a_replay_is_refused(capsys):

@@ -24,10 +24,11 @@ import dataclasses
 import functools
 import heapq
 import itertools
+import math
 import re
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -40,6 +41,7 @@ from ..errors import InputError, clipped
 from ..wire.refusals import wrong_type
 from .drift import Draws
 from .frames import encode, new_id
+from .options import values_of
 from .sideband import LiveSideband
 from .sound import BYTES_PER_MS, AudioFormat, Decoder, encoded
 
@@ -212,6 +214,32 @@ class LiveOptions:
                 fields[name] = tuple(map(str, fields[name]))
         return LiveOptions(**fields, pace=pace)
 
+    def with_texts(self, texts: Mapping[str, str | list[str]]) -> LiveOptions:
+        """Return the options with those that one connection sets for itself, as a URL or a header says them.
+
+        Raises:
+            InputError: For one that means nothing to a Live session, or a value that cannot be.
+        """
+        foreign = sorted(set(texts) - {"drift", "seed", "pace", "replies", "faults"})
+        if foreign:
+            raise InputError(
+                f"a GPT-Live connection cannot set {foreign[0]}; it can set drift (a rule for silence), seed, pace, replies "
+                "and faults of the connection"
+            )
+        values = values_of({name: text for name, text in texts.items() if name in ("pace", "replies")})
+        fields: dict[str, Any] = {}
+        if "drift" in texts:
+            fields["silence"] = silence_rule(str(texts["drift"]))
+        if "pace" in values:
+            if not 0 < values["pace"] < math.inf:
+                raise InputError("pace must be a factor of real time above 0: a talk needs time to go by")
+            fields["pace"] = values["pace"]
+        if "replies" in values:
+            if not all(isinstance(text, str) for text in values["replies"]):
+                raise InputError("replies of a GPT-Live session are texts: it calls no tools by a script")
+            fields["replies"] = tuple(values["replies"])
+        return replace(self, **fields)
+
 
 @dataclass(frozen=True, slots=True)
 class Door:
@@ -292,6 +320,8 @@ class LiveServerSession:
         self._settings: dict[str, Any] = {}
         # What it knows, in words: the history, the caller's turns, its own replies, what was appended.
         self._lines: list[str] = []
+        # What was said since the start, by either side, as messages: for the journal.
+        self._said: list[dict[str, Any]] = []
         # Work that waits for a time on the wall, and work that waits for the session's clock.
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._on_clock: list[tuple[float, int, Callable[[], None]]] = []
@@ -630,8 +660,13 @@ class LiveServerSession:
         elif not self._silent:
             self._at_clock(until + _ANSWER_MS + self.options.late_ms, lambda: self._say(self._reply()))
 
+    def items(self) -> list[dict[str, Any]]:
+        """The conversation: the history of the start, then what was said by either side."""
+        return [*self._settings.get("input", []), *self._said]
+
     def _transcribed(self, text: str, began_ms: float, until_ms: float) -> None:
         self._lines.append(text)
+        self._said.append(_message("user", "input_text", text))
         self._fragments(
             "session.input_transcript.delta", text, began_ms + 400, until_ms - began_ms, _HEARD_AFTER_MS, began_ms
         )
@@ -678,6 +713,7 @@ class LiveServerSession:
         except Exception:  # not recorded, and no voice is installed: a plain tone of the length of the words
             pcm = _tone(text)
         self._lines.append(text)
+        self._said.append(_message("assistant", "output_text", text))
         now_ms = max(self._in_ms - _TRACK_LAG_MS, self._n_out * FRAME_MS, self._speaks_until_ms)
         at_ms = now_ms + _VOICE_AFTER_WORD_MS
         self._voice.append((at_ms, pcm))
@@ -978,6 +1014,11 @@ def _mistyped(session: Mapping[str, Any]) -> tuple[str, str, str | None] | None:
             refusal = wrong_type(f"session.{'.'.join(path)}", expected, value)
             return "invalid_type", refusal.message, refusal.param
     return None
+
+
+def _message(role: str, kind: str, text: str) -> dict[str, Any]:
+    """A message as `session.start` spells those of a history."""
+    return {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}
 
 
 def _words(message: object) -> str:

@@ -226,7 +226,8 @@ class _About:
     # The stand-in's options, and what the connection set for itself.
     options: Options
     # Where a GPT-Live client knocked; ``None`` for Realtime.
-    live: Door | None = None
+    live: Door | None
+    live_options: LiveOptions
 
 
 class StandIn(Listener):
@@ -385,7 +386,16 @@ class StandIn(Listener):
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, text)
         try:
             texts = option_texts(request)
-            options = with_options(self.options, **values_of(texts)) if texts else self.options
+            live_options = self.live.with_texts(texts) if texts and door is not None else self.live
+            # What a Live connection says, how fast and when it falls silent is in options of its own.
+            shared = {name: text for name, text in texts.items() if door is None or name in ("seed", "faults")}
+            options = with_options(self.options, **values_of(shared)) if shared else self.options
+            if (
+                door is not None
+                and "faults" in texts
+                and any(fault.kind.of != "connection" for fault in options.faults)
+            ):
+                raise InputError("a GPT-Live connection can have faults of the connection only, such as http-error=503")
         except KitError as exc:
             return connection.respond(HTTPStatus.BAD_REQUEST, f"{exc}\n")
         client = connection_request(request.path, request.headers, self.dialect)
@@ -394,7 +404,9 @@ class StandIn(Listener):
         # those of connections are counted over the stand-in, unless the connection brings its own
         faults = self._faults if options.faults is self.options.faults else Faults(options.faults)
         fault = faults.due("connection", Draws(options.seed, trial, client.attempt).of_attempt())
-        connection.about = _About(client, trial, fault.name if fault is not None else "", number, options, door)
+        connection.about = _About(
+            client, trial, fault.name if fault is not None else "", number, options, door, live_options
+        )
         if fault is not None and fault.name == "http-error":
             status = HTTPStatus(int(fault.value))
             return connection.respond(status, "this was asked for of a stand-in: http-error\n")
@@ -475,12 +487,12 @@ class StandIn(Listener):
     def _live_session(self, about: _About) -> LiveServerSession:
         assert about.live is not None
         return LiveServerSession(
-            self.live,
-            Draws(self.options.seed, about.trial),
+            about.live_options,
+            Draws(about.options.seed, about.trial),
             self._stored,
             now=asyncio.get_running_loop().time,
             unix=time.time,
-            simulated={"drift": f"live-silent={self.live.silence}", "seed": self.options.seed},
+            simulated={"drift": f"live-silent={about.live_options.silence}", "seed": about.options.seed},
             source=self._stored.get(about.live.session_id or ""),
         )
 
@@ -507,11 +519,11 @@ class StandIn(Listener):
             "attempt": about.request.attempt,
             "model": about.request.model,
             "dialect": session.d.name if isinstance(session, ServerSession) else "live",
-            "drift": str(about.options.drift),
+            "drift": str(about.options.drift if about.live is None else about.live_options.silence),
         }
         recorders: list[Recorder] = []
         if self.journal is not None:
-            recorders.append(self.journal.open(facts, session.items if isinstance(session, ServerSession) else list))
+            recorders.append(self.journal.open(facts, session.items))
         if self._recorder is not None:
             recorders.append(self._recorder(facts))
         return recorders

@@ -34,6 +34,7 @@ class Attachable(Protocol):
     @property
     def n_out_ms(self) -> int: ...
     def recent(self, seconds: float) -> list[bytes]: ...
+    def items(self) -> list[dict[str, Any]]: ...
     def receive(self, frame: str | bytes, sideband: LiveSideband | None = None) -> bool: ...
 
 
@@ -119,6 +120,10 @@ class LiveSideband:
         """The frames to send, and forget them."""
         frames, self._out = self._out, []
         return frames
+
+    def items(self) -> list[dict[str, Any]]:
+        """The conversation of the session that it listens to."""
+        return self.session.items()
 
     def jobs(self) -> list[Any]:
         return []
