@@ -13,7 +13,7 @@ from kit.errors import ConnectError, InputError
 from kit.reporting.live_study import LiveStudy
 from kit.trials.arms import Arm
 from kit.trials.live import policy_of
-from kit.trials.plan import first_ask, live_usd, worst_usd
+from kit.trials.plan import estimate, first_ask, live_usd, worst_usd
 
 PACE = 3.0  # at once, on a busy machine, a second of the wall must not be a deadline
 
@@ -155,3 +155,10 @@ async def test_the_study_finds_the_length_and_the_placement_and_goes_on_where_it
     assert "Simulated" in page and policy_of(5, 60).name.split()[1] in page and "short tail" in page
     again = await LiveStudy(tmp_path, **options).run(progress=None)
     assert again.complete and len(again.ledgers["dose"].rows("SELECT 1 FROM attempts")) == 4
+
+
+def test_a_rehearsal_says_how_long_its_stand_in_talks():
+    def minutes(pace):
+        return estimate(Plan("1b", repeats=8, settings=Settings(protocol="live", stand_in={"pace": pace}))).minutes
+
+    assert minutes(1) > 0.1 and minutes(4) == pytest.approx(minutes(1) / 4)

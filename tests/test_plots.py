@@ -284,6 +284,19 @@ def test_the_level_of_the_intervals_is_printed_not_assumed(ledger):
     assert "95 %" not in words(plots.modality(tables.modality_df(ledger).drop(columns="level")))
 
 
+def test_where_lost_voices_are_counted_the_line_and_the_figure_are_theirs(tmp_path):
+    trials = [("1b", "as_is", word) for word in ("a a", "a t", "s a", "l l")]
+    table = tables.modality_df(write(tmp_path / "a.sqlite", trials, outcomes=True))
+
+    ax = plots.modality(table, outcome="lost_voice")
+
+    assert "50 %  (2 of 4)" in words(ax) and "interval of lost voice" in " ".join(words(ax).split())
+    (line,) = [lines for lines in ax.collections if lines.get_gid() == "interval"]
+    assert line.get_segments()[0][:, 0] == pytest.approx([table["lost_voice_low"][0], table["lost_voice_high"][0]])
+    with pytest.raises(InputError, match="cannot be drawn"):
+        plots.modality(table, turns="all", outcome="lost_voice")
+
+
 def test_lost_voice_is_marked_beside_drift_and_in_the_strip(tmp_path):
     trials = [("1b", "as_is", word) for word in ("a a", "t t", "s a", "l l")]
     ledger = write(tmp_path / "a.sqlite", trials, outcomes=True)

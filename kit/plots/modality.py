@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import show
+from ..errors import InputError, clipped
 from . import style as look_up
 from .style import (
     BODY,
@@ -274,23 +275,41 @@ def modality(
     table: Frame,
     *,
     turns: str = "first",
+    outcome: str = "text",
     truth: Sequence[float] | None = None,
     style: str = "light",
     ax: Axes | Figure | None = None,
     title: str | None = None,
 ) -> Axes:
-    """What the replies came as: a bar per row of `tables.modality_df`, its text share with an interval.
+    """What the replies came as: a bar per row of `tables.modality_df`, with the interval of the share that is counted.
 
     Args:
         table: From `tables.modality_df`.
         turns: ``"first"``: the reply to the seeded history, Wilson's interval. ``"all"``: every turn, pooled, with an
             interval that knows which turns share a trial.
+        outcome: What is counted and has the interval: ``"text"``, or ``"lost_voice"`` (text, silent or late; of first turns), which
+            is the one to show of GPT-Live.
         truth: The share of text that a stand-in was told, for each row: a white diamond on its bar.
         style, ax, title: See `kit.plots`.
+
+    Raises:
+        InputError: For lost voices of all turns, which no table counts.
     """
     first = turns != "all"
+    if outcome not in ("text", "lost_voice") or (outcome == "lost_voice" and not first):
+        raise InputError(
+            f"{clipped(outcome)} of {turns} turns cannot be drawn; there are text, and lost_voice of the first"
+        )
     prefix, total, rate = ("", "first_turns", "drift") if first else ("turns_", "turns", "turn_drift")
-    columns = [*(prefix + word for word in ORDER), total, *(f"{rate}_{end}" for end in ("rate", "low", "high"))]
+    counted = prefix + "text"
+    if outcome == "lost_voice":
+        rate = counted = "lost_voice"
+    columns = [
+        *(prefix + word for word in ORDER),
+        total,
+        counted,
+        *(f"{rate}_{end}" for end in ("rate", "low", "high")),
+    ]
     need(table, "modality_df", *columns)
     names, gaps = _labels(table)
     # Rows go down from 0; a row that begins another case stands a third of a row apart.
@@ -324,7 +343,7 @@ def modality(
         ax.text(
             1,
             at + LIFT,
-            _counts(row, prefix + "text", total, rate),
+            _counts(row, counted, total, rate),
             ha="right",
             va="bottom",
             fontsize=SMALL,
@@ -337,8 +356,11 @@ def modality(
     legend_below(ax, look, 42, ncols=len(words_shown) + (truth is not None), handlelength=1.1, columnspacing=1.2)
     n_words = f"{int(np.nansum(n)):,} {'first turns' if first else 'turns'}"
     sub = "The reply to the seeded history" if first else "Every turn of every trial, pooled"
-    diamond = "; the diamond is lost voice: text, silent or late" if first and _lost_voice(ax, look, table, y) else ""
-    look_up.words(ax, look, table, title=title or "Spoken or written?", subtitle=f"{sub}; the line is the text share's interval ({interval_words(table).removesuffix(' intervals')}){diamond}",
+    share = "the text share's interval" if outcome == "text" else "the interval of lost voice: text, silent or late"
+    has_diamond = first and outcome == "text" and _lost_voice(ax, look, table, y)
+    diamond = "; the diamond is lost voice: text, silent or late" if has_diamond else ""
+    question = "Spoken or written?" if outcome == "text" else "Spoken, or the voice lost?"
+    look_up.words(ax, look, table, title=title or question, subtitle=f"{sub}; the line is {share} ({interval_words(table).removesuffix(' intervals')}){diamond}",
                   n=n_words, below=64)  # fmt: skip
     return ax
 

@@ -69,6 +69,8 @@ class Material:
         self.table = tables.modality_df(ledger, [*self.over, "case", "arm"], level=self.level)
         self.arms = tables.modality_df(ledger, [*self.over, "arm"], level=self.level)
         self.until_drift = tables.until_drift_df(ledger, [*self.over, "arm"], level=self.level)
+        # What the plan named as its outcome; `final` where it named none.
+        self.outcome = str((self.analysis or {}).get("outcome") or "final")
         # None where there is nothing to compare.
         self.comparisons = self._compare()
         # Text replies to measured trials: what a vendor is asked to look up.
@@ -81,10 +83,8 @@ class Material:
 
     def _compare(self) -> Frame | None:
         try:
-            # The outcome that the plan named; `final` where it named none.
-            outcome = (self.analysis or {}).get("outcome") or "final"
             return tables.compare_df(
-                self.table, self.baseline, outcome=outcome, over=self.over, alpha=self.alpha, level=self.level
+                self.table, self.baseline, outcome=self.outcome, over=self.over, alpha=self.alpha, level=self.level
             )
         # One arm, or no baseline: the page has no comparisons, and is a report all the same.
         except InputError:

@@ -157,9 +157,8 @@ def _pictures(m: Material, name: str, n: int) -> Iterator[Markup]:
     # Links only where the list of trials is on the page.
     strip = partial(plots.strip, link="#trial-" if has_trials(m) else "")
     yield figure(strip, turns, f"f{n}a-", "Every trial as a strip of its turns, coloured by modality")
-    yield figure(
-        plots.modality, table, f"f{n}b-", "Share of modalities of the first turn per case and arm, with intervals"
-    )
+    bars = partial(plots.modality, outcome="lost_voice" if m.outcome == "lost_voice" else "text")
+    yield figure(bars, table, f"f{n}b-", "Share of modalities of the first turn per case and arm, with intervals")
     # With one turn each there is nothing to see over time.
     if (turns["turn"] > 0).any():
         alt = "Share of trials not drifted yet, by reply"

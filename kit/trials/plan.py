@@ -657,7 +657,13 @@ def estimate(plan: Plan) -> Estimate:
             if trial.settings.where.protocol == "live"
             else _usd(PRICES[model if model in models else models[0]], text, tokens - text, replies, trial.settings)
         )
-        seconds += (_STAND_IN_S if trial.settings.where.name == "standin" else _SERVICE_S) * replies
+        stand_in = trial.settings.where.name == "standin"
+        if trial.settings.where.protocol == "live":
+            # It runs at the pace of speech, or at that of the stand-in's clock.
+            pace = float(trial.settings.stand_in.get("pace") or 1.0) if stand_in else 1.0
+            seconds += live_seconds(trial, worst=False) / pace
+        else:
+            seconds += (_STAND_IN_S if stand_in else _SERVICE_S) * replies
         if not trial.settings.free:
             most = worst_usd(trial)
             usd = usd + cost if usd is not None and trial.settings.is_priced else None
@@ -712,8 +718,8 @@ def first_ask(history: History, *, keep: bool) -> tuple[History, str | Clip | No
     return History(items[:-1]), next((part.clip for part in last.parts if part.clip), None) or last.text
 
 
-def live_usd(trial: Trial, *, worst: bool) -> float:
-    """What the seconds of one attempt cost, in dollars: likely, or at most (what a budget reserves)."""
+def live_seconds(trial: Trial, *, worst: bool) -> float:
+    """How long one attempt over GPT-Live lasts, in seconds: likely, or at most."""
     _, first = first_ask(trial.case.history, keep=trial.arm.keeps_last_line)
     # A fork is billed beside the session that it is made of, which only starts and closes.
     seconds = (2 if trial.arm.forks else 1) * (_START_S + _CLOSE_S)
@@ -722,8 +728,13 @@ def live_usd(trial: Trial, *, worst: bool) -> float:
         asked_s = content.duration_ms / 1000 if isinstance(content, Clip) else 0.08 * len(content or "") + 1
         replies = trial.arm.max_responses if worst else 1
         seconds += asked_s + replies * ((10.0 + _REPLY_S) if worst else _LIKELY_REPLY_S)
+    return seconds
+
+
+def live_usd(trial: Trial, *, worst: bool) -> float:
+    """What the seconds of one attempt cost, in dollars: likely, or at most (what a budget reserves)."""
     # Usage is in whole seconds (wire/LIVE.md, Events).
-    return math.ceil(seconds) * USD_PER_SECOND
+    return math.ceil(live_seconds(trial, worst=worst)) * USD_PER_SECOND
 
 
 def worst_usd(trial: Trial) -> float | None:
