@@ -136,6 +136,7 @@ class OpenSession:
 
     # ---------------------------------------------------------------------------------------------------------- events
 
+    @verb
     async def send(self, event: Mapping[str, Any]) -> str:
         """Send any client event as it is and return its event id. A refusal goes to `errors`."""
         if not isinstance(event, Mapping) or not isinstance(event.get("type"), str):

@@ -425,6 +425,7 @@ class Session(OpenSession, ConversationView):
         assert response is not None  # as `is_asked_for` made sure
         return response
 
+    @verb
     async def ask(self, content: str | Clip, *, timeout_s: float = 60, **settings: Any) -> Response:
         """Add a user's turn, text or a `Clip`, and ask for the response to it.
 

@@ -413,6 +413,15 @@ async def test_a_coroutine_that_was_never_awaited_is_named_at_the_next_call():
     del forgotten
 
 
+@pytest.mark.parametrize("verb, argument", [("ask", "Hi."), ("send", {"type": "response.create"})])
+async def test_whatever_was_not_awaited_is_named(verb, argument):
+    async with connect("standin", quiet=True) as session:
+        forgotten = getattr(session, verb)(argument)
+        with pytest.raises(LocalProtocolError, match=rf"{verb}\(\) was called before without await"):
+            await session.respond()
+    del forgotten
+
+
 async def test_a_coroutine_that_a_task_is_about_to_begin_is_not_forgotten():
     async with connect("standin", quiet=True) as session:
         waiting = asyncio.ensure_future(asyncio.wait_for(session.wait_for("session.updated"), 5))
