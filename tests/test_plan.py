@@ -97,6 +97,7 @@ def test_an_arm_of_ones_own_is_known_by_its_code():
         (lambda: Plan("1a", repeats=2.5), "not 2.5"),
         (lambda: Plan("1a", timeout_s=0), "positive number of seconds, not 0"),
         (lambda: Plan("1a", stop=1.5), "1.5"),
+        (lambda: Settings("wss://example.test/v1", price="text=4"), "price is a Price"),
         (lambda: Plan("1a", stop=StopRule(0.2, n_arms=3)), "watches 1"),
         (lambda: Plan("1a", settings="openai"), "Settings(endpoint="),
         (lambda: Plan(17), "not 17"),

@@ -81,6 +81,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         where = self.where
+        # Now, and not when the first reply is to be paid.
+        if not isinstance(self.price, Price | None):
+            raise InputError(
+                f"price is a Price, such as kit.endpoint.Price.parse('text=4/0.4/24 audio=32/0.4/64'), not {clipped(self.price)}"
+            )
         if self.stand_in and where.name != "standin":
             raise InputError(f"{', '.join(self.stand_in)}: only the stand-in takes this, and {where.name} is not it")
         if self.stand_in:
