@@ -20,6 +20,7 @@ from kit import Clip, History, connect
 from kit.errors import InputError
 from kit.standin import Call, ReplyRule, StandIn
 from kit.standin import journal as journal_module
+from kit.standin.replies import _Searcher
 from kit.wire.live_conversation import ReplyPolicy
 
 HISTORY = History().user("Tell me a joke.").assistant("It waves.")
@@ -110,6 +111,10 @@ async def test_a_strict_stand_in_fails_what_no_rule_matches_and_says_so():
         {"when": 1, "reply": "x"},
         {"when": "a"},
         {"when": "a", "reply": 7},
+        {"when": "(" * 100_000, "reply": "x"},
+        {"when": "a{99999999999}", "reply": "x"},
+        {"when": "a", "reply": "\ud800"},
+        {"when": "(?:(?:(?:|){1000}){1000}){1000}", "reply": "x"},  # takes for ever on no words at all
         {"when": "a", "reply": "x", "then": 1},
         "a",
     ],
@@ -117,6 +122,28 @@ async def test_a_strict_stand_in_fails_what_no_rule_matches_and_says_so():
 def test_a_rule_that_cannot_work_is_refused_at_once(rule):
     with pytest.raises(InputError):
         StandIn(rules=[rule])
+
+
+async def test_a_rule_that_takes_for_ever_or_says_too_much_fails_its_response_and_is_named(monkeypatch):
+    monkeypatch.setattr(_Searcher, "LIMIT_S", 0.2)
+    rules = [
+        ReplyRule("(a+)+$", "x"),
+        ReplyRule("(b.*)", r"\1" * 2_000),
+        ReplyRule("d+", r"\g<0>" * 900),
+        ReplyRule("c", "Yes, I am listening."),
+    ]
+    async with StandIn(rules=rules) as server, talk(server) as t:
+        replies = []
+        for words in ("a" * 40 + "!", "b" * 60, "d" * 9, "c"):
+            await t.say("user", words)
+            replies.append(await t.respond())
+
+    errors = [(reply["status_details"] or {}).get("error") for reply in replies]
+    assert [error and error["code"] for error in errors] == [*["rule_fails"] * 3, None]
+    assert "'(a+)+$' cannot work: it takes longer" in errors[0]["message"]
+    assert "'(b.*)' cannot work: the reply would have more than" in errors[1]["message"]
+    assert "too long to say" in errors[2]["message"]
+    assert words_of(replies[3]) == ["Yes, I am listening."]
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,15 @@ It is not a language model and does not reason. Lines of the repertoire are chos
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
+import subprocess
+import sys
+import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .. import speech
@@ -84,7 +89,8 @@ def _reply(value: object) -> Reply:
             raise InputError(f"the arguments of a call must be JSON: {exc}") from None
     if isinstance(value, str | Call | Reasoned):
         says = [output.text for output in outputs(value, aloud=True) if isinstance(output, Say)]
-        if all(isinstance(text, str) for text in says):
+        with contextlib.suppress(TypeError, UnicodeError):  # no text, or half a character
+            "".join(says).encode()
             return value
     raise InputError(
         f"a reply is a text, {{'call': name, 'arguments': {{…}}, 'say': text}} or {{'commentary': text, 'answer': text}}, "
@@ -144,21 +150,107 @@ class ReplyRule:
             return None
         else:
             words = words_of(item)
-        match = re.search(self.when, words, re.IGNORECASE)
-        return None if match is None else _expanded(self.reply, match)
+        return _SEARCHER.ask("search", self, words)
 
 
-def _expanded(reply: Any, match: re.Match[str]) -> Any:
-    """Return a reply with the groups of a match put in."""
-    if isinstance(reply, str):
-        return match.expand(reply) if "\\" in reply else reply
-    if isinstance(reply, Call):
-        return Call(reply.name, _expanded(reply.arguments, match), _expanded(reply.say, match))
-    if isinstance(reply, Reasoned):
-        return Reasoned(_expanded(reply.commentary, match), _expanded(reply.answer, match))
-    if isinstance(reply, Mapping):
-        return {name: _expanded(value, match) for name, value in reply.items()}
-    return [_expanded(value, match) for value in reply] if isinstance(reply, list) else reply
+class RuleFails(Exception):
+    """A rule takes too long, or what it makes of these words is no reply."""
+
+
+# What runs in the other process: a line with verb, pattern, words and reply, answered by the reply with the groups of the match put in,
+# by null without a match, or by what is wrong, in a list. A group of a long text, put in many times, would fill the memory.
+_SEARCHES = r"""
+import json, re, signal, sys
+
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches it, too
+
+def put(value, change):
+    if isinstance(value, str):
+        return change(value) if "\\" in value else value
+    if isinstance(value, dict):
+        return {name: put(item, change) for name, item in value.items()}
+    return [put(item, change) for item in value] if isinstance(value, list) else value
+
+print(flush=True)
+for line in sys.stdin:
+    verb, when, words, reply = json.loads(line)
+    try:
+        pattern = re.compile(when, re.IGNORECASE)
+        match = pattern.search(words)
+        if verb == "check":
+            put(reply, lambda text: pattern.sub(text, ""))
+            answer = None
+        elif match and len(match[0]) * json.dumps(reply).count("\\") > 100_000:
+            raise ValueError("the reply would have more than 100,000 characters")
+        else:
+            answer = put(reply, match.expand) if match else None
+    except Exception as exc:
+        answer = [str(exc) or type(exc).__name__]
+    print(json.dumps(answer), flush=True)
+"""
+
+
+class _Searcher:
+    """Searches regular expressions in a process of its own, begun at the first search: one that takes for ever is killed.
+
+    `re` takes no time limit, and holds all of Python meanwhile; the package `regex` takes one, and forgets it in some patterns.
+    """
+
+    LIMIT_S = 1.0
+
+    def __init__(self) -> None:
+        self._child: subprocess.Popen[str] | None = None
+        # Whose child it is: a process that was forked off begins another.
+        self._pid = 0
+        # Stand-ins may run on several threads.
+        self._lock = threading.Lock()
+
+    def ask(self, verb: str, rule: ReplyRule, words: str) -> Reply | None:
+        """Return the rule's reply to these words; ``None`` where it does not match.
+
+        Raises:
+            RuleFails: In a sentence that names the rule.
+        """
+        reply = rule.reply
+        if isinstance(reply, Call):
+            plain: Any = {"call": reply.name, "arguments": reply.arguments, "say": reply.say}
+        else:
+            plain = asdict(reply) if isinstance(reply, Reasoned) else reply
+        with self._lock:
+            answer = self._answer(json.dumps([verb, rule.when, words, plain]))
+        if isinstance(answer, list):
+            raise RuleFails(f"the rule for {clipped(rule.when)} cannot work: {answer[0]}")
+        try:
+            return None if answer is None else script([answer])[0]
+        except InputError as exc:  # nothing in it can be spoken, or too much
+            raise RuleFails(f"the rule for {clipped(rule.when)} cannot work: {exc}") from None
+
+    def _answer(self, request: str) -> Any:
+        child = self._child
+        if child is None or self._pid != os.getpid():
+            pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+            child = self._child = subprocess.Popen([sys.executable, "-I", "-S", "-c", _SEARCHES], **pipes)
+            self._pid = os.getpid()
+            assert child.stdout is not None
+            child.stdout.readline()  # it runs: from here the time is the search's own
+        assert child.stdin is not None and child.stdout is not None
+        timer = threading.Timer(self.LIMIT_S, child.kill)
+        timer.start()
+        try:
+            print(request, file=child.stdin, flush=True)
+            answer = child.stdout.readline()
+        except OSError:  # killed before it had read all of it
+            answer = ""
+        timer.cancel()
+        if answer:
+            return json.loads(answer)
+        self._child = None
+        child.kill()
+        child.communicate()  # closes its pipes
+        return [f"it takes longer than {self.LIMIT_S:g} s; simplify the pattern"]
+
+
+_SEARCHER = _Searcher()
 
 
 def rules(values: Sequence[object]) -> tuple[ReplyRule, ...]:
@@ -182,11 +274,9 @@ def _rule(value: object) -> ReplyRule:
         raise InputError(f"'when' is a regular expression and 'after' the name of a tool, in {clipped(value)}")
     rule = ReplyRule(when, _reply(value["reply"]), after)
     try:
-        match = re.match(f"(?:{when})|", "")  # a match of nothing, with the groups of the pattern
-        assert match is not None
-        _expanded(rule.reply, match)
-    except (re.error, IndexError) as exc:
-        raise InputError(f"the rule for {clipped(when)} cannot work: {exc}") from None
+        _SEARCHER.ask("check", rule, "")
+    except RuleFails as exc:
+        raise InputError(str(exc)) from None
     return rule
 
 

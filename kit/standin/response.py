@@ -34,7 +34,7 @@ from .items import (
     rate_limits,
     usage,
 )
-from .replies import Call, NoRuleMatches, Output, Say, arguments_json
+from .replies import Call, NoRuleMatches, Output, RuleFails, Say, arguments_json
 from .settings import ResponseRequest, Settings
 from .sound import CHUNK_MS, pieces, spoken
 
@@ -169,8 +169,9 @@ class Response:
             for index, output in enumerate(plan):
                 yield from self._stream_call(index, output) if isinstance(output, Call) else self._say(index, output)
                 self._close_item("completed", last=index == len(plan) - 1)
-        except NoRuleMatches as exc:
-            self._fail({"type": "invalid_request_error", "code": "no_rule_matches", "message": str(exc)})
+        except (NoRuleMatches, RuleFails) as exc:
+            code = "rule_fails" if isinstance(exc, RuleFails) else "no_rule_matches"
+            self._fail({"type": "invalid_request_error", "code": code, "message": str(exc)})
         except _LimitReached:
             self.cut_short("max_output_tokens")
         else:
