@@ -78,8 +78,8 @@ def _digested(audio: str) -> str:
         return digest(audio.encode("utf-8", "surrogatepass"))
 
 
-Body = dict[str, Any]
-"""The field of a line that says what a frame held: ``event``, ``raw`` or ``withheld``."""
+Body = tuple[bytes, Any]
+"""What a frame held: the name of its field in a line (``event``, ``raw`` or ``withheld``), and the value."""
 
 
 class LineFormat:
@@ -117,13 +117,18 @@ class LineFormat:
         Args:
             bodies: What `event` or `raw` made of each frame.
         """
-        clocks = _clocks(at_ms, unix)
-        lines = [
-            _encode({"log": self.log_id, "n": number, **clocks, "dir": direction, **body})
-            for number, body in enumerate(bodies, n)
-        ]
-        # Secrets are looked for in all lines at once: that costs by the call, and a reply comes in bursts of small frames.
-        return self.redactor(b"\n".join(lines)) + b"\n"
+        bodies = list(bodies)
+        # Secrets are looked for in all bodies at once (that costs by the call, and a reply comes in bursts of small frames), and
+        # not in what stands around them. No encoded body holds a line break.
+        values = self.redactor(b"\n".join([_encode(value) for _, value in bodies])).split(b"\n")
+        clocks = _encode(_clocks(at_ms, unix))[1:-1]
+        head, tail = b'{"log":%b,"n":' % _encode(self.log_id), b'%b"dir":"%b",' % (clocks and clocks + b",", direction.encode())
+        return b"".join(
+            [
+                b'%b%d,%b"%b":%b}\n' % (head, number, tail, name, value)
+                for number, ((name, _), value) in enumerate(zip(bodies, values, strict=True), n)
+            ]
+        )
 
     def event(self, frame: bytes | dict[str, Any]) -> Body:
         """What is kept of a frame that is a JSON object, or of the object; its secrets are still in it.
@@ -138,16 +143,16 @@ class LineFormat:
                 # In valid JSON a line break stands only between tokens: inside a string it is escaped.
                 frame = frame.replace(b"\n", b" ").replace(b"\r", b" ")
         if self.hook is None:
-            return {"event": msgspec.Raw(frame) if isinstance(frame, bytes) else frame}
+            return b"event", msgspec.Raw(frame) if isinstance(frame, bytes) else frame
         try:
             event = self.hook(_decode(frame) if isinstance(frame, bytes) else frame)
-            return {"withheld": "by the redact hook"} if event is None else {"event": msgspec.Raw(_encode(dict(event)))}
+            return (b"withheld", "by the redact hook") if event is None else (b"event", msgspec.Raw(_encode(dict(event))))
         except Exception as exc:  # whatever the user's hook raises: the frame is not written as it is
-            return {"withheld": f"the redact hook raised {type(exc).__name__}"}
+            return b"withheld", f"the redact hook raised {type(exc).__name__}"
 
     def raw(self, frame: bytes) -> Body:
         """What is kept of a frame that is no event: its text."""
-        return {"raw": self.redactor(frame).decode("utf-8", "replace")}
+        return b"raw", self.redactor(frame).decode("utf-8", "replace")
 
     def end(self, end: Mapping[str, Any], *, at_ms: float | None = None, unix: float | None = None) -> bytes:
         """The last line: how the session ended."""
