@@ -8,7 +8,7 @@ part           what is counted, over `--runs` (1,000) estimates of 40 trials, or
 =============  ==================================================================================================  ==========
 intervals      Wilson's interval holds the truth, where loss does not choose                                       93 to 97 %
 bounds         ``drift_least`` to ``drift_most`` hold the truth, whatever is lost: drops, expiry, interrupts       >= 95 %
-estimates      each row of validity.md A2, all its trials together: within 2 standard errors, or inside the bounds all
+estimates      kinds of loss, each with all its trials together: within 2 standard errors, or in the bounds        all
 cures          a retry arm that cures nothing is called a cure at a failure rate of 0 to 10 % of responses         <= alpha
 sequential     the interval at the end of a run that a stop rule ended misses the truth, in any of two cells       <= 5 %
 family         any of 8 comparisons of 4 arms that change nothing (and 4 pooled) is called a difference            <= 5 %
@@ -37,7 +37,7 @@ N_TRIALS = 40  # behind each estimate
 CELLS = 25  # estimates in one plan, each a case of its own
 TRUTHS = (0.05, 0.3, 0.5)
 ALPHA = 0.05
-FAILURES = (0.0, 0.02, 0.05, 0.1)
+FAILURES = (0.0, 0.01, 0.02, 0.05, 0.1)
 
 
 def hits(table: Any, low: str, high: str, truth: float) -> list[bool]:
@@ -80,8 +80,9 @@ def intervals_and_bounds(runs: int) -> bool:
     return good
 
 
-A2: dict[str, tuple[float, int, int, Mapping[str, Any], int]] = {
-    # the row → truth, trials of a plan, plans, trouble, stops
+ESTIMATES = "row                     truth  trials   lost  estimate (bounds)         errors from the truth"
+LOSSES: dict[str, tuple[float, int, int, Mapping[str, Any], int]] = {
+    # what happens → truth, trials of a plan, plans, trouble, stops
     "nothing": (0.5, 900, 5, {}, 0),
     "interrupted 10 times": (0.5, 150, 30, {}, 10),
     "cut late: few lost": (0.3, 300, 15, {"expires_after": 16}, 0),
@@ -92,12 +93,10 @@ A2: dict[str, tuple[float, int, int, Mapping[str, Any], int]] = {
 
 
 def estimates(runs: int) -> bool:
-    """The five rows of validity.md A2, and a bad day: all plans of a row together, and how often a single one fails."""
+    """What interrupts, cuts and a bad day do to the estimate: all plans of a kind together, and how often a single one fails."""
     good = True
-    print(
-        "row                     truth  trials   lost  estimate (bounds)         errors from the truth   single plans that miss"
-    )
-    for name, (p, n_trials, n_plans, trouble, stops) in A2.items():
+    print(f"{ESTIMATES}   single plans that miss")
+    for name, (p, n_trials, n_plans, trouble, stops) in LOSSES.items():
         n_plans = max(2, n_plans * runs // 1_000)
         text = known = lost = missed = 0
         for n in range(n_plans):
@@ -107,12 +106,17 @@ def estimates(runs: int) -> bool:
             z = (row["drift_rate"] - p) / error_of(p, row["first_turns"])
             missed += abs(z) > 2 and not row["drift_least"] <= p <= row["drift_most"]
             text, known, lost = text + row["text"], known + row["first_turns"], lost + row["lost"]
-        z, bound = (text / known - p) / error_of(p, known), stats.bounds_if_missing(text, known, lost)
-        met = abs(z) <= 2 or (bound.low or 0) <= p <= (bound.high or 1)
-        good &= met
-        print(f"{name:23} {p:5} {known:7} {lost / (known + lost):6.1%} {text / known:8.3f} ({bound.low:.3f} to {bound.high:.3f})"
-              f" {z:+17.1f} {f'{missed} of {n_plans}':>27} {'' if met else '   NOT MET'}", flush=True)  # fmt: skip
+        good &= near_or_held(name, p, text, known, lost, f"{missed} of {n_plans}")
     return good
+
+
+def near_or_held(name: str, p: float, text: int, known: int, lost: int, more: str = "") -> bool:
+    """Print a row of `ESTIMATES`. Returns whether the estimate is within two standard errors of the truth, or the bounds hold that."""
+    z, bound = (text / known - p) / error_of(p, known), stats.bounds_if_missing(text, known, lost)
+    met = abs(z) <= 2 or (bound.low or 0) <= p <= (bound.high or 1)
+    print(f"{name:23} {p:5} {known:7} {lost / (known + lost):6.1%} {text / known:8.3f} ({bound.low:.3f} to {bound.high:.3f})"
+          f" {z:+17.1f} {more:>27} {'' if met else '   NOT MET'}", flush=True)  # fmt: skip
+    return met
 
 
 def false_cures(runs: int) -> bool:

@@ -112,11 +112,10 @@ def in_plan(n_cells: int, arms: Any = "as_is", repeats: int = 40, **options: Any
     return Plan([replace(cases.one_a, name=f"c{n:02}") for n in range(n_cells)], arms, repeats, **options)
 
 
-@contextlib.contextmanager
-def played(plan: Plan, service: Service, stops: int = 0) -> Iterator[Ledger]:
-    """Run a plan to its end; `stops` times it is stopped on the way, and gone on with. The ledger is gone afterwards."""
+async def play(plan: Plan, path: Path, stops: int = 0) -> Ledger:
+    """Run a plan to its end; `stops` times it is stopped on the way, whatever its sessions are doing, and gone on with."""
 
-    async def stopped(path: Path, stop_at: int) -> None:
+    async def stopped(stop_at: int) -> None:
         def stop(progress: Any) -> None:
             if progress.decided >= stop_at:
                 task.cancel()
@@ -124,13 +123,16 @@ def played(plan: Plan, service: Service, stops: int = 0) -> Iterator[Ledger]:
         task = asyncio.ensure_future(run(plan, path, at_once=4, progress=stop))
         await asyncio.gather(task, return_exceptions=True)
 
-    async def play(path: Path) -> Ledger:
-        for n in range(stops):
-            await stopped(path, (n + 1) * plan.n_trials // (stops + 1))
-        return await run(plan, path, at_once=32, progress=None)
+    for n in range(stops):
+        await stopped((n + 1) * plan.n_trials // (stops + 1))
+    return await run(plan, path, at_once=32, progress=None)
 
-    with tempfile.TemporaryDirectory() as folder, serving(service):
-        yield asyncio.run(play(Path(folder, "ledger.sqlite")))
+
+@contextlib.contextmanager
+def played(plan: Plan, service: Service | None = None, stops: int = 0) -> Iterator[Ledger]:
+    """`play` a plan, against this service or what the plan names. The ledger is gone afterwards."""
+    with tempfile.TemporaryDirectory() as folder, serving(service) if service else contextlib.nullcontext():
+        yield asyncio.run(play(plan, Path(folder, "ledger.sqlite"), stops))
 
 
 class _Connection:

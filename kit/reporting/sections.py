@@ -214,9 +214,9 @@ def rates(m: Material) -> Grid:
 
 
 def _bounds(row: Any) -> str:
-    # Equal: no answer is missing, and there is nothing to allow for.
-    least, most = row["drift_least"], row["drift_most"]
-    return "–" if least != least or least == most else f"{points(least)}–{points(most)} %"
+    # With nothing lost they would be the same counts once more.
+    lost = row["lost"]
+    return f"{points(row['drift_least'])}–{points(row['drift_most'])} %" if lost == lost and lost else "–"
 
 
 def counts(m: Material) -> Grid:

@@ -467,7 +467,7 @@ def equivalence(comparison: Comparison, margin: float, alpha: float = 0.05) -> I
 
 def _equivalence(c: Comparison, margin: float, alpha: float) -> str:
     interval = equivalence(c, margin, alpha)
-    if interval.low is None or interval.high is None or interval.level is None:
+    if interval.low is None or interval.high is None:
         return ""
     verdict = "Equivalent" if interval.note == "equivalent" else "Not shown to be equivalent"
     bounds = f"{percent(interval.level)} interval {_points(interval.low)} to {_points(interval.high)}"
@@ -551,7 +551,7 @@ def _sides(c: Comparison, rate1: float, rate0: float) -> str:
 
 def _difference(gap: Interval) -> str:
     text = f"{_points(gap.estimate or 0.0)} points"
-    if gap.low is None or gap.high is None or gap.level is None:
+    if gap.low is None or gap.high is None:
         return text
     return f"{text} ({percent(gap.level)} interval, unadjusted, {_points(gap.low)} to {_points(gap.high)})"
 

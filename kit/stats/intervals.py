@@ -103,8 +103,7 @@ class Interval:
     estimate: float | None
     low: float | None
     high: float | None
-    level: float | None
-    """The confidence level; ``None`` for bounds that are not a matter of chance (`bounds_if_missing`)."""
+    level: float
     method: str
     n: int
     """How many observations: trials, or turns where turns were pooled."""
@@ -124,10 +123,9 @@ class Interval:
         centre = "no estimate" if self.estimate is None else f"{self.estimate:.4g}"
         if self.low is None and self.high is None:
             return f"{centre} (no interval: {self.note or 'not given'}; {size}, {self.method})"
-        kind = "bounds" if self.level is None else f"{percent(self.level)} interval"
         low, high = ("open" if bound is None else f"{bound:.4g}" for bound in (self.low, self.high))
         tail = f"; {self.note}" if self.note else ""
-        return f"{centre} ({kind} {low} to {high}; {size}, {self.method}{tail})"
+        return f"{centre} ({percent(self.level)} interval {low} to {high}; {size}, {self.method}{tail})"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -236,9 +234,11 @@ def score_bounds(rate: Floats | np.float64, n: Floats | np.float64, z: Floats | 
 def bounds_if_missing(k: int, n: int, missing: int, level: float = 0.95) -> Interval:
     """Bound the rate by the two worst cases: none, and all, of the missing trials had drifted.
 
-    From the lower Wilson bound of ``k / (n + missing)`` to the upper one of ``(k + missing) / (n + missing)``. What the missing
+    From the lower exact bound of ``k / (n + missing)`` to the upper one of ``(k + missing) / (n + missing)``. What the missing
     would have done is not assumed (C. F. Manski (1989), J. Hum. Resour. 24:343-360), and chance is allowed for at both ends
-    (J. L. Horowitz, C. F. Manski (2000), J. Am. Stat. Assoc. 95:77-84), so it covers at least about `level`.
+    (J. L. Horowitz, C. F. Manski (2000), J. Am. Stat. Assoc. 95:77-84). The exact bounds are C. J. Clopper's and E. S.
+    Pearson's (1934), Biometrika 26:404-413: they hold any rate with chance `level` or more, as a bound has to, where Wilson's
+    interval holds it with `level` on average over rates. So with nothing missing they are a little wider than `wilson`.
 
     Args:
         k: Trials that drifted, of `n` with an answer.
@@ -250,12 +250,30 @@ def bounds_if_missing(k: int, n: int, missing: int, level: float = 0.95) -> Inte
     """
     k, n = k_of_n(k, n)
     missing = whole_number(missing, "missing")
-    method = f"Wilson, if none or all of {missing} missing had drifted"
+    low, high = (float(bound) for bound in bounds_if_missing_array(k, n, missing, level))
+    method = f"Clopper-Pearson, if none or all of {missing} missing had drifted"
     if n + missing == 0:
         return Interval(None, None, None, level, method, 0, "no trials, so no rate")
     note = "" if n else "no trial was answered: anything is possible"
-    low, high = wilson_array([k, k + missing], n + missing, level)
-    return Interval(k / n if n else None, float(low[0]), float(high[1]), level, method, n, note)
+    return Interval(k / n if n else None, low, high, level, method, n, note)
+
+
+def bounds_if_missing_array(
+    k: npt.ArrayLike, n: npt.ArrayLike, missing: npt.ArrayLike, level: float = 0.95
+) -> tuple[Floats, Floats]:
+    """The two ends of `bounds_if_missing` for whole columns; NaN where there is no trial at all."""
+    from scipy.special import betaincinv
+
+    count, total = k_of_n_arrays(k, n)
+    lost = k_of_n_arrays(missing, missing)[0]
+    most, total = k_of_n_arrays(count + lost, total + lost)
+    tail = (1 - probability(level, "level", example="0.95")) / 2
+
+    def lower(of: Floats) -> Floats:
+        # of none: the beta function has no parameter of 0
+        return np.where(total == 0, np.nan, np.where(of == 0, 0.0, betaincinv(np.maximum(of, 1), total - of + 1, tail)))
+
+    return lower(count), 1 - lower(total - most)
 
 
 # The median of what has no nice distribution: latencies.

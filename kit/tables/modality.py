@@ -41,7 +41,7 @@ def modality_df(
     empty
     drift_rate, _low, _high             text / first_turns, Wilson's interval
     drift_least, drift_most, lost       ... if none, or all, of the `lost` attempts had drifted: those that were asked and have no
-                                        answer, also where another attempt decided the trial. From the lower Wilson bound of
+                                        answer, also where another attempt decided the trial. From the lower exact bound of
                                         the one to the upper bound of the other. What never began is not missing
     silent, late, lost_voice,           first turns without any content, with content after the plan's deadline, and those that
     lost_voice_rate, _low, _high        lost their voice: text, silent or late. ``<NA>`` where a ledger of before does not tell
@@ -104,9 +104,9 @@ def modality_table(turns_in: pd.DataFrame, by: Sequence[str] | str, level: float
     columns["first_turns"] = first_turns
     columns |= dict(zip(MODALITIES, first.T, strict=True))
     columns |= _wilson("drift", text, first_turns, level)
-    bounds = [stats.bounds_if_missing(*counts, level) for counts in zip(text, first_turns, lost_attempts, strict=True)]
-    columns["drift_least"] = np.where(in_plan, np.array([bound.low for bound in bounds], np.float64), np.nan)
-    columns["drift_most"] = np.where(in_plan, np.array([bound.high for bound in bounds], np.float64), np.nan)
+    bounds = stats.bounds_if_missing_array(text, first_turns, lost_attempts, level)
+    for name, values in zip(("drift_least", "drift_most"), bounds, strict=True):
+        columns[name] = np.where(in_plan, values, np.nan)
     columns["lost"] = lost_attempts if in_plan.all() else pd.Series(lost_attempts).astype("Int64").where(in_plan)
     columns |= groups.lost_voice(opening & has_answer, first_turns, level)
     columns["first_responses"] = first_responses
