@@ -122,7 +122,10 @@ class LineFormat:
         # not in what stands around them. No encoded body holds a line break.
         values = self.redactor(b"\n".join([_encode(value) for _, value in bodies])).split(b"\n")
         clocks = _encode(_clocks(at_ms, unix))[1:-1]
-        head, tail = b'{"log":%b,"n":' % _encode(self.log_id), b'%b"dir":"%b",' % (clocks and clocks + b",", direction.encode())
+        head, tail = (
+            b'{"log":%b,"n":' % _encode(self.log_id),
+            b'%b"dir":"%b",' % (clocks and clocks + b",", direction.encode()),
+        )
         return b"".join(
             [
                 b'%b%d,%b"%b":%b}\n' % (head, number, tail, name, value)
@@ -146,7 +149,9 @@ class LineFormat:
             return b"event", msgspec.Raw(frame) if isinstance(frame, bytes) else frame
         try:
             event = self.hook(_decode(frame) if isinstance(frame, bytes) else frame)
-            return (b"withheld", "by the redact hook") if event is None else (b"event", msgspec.Raw(_encode(dict(event))))
+            return (
+                (b"withheld", "by the redact hook") if event is None else (b"event", msgspec.Raw(_encode(dict(event))))
+            )
         except Exception as exc:  # whatever the user's hook raises: the frame is not written as it is
             return b"withheld", f"the redact hook raised {type(exc).__name__}"
 
