@@ -112,7 +112,7 @@ async def dial(
         raise EndpointError(f"{clipped(endpoint.shown_url or url)} is not a websocket address: {exc.msg}") from None
     except (InvalidProxy, ValueError):  # what it says holds the proxy's password
         raise EndpointError(
-            "the proxy that the environment names (HTTPS_PROXY, ALL_PROXY …) is not an address such as http://host:port"
+            "the proxy that the environment names (HTTPS_PROXY, SOCKS_PROXY …) is not an address such as http://host:port"
         ) from None
     except ImportError as exc:
         raise MissingExtra(

@@ -2,22 +2,24 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import json
 import os
+import resource
+import sys
 import time
 import weakref
 from http import HTTPStatus
 
 import pytest
-from hostile import CREATED, Lossy, cancelled_at_each_step, send, serving
+from hostile import CREATED, Lossy, cancelled_at_each_step, nothing_left_behind, send, serving
 from test_hardening import CANARY, caught, told
 
 from kit import History, connect, read_log
 from kit.connecting import in_thread
 from kit.endpoint import endpoint
 from kit.errors import (
-    ConnectError,
     EndpointError,
     HandshakeRefused,
     HistoryError,
@@ -30,6 +32,7 @@ from kit.errors import (
     SessionClosed,
 )
 from kit.standin import StandIn
+from kit.trials.attempt import machine_trouble
 
 HISTORY = History().user("One.").assistant("Two.").user("Three.")
 TEXTS = ["One.", "Two.", "Three."]
@@ -121,12 +124,14 @@ def test_a_key_in_a_url_is_a_key():
     [
         ("HTTPS_PROXY", f"garbage:{CANARY}@x", EndpointError),
         ("HTTPS_PROXY", f"http://u:{CANARY}@h:99999", EndpointError),
-        ("ALL_PROXY", f"socks5://u:{CANARY}@127.0.0.1:1", (MissingExtra, ConnectError, EndpointError)),
+        ("SOCKS_PROXY", f"socks5://u:{CANARY}@127.0.0.1:1", MissingExtra),
     ],
 )
 async def test_a_proxy_that_is_none_is_named_and_its_password_is_not(variable, value, kind, monkeypatch):
-    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
+    for name in ("HTTPS_PROXY", "SOCKS_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setitem(sys.modules, "python_socks", None)  # not installed
     monkeypatch.setenv(variable, value)
 
     exc = await caught(connect("wss://service.invalid/v1/realtime", timeout_s=3, quiet=True))
@@ -185,7 +190,7 @@ async def test_whatever_a_server_repeats_of_the_key_is_kept_nowhere(secret, plac
             shown = told(exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next))
         shown += repr([event.data for event in session.events]) + repr(session.events) + session._repr_html_()
         shown += repr([session.settings, session.errors, session.responses, session.items, session.unknown])
-        shown += repr(session._link.malformed)
+        shown += "".join(map(told, session._link.malformed))
     assert secret not in shown + log.read_text() and "c4n4ry" not in json.dumps(
         json.loads(log.read_text().splitlines()[3])
     )
@@ -287,6 +292,18 @@ async def test_a_strange_first_word_is_a_session_or_one_of_the_kits_errors(frame
             assert isinstance(exc, kind)
 
 
+async def test_a_machine_without_descriptors_is_told_from_a_service_that_is_away():
+    with os.fdopen(os.dup(0), "rb") as free:
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free.fileno(), most[1]))
+        try:
+            exc = await caught(connect("ws://127.0.0.1:9/", quiet=True), OSError)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, most)
+
+    assert exc.errno == errno.EMFILE and machine_trouble(exc)
+
+
 async def test_a_message_beyond_64_mib_ends_the_session_before_it_is_kept():
     async def talk(ws):
         await send(ws, **CREATED)
@@ -351,15 +368,26 @@ async def test_after_a_cancelled_seed_the_same_call_goes_on_and_nothing_is_there
                 break
 
 
+@pytest.mark.parametrize("options", [{}, {"checks_ids": False}], ids=str)
+async def test_a_seed_that_is_cancelled_while_it_is_written_goes_on(options):
+    history = History.from_chat([{"role": "user", "content": f"{n}{'x' * 900_000}"} for n in range(8)])
+    async with Lossy(**options) as server, connect(server.url, quiet=True) as session:
+        async for _ in cancelled_at_each_step(lambda: session.seed(history), [5]):  # the socket is full
+            assert server.n_creates == 0
+        await session.seed(history, timeout_s=10)
+
+        assert [text[0] for text in server.texts] == list("01234567")
+
+
 async def test_an_ask_after_a_cancelled_one_is_answered():
     async with connect("standin", quiet=True) as session:
         async for _ in cancelled_at_each_step(lambda: session.ask("One."), range(8)):
             assert (await session.ask("Two.", timeout_s=20)).status == "completed"
 
 
-@pytest.mark.parametrize("retrieves", [True, False])
-async def test_an_item_whose_answer_was_lost_is_not_sent_twice(retrieves):
-    async with Lossy(loses={1}, retrieves=retrieves) as server, connect(server.url, quiet=True) as session:
+@pytest.mark.parametrize("options", [{}, {"retrieves": False}, {"checks_ids": False}], ids=str)
+async def test_an_item_whose_answer_was_lost_is_not_sent_twice(options):
+    async with Lossy(loses={1}, **options) as server, connect(server.url, quiet=True) as session:
         with pytest.raises(ResponseTimeout, match="confirmation of item 1"):
             await session.seed(HISTORY, timeout_s=0.2)
         with pytest.raises(LocalProtocolError, match=r"are items \[0, 2\] of 3"):
@@ -490,6 +518,27 @@ async def test_a_connect_that_is_cancelled_at_any_step_leaves_nothing_behind(ser
         assert [server for server in servers if server._server is not None] == []
         servers.clear()
     assert {task for task in asyncio.all_tasks() if task is not asyncio.current_task()} == set()
+
+
+async def test_a_connect_that_is_cancelled_before_the_first_word_closes_its_socket():
+    came, gone = asyncio.Event(), asyncio.Event()
+
+    async def talk(ws):
+        came.set()
+        await ws.wait_closed()
+        gone.set()
+
+    async def use():
+        await connect(url, quiet=True)
+
+    async with asyncio.timeout(5), nothing_left_behind(), serving(talk) as url:
+        task = asyncio.ensure_future(use())
+        await came.wait()
+        await asyncio.sleep(0.05)
+        task.cancel()
+        exc = await caught(task, asyncio.CancelledError)  # held, and with it whatever its frames held
+        await gone.wait()
+        assert told(exc)
 
 
 VERBS = {

@@ -449,6 +449,20 @@ async def test_what_an_outage_took_is_played_by_the_next_run(path, monkeypatch):
     assert ledger.counts()["completed"] == 4
 
 
+def test_of_an_earlier_run_only_what_was_lost_in_a_session_used_up_a_try(path):
+    plan = Plan("1a", repeats=1)
+    trial = plan.trials[0].trial_id
+    with Writer(path, plan) as writer:
+        run_id = writer.begin_run(at_once=1, budget_usd=None)
+        ids = writer.pending(run_id, [(trial, n, 0.0) for n in (1, 2, 3)])
+        for attempt_id, session in zip(ids, ({}, {}, {"session_id": "s"}), strict=True):
+            lost = attempt_module.Outcome("failed", failure={"kind": "transport"}, session=session)
+            writer.ended(attempt_id, trial, lost, counts=False, cost_usd=0.0, cost_estimated=False)
+        _, attempts, used, _ = writer.history()
+
+    assert (attempts, used) == ({trial: 3}, {trial: 1})
+
+
 @pytest.mark.parametrize(
     "trouble",
     [
@@ -492,6 +506,25 @@ async def test_a_ledger_that_is_locked_by_another_program_stops_the_run_in_one_s
     assert (await quietly(plan, path)).counts()["completed"] == 4
 
 
+@pytest.mark.parametrize("write", ["seeded", "turn"])
+async def test_a_ledger_that_was_locked_for_a_moment_is_no_result_either(path, monkeypatch, write):
+    monkeypatch.setattr("kit.trials.writer._BUSY_S", 0)
+    original = getattr(Writer, write)
+
+    def locked(writer, *args):
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            return original(writer, *args)
+
+    monkeypatch.setattr(Writer, write, locked)
+    plan = Plan("1b+4", repeats=1)
+    with pytest.raises(LedgerError, match="database is locked"):
+        await quietly(plan, path)
+    monkeypatch.undo()
+
+    assert Ledger(path).counts()["failed"] == (write == "turn")  # a reply had begun: it is not played again
+
+
 async def test_a_process_that_did_not_run_is_no_slow_reply(path):
     slept = False
 
@@ -504,8 +537,8 @@ async def test_a_process_that_did_not_run_is_no_slow_reply(path):
     plan = Plan("1a", repeats=1, timeout_s=1.5, settings=Settings(stand_in={"faults": ["slow-start=0.3"]}))
     ledger = await quietly(plan, path, at_once=1, progress=sleep)
 
-    (turn,) = ledger.rows("SELECT outcome FROM turns JOIN attempts USING (attempt_id) WHERE counts = 1")
-    assert (slept, turn["outcome"]) == (True, "spoken")
+    (turn,) = ledger.rows("SELECT outcome, n_attempts FROM turns JOIN trial_states USING (attempt_id)")
+    assert (slept, *turn) == (True, "spoken", 1)
 
 
 async def test_a_heartbeat_notices_that_it_stood_still():
