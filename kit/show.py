@@ -11,7 +11,9 @@ import re
 import string
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 # One colour per modality, everywhere: badges, tables, plots, terminal. Okabe and Ito's palette, made to be told apart
 # with any kind of colour vision (https://jfly.uni-koeln.de/color/), and a red for what failed; each also carries its word
@@ -164,7 +166,7 @@ def table(rows: Iterable[Sequence[str]], head: Sequence[str]) -> str:
 
     def cell(html: str) -> str:
         # On a phone words have room, and the table scrolls; else they would stand one below the other.
-        room = ";min-width:15em" if len(html) > 40 and not html.startswith("<") else ""
+        room = "" if html.startswith("<") else f";min-width:min(15em,{len(html)}ch)"
         return f'<td style="{style}{room}">{html}</td>'
 
     body = "".join("<tr>" + "".join(map(cell, row)) + "</tr>" for row in rows)
@@ -176,7 +178,14 @@ def table(rows: Iterable[Sequence[str]], head: Sequence[str]) -> str:
 def card(*parts: str, edge: str = "var(--jp-border-color1,#888)") -> str:
     """A quiet frame round what belongs together; its edge may carry a colour."""
     inner = "".join(f'<div style="margin:3px 0">{part}</div>' for part in parts if part)
-    return f'<div {NO_MATH} style="border-left:3px solid {edge};padding:2px 0 2px 12px;margin:4px 0">{inner}</div>'
+    return f'<div {NO_MATH} style="border-left:3px solid {edge};padding:2px 0 2px 12px;margin:4px 0;overflow-wrap:anywhere">{inner}</div>'
+
+
+def link(path: Path) -> str:
+    """A link to a file that JupyterLab opens, too: relative to the notebook's folder, since it opens no ``file://``."""
+    inside = path.is_relative_to(folder := Path.cwd())
+    url = quote(path.relative_to(folder).as_posix()) if inside else path.as_uri()
+    return f'<a href="{esc(url)}">{esc(path.relative_to(folder) if inside else path)}</a>'
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> str:

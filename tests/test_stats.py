@@ -613,16 +613,16 @@ def said(*counts, family=1, **names):
 
 def test_a_shown_difference_is_said_with_its_direction():
     assert said(30, 40, 3, 40, arm="as is", baseline="flat").startswith(
-        "as is drifts more often than flat: 30 of 40 (75 %)"
+        "“as is” drifts more often than “flat”: 30 of 40 (75 %)"
     )
-    assert said(3, 40, 30, 40, arm="flat", baseline="as is").startswith("flat drifts less often than as is")
+    assert said(3, 40, 30, 40, arm="flat", baseline="as is").startswith("“flat” drifts less often than “as is”")
     assert said(30, 40, 3, 40, stratum="1a").startswith("In 1a: ")
 
 
 def test_no_difference_shown_is_not_no_difference():
     text = said(12, 40, 9, 40)
 
-    assert text.startswith("No difference shown between arm and baseline: 12 of 40 (30 %) against 9 of 40 (22.5 %)")
+    assert text.startswith("No difference shown between “arm” and “baseline”: 12 of 40 (30 %) against 9 of 40 (22.5 %)")
     assert f"needs about {stats.trials_needed(0.225, 0.3)} trials per arm" in text
 
 
@@ -696,7 +696,7 @@ def test_points_have_a_tenth_at_most_and_what_follows_a_colon_is_small():
 def test_holm_decides_the_sentence_not_the_interval():
     alone, of_six = said(12, 40, 3, 40), said(12, 40, 3, 40, family=6)
 
-    assert alone.startswith("arm drifts more often") and "(1 test)" in alone
+    assert alone.startswith("“arm” drifts more often") and "(1 test)" in alone
     assert of_six.startswith("No difference shown") and "(6 tests)" in of_six
     assert "unadjusted interval leaves out 0; the adjusted test decides" in of_six
 
@@ -712,7 +712,7 @@ def test_equal_rates_are_not_called_equal():
 
 
 def test_an_empty_arm_is_said():
-    assert "cannot be compared with baseline: no completed trials in the arm" in said(0, 0, 3, 10)
+    assert "cannot be compared with “baseline”: no completed trials in the arm" in said(0, 0, 3, 10)
 
 
 def test_results_show_themselves_in_a_line():

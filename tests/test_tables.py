@@ -337,8 +337,8 @@ def test_a_sentence_carries_the_mark_of_its_origin(ledger_of):
     (measured,) = tables.compare_df(ledger_of(trials, simulated=0, endpoint="openai"))["sentence"]
     (unknown,) = tables.compare_df(ledger_of(trials, simulated=None, endpoint="url"))["sentence"]
 
-    assert simulated.startswith("[stand-in: simulated] In case x: cure drifts less often than as is: 1 of 10")
-    assert measured.startswith("In case x: cure drifts less")
+    assert simulated.startswith("[stand-in: simulated] In case x: “cure” drifts less often than “as is”: 1 of 10")
+    assert measured.startswith("In case x: “cure” drifts less")
     assert unknown.startswith("[origin unknown] ")
 
 

@@ -250,6 +250,13 @@ def cure_cost(
         ax.set_xlim(
             low - 0.12 * (reach or 1), high + 0.12 * (reach or 1)
         )  # what has a transform of its own is not autoscaled
+    if dodged:
+        # Only costs that there are: marks beside a tick would be read off a scale.
+        costs: list[float] = []
+        for x in sorted(float(value) for value in shown_rows[cost]):
+            if not costs or x - costs[-1] > 0.08 * (reach or 1):
+                costs.append(x)
+        ax.set_xticks(costs, [f"{x:.3g}" for x in costs])
     ax.set(ylim=(-0.04, 1.04), xlabel=COSTS.get(cost, cost), ylabel="first turns answered in text")
     ax.xaxis.label.set_fontsize(BODY)
     ax.yaxis.label.set_fontsize(BODY)

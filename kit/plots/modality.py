@@ -355,7 +355,7 @@ def modality(
     ax.set_xlabel(f"share of {'first' if first else 'all'} turns that were answered", fontsize=BODY)
     legend_below(ax, look, 42, ncols=len(words_shown) + (truth is not None), handlelength=1.1, columnspacing=1.2)
     n_words = f"{int(np.nansum(n)):,} {'first turns' if first else 'turns'}"
-    sub = "The reply to the seeded history" if first else "Every turn of every trial, pooled"
+    sub = "First turns" if first else "Every turn of every trial, pooled"
     share = "the text share's interval" if outcome == "text" else "the interval of lost voice: text, silent or late"
     has_diamond = first and outcome == "text" and _lost_voice(ax, look, table, y)
     diamond = "; the diamond is lost voice: text, silent or late" if has_diamond else ""

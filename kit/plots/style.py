@@ -318,6 +318,14 @@ def svg(ax: Axes, *, themed: bool | Literal["notebook"] = False, alt: str = "", 
     if themed:
         # Each colour of the light style is used for one thing only, so that it can be replaced in the finished text.
         light = STYLES["light"]
+        ink = _NOTEBOOK["ink"] if themed == "notebook" else "var(--ink)"
+        # Coloured words are mixed with the page's ink: read on white, and on black. A sample: `<g id="words"><g style="fill: #c24e00"`.
+        text = re.sub(
+            r'<g id="words">.*?(?=<g id=|$)',
+            lambda words: re.sub(r"(#\w{6})(?=[;\"])", rf"color-mix(in srgb, \1 70%, {ink})", words[0]),
+            text,
+            flags=re.DOTALL,
+        )
         for name in ("page", "ink", "muted", "grid"):
             variable = _NOTEBOOK[name] if themed == "notebook" else f"var(--{name})"
             text = text.replace(getattr(light, name), variable)

@@ -300,6 +300,7 @@ def pair(
             va="bottom",
             ha="right",
             fontweight="bold",
+            gid="words",
         )
         ax.hlines(middle, 0, until, color=look.muted, linewidth=0.8)
         if reply.n_audio_bytes:
@@ -310,7 +311,7 @@ def pair(
         lines = textwrap.wrap(words, max(12, int(66 * (until - start_s) / until)))
         lines_shown = [*lines[:2], *(["…"] if len(lines) > 2 else [])] if reply.n_audio_bytes else lines[:5]
         ax.text(start_s, middle - (0.78 if reply.n_audio_bytes else 0.1), foreign("\n".join(lines_shown), 500), fontsize=SMALL + (not reply.n_audio_bytes),
-                color=look.muted if reply.n_audio_bytes else ink, va="top", linespacing=1.2)  # fmt: skip
+                color=look.muted if reply.n_audio_bytes else ink, va="top", linespacing=1.2, gid="words")  # fmt: skip
     ax.set(xlim=(0, until), ylim=(-3.1, 2.35), yticks=[], xlabel="seconds since the reply was asked for")
     ax.xaxis.label.set_fontsize(BODY)
     ax.spines["left"].set_visible(False)

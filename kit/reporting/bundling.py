@@ -76,7 +76,12 @@ class Bundle:
         return f"<Bundle {self.path}: {self.n_with} sessions with the effect, {self.n_without} without, {script} a reproduction{f', {mark}' if mark else ''}>"
 
     def _repr_html_(self) -> str:
-        return show.esc(repr(self).strip("<>"))
+        script = "a script that makes it happen again" if self.reproduces else "no script that makes it happen again"
+        kept = [
+            ("in it:", f"logs of {self.n_with} sessions with the effect and {self.n_without} without"),
+            ("", script),
+        ]
+        return show.card(f"<b>bundle</b> {show.link(self.path)} {show.origin(self.simulated)}", show.facts(kept))
 
 
 def bundle(

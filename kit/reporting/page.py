@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -48,14 +47,8 @@ class Report:
         return f"<Report {self.path}: {fit}{f', {mark}' if mark else ''}>"
 
     def _repr_html_(self) -> str:
-        # JupyterLab opens no file:// link; one relative to the notebook's folder opens in Lab.
-        folder = Path.cwd()
-        link = (
-            quote(self.path.relative_to(folder).as_posix()) if self.path.is_relative_to(folder) else self.path.as_uri()
-        )
         unfit = "" if self.fit is not False else "<b>UNFIT: a control failed</b>"
-        name = f'<b>report</b> <a href="{show.esc(link)}">{show.esc(self.path)}</a> {show.origin(self.simulated)}'
-        return show.card(name, unfit)
+        return show.card(f"<b>report</b> {show.link(self.path)} {show.origin(self.simulated)}", unfit)
 
 
 def report(

@@ -477,6 +477,14 @@ class ServerSession:
 
     # Recognition
 
+    def _unrecognised(self, item: Item | None) -> bool:
+        """Whether the words of an item are only in its sound; they are being recognised from then on."""
+        sound_alone = item is not None and item.has("user", "audio") and not words_of(item)
+        if item is None or not sound_alone or item.recognition == "done" or not hearing.available():
+            return False
+        self._recognise(item)
+        return True
+
     def _recognise(self, item: Item) -> None:
         """Have the words in a user's audio recognised, once."""
         if item.recognition == "none":
@@ -573,6 +581,8 @@ class ServerSession:
             steps = faulty_steps(response, fault, self._outbox, self._settings)
         else:
             steps = response.steps() if silence is None else silent_steps(response, silence)
+        # The words are made out while it thinks, or a spoken question would be answered later by what the recogniser takes.
+        self._unrecognised(answered_item(context))
         now_s = self._now()
         running = _Running(response, steps, now_s, now_s)
         self._running.append(running)
@@ -581,9 +591,7 @@ class ServerSession:
     def _plan(self, request: ResponseRequest, context: list[Item], aloud: bool, turn: int) -> list[Output] | None:
         """Return what a response will produce; ``None`` while the words that it answers are being recognised."""
         item = answered_item(context)
-        sound_alone = item is not None and item.has("user", "audio") and not words_of(item)
-        if item is not None and sound_alone and item.recognition != "done" and hearing.available():
-            self._recognise(item)
+        if self._unrecognised(item):
             return None
         script = self._options.replies or ()
         call = tool_call(request.get("tools") or (), request.get("tool_choice"), item)

@@ -499,12 +499,13 @@ def sentence(comparison: Comparison, alpha: float = 0.05, *, power: float = 0.8,
         else ""
     )
     dropped = f" Left out, as an arm was empty: {c.strata_dropped} of the cases." if c.strata_dropped else ""
+    arm, baseline = f"“{c.arm}”", f"“{c.baseline}”"  # `as is` would be read as part of the sentence
     if c.p is None or c.rate1 is None or c.rate0 is None or c.difference.estimate is None:
-        return f"{where}{c.arm} cannot be compared with {c.baseline}: {c.note}.{dropped}"
+        return f"{where}{arm} cannot be compared with {baseline}: {c.note}.{dropped}"
     facts = f"{_sides(c, c.rate1, c.rate0)}, {_difference(c.difference)}"
     if c.p_holm is None:
         return (
-            f"{where}{'n' if where else 'N'}ot decided: {c.arm} and {c.baseline}, {facts}; p {_p(c.p)} is not adjusted for the number of "
+            f"{where}{'n' if where else 'N'}ot decided: {arm} and {baseline}, {facts}; p {_p(c.p)} is not adjusted for the number of "
             f"comparisons.{dropped}"
         )
     tests = "1 test" if c.family == 1 else f"{c.family} tests"
@@ -515,10 +516,10 @@ def sentence(comparison: Comparison, alpha: float = 0.05, *, power: float = 0.8,
         word = "more" if c.difference.estimate > 0 else "less"
         # Fisher's test and Newcombe's interval are no inversions of each other and may disagree near 0.
         touch = "" if zero_outside else " The interval, made by another method, still touches 0."
-        return f"{where}{c.arm} drifts {word} often than {c.baseline}: {facts}.{touch}{same}{dropped}"
+        return f"{where}{arm} drifts {word} often than {baseline}: {facts}.{touch}{same}{dropped}"
     touch = " The unadjusted interval leaves out 0; the adjusted test decides." if zero_outside else ""
     needs = _needs(c, alpha, power)
-    return f"{where}{'n' if where else 'N'}o difference shown between {c.arm} and {c.baseline}: {facts}.{touch} {needs}{same}{dropped}"
+    return f"{where}{'n' if where else 'N'}o difference shown between {arm} and {baseline}: {facts}.{touch} {needs}{same}{dropped}"
 
 
 def _needs(c: Comparison, alpha: float, power: float) -> str:

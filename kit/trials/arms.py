@@ -170,11 +170,36 @@ class Arm:
         return f"<Arm {self.name}: {line}>" if line else f"<Arm {self.name}>"
 
     def _repr_html_(self) -> str:
-        line = (type(self).__doc__ or "").strip().partition("\n\n")[0]
         facts = [
-            f"{name}: {show.esc(text)}" for name, text in (("source", self.source), ("reported", self.reported)) if text
+            f"{name}: {_linked(text)}" for name, text in (("source", self.source), ("reported", self.reported)) if text
         ]
-        return show.card(f"<b>arm {show.esc(self.name)}</b> {show.esc(line)}", *facts)
+        return show.card(f"<b>arm {show.esc(self.name)}</b> {show.esc(self._line())}", *facts)
+
+    def _line(self) -> str:
+        """What it does, without the number that only this file and wire/README.md know it by."""
+        line = (type(self).__doc__ or "").strip().partition("\n\n")[0]
+        return re.sub(r" \(M\d+(, M\d+)*\)", "", " ".join(line.split()))
+
+
+class Arms(list[Arm]):
+    """A list of arms that a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        rows = [[f"<code>{show.esc(a.name)}</code>", show.esc(a._line()), _linked(a.reported)] for a in self]
+        return show.table(rows, ["arm", "what it does", "reported"])
+
+
+def _linked(text: str) -> str:
+    """The text as HTML. Issues of a repository that is named by owner and name are links; a sample: ``livekit/agents PR #1121, #2015``."""
+    repository = ""
+
+    def link(match: re.Match[str]) -> str:
+        nonlocal repository
+        repository = match[1] or repository
+        url = f"https://github.com/{repository}/issues/{match[2]}"
+        return f'<a href="{url}">{match[0]}</a>' if repository else match[0]
+
+    return re.sub(r"(?:\b([\w.-]+/[\w.-]+) ?)?(?:PR )?#(\d+)", link, show.esc(text))
 
 
 # ------------------------------------------------------------------------------------------- another shape of the history
@@ -693,9 +718,9 @@ _ALL: tuple[Arm, ...] = tuple(
 )
 
 
-def all_arms(wire: str = "realtime") -> list[Arm]:
+def all_arms(wire: str = "realtime") -> Arms:
     """Return the arms of the kit that a protocol carries (``realtime`` or ``live``), in the order in which they stand here."""
-    return [item for item in _ALL if wire in item.wires]
+    return Arms(item for item in _ALL if wire in item.wires)
 
 
 def arm(name: str | Arm | type[Arm]) -> Arm:

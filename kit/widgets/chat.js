@@ -139,7 +139,8 @@ export default () => {
     const word = element('span', { class: 'kit-word', role: 'status' });
     const device = element('select', { class: 'kit-device', 'aria-label': 'microphone', onchange: () => s.choose(device.value) });
     const you = new Meter('level of your microphone'), model_ = new Meter('level of what the model says');
-    const meters = element('div', { class: 'kit-row kit-meters' }, element('span', { class: 'kit-small' }, 'you'), you.el, element('span', { class: 'kit-small' }, 'model'), model_.el);
+    const level = (name, meter) => element('span', { class: 'kit-level' }, element('span', { class: 'kit-small' }, name), meter.el);
+    const meters = element('div', { class: 'kit-row kit-meters' }, level('you', you), level('model', model_));
     const light = microphoneLight();
     const log = element('div', { class: 'kit-talk', role: 'log', tabindex: 0, 'aria-label': 'conversation', 'aria-live': 'off' });
     const empty = element('div', { class: 'kit-small' }, 'No turn yet.');

@@ -56,7 +56,7 @@ function render({ model, el }) {
   const light = microphoneLight();
   bar.append(direction, kind, find, which, fold, count, origin, light.el);
   const head = make("div", "kit-ev-row kit-ev-head");
-  for (const [name, text] of [["at", "ms"], ["dir", ""], ["type", "event"], ["of", ""], ["gist", "says"]]) head.append(make("span", `kit-ev-${name}`, text));
+  for (const [name, text] of [["at", "ms"], ["dir", ""], ["type", "event"], ["of", "reply"], ["gist", "says"]]) head.append(make("span", `kit-ev-${name}`, text));
   const list = make("div", "kit-ev-list");
   list.tabIndex = 0;
   list.setAttribute("role", "listbox");

@@ -243,13 +243,14 @@ class Reply:
         }
         facts: list[tuple[str, object]] = [(name, show.ms(v)) for name, v in durations.items() if v is not None]
         facts += [("audio", f"{clip.duration_ms / 1000:.2f} s")] if clip else []
+        facts.append(("its end", f"{self.ended or 'not yet'}, inferred"))
         # The finding comes first, as on a Realtime card; the end of a reply is nothing that anybody said.
         arrived = f"<b>{show.esc(self.outcome or 'not decided yet')}</b> {show.badge(self.modality)}"
         return show.card(
             f"asked {show.outline('audio')} → {arrived} {show.origin(self.simulated)}",
             f'<span style="font-size:1.1em">{show.esc(self.words)}</span>' if self.words else "",
             show.player(clip.to_bytes()) if clip else "" if self.n_audio_bytes else show.no_sound(),
-            show.facts([*facts, ("its end", f"{self.ended or 'not yet'}, inferred: {self.policy.name}")]),
+            f'<span title="{show.esc(self.policy.name)}">{show.facts(facts)}</span>',
             edge=show.badge_style(self.modality)[2],
         )
 

@@ -339,6 +339,7 @@ class Response:
         durations = {"first audio": self.first_audio_ms, "first text": self.first_text_ms, "done": self.done_ms}
         facts: list[tuple[str, object]] = [(name, show.ms(v)) for name, v in durations.items() if v is not None]
         facts += [("audio", f"{clip.duration_ms / 1000:.2f} s")] if clip else []
+        facts += [("", "the stand-in's own times")] if durations and self.simulated else []
         # The finding comes first: what was asked for, and what arrived.
         asked = " + ".join(show.outline(modality) for modality in self.asked or ())
         arrived = f"asked {asked} → arrived {show.badge(self.modality)}" if asked else show.badge(self.modality)
