@@ -643,8 +643,8 @@ def _turns_of_responses(df: pd.DataFrame, role: Role | None) -> pd.DataFrame:
     }  # fmt: skip
     columns |= {name: first[name].astype("category").array for name in LABELS if name in df}
     # A response does not know how its turn was judged: what only a ledger has is missing.
-    unknown = [None] * len(begins)
-    columns |= {name: _column(name, unknown, ()) for name in _COUNTED_TURNS if name not in columns}
+    unknown = {name: _column(name, [None], ()) for name in _COUNTED_TURNS if name not in columns}
+    columns |= {name: value.repeat(len(begins)) for name, value in unknown.items()}
     return pd.DataFrame(columns)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -213,7 +214,8 @@ class Groups:
         codes[SIMULATED] = trials[SIMULATED].astype("Int8").fillna(-1).astype(np.int8)
         # Sorted by code, which is the plan's order, not the alphabet's.
         group = codes.groupby(list(codes), sort=True).ngroup().to_numpy()
-        present = codes.iloc[np.unique(group, return_index=True)[1]]
+        first = np.flatnonzero(~pd.Series(group).duplicated())
+        present = codes.iloc[first[group[first].argsort()]]
         self.keys: dict[str, Any] = {
             name: pd.Categorical.from_codes(present[name], dtype=trials[name].dtype) for name in self.by
         }
@@ -293,15 +295,23 @@ class Groups:
 
     def _kinds(self, k: str, n: str) -> list[pd.DataFrame]:
         """Return a frame for each group: the different pairs of ``k`` and ``n``, and how many trials have each; none of 0."""
-        trials_in = self.trials[self.trials[n] > 0]
-        kinds = trials_in.groupby(["group", n, k], sort=True).size().rename("times").reset_index()
+        import pandas as pd
+
+        group, n_of, k_of = (self.trials[name].to_numpy() for name in ("group", n, k))
+        # One count over (group, n, k) as a single number: a tenth of the time of a groupby.
+        shape = (len(self), int(n_of.max(initial=0)) + 1, int(k_of.max(initial=0)) + 1)
+        times = np.bincount(np.ravel_multi_index((group, n_of, k_of), shape), minlength=math.prod(shape))
+        present = np.flatnonzero(times)
+        kinds = pd.DataFrame(dict(zip(("group", n, k), np.unravel_index(present, shape), strict=True)))
+        kinds = kinds.assign(times=times[present])[kinds[n] > 0]
         edges = np.searchsorted(kinds["group"], np.arange(len(self) + 1))
         return [kinds.iloc[begin:end] for begin, end in pairwise(edges)]
 
     def split(self, values: pd.Series, flags: Any) -> list[Any]:
         """Return an array for each group of the values that are flagged and known, in no order."""
         usable = flags & values.notna().to_numpy()
-        group = self.turns["group"].to_numpy()[usable]
+        # In the smallest type, whose sort counts instead of comparing.
+        group = self.turns["group"].to_numpy()[usable].astype(np.min_scalar_type(len(self)))
         edges = np.cumsum(np.bincount(group, minlength=len(self)))[:-1]
         pieces = np.split(values.to_numpy()[usable][np.argsort(group, kind="stable")], edges)
         return pieces[: len(self)]  # of nothing, numpy makes one piece
