@@ -18,6 +18,7 @@ from pathlib import Path
 from kit.eventlog import ParseReport
 from kit.eventlog.parsing import records
 from kit.eventlog.sessions import Sorter
+from kit.eventlog.values import unescaped
 from kit.standin import Call, StandIn
 from kit.standin.session import ServerSession
 from kit.wire.dialect import dialect
@@ -196,21 +197,26 @@ TAILS = ("", "...", "…", "...[truncated]", " (truncated)", "... 812 more chara
 MARKS = ("...", "…", " ... ", "[...]", "...[truncated]...")
 
 
-def cut(line, width, rng):
-    return line[:width] + rng.choice(TAILS)
+def cut(line, at, rng):
+    return line[:at] + rng.choice(TAILS)
 
 
-def elided(line, width, rng):
-    tail = rng.choice((width // 2, width // 3))
-    return line[: width - tail] + rng.choice(MARKS) + line[-tail:]
+def elided(line, at, rng):
+    """As programs shorten: half or a third of what is left stands after the mark; or as nobody does, anything."""
+    tail = rng.choice((at // 2, at // 3, rng.randint(0, len(line) - 1)))
+    return line[: min(at, len(line)) - min(at, tail)] + rng.choice(MARKS) + line[len(line) - tail :]
 
 
 DAMAGES = {"none": None, "cut": cut, "elided": elided}
 
 
 def log(rng, print_, before, round_, damage):
-    """A log of one or two sessions: its lines, its events, what is left of each in the log, and what the replies were."""
-    share, width, inside = rng.choice((0.05, 0.3, 1.0)), rng.choice((60, 80, 100, 150, 200, 500)), rng.random() < 0.5
+    """A log of one or two sessions: its lines, its events, the numbers of the lines of each, and what the replies were.
+
+    Lines are cut to a width, as loggers do, or anywhere.
+    """
+    share, inside = rng.choice((0.05, 0.3, 1.0)), rng.random() < 0.5
+    width = rng.choice((60, 80, 100, 150, 200, 500, None, None, None))
     if print_ == "yaml":
         before = round_ = ""
     if round_ == "cri, in pieces":
@@ -223,53 +229,107 @@ def log(rng, print_, before, round_, damage):
         some, replies = session(rng.choice(("ga", "beta")), rng.choice([*KINDS]), n, rng.random() < 0.3)
         events += some
         truth |= replies
-    lines, texts = [], []
+    lines, spans = [], []
     for event in events:
-        physical = []
+        first = len(lines)
         for line in PRINTS[print_](event).split("\n"):
-            harm = damage != "none" and len(line) > width and rng.random() < share
+            harm = damage != "none" and len(line) > (width or 0) and rng.random() < share
+            at = rng.randint(0, len(line) - 1) if width is None and line else width
             if harm and inside:
-                line = DAMAGES[damage](line, width, rng)
+                line = DAMAGES[damage](line, at, rng)
             line = BEFORE[before] + line
             if harm and not inside:
-                line = DAMAGES[damage](line, width + len(BEFORE[before]), rng)
-            physical.append(ROUND[round_](line))
-        lines += physical
-        texts.append("\n".join(physical))
-    return lines, events, texts, truth
+                line = DAMAGES[damage](line, at + len(BEFORE[before]), rng)
+            lines += ROUND[round_](line).split("\n")
+        spans.append(range(first, len(lines)))
+    return lines, events, spans, truth
 
 
-def faults(path, events, texts, truth):
+class Told(ParseReport):
+    """A report that remembers which lines it told as lost."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines = set()
+
+    def lose(self, reason, n_line, text):
+        super().lose(reason, n_line, text)
+        self.lines.add(n_line - 1)
+
+
+WORDS = {"text", "transcript", "delta", "instructions", "message", "arguments", "obfuscation"}
+_MARK = re.compile("|".join(map(re.escape, sorted((*MARKS, *filter(None, TAILS)), key=len, reverse=True))))
+
+
+def alike(read, sent, name=""):
+    """Whether what was read is what was sent, as far as anybody can tell from the log.
+
+    A mark in words, away from the middle of the line, looks like words; and of the last number of an object that was printed over
+    several lines, digits may be missing.
+    """
+    if isinstance(sent, dict) and isinstance(read, dict):
+        return read.keys() == sent.keys() and all(alike(read[key], sent[key], key) for key in sent)
+    if isinstance(sent, list) and isinstance(read, list):
+        return len(read) == len(sent) and all(alike(*pair) for pair in zip(read, sent, strict=True))
+    if isinstance(sent, str) and isinstance(read, str) and name in WORDS:
+        # Of what stood in quotes that are lost, the backslashes are double.
+        return sent in (read, unescaped(read)) or any(
+            sent.startswith(read[: mark.start()]) and sent.endswith(read[mark.end() :]) for mark in _MARK.finditer(read)
+        )
+    is_number = isinstance(sent, int | float) and isinstance(read, int | float) and not isinstance(sent, bool)
+    return read == sent or (is_number and str(sent).startswith(str(read).removesuffix(".0")))
+
+
+def _has_marked_words(value, name=""):
+    if isinstance(value, dict):
+        return any(_has_marked_words(inner, key) for key, inner in value.items())
+    if isinstance(value, list):
+        return any(_has_marked_words(inner, name) for inner in value)
+    return name in WORDS and isinstance(value, str) and _MARK.search(value) is not None
+
+
+def _of_event(event):
+    return event["type"], event.get("event_id") or event.get("response", {}).get("id")
+
+
+def faults(path, lines, events, spans, truth):
     """What is wrong with what was read of a log."""
-    report = ParseReport()
-    sorter, left = Sorter(path.name, report, keep_audio=False), collections.Counter()
+    report = Told()
+    sorter, read = Sorter(path.name, report, keep_audio=False), collections.defaultdict(list)
     for record in records(path, report):
         if record.kind == "event":
-            left[json.dumps(record.data, sort_keys=True)] += 1
+            read[_of_event(record.data)].append(record.data)
         sorter.take(record)
     rows = [row for session in sorter.finish() for row in session.responses]
-    n_lost = n_nameless = 0
-    for event, text in zip(events, texts, strict=True):
-        if left[as_read := json.dumps(event, sort_keys=True)]:
-            left[as_read] -= 1
-        elif event["type"] in text:
-            n_lost += 1
+    lost, nameless = [], []
+    for event, span in zip(events, spans, strict=True):
+        alike_ones = [data for data in read[_of_event(event)] if alike(data, event)]
+        if (
+            event["type"] == "response.done" and not alike_ones
+        ):  # of an event that was cut, the response in it may be whole
+            whole = {"type": "response.done", "response": event["response"]}
+            alike_ones = [data for data in read[_of_event(whole)] if alike(data, whole)]
+        # An elision from within words to within other words leaves an object that lacks what stood between them.
+        found = next(iter(alike_ones or [data for data in read[_of_event(event)] if _has_marked_words(data)]), None)
+        if found is not None:
+            read[_of_event(found)].remove(found)
+        elif any(re.search(rf"type\W{{1,12}}{re.escape(event['type'])}(?!\w)", lines[n]) for n in span):
+            lost.append((event, span))
         else:
-            n_nameless += 1
-    wholes = [
-        {"type": "response.done", "response": event["response"]} for event in events if event["type"] == "response.done"
-    ]
-    for whole in wholes:  # of an event that was cut, the response in it may be whole
-        left[json.dumps(whole, sort_keys=True)] = 0
-    invented = +left
+            nameless.append((event, span))
+        if (
+            event["type"] == "response.done" and found is None
+        ):  # of an event that was cut, the response in it may be whole
+            whole = {"type": "response.done", "response": event["response"]}
+            read[_of_event(whole)] = [data for data in read[_of_event(whole)] if not alike(data, whole)]
+    invented = [data for left in read.values() for data in left]
     if invented:
-        yield f"{invented.total()} events that were never sent: {next(iter(invented))[:300]}"
-    if report.n_not_understood < n_lost:
-        yield f"{n_lost} events were lost, {report.n_not_understood} told"
+        yield f"{len(invented)} events that were never sent: {json.dumps(invented[0], sort_keys=True)[:300]}"
+    for event, span in lost:
+        if report.lines.isdisjoint(span):
+            yield f"{event['type']} was lost, and no line of it is told: " + " ⏎ ".join(lines[n] for n in span)[:600]
     told = bool(report.n_not_understood)
-    if n_lost and not told:
-        yield f"{n_lost} events were lost, and nothing is said"
-    if not n_lost and not n_nameless and (told or len(rows) != len(truth) or any(r.partial for r in rows)):
+    if not lost and not nameless and (told or len(rows) != len(truth) or any(r.partial for r in rows)):
         yield f"a whole log: {len(rows)} of {len(truth)} replies; {report}"
     if len(rows) > len(truth):
         yield f"{len(rows)} replies, not {len(truth)}"
@@ -280,8 +340,12 @@ def faults(path, events, texts, truth):
             yield f"{row.id} was never made"
             continue
         modality, status, words = truth[row.id]
+        if row.status is None and any(
+            e["type"] == "response.done" and e["response"]["id"] == row.id for e, _ in nameless
+        ):
+            status = None  # its end is not in the log
         said = (row.modality, row.status, row.words if modality != "function" else "")
-        if not row.partial and said != (modality, status, words):
+        if not row.partial and (said[:2] != (modality, status) or not alike(said[2], words, "text")):
             yield f"a whole row says {said}, not {truth[row.id]}"
         if row.partial and row.modality not in (modality, None, "empty") and modality != "mixed":
             yield f"a partial row says {row.modality}, not {modality}"
@@ -300,7 +364,7 @@ def main(n, first=0):
             kind = [rng.choice([*choices]) for choices in (PRINTS, BEFORE, ROUND, DAMAGES)]
             lines, *truth = log(rng, *kind)
             path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-            for fault in itertools.islice(faults(path, *truth), 3):
+            for fault in itertools.islice(faults(path, lines, *truth), 3):
                 n_wrong += 1
                 print(seed, *kind, "::", fault[:400], sep=" | ")
     print(f"{n:,} logs, {n_wrong} faults")

@@ -22,7 +22,7 @@ from kit.eventlog import log_files, read_log, read_logs
 def test_a_log_of_every_kind_is_read_whole(tmp_path, print_, round_):
     lines, *truth = damage.log(random.Random(0), print_, "", round_, "none")
 
-    assert list(damage.faults(write(tmp_path / "x.log", *lines), *truth)) == []
+    assert list(damage.faults(write(tmp_path / "x.log", *lines), lines, *truth)) == []
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -34,7 +34,7 @@ def test_no_reply_is_invented_and_what_is_lost_is_told(tmp_path, kind, seed):
     """Of any log, however its events were printed, and whichever lines were cut or shortened."""
     lines, *truth = damage.log(random.Random(seed), *kind)
 
-    assert list(damage.faults(write(tmp_path / "x.log", *lines), *truth)) == []
+    assert list(damage.faults(write(tmp_path / "x.log", *lines), lines, *truth)) == []
 
 
 def test_of_a_cut_line_the_type_and_the_ids_count_and_the_row_is_partial(tmp_path):

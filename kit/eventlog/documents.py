@@ -103,7 +103,7 @@ def yaml_pieces(lines: Iterator[bytes], name: str) -> Iterator[Piece]:
         if block and (line.startswith(b"---") or (line.startswith(b"- ") and block[0].startswith(b"- "))):
             yield Piece(_yaml_value(block), block, first)
             block, n_bytes, first = [], 0, n_line
-        if not (line.startswith(b"---") and not line[3:].strip()) and not line.startswith((b"%", b"...")):
+        if not (line.startswith(b"---") and not line[3:].strip()) and not line.startswith(b"%"):
             block.append(line)
             n_bytes += len(line)
         if n_bytes > MAX_YAML_BYTES:
@@ -134,10 +134,25 @@ def _yaml_value(block: list[bytes]) -> Any:
     loader = type("Loader", (loader_class,), {"yaml_implicit_resolvers": _RESOLVERS})(text)
     try:
         return loader.get_single_data()
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except (yaml.YAMLError, ValueError, LookupError, RecursionError):  # an IndexError for `!!float ""`
         return None
     finally:
         loader.dispose()
+
+
+# A field without a value, and nothing deeper after it, although what wrote it spells null out; a blank line; an end in the middle.
+_NULL = re.compile(r":[ \t]+(?:null|~|!!null .*)$|^ *\"", re.MULTILINE)
+_WITHOUT_VALUE = re.compile(r"^( *)(?:- )*[^\s:#][^:\n]*:[ \t]*\n(?!\1 |\1- )", re.MULTILINE)
+_BLOCK_TEXT = re.compile(r"[:-] [|>][+-]?\d?[ \t]*$", re.MULTILINE)  # may hold anything
+
+
+def is_cut_yaml(text: str) -> bool:
+    """Whether lines of a YAML document were cut, although it parses."""
+    if _BLOCK_TEXT.search(text):
+        return False
+    text = re.sub(r"(?:\n\.\.\.)?\s*\Z", "\n", text)
+    is_blank = re.search(r"^(?:[ \t\r]*|\.\.\..*|\s*…)$", text, re.MULTILINE) is not None
+    return is_blank or (_NULL.search(text) is not None and _WITHOUT_VALUE.search(text) is not None)
 
 
 _RESOLVERS = {

@@ -7,7 +7,7 @@ that name. Of a text that was cut, or shortened in the middle, at most the type 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -195,7 +195,9 @@ _IS = rf"{_COLON}{_MARK}"
 _END = r"(?=[\"'\\,;\s)}\]])"  # a value that is not followed by one of these may be cut
 _ID_END = r"(?=[\"'\\,;)}\]])"  # not a space: a line may have been cut there
 _FAMILY = r"(?:session|conversation|(?:in|out)put_audio_buffer|response|rate_limits)"
-_TYPE = re.compile(rf"\btype{_IS}({_FAMILY}(?:\.[a-z_]+)+|error){_END}")
+_GAP = rf"(?:{values.ELISION.pattern})[\])>.]*\s*"
+_TYPE_IS = rf"(?:\btype(?:{_IS}|{_MARK}{_GAP}[:=]?\s*{_MARK})|{_GAP}(?:typ|yp|p)?e?{_IS})"  # also where the mark of an elision stands
+_TYPE = re.compile(rf"{_TYPE_IS}({_FAMILY}(?:\.[a-z_]+)+|error){_END}")
 _BEGUN_TYPE = re.compile(rf"\btype{_IS}{_FAMILY}\.")
 EVENT_BEGINS = re.compile(rf"[{{(]\s*{_MARK}type{_IS}{_FAMILY}[.…]")
 """Where an event begins in a text, whole or not."""
@@ -227,6 +229,19 @@ def remains(text: str) -> dict[str, Any]:
     if _FOREIGN.search(text):
         data["is_foreign"] = True
     return data
+
+
+def split(text: str) -> Iterator[tuple[int, str]]:
+    """The lines of each event in a text of several lines, with how many stand before them."""
+    begin, n_before, has_type = 0, 0, False
+    if text.count("\n") > 0:
+        for line in re.finditer(r"[^\n]+", text):
+            is_typed = _TYPE.search(line[0]) is not None
+            if is_typed and has_type:
+                yield n_before, text[begin : line.start()]
+                n_before, begin = n_before + text.count("\n", begin, line.start()), line.start()
+            has_type |= is_typed
+    yield n_before, text[begin:]
 
 
 def type_in(text: str) -> str | None:

@@ -4,6 +4,9 @@
 an object is open     and the next line                                    is
 ====================  ===================================================  ===================================================
 between two fields    begins like a field, a value or a closing bracket    the next line of the print
+between two fields    is blank, as not every second line is                what is left of a field: the object is damaged
+between two fields    closes a bracket, but is not indented like the       the bracket that belongs to it was cut off: the object
+                      line that ends with its opening                      is damaged
 in a string           has nothing before it, and the last one was wide     what a terminal broke
 anywhere              begins an event, a time or another prefix            another record: the object was cut off
 ====================  ===================================================  ===================================================
@@ -20,7 +23,6 @@ from .events import EVENT_BEGINS, Origin
 from .lines import split_prefix
 
 MAX_GROUP_LINES, MAX_GROUP_CHARS = 5_000, 8 * 1024 * 1024
-_INDENT_CHARS = 8  # less is an empty line that a logger padded
 _WRAP_CHARS = 40  # no terminal is narrower
 _GUIDES = "10 "  # the prefix that is drawn before some lines of an object only: see `lines.split_prefix`
 
@@ -29,6 +31,8 @@ _GOES_ON = re.compile(
     r"\s*(?:[\"'`][^\"'`]*[\"'`]?\s*(?:[:,+)\]}]|=>|$)|[\w$.-]+\s*(?:[:=]|=>|,?$|[({])|[\]})]|[{(\[]|-?[\d.]+|\+|<|\.\.\.)"
 )
 _NEW_OBJECT = re.compile(r"\s*\{\s*[\"']?\w+[\"']?\s*[:=]")
+_IS_ELIDED = re.compile(rf"\s*(?:{values.ELISION.pattern})(?!\s*\d+ more)")  # Node itself prints "... 2 more items"
+_ENDS_ELIDED = re.compile(rf"(?:{values.ELISION.pattern})\s*$")
 _ENDS_IN_NAME = re.compile(r"[:=]\s*[\w$.]+(?:\(\d+\))?$")  # "session: RealtimeSession"
 
 
@@ -37,18 +41,23 @@ class Group:
 
     Attributes:
         origin: Of its first line.
+        start: Where it begins in that.
         lines: As they are in the log, each with its origin.
         is_wrapped: Whether a terminal may have broken lines of it.
+        is_damaged: Whether something was cut off a line of it, although its brackets match.
     """
 
     def __init__(self, line: str, at: int, origin: Origin) -> None:
-        self.origin = origin
+        self.origin, self.start = origin, at
         self.lines: list[tuple[str, Origin]] = [(line, origin)]
-        self.is_wrapped = False
+        self.is_wrapped = self.is_damaged = False
         self._prefix, _ = split_prefix(line)
         self._before = line[:at] if at else ""  # of a logger that writes it before every line of an object
+        self._quote = self._before[-1:] if self._before.endswith(("'", '"')) else ""
         self._bodies = [line]  # the lines without what stands before them
         self._n_chars = len(line)
+        self._n_blank = 0
+        self._indents: list[int | None] = []  # of the lines that end with the brackets that are open, where they do
         self._scan = values.Scan()
         self._has_event = EVENT_BEGINS.search(line) is not None
 
@@ -74,8 +83,10 @@ class Group:
         """Take one more line, unless it is none of this object's (``broken``)."""
         body, has_prefix = self._without_prefix(line)
         scan = self._scan
-        if len(body) >= _INDENT_CHARS and body.isspace():
-            return "broken"  # no program prints an indent and nothing after it: the field was cut off
+        if not body.strip() and not scan.quote:
+            self._n_blank += 1
+        elif _IS_ELIDED.match(body) or (scan.quote and _ENDS_ELIDED.search(self._bodies[-1])):
+            return "broken"
         if EVENT_BEGINS.search(body):
             if self._has_event and (scan.quote or scan.stack[-1] != "]"):
                 return "broken"  # events stand side by side in a list, and in no other event
@@ -88,14 +99,27 @@ class Group:
             self.is_wrapped = True
         if len(self.lines) >= MAX_GROUP_LINES or self._n_chars + len(body) > MAX_GROUP_CHARS:
             return "broken"
+        indent, n_open = len(body) - len(body.lstrip()), len(scan.stack)
+        if not scan.quote and body[indent : indent + 1] in ("}", "]", ")") and len(self._indents) == n_open:
+            # Less than two spaces may be of a print that a terminal broke.
+            opening = self._indents[-1]
+            self.is_damaged |= opening is not None and max(1, opening) != max(1, indent)
         try:
             end = scan.feed(body)
         except ValueError:
             return "broken"
+        self._indents += [None] * (n_open - len(self._indents))
+        self._indents[scan.n_lowest :] = [None] * (len(scan.stack) - scan.n_lowest)
+        if scan.stack and not scan.quote and body.rstrip().endswith(("{", "[", "(")):
+            self._indents[-1] = indent
         self.lines.append((line, origin))
         self._bodies.append(body)
         self._n_chars += len(body)
-        return "open" if end is None else "complete"
+        if end is None:
+            return "open"
+        # No program prints a blank line between two fields, but some end each line twice.
+        self.is_damaged |= 0 < 2 * self._n_blank < len(self.lines) - 2
+        return "complete"
 
     def _without_prefix(self, line: str) -> tuple[str, bool]:
         """A line without what stands before every line of the object, and whether anything did."""
@@ -128,4 +152,4 @@ class Group:
         joined = self._bodies[0]
         for length, body in zip(lengths, self._bodies[1:], strict=False):
             joined += ("" if length >= width else " ") + body
-        yield joined
+        yield joined + (self._quote if joined.endswith("}") else "")  # where a terminal broke before it

@@ -20,7 +20,7 @@ from typing import Any
 
 from ..wire.live import is_live
 from . import advice, events, times, values
-from .documents import Piece, csv_pieces, decoded, json_pieces, kind_of, yaml_pieces
+from .documents import Piece, csv_pieces, decoded, is_cut_yaml, json_pieces, kind_of, yaml_pieces
 from .events import CLIENT_NAMES, ENDED, MENTION, LogRecord, Origin, is_event, sender
 from .joining import MAX_GROUP_CHARS, Group
 from .lines import HEAD_BYTES, ParseReport, SplitLines, lines, open_log, without_colours
@@ -95,17 +95,17 @@ class _Reader:
                 yield from self._lines(text_lines)
 
     def _lines(self, text_lines: Iterable[bytes], first: int = 1) -> Iterator[LogRecord]:
-        line = b""
+        line, n_line = b"", 0
         for n_line, line in enumerate(text_lines, first):
             yield from self.line(line.removeprefix(b"\xef\xbb\xbf") if n_line == 1 else line, n_line)
         is_open = self._group is not None or events.is_cut(line.decode("utf-8", "replace"))
         self.report.torn |= is_open and not line.endswith(b"\n")
-        yield from self._flush()
+        yield from self._flush(n_line)
 
     def _document(self, pieces: Iterator[Piece]) -> Iterator[LogRecord]:
         for value, text_lines, n_line in pieces:
             origin, text = Origin(n_line=n_line), b"".join(text_lines).decode("utf-8", "replace")
-            if value is not None and any(map(values.is_centred, text.splitlines())) and values.HINT.search(text):
+            if value is not None and values.HINT.search(text) and _is_damaged(value, text):
                 yield from self._of_damaged("shortened in the middle", text, origin)
                 continue
             parsed = list(self._of_value(value, origin))
@@ -119,15 +119,12 @@ class _Reader:
     def line(self, line: bytes, n_line: int) -> Iterator[LogRecord]:
         """The records in one line, or in the lines that it completes."""
         bare = line.strip()
-        if bare.startswith((b"{", b"[")) and (value := decoded(bare)) is not None:
-            parsed = self._of_json_line(value, bare, n_line)
-            if parsed is not None:
-                yield from parsed
-                return
-        is_indent = self._group is not None and len(line) > 8  # of a field that was cut off: see `Group.add`
-        if (bare or is_indent) and (
-            text := self._split.join(line.decode("utf-8", "replace").rstrip("\r\n"))
-        ) is not None:
+        value = decoded(bare) if bare.startswith((b"{", b"[")) else None
+        if value is not None and (parsed := self._of_json_line(value, bare, n_line)) is not None:
+            yield from parsed
+            return
+        text = self._split.join(line.decode("utf-8", "replace").rstrip("\r\n")) if bare or self._group else None
+        if text is not None:
             yield from self._text(text, Origin(n_line=n_line))
 
     def _of_json_line(self, value: Any, bare: bytes, n_line: int) -> Iterable[LogRecord] | None:
@@ -140,7 +137,8 @@ class _Reader:
         inner = self._inner = events.text_field(value) if isinstance(value, dict) else None
         if inner is not None and _is_piece(value, inner, self._pieces):
             return self._wrapped_text(value, inner, n_line)
-        if parsed := list(self._of_value(value, origin)):
+        n_foreign = self.report.n_foreign
+        if (parsed := list(self._of_value(value, origin))) or self.report.n_foreign > n_foreign:
             return [*self._give_up(), *parsed]  # another record begins, so what was begun before never ends
         if inner is not None and (self._group is not None or self._pieces or _needs_reading(inner)):
             return self._wrapped_text(value, inner, n_line)
@@ -160,7 +158,7 @@ class _Reader:
             text = "".join(self._pieces.pop(stream))
         key, direction = events.session_key({**fields, "log": None}), events.direction_of(fields)
         origin = Origin(times.of_fields(fields), key, direction, n_line)
-        for part in text.splitlines():
+        for part in text.splitlines() or [""]:
             if (line := self._split.join(part)) is not None:
                 yield from self._text(line, origin)
 
@@ -208,16 +206,24 @@ class _Reader:
             if values.HINT.search(text) is None:
                 self.report.n_other += 1
                 return []
-            objects, _ = values.values_in(text) if is_elided or group.is_wrapped else ([], None)
-            if any(is_elided or values.has_broken_name(value.data, values.SPACE) for value in objects):
+            if group.is_damaged:
+                return list(self._of_damaged("cut off", text, group.origin))
+            objects, unended = values.values_in(text)
+            if not objects or objects[0].start > group.start:
+                continue  # what was begun could not be read, only something in it
+            if is_elided or (group.is_wrapped and any(values.has_broken_name(v.data, values.SPACE) for v in objects)):
                 return list(self._of_damaged("shortened in the middle", text, group.origin))
-            if parsed := self._of_text(text, group.origin)[0]:
+            if parsed := self._of_objects(text, group.origin, objects, unended)[0]:
                 return parsed
         return None
 
     def _of_text(self, text: str, origin: Origin) -> tuple[list[LogRecord], int | None]:
         """The records of the objects in a text, and where one begins that does not end."""
-        objects, unended = values.values_in(text)
+        return self._of_objects(text, origin, *values.values_in(text))
+
+    def _of_objects(
+        self, text: str, origin: Origin, objects: list[values.Value], unended: int | None
+    ) -> tuple[list[LogRecord], int | None]:
         if not objects:
             return [], unended
         parsed: list[LogRecord] = []
@@ -254,16 +260,16 @@ class _Reader:
             for line, where in again:
                 yield from self._text(line, where)
 
-    def _flush(self) -> Iterator[LogRecord]:
-        """A file ends."""
+    def _flush(self, n_line: int) -> Iterator[LogRecord]:
+        """A file ends, with that line."""
         for line in [*self._split.unended(), *map("".join, self._pieces.values())]:
-            yield from self._text(line, Origin())
+            yield from self._text(line, Origin(n_line=n_line))
         self._pieces.clear()
         yield from self._give_up()
 
     def end(self) -> Iterator[LogRecord]:
         """The log ends: what is only known by name counts where nothing else is."""
-        yield from self._flush()
+        yield from self._flush(self.report.n_lines)
         if not self._n_seen:
             for name, origin in self._mentions:
                 if name not in CLIENT_NAMES or name == "response.create":
@@ -306,7 +312,14 @@ class _Reader:
             self.report.n_other += 1
 
     def _of_damaged(self, reason: str, text: str, origin: Origin) -> Iterator[LogRecord]:
-        """A line about an event that could not be read: what is whole in it, its type and its ids, still counts."""
+        """Lines about an event that could not be read: what is whole in them, its type and its ids, still counts.
+
+        Where the end of an event is lost, the next may stand in what seemed to be one object.
+        """
+        for n_before, part in events.split(text):
+            yield from self._of_one_damaged(reason, part, origin._replace(n_line=origin.n_line + n_before))
+
+    def _of_one_damaged(self, reason: str, text: str, origin: Origin) -> Iterator[LogRecord]:
         advice.look(text, self.report)
         self.report.lose(reason, origin.n_line, text)
         data = events.remains(text)
@@ -392,7 +405,7 @@ class _Reader:
             inner = _Reader(self.report, outer=self)
             for line in text.splitlines():
                 yield from inner._text(line, origin)
-            yield from inner._flush()
+            yield from inner._flush(origin.n_line)
         else:
             parsed, unended = self._of_text(text, origin)
             yield from parsed
@@ -438,6 +451,14 @@ def _needs_reading(text: str) -> bool:
 def _is_piece(fields: dict[str, Any], text: str, pieces: dict[Any, list[str]]) -> bool:
     """Whether Docker cut a line in pieces of 16 kB, and this is one: only the last ends the line."""
     return "log" in fields and isinstance(fields.get("stream"), str) and (bool(pieces) or not text.endswith("\n"))
+
+
+def _is_damaged(value: Any, text: str) -> bool:
+    """Whether something was taken out of the text of a document that parsed all the same."""
+    if "\n" not in text.strip():
+        return values.is_elided(value, text, 0, len(text))
+    is_elided = values.ELISION.search(text) is not None and values.has_broken_name(value)
+    return is_elided or any(map(values.is_centred, text.splitlines())) or is_cut_yaml(text)
 
 
 def _same(parsed: list[LogRecord], before: list[LogRecord]) -> bool:

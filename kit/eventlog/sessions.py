@@ -442,7 +442,7 @@ class Sorter:
         own_id = settings.get("id") if isinstance(settings, dict) and record.direction == "server" else None
         begins = data.get("type") in ("session.created", "transcription_session.created")
         if key is not None:
-            session = self._by_key.get(key) or self._adopted(key, names)
+            session = self._adopted(key, names) or self._by_key.get(key)
             if session is None or (begins and session.id is not None and own_id is not None and own_id != session.id):
                 session = self._by_key[key] = self._new(key)
             return session
@@ -477,7 +477,9 @@ class Sorter:
     def _adopted(self, key: str, names: Iterable[str]) -> LoggedSession | None:
         """The session of this key, if what came of it so far was cut and had lost the key."""
         session = next((self._by_id[name] for name in names if name in self._by_id), self._latest)
-        if session is None or session.key is not None or not session.n_lost or session.settings:
+        if session is None or session.key not in (None, key) or not session.n_lost:
+            return None
+        if session is self._latest and session.key is None and session.settings:
             return None
         session.key = key
         self._by_key[key] = session

@@ -67,6 +67,8 @@ def values_in(text: str, *, n_quotes: int = 0) -> tuple[list[Value], int | None]
                 value = parse(text, begin.start(), n_quotes)
             except Unended:
                 unended = begin.start() if unended is None else unended
+                if parse is _quoted:
+                    return values, unended  # what has its backslashes double is not what it looks like
                 continue
             except (ValueError, RecursionError, MemoryError):
                 continue
@@ -217,12 +219,13 @@ class Scan:
     Attributes:
         stack: The closing brackets that are still to come.
         quote: The quote of a string that is open at the end of the last line, else "".
+        n_lowest: How many brackets were open at the least, in the last line.
     """
 
     def __init__(self) -> None:
         self.stack: list[str] = []
         self.quote = ""
-        self.n_marks = 0
+        self.n_marks = self.n_lowest = 0
 
     def feed(self, text: str, at: int = 0) -> int | None:
         """Go on with more text; returns where the object ends in it, or ``None``.
@@ -230,6 +233,7 @@ class Scan:
         Raises:
             ValueError: If the brackets do not match, or are too many.
         """
+        self.n_lowest = len(self.stack)
         if self.quote:
             end = re.compile(rf"[^{self.quote}\\]*(?:\\.[^{self.quote}\\]*)*{self.quote}", re.DOTALL).match(text, at)
             if end is None:
@@ -250,6 +254,8 @@ class Scan:
                 raise ValueError(f"{mark[4]} closes nothing")
             elif not self.stack:
                 return mark.end()
+            else:
+                self.n_lowest = min(self.n_lowest, len(self.stack))
         return None
 
 
@@ -330,7 +336,7 @@ class _Expression:
             case ast.Name(id=name) if name == _HIDDEN:
                 return _UNSEEN
             case ast.Dict(keys=keys, values=nodes):
-                names = [self._value(key) if key is not None else _UNSEEN for key in keys]
+                names = [self._value(key) if key is not None and not _is_joined(key) else _UNSEEN for key in keys]
                 return self._fields(list(zip(names, nodes, strict=True)), path)
             case ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts):
                 listed = [self._value(part, path) for part in parts]
@@ -361,6 +367,14 @@ class _Expression:
 
 
 _UNSEEN = object()
+
+
+def _is_joined(key: ast.expr) -> bool:
+    """Whether a key is two strings side by side, which Python joins: the value of the first was cut off."""
+    if not (isinstance(key, ast.Constant) and isinstance(key.value, str) and key.end_col_offset is not None):
+        return False
+    n_bytes = key.end_col_offset - key.col_offset
+    return n_bytes not in (len(text.encode("utf-8", "replace")) for text in (f"'{key.value}'", repr(key.value)))
 
 
 def _as_python(token: re.Match[str]) -> str:
@@ -395,6 +409,10 @@ SPACE = re.compile(r"\s")
 _GAP = re.compile(r" ?(?:\.{3,}|…|[\[<(]truncated[\]>)]|\[\.\.\.\])+ ?")
 _N_BYTES = re.compile(r"\s*\[([\d,]+) bytes?\]")
 _NAMES = ("type", "object", "status", "role", "name", "code", "param", "reason", "model")
+_WORDS = frozenset(  # of an event: what people, models and programs say, or sound that somebody shortened on purpose
+    {"text", "transcript", "delta", "audio", "instructions", "message", "arguments", "output", "description", "prompt", "obfuscation",
+     "image_url"}
+)  # fmt: skip
 
 
 def is_elided(data: Any, text: str, start: int, end: int) -> bool:
@@ -425,16 +443,21 @@ def is_centred(text: str) -> bool:
 _OF_WORDS = re.compile(r" |(?<=\.\.\.)\.")  # what in a mark may be of the words beside it
 
 
-def has_broken_name(data: Any, mark: re.Pattern[str] = ELISION) -> bool:
-    """Whether a key, an id or a type in an object holds what none can hold."""
-    if isinstance(data, dict):
-        for key, value in data.items():
-            if mark.search(key):
-                return True
-            is_name = isinstance(value, str) and (key in _NAMES or key == "id" or key.endswith("_id"))
-            if mark.search(value) if is_name else has_broken_name(value, mark):
-                return True
-    return isinstance(data, list) and any(has_broken_name(part, mark) for part in data)
+def has_broken_name(data: Any, mark: re.Pattern[str] = ELISION, *, in_event: bool = False) -> bool:
+    """Whether a key, an id or a type in an object, or whatever else in an event is no words, holds what none can hold."""
+    if isinstance(data, str):
+        return in_event and mark.search(data) is not None
+    if isinstance(data, list):
+        return any(has_broken_name(part, mark, in_event=in_event) for part in data)
+    if not isinstance(data, dict):
+        return False
+    kind = data.get("type")
+    in_event = in_event or (mark is ELISION and isinstance(kind, str) and HINT.match(kind) is not None)
+    for key, value in data.items():
+        is_name = key in _NAMES or key == "id" or key.endswith("_id") or (in_event and key not in _WORDS)
+        if mark.search(key) or has_broken_name(value, mark, in_event=is_name if isinstance(value, str) else in_event):
+            return True
+    return False
 
 
 def _is_shortened(content: str, text: str, end: int) -> bool:
