@@ -1,10 +1,12 @@
 """Many trials from a terminal: a plan is a Python file, and running it again goes on."""
 
+import io
 import signal
 import subprocess
 import sys
 
 import pytest
+from written_ledger import write
 
 from kit import Ledger, arms
 from kit.cli import main
@@ -154,3 +156,15 @@ def test_wrong_usage_is_one_sentence(args, sentence):
     assert ran.returncode == 2
     assert sentence in ran.stderr.replace("\n", " ")
     assert "Traceback" not in ran.stderr
+
+
+def test_a_table_at_a_terminal_holds_nothing_that_reorders_it(tmp_path, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    write(tmp_path / "l.sqlite", [("\u202eb1", "as_is", "t")])
+    monkeypatch.setattr(sys, "stdout", Terminal())
+
+    assert main(["table", str(tmp_path / "l.sqlite"), "--csv"]) == 0
+    assert "‹U+202E›b1" in sys.stdout.getvalue() and "\u202e" not in sys.stdout.getvalue()

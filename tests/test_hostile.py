@@ -326,12 +326,14 @@ async def test_control_characters_of_a_server_reach_no_terminal():
         await send(ws, "error", error=error)
         await ws.close(4001, "\x1b[2J")
 
+    async with serving(None, process_request=lambda ws, request: ws.respond(401, "\x1b[2J\u202e")) as url:
+        turned_away = await caught(connect(url, quiet=True), HandshakeRefused)
     async with serving(talk) as url, connect(url, quiet=True) as session:
         refused = await caught(session.clear_audio(timeout_s=5), ServerError)
         closed = await caught(session.wait_for("x", timeout_s=5), SessionClosed)
 
     assert refused.message.startswith("\x1b")  # the fact stays as it came
-    assert not any(c in str(refused) + str(closed) for c in "\x1b\x07\u202e")
+    assert not any(c in str(refused) + str(closed) + str(turned_away) for c in "\x1b\x07\u202e")
 
 
 # ------------------------------------------------------------------------------------------- a seed can always be mended

@@ -583,12 +583,40 @@ async def test_a_ledger_that_was_tampered_with_is_a_ledger_error_and_nothing_els
         lambda: Ledger(path).spent(),
         lambda: repr(Ledger(path)),
         lambda: Ledger(path)._repr_html_(),
+        lambda: Ledger(path).trial(0),
+        lambda: first_turns(Ledger(path)),
         lambda: Writer(path, plan).__enter__().__exit__(None, None, None),
     ):
         try:
             look()
         except LedgerError as exc:
             assert str(path) in str(exc)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TRIGGER t AFTER UPDATE ON attempts BEGIN DELETE FROM turns; END",
+        "CREATE VIEW v AS SELECT 1",
+        "DROP VIEW trial_states; CREATE VIEW trial_states AS SELECT * FROM trials",
+    ],
+)
+def test_a_ledger_that_does_something_by_itself_is_left_as_it_is(path, sql):
+    with Writer(path, Plan("1b", repeats=1)):
+        pass
+    spoil(path, *sql.split("; ", 1) if sql.startswith("DROP") else (sql,))
+
+    with pytest.raises(LedgerError, match="which no ledger has; it is left as it is"):
+        Ledger(path)
+
+
+def test_a_plan_that_is_far_too_long_is_not_read(path, monkeypatch):
+    with Writer(path, Plan("1b", repeats=1)):
+        pass
+    monkeypatch.setattr("kit.trials.ledger._MAX_PLAN_CHARS", 100)
+
+    with pytest.raises(LedgerError, match="does not say what was planned"):
+        _ = Ledger(path).plan
 
 
 async def test_a_plan_that_is_an_endless_view_is_refused_and_read_by_nobody(path):

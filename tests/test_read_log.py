@@ -450,6 +450,15 @@ def test_kit_log_prints_a_row_per_response_as_json_and_csv(tmp_path):
     assert "1 session, 1 response; 1 audio; origin unknown" in tally
 
 
+def test_kit_log_prints_no_formula_and_no_control_character_as_csv(tmp_path, capsys):
+    lines = map(json.dumps, talk(text=True))
+    write(tmp_path / "a.jsonl", *(line.replace("Hello.", "=1+1\\u001b[2J\\rx") for line in lines))
+
+    assert main(["log", str(tmp_path), "--csv"]) == 0
+    [flat] = csv.DictReader(io.StringIO(capsys.readouterr().out, newline=""))
+    assert flat["text"] == "'=1+1[2J x"
+
+
 def test_kit_log_prints_a_table_and_says_what_it_could_not_read(tmp_path, capsys):
     write(tmp_path / "a.jsonl", *map(json.dumps, talk(text=True)))
     (tmp_path / "b.jsonl").write_bytes(b"SQLite format 3\0")

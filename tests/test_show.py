@@ -98,6 +98,26 @@ def test_anything_can_be_shown():
 
 
 @pytest.mark.parametrize(
+    ("value", "cell"),
+    [
+        ("=cmd|'/C calc'!A1", "'=cmd|'/C calc'!A1"),
+        ("@SUM", "'@SUM"),
+        ("+1", "'+1"),
+        ("-1", "'-1"),
+        ("\t=1", "'\t=1"),
+        ("\r=1", " =1"),
+        ("\x1b=1", "'=1"),
+        ("a\rb\r\nc\nd", "a b c d"),
+        ("a\x1b]0;t\x07\x9b2Jb", "a]0;t2Jb"),
+        ("\ud800", "?"),
+        (-1, -1),
+    ],
+)
+def test_a_cell_of_csv_is_no_formula_and_breaks_no_row(value, cell):
+    assert show.csv_cell(value) == cell
+
+
+@pytest.mark.parametrize(
     ("text", "line"),
     [
         (None, ""),
