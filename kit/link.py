@@ -247,10 +247,13 @@ class Link(Generic[Fold]):
             self.log.client(frames, at_ms)
         await self._write(frames)
 
-    async def send_frame(self, frame: bytes) -> None:
-        """Send a frame that neither the fold nor the event list needs: fed silence, of which there are ten a second."""
+    async def send_frame(self, frame: bytes, *, listed: dict[str, Any] | None = None) -> None:
+        """Send a frame that the fold does not need, nor, unless `listed`, the event list: fed silence comes ten times a second."""
         if self.closed is not None:
             raise copy.copy(self.closed)
+        if listed is not None:
+            self.events.append(Event(str(listed["type"]), listed, self.now_ms(), "client"))
+            self.n_events += 1
         if self.log is not None:
             self.log.client([frame], self.now_ms())
         await self._write([frame])

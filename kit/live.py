@@ -42,7 +42,7 @@ from .errors import (
 )
 from .history import History
 from .link import Link, in_background, new_id
-from .wire.events import dict_of
+from .wire.events import dict_of, digest
 from .wire.live import (
     FORMATS,
     LANES,
@@ -137,13 +137,11 @@ class Feeder:
 
     async def _send_frame(self) -> None:
         if self._queue:
-            chunk = self._queue.pop(0)
-            frame = _append_frame(chunk)
+            await self._send(self._queue.pop(0))
         elif self._feed == "paced":
-            chunk, frame = b"", self._idle_frame
+            await self._link.send_frame(self._idle_frame)
         else:
             return
-        await self._link.send_frame(frame)
         self.n_frames += 1
         if self._n_loud:
             self._n_loud -= 1
@@ -154,8 +152,13 @@ class Feeder:
     async def hear(self, data: bytes) -> None:
         """Send sound as it comes, from a microphone; silence is fed again `_MICROPHONE_GAP_S` after the last of it."""
         self._heard_at_s = asyncio.get_running_loop().time()
-        await self._link.send_frame(_append_frame(data))
+        await self._send(data)
         self.n_frames += 1
+
+    async def _send(self, data: bytes) -> None:
+        """Send somebody's sound, which the list of events has, without its bytes; silence it has not."""
+        sound = {"type": "session.input_audio.append", "audio": digest(data, peak_of(data, self._format))}
+        await self._link.send_frame(_append_frame(data), listed=sound)
 
     def play(self, data: bytes, n_loud_bytes: int) -> asyncio.Future[float]:
         """Queue a clip; the future is the instant at which its last loud frame was sent, on the session's clock."""
@@ -225,8 +228,6 @@ class LiveSession(OpenSession, LiveView):
     def model(self) -> str | None:
         """The model, as the server names it; else as it was asked for."""
         return super().model or self.endpoint.model
-
-    responses = LiveView.replies  # what a notebook of either protocol may ask for
 
     @property
     def audio_format(self) -> str:

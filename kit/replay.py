@@ -23,15 +23,15 @@ import msgspec
 from websockets.http11 import Request, Response
 
 from .errors import InputError, clipped
-from .eventlog.live import silences
 from .eventlog.reading import recordings
 from .eventlog.redact import MARK
 from .eventlog.sessions import RecordedSession, gap_s
-from .eventlog.writing import DIGEST, without_audio
+from .eventlog.writing import without_audio
 from .standin import MAX_FRAME_BYTES, Access, Connection, Listener, key_of_request
 from .wire.conversation import TAG
 from .wire.dialect import MARK_HEADER, REPLAY_HEADER
-from .wire.events import LIVE_AUDIO_DELTA, encode
+from .wire.events import DIGEST, LIVE_AUDIO_DELTA, encode, loudness
+from .wire.live_conversation import ReplyPolicy
 
 # A microphone's or a feeder's: never the same twice. GPT-Live's are its clock, so they are counted all the same.
 _APPENDS = ("input_audio_buffer.append", "session.input_audio.append")
@@ -221,7 +221,7 @@ def _sounding(value: Any) -> Any:
     """
     if isinstance(value, dict) and value.get("type") == LIVE_AUDIO_DELTA:
         digest = DIGEST.match(str(value.get("delta")))
-        if digest and digest[1] not in silences(int(digest[2])):
+        if digest and (loudness(digest[0]) or 0) > ReplyPolicy().voiced_floor:
             return value | {"delta": base64.b64encode((_HUM * (int(digest[2]) // 4 + 1))[: int(digest[2])]).decode()}
     if isinstance(value, str):
         digest = DIGEST.match(value) if value.startswith("sha256:") else None

@@ -2,14 +2,21 @@
 
 import asyncio
 import base64
+import csv
+import io
 import json
+import subprocess
+import sys
+import zipfile
 from collections import namedtuple
 
 import pytest
 
-from kit import History, connect, read_log
+from kit import History, Plan, Settings, StandIn, cases, connect, read_log, run
 from kit.cli import main
 from kit.eventlog.live import LIVE_COLUMNS, live_sessions, outcomes
+from kit.plots.timeline import pair, timeline
+from kit.reporting import bundle
 
 HISTORY = History().user("Tell me a joke.").assistant("Why don't skeletons fight each other? They don't have the guts!")
 ASK = "Tell me another joke."
@@ -153,3 +160,93 @@ def test_what_both_protocols_have_belongs_to_what_the_log_spoke_of_last():
         and session.unknown == {"session.brand_new": 1}
         and [error.message for error in session.errors] == ["no"]
     )
+
+
+# ------------------------------------------------------------------------------------------------------------- evidence
+
+
+def unpacked(path):
+    with zipfile.ZipFile(path) as file:
+        return {name.partition("/")[2]: file.read(name).decode() for name in file.namelist()}
+
+
+def table(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+async def test_a_bundle_of_both_protocols_has_a_table_a_log_and_a_picture_of_each(logs, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "canary0123456789")
+    mixed = tmp_path / "mixed.jsonl"
+    async with connect("standin", quiet=True, log=mixed) as session:
+        await session.seed(cases.one_b.history)
+        await session.respond()
+    mixed.write_text(mixed.read_text() + (logs / "digest").read_text().replace("Tell me a joke", "canary0123456789"))
+
+    made = bundle(mixed, tmp_path / "e.zip")
+
+    files = unpacked(made.path)
+    assert (made.n_with, made.n_without, made.reproduces, made.simulated) == (2, 0, True, True)
+    assert [row["modality"] for row in table(files["responses.csv"])] == ["text"]
+    assert [row["outcome"] for row in table(files["replies.csv"])] == ["silent", "spoken"]
+    shown = {row["response_id"][:5]: (row["shows_effect"], row["outcome"]) for row in table(files["ids.csv"])}
+    assert shown == {"reply": ("False", "spoken"), "resp_": ("True", "text")}
+    assert [row["lost_voice"] for row in table(files["tables/modality.csv"])] == ["", "1"]
+    assert {"plots/modality.svg", "plots/lost-voice.svg"} <= files.keys() and "canary" not in "".join(files.values())
+    (name,) = (name for name in files if name.startswith("logs/with") and "live_" in name)
+    (tmp_path / "again.jsonl").write_text(files[name])
+    one, two = read_log(mixed).live[0], read_log(tmp_path / "again.jsonl").live[0]
+    assert facts(two) == facts(one)
+    assert "silent" in files[name.replace("logs/", "plots/").replace("jsonl", "svg")]
+    pair(two, one, response=0)  # both protocols' sessions can be drawn beside each other
+
+
+async def test_a_bundle_of_a_ledger_says_what_the_ledger_says_and_its_script_meets_the_silence_again(tmp_path):
+    settings = Settings(protocol="live", stand_in={"pace": 6, "live": {"silence": "p=1@2"}})
+    plan = Plan(["1a", "1b"], repeats=1, settings=settings, timeout_s=20, deadline_s=8)
+    ledger = await run(plan, tmp_path / "live.sqlite", keep_events=True, progress=None)
+
+    made = bundle(ledger, tmp_path / "e.zip")
+
+    files = unpacked(made.path)
+    assert (made.n_with, made.n_without, made.reproduces) == (1, 1, True)
+    kept = ledger.rows("SELECT u.outcome, u.heard_ms FROM turns u JOIN trials t USING (trial_id) ORDER BY t.case_name")
+    told = sorted(table(files["replies.csv"]), key=lambda row: row["outcome"], reverse=True)
+    assert [(row["outcome"], row["policy"]) for row in told] == [(row["outcome"], made_by(ledger)) for row in kept]
+    assert float(told[0]["first_voice_ms"]) == pytest.approx(
+        kept[0]["heard_ms"], abs=10
+    )  # to the frame, and not to the words
+    script = tmp_path / "reproduce.py"
+    script.write_text(files["reproduce.py"].replace("10000.0 / 1000", "0.5"))  # a shorter window, for this test
+    async with StandIn(live={"silence": "p=1@2"}) as server:
+        url = server.url.replace("realtime", "live/sessions")
+        command = [sys.executable, "-I", str(script), url]
+        out = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
+    assert out.returncode == 0 and "1 of 1 last replies were silent" in out.stdout, out.stdout + out.stderr
+
+
+def facts(session):
+    return [(reply.outcome, reply.words, round(reply.started_at_ms), reply.ended) for reply in session.replies]
+
+
+def made_by(ledger):
+    return ledger.rows("SELECT policy FROM attempts LIMIT 1")[0]["policy"]
+
+
+async def test_the_picture_of_a_session_is_that_of_its_log(tmp_path):
+    options = {"log": tmp_path / "x.jsonl", "audio": "keep", "live": {"silence": "never"}}
+    async with connect(protocol="live", quiet=True, pace=6, **options) as session:
+        await session.seed(HISTORY)
+        await session.ask(ASK)
+
+    drawn, logged = timeline(session), timeline(read_log(tmp_path / "x.jsonl").live[0])
+
+    assert (
+        drawn.lanes
+        == logged.lanes
+        == ["user speaks", "we send", "response", "transcript", "audio arrives", "audio lasts"]
+    )
+    ends = [
+        [round(mark.end_ms) for mark in picture.marks if mark.lane in ("response", "audio arrives")]
+        for picture in (drawn, logged)
+    ]
+    assert ends[0] == pytest.approx(ends[1], abs=150)

@@ -350,7 +350,7 @@ def add(verbs: Verbs) -> None:
         "bundle",
         help="evidence as one zip file: logs, tables, pictures, ids, and a script that makes it happen again",
         description="Of a ledger whose events were kept, a log, or a folder of logs: sessions in which a reply came as text where "
-        "audio was asked for, and as many in which none did.",
+        "audio was asked for (of GPT-Live: silent or late), and as many in which none did.",
     )
     evidence.add_argument("source", help="a ledger, a log, or a folder of logs")
     evidence.add_argument("zip", help="the file to write")

@@ -18,12 +18,11 @@ if TYPE_CHECKING:
     from .events import LogRecord as LogRecord
     from .lines import ParseReport as ParseReport
     from .lines import log_files as log_files
-    from .reading import COLUMNS as COLUMNS
     from .reading import Log as Log
     from .reading import read_log as read_log
     from .reading import read_logs as read_logs
     from .reading import recordings as recordings
-    from .reading import row as row
+    from .sessions import COLUMNS as COLUMNS
     from .sessions import LoggedSession as LoggedSession
     from .sessions import RecordedSession as RecordedSession
 
@@ -43,7 +42,6 @@ __all__ = [
     "read_log",
     "read_logs",
     "recordings",
-    "row",
 ]
 
 

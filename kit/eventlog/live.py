@@ -5,7 +5,8 @@ a log has              what is made of it
 =====================  =================================================================================================
 whole frames           as in a live session: the caller's loud frames end an ask, voiced frames are the reply
 shortened frames       loudness as far as it goes; where no frame is voiced, the reply's words decide
-digests of frames      zeros have a known digest, so what is no silence is known; a microphone's input is not, its words are
+digests of frames      zeros have a known digest, so what is no silence is known; a microphone's input is not, its words are. In a
+                       ledger each digest says how loud its frame was, so that all is known
 no frames of a side    the words of that side
 no times               order by the frames (100 ms each); no times in the result, and every outcome is ``censored``
 no `session.closed`    seconds and price are unconfirmed; an ask that was not decided is ``censored``
@@ -14,23 +15,29 @@ no `session.closed`    seconds and price are unconfirmed; an ask that was not de
 
 from __future__ import annotations
 
-import base64
-import functools
-import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from .. import show
 from ..wire.dialect import CLIENT_EVENTS as REALTIME_CLIENT_EVENTS
 from ..wire.dialect import GA_NAME
+from ..wire.event_list import EventList
+from ..wire.events import DIGEST, UNKNOWN_PEAK, Event, digest, loudness
 from ..wire.live import CLIENT_EVENTS, SERVER_EVENTS, is_live
-from ..wire.live_conversation import Append, Delegation, LiveConversation, LiveView
-from .sessions import RecordedSession, Step
-from .writing import DIGEST
-
-if TYPE_CHECKING:
-    from .events import LogRecord
+from ..wire.live_conversation import (
+    Append,
+    Delegation,
+    LiveConversation,
+    LiveView,
+    Reply,
+    ReplyPolicy,
+    decoded_audio,
+    peak_of,
+)
+from .events import Direction
+from .sessions import MAX_EVENTS
+from .writing import without_audio
 
 LIVE_COLUMNS = (
     "session_id", "turn", "asked_by", "outcome", "by_words", "policy", "caller", "words", "first_word_ms", "first_voice_ms",
@@ -41,8 +48,8 @@ LIVE_COLUMNS = (
 
 _REALTIME = frozenset(GA_NAME) | frozenset(REALTIME_CLIENT_EVENTS)
 _FRAME_MS = 100.0  # of the track, and of what the kit and others feed
+_SOUND = {"session.output_audio.delta": "delta", "session.input_audio.append": "audio"}
 _WHOLE_BYTES = 160  # of a frame of 20 ms of G.711: the shortest that any client sends; what is below was shortened
-_LOUD = 32_767  # stands for a frame of which only the digest is known, and that is no silence
 _DAY_MS = 86_400_000.0
 
 
@@ -64,16 +71,22 @@ class LoggedLiveSession(LiveView):
         header: Of a log that the kit wrote.
         end: ... and how the connection ended; ``None`` if the log breaks off or never says.
         n_events: Events read.
-        n_malformed: Frames that were no events.
+        n_malformed, n_withheld: Frames that were no events; or of which a redaction hook kept nothing.
         has_times: Whether the log says when its events were.
     """
 
-    def __init__(self, file: str, key: str | None = None, *, keep_audio: bool = True) -> None:
-        super().__init__(LiveConversation(keep_audio=keep_audio))
+    dialect: Literal["live"] = "live"
+    columns = LIVE_COLUMNS
+
+    def __init__(
+        self, file: str, key: str | None = None, *, keep_audio: bool = True, policy: ReplyPolicy | None = None
+    ) -> None:
+        super().__init__(LiveConversation(policy, keep_audio=keep_audio))
         self.file, self.key = file, key
+        self._events: list[Event] | None = [] if keep_audio else None
         self.header: dict[str, Any] | None = None
         self.end: dict[str, Any] | None = None
-        self.n_events = self.n_malformed = 0
+        self.n_events = self.n_malformed = self.n_withheld = 0
         self.has_times = True
         self._zero: Any = None  # the instant of its first event
         self._at_ms = 0.0  # of its latest event, since the first
@@ -84,6 +97,21 @@ class LoggedLiveSession(LiveView):
         """The model, as the server or the client named it."""
         name = super().model or (self.header or {}).get("model")
         return name if isinstance(name, str) else None
+
+    @property
+    def events(self) -> EventList:
+        """Every event, both ways, but for silence that was fed. Audio is left out: it is in its reply."""
+        return EventList(self._events or ())
+
+    @property
+    def answers(self) -> list[Reply]:
+        """The replies that were asked for; to say something unasked is no answer."""
+        return [reply for reply in self.replies if reply.ask is not None]
+
+    @property
+    def has_client(self) -> bool:
+        """Whether it has what the client sent."""
+        return self.conversation.start_at_ms is not None
 
     @property
     def appends(self) -> list[Append]:
@@ -167,7 +195,9 @@ class LoggedLiveSession(LiveView):
             self.conversation.simulated = simulated if isinstance(simulated, bool) else None
         elif record.kind == "end":
             self.end = record.data
-        elif record.kind in ("raw", "withheld", "partial"):
+        elif record.kind == "withheld":
+            self.n_withheld += 1
+        elif record.kind in ("raw", "partial"):
             self.n_malformed += 1
         else:
             self._take_event(record)
@@ -180,30 +210,33 @@ class LoggedLiveSession(LiveView):
             return  # attached again
         at_ms = self._clock(record.at)
         # Whose an event is, its type says: also on a sideband, where the server sends the caller's audio.
-        direction = "client" if kind in CLIENT_EVENTS else "server"
-        if kind == "session.output_audio.delta":
-            peak = self._peak_of(data.get("delta"))
+        direction: Direction = "client" if kind in CLIENT_EVENTS else "server"
+        name = _SOUND.get(str(kind))
+        pcm, peak = (None, None) if name is None else self._heard(data.get(name))
+        if kind == "session.output_audio.delta" and peak == UNKNOWN_PEAK:
             reply = self.conversation.replies[-1] if self.conversation.replies else None
-            if peak == _LOUD and (reply is None or reply.ended is not None or not reply.fragments):
+            if reply is None or reply.ended is not None or not reply.fragments:
                 peak = 0  # the track's own start is no silence either; a voice has words before it
-            self.conversation.feed(data, at_ms, direction, pcm=b"" if peak is not None else None, peak=peak)
         elif kind == "session.input_audio.append":
-            peak = self._peak_of(data.get("audio"))
             self._has_idle_input |= peak == 0
-            if peak == _LOUD and not self._has_idle_input:
+            if peak == UNKNOWN_PEAK and not self._has_idle_input:
                 data, peak = data | {"audio": ""}, None  # a microphone's noise has no digest of silence
-            self.conversation.feed(data, at_ms, direction, peak=peak)
-        else:
-            self.conversation.feed(data, at_ms, direction)
+        self.conversation.feed(data, at_ms, direction, pcm=pcm, peak=peak)
+        is_fed_silence = direction == "client" and peak == 0
+        if self._events is not None and not is_fed_silence and len(self._events) < MAX_EVENTS:
+            listed = data | {name: digest(pcm, peak)} if name and pcm else without_audio(data)
+            size = DIGEST.match(str(listed.get(name or "")))
+            n_bytes = int(size[2]) if size else None
+            self._events.append(Event(str(kind), listed, self.last_ms, direction, n_audio_bytes=n_bytes))
 
-    def _peak_of(self, audio: object) -> int | None:
-        """What a digest says of a frame's loudness; ``None`` where the samples are there, or nothing is."""
-        digest = DIGEST.match(audio) if isinstance(audio, str) else None
-        if digest is None:
-            n_bytes = _n_bytes(audio)
-            self.conversation.trusts_words |= n_bytes < _WHOLE_BYTES
-            return None
-        return 0 if digest[1] in silences(int(digest[2])) else _LOUD
+    def _heard(self, audio: object) -> tuple[bytes, int | None]:
+        """The samples of a frame, as far as they are there, and the largest, as far as a digest or they tell it."""
+        peak = loudness(audio)
+        if peak is not None:
+            return b"", peak
+        pcm = decoded_audio(audio)
+        self.conversation.trusts_words |= len(pcm) < _WHOLE_BYTES
+        return pcm, peak_of(pcm, self.conversation.sound_format()) if pcm else None
 
     def _clock(self, at: Any) -> float:
         """Milliseconds since the first event; without times, by the frames of whichever side has more of them."""
@@ -219,7 +252,7 @@ class LoggedLiveSession(LiveView):
         return self._at_ms
 
     @property
-    def at_ms(self) -> float:
+    def last_ms(self) -> float:
         """When its latest event was, since its first; NaN without times."""
         return self._at_ms if self.has_times else math.nan
 
@@ -244,9 +277,9 @@ class LiveSorter:
     spoke of last.
     """
 
-    def __init__(self, file: str, *, keep_audio: bool = True) -> None:
+    def __init__(self, file: str, *, keep_audio: bool = True, policy: ReplyPolicy | None = None) -> None:
         self.sessions: list[LoggedLiveSession] = []
-        self._file, self._keep_audio = file, keep_audio
+        self._file, self._keep_audio, self._policy = file, keep_audio, policy
         self._by_key: dict[str, LoggedLiveSession] = {}
         self._latest: LoggedLiveSession | None = None
         self._spoke_last = False  # a GPT-Live event was the last that only one protocol has
@@ -286,7 +319,7 @@ class LiveSorter:
             if begins:
                 latest = None
         if latest is None:
-            latest = LoggedLiveSession(self._file, record.key, keep_audio=self._keep_audio)
+            latest = LoggedLiveSession(self._file, record.key, keep_audio=self._keep_audio, policy=self._policy)
             self.sessions.append(latest)
         if record.key is not None:
             self._by_key[record.key] = latest
@@ -309,34 +342,6 @@ def live_sessions(records: Iterable[Record], file: str = "") -> list[LoggedLiveS
     return sorter.finish()
 
 
-def live_recordings(records: Iterable[LogRecord], file: str) -> tuple[list[RecordedSession], list[LogRecord]]:
-    """The GPT-Live sessions of a log as they can be played again, with both directions; and the records that are none of theirs."""
-    sorter, realtime_records = LiveSorter(file, keep_audio=False), []
-    steps: dict[int, list[Step]] = {}
-    for record in records:
-        session = sorter.take(record)
-        if session is None:
-            realtime_records.append(record)
-        elif record.kind in ("event", "live"):
-            direction: Literal["client", "server"] = "client" if record.data.get("type") in CLIENT_EVENTS else "server"
-            steps.setdefault(id(session), []).append(Step(direction, record.data, session.at_ms))
-    playable = [
-        RecordedSession(
-            name=file,
-            steps=tuple(steps[id(session)]),
-            dialect="live",
-            model=session.model,
-            simulated=session.simulated,
-            opened_at=(session.header or {}).get("opened_at"),
-            end=session.end,
-            digests=(session.header or {}).get("audio") == "digest",
-        )
-        for session in sorter.finish()
-        if any(step.data.get("type") == "session.start" for step in steps.get(id(session), ()))
-    ]
-    return playable, realtime_records
-
-
 def outcomes(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Say how often each outcome came, a line for each policy: results of different policies are not pooled."""
     counts: dict[str, dict[str, int]] = {}
@@ -354,18 +359,3 @@ def _session_id(data: Mapping[str, Any]) -> str | None:
     session = data.get("session")
     name = session.get("id") if isinstance(session, dict) else None
     return name if isinstance(name, str) else None
-
-
-def _n_bytes(audio: object) -> int:
-    try:
-        return len(base64.b64decode(audio, validate=True)) if isinstance(audio, str) else 0
-    except ValueError:  # cut, or elided
-        return 0
-
-
-@functools.lru_cache(maxsize=64)
-def silences(n_bytes: int) -> frozenset[str]:
-    """Return the digests of `n` bytes of silence, in PCM, µ-law and A-law."""
-    if n_bytes > 1 << 20:
-        return frozenset()
-    return frozenset(hashlib.sha256(idle * n_bytes).hexdigest() for idle in (b"\0", b"\xff", b"\xd5"))

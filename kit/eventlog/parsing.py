@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ..wire.live import CLIENT_EVENTS as LIVE_CLIENT_EVENTS
 from ..wire.live import is_live
 from . import advice, events, times, values
 from .documents import Piece, csv_pieces, decoded, is_cut_yaml, json_pieces, kind_of, yaml_pieces
@@ -418,7 +419,14 @@ class _Reader:
         kind = event["type"]
         if is_live(kind):
             self.report.n_live += 1
-            yield LogRecord("live", event, "server", origin.at, origin.key, origin.n_line)
+            yield LogRecord(
+                "live",
+                event,
+                "client" if kind in LIVE_CLIENT_EVENTS else "server",
+                origin.at,
+                origin.key,
+                origin.n_line,
+            )
         elif self._is_foreign(event):
             self.report.n_foreign += 1
         else:

@@ -15,38 +15,14 @@ from typing import Any
 from .. import show
 from ..errors import InputError, clipped
 from ..files import named_path
-from ..wire import records as wire_records
+from ..wire.live_conversation import ReplyPolicy
 from ..wire.records import Response
 from .events import LogRecord
 from .lines import STDIN, ParseReport, PathLike, family, log_files
-from .live import LiveSorter, LoggedLiveSession, live_recordings
+from .live import LiveSorter, LoggedLiveSession
 from .parsing import records
-from .sessions import LoggedSession, RecordedSession, Sorter, in_order, recorded, stepped
+from .sessions import COLUMNS, LoggedSession, RecordedSession, Sorter, Step, in_order
 from .times import Instant
-
-COLUMNS = ("session_id", *wire_records.COLUMNS, "turn", "at", "model", "n_seeded", "partial", "file")
-"""Of the row of a response: what `kit log` prints, and what evidence bundles hold. `turn` counts from 1 in its session, `at` is when
-it was asked for (ISO 8601), `n_seeded` how many assistant messages stood before the first response, `partial` whether lines of it
-were lost."""
-
-
-def row(
-    response: Response, *, session: LoggedSession | None = None, turn: int | None = None, file: str | None = None
-) -> dict[str, Any]:
-    """A response as a row of `COLUMNS`. ``None`` where the log does not say."""
-    at_ms = response.started_at_ms if response.started_at_ms is not None else response.created_at_ms
-    if at_ms is None:
-        at_ms = response.done_at_ms
-    return {
-        "session_id": session.id if session else None,
-        **wire_records.row(response),
-        "turn": turn,
-        "at": session.wall_time(at_ms) if session else None,
-        "model": session.model if session else None,
-        "n_seeded": session.n_seeded if session else None,
-        "partial": response.partial,
-        "file": file,
-    }
 
 
 def csv_line(fields: Mapping[str, Any] | None = None, *, columns: Iterable[str] = COLUMNS) -> str:
@@ -93,24 +69,25 @@ class Log:
     live: tuple[LoggedLiveSession, ...] = ()
 
     @property
+    def all(self) -> tuple[AnySession, ...]:
+        """The sessions of both protocols, Realtime's first."""
+        return (*self.sessions, *self.live)
+
+    @property
     def responses(self) -> list[Response]:
-        """Of all sessions."""
+        """Of all Realtime sessions."""
         return [response for session in self.sessions for response in session.responses]
 
     @property
     def simulated(self) -> bool | None:
         """True if any of it is; False only if the log says of all of it that a service answered."""
-        origins = {session.simulated for session in self.sessions} | {session.simulated for session in self.live}
+        origins = {session.simulated for session in self.all}
         return True if True in origins else False if origins == {False} else None
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """A row per response (`COLUMNS`)."""
-        return [
-            row(response, session=session, turn=turn, file=str(self.path))
-            for session in self.sessions
-            for turn, response in enumerate(session.responses, 1)
-        ]
+        """A row per response (`sessions.COLUMNS`)."""
+        return [row for session in self.sessions for row in session.rows]
 
     @property
     def live_rows(self) -> list[dict[str, Any]]:
@@ -188,22 +165,65 @@ def read_log(path: PathLike, *more: PathLike, audio: bool = True) -> Log:
         InputError: If it cannot be read or is no text log.
     """
     paths = [Path(file) if str(file) == STDIN else named_path(file) for file in (path, *more)]
-    report = ParseReport()
-    sorter, live = Sorter(str(paths[0]), report, keep_audio=audio), LiveSorter(str(paths[0]), keep_audio=audio)
-    order = _Order()
+    report, order = ParseReport(), _Order()
+    sessions = _Sessions(str(paths[-1]), report, keep_audio=audio)
     for record in _records(paths, report):
-        if not live.take(record):
-            sorter.take(record)
+        sessions.take(record)
         order.take(record)
     if order.is_broken and str(paths[0]) != STDIN:
         report = ParseReport()
-        sorter, live = Sorter(str(paths[0]), report, keep_audio=audio), LiveSorter(str(paths[0]), keep_audio=audio)
+        sessions = _Sessions(str(paths[-1]), report, keep_audio=audio)
         for record in in_order(_records(paths, report)):
-            if not live.take(record):
-                sorter.take(record)
+            sessions.take(record)
         report.notes["put in the order of its times"] = 1
-    # A header whose session never began tells nothing of a conversation.
-    return Log(paths[-1], tuple(sorter.finish()), report, tuple(paths), tuple(live.finish()))
+    realtime, live = sessions.finish()
+    return Log(paths[-1], tuple(realtime), report, tuple(paths), tuple(live))
+
+
+AnySession = LoggedSession | LoggedLiveSession
+"""One session of a log, over either protocol: an id, a model, responses with outcomes, rows."""
+
+
+class _Sessions:
+    """The sessions of a log, over both protocols: a record goes to the sorter that knows it for its own."""
+
+    def __init__(
+        self, file: str, report: ParseReport, *, keep_audio: bool = True, policy: ReplyPolicy | None = None
+    ) -> None:
+        self._live = LiveSorter(file, keep_audio=keep_audio, policy=policy)
+        self._realtime = Sorter(file, report, keep_audio=keep_audio)
+
+    def take(self, record: LogRecord) -> AnySession | None:
+        return self._live.take(record) or self._realtime.take(record)
+
+    def finish(self, simulated: bool | None = None) -> tuple[list[LoggedSession], list[LoggedLiveSession]]:
+        # A header whose session never began tells nothing of a conversation.
+        return self._realtime.finish(simulated), self._live.finish(simulated)
+
+
+def stepped(
+    records: Iterable[LogRecord],
+    report: ParseReport,
+    name: str,
+    *,
+    simulated: bool | None = None,
+    policy: ReplyPolicy | None = None,
+) -> list[tuple[AnySession, list[Step]]]:
+    """The sessions among records, each with its steps.
+
+    Args:
+        simulated: What is known of who answered, where the records do not say.
+        policy: By which the replies of GPT-Live are inferred, where it was another than the default.
+    """
+    sessions = _Sessions(name, report, policy=policy)
+    steps: dict[int, list[Step]] = {}
+    for record in records:
+        session = sessions.take(record)
+        if session is not None and record.kind in ("event", "live"):
+            steps.setdefault(id(session), []).append(Step(record.direction, record.data, session.last_ms))
+    realtime, live = sessions.finish(simulated)
+    both: list[AnySession] = [*live, *realtime]
+    return [(session, steps.get(id(session), [])) for session in both if session.n_events]
 
 
 def _records(paths: list[Path], report: ParseReport) -> Iterator[LogRecord]:
@@ -253,13 +273,25 @@ def recordings(path: PathLike) -> list[RecordedSession]:
         InputError: If it cannot be read, or has no such session.
     """
     where = named_path(path)
-    live, rest = live_recordings(records(where, report := ParseReport()), where.name)
-    sessions = stepped(rest, report, where.name)
+    sessions = stepped(records(where, report := ParseReport()), report, where.name)
     if any(session.n_withheld for session, _ in sessions):
         raise InputError(f"{where.name} cannot be played again: a redaction hook kept nothing of some frames")
-    playable = live + [recorded(where.name, session, steps) for session, steps in sessions if session.has_client]
+    playable = [
+        RecordedSession(
+            name=where.name,
+            steps=tuple(steps),
+            dialect=session.dialect,
+            model=session.model,
+            simulated=session.simulated,
+            opened_at=(session.header or {}).get("opened_at"),
+            end=session.end,
+            digests=(session.header or {}).get("audio") == "digest",
+        )
+        for session, steps in sessions
+        if session.has_client
+    ]
     if not playable:
-        why = "it has what the server sent only" if sessions else "there is no Realtime event in it"
+        why = "it has what the server sent only" if sessions else "there is no event of a session in it"
         raise InputError(
             f"{where.name} cannot be played again: {why}; a replay needs both directions, as connect(log=…) writes them"
         )

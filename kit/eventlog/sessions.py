@@ -15,15 +15,16 @@ from typing import Any, Literal
 
 from .. import show
 from ..errors import RemoteProtocolError
+from ..wire import records as wire_records
 from ..wire.conversation import Conversation
 from ..wire.dialect import BETA_NAME, GA_NAME
-from ..wire.events import AUDIO_DELTA, Event, dict_of, event_of, text_of
+from ..wire.events import AUDIO_DELTA, DIGEST, Event, dict_of, event_of, text_of
 from ..wire.records import Response
 from ..wire.view import ConversationView
 from .events import LogRecord, ids
 from .lines import ParseReport
 from .times import Instant, wall_time
-from .writing import DIGEST, without_audio
+from .writing import without_audio
 
 _TIMES = (
     "started_at_ms",
@@ -33,7 +34,7 @@ _TIMES = (
     "first_transcript_at_ms",
     "done_at_ms",
 )
-_MAX_EVENTS = 1_000_000  # kept of one session
+MAX_EVENTS = 1_000_000  # kept of one session
 _MAX_ERRORS = 10_000  # `error` events folded of one session: a log of nothing else must not fill the memory
 _MAX_UNNAMED = 100_000  # partial events without an id, kept until it is known whether any has one
 _DAY_MS = 86_400_000.0
@@ -56,7 +57,14 @@ _FIRST_OF = {  # the time that an event of this type sets, where it is the first
 # Of what the program did not print: what a response contains, and the words of a piece of it.
 _HIDDEN_OUTPUT = re.compile(r"(?:^|\.response\.|^response\.)output(?:\.content)?$")
 _HIDDEN_WORDS = re.compile(r"(?:^|\.)(?:delta|text|transcript|part)$")
+_BETA_ONLY = frozenset(BETA_NAME.values()) - frozenset(BETA_NAME)
 _PART_WORDS = {"text": "text", "output_text": "text", "audio": "audio", "output_audio": "audio"}
+
+
+COLUMNS = ("session_id", *wire_records.COLUMNS, "turn", "at", "model", "n_seeded", "partial", "file")
+"""Of the row of a response: what `kit log` prints, and what evidence bundles hold. `turn` counts from 1 in its session, `at` is when
+it was asked for (ISO 8601), `n_seeded` how many assistant messages stood before the first response, `partial` whether lines of it
+were lost."""
 
 
 class LoggedSession(ConversationView):
@@ -75,13 +83,15 @@ class LoggedSession(ConversationView):
         last_ms: When its last event was, in ms since its first; NaN where the log does not say.
     """
 
+    protocol, columns = "realtime", COLUMNS
+
     def __init__(self, file: str, key: str | None = None, *, keep_audio: bool = True) -> None:
         self.file = file
         self.key = key
         self.header: dict[str, Any] | None = None
         self.end: dict[str, Any] | None = None
         self.n_malformed = self.n_withheld = self.n_lost = self.n_events = 0
-        self.has_client = False
+        self.has_client = self._spoke_beta = False
         self.last_ms = math.nan
         self._keep_audio = keep_audio
         self._events: list[Event] = []
@@ -126,6 +136,32 @@ class LoggedSession(ConversationView):
         return n if n or self._begun else None
 
     @property
+    def answers(self) -> list[Response]:
+        """The responses that a rate counts: all of them."""
+        return self.responses
+
+    @property
+    def dialect(self) -> Literal["ga", "beta"]:
+        """In which dialect it was held: by its header, or by what only beta has."""
+        has_beta = self._spoke_beta or "modalities" in self.settings or (self.header or {}).get("dialect") == "beta"
+        return "beta" if has_beta else "ga"
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """A row per response (`COLUMNS`); ``None`` where the log does not say."""
+        rows = []
+        for turn, response in enumerate(self.responses, 1):
+            instants = (response.started_at_ms, response.created_at_ms, response.done_at_ms)
+            at_ms = next((at_ms for at_ms in instants if at_ms is not None), None)
+            rows.append(
+                {
+                    "session_id": self.id, **wire_records.row(response), "turn": turn, "at": self.wall_time(at_ms),
+                    "model": self.model, "n_seeded": self.n_seeded, "partial": response.partial, "file": self.file,
+                }
+            )  # fmt: skip
+        return rows
+
+    @property
     def _n_dropped(self) -> int:
         return self.n_events - len(self._events)
 
@@ -168,6 +204,7 @@ class LoggedSession(ConversationView):
     def _take_event(self, record: LogRecord, at_ms: float, report: ParseReport) -> None:
         data = record.data
         self.n_events += 1
+        self._spoke_beta |= data["type"] in _BETA_ONLY
         if record.direction == "client":
             self.has_client = True
             self._conversation.sent(data, at_ms)
@@ -304,7 +341,7 @@ class LoggedSession(ConversationView):
     # ------------------------------------------------------------------------------------------------------------------ end
 
     def _keep(self, event: Event) -> None:
-        if len(self._events) < _MAX_EVENTS:
+        if len(self._events) < MAX_EVENTS:
             self._events.append(event)
 
     def _at_ms(self, record: LogRecord, report: ParseReport) -> float:
@@ -496,8 +533,6 @@ _MAX_SEARCHED = 64  # sessions at once, looked through for a free one
 
 # A session of a log, step by step, as it can be played again.
 
-_BETA_ONLY = frozenset(BETA_NAME.values()) - frozenset(BETA_NAME)
-
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -527,40 +562,6 @@ class RecordedSession:
     opened_at: str | None
     end: dict[str, Any] | None
     digests: bool
-
-
-def stepped(
-    records: Iterable[LogRecord], report: ParseReport, name: str, *, simulated: bool | None = None
-) -> list[tuple[LoggedSession, list[Step]]]:
-    """The sessions among records, each with its steps.
-
-    Args:
-        simulated: What is known of who answered, where the records do not say.
-    """
-    sorter = Sorter(name, report, keep_audio=True)
-    steps: dict[int, list[Step]] = {}
-    for record in records:
-        session = sorter.take(record)
-        if session is not None and record.kind == "event":
-            steps.setdefault(id(session), []).append(Step(record.direction, record.data, session.last_ms))
-    return [(session, steps.get(id(session), [])) for session in sorter.finish(simulated) if session.n_events]
-
-
-def recorded(name: str, session: LoggedSession, steps: list[Step]) -> RecordedSession:
-    """A session as it can be played again."""
-    header = session.header or {}
-    types = {step.data.get("type") for step in steps}
-    is_beta = header.get("dialect") == "beta" or bool(types & _BETA_ONLY) or "modalities" in session.settings
-    return RecordedSession(
-        name=name,
-        steps=tuple(steps),
-        dialect="beta" if is_beta else "ga",
-        model=session.model,
-        simulated=session.simulated,
-        opened_at=header.get("opened_at"),
-        end=session.end,
-        digests=header.get("audio") == "digest",
-    )
 
 
 def gap_s(before: Step | None, step: Step) -> float:

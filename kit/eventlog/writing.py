@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
 import os
 import re
 import secrets
@@ -39,22 +38,14 @@ from ..errors import InputError, clipped
 from ..files import named_path
 from ..version import __version__
 from ..wire.dialect import GA_NAME
-from ..wire.events import AUDIO_DELTAS, Event
+from ..wire.events import AUDIO_DELTAS, DIGEST, Event, digest
 from .redact import Hook, Redactor
 
 Audio = Literal["keep", "digest"]
 FORMAT = 1
-DIGEST = re.compile(r"sha256:([0-9a-f]{64}):(\d{1,12})\Z")
-"""What stands for audio that was not kept: its SHA-256 and its length in bytes. No base64 looks like this."""
-
 _HAS_AUDIO = re.compile(rb'"audio"\s*:\s*"')  # a field of that name that holds text, not the name of a modality
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
-
-
-def digest(pcm: bytes) -> str:
-    """What stands for these bytes of audio in a log that does not keep them."""
-    return f"sha256:{hashlib.sha256(pcm).hexdigest()}:{len(pcm)}"
 
 
 def without_audio(value: Any) -> Any:

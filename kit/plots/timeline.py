@@ -14,7 +14,8 @@ import numpy as np
 
 from .. import show
 from ..errors import InputError
-from ..wire.events import Event
+from ..wire.events import Event, loudness
+from ..wire.live_conversation import Ask, Reply, ReplyPolicy
 from ..wire.records import Response
 from . import style as look_up
 from .style import BODY, SMALL, foreign, sized, svg
@@ -34,7 +35,9 @@ class Session(Protocol):
     @property
     def events(self) -> Iterable[Event]: ...
     @property
-    def responses(self) -> Sequence[Response]: ...
+    def responses(self) -> Sequence[Response | Reply]: ...
+    @property
+    def asks(self) -> Sequence[Ask]: ...
     @property
     def simulated(self) -> bool | None: ...
 
@@ -164,7 +167,11 @@ _KINDS = {
     "response.output_text.delta": "text deltas",
     "response.output_audio_transcript.delta": "transcript",
     "response.output_audio.delta": "audio arrives",
+    "session.output_transcript.delta": "transcript",
+    "session.output_audio.delta": "audio arrives",
 }
+# Dozens of a client's a second would hide everything else that was sent.
+_FED = ("input_audio_buffer.append", "session.input_audio.append")
 
 
 def timeline(session: Session) -> Timeline:
@@ -192,15 +199,22 @@ def timeline(session: Session) -> Timeline:
             says = str(error.get("message") if isinstance(error, dict) else error)
             marks.append(Mark("errors", at_ms, at_ms, show.COLOURS["failed"], f"error at {at_ms:.0f} ms: {says}"))
         elif event.direction == "client":
-            # Dozens a second would hide everything else that was sent.
-            if event.type != "input_audio_buffer.append":
+            if event.type not in _FED:
                 marks.append(Mark("we send", at_ms, at_ms, _SENT, f"{event.type} at {at_ms:.0f} ms"))
         elif lane := _KINDS.get(event.type):
+            peak = loudness(event.data.get("delta"))
+            if peak is not None and peak <= ReplyPolicy().voiced_floor:
+                continue  # GPT-Live's track, in which nobody speaks
             counts[lane] = counts.get(lane, 0) + 1
             if counts[lane] <= _MAX_MARKS:
                 colour = show.COLOURS["text" if lane == "text deltas" else "audio"]
                 says = f"{event.n_audio_bytes:,} bytes" if event.n_audio_bytes else str(event.data.get("delta"))
                 marks.append(Mark(lane, at_ms, at_ms, colour, f"{at_ms:.0f} ms: {says}"))
+    for ask in session.asks:
+        began_ms = ask.at_ms if ask.began_at_ms is None else ask.began_at_ms
+        marks.append(
+            Mark("user speaks", began_ms, ask.at_ms, _USER, f"asked by {ask.by}, until {ask.at_ms:.0f} ms", "speech")
+        )
     for response in session.responses:
         marks += _response_marks(response)
     note = f"{n_untimed:,} events without a time are left out" if n_untimed else ""
@@ -219,7 +233,7 @@ def _speech_mark(beginning: tuple[float, float] | None, at_ms: float, end_ms: fl
     return Mark("user speaks", start, at_ms, _USER, f"speech, {length_ms:.0f} ms as the server heard it", "speech")
 
 
-def _response_marks(response: Response) -> Iterable[Mark]:
+def _response_marks(response: Response | Reply) -> Iterable[Mark]:
     start = response.started_at_ms if response.started_at_ms is not None else response.created_at_ms
     if start is None:
         return
@@ -228,9 +242,11 @@ def _response_marks(response: Response) -> Iterable[Mark]:
     instants: list[float | None] = [response.done_at_ms, response.first_audio_at_ms, response.first_text_at_ms, start]
     end = max(at for at in instants if at is not None)
     word = "failed" if response.status == "failed" else response.modality or "pending"
-    how = " ".join(filter(None, (response.status or "no end", response.reason)))
+    # What is inferred has an outcome and no end of its own.
+    status = response.status if response.policy is None else response.outcome
+    how = " ".join(filter(None, (status or "no end", response.reason)))
     says = f"{response.id}: {word}, {how}, {end - start:.0f} ms. {response.words}"
-    label = f"{show.SIGNS.get(word, '…')} {word}{'' if response.status == 'completed' else f', {how}'}"
+    label = f"{show.SIGNS.get(word, '…')} {word}{'' if status in ('completed', 'spoken') else f', {how}'}"
     yield Mark("response", start, end, show.COLOURS.get(word, "#7F7F7F"), says, label)
     if response.first_audio_at_ms is not None and response.output_format == "pcm16" and response.n_audio_bytes:
         length_ms = response.n_audio_bytes / _BYTES_PER_MS
@@ -320,20 +336,20 @@ def pair(
     return ax
 
 
-def _reply(session: Session, n: int) -> Response:
+def _reply(session: Session, n: int) -> Response | Reply:
     try:
         return session.responses[n]
     except IndexError:
         raise InputError(f"the session has no response {n}; it has {len(session.responses)}") from None
 
 
-def _ends_s(reply: Response) -> float:
+def _ends_s(reply: Response | Reply) -> float:
     # Audio comes faster than it plays: what counts is when the ear is done.
     played_ms = (reply.first_audio_ms or 0.0) + reply.n_audio_bytes / _BYTES_PER_MS
     return max(played_ms, reply.done_ms or 0.0 if not reply.n_audio_bytes else 0.0) / 1000
 
 
-def _wave(ax: Axes, reply: Response, middle: float, colour: str) -> None:
+def _wave(ax: Axes, reply: Response | Reply, middle: float, colour: str) -> None:
     """Draw the loudness of the audio, or a block of its length where the sound itself was not kept."""
     start_s, length_s = (reply.first_audio_ms or 0.0) / 1000, reply.n_audio_bytes / _BYTES_PER_MS / 1000
     clip = reply.audio
@@ -349,13 +365,16 @@ def _wave(ax: Axes, reply: Response, middle: float, colour: str) -> None:
     ax.fill_between(x, middle - envelope, middle + envelope, color=colour, linewidth=0, gid="wave")
 
 
-def _given_before(session: Session, reply: Response) -> str:
+def _given_before(session: Session, reply: Response | Reply) -> str:
     """Name a session by how many replies of the assistant it had been given, or had made, before this one."""
     items = list(getattr(session, "items", ()))
-    ids = set(reply.item_ids)
+    ids = set(getattr(reply, "item_ids", ()))
     # A reply that left no item comes after all of them.
     place = next((at for at, item in enumerate(items) if item.id in ids), len(items))
     n = sum(item.role == "assistant" for item in items[:place])
+    if reply.policy is not None:  # of GPT-Live, which has no items
+        earlier = session.responses[: session.responses.index(reply)]
+        n = (getattr(session, "n_seeded", None) or 0) + sum(other.n_audio_bytes > 0 for other in earlier)
     return "no earlier reply" if not n else f"after {n} earlier {'reply' if n == 1 else 'replies'}"
 
 

@@ -19,19 +19,22 @@ from typing import Any
 
 from .. import plots, show, tables
 from ..errors import InputError, clipped
-from ..eventlog import Redactor
-from ..eventlog.reading import csv_line, row
+from ..eventlog import COLUMNS, Redactor
+from ..eventlog.live import LIVE_COLUMNS
+from ..eventlog.reading import csv_line
 from ..eventlog.redact import Hook
 from ..eventlog.writing import LineFormat, without_audio
 from ..files import writable_path
 from ..plots.timeline import timeline
 from ..trials.ledger import Ledger
 from ..version import __version__
+from ..wire.live_conversation import Reply
 from ..wire.records import Response
 from .pieces import written_by_a_run
 from .reproduction import SessionEvidence, Source, reproduction, sessions_of, source_of
 
-Effect = Callable[[Response], bool]
+Effect = Callable[[Any], bool]
+"""Of a `Response`, or a `Reply` of GPT-Live: both have ``modality``, ``outcome``, ``words``, times, and what was asked for."""
 # Variables whose values are taken out wherever they stand: a server may repeat a key in an error.
 _SECRETS = (
     "OPENAI_API_KEY",
@@ -41,16 +44,17 @@ _SECRETS = (
     "OPENAI_ORG_ID",
     "OPENAI_PROJECT_ID",
 )
+_TABLES = {COLUMNS: "responses.csv", LIVE_COLUMNS: "replies.csv"}
 # Columns of ids.csv; what a vendor looks for first is first.
 _IDS = (
-    "shows_effect", "session_id", "response_id", "model", "session_opened_at", "response_asked_at", "modality", "asked", "status",
-    "simulated", "trial_id", "case", "arm",
+    "shows_effect", "session_id", "response_id", "model", "session_opened_at", "response_asked_at", "modality", "outcome", "asked",
+    "status", "simulated", "trial_id", "case", "arm",
 )  # fmt: skip
 
 
-def drifted(response: Response) -> bool:
-    """A reply came as text where audio was asked for."""
-    return response.modality == "text" and (response.asked is None or "audio" in response.asked)
+def drifted(response: Response | Reply) -> bool:
+    """A reply came as text where audio was asked for; or, of GPT-Live, which has no text, silent or late."""
+    return response.lost_voice
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -147,7 +151,8 @@ class _Selection:
         self.showing: list[SessionEvidence] = []  # sessions with the effect, at most `n_each`
         self.others: list[SessionEvidence] = []  # as many without it
         self.ids: list[dict[str, Any]] = []  # of ids.csv
-        self.rows: list[dict[str, Any]] = []  # of responses.csv
+        # By columns, which differ between the protocols: of responses.csv, or of replies.csv.
+        self.rows: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         # What each session says of who answered; more than one: nothing is said of the whole.
         self.origins: set[bool | None] = set()
         # Of all that was read, not only of what is kept: the README says how frequent it is.
@@ -174,8 +179,8 @@ class _Selection:
         # The first of each kind, in order: nobody has picked the most striking ones.
         if len(chosen) < self.n_each and session.responses:
             chosen.append(evidence)
-        for turn, response in enumerate(session.responses, 1):
-            self.rows.append(row(response, session=session, turn=turn, file=session.file))
+        self.rows.setdefault(session.columns, []).extend(session.rows)
+        for response in session.responses:
             # When it was asked for; where turn detection asked, when the server made it.
             asked_at_ms = response.started_at_ms if response.started_at_ms is not None else response.created_at_ms
             self.ids.append(
@@ -187,6 +192,7 @@ class _Selection:
                     "session_opened_at": evidence.utc(0.0),
                     "response_asked_at": evidence.utc(asked_at_ms),
                     "modality": response.modality,
+                    "outcome": response.outcome,
                     "asked": "+".join(response.asked or ()),
                     "status": response.status,
                     "simulated": {True: "true", False: "false", None: "unknown"}[response.simulated],
@@ -204,10 +210,6 @@ class _Selection:
 def _nothing_shows(origin: Ledger | list[Path], work: _Selection) -> str:
     """Why there is nothing to bundle."""
     sentence = f"none of the {work.n_responses} responses shows the effect ({work.title.rstrip('.')})"
-    if not work.n_responses:
-        sentence += (
-            "; a bundle is of Realtime: of GPT-Live send the event log itself, kit log and connect(replay=…) read it"
-        )
     if work.n_sessions or not isinstance(origin, Ledger):
         return sentence
     # The ledger knows its responses without their events: say that it is the events that are lacking.
@@ -225,7 +227,9 @@ def _members(
     yield "README.md", _readme(origin, work, script)
     yield "versions.json", json.dumps(_versions(), indent=1)
     yield "ids.csv", _csv(_IDS, work.ids)
-    yield "responses.csv", csv_line() + "".join(map(csv_line, work.rows))
+    for columns, rows in work.rows.items():
+        lines = (csv_line(row, columns=columns) for row in rows)
+        yield _TABLES[columns], csv_line(columns=columns) + "".join(lines)
     if isinstance(origin, Ledger):
         # Read whole inside: a generator must not be suspended within this, or it would take the reader's errors for the
         # ledger's.
@@ -237,10 +241,13 @@ def _members(
     else:
         table = tables.modality_df(tables.log_df(list(origin)), by=["model"])
     yield "tables/modality.csv", show.csv_of(table)
-    if len(table):
-        axes = plots.modality(table, ax=plots.figure())
-        mark = show.origin_word(work.simulated)
-        yield "plots/modality.svg", plots.svg(axes, alt=f"What the replies came as{f' ({mark})' if mark else ''}")
+    mark = show.origin_word(work.simulated)
+    # Where silence and lateness are known of a log, it is GPT-Live's, which has no text to count.
+    timed = table["lost_voice"].notna() if LIVE_COLUMNS in work.rows else table["lost_voice"].isna() & False
+    for outcome, name, rows_of in (("text", "modality", table[~timed]), ("lost_voice", "lost-voice", table[timed])):
+        if len(rows_of):
+            axes = plots.modality(rows_of.reset_index(drop=True), outcome=outcome, ax=plots.figure())
+            yield f"plots/{name}.svg", plots.svg(axes, alt=f"What the replies came as{f' ({mark})' if mark else ''}")
     for word, chosen in (("with", work.showing), ("without", work.others)):
         for n, evidence in enumerate(chosen, 1):
             name = f"{word}-{n}-{show.file_name(evidence.session.id or evidence.session.file)}"
@@ -254,7 +261,10 @@ def _readme(origin: Ledger | list[Path], work: _Selection, script: str | None) -
     is_ledger, mark = isinstance(origin, Ledger), show.origin_word(work.simulated)
     files = {
         "ids.csv": "every response: ids, times (UTC), what it came as: what a vendor asks for",
-        "responses.csv": "every response with its words, times (ms) and tokens",
+        "responses.csv": "every response with its words, times (ms) and tokens" if COLUMNS in work.rows else "",
+        "replies.csv": "every reply of GPT-Live: outcome, words, times (ms), seconds"
+        if LIVE_COLUMNS in work.rows
+        else "",
         "logs/": f"every frame of {len(work.showing)} sessions that show it and {len(work.others)} that do not",
         "plots/": "those sessions as pictures, and what all replies came as",
         "tables/": "counts with their intervals",
@@ -293,7 +303,7 @@ It shows in {counts} ({source}).
 {files}
 
 Keys, tokens, authorization headers, cookies and organisation ids were taken out. Audio is there as its SHA-256 and length.
-The words that were spoken are there: look through `logs/` and `responses.csv` before you send this to anybody.
+The words that were spoken are there: look through `logs/` and the tables before you send this to anybody.
 {script}"""
 
 
@@ -305,7 +315,7 @@ def _lines(evidence: SessionEvidence, redactor: Redactor, hook: Hook | None) -> 
         endpoint=header.get("endpoint"),
         url=header.get("url"),
         model=session.model,
-        dialect=header.get("dialect"),
+        dialect=session.dialect,
         simulated=session.simulated,
         opened_at=evidence.utc(0.0),
     )

@@ -31,9 +31,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from ..errors import InputError, clipped
-from ..eventlog import Log, LoggedSession, read_logs, row
+from ..eventlog import Log, read_logs
 from ..eventlog.answer import beginning
+from ..eventlog.reading import AnySession
 from ..trials.ledger import OUTCOMES, Ledger, inflate
+from ..wire.records import tokens
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,7 +162,7 @@ _LOG = (
     "modality", "status", "reason", "asked", "started_by", "started_at_ms", "first_audio_ms", "first_text_ms",
     "first_transcript_ms", "done_ms", "audio_bytes", "calls", "input_text_tokens", "input_audio_tokens",
     "output_text_tokens", "output_audio_tokens", "voice", "response_id", "session_id", "started_at", "transcript", "text",
-    "beginning",
+    "beginning", "outcome",
 )  # fmt: skip
 # What `_event` adds to the columns of the trial.
 _EVENT = ("event", "at_ms", "direction", "type", "audio_bytes", "event_id", "item_id", "response_id")
@@ -271,6 +273,8 @@ def _event(line: bytes, words: bool) -> tuple[Any, ...]:
 def log_df(source: LogSource | Iterable[LogSource], *, asked: str | None = "audio") -> pd.DataFrame:
     """Return a row per response of one log or many, with the columns of `responses_df` as far as logs have them.
 
+    Of GPT-Live a row is a reply, or an ask that got none, with its ``outcome``; what the model said unasked is left out.
+
     ``modality_df(log_df("logs/"), by=["model"])`` counts them, and the plots take that. A session stands for a trial, and each of
     its responses for a turn, in order: a log does not say which responses were tries at the same turn. A response that never
     ended, or was cancelled, has no say in a rate, as in a ledger.
@@ -285,7 +289,7 @@ def log_df(source: LogSource | Iterable[LogSource], *, asked: str | None = "audi
     Raises:
         InputError: If a file cannot be read.
     """
-    sessions = [(log, session) for log in _logs(source) for session in log.sessions]
+    sessions = [(log, session) for log in _logs(source) for session in log.all]
     rows = [row for n, (log, session) in enumerate(sessions, 1) for row in _log_rows(log, session, n, asked)]
     return _frame(_LOG, rows, {})
 
@@ -305,21 +309,23 @@ def _logs(source: LogSource | Iterable[LogSource]) -> Iterator[Log]:
         raise InputError(f"log_df() takes logs, files and folders, not {clipped(source)}")
 
 
-def _log_rows(log: Log, session: LoggedSession, n: int, modality: str | None) -> Iterator[tuple[Any, ...]]:
+def _log_rows(log: Log, session: AnySession, n: int, modality: str | None) -> Iterator[tuple[Any, ...]]:
     header = session.header or {}
     opened_at = _unix(header.get("opened_at"))
-    responses = [r for r in session.responses if modality is None or r.asked is None or modality in r.asked]
+    responses = [r for r in session.answers if modality is None or r.asked is None or modality in r.asked]
     for turn, response in enumerate(responses):
-        fields = row(response)
-        tokens = (fields[f"{way}_{kind}_tokens"] for way in ("input", "output") for kind in ("text", "audio"))
+        counts = tokens(response.usage or {})
+        # Without a deadline nothing was late, so nothing is said of outcomes.
+        outcome = response.outcome if response.policy else None
         yield (
             None, f"{session.id or f'{log.path.name} {n}'} #{n}", "measure", "as logged", "as logged", log.path.name,
             header.get("endpoint") or "log", session.model, None if opened_at is None else header["opened_at"][:10], "completed",
             response.simulated, turn, 0, response.modality, response.status, response.reason,
             "+".join(response.asked) if response.asked else None, response.started_by, response.started_at_ms,
             response.first_audio_ms, response.first_text_ms, response.first_transcript_ms, response.done_ms,
-            response.n_audio_bytes, len(response.calls), *tokens, response.voice, response.id, session.id, opened_at,
-            response.transcript, response.text, beginning(session.n_seeded),
+            response.n_audio_bytes, len(response.calls),
+            *(counts[f"{way}_{kind}_tokens"] for way in ("input", "output") for kind in ("text", "audio")), response.voice, response.id, session.id, opened_at,
+            response.transcript, response.text, beginning(session.n_seeded), outcome,
         )  # fmt: skip
 
 
@@ -621,6 +627,8 @@ def _turns_of_responses(df: pd.DataFrame, role: Role | None) -> pd.DataFrame:
     content = df["status"].isin(ANSWERED).to_numpy()
     if "first_modality" in df:  # a reply is decided by its first content, however it ended
         content = content | df["first_modality"].notna().to_numpy()
+    if "outcome" in df:  # of GPT-Live: a reply that was never decided is no answer
+        content = content & ~df["outcome"].isin(NO_ANSWER).to_numpy()
     first, last, decided, heard_ms = df, df, content, _number(df, "first_audio_ms")
     if len(begins) < len(df):  # some turn took several responses
         started, place = _number(df, "started_at_ms"), np.arange(len(df))
@@ -642,6 +650,8 @@ def _turns_of_responses(df: pd.DataFrame, role: Role | None) -> pd.DataFrame:
         "simulated": _flag(first["simulated"]),
     }  # fmt: skip
     columns |= {name: first[name].astype("category").array for name in LABELS if name in df}
+    if "outcome" in df:
+        columns["outcome"] = _recoded(last["outcome"], OUTCOMES, decided)
     # A response does not know how its turn was judged: what only a ledger has is missing.
     unknown = {name: _column(name, [None], ()) for name in _COUNTED_TURNS if name not in columns}
     columns |= {name: value.repeat(len(begins)) for name, value in unknown.items()}

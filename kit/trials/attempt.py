@@ -461,7 +461,7 @@ class _Attempt(AttemptRows):
             response = next(iter(candidates or newer), None)
         if response is not None and response not in self.answers and len(self.answers) < self._n_asked:
             self.answers.append(response)
-            self.outcome.reply_begun = self.outcome.reply_begun or _has_result(response)
+            self.outcome.reply_begun = self.outcome.reply_begun or response.outcome is not None
         return response
 
     def end_turn(self, without_content: str) -> tuple[Row, list[Row]]:
@@ -474,7 +474,7 @@ class _Attempt(AttemptRows):
         answers = self.answers
         rows = [self._response(self.turn, n, response) for n, response in enumerate(answers)]
         # The user keeps what the last response with content brought; a failure after it takes nothing back.
-        with_content = [response for response in answers if response.modality != "empty" and _has_result(response)]
+        with_content = [response for response in answers if response.outcome not in (None, "silent")]
         final = with_content[-1] if with_content else answers[-1] if answers else None
         started = next((r.started_at_ms for r in answers if r.started_at_ms is not None), None)
         first_ms = _since(started, [_first_content_at_ms(response) for response in answers])
@@ -609,20 +609,11 @@ class _Attempt(AttemptRows):
 _DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")  # a snapshot costs what its model costs
 _TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
 RESPONSE_COLUMNS = frozenset(TABLES["responses"])
-# Modality of a response → what a turn came to, in the words of `ledger.OUTCOMES`.
-_WORDS = {"audio": "spoken", "text": "text", "mixed": "both", "function": "function", "empty": "silent"}
 
 
 def _outcome(answers: list[Response], in_time: bool, without_content: str) -> str:
-    if not answers or not _has_result(answers[0]):
-        return without_content
-    modality = answers[0].modality or "empty"
-    return "late" if not in_time and modality in ("audio", "text", "mixed") else _WORDS[modality]
-
-
-def _has_result(response: Response) -> bool:
-    """Whether anything came of it: content that had begun, or an end without any that was no failure."""
-    return response.modality not in (None, "empty") or response.status in ("completed", "incomplete")
+    outcome = (answers[0].outcome if answers else None) or without_content
+    return "late" if not in_time and outcome in ("spoken", "text", "both") else outcome
 
 
 def _first_content_at_ms(response: Response) -> float | None:

@@ -199,7 +199,7 @@ class _Attempt(AttemptRows):
         }
         rows: list[Row] = []
         for n, reply in enumerate(answers):
-            fields = {name: value for name, value in row(reply).items() if name in RESPONSE_COLUMNS}  # type: ignore[arg-type]
+            fields = {name: value for name, value in row(reply).items() if name in RESPONSE_COLUMNS}
             rows.append(
                 {name: int(value) if isinstance(value, bool) else value for name, value in fields.items()}
                 # No event echoes what was asked for; there is only the voice (wire/LIVE.md, In ten lines).

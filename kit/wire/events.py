@@ -16,7 +16,10 @@ way; tests/test_events.py holds both to the same answers.
 from __future__ import annotations
 
 import binascii
+import functools
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -68,6 +71,12 @@ _AUDIO_HEADS = tuple(
     for space in ("", " ")
 )
 _LONGEST_HEAD = 1_024  # bytes before the delta: two ids, two indexes and room to spare
+DIGEST = re.compile(r"sha256:([0-9a-f]{64}):(\d{1,12})(?::(\d{1,5}))?\Z")
+"""What stands for audio that was not kept: its SHA-256, its length in bytes and, where it was looked at, its largest sample. No base64
+looks like this."""
+UNKNOWN_PEAK = 32_767
+"""Stands for the loudness of sound of which only the digest is known, and that is no silence."""
+
 _DELTA_KEY, _SPACED_DELTA_KEY = b',"delta":"', b', "delta": "'
 
 _decode_json = msgspec.json.Decoder().decode
@@ -105,6 +114,29 @@ class Event(msgspec.Struct, gc=False, eq=False):
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         """For tracebacks that print variables: no more than `repr`, since a server may repeat a key that it was sent."""
         return [(name, getattr(self, name)) for name in ("type", "at_ms", "direction", "n_audio_bytes")]
+
+
+def digest(pcm: bytes, peak: int | None = None) -> str:
+    """What stands for these bytes of audio where they are not kept."""
+    loudness = "" if peak is None else f":{peak}"
+    return f"sha256:{hashlib.sha256(pcm).hexdigest()}:{len(pcm)}{loudness}"
+
+
+@functools.lru_cache(maxsize=64)
+def silences(n_bytes: int) -> frozenset[str]:
+    """Return the SHA-256 of so many bytes of silence, in PCM, µ-law and A-law."""
+    if n_bytes > 1 << 20:
+        return frozenset()
+    return frozenset(hashlib.sha256(idle * n_bytes).hexdigest() for idle in (b"\0", b"\xff", b"\xd5"))
+
+
+def loudness(audio: object) -> int | None:
+    """Return the largest sample of sound of which a digest is left, `UNKNOWN_PEAK` where it only tells that this is no silence;
+    ``None`` for what is no digest."""
+    match = DIGEST.match(audio) if isinstance(audio, str) else None
+    if match is None:
+        return None
+    return int(match[3]) if match[3] else 0 if match[1] in silences(int(match[2])) else UNKNOWN_PEAK
 
 
 def decode(frame: bytes | str, at_ms: float) -> Event:

@@ -23,7 +23,9 @@ No clock and no I/O in here: each event comes with the instant of its arrival.
 
 from __future__ import annotations
 
+import functools
 import math
+import re
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -33,7 +35,7 @@ import pybase64
 
 from .. import show
 from ..errors import ServerError
-from .events import Event
+from .events import Event, digest
 from .live import CLIENT_EVENTS, FORMATS, LANES, SERVER_EVENTS, USD_PER_SECOND
 
 if TYPE_CHECKING:
@@ -68,6 +70,16 @@ class ReplyPolicy:
             f"peak>{self.voiced_floor} quiet={self.quiet_ms:g} gap={self.caller_gap_ms:g}@{self.caller_floor} "
             f"deadline={self.deadline_ms:g} window={self.window_ms:g}"
         )
+
+    @classmethod
+    def named(cls, name: str) -> ReplyPolicy | None:
+        """The policy of that name, as a ledger keeps it; ``None`` if it is none."""
+        numbers = re.fullmatch(r"peak>(.+) quiet=(.+) gap=(.+)@(.+) deadline=(.+) window=(.+)", name)
+        try:
+            floor, quiet, gap, caller_floor, deadline, window = map(float, numbers.groups() if numbers else ())
+        except ValueError:
+            return None
+        return cls(int(floor), int(caller_floor), quiet, gap, deadline, window)
 
 
 @dataclass(slots=True)
@@ -158,10 +170,12 @@ class Reply:
     status = property(lambda self: "in_progress" if self.outcome is None or self.ended is None else "completed")
     started_at_ms = property(lambda self: self.ask.at_ms if self.ask else self.first_voice_at_ms)
     first_audio_at_ms = property(lambda self: self.first_voice_at_ms)
+    done_at_ms = property(lambda self: self.last_voice_at_ms if self.ended else None)
+    lost_voice = property(lambda self: self.outcome in ("silent", "late"))
     # What a Realtime response also says, and a reply of GPT-Live never does.
     calls = property(lambda self: [])
     asked = property(lambda self: ("audio",))
-    reason = error = usage = voice = started_by = property(lambda self: None)
+    reason = error = usage = voice = started_by = created_at_ms = first_text_at_ms = property(lambda self: None)
     first_modality = property(lambda self: self.modality)
 
     @property
@@ -202,7 +216,7 @@ class Reply:
     @property
     def done_ms(self) -> float | None:
         """From the end of the ask to the last voiced frame; its end is inferred, so this is known afterwards only."""
-        return self._since_ask(self.last_voice_at_ms) if self.ended else None
+        return self._since_ask(self.done_at_ms)
 
     def frames(self, n_taken: int) -> list[tuple[bytes, bool]]:
         """Return its frames after the first `n_taken`, each with whether it is in the reply for good: a quiet one at its end is not
@@ -328,12 +342,15 @@ class LiveConversation:
     def receive(self, event: Event) -> None:
         """Take a server's event; its audio is taken out of it, for it is kept once, in its reply."""
         pcm, event.pcm = event.pcm, None
-        self.feed(event.data, event.at_ms, "server", pcm=pcm)
-        if event.type == "session.input_audio.append":
-            # The caller's sound, mirrored on a sideband: heard, and not kept.
-            audio = event.data.get("audio")
-            event.n_audio_bytes = len(audio) * 3 // 4 if isinstance(audio, str) else 0
-            event.data = event.data | {"audio": ""}
+        name = "delta"
+        if event.type == "session.input_audio.append":  # the caller's, mirrored on a sideband
+            name, pcm = "audio", decoded_audio(event.data.get("audio"))
+            event.n_audio_bytes = len(pcm)
+        peak = peak_of(pcm, self.sound_format()) if pcm else None
+        self.feed(event.data, event.at_ms, "server", pcm=pcm, peak=peak)
+        if pcm:
+            # The track runs always, so that the list of events says of each frame how loud it was.
+            event.data[name] = digest(pcm, peak) if peak else _quiet(pcm)
 
     def sent(self, event: Mapping[str, Any], at_ms: float) -> None:
         """Take note of a client's event."""
@@ -367,7 +384,7 @@ class LiveConversation:
         self._now_ms = max(self._now_ms, at_ms)
         self.settle(at_ms)
         if kind == "session.output_audio.delta":
-            self._output(_decoded(event.get("delta")) if pcm is None else pcm, at_ms, peak)
+            self._output(decoded_audio(event.get("delta")) if pcm is None else pcm, at_ms, peak)
         elif kind == "session.input_audio.append":
             self._input(event, at_ms, peak)
         elif kind == "session.output_transcript.delta":
@@ -468,7 +485,7 @@ class LiveConversation:
         return self.replies[-1] if self.replies and self.replies[-1].ended is None else None
 
     def _new_reply(self, ask: Ask | None) -> Reply:
-        reply = Reply(f"reply_{len(self.replies) + 1}", ask, self.policy, self.simulated, self._format())
+        reply = Reply(f"reply_{len(self.replies) + 1}", ask, self.policy, self.simulated, self.sound_format())
         self.replies.append(reply)
         return reply
 
@@ -513,7 +530,7 @@ class LiveConversation:
         if self._output_began_at_ms is None:
             self._output_began_at_ms = at_ms
         reply = self._open_reply()
-        peak = peak_of(data, self._format()) if peak is None else peak
+        peak = peak_of(data, self.sound_format()) if peak is None else peak
         voiced = peak > self.policy.voiced_floor
         if voiced and (reply is None or not reply.fragments):
             # Without words, the first half second is the track's own start.
@@ -537,10 +554,10 @@ class LiveConversation:
         if self._asks_are_told:
             return
         if peak is None:
-            data = _decoded(event.get("audio"))
+            data = decoded_audio(event.get("audio"))
             if not data:
                 return  # a log without the caller's sound: its words are what is left of it
-            peak = peak_of(data, self._format())
+            peak = peak_of(data, self.sound_format())
         self._saw_input = True
         if peak > self.policy.caller_floor:
             if self._loud_from_ms is None:
@@ -647,7 +664,7 @@ class LiveConversation:
         self._known_ids.add(event_id)
         return False
 
-    def _format(self) -> str:
+    def sound_format(self) -> str:
         """The format of the sound, both ways: the session's; on a sideband always PCM at 24 kHz."""
         if self.attached:
             return "pcm16"
@@ -711,6 +728,13 @@ class LiveView:
         """Every reply so far, silent ones included."""
         return list(self.conversation.replies)
 
+    responses = replies  # what a reader of either protocol may ask for
+
+    @property
+    def asks(self) -> list[Ask]:
+        """What the caller asked, as this side knows it."""
+        return list(self.conversation.asks)
+
     @property
     def errors(self) -> list[ServerError]:
         """Every `error` event so far."""
@@ -720,6 +744,13 @@ class LiveView:
     def unknown(self) -> dict[str, int]:
         """Event types that are in no reference, with how often they came."""
         return dict(self.conversation.unknown)
+
+    @property
+    def n_seeded(self) -> int | None:
+        """How many messages of the assistant it was given; ``None`` where its start is not known."""
+        fold = self.conversation
+        begun = fold.start_at_ms is not None or fold.started_at_ms is not None
+        return sum(message.get("role") == "assistant" for message in fold.past) if begun else None
 
     @property
     def seconds(self) -> float | None:
@@ -778,13 +809,20 @@ def _error(event: Mapping[str, Any]) -> ServerError:
     )
 
 
-def _decoded(data: object) -> bytes:
+def decoded_audio(data: object) -> bytes:
+    """Decode base64; empty for anything else, and for what a log cut or elided."""
     if isinstance(data, bytes):
         return data
     try:
         return pybase64.b64decode(data, validate=True) if isinstance(data, str) else b""
-    except ValueError:  # cut or elided in a log
+    except ValueError:
         return b""
+
+
+@functools.lru_cache(maxsize=16)
+def _quiet(pcm: bytes) -> str:
+    """One text for all the silence of a session."""
+    return digest(pcm, 0)
 
 
 _ZEROS = bytes(9_600)

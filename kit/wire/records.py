@@ -15,6 +15,7 @@ from .events import dict_of, int_of, text_of
 Kind = Literal["audio", "text"]
 if TYPE_CHECKING:
     from ..clip import Clip
+    from .live_conversation import Reply
 
     Modality = Literal["audio", "text", "mixed", "function", "empty"]
     Ended = Literal["complete", "cut", "cancelled", "broken"]
@@ -225,6 +226,23 @@ class Response:
         return "empty" if self.status not in (None, "in_progress") and not self.partial else None
 
     @property
+    def outcome(self) -> str | None:
+        """What it came to in the words of a ledger, whatever a deadline says; ``None`` where nothing came of it: it is being made,
+        failed, or was cancelled before its first content."""
+        modality = self.modality or "empty"
+        came = modality != "empty" or self.status in ("completed", "incomplete")
+        return _OUTCOMES[modality] if came else None
+
+    @property
+    def policy(self) -> None:
+        """Its end is announced, and no deadline is known to it: nothing of it is inferred."""
+
+    @property
+    def lost_voice(self) -> bool:
+        """Whether it came as text where audio was asked for."""
+        return self.modality == "text" and (self.asked is None or "audio" in self.asked)
+
+    @property
     def first_modality(self) -> Modality | None:
         """The kind of its first content part: what the user began to hear, or got in writing.
 
@@ -362,6 +380,7 @@ class Response:
 
 # ------------------------------------------------------------------------------------------------------ a response as a row
 
+_OUTCOMES = {"audio": "spoken", "text": "text", "mixed": "both", "function": "function", "empty": "silent"}
 TIMES = ("started_at_ms", "first_audio_ms", "first_text_ms", "first_transcript_ms", "done_ms")
 TOKENS = {
     # column: where it stands in a response's usage (wire/README.md, Usage)
@@ -392,7 +411,7 @@ COLUMNS = (
 """The columns of `row`, in order."""
 
 
-def row(response: Response) -> dict[str, Any]:
+def row(response: Response | Reply) -> dict[str, Any]:
     """Describe a response as a row of `COLUMNS`: the one that the ledger, logs, tables and bundles build on.
 
     Times are milliseconds, rounded to microseconds; `started_at_ms` is on the session's clock, the others count from it.

@@ -10,6 +10,7 @@ from ..errors import ServerError
 from .conversation import Conversation
 from .event_list import EventList
 from .events import Event, dict_of, text_of
+from .live_conversation import Ask
 from .records import Items, Response
 
 
@@ -62,6 +63,11 @@ class ConversationView:
         """Every response so far, in the order in which they began."""
         # A copy: the fold's own list grows while a caller goes through it.
         return list(self._conversation.responses)
+
+    @property
+    def asks(self) -> list[Ask]:
+        """None: when the user spoke, the server says (`input_audio_buffer.speech_started`)."""
+        return []
 
     @property
     def errors(self) -> list[ServerError]:
