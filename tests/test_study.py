@@ -270,7 +270,7 @@ def test_the_study_is_rehearsed_whole_and_goes_on_where_it_was(tmp_path, capsys)
     assert "update_again was given up after look 2" in out and "stand-in: simulated" in out
     html = (tmp_path / "study.html").read_text()
     for words in (
-        "With a seeded history 1 of 1 model answered in text at least once, 1 of them more often than without one.",
+        "With a seeded history 1 of 1 model answered in text, in 100 % of replies; on 1 of them more often than without one.",
         "one user message: less text on gpt-realtime-2.1 (0 % instead of 100 %).",
         "Replies were cut",
         "43 of 43 sessions that were asked for text were read as text",

@@ -43,7 +43,7 @@ def drift_by_length(
         style, ax, title: See `kit.plots`.
     """
     columns = ("history_items", "drift_rate", "drift_low", "drift_high", "first_turns", by)
-    look, ax = prologue(table, "modality_df", columns, style, ax, 4.7 + 0.22 * len(groups(table, by)))
+    look, ax = _canvas(table, "modality_df", columns, style, ax, by)
     lines = list(_lines(table, by))
     for n, (name, part, colour, marker) in enumerate(lines):
         # A length without an answer has no rate, and the line goes on to the next.
@@ -77,9 +77,7 @@ def first_audio(
         by: The column that makes a line.
         style, ax, title: See `kit.plots`.
     """
-    look, ax = prologue(
-        turns, "turns_df", ("turn", "modality", "heard_ms", by), style, ax, 4.7 + 0.22 * len(groups(turns, by))
-    )
+    look, ax = _canvas(turns, "turns_df", ("turn", "modality", "heard_ms", by), style, ax, by)
     # What failed has no modality, and is in no denominator.
     first = turns[(turns["turn"] == 0) & turns["modality"].notna()]
     # The axis must end somewhere also where nobody heard anything.
@@ -121,7 +119,7 @@ def until_drift(
         style, ax, title: See `kit.plots`.
     """
     columns = ("after_turns", "not_drifted", "low", "high", "trials", by)
-    look, ax = prologue(curve, "until_drift_df", columns, style, ax, 4.7 + 0.22 * len(groups(curve, by)))
+    look, ax = _canvas(curve, "until_drift_df", columns, style, ax, by)
     lines = list(_lines(curve, by))
     total = 0
     for at, (name, part, colour, marker) in enumerate(lines):
@@ -164,7 +162,17 @@ def until_drift(
 def _lines(df: Frame, by: str) -> Iterator[tuple[str, Frame, str, str]]:
     """Name, rows, colour and marker of each line, in the order of the plan."""
     for n, (word, name) in enumerate(labels(df, by).items()):
-        yield name, df[df[by].astype(str) == word], ARM_COLOURS[n % len(ARM_COLOURS)], ARM_MARKERS[n % len(ARM_MARKERS)]
+        yield name, df[df[by].astype(str) == word], *_mark(n)
+
+
+def _mark(n: int) -> tuple[str, str]:
+    """Colour and marker of the n-th arm of a plan."""
+    return ARM_COLOURS[n % len(ARM_COLOURS)], ARM_MARKERS[n % len(ARM_MARKERS)]
+
+
+def _canvas(df: Frame, maker: str, columns: tuple[str, ...], style: str, ax: Any, by: str) -> tuple[Style, Axes]:
+    """`prologue`, with room for the curves and for a line of the legend each."""
+    return prologue(df, maker, columns, style, ax, 4.7 + 0.22 * len(groups(df, by)))
 
 
 def _integer_axis(ax: Axes) -> None:
@@ -173,12 +181,12 @@ def _integer_axis(ax: Axes) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
 
 
-def _name(ax: Axes, look: Style, n: int) -> float:
-    """Say which line is which; returns how far under the axes the small print may begin, in points."""
+def _name(ax: Axes, look: Style, n: int, **entries: Any) -> float:
+    """Say which is which in a legend of n rows; returns how far under the axes the small print may begin, in points."""
     ax.xaxis.label.set_fontsize(BODY)
     ax.yaxis.label.set_fontsize(BODY)
     if n:
-        legend_below(ax, look, 42, labelspacing=0.3)
+        legend_below(ax, look, 42, labelspacing=0.3, **entries)
     return 46 + 15.5 * n
 
 
@@ -218,24 +226,19 @@ def cure_cost(
     if cost == "usd_per_trial" and "usd" in table and cost not in table:
         table = table.assign(usd_per_trial=table["usd"] / table["completed"].astype(float))
     columns = ("arm", cost, "drift_rate", "drift_low", "drift_high", "first_turns")
-    look, ax = prologue(table, "modality_df", columns, style, ax, 4.7 + 0.22 * len(groups(table, "arm")))
-    shown_rows = table[(table["first_turns"] > 0) & table[cost].notna()]
-    arms, reach = (
-        groups(table, "arm"),
-        float(shown_rows[cost].max() - shown_rows[cost].min()) if len(shown_rows) else 0.0,
-    )
+    look, ax = _canvas(table, "modality_df", columns, style, ax, "arm")
+    shown_rows, arms = table[(table["first_turns"] > 0) & table[cost].notna()], groups(table, "arm")
+    low, high = (float(end) for end in (shown_rows[cost].min(), shown_rows[cost].max())) if len(shown_rows) else (0, 0)
+    reach = high - low or 1.0
     costs_so_far: list[float] = []
     dodged = False
     fig: Any = ax.get_figure()
     for _, row in shown_rows.iterrows():
         # By its place in the plan, so that an arm has one colour in all pictures.
-        n = arms.index(str(row["arm"]))
-        colour, marker = ARM_COLOURS[n % len(ARM_COLOURS)], ARM_MARKERS[n % len(ARM_MARKERS)]
-        beside = sum(
-            abs(x - row[cost]) < 0.015 * (reach or 1) for x in costs_so_far
-        )  # points at one cost stand side by side
+        colour, marker = _mark(arms.index(str(row["arm"])))
+        beside = sum(abs(x - row[cost]) < 0.015 * reach for x in costs_so_far)  # points at one cost stand side by side
         # Only the mark is moved, in points of the paper: its place on the axis is that of the cost.
-        among = int(((shown_rows[cost] - row[cost]).abs() < 0.015 * (reach or 1)).sum())
+        among = int(((shown_rows[cost] - row[cost]).abs() < 0.015 * reach).sum())
         step = min(9.0, 50 / among)  # points of the paper: all of them stay within the margin
         costs_so_far.append(row[cost])
         dodged = dodged or beside > 0
@@ -246,36 +249,30 @@ def cure_cost(
         ax.plot(row[cost], row["drift_rate"], marker=marker, markersize=9, color=colour, markeredgecolor=look.page, linestyle="none",
                 label=foreign(row["arm"], 40).replace("_", " "), transform=place)  # fmt: skip
     if len(shown_rows):
-        low, high = float(shown_rows[cost].min()), float(shown_rows[cost].max())
-        ax.set_xlim(
-            low - 0.12 * (reach or 1), high + 0.12 * (reach or 1)
-        )  # what has a transform of its own is not autoscaled
+        # What has a transform of its own is not autoscaled.
+        ax.set_xlim(low - 0.12 * reach, high + 0.12 * reach)
     if dodged:
         # Only costs that there are: marks beside a tick would be read off a scale.
         costs: list[float] = []
         for x in sorted(float(value) for value in shown_rows[cost]):
-            if not costs or x - costs[-1] > 0.08 * (reach or 1):
+            if not costs or x - costs[-1] > 0.08 * reach:
                 costs.append(x)
         ax.set_xticks(costs, [f"{x:.3g}" for x in costs])
     ax.set(ylim=(-0.04, 1.04), xlabel=COSTS.get(cost, cost), ylabel="first turns answered in text")
-    ax.xaxis.label.set_fontsize(BODY)
-    ax.yaxis.label.set_fontsize(BODY)
     grid(ax, look, "both")
     percent_axis(ax.yaxis)
     handles, names = ax.get_legend_handles_labels()
     # An arm with several rows has several marks, and one entry.
     unique = dict(zip(names, handles, strict=True))
     n_columns = 1 + (len(unique) > 6)
-    if unique:
-        legend_below(
-            ax, look, 42, ncols=n_columns, handles=list(unique.values()), labels=list(unique), labelspacing=0.3
-        )
+    entries = {"ncols": n_columns, "handles": list(unique.values()), "labels": list(unique)}
+    below = _name(ax, look, -(-len(unique) // n_columns), **entries)
     n_left_out = len(table) - len(shown_rows)
     remarks = f"; {n_left_out} without a number left out" if n_left_out else ""
     if dodged:
         remarks += "; arms of the same cost stand side by side"
     look_up.words(ax, look, table, title=title or "What a cure costs", subtitle=f"Down and left is better; lines are {interval_words(table)}{remarks}",
-                  n=f"{int(shown_rows['first_turns'].sum()):,} first turns", below=46 + 15.5 * -(-len(unique) // n_columns))  # fmt: skip
+                  n=f"{int(shown_rows['first_turns'].sum()):,} first turns", below=below)  # fmt: skip
     return ax
 
 

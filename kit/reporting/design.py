@@ -169,8 +169,12 @@ class Design:
 
     def p_of_cutting(self, results: Results) -> float:
         """Return Fisher's p between whole replies and cut ones, over all models."""
-        uncut, *cut = (_sum(counts.values()) for _, counts in results[: len(self.blocks)])
-        return _p(uncut, _sum(cut))
+        return _p(*self.whole_and_cut(results))
+
+    def whole_and_cut(self, results: Results) -> tuple[Counts, Counts]:
+        """Return the counts of whole replies and of cut ones, over all models."""
+        whole, *cut = (_sum(counts.values()) for _, counts in results[: len(self.blocks)])
+        return whole, _sum(cut)
 
     def verdicts(self, results: Results) -> list[Verdict]:
         """Return what is shown of every model × cure so far."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from .. import show, stats, tables
+from ..stats.comparisons import p_words
 from ..stats.intervals import percent
 from ..tables.modality import points
 from .pieces import Grid, Material, badge, flag, ordered, origin, plural, spaced, when
@@ -97,7 +98,7 @@ def _beside_the_background(m: Material, row: Any, k: int, n: int) -> str:
     if p is None:
         return ""
     verdict = "a difference beyond chance" if p <= m.alpha else "no difference shown"
-    return f" Without a history it was {text} of {n_known}: {verdict}, p = {p:.2g}, unadjusted."
+    return f" Without a history it was {text} of {n_known}: {verdict}, {p_words(p)}, unadjusted."
 
 
 def _rows(df: Frame) -> Iterator[Any]:

@@ -28,6 +28,7 @@ from ..endpoint import DEFAULT_LIVE_MODEL, endpoint
 from ..errors import InputError
 from ..files import named_path
 from ..stats import fisher, holm, wilson
+from ..stats.comparisons import p_words
 from ..stats.intervals import percent
 from ..trials import run
 from ..trials.ledger import Ledger
@@ -35,7 +36,7 @@ from ..trials.plan import AT_ONCE, Analysis, Plan, Settings, live_usd
 from ..trials.runner import Callback
 from ..wire.live import USD_PER_SECOND
 from .page import render
-from .pieces import Grid, bar, code, plural, spaced
+from .pieces import Grid, bar, code, days_of, plural, spaced
 
 QUESTION = "After how much history does GPT-Live fall silent, and what keeps it speaking?"
 # Even: a history ends with the model, and the question is the user's.
@@ -79,7 +80,7 @@ class Placed:
 
     def __str__(self) -> str:
         (k, n), (k0, n0) = self.with_it, self.as_it_is
-        p = "" if self.p is None else f", p = {self.p:.2g}"
+        p = "" if self.p is None else f", {p_words(self.p)}"
         return f"{self.model}: {spaced(self.arm)}: {self.shown}: {k} of {n} lost, as it is {k0} of {n0}{p}"
 
 
@@ -268,7 +269,7 @@ class LiveStudy:
         placed = self.placed()
         return {
             "question": QUESTION,
-            "lead": f"{plural(len(self.models), 'model')}, histories of {min(self.lengths)} to {max(self.lengths)} turns; {plural(n, 'session')}.",
+            "lead": f"{plural(len(self.models), 'model')}, histories of {min(self.lengths)} to {max(self.lengths)} turns; {plural(n, 'session')}{days_of(self.ledgers.values())}.",
             "simulated": self.simulated,
             "rule": self.silence,
             "complete": self.complete,
@@ -288,7 +289,7 @@ class LiveStudy:
                         *_rate(v.with_it),
                         "{} of {}".format(*v.as_it_is),
                         v.shown,
-                        "–" if v.p is None else f"{v.p:.2g}",
+                        "–" if v.p is None else p_words(v.p),
                     ]
                     for v in placed
                 ],

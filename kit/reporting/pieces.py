@@ -6,7 +6,7 @@ Text is escaped by the template; only `Markup` is HTML already.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -206,6 +206,18 @@ def spaced(word: object) -> str:
 
 def plural(n: int, word: str) -> str:
     return f"{n:,} {word}{'' if n == 1 else 's'}"
+
+
+def times_of(ledger: Any) -> list[float]:
+    """When the first of its attempts began and the last one ended; nothing of a ledger without any."""
+    row = ledger.rows("SELECT MIN(started_at), MAX(ended_at) FROM attempts")[0]
+    return [at for at in row if at is not None]
+
+
+def days_of(ledgers: Iterable[Any]) -> str:
+    """The days of several ledgers, in UTC as a study's own days are, to be put after a comma."""
+    days = sorted({when(at)[:10] for ledger in ledgers for at in times_of(ledger)})
+    return "" if not days else f", {days[0]}" if days[0] == days[-1] else f", {days[0]} to {days[-1]}"
 
 
 def listing(options: Any) -> str:

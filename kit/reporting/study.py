@@ -20,6 +20,7 @@ from ..endpoint import ENDS, PRICES, Price, endpoint
 from ..errors import InputError, clipped
 from ..files import named_path
 from ..stats import bounds_if_missing, clustered, fisher, holm, wilson
+from ..stats.comparisons import p_words
 from ..stats.intervals import Interval, percent
 from ..trials import run
 from ..trials.arms import Arm
@@ -75,7 +76,7 @@ class ModelRate:
         if self.background_n:
             text += f", without a history {self.background_k} of {self.background_n} ({span(self.background)})"
         if self.p is not None:
-            text += f": {'more with a history' if self.is_more else 'no more is shown'}, p = {self.p:.2g}"
+            text += f": {'more with a history' if self.is_more else 'no more is shown'}, {p_words(self.p)}"
         if self.lost_voice > self.k:
             text += f"; the voice was lost in {self.lost_voice}"
         if self.lost:
@@ -384,10 +385,10 @@ def sentence_of(v: Verdict) -> str:
         return f"{v.model}: {v.cure} has no result yet."
     counts = f"{v.k1} of {v.n1} text, against {v.k0} of {v.n0} as it is at the same time"
     says = {
-        "cures": f"drifts less often with {v.cure}: {counts}; p = {v.p:.2g}, shown at look {v.look} beyond the whole family's alpha.",
-        "harms": f"drifts more often with {v.cure}: {counts}; p = {v.p:.2g}, shown at look {v.look} beyond the whole family's alpha.",
+        "cures": f"drifts less often with {v.cure}: {counts}; {p_words(v.p)}, shown at look {v.look} beyond the whole family's alpha.",
+        "harms": f"drifts more often with {v.cure}: {counts}; {p_words(v.p)}, shown at look {v.look} beyond the whole family's alpha.",
         "given up": f"{v.cure} was given up after look {v.look}, less than {100 * FUTILITY:.0f} points better: {counts}.",
-        "open": f"no difference is shown for {v.cure}: {counts}; p = {v.p:.2g}.",
+        "open": f"no difference is shown for {v.cure}: {counts}; {p_words(v.p)}.",
     }
     return f"{v.model}: {says[v.outcome]}" if v.outcome in ("given up", "open") else f"{v.model} {says[v.outcome]}"
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from .. import show, tables
+from ..stats.comparisons import p_words
 from ..stats.intervals import percent
 from ..trials.arms import arm as arm_of
 from .design import CUT_ROUNDS, FEWEST_TEXTS, FUTILITY, LOOKS, SPENDING, WHOLE_LOOKS, Verdict
 from .page import render
-from .pieces import Grid, bar, code, plural, spaced, when
+from .pieces import Grid, bar, code, days_of, plural, spaced, times_of, when
 from .study import ModelRate, Study
 
 QUESTION = "Does a seeded history cost the voice, and which cure works?"
@@ -49,19 +50,16 @@ def context(study: Study) -> dict[str, Any]:
 def lead(study: Study) -> str:
     """One line on what was done about the question."""
     n = sum(ledger.counts()["planned"] for ledger in study.ledgers)
-    # In UTC, as the study's own days are.
-    days = sorted({when(at)[:10] for ledger in study.ledgers for at in _times(ledger)})
-    span = "" if not days else f", {days[0]}" if days[0] == days[-1] else f", {days[0]} to {days[-1]}"
+    n_controls = sum(len(ledger.rows("SELECT 1 FROM trials WHERE role <> 'measure'")) for ledger in study.ledgers)
+    cures = (
+        f"; then {plural(len(study.design.cures), 'cure')} where replies came as text"
+        if len(study.results) > len(study.design.blocks)
+        else ""
+    )
     return (
         f"{plural(len(study.design.models), 'model')}, each asked with {study.design.n_histories} histories of 2 to 20 turns, "
-        f"{1 + CUT_ROUNDS} times; then {plural(len(study.design.cures), 'cure')} where replies came as text. {plural(n, 'session')}{span}."
+        f"{1 + CUT_ROUNDS} times{cures}. {plural(n, 'session')}, and {n_controls:,} without a history{days_of(study.ledgers)}."
     )
-
-
-def _times(ledger: Any) -> list[float]:
-    row = ledger.rows("SELECT MIN(started_at), MAX(ended_at) FROM attempts")[0]
-    # A ledger without an attempt has neither.
-    return [at for at in row if at is not None]
 
 
 def verdicts(study: Study) -> Iterator[tuple[str, str, str]]:
@@ -98,24 +96,38 @@ def verdicts(study: Study) -> Iterator[tuple[str, str, str]]:
         yield "", "Fitness not known", f"{positives[0].upper()}{positives[1:]}, and not on every model."
     # Before the last block there is nothing to compare whole replies with.
     if len(study.results) >= len(study.design.blocks):
-        changes, p = study.design.cutting_changes(study.results), study.design.p_of_cutting(study.results)
-        compared = f"Whole replies and replies that were cut after about a second (p = {p:.2g})"
-        yield ("bad", "Cutting replies seems to change them", f"{compared}: everything after was asked for whole.") if changes else (
-            "", "Replies were cut", f"{compared} came as text about equally often, and the first part decides; so the cures were asked with cut ones."
-        )  # fmt: skip
+        (k0, n0), (k1, n1) = study.design.whole_and_cut(study.results)
+        compared = f"{k0} of {n0} whole replies were text, and {k1} of {n1} that were cut after about a second ({p_words(study.design.p_of_cutting(study.results))})"
+        if study.design.cutting_changes(study.results):
+            yield (
+                "bad",
+                "Cutting replies seems to change them",
+                f"{compared}: the cures were asked about with whole ones.",
+            )
+        else:
+            yield (
+                "",
+                "Replies were cut",
+                f"{compared}. No difference is shown, and the first part of a reply decides what it is.",
+            )
 
 
 def in_short(study: Study, rates: list[ModelRate]) -> list[tuple[str, bool]]:
     """Sentences, each with whether it shows something: how many models, each model, each cure."""
     mark = f"[{show.origin_word(study.simulated)}] " if study.simulated is not False else ""
-    drifting = [rate.model for rate in rates if rate.k]
+    drifting = [rate for rate in rates if rate.k]
     # A model that was not answered yet is no model without drift.
     measured = [rate for rate in rates if rate.n]
-    beyond_chance = [rate.model for rate in measured if rate.is_more]
-    sentences = [
-        (f"{mark}With a seeded history {len(drifting)} of {plural(len(measured), 'model')} answered in text at least once, "
-         f"{len(beyond_chance)} of them more often than without one.", bool(beyond_chance))
-    ]  # fmt: skip
+    n_more = sum(rate.is_more for rate in measured)
+    n_models = plural(len(measured), "model")
+    if drifting:
+        shares = _range_of([rate.k / rate.n for rate in drifting])
+        more = f"{n_more} of them" if n_more else "none of them is that shown to be"
+        first = f"{len(drifting)} of {n_models} answered in text, in {shares} of replies; on {more} more often than without one"
+    else:
+        at_most = percent(max((rate.interval.high or 1.0 for rate in measured), default=1.0))
+        first = f"no reply of {n_models} was text: 0 of {sum(rate.n for rate in measured):,}; over histories of this kind it is at most {at_most} on each, with 95 % confidence"
+    sentences = [(f"{mark}With a seeded history {first}.", bool(n_more))]
     # Those with a result; what was not asked about has a sentence of its own (`not_asked`).
     compared = [verdict for verdict in study.verdicts() if verdict.n1]
     for cure in dict.fromkeys(verdict.cure for verdict in compared):
@@ -126,7 +138,7 @@ def in_short(study: Study, rates: list[ModelRate]) -> list[tuple[str, bool]]:
         words = {
             "cures": "less text",
             "harms": "more text",
-            "given up": "no better, and given up",
+            "given up": f"less than {100 * FUTILITY:.0f} points better, and given up",
             "open": "no difference shown",
         }
         text = "; ".join(
@@ -145,8 +157,12 @@ def _shares(compared: list[Verdict], cure: str, outcome: str) -> str:
         return ""
     # With the cure, then as it is beside it.
     sides = ([v.k1 / v.n1 for v in chosen], [v.k0 / v.n0 for v in chosen])
-    ranges = (" to ".join(dict.fromkeys((percent(min(shares)), percent(max(shares))))) for shares in sides)
-    return f" ({' instead of '.join(ranges)})"
+    return f" ({' instead of '.join(map(_range_of, sides))})"
+
+
+def _range_of(shares: list[float]) -> str:
+    """The least and the most of them in percent, or the one."""
+    return " to ".join(dict.fromkeys((percent(min(shares)), percent(max(shares)))))
 
 
 def _models(names: list[str], study: Study) -> str:
@@ -160,7 +176,7 @@ def models(rates: list[ModelRate]) -> Grid:
     for rate in rates:
         share = rate.k / rate.n if rate.n else float("nan")
         low, high = rate.interval.low or 0.0, rate.interval.high or 0.0
-        difference = "–" if rate.p is None else f"{'yes' if rate.is_more else 'not shown'}, p = {rate.p:.2g}"
+        difference = "–" if rate.p is None else f"{'yes' if rate.is_more else 'not shown'}, {p_words(rate.p)}"
         rows.append([
             rate.model, bar(share, low, high), _share(rate.k, rate.n, low, high),
             _share(rate.background_k, rate.background_n, rate.background.low or 0.0, rate.background.high or 0.0), difference,
@@ -203,9 +219,9 @@ def cures(study: Study) -> Grid:
             }
             rows.append([
                 v.model, spaced(v.cure), f"{v.k1} of {v.n1} ({percent(v.k1 / v.n1)})", f"{v.k0} of {v.n0} ({percent(v.k0 / v.n0)})" if v.n0 else "–",
-                says.get(v.outcome, v.outcome), f"{v.p:.2g}", v.look,
+                says.get(v.outcome, v.outcome), p_words(v.p), v.look,
             ])  # fmt: skip
-    names = ["model", "cure", "text, with it", "text, as it is", "shown", "p, unadjusted", "decided at look"]
+    names = ["model", "cure", "text, with it", "text, as it is", "shown", "unadjusted", "decided at look"]
     return Grid(names, rows, group=1)
 
 
@@ -225,7 +241,7 @@ def stages(study: Study) -> Grid:
         n_ledgers = len({tuple(arms) for arms in stage.arms.values()})
         # Ledgers are kept in the order of the stages, one for each set of arms (`Study.plans`).
         own, ledgers = ledgers[:n_ledgers], ledgers[n_ledgers:]
-        times = [at for ledger in own for at in _times(ledger)]
+        times = [at for ledger in own for at in times_of(ledger)]
         n_lost = sum(
             len(ledger.rows("SELECT 1 FROM turns WHERE turn = 0 AND outcome IN ('failed', 'censored')"))
             for ledger in own

@@ -505,11 +505,11 @@ def sentence(comparison: Comparison, alpha: float = 0.05, *, power: float = 0.8,
     facts = f"{_sides(c, c.rate1, c.rate0)}, {_difference(c.difference)}"
     if c.p_holm is None:
         return (
-            f"{where}{'n' if where else 'N'}ot decided: {arm} and {baseline}, {facts}; p {_p(c.p)} is not adjusted for the number of "
+            f"{where}{'n' if where else 'N'}ot decided: {arm} and {baseline}, {facts}; {p_words(c.p)} is not adjusted for the number of "
             f"comparisons.{dropped}"
         )
     tests = "1 test" if c.family == 1 else f"{c.family} tests"
-    facts += f"; Holm-adjusted p {_p(c.p_holm)} ({tests})"
+    facts += f"; Holm-adjusted {p_words(c.p_holm)} ({tests})"
     same = "" if margin is None else _equivalence(c, margin, alpha)
     zero_outside = _excludes_zero(c.difference)
     if c.p_holm <= alpha:
@@ -568,5 +568,6 @@ def _excludes_zero(gap: Interval) -> bool:
     return gap.low is not None and gap.high is not None and (gap.low > 0 or gap.high < 0)
 
 
-def _p(value: float) -> str:
-    return f"= {value:.2g}" if value >= 0.0001 else "< 0.0001"
+def p_words(value: float) -> str:
+    """A p value as people read it: ``p = 0.05``, and no smaller than ``p < 0.0001``."""
+    return f"p = {value:.2g}" if value >= 0.0001 else "p < 0.0001"
