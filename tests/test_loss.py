@@ -367,14 +367,19 @@ async def test_the_model_that_the_server_names_is_the_one_that_is_priced(path, m
 
 async def test_a_reader_that_stays_open_leaves_the_results_in_the_file(path):
     plan = Plan("1b", repeats=3)
+    with Writer(path, plan):
+        pass
+    reader = Ledger(path).connect()
     ledger = await quietly(plan, path)
-    reader = ledger.connect()
-    more = await quietly(plan, path)
-    reader.close()
 
     copy = path.with_name("copied-alone.sqlite")
-    shutil.copy(more.path, copy)
+    shutil.copy(ledger.path, copy)
     assert Ledger(copy).counts()["completed"] == 3
+    reader.close()
+    await quietly(plan, path)
+    assert (
+        path.read_bytes()[18] == 1
+    )  # no write-ahead log: it can be read from a folder in which nothing may be written
 
 
 def test_the_reservation_covers_tools_and_whatever_else_a_session_is_told():

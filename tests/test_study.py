@@ -337,8 +337,32 @@ async def test_a_study_elsewhere_is_priced_and_keyed_in_the_terminal_and_keeps_n
         assert "about $1 if nothing drifts" in capsys.readouterr().out
         assert await asyncio.to_thread(main, [*where, *options, "--budget", "0.001"]) == 1  # for not one trial
 
-    study = Study.load(tmp_path, headers={"X-Route": "secret-9876"})
+    study = Study.load(tmp_path, headers={"X-Route": "secret-9876"}, key_env="MY_KEY")
+    with pytest.raises(InputError, match="key_env="):  # a file that somebody sent chooses no variable of this machine's
+        Study.load(tmp_path).plans(study.design.blocks[0])
     (settings,) = study.plans(study.design.blocks[0])["whole"].settings
     assert (settings.auth, settings.key_env, settings.where.host) == ("xi-api-key", "MY_KEY", settings.where.label)
     assert settings.headers == {"X-Route": "secret-9876"} and settings.price.audio == (32, 0.4, 64)
-    assert not any(b"9876" in path.read_bytes() for path in tmp_path.iterdir())
+    assert not any(b"9876" in path.read_bytes() or b"MY_KEY" in path.read_bytes() for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("part", [[], ["--persistence"]])
+@pytest.mark.parametrize("url", ["ws://127.0.0.1:9/?api-key=a-key-of-12345", "ws://me:a-key-of-12345@127.0.0.1:9/"])
+def test_a_study_keeps_no_key_of_an_address(tmp_path, capsys, part, url):
+    assert main(["study", *part, "--endpoint", url, "--model", "m", "--out", str(tmp_path), "--budget", "inf"]) == 2
+    assert "holds a key: give it by key_env=" in " ".join(capsys.readouterr().err.split())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"part": "x"}', '{"part": "dose", "where": 7}', '{"part": "dose", "access": 7}', "[" * 9_999],
+)
+def test_a_study_that_somebody_sent_and_that_is_none_is_one_sentence(tmp_path, capsys, text):
+    for name in ("dose.json", "study.json"):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "dose.sqlite").touch()
+
+    for path in ("dose.sqlite", "."):
+        assert main(["trials", "run", str(tmp_path / path)]) == 2
+        assert capsys.readouterr().err.startswith(("kit: ", "error"))

@@ -12,10 +12,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib.util
-import json
 import shlex
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import show
-from ..errors import InputError, KitError
+from ..errors import InputError, KitError, clipped
 from ..files import named_path
 from ..trials import arms, run
 from ..trials.ledger import Ledger
@@ -166,9 +166,10 @@ def _arms(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     if args.ledger is None:
         return _go_on(named_path(args.plan).resolve(), args)
-    if args.header:
+    if args.header or args.key_env:
         raise InputError(
-            "the headers of a plan are in its settings: Settings(…, headers={…}); --header is for a study's ledger"
+            "headers and the key of a plan are in its settings: Settings(…, headers={…}, key_env=…); --header and --key-env are for a "
+            "study's ledger"
         )
     plan = load_plan(args.plan)
     draw_plan(plan)
@@ -352,7 +353,7 @@ def _play_study(study: Study, args: argparse.Namespace) -> int:
     say(f"price: {study.price()}")
     if args.dry_run:
         return 0
-    again = f"kit trials run {shlex.quote(str(study.folder))}"
+    again = _again(study.folder, study.access)
     usd = args.budget if study.free else _ask_budget(args.budget)
     try:
         with Bar() as bar:
@@ -377,23 +378,32 @@ def _play_study(study: Study, args: argparse.Namespace) -> int:
     return 0 if study.complete else complain(f"not complete; to go on: {again}", 1)
 
 
+def _again(path: Path, access: Mapping[str, Any]) -> str:
+    """The command that goes on with a study."""
+    key = f" --key-env {access['key_env']}" if access.get("key_env") else ""
+    return f"kit trials run {shlex.quote(str(path))}{key}{' --header …' if access.get('headers') else ''}"
+
+
 def _part(folder: Path, about: dict[str, Any], args: argparse.Namespace) -> int:
     """Run a smaller study into a ledger of its name, beside which stands how to go on with it."""
     from ..reporting import report
-    from ..reporting.study import PARTS, kept_access
+    from ..reporting.study import PARTS, UNREADABLE, write_about
 
-    name, options = about["part"], {key: value for key, value in about.items() if key != "part"}
-    plan_of, question = PARTS[name]
-    plan = plan_of(**options)
+    try:
+        name, options = about["part"], {key: value for key, value in about.items() if key != "part"}
+        plan_of, question = PARTS[name]
+        plan = plan_of(**options)
+    except KitError:
+        raise
+    except UNREADABLE as exc:  # of a file
+        raise InputError(f"this is no study that can be gone on with: {clipped(str(exc))}") from exc
     draw_plan(plan)
     if args.dry_run:
         return 0
     args.budget = budget(plan, args.budget)
     path = folder / f"{name}.sqlite"
-    folder.mkdir(parents=True, exist_ok=True)
-    stored_about = about | {"access": kept_access(about["access"])}
-    path.with_suffix(".json").write_text(json.dumps(stored_about, indent=1) + "\n", encoding="utf-8")
-    ledger = play(plan, path, args, again=f"kit trials run {shlex.quote(str(path))}")
+    write_about(path.with_suffix(".json"), about)
+    ledger = play(plan, path, args, again=_again(path, about["access"]))
     page = report(ledger, path.with_suffix(".html"), question=question)
     say(f"report: {page.path}")
     return _outcome(ledger)
@@ -401,17 +411,19 @@ def _part(folder: Path, about: dict[str, Any], args: argparse.Namespace) -> int:
 
 def _go_on(path: Path, args: argparse.Namespace) -> int:
     """Go on with a ledger that `study` made, or with all of its folder."""
-    from ..reporting.study import ABOUT, Study, access_of
+    from ..reporting.study import ABOUT, UNREADABLE, Study, read_about
 
-    args.dry_run, headers = False, dict(args.header or ())
+    args.dry_run, again = False, {"headers": dict(args.header or ()), "key_env": args.key_env}
     part = path.with_suffix(".json")
     if path.suffix == ".sqlite" and part.is_file():
-        about = json.loads(part.read_text(encoding="utf-8"))
-        about["access"] = access_of(about.get("access", {}), headers)
+        try:
+            about = read_about(part, again)
+        except UNREADABLE as exc:
+            raise InputError(f"{part} is no study that can be gone on with: {clipped(str(exc))}") from exc
         return _part(path.parent, about, args)
     folder = path if path.is_dir() else path.parent
     if path.suffix != ".py" and (folder / ABOUT).is_file():
-        return _play_study(Study.load(folder, headers), args)
+        return _play_study(Study.load(folder, **again), args)
     if path.suffix == ".py":
         raise InputError(f"name a ledger, too: kit trials run {path.name} runs/{path.stem}.sqlite")
     raise InputError(f"{path} was not made by kit study, so its plan comes first: kit trials run PLAN.py {path.name}")
@@ -470,8 +482,11 @@ def _add_trials(verbs: Verbs) -> None:
         nargs="?",
         help="the file to write, such as runs/joke.sqlite, or to go on with; alone: what kit study made",
     )
-    again = {"help": "send this header again, which a study that had it does not keep; may be repeated"}
-    add_options(start, "budget", "at-once", "no-events", "sound", "quiet", "header", header=again)
+    header = {"help": "send this header again, which a study that had it does not keep; may be repeated"}
+    key = {"help": "read a URL's key from this environment variable again, which a study does not keep"}
+    add_options(
+        start, "budget", "at-once", "no-events", "sound", "quiet", "key-env", "header", header=header, key_env=key
+    )
     start.set_defaults(run=_run)
     arms_ = steps.add_parser("arms", help="list the arms, with where each was reported and what came of it")
     arms_.set_defaults(run=_arms)

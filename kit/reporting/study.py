@@ -18,7 +18,7 @@ from .. import show
 from ..cases import Case, case, growing, histories
 from ..endpoint import ENDS, PRICES, Price, endpoint
 from ..errors import InputError, clipped
-from ..files import named_path
+from ..files import named_path, read_text
 from ..stats import bounds_if_missing, clustered, fisher, holm, wilson
 from ..stats.comparisons import p_words
 from ..stats.intervals import Interval, percent
@@ -33,6 +33,15 @@ from .design import AS_IS, CURES, CUT_TOKENS, FEWEST_TEXTS, FUTILITY, MODELS, Co
 DOSES = (0, 2, 4, 6, 8, 12, 16, 20)  # turns before the last, of the dose study
 PERSISTENCE_CASE = "1b+4"  # four more turns after the one that a history ends with
 ABOUT = "study.json"  # in a study's folder: with what it was asked for
+_MAX_ABOUT_BYTES = 1 << 20
+UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    RecursionError,
+)  # what a file of another form can raise
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,7 @@ class Study:
         drift: The stand-in's rule.
         days: Spread the rounds of the histories over so many days, 1 to 3.
         access: How another endpoint is reached and what it costs, as `Settings` takes it: ``key_env, auth, headers, price``. The headers
-            are kept nowhere: whoever goes on gives them again.
+            and the key's variable are kept nowhere: whoever goes on gives them again.
     """
 
     def __init__(
@@ -128,7 +137,7 @@ class Study:
         self.folder = named_path(folder).resolve()
         # As `ABOUT` keeps them, so that going on means the same study.
         self.where, self.seed, self.drift = where, seed, drift
-        # In memory with the headers; `kept_access` is what the folder gets.
+        # In memory with the headers and the key's variable, which the folder does not get.
         self.access = dict(access or {})
         self.cures = tuple(CURES if cures is None else cures)
         # The rules; this class does what they say.
@@ -144,21 +153,22 @@ class Study:
         """The day (UTC) before which the next block does not begin; empty if nothing keeps it."""
 
     @classmethod
-    def load(cls, folder: str | Path, headers: Mapping[str, str] | None = None) -> Study:
+    def load(cls, folder: str | Path, headers: Mapping[str, str] | None = None, key_env: str | None = None) -> Study:
         """Return the study that was begun in a folder.
 
         Args:
             headers: More headers of the handshake, which the folder does not hold.
+            key_env: The variable that holds a URL's key, which it does not hold either.
 
         Raises:
             InputError: If there is none, or one of its arms is no arm of the kit's own.
         """
         path = named_path(folder).resolve() / ABOUT
         try:
-            about = json.loads(path.read_text(encoding="utf-8"))
+            about = read_about(path, {"headers": headers, "key_env": key_env})
             # What is left are the arguments by their names: a file with others is refused by Python itself.
-            return cls(path.parent, about.pop("where"), access=access_of(about.pop("access", {}), headers), **about)
-        except (OSError, ValueError, TypeError, AttributeError, KeyError) as exc:
+            return cls(path.parent, about.pop("where"), **about)
+        except UNREADABLE as exc:
             raise InputError(f"{clipped(str(path))} is no study that can be gone on with: {clipped(str(exc))}") from exc
 
     def price(self) -> str:
@@ -236,7 +246,6 @@ class Study:
         """
         # From the beginning each time: stages that are complete are only looked at, and cost nothing.
         self.results, self.ledgers, self.as_is_ledgers, self.complete = [], [], [], False
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._write_about()
         # What earlier calls spent is in the ledgers, and is taken off as they are gone through.
         remaining_usd = budget_usd
@@ -274,14 +283,14 @@ class Study:
     def _write_about(self) -> None:
         about = {
             "where": self.where,
-            "access": kept_access(self.access),
+            "access": self.access,
             "models": self.design.models,
             "cures": self.design.cures,
             "seed": self.seed,
             "drift": self.drift,
             "days": self.design.days,
         }
-        (self.folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        write_about(self.folder / ABOUT, about)
 
     def _due(self, plans: Mapping[str, Plan]) -> str:
         """Return the day (UTC) before which these plans do not begin; empty if they may, or have begun already."""
@@ -393,16 +402,38 @@ def sentence_of(v: Verdict) -> str:
     return f"{v.model}: {says[v.outcome]}" if v.outcome in ("given up", "open") else f"{v.model} {says[v.outcome]}"
 
 
-def access_of(kept: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return how an endpoint is reached, from what `kept_access` kept of it and the headers, which it does not keep."""
-    access = dict(kept) | ({"price": Price.parse(kept["price"])} if "price" in kept else {})
-    return access | ({"headers": headers} if headers else {})
+# How an endpoint is reached, of which a file keeps nothing: a header's value may be a key, and a file that somebody sent must not
+# choose which of this machine's variables goes to the address that it names.
+_SAID_AGAIN = ("headers", "key_env")
 
 
-def kept_access(access: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a file may hold of how an endpoint is reached: no header's value."""
-    fields = {name: value for name, value in access.items() if name != "headers" and value is not None}
-    return fields | ({"price": str(fields["price"])} if "price" in fields else {})
+def write_about(path: Path, about: Mapping[str, Any]) -> None:
+    """Write what a study is gone on with, without any key.
+
+    Raises:
+        InputError: If its address holds one.
+    """
+    if "://" in about["where"] and endpoint(about["where"]).sends_key:
+        raise InputError(
+            "a study keeps its address in a file, and this one holds a key: give it by key_env= or headers=, in a terminal by "
+            "--key-env or --header"
+        )
+    access = {name: value for name, value in about["access"].items() if name not in _SAID_AGAIN and value is not None}
+    access |= {"price": str(access["price"])} if "price" in access else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**about, "access": access}, indent=1) + "\n", encoding="utf-8")
+
+
+def read_about(path: Path, again: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Read what `write_about` wrote, with what is said again: ``headers`` and ``key_env``.
+
+    Raises:
+        InputError, ValueError, TypeError, AttributeError: If the file is none.
+    """
+    about: dict[str, Any] = json.loads(read_text(path, _MAX_ABOUT_BYTES))
+    access = {name: value for name, value in about.pop("access", {}).items() if name not in _SAID_AGAIN}
+    access |= {"price": Price.parse(access["price"])} if "price" in access else {}
+    return about | {"access": access | {name: value for name, value in (again or {}).items() if value}}
 
 
 def trial_usd(
