@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import show
 from .chats import read_chat
@@ -19,11 +19,9 @@ from .errors import HistoryError, InputError, clipped
 from .eventlog import read_log
 from .files import named_path
 from .history import History
-from .wire.conversation import Conversation
 
 if TYPE_CHECKING:
     from .clip import Clip
-    from .wire.records import Item
     from .wire.view import ConversationView
 
 # The words are those of the original test cases: another joke would be another case.
@@ -149,29 +147,20 @@ class Case:
 
         Args:
             file: A log that `kit.read_log` reads, such as one that the relay wrote.
-            session: Which of its sessions, from 0.
+            session: Which of its sessions, from 0; those of GPT-Live come after those of Realtime.
             reply: Before which reply of the session, from 1. What that came as becomes `reported`.
 
         Raises:
             HistoryError: If there is no such session or reply, or nothing to seed.
             InputError: If the file cannot be read.
         """
-        sessions = read_log(file).sessions
+        sessions = read_log(file).all
         if not 0 <= session < len(sessions):
-            raise HistoryError(f"{file} has {len(sessions)} Realtime sessions, counted from 0; there is no {session}")
+            raise HistoryError(f"{file} has {len(sessions)} sessions, counted from 0; there is no {session}")
         recorded = sessions[session]
         if not 1 <= reply <= len(recorded.responses):
             raise HistoryError(f"session {session} of {file} has {len(recorded.responses)} replies, not {reply}")
-        # Folded anew, up to that reply: the recorded session's own fold is at its end.
-        conversation = Conversation()
-        for event in recorded.events:
-            if event.direction == "client":
-                conversation.sent(event.data, event.at_ms)
-            else:
-                conversation.receive(event)
-            if len(conversation.responses) == reply:
-                break  # here it began, so its own items are not in the conversation yet
-        entries = [_entry(item) for item in conversation.items]
+        entries = recorded.items_before(reply)
         history = History.from_events([entry for entry in entries if entry is not None]).with_transcripts()
         if not history:
             raise HistoryError(f"nothing that could be seeded came before reply {reply} of session {session} of {file}")
@@ -192,23 +181,6 @@ class Case:
             self.history._repr_html_(),
             f"asked after the reply to this, one by one: {', '.join(turns)}" if turns else "",
         )
-
-
-# What a client may send of an item.
-_FIELDS = ("type", "role", "name", "call_id", "arguments", "output")
-
-
-def _entry(item: Item) -> dict[str, Any] | None:
-    """An item as `History.from_events` takes it; ``None`` for one without words, or of a kind that no history has."""
-    if item.type not in ("message", "function_call", "function_call_output") or not item.text:
-        return None
-    if item.transcript:  # of a user's speech: the item itself has no words
-        return {"type": "message", "role": item.role, "content": [{"type": "input_text", "text": item.transcript}]}
-    # Servers add fields of their own, or null for those that another kind of item has: what is seeded has what is needed.
-    fields = {name: item.data[name] for name in _FIELDS if item.data.get(name) is not None}
-    return fields | (
-        {"content": [{k: v for k, v in part.items() if v is not None} for part in item.parts]} if item.parts else {}
-    )
 
 
 def outcome(*sessions: tuple[Case, ConversationView]) -> show.Words:

@@ -12,7 +12,7 @@ from collections import namedtuple
 
 import pytest
 
-from kit import History, Plan, Settings, StandIn, cases, connect, read_log, run
+from kit import Case, History, Plan, Settings, StandIn, cases, connect, read_log, run
 from kit.cli import main
 from kit.eventlog.live import LIVE_COLUMNS, live_sessions, outcomes
 from kit.plots.timeline import pair, timeline
@@ -61,6 +61,13 @@ def test_a_log_reads_as_the_session_was(logs, audio):
     assert session.simulated and session.usd == 0 and session.appends[0].acked_at_ms and tuple(spoken) == LIVE_COLUMNS
     assert "1 silent, 1 spoken" in next(outcomes(session.rows)) and "acknowledged after" in session.facts()[1]
     assert any(reply.sound for reply in session.replies) == (audio == "keep")
+
+
+def test_a_recorded_session_is_a_case(logs):
+    case = Case.from_log(logs / "digest", reply=2)
+    said = [(item.role, item.text) for item in case.history]
+    assert said == [*((item.role, item.text) for item in HISTORY), ("user", ASK)] and case.reported == "audio"
+    assert Case.from_log(logs / "digest", reply=1).reported == "unknown"  # it was silent
 
 
 def changed(records, change):

@@ -108,6 +108,20 @@ class LoggedLiveSession(LiveView):
         """The replies that were asked for; to say something unasked is no answer."""
         return [reply for reply in self.replies if reply.ask is not None]
 
+    def items_before(self, n: int) -> list[dict[str, Any] | None]:
+        """The conversation as it was when the `n`-th reply was asked for, from 1, as `History.from_events` takes it."""
+        # A developer's line of GPT-Live is a system item of Realtime (wire/LIVE.md, History).
+        roles = {"developer": "system"}
+        items: list[dict[str, Any] | None] = [
+            {"type": "message", **past, "role": roles.get(str(past.get("role")), past.get("role"))}
+            for past in self.conversation.past
+        ]
+        said = zip(self.conversation.caller_of_each(), self.replies[:n], strict=False)
+        for k, (caller, reply) in enumerate(said, 1):
+            items += [_message("user", "input_text", caller)] * bool(caller)
+            items += [_message("assistant", "output_text", reply.words)] * (k < n and bool(reply.words))
+        return items
+
     @property
     def has_client(self) -> bool:
         """Whether it has what the client sent."""
@@ -353,6 +367,10 @@ def outcomes(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     for policy, by_outcome in counts.items():
         kinds = ", ".join(f"{n:,} {outcome}" for outcome, n in sorted(by_outcome.items()))
         yield f"GPT-Live: of {sum(by_outcome.values()):,} asks {kinds} ({policy})"
+
+
+def _message(role: str, kind: str, text: str) -> dict[str, Any]:
+    return {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}
 
 
 def _session_id(data: Mapping[str, Any]) -> str | None:

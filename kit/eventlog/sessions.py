@@ -19,7 +19,7 @@ from ..wire import records as wire_records
 from ..wire.conversation import Conversation
 from ..wire.dialect import BETA_NAME, GA_NAME
 from ..wire.events import AUDIO_DELTA, DIGEST, Event, dict_of, event_of, text_of
-from ..wire.records import Response
+from ..wire.records import Item, Response
 from ..wire.view import ConversationView
 from .events import LogRecord, ids
 from .lines import ParseReport
@@ -139,6 +139,20 @@ class LoggedSession(ConversationView):
     def answers(self) -> list[Response]:
         """The responses that a rate counts: all of them."""
         return self.responses
+
+    def items_before(self, n: int) -> list[dict[str, Any] | None]:
+        """The conversation as it was when the `n`-th reply began, from 1, as `History.from_events` takes it; ``None`` for an item
+        without words, or of a kind that no history has."""
+        # Folded anew, up to that reply: the session's own fold is at its end.
+        conversation = Conversation()
+        for event in self.events:
+            if event.direction == "client":
+                conversation.sent(event.data, event.at_ms)
+            else:
+                conversation.receive(event)
+            if len(conversation.responses) == n:
+                break  # here it began, so its own items are not in the conversation yet
+        return [_entry(item) for item in conversation.items]
 
     @property
     def dialect(self) -> Literal["ga", "beta"]:
@@ -395,6 +409,23 @@ class LoggedSession(ConversationView):
             return False
         is_hidden = response.id in self._hidden and not response.parts and not response.calls_by_index
         return response.partial or is_hidden or (response.created_at_ms is None and self.n_lost > 0)
+
+
+# What a client may send of an item.
+_ITEM_FIELDS = ("type", "role", "name", "call_id", "arguments", "output")
+
+
+def _entry(item: Item) -> dict[str, Any] | None:
+    """An item as `History.from_events` takes it; ``None`` for one without words, or of a kind that no history has."""
+    if item.type not in ("message", "function_call", "function_call_output") or not item.text:
+        return None
+    if item.transcript:  # of a user's speech: the item itself has no words
+        return {"type": "message", "role": item.role, "content": [{"type": "input_text", "text": item.transcript}]}
+    # Servers add fields of their own, or null for those that another kind of item has: what is seeded has what is needed.
+    fields = {name: item.data[name] for name in _ITEM_FIELDS if item.data.get(name) is not None}
+    return fields | (
+        {"content": [{k: v for k, v in part.items() if v is not None} for part in item.parts]} if item.parts else {}
+    )
 
 
 def _instant_of(text: str | None) -> Instant | None:
