@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 
 from .. import show
 from ..clip import Clip
-from ..endpoint import Endpoint
+from ..endpoint import Endpoint, Protocol
 from ..errors import InputError, clipped
 from ..history import History, HistoryItem, HistoryPart
 from ..live import Feed, LiveSession
@@ -41,6 +41,10 @@ from ..wire.records import Response
 
 # Both carry messages of user, assistant and system (GPT-Live: developer) as a history.
 BOTH = frozenset({"realtime", "live"})
+
+
+# What an endpoint must be able to do for its measure to mean something: over Realtime that is drift to text.
+_MEASURED: dict[Protocol, tuple[str, ...]] = {"realtime": ("answers_in_text",), "live": ()}
 
 
 class Arm:
@@ -113,7 +117,7 @@ class Arm:
             return f"{self.name} cannot be carried by {where.protocol}; there are {carried}"
         seeded = self.history(history)
         return where.cannot(
-            *(("answers_in_text",) if where.protocol == "realtime" else ()),  # what is measured there is drift to text
+            *_MEASURED[where.protocol],
             *self.needs,
             roles={item.role for item in seeded if item.role},
             with_sound=any(part.clip is not None for item in seeded for part in item.parts),

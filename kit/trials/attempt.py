@@ -158,9 +158,7 @@ def prepare(trial: Trial) -> Prepared:
         KitError: Whatever the arm raises; nothing was sent.
     """
     arm, case = trial.arm, trial.case
-    history, last = case.history, History()
-    if trial.settings.where.protocol == "live" and not arm.keeps_last_line:
-        history, last = History(case.history.items[:-1]), History(case.history.items[-1:])  # asked aloud, not placed
+    history, last = trial.settings.wire.split(case.history, keep=arm.keeps_last_line)
     settings = dict(trial.settings.session())
     added = dict(arm.settings(history))
     # Of both there are instructions: an arm adds to the plan's. Everything else of an arm replaces the plan's.

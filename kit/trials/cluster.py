@@ -25,9 +25,8 @@ from typing import Any
 from ..errors import ConnectError, KitError, MissingExtra
 from .attempt import Outcome, Prepared
 from .limits import Heartbeat, RateLimiter, Reservation
-from .live import play_once
 from .plan import Settings, Trial
-from .runner import Runner, StandIns
+from .runner import PLAY, Runner, StandIns
 
 ROUNDS_PER_BATCH = (
     4  # a batch is this many times what runs at once on a worker: the pause between batches is then small
@@ -312,7 +311,7 @@ async def _play_batch(
             async with limiter:
                 connection = stand_ins.connect(trial, attempt, batch.timeout_s)
             try:
-                await play_once(
+                await PLAY[trial.settings.where.protocol](
                     trial,
                     prepared,
                     connection,

@@ -4,7 +4,7 @@ The same trial as over Realtime, with three differences. The history goes into t
 is not seeded but asked aloud. A reply is inferred, by a policy made of the plan's deadline and window. And money runs by the
 second, from the start to the close, whatever is said.
 
-The runner comes here for an endpoint whose protocol is ``live``; the columns are those of the ledger for both.
+The runner plays it for an endpoint whose protocol is ``live`` (`runner.PLAY`); the columns are those of the ledger for both.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from .attempt import (
     Prepared,
     Row,
     machine_trouble,
-    play,
     sounds_of,
 )
 from .plan import Trial, first_ask
@@ -42,22 +41,6 @@ def policy_of(deadline_s: float, timeout_s: float) -> ReplyPolicy:
     """How replies are inferred: the plan's deadline and, up to 10 s, its observation window."""
     # 10 s without a voice is what `plan.live_usd` reserves money for.
     return ReplyPolicy(deadline_ms=deadline_s * 1000, window_ms=min(timeout_s, max(10.0, deadline_s)) * 1000)
-
-
-async def play_once(
-    trial: Trial,
-    prepared: Prepared,
-    connection: connect,
-    outcome: Outcome,
-    *,
-    paused_s: Callable[[], float] = lambda: 0.0,
-    **options: Any,
-) -> None:
-    """Play a trial once over the protocol of its endpoint; arguments and errors are those of `attempt.play`."""
-    if trial.settings.where.protocol == "live":
-        await play_live(trial, prepared, connection, outcome, **options)
-    else:
-        await play(trial, prepared, connection, outcome, paused_s=paused_s, **options)
 
 
 async def play_live(
@@ -71,8 +54,9 @@ async def play_live(
     keep_events: bool = False,
     on_seeded: OnSeeded | None = None,
     on_turn: OnTurn | None = None,
+    paused_s: Callable[[], float] = lambda: 0.0,
 ) -> None:
-    """Play a trial once over GPT-Live; arguments and errors are those of `attempt.play`."""
+    """Play a trial once over GPT-Live; arguments and errors are those of `attempt.play`, but for `paused_s`: its feeder knows."""
     clock = asyncio.get_running_loop().time
     began_s = clock()
     attempt = _Attempt(trial, outcome)

@@ -17,6 +17,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Literal
 
 from .. import show
@@ -110,14 +111,13 @@ class Settings:
     @property
     def name(self) -> str:
         """The name in tables: the endpoint, its model, and the stand-in's drift rule and faults."""
-        words = [self.where.label, self.where.model or "?"]
-        if self.where.name == "standin" and self.where.protocol == "live":
-            # Over GPT-Live the defect is silence, so that its rule takes the place of the drift rule.
-            return " ".join([*words, f"silence={self.stand_in.get('live', {}).get('silence', 'documented')}"])
-        if self.where.name == "standin":
-            words.append(f"drift={self.stand_in.get('drift', 'documented')}")
-            words += [f"fault={fault}" for fault in self.stand_in.get("faults", ())]
-        return " ".join(words)
+        rules = self.wire.rules(self.stand_in) if self.where.name == "standin" else []
+        return " ".join([self.where.label, self.where.model or "?", *rules])
+
+    @property
+    def wire(self) -> type[_Realtime] | type[_Live]:
+        """What the protocol makes of it: how it is asked, and what it costs."""
+        return _WIRES[self.where.protocol]
 
     @cached_property
     def reckoned_price(self) -> Price | None:
@@ -127,9 +127,7 @@ class Settings:
     @cached_property
     def is_priced(self) -> bool:
         """Whether a budget can be kept: by a price of tokens, or by GPT-Live's seconds where no backend's tokens come beside them."""
-        if self.where.protocol != "live":
-            return self.reckoned_price is not None
-        return self.where.model in PRICED_MODELS and "delegation" not in self.more
+        return self.wire.is_priced(self)
 
     @cached_property
     def free(self) -> bool:
@@ -138,16 +136,13 @@ class Settings:
 
     def session(self) -> dict[str, Any]:
         """Return the arguments of `Session.update`, or of GPT-Live's start, before an arm adds its own."""
-        if self.where.protocol == "live":
-            start = {"voice": self.voice, "instructions": self.instructions}
-            return {name: value for name, value in start.items() if value is not None} | dict(self.more)
+        named = {name: getattr(self, name) for name in self.wire.fields}
+        fields = {name: value for name, value in named.items() if value is not None} | dict(self.more)
         vad: Any = self.turn_detection
         if isinstance(vad, str):
             # JSON's null turns detection off; a key that is left out leaves it as the server has it.
             vad = None if vad == "manual" else {"type": vad}
-        named = {"voice": self.voice, "instructions": self.instructions, "max_output_tokens": self.max_output_tokens}
-        fields = {name: value for name, value in named.items() if value is not None} | dict(self.more)
-        return fields | ({} if self.turn_detection is None else {"turn_detection": vad})
+        return fields | ({"turn_detection": vad} if self.turn_detection is not None and self.wire.has_turns else {})
 
     def describe(self) -> dict[str, Any]:
         """Return what a plan freezes of it."""
@@ -160,9 +155,8 @@ class Settings:
             "dialect": where.dialect,
             "session": self.session(),
         }
-        if where.protocol == "live":
-            # Like the keys below only where it is set: one that is always there would change every plan's hash.
-            fields["protocol"] = "live"
+        # Like the keys below only where it is set: one that is always there would change every plan's hash.
+        fields |= self.wire.mark
         if self.auth is not None:
             fields["auth"] = self.auth
         if where.extra_headers:  # by name: a value may be a key
@@ -330,8 +324,8 @@ class Plan:
             )
         fields["stop"] = rule
         # GPT-Live has no text to drift into: there a voice is lost to silence.
-        is_live = all(settings.where.protocol == "live" for settings in fields["settings"])
-        outcome = "lost_voice" if is_live else "final"
+        outcomes = {settings.wire.outcome for settings in fields["settings"]}
+        outcome = outcomes.pop() if len(outcomes) == 1 else "final"
         fields["analysis"] = analysis or Analysis(baseline=fields["arms"][0].name, outcome=outcome)
         if fields["analysis"].baseline not in [item.name for item in fields["arms"]]:
             raise InputError(f"the baseline {clipped(fields['analysis'].baseline)} is no arm of this plan")
@@ -357,9 +351,8 @@ class Plan:
             for control in range(self.controls):
                 if control * self.repeats // self.controls == repeat:  # spread over the plan
                     for n in range(len(self.settings)):
-                        if self.settings[n].where.protocol == "realtime":  # GPT-Live cannot be asked for text
-                            row.append(("positive", _POSITIVE, _arms.as_is, n, control))
-                        row.append(("negative", _NEGATIVE, _arms.as_is, n, control))
+                        for role in self.settings[n].wire.controls:
+                            row.append((role, _CONTROLS[role], _arms.as_is, n, control))
             draw.shuffle(row)
             rows += row
         # A name is put together at every call, and there may be 100,000 trials.
@@ -383,7 +376,7 @@ class Plan:
 
     @property
     def n_controls(self) -> int:
-        return self.controls * sum(1 + (item.where.protocol == "realtime") for item in self.settings)
+        return self.controls * sum(len(item.wire.controls) for item in self.settings)
 
     # ------------------------------------------------------------------------------------------------------ frozen
 
@@ -454,6 +447,7 @@ class Plan:
 # Nothing but the session's setting differs from an ordinary question, so that what is read is due to it.
 _POSITIVE = Case("control: text asked", History().user("Tell me a joke."), "text", note="the session asks for text")
 _NEGATIVE = Case("control: no history", History().user("Tell me a joke."), "audio", note="one user turn, nothing else")
+_CONTROLS = {"positive": _POSITIVE, "negative": _NEGATIVE}
 
 
 # ---------------------------------------------------------------------------------------------------------------- parts
@@ -635,52 +629,35 @@ def estimate(plan: Plan) -> Estimate:
         # A rehearsal is priced as the measurement that it stands for.
         models = [DEFAULT_MODEL]  # what a stand-in's one model is called says nothing of what would be measured
     # Repeats of a cell cost the same, so that each cell is reckoned once.
-    cells: dict[object, tuple[int, float, int, int, int]] = {}
+    cells: dict[object, tuple[int, int, int, float, float, float, float | None]] = {}
     for trial in plan.trials:
-        key = (trial.role, *trial.cell)
-        if key not in cells:
+        settings = trial.settings
+        if (key := (trial.role, *trial.cell)) not in cells:
             text, audio, replies = _likely(trial)
-            price = trial.settings.reckoned_price
-            live = trial.settings.where.protocol == "live"
-            output = replies * (_REPLY_AUDIO_TOKENS + _REPLY_TEXT_TOKENS)
+            wire, model = settings.wire, settings.where.model or ""
             cells[key] = (
                 replies,
-                live_usd(trial, worst=False)
-                if live
-                else 0.0
-                if price is None
-                else _usd(price, text, audio, replies, trial.settings),
                 text + audio,
-                output,
-                text,
+                replies * (_REPLY_AUDIO_TOKENS + _REPLY_TEXT_TOKENS),
+                wire.usd(trial, settings.reckoned_price),
+                wire.usd(trial, PRICES[model if model in models else models[0]]),
+                wire.seconds(trial),
+                worst_usd(trial),
             )
-        replies, cost, tokens, output, text = cells[key]
+        replies, tokens, output, cost, cost_there, lasts, most = cells[key]
         n_in, n_out, n_responses = n_in + tokens, n_out + output, n_responses + replies
-        model = trial.settings.where.model or ""
-        elsewhere += (
-            live_usd(trial, worst=False)
-            if trial.settings.where.protocol == "live"
-            else _usd(PRICES[model if model in models else models[0]], text, tokens - text, replies, trial.settings)
-        )
-        stand_in = trial.settings.where.name == "standin"
-        if trial.settings.where.protocol == "live":
-            # It runs at the pace of speech, or at that of the stand-in's clock.
-            pace = float(trial.settings.stand_in.get("pace") or 1.0) if stand_in else 1.0
-            seconds += live_seconds(trial, worst=False) / pace
-        else:
-            seconds += (_STAND_IN_S if stand_in else _SERVICE_S) * replies
-        if not trial.settings.free:
-            most = worst_usd(trial)
-            usd = usd + cost if usd is not None and trial.settings.is_priced else None
+        elsewhere, seconds = elsewhere + cost_there, seconds + lasts
+        if not settings.free:
+            usd = usd + cost if usd is not None and settings.is_priced else None
             worst = None if worst is None or most is None else worst + most
             # At the end of a budget as many attempts as run at once have reserved their worst case.
             dearest = max(dearest, most or 0.0)
     free = all(settings.free for settings in plan.settings)
-    minutes_there = n_responses * _SERVICE_S / AT_ONCE / 60
     simulated = all(settings.where.name == "standin" for settings in plan.settings)
     on = models[0] if len(models) == 1 else f"OpenAI's {len(models)} models of these names"
     when = _dates(PRICES[name] for name in models)
-    if all(settings.where.protocol == "live" for settings in plan.settings):
+    minutes_there = n_responses * _SERVICE_S / AT_ONCE / 60
+    if all(settings.wire is _Live for settings in plan.settings):
         on, when = "GPT-Live", f" at ${USD_PER_SECOND * 60:.2f} a minute"
         # Dollars back into seconds: there is one price for all of them.
         minutes_there = elsewhere / USD_PER_SECOND / AT_ONCE / 60
@@ -701,6 +678,123 @@ def estimate(plan: Plan) -> Estimate:
         measured,
     )
 
+
+def worst_usd(trial: Trial) -> float | None:
+    """Return the most that one attempt at a trial can cost; ``None`` where there is no price, 0 where it is free."""
+    return 0.0 if trial.settings.free else trial.settings.wire.worst_usd(trial)
+
+
+class _Realtime:
+    """Trials over Realtime: a reply is asked for by an event, and paid by its tokens."""
+
+    # Of `Settings`, for `Session.update`.
+    fields: tuple[str, ...] = ("voice", "instructions", "max_output_tokens")
+    has_turns = True
+    mark: Mapping[str, str] = MappingProxyType({})
+    outcome = "final"
+    controls: tuple[Role, ...] = ("positive", "negative")
+
+    @staticmethod
+    def rules(stand_in: Mapping[str, Any]) -> list[str]:
+        """What a stand-in does wrong, in words of the settings' name."""
+        return [
+            f"drift={stand_in.get('drift', 'documented')}",
+            *(f"fault={fault}" for fault in stand_in.get("faults", ())),
+        ]
+
+    @staticmethod
+    def is_priced(settings: Settings) -> bool:
+        return settings.reckoned_price is not None
+
+    @staticmethod
+    def split(history: History, *, keep: bool) -> tuple[History, History]:
+        """What an arm places of a case's history, and what is asked after it: all of it is placed."""
+        return history, History()
+
+    @staticmethod
+    def usd(trial: Trial, price: Price | None) -> float:
+        """What one attempt likely costs at a price."""
+        text, audio, replies = _likely(trial)
+        return 0.0 if price is None else _usd(price, text, audio, replies, trial.settings)
+
+    @staticmethod
+    def seconds(trial: Trial) -> float:
+        """How long one attempt likely lasts, by the wall."""
+        return (_STAND_IN_S if trial.settings.where.name == "standin" else _SERVICE_S) * trial.n_turns
+
+    @staticmethod
+    def worst_usd(trial: Trial) -> float | None:
+        settings = trial.settings
+        price = settings.reckoned_price
+        if price is None:
+            return None
+        arm, history = trial.arm, trial.case.history
+        most_out = _most_output(settings)
+        instructions = settings.instructions
+        # A server's own instructions are not known beforehand: ten times what was seen.
+        text = len(instructions.encode()) if instructions else 10 * _INSTRUCTIONS_TOKENS
+        # Tools, and whatever else the session or a response is told in words, is input of every response.
+        told_fields = {name: value for name, value in arm.asks(history).items() if name != "input"}
+        text += sum(_json_bytes(value) for value in (settings.more, arm.settings(history), told_fields))
+        items_text, audio = _size(arm.history(history), bytes_per_token=1)
+        text += items_text
+        usd = 0.0
+        for turn in (None, *trial.case.turns):
+            if turn is not None:
+                more_text, more_audio = _size(History().user(arm.turn(turn)), bytes_per_token=1)
+                text, audio = text + more_text, audio + more_audio
+            for n_left in reversed(range(arm.max_responses)):
+                # Asked again is only after a reply in text, so all but the last of a turn are text. What an arm adds on the way
+                # (silence, say) is within the ten seconds of audio that each response is given here.
+                audio += 100
+                usd += text * price.text[0] + audio * price.audio[0]
+                usd += most_out * (price.text[2] if n_left else max(price.text[2], price.audio[2]))
+                # A reply is input of all that follow: text if it was asked again, else what costs more.
+                if n_left or price.text[0] > price.audio[0]:
+                    text += most_out
+                else:
+                    audio += most_out
+        return usd / 1e6
+
+
+class _Live:
+    """Trials over GPT-Live: a question is asked aloud, and every second is paid."""
+
+    fields: tuple[str, ...] = ("voice", "instructions")
+    has_turns = False
+    mark: Mapping[str, str] = MappingProxyType({"protocol": "live"})
+    # There is no text to drift into: a voice is lost to silence.
+    outcome = "lost_voice"
+    controls: tuple[Role, ...] = ("negative",)  # it cannot be asked for text
+
+    @staticmethod
+    def rules(stand_in: Mapping[str, Any]) -> list[str]:
+        return [f"silence={stand_in.get('live', {}).get('silence', 'documented')}"]
+
+    @staticmethod
+    def is_priced(settings: Settings) -> bool:
+        # By the second, where no backend's tokens come beside them.
+        return settings.where.model in PRICED_MODELS and "delegation" not in settings.more
+
+    @staticmethod
+    def split(history: History, *, keep: bool) -> tuple[History, History]:
+        return (history, History()) if keep else (History(history.items[:-1]), History(history.items[-1:]))
+
+    @staticmethod
+    def usd(trial: Trial, price: Price | None) -> float:
+        return live_usd(trial, worst=False)
+
+    @staticmethod
+    def seconds(trial: Trial) -> float:
+        # It runs at the pace of speech, or at that of the stand-in's clock.
+        return live_seconds(trial, worst=False) / float(trial.settings.stand_in.get("pace") or 1.0)
+
+    @staticmethod
+    def worst_usd(trial: Trial) -> float | None:
+        return live_usd(trial, worst=True)
+
+
+_WIRES: dict[Protocol, type[_Realtime] | type[_Live]] = {"realtime": _Realtime, "live": _Live}
 
 # GPT-Live runs by the second.
 _START_S = 2.5  # from the opening of the socket to the first clip: the start, and a second of silence before it
@@ -740,43 +834,6 @@ def live_usd(trial: Trial, *, worst: bool) -> float:
     """What the seconds of one attempt cost, in dollars: likely, or at most (what a budget reserves)."""
     # Usage is in whole seconds (wire/LIVE.md, Events).
     return math.ceil(live_seconds(trial, worst=worst)) * USD_PER_SECOND
-
-
-def worst_usd(trial: Trial) -> float | None:
-    """Return the most that one attempt at a trial can cost; ``None`` where there is no price, 0 where it is free."""
-    settings = trial.settings
-    if settings.where.protocol == "live":
-        return 0.0 if settings.free else live_usd(trial, worst=True)
-    price = settings.reckoned_price
-    if price is None:
-        return 0.0 if settings.free else None
-    arm, history = trial.arm, trial.case.history
-    most_out = _most_output(settings)
-    instructions = settings.instructions
-    # A server's own instructions are not known beforehand: ten times what was seen.
-    text = len(instructions.encode()) if instructions else 10 * _INSTRUCTIONS_TOKENS
-    # Tools, and whatever else the session or a response is told in words, is input of every response.
-    told_fields = {name: value for name, value in arm.asks(history).items() if name != "input"}
-    text += sum(_json_bytes(value) for value in (settings.more, arm.settings(history), told_fields))
-    items_text, audio = _size(arm.history(history), bytes_per_token=1)
-    text += items_text
-    usd = 0.0
-    for turn in (None, *trial.case.turns):
-        if turn is not None:
-            more_text, more_audio = _size(History().user(arm.turn(turn)), bytes_per_token=1)
-            text, audio = text + more_text, audio + more_audio
-        for n_left in reversed(range(arm.max_responses)):
-            # Asked again is only after a reply in text, so all but the last of a turn are text. What an arm adds on the way
-            # (silence, say) is within the ten seconds of audio that each response is given here.
-            audio += 100
-            usd += text * price.text[0] + audio * price.audio[0]
-            usd += most_out * (price.text[2] if n_left else max(price.text[2], price.audio[2]))
-            # A reply is input of all that follow: text if it was asked again, else what costs more.
-            if n_left or price.text[0] > price.audio[0]:
-                text += most_out
-            else:
-                audio += most_out
-    return usd / 1e6
 
 
 def tokens_of(trial: Trial) -> int:

@@ -28,20 +28,24 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
 from .. import show
 from ..connecting import connect
+from ..endpoint import Protocol
 from ..errors import ConnectError, InputError, KitError, clipped, first_error
 from ..standin import StandIn
-from .attempt import AGAIN, THERE, Outcome, Prepared, Row, prepare
+from .attempt import AGAIN, THERE, Outcome, Prepared, Row, play, prepare
 from .limits import Budget, FirstTurn, Heartbeat, RateLimiter, Reservation, StopMonitor, check_budget
-from .live import play_once
+from .live import play_live
 from .plan import Plan, Settings, Trial, tokens_of, worst_usd
 from .writer import Writer
+
+PLAY: dict[Protocol, Callable[..., Awaitable[None]]] = {"realtime": play, "live": play_live}
+"""By protocol, how a trial is played once."""
 
 # ----------------------------------------------------------------------------------------------------- how a run is going
 
@@ -383,7 +387,7 @@ class Runner:
             n_turns += 1
 
         try:
-            await play_once(
+            await PLAY[trial.settings.where.protocol](
                 trial,
                 self.prepared(trial),
                 stand_ins.connect(trial, self.attempt_there(trial), self.plan.timeout_s),
