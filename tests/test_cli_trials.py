@@ -132,8 +132,13 @@ def test_arms_lists_every_arm_with_its_source():
         ("x = 1", "defines no plan; it should say plan = Plan(…)"),
         ("x = 1\nplan = nothing", "plan.py, line 2: NameError: name 'nothing' is not defined"),
         ("plan = (", "plan.py, line 1: SyntaxError"),
+        ("class E(Exception):\n  __str__ = None\nraise E", "plan.py, line 3: kit_plan.E: <exception str() failed>"),
+        (
+            "from kit import Plan\nplan = Plan('1a', repeats=10**9)",
+            "1,000,000,000 trials, and at most 1,000,000 are run",
+        ),
     ],
-    ids=["unknown case", "no plan", "error", "syntax"],
+    ids=["unknown case", "no plan", "error", "syntax", "an error without words", "too many trials"],
 )
 def test_a_plan_that_is_none_is_one_sentence(tmp_path, capsys, source, sentence):
     (tmp_path / "plan.py").write_text(source)

@@ -366,20 +366,21 @@ async def test_the_model_that_the_server_names_is_the_one_that_is_priced(path, m
 
 
 async def test_a_reader_that_stays_open_leaves_the_results_in_the_file(path):
-    plan = Plan("1b", repeats=3)
-    with Writer(path, plan):
-        pass
-    reader = Ledger(path).connect()
-    ledger = await quietly(plan, path)
+    plan, readers = Plan("1b", repeats=3), []
+
+    def read(progress):
+        if not readers:
+            readers.append(Ledger(path).connect())
+
+    ledger = await quietly(plan, path, progress=read)
 
     copy = path.with_name("copied-alone.sqlite")
     shutil.copy(ledger.path, copy)
     assert Ledger(copy).counts()["completed"] == 3
-    reader.close()
+    readers[0].close()
     await quietly(plan, path)
-    assert (
-        path.read_bytes()[18] == 1
-    )  # no write-ahead log: it can be read from a folder in which nothing may be written
+    # No write-ahead log: it can be read from a folder in which nothing may be written.
+    assert path.read_bytes()[18] == 1
 
 
 def test_the_reservation_covers_tools_and_whatever_else_a_session_is_told():

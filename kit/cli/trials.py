@@ -70,7 +70,8 @@ def load_plan(path: str | Path) -> Plan:
     except Exception as exc:
         lines = [frame.lineno for frame in traceback.extract_tb(exc.__traceback__) if frame.filename == str(file)]
         line = exc.lineno if isinstance(exc, SyntaxError) else lines[-1] if lines else "?"
-        raise InputError(f"{file}, line {line}: {type(exc).__name__}: {exc}") from exc
+        problem = "".join(traceback.format_exception_only(exc)[-1:]).strip()
+        raise InputError(f"{file}, line {line}: {problem}") from exc
     finally:
         sys.dont_write_bytecode = keep
     plan = getattr(module, "plan", None)

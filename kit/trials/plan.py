@@ -36,6 +36,7 @@ from .arms import Arm, arm
 Role = Literal["measure", "positive", "negative"]
 
 CONTROLS_WHEN_PAID = 3  # of each kind: a session that cannot speak, or cannot write, shows in all of them
+_MAX_TRIALS = 1_000_000  # each is an object and a row; a month at a service's pace
 MAX_OUTPUT_TOKENS = (
     1_024  # some 40 s of speech: a joke never reaches it, and a budget can be kept (models allow 4,096 and more)
 )
@@ -316,6 +317,11 @@ class Plan:
         n_cells = len(fields["cases"]) * len(fields["arms"]) * len(fields["settings"]) - len(fields["skipped"])
         if not n_cells:
             raise InputError(f"nothing of this plan can be run: {next(iter(fields['skipped'].values()))}")
+        n_trials = n_cells * fields["repeats"] + 2 * len(fields["settings"]) * fields["controls"]
+        if n_trials > _MAX_TRIALS:
+            raise InputError(
+                f"this plan has {n_trials:,} trials, and at most {_MAX_TRIALS:,} are run: take fewer repeats"
+            )
         rule = stop if isinstance(stop, StopRule | None) else StopRule(width=stop, n_arms=n_cells)
         if rule is not None and rule.n_arms != n_cells:
             raise InputError(
