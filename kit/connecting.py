@@ -14,7 +14,6 @@ import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
@@ -31,6 +30,7 @@ from .link import Link, in_background, simulated_by
 from .session import Session
 from .show import plain
 from .wire.conversation import Conversation
+from .wire.dialect import Name
 
 if TYPE_CHECKING:
     from .live import OnDelegation
@@ -122,10 +122,10 @@ class connect:
             fork=fork,
             attach=attach,
         )
-        if self._endpoint.protocol != "live" and (policy is not None or on_delegation is not None):
-            raise InputError("policy= and on_delegation= are GPT-Live's; name its model, or protocol='live'")
         # Only a `LiveSession` has them.
         self._policy, self._on_delegation = policy, on_delegation
+        if policy or on_delegation:
+            self._wire.check_has_policy()
         if replay is not None and set(stand_in) - {"pace", "session"}:
             raise InputError(f"{', '.join(stand_in)}: a replay takes pace= and session= only")
         if replay is None and stand_in and (self._running or self._endpoint.name != "standin"):
@@ -163,20 +163,7 @@ class connect:
         link = await self._open()
         # In front, and so run last: a thread ends only after the server that runs on it.
         link.on_close[:0] = self._at_end
-        session: OpenSession
-        if self._endpoint.protocol == "live":
-            from .live import LiveSession
-
-            session = LiveSession(
-                link,
-                settings=self._settings,
-                pace=self._pace,
-                on_delegation=self._on_delegation,
-                door="fork" if self._endpoint.fork else "attach" if self._endpoint.attach else "new",
-            )
-        else:
-            session = Session(link)
-            session.shows_replies = not self._quiet
+        session = self._wire.session(self, link)
         try:
             await session._begin(self._settings, self._timeout_s)
         except BaseException:
@@ -205,6 +192,11 @@ class connect:
         return self._endpoint.protocol
 
     @property
+    def _wire(self) -> type[_Realtime] | type[_Live]:
+        """How its protocol is opened; which that is, a replay learns from its log."""
+        return _WIRES[self._endpoint.protocol]
+
+    @property
     def _pace(self) -> float:
         """How fast GPT-Live's time runs: as fast as the stand-in's, where that is known; a service's is the wall's."""
         own = self._stand_in.get("pace") if self._running is None else self._running.live.pace
@@ -218,10 +210,10 @@ class connect:
             return await self._link(where, self._url(self._running), log)
         replayed = None if self._replay is None else repr(server)
         if replayed:
-            dialect = server.first.dialect
-            where = Endpoint("replay", "", "ga" if dialect == "live" else dialect, server.first.model)
-            where = replace(where, protocol="live" if dialect == "live" else "realtime")
-            self._endpoint = where  # which protocol is spoken, the recording says
+            first = server.first
+            # Which protocol is spoken, the recording says.
+            dialect: Name = "beta" if first.dialect == "beta" else "ga"
+            self._endpoint = where = Endpoint("replay", "", dialect, first.model, protocol=first.protocol)
         starting = in_background(server.start())
         try:
             await asyncio.shield(starting)  # broken off in its middle, it would listen for ever
@@ -254,22 +246,21 @@ class connect:
         redactor = log.redactor if log is not None else Redactor()
         redactor.add(*where.secrets(headers))
         ws = await dial(where, url, headers, redactor, self._timeout_s)
-        # The session's clock begins here. GPT-Live's runs as fast as the stand-in's.
-        opened, pace = time.perf_counter(), self._pace if where.protocol == "live" else 1.0
-        fold = self._fold(where, simulated_by(where, ws))
+        # The session's clock begins here.
+        opened, pace = time.perf_counter(), self._wire.pace(self)
+        fold = self._wire.fold(self, simulated_by(where, ws))
         link = Link(where, ws, fold, lambda: (time.perf_counter() - opened) * 1000 * pace, redactor, log)
         if log is not None:
             log.begin(
                 endpoint=where.name,
                 url=where.shown_url,
                 model=where.model,
-                dialect=where.dialect if where.protocol == "realtime" else "live",
+                dialect=self._wire.dialect(where),
                 simulated=link.conversation.simulated,
             )
         try:
-            if where.protocol == "realtime":  # with GPT-Live the client speaks first
-                async with asyncio.timeout_at(deadline):
-                    await _first_event(link)
+            async with asyncio.timeout_at(deadline):
+                await self._wire.first_event(link)
         except TimeoutError:
             await asyncio.shield(in_background(ws.close()))
             if link.conversation.errors:  # it refused, and left the socket open
@@ -286,14 +277,6 @@ class connect:
         # Only now: the first event was read above, where a refusal is still an error of connecting.
         link.start()
         return link
-
-    def _fold(self, where: Endpoint, simulated: bool | None) -> Any:
-        """The fold of the protocol that is spoken."""
-        if where.protocol == "realtime":
-            return Conversation(simulated=simulated, keep_audio=self._keep_audio)
-        from .wire.live_conversation import LiveConversation
-
-        return LiveConversation(self._policy, simulated=simulated, keep_audio=self._keep_audio)
 
     def _own_server(self) -> Any:
         """A `StandIn` or a `Replay` that ends with the session; ``None`` where one is running, or none is needed."""
@@ -313,11 +296,11 @@ class connect:
         if server is None:
             return where.url
         if self._replay is not None:
-            return live_address(server.url) if where.protocol == "live" else server.url
+            return self._wire.address(server.url, where)
         query = {"model": where.model or "gpt-realtime", "trial": self._trial}
         query |= {"attempt": str(self._attempt)} if self._trial and self._attempt > 1 else {}
         url = f"{server.url}?{urlencode({name: value for name, value in query.items() if value})}"
-        return live_address(url, fork=where.fork, attach=where.attach) if where.protocol == "live" else url
+        return self._wire.address(url, where)
 
 
 def _running_stand_in(where: object) -> StandIn:
@@ -336,20 +319,98 @@ async def _stop(server: Any, starting: asyncio.Task[Any]) -> None:
     await server.stop()
 
 
-async def _first_event(link: Link[Conversation]) -> None:
-    """Read until the session is known. A sideband sends nothing by itself: it answers an update (wire/README.md, Other servers)."""
-    sideband = "call_id=" in urlsplit(link.endpoint.url).query
-    if sideband:
-        await link.send({"type": "session.update", "session": {"type": "realtime"}})
-    while True:
-        link.receive([await link.socket.receive()])
-        if link.malformed:
-            raise copy.copy(link.malformed[0])
-        if link.events[-1].type == "error":
-            await link.socket.wait_closed()
-            raise refusal_of(link.endpoint, link.conversation.errors[-1], link.socket.close_code)
-        if not sideband or link.conversation.session:
-            return
+class _Realtime:
+    """How a Realtime session is opened: the server speaks first."""
+
+    @staticmethod
+    def check_has_policy() -> None:
+        raise InputError("policy= and on_delegation= are GPT-Live's; name its model, or protocol='live'")
+
+    @staticmethod
+    def address(url: str, where: Endpoint) -> str:
+        """The address at a server whose own this is."""
+        return url
+
+    @staticmethod
+    def dialect(where: Endpoint) -> str:
+        return where.dialect
+
+    @staticmethod
+    def pace(opening: connect) -> float:
+        return 1.0
+
+    @staticmethod
+    def fold(opening: connect, simulated: bool | None) -> Any:
+        return Conversation(simulated=simulated, keep_audio=opening._keep_audio)
+
+    @staticmethod
+    async def first_event(link: Link[Any]) -> None:
+        """Read until the session is known. A sideband sends nothing by itself: it answers an update (wire/README.md, Other
+        servers)."""
+        sideband = "call_id=" in urlsplit(link.endpoint.url).query
+        if sideband:
+            await link.send({"type": "session.update", "session": {"type": "realtime"}})
+        while True:
+            link.receive([await link.socket.receive()])
+            if link.malformed:
+                raise copy.copy(link.malformed[0])
+            if link.events[-1].type == "error":
+                await link.socket.wait_closed()
+                raise refusal_of(link.endpoint, link.conversation.errors[-1], link.socket.close_code)
+            if not sideband or link.conversation.session:
+                return
+
+    @staticmethod
+    def session(opening: connect, link: Link[Any]) -> OpenSession:
+        session = Session(link)
+        session.shows_replies = not opening._quiet
+        return session
+
+
+class _Live:
+    """How one of GPT-Live is opened: the client speaks first, when its session starts."""
+
+    @staticmethod
+    def check_has_policy() -> None:
+        """It has one."""
+
+    @staticmethod
+    def address(url: str, where: Endpoint) -> str:
+        return live_address(url, fork=where.fork, attach=where.attach)
+
+    @staticmethod
+    def dialect(where: Endpoint) -> str:
+        return "live"
+
+    @staticmethod
+    def pace(opening: connect) -> float:
+        return opening._pace
+
+    @staticmethod
+    def fold(opening: connect, simulated: bool | None) -> Any:
+        from .wire.live_conversation import LiveConversation
+
+        return LiveConversation(opening._policy, simulated=simulated, keep_audio=opening._keep_audio)
+
+    @staticmethod
+    async def first_event(link: Link[Any]) -> None:
+        """Nothing comes before the start."""
+
+    @staticmethod
+    def session(opening: connect, link: Link[Any]) -> OpenSession:
+        from .live import LiveSession
+
+        where = opening._endpoint
+        return LiveSession(
+            link,
+            settings=opening._settings,
+            pace=opening._pace,
+            on_delegation=opening._on_delegation,
+            door="fork" if where.fork else "attach" if where.attach else "new",
+        )
+
+
+_WIRES: dict[Protocol, type[_Realtime] | type[_Live]] = {"realtime": _Realtime, "live": _Live}
 
 
 # ------------------------------------------------------------------------------------------- a notebook's rebound names

@@ -54,7 +54,8 @@ from .wire.live import (
     spell_start,
     tokens_of,
 )
-from .wire.live_conversation import Append, Delegation, LiveConversation, LiveView, Reply, ReplyPolicy, peak_of
+from .wire.live_conversation import Append, Delegation, LiveConversation, Reply, ReplyPolicy, peak_of
+from .wire.view import LiveView
 
 if TYPE_CHECKING:
     from .clip import Clip
@@ -205,7 +206,7 @@ class LiveSession(OpenSession, LiveView):
         door: Literal["new", "fork", "attach"] = "new",
     ) -> None:
         OpenSession.__init__(self, link)
-        LiveView.__init__(self, link.conversation)
+        LiveView.__init__(self, link.conversation, link.events)
         # For `session.start`; nothing of it can change later.
         self._settings = dict(settings or {})
         # How fast its time runs; and whether it is new, a fork, or a sideband.
@@ -223,6 +224,8 @@ class LiveSession(OpenSession, LiveView):
         self._asking = False
 
     # ------------------------------------------------------------------------------------------------- what it is
+
+    spoken = "GPT-Live"
 
     @property
     def model(self) -> str | None:
@@ -590,7 +593,7 @@ class LiveSession(OpenSession, LiveView):
     def _look(self) -> bool:
         """Do what is due without an event; returns whether the session goes on."""
         if self._link.closed is not None:
-            self.conversation.end(self.now_ms, lost=self.conversation.close_reason is None)
+            self.conversation.end(self.now_ms, lost=None)
             return False
         self.conversation.settle(self.now_ms)
         for delegation in self.conversation.delegations[self._n_delegations :]:
@@ -617,7 +620,7 @@ class LiveSession(OpenSession, LiveView):
             await self._sleep_ms(20)
             self.conversation.settle(self.now_ms)
         if reply.ended is None:
-            self.conversation.end(self.now_ms, lost=self.conversation.close_reason is None)
+            self.conversation.end(self.now_ms, lost=None)
         if reply.outcome == "failed" and self._link.closed is not None:
             raise copy.copy(self._link.closed)
         return reply

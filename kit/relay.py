@@ -356,15 +356,13 @@ class _Session:
         self._opened = time.perf_counter()
         # ``None`` where no log is kept; replies are told of all the same.
         self._log = relay.writer(n)
-        live = "/live/sessions" in urlsplit(url).path
+        # The two folds have one face; what the frames are, the address says.
+        dialect = "live" if "/live/sessions" in urlsplit(url).path else "beta" if _asks_for_beta(headers) else "ga"
         mark = upstream.response.headers.get("X-Stand-In") if upstream.response else None
         simulated = True if mark else None if relay.endpoint.name == "url" else False
         # What the frames come to: of it is told what arrived. Sound is counted and not held.
-        self._fold: Conversation | LiveConversation = (
-            LiveConversation(simulated=simulated, keep_audio=False)
-            if live
-            else Conversation(simulated=simulated, keep_audio=False)
-        )
+        fold_of = _FOLDS.get(dialect, Conversation)
+        self._fold: Conversation | LiveConversation = fold_of(simulated=simulated, keep_audio=False)
         # Whether `run` has: from then on it ends both sides alike. Before, nothing else ends the connection to the service.
         self.has_begun = False
         # Knows what the client sent as a secret, which is on no disk and no screen.
@@ -380,13 +378,12 @@ class _Session:
         self._timer: asyncio.TimerHandle | None = None
         if self._log is not None:
             self._log.redactor = redactor
-            beta = any(name.lower() == "openai-beta" for name in headers)
             query = dict(parse_qsl(urlsplit(url).query))
             self._log.begin(
                 endpoint=relay.endpoint.name,
                 url=Endpoint("url", url).shown_url,
                 model=query.get("model"),
-                dialect="beta" if beta else "ga",
+                dialect=dialect,
                 simulated=simulated,
             )
 
@@ -493,15 +490,14 @@ class _Session:
         self._tell_replies()
 
     def _tell_replies(self) -> None:
-        fold = self._fold
-        replies: list[Any] = fold.replies if isinstance(fold, LiveConversation) else fold.responses
+        replies: list[Any] = self._fold.responses
         while self._n_told < len(replies) and replies[self._n_told].status not in (None, "in_progress"):
             reply = replies[self._n_told]
             self._n_told += 1
-            live = isinstance(fold, LiveConversation)
             first = reply.first_audio_ms if reply.first_audio_ms is not None else reply.first_text_ms
-            asked = "voice" if live else "+".join(reply.asked or ()) or None
-            arrived = reply.outcome if live else reply.modality
+            asked = "+".join(reply.asked or ()) or None
+            # An outcome is by a policy; without one, what arrived is told.
+            arrived = reply.outcome if reply.policy else reply.modality
             # What is told goes to a screen: without what the client sent as a secret, should the server repeat it.
             words = self._redactor.text(reply.words)
             self._relay.tell(RelayedReply(self._n, datetime.now(), asked, arrived, words, first))
@@ -511,11 +507,17 @@ class _Session:
         self.upstream.on_messages = None
         self.upstream.transport.abort()
         self._record()
-        if isinstance(self._fold, LiveConversation):
-            self._fold.end(self._now_ms(), lost=self._fold.close_reason is None)
-            self._tell_replies()
+        self._fold.end(self._now_ms(), lost=None)
+        self._tell_replies()
         if self._log is not None:
             self._log.end(code=first.close_code, reason=first.close_reason or "", at_ms=self._now_ms())
+
+
+_FOLDS: dict[str, type[Conversation] | type[LiveConversation]] = {"live": LiveConversation}
+
+
+def _asks_for_beta(headers: Mapping[str, str]) -> bool:
+    return any(name.lower() == "openai-beta" for name in headers)
 
 
 def _decoded(frame: bytes, at_ms: float) -> Event | RemoteProtocolError:

@@ -246,6 +246,7 @@ class Session(OpenSession, ConversationView):
         OpenSession.__init__(self, link)
         ConversationView.__init__(self, link.conversation, link.events)
         self.dialect: Dialect = dialect(link.endpoint.dialect)
+        self.spoken = self.dialect.name
         # A seed that did not go in as a whole: `respond` refuses until it is mended.
         self._seeding: Seeding | None = None
 

@@ -13,7 +13,6 @@ half-duplex            silence is sent while a reply is heard: the session's clo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -99,7 +98,6 @@ class LiveVoice(Voice):
         super().__init__(session, source, sink, **options)
         # Loud sound of the user without a pause, in ms; negative: it has interrupted, and must fall quiet first.
         self._loud_ms = 0.0
-        self.on_interrupted: Callable[[], None] = lambda: None
 
     def _played_back(self) -> Any:
         return LivePlayback(self.session, self.sink)

@@ -151,6 +151,8 @@ class Voice:
         self.source = source
         self.sink = sink
         self.half_duplex = half_duplex
+        # Called when the user spoke over a reply, where no event tells it (`audio.live`).
+        self.on_interrupted: Callable[[], None] = lambda: None
         self.playback = self._played_back()
         # After the canceller, so that a meter shows the user and not the model's echo.
         self.level = 0.0

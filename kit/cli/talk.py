@@ -62,8 +62,7 @@ async def _run_cases(args: argparse.Namespace) -> int:
                 response = await _play(session, chosen, args)
                 keep_sound(response, args.wav)
                 mark = show.origin_word(session.simulated)
-                wire = "GPT-Live" if isinstance(session, LiveSession) else session.dialect.name
-                where = f"{session.endpoint.name}, {session.model}, {wire}"
+                where = f"{session.endpoint.name}, {session.model}, {session.spoken}"
         except InputError:  # a missing key or an unknown endpoint is the same for every case
             raise
         except KitError as exc:
@@ -174,25 +173,17 @@ def _voice(args: argparse.Namespace) -> int:
 
 
 async def _talk_voice(args: argparse.Namespace) -> int:
-    live = _connect(args).protocol == "live"
-    if live:
-        args.pace = None  # GPT-Live's clock is the microphone's: the stand-in runs as fast as the wall
+    face_of = _FACES[_connect(args).protocol]
     async with contextlib.AsyncExitStack() as stack:
         # Devices first: a session that cannot be heard should not be paid for.
         microphone = await stack.enter_async_context(Microphone(args.input))
         speaker = await stack.enter_async_context(Speaker(args.output))
-        simulated = args.endpoint == "standin"
-        if simulated and not live:  # whose stand-in knows recorded lines only
-            # Loading the recogniser would hold up the sound: do it before anybody talks.
-            await asyncio.to_thread(prepare_hearing)
-        writer = args.transcribe or ("whisper-1" if simulated else None)  # the stand-in's costs nothing
-        settings = {"transcription": {"model": writer}} if writer and not live else None
+        settings = await face_of.prepare(args)
         session = await stack.enter_async_context(_connect(args, settings=settings))
         canceller = _canceller(args, speaker)
         half_duplex = _half_duplex(args)
-        face_of, voice_of = (_LiveFace, LiveVoice) if live else (_Face, Voice)
         face = face_of(session, wav=args.wav, every_event=args.show_events)
-        voice = voice_of(
+        face.voice = voice = face_of.voice_of(
             session,
             microphone,
             speaker,
@@ -200,9 +191,7 @@ async def _talk_voice(args: argparse.Namespace) -> int:
             canceller=canceller,
             on_event=face.take,
         )
-        if isinstance(voice, LiveVoice):
-            voice.on_interrupted = face.cut_off
-        face.voice = voice
+        voice.on_interrupted = face.cut_off
         face.say(
             f"microphone: {microphone.device.name} · speaker: {speaker.device.name} · {_echo(half_duplex, args, canceller)}"
         )
@@ -266,7 +255,17 @@ class _Face:
     """What the terminal shows: a line for each turn, and one that moves: the microphone's level and the last event."""
 
     # Tens a second: the line that moves would show nothing else.
-    _DULL = ("input_audio_buffer.append",)
+    _DULL: tuple[str, ...] = ("input_audio_buffer.append",)
+    voice_of: type[Voice] = Voice
+
+    @staticmethod
+    async def prepare(args: argparse.Namespace) -> dict[str, Any] | None:
+        """Load what would hold up the sound, before anybody talks; returns the session's settings."""
+        simulated = args.endpoint == "standin"
+        if simulated:
+            await asyncio.to_thread(prepare_hearing)
+        writer = args.transcribe or ("whisper-1" if simulated else None)  # the stand-in's costs nothing
+        return {"transcription": {"model": writer}} if writer else None
 
     def __init__(self, session: Any, *, wav: Path | None, every_event: bool) -> None:
         self.voice: Voice | None = None
@@ -347,7 +346,13 @@ class _Face:
 class _LiveFace(_Face):
     """The same for GPT-Live, whose turns are inferred: a reply is shown when it is over."""
 
-    _DULL = ("session.output_audio.delta",)
+    _DULL = ("session.output_audio.delta", "session.input_audio.append")
+    voice_of = LiveVoice
+
+    @staticmethod
+    async def prepare(args: argparse.Namespace) -> dict[str, Any] | None:
+        args.pace = None  # its clock is the microphone's: the stand-in, which knows recorded lines only, runs as fast as the wall
+        return None
 
     def __init__(self, session: LiveSession, **options: Any) -> None:
         super().__init__(session, **options)
@@ -362,6 +367,9 @@ class _LiveFace(_Face):
                 self.say(f"you: {show.plain(words)}", "bold")
             draw_response(fold.replies[self._n_shown], self._wav, self._console)
             self._n_shown += 1
+
+
+_FACES: dict[str, type[_Face]] = {"realtime": _Face, "live": _LiveFace}
 
 
 def _decibels(level: float) -> float:

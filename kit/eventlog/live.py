@@ -22,19 +22,18 @@ from typing import Any, Literal, Protocol
 from .. import show
 from ..wire.dialect import CLIENT_EVENTS as REALTIME_CLIENT_EVENTS
 from ..wire.dialect import GA_NAME
-from ..wire.event_list import EventList
 from ..wire.events import DIGEST, UNKNOWN_PEAK, Event, digest, loudness
 from ..wire.live import CLIENT_EVENTS, SERVER_EVENTS, is_live
 from ..wire.live_conversation import (
     Append,
     Delegation,
     LiveConversation,
-    LiveView,
     Reply,
     ReplyPolicy,
     decoded_audio,
     peak_of,
 )
+from ..wire.view import LiveView
 from .events import Direction
 from .sessions import MAX_EVENTS
 from .writing import without_audio
@@ -81,9 +80,10 @@ class LoggedLiveSession(LiveView):
     def __init__(
         self, file: str, key: str | None = None, *, keep_audio: bool = True, policy: ReplyPolicy | None = None
     ) -> None:
-        super().__init__(LiveConversation(policy, keep_audio=keep_audio))
-        self.file, self.key = file, key
-        self._events: list[Event] | None = [] if keep_audio else None
+        # Every event, both ways, but for silence that was fed.
+        self._events: list[Event] = []
+        super().__init__(LiveConversation(policy, keep_audio=keep_audio), self._events)
+        self.file, self.key, self._keep_events = file, key, keep_audio
         self.header: dict[str, Any] | None = None
         self.end: dict[str, Any] | None = None
         self.n_events = self.n_malformed = self.n_withheld = 0
@@ -97,11 +97,6 @@ class LoggedLiveSession(LiveView):
         """The model, as the server or the client named it."""
         name = super().model or (self.header or {}).get("model")
         return name if isinstance(name, str) else None
-
-    @property
-    def events(self) -> EventList:
-        """Every event, both ways, but for silence that was fed. Audio is left out: it is in its reply."""
-        return EventList(self._events or ())
 
     @property
     def answers(self) -> list[Reply]:
@@ -237,7 +232,7 @@ class LoggedLiveSession(LiveView):
                 data, peak = data | {"audio": ""}, None  # a microphone's noise has no digest of silence
         self.conversation.feed(data, at_ms, direction, pcm=pcm, peak=peak)
         is_fed_silence = direction == "client" and peak == 0
-        if self._events is not None and not is_fed_silence and len(self._events) < MAX_EVENTS:
+        if self._keep_events and not is_fed_silence and len(self._events) < MAX_EVENTS:
             listed = data | {name: digest(pcm, peak)} if name and pcm else without_audio(data)
             size = DIGEST.match(str(listed.get(name or "")))
             n_bytes = int(size[2]) if size else None

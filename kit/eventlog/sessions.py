@@ -594,6 +594,10 @@ class RecordedSession:
     end: dict[str, Any] | None
     digests: bool
 
+    @property
+    def protocol(self) -> Literal["realtime", "live"]:
+        return "live" if self.dialect == "live" else "realtime"
+
 
 def gap_s(before: Step | None, step: Step) -> float:
     """Seconds from the frame before to this one, where the log says so."""

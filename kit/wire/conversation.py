@@ -168,6 +168,9 @@ class Conversation:
             else:
                 self._n_roots_without_id += 1
 
+    def end(self, at_ms: float, *, lost: bool | None = False) -> None:
+        """The session is over; of Realtime's replies time decides nothing."""
+
     def receive(self, event: Event) -> None:
         """Fold one server event in. Its audio, if any, moves into the response and is dropped from the event."""
         self.n_events += 1

@@ -36,7 +36,7 @@ import pybase64
 from .. import show
 from ..errors import ServerError
 from .events import Event, digest
-from .live import CLIENT_EVENTS, FORMATS, LANES, SERVER_EVENTS, USD_PER_SECOND
+from .live import CLIENT_EVENTS, FORMATS, LANES, SERVER_EVENTS
 
 if TYPE_CHECKING:
     from ..clip import Clip
@@ -466,10 +466,17 @@ class LiveConversation:
             reply.outcome = "silent"
             reply.ended = "quiet"
 
-    def end(self, at_ms: float, *, lost: bool = False) -> None:
-        """The session, or the log, is over. `lost`: the connection broke, which is no silence of the model's."""
+    @property
+    def responses(self) -> list[Reply]:
+        """Its replies, by the name that Realtime's have."""
+        return self.replies
+
+    def end(self, at_ms: float, *, lost: bool | None = False) -> None:
+        """The session, or the log, is over. `lost`: the connection broke, which is no silence of the model's; ``None``: unless
+        `session.closed` came."""
         if self._ended:
             return
+        lost = self.close_reason is None if lost is None else lost
         if self._loud_until_ms is not None:
             self._caller_fell_quiet()
         self._ended = True
@@ -693,81 +700,6 @@ class LiveConversation:
     def backend_usage(self) -> Iterator[dict[str, Any]]:
         """Token usage of the backend's responses, which is billed beside the seconds."""
         return (usage for delegation in self.delegations for usage in delegation.usage)
-
-
-class LiveView:
-    """The read-only face of a `LiveConversation`. `kit.live.LiveSession` and a log's session inherit it."""
-
-    protocol = "live"
-
-    def __init__(self, conversation: LiveConversation) -> None:
-        self.conversation = conversation
-
-    @property
-    def id(self) -> str | None:
-        """The session's id, as the server named it; ``None`` before it has started."""
-        return _text(self.conversation.session, "id")
-
-    @property
-    def model(self) -> str | None:
-        """The model, as the server names it."""
-        return _text(self.conversation.session, "model")
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The session object as the server last sent it."""
-        return self.conversation.session
-
-    @property
-    def simulated(self) -> bool | None:
-        """True: a stand-in answers. False: a service does. ``None``: unknown."""
-        return self.conversation.simulated
-
-    @property
-    def replies(self) -> list[Reply]:
-        """Every reply so far, silent ones included."""
-        return list(self.conversation.replies)
-
-    responses = replies  # what a reader of either protocol may ask for
-
-    @property
-    def asks(self) -> list[Ask]:
-        """What the caller asked, as this side knows it."""
-        return list(self.conversation.asks)
-
-    @property
-    def errors(self) -> list[ServerError]:
-        """Every `error` event so far."""
-        return list(self.conversation.errors)
-
-    @property
-    def unknown(self) -> dict[str, int]:
-        """Event types that are in no reference, with how often they came."""
-        return dict(self.conversation.unknown)
-
-    @property
-    def n_seeded(self) -> int | None:
-        """How many messages of the assistant it was given; ``None`` where its start is not known."""
-        fold = self.conversation
-        begun = fold.start_at_ms is not None or fold.started_at_ms is not None
-        return sum(message.get("role") == "assistant" for message in fold.past) if begun else None
-
-    @property
-    def seconds(self) -> float | None:
-        """Seconds billed, as the server said last."""
-        return self.conversation.seconds
-
-    @property
-    def seconds_confirmed(self) -> bool:
-        """Whether `session.closed` said so."""
-        return self.conversation.seconds_confirmed
-
-    @property
-    def usd(self) -> float | None:
-        """What the seconds cost; the backend's tokens are billed beside them. The stand-in costs nothing."""
-        if self.simulated:
-            return 0.0
-        return None if self.seconds is None else self.seconds * USD_PER_SECOND
 
 
 # ------------------------------------------------------------------------------------------- fields that may be anything
