@@ -136,6 +136,7 @@ from websockets.asyncio.client import connect
 URL = sys.argv[1] if len(sys.argv) > 1 else {url!a}
 if not URL:
     sys.exit("which server? python reproduce.py wss://HOST/PATH [TIMES]")
+URL += "" if "?" in URL else {query!a}
 TIMES = int(sys.argv[2]) if len(sys.argv) > 2 else 1
 HEADERS = {headers!a}
 if URL.startswith("wss://") and os.environ.get({key_env!a}):
@@ -165,7 +166,8 @@ async def reply(ws):
 async def session():
     last = None
     async with connect(URL, additional_headers=HEADERS, max_size=None) as ws:
-        print("session", json.loads(await ws.recv()).get("session", {{}}).get("id"))
+        first = json.loads(await ws.recv())
+        print(first["type"], first.get("session", {{}}).get("id"), first.get("error", ""))
         for event in EVENTS:
             await ws.send(json.dumps(event))
             if event["type"] == "response.create":
@@ -206,6 +208,7 @@ def reproduction(evidence: SessionEvidence, response: Response | Reply, origin: 
         how="" if endpoint == "standin" else f"{key_env}=... ",
         arguments="[URL] [TIMES]" if host else "URL [TIMES]",
         url=f"{host}{path.format(urlencode({'model': model}))}" if host else "",
+        query=f"?{urlencode({'model': model})}",
         headers={"OpenAI-Beta": "realtime=v1"} if session.dialect == "beta" and endpoint != "xai" else {},
         key_env=key_env,
         key_header="api-key" if azure else "Authorization",
