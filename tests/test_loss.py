@@ -18,8 +18,9 @@ from hostile import Lossy, send, serving
 from killed import quietly
 
 from kit import Endpoint, Ledger, Plan, Settings, arms, tables
+from kit.cli import main
 from kit.endpoint import PRICES, Price
-from kit.errors import ConnectError, LedgerError
+from kit.errors import ConnectError, InputError, LedgerError
 from kit.standin import StandIn
 from kit.trials import attempt as attempt_module
 from kit.trials import runner as runner_module
@@ -244,6 +245,24 @@ async def test_a_ledger_of_schema_1_is_read_and_gone_on_with(path):
     assert {row[0] for row in ledger.rows("SELECT outcome FROM turns")} == {"text"}
     names = {row["name"] for row in ledger.rows("PRAGMA table_info(turns)")}
     assert names == set(TABLES["turns"])
+
+
+def test_a_ledger_that_the_first_kit_wrote_is_read_and_what_it_cannot_tell_is_not_known(path, capsys):
+    """Four trials of 2026-11-22; in the last a text reply was followed by a try that was cut off."""
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(Path(__file__).with_name("ledger_of_before.sql").read_text())
+    before = path.read_bytes()
+
+    table = tables.modality_df(path).set_index("arm")
+    assert table[["text", "first_turns", "lost"]].to_numpy().tolist() == [[1, 2, 0], [0, 1, 1]]
+    assert table[["first_response_drifted", "first_responses"]].to_numpy().tolist() == [[1, 2], [1, 2]]
+    assert table[["silent", "late", "lost_voice", "lost_voice_rate"]].isna().all(axis=None)
+    assert tables.flow_df(path)["asked"].isna().all() and tables.flow_df(path)["answered"].tolist() == [2, 1]
+    assert "Lost after asking: 1 beside 1 answered, against 0 beside 2" in tables.compare_df(path)["sentence"][0]
+    with pytest.raises(InputError, match="written before it was recorded"):
+        tables.compare_df(path, outcome="lost_voice")
+    assert main(["table", str(path), "--rows", "comparisons"]) == 0 == main(["table", str(path)])
+    assert "delete_and_retry" in capsys.readouterr().out and path.read_bytes() == before
 
 
 # ------------------------------------------------------------------------------------------------------------------ money

@@ -234,6 +234,20 @@ def test_it_begins_with_a_sentence_for_each_case_and_pools_no_rate(tmp_path):
     assert "2 of 4" not in text
 
 
+def test_a_sentence_is_marked_by_its_own_origin_and_times_say_of_how_many(tmp_path):
+    ledger = write(
+        tmp_path / "a.sqlite", [("1a", "as_is", "a"), ("1b", "as_is", "t a")], simulated=0, endpoint="openai"
+    )
+    ledger = changed(ledger, "UPDATE attempts SET simulated = 1 WHERE attempt_id = 2")
+
+    text = text_of(ledger)
+
+    assert re.search(r"(?<!\] )case 1a, as is: 0 of 1", in_short(text))
+    assert "[stand-in: simulated] case 1b, as is: 1 of 1" in in_short(text) and "origin unknown]" not in in_short(text)
+    assert "text again in 0 % of 1 turn (of one trial, so without an interval)" in in_short(text)
+    assert "300 ms of 1" in text
+
+
 def test_the_level_is_printed_and_not_assumed(tmp_path):
     text = text_of(write(tmp_path / "a.sqlite", TRIALS), level=0.5)
 
@@ -324,7 +338,12 @@ def test_what_was_chosen_after_the_plan_is_marked(tmp_path):
         (
             [("text asked", "as_is", None, "positive"), FIT[1]],
             None,
-            "Fitness not known. No positive control has answered for",
+            "Fitness not known. No positive control has answered for standin gpt-realtime. In all 0 of 1 sessions",
+        ),
+        (
+            [FIT[0], *[("text asked", "as_is", "x !", "positive")] * 2, *[FIT[1]] * 3],
+            True,
+            "1 of 3 sessions that were asked for text were read as text. Without a history 0 of 3 came as text",
         ),
         (
             [FIT[0], ("no history", "as_is", "t", "negative"), FIT[1], FIT[1]],
@@ -333,7 +352,7 @@ def test_what_was_chosen_after_the_plan_is_marked(tmp_path):
         ),
         ([FIT[0], ("no history", "as_is", "t", "negative")], False, "it must read audio, read text 1"),
     ],
-    ids=["positive not run", "background", "cannot speak"],
+    ids=["positive not run", "two of three failed", "background", "cannot speak"],
 )
 def test_only_a_positive_control_makes_fit_and_background_drift_does_not_make_unfit(tmp_path, controls, fit, sentence):
     made = report(write(tmp_path / "a.sqlite", [("1b", "as_is", "a"), *controls]), tmp_path)

@@ -15,7 +15,7 @@ from .. import show, stats, tables
 from ..stats.comparisons import p_words
 from ..stats.intervals import percent
 from ..tables.modality import points
-from .pieces import Grid, Material, badge, flag, ordered, origin, plural, spaced, when
+from .pieces import Grid, Material, badge, flag, ordered, origin, plural, spaced, text_read, when
 
 if TYPE_CHECKING:
     from pandas import DataFrame as Frame
@@ -27,14 +27,9 @@ MAX_SENTENCES = 12  # about single cases; more are in the table
 
 def in_short(m: Material) -> dict[str, Any]:
     """What came out, in computed sentences, each with whether it shows a difference: cases first, then comparisons."""
-    mark = f"[{show.origin_word(m.simulated)}] " if m.simulated is not False else ""
     # As it is first; where the plan has no baseline, every arm speaks for itself.
     base = m.table[m.table["arm"].astype(str) == m.baseline]
-    cases = [
-        f"{mark}{sentence}"
-        for sentence in map(lambda row: case_sentence(m, row), _rows(base if len(base) else m.table))
-        if sentence
-    ]
+    cases = [case_sentence(m, row) for row in _rows(base if len(base) else m.table) if row["first_turns"]]
     notes = [f"{len(cases) - MAX_SENTENCES} more cases are in the table."] if len(cases) > MAX_SENTENCES else []
     sentences = [(sentence, False) for sentence in cases[:MAX_SENTENCES]]
     if m.comparisons is not None:
@@ -53,12 +48,11 @@ def in_short(m: Material) -> dict[str, Any]:
 
 
 def case_sentence(m: Material, row: Any) -> str:
-    """One case of one arm: how many first turns came as text, with the interval, and how many lost the voice."""
+    """One case of one arm that was answered: how many first turns came as text, with the interval, and how many lost the voice."""
     n, k = int(row["first_turns"]), int(row["text"])
-    # Nothing was answered: a sentence with 0 of 0 would read like a result.
-    if not n:
-        return ""
-    where = f"{m.called('settings', row)}, " if m.over else ""
+    # Of the row: a ledger may hold what was simulated and what was measured.
+    mark = show.origin_word(flag(row["simulated"]))
+    where = f"[{mark}] " * bool(mark) + (f"{m.called('settings', row)}, " if m.over else "")
     name = (
         "interval of the stop rule, good at any look,"
         if str(row.get("run_ended")).startswith("stop rule")
@@ -85,7 +79,7 @@ def case_sentence(m: Material, row: Any) -> str:
         sentence += f" After a text reply the next was text again in {percent(row['persistence_rate'])} of {again}"
         # NaN where too few turns came after a text.
         low, high = row["persistence_low"], row["persistence_high"]
-        sentence += f" ({points(low)} to {points(high)})." if low == low else "."
+        sentence += f" ({points(low)} to {points(high)})." if low == low else " (of one trial, so without an interval)."
     return sentence
 
 
@@ -133,7 +127,6 @@ def controls(m: Material) -> Grid | None:
 def fitness(m: Material) -> tuple[str, str, str]:
     """A box, as class, word and text: was the instrument fit, setting by setting?"""
     df = m.controls
-    completed, planned = int(df["completed"].sum()), int(df["planned"].sum())
     if m.fit is False:
         unfit = "; ".join(
             f"{row['settings']}: asked so that it must read {row['must_read']}, read {row['read'] or 'nothing'}"
@@ -143,11 +136,11 @@ def fitness(m: Material) -> tuple[str, str, str]:
         return "bad", "Unfit", (
             f"A control did not read what it must ({unfit}). The numbers below are kept, and should not be relied on."
         )  # fmt: skip
-    if not planned:
+    if not len(df):
         return "", "No controls", "The plan has none, so nothing here says whether the instrument was fit."
-    if not completed:
-        return "", "Controls not answered yet", f"None of {planned} has completed."
-    text = f"{completed} of {planned} completed; where text was asked for, text was read"
+    if not df["completed"].sum():
+        return "", "Controls not answered yet", f"None of {df['planned'].sum()} has completed."
+    text = text_read(df)
     negative = [
         f"{row['text']} of {row['completed']}" for row in _rows(df[df["role"] == "negative"]) if row["completed"]
     ]
@@ -158,7 +151,7 @@ def fitness(m: Material) -> tuple[str, str, str]:
     if m.fit is None:
         fit = df[(df["role"] == "positive") & df["fit"].fillna(False)]["settings"].astype(str)
         unknown = "; ".join(name for name in ordered(df, "settings") if name not in set(fit))
-        return "", "Fitness not known", f"No positive control has answered for {unknown}. In all, {text}."
+        return "", "Fitness not known", f"No positive control has answered for {unknown}. In all {text}."
     return "good", "Controls as they must be", f"{text}."
 
 

@@ -36,7 +36,7 @@ from ..trials.plan import AT_ONCE, Analysis, Plan, Settings, live_usd
 from ..trials.runner import Callback
 from ..wire.live import USD_PER_SECOND
 from .page import render
-from .pieces import Grid, bar, code, days_of, plural, spaced
+from .pieces import Grid, bar, code, days_of, plural, spaced, times_of
 
 QUESTION = "After how much history does GPT-Live fall silent, and what keeps it speaking?"
 # Even: a history ends with the model, and the question is the user's.
@@ -269,7 +269,7 @@ class LiveStudy:
         placed = self.placed()
         return {
             "question": QUESTION,
-            "lead": f"{plural(len(self.models), 'model')}, histories of {min(self.lengths)} to {max(self.lengths)} turns; {plural(n, 'session')}{days_of(self.ledgers.values())}.",
+            "lead": f"{plural(len(self.models), 'model')}, histories of {min(self.lengths)} to {max(self.lengths)} turns; {plural(n, 'session')}{days_of(at for ledger in self.ledgers.values() for at in times_of(ledger))}.",
             "simulated": self.simulated,
             "rule": self.silence,
             "complete": self.complete,

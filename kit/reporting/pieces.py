@@ -208,15 +208,22 @@ def plural(n: int, word: str) -> str:
     return f"{n:,} {word}{'' if n == 1 else 's'}"
 
 
+def text_read(controls: Frame) -> str:
+    """Of rows of `controls_df`: the sessions that were asked for text. One that is not read as text there shows a blind instrument."""
+    positive = controls[controls["role"] == "positive"]
+    k, n = int(positive["as_it_must"].sum()), int(positive["planned"].sum())
+    return f"{k} of {n} sessions that were asked for text were read as text"
+
+
 def times_of(ledger: Any) -> list[float]:
     """When the first of its attempts began and the last one ended; nothing of a ledger without any."""
     row = ledger.rows("SELECT MIN(started_at), MAX(ended_at) FROM attempts")[0]
     return [at for at in row if at is not None]
 
 
-def days_of(ledgers: Iterable[Any]) -> str:
-    """The days of several ledgers, in UTC as a study's own days are, to be put after a comma."""
-    days = sorted({when(at)[:10] for ledger in ledgers for at in times_of(ledger)})
+def days_of(times: Iterable[Any]) -> str:
+    """The first and the last day of some times, in UTC as a study's own days are, with a comma before; nothing without any."""
+    days = sorted({when(at)[:10] for at in times})
     return "" if not days else f", {days[0]}" if days[0] == days[-1] else f", {days[0]} to {days[-1]}"
 
 

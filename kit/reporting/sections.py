@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from .. import plots, show, tables
 from ..stats.intervals import percent
-from ..tables.modality import points
+from ..tables.modality import heard_after, points
 from ..trials import arms
 from . import findings
 from .pieces import (
@@ -23,6 +23,7 @@ from .pieces import (
     badge,
     bar,
     code,
+    days_of,
     download,
     figure,
     listing,
@@ -106,15 +107,13 @@ def lead(m: Material) -> str:
     n = m.ledger.counts()
     # In the plan's order, as every table of the page has them.
     cases, arm_names = (ordered(m.trials, name) for name in ("case", "arm"))
-    days = sorted({when(at)[:10] for at in m.trials["started_at"].dropna()})
     hosts = [
         host for host in m.hosts if not any(host in name for name in m.settings)
     ]  # one without a name is called by it
     at = f" at {', '.join(hosts)}" if hosts else ""
-    span = "" if not days else f", {days[0]}" if days[0] == days[-1] else f", {days[0]} to {days[-1]}"
     return (
         f"{n['completed']:,} of {n['planned']:,} planned trials completed: {plural(len(cases), 'case')} "
-        f"({', '.join(cases)}), {plural(len(arm_names), 'arm')}, on {'; '.join(m.settings)}{at}{span}."
+        f"({', '.join(cases)}), {plural(len(arm_names), 'arm')}, on {'; '.join(m.settings)}{at}{days_of(m.trials['started_at'].dropna())}."
     )
 
 
@@ -209,7 +208,7 @@ def rates(m: Material) -> Grid:
             _bounds(row),
         ]
         cells += [rate_text(row, name) for name in ("first_response", "any_drift", "turn_drift", "persistence")]
-        rows.append([*cells, milliseconds(row["heard_median_ms"])])
+        rows.append([*cells, heard_after(row)])
     return Grid(names, rows, group=len(by) - 1)
 
 
@@ -254,7 +253,7 @@ def costs(m: Material) -> Grid | None:
             # Rounded: a difference of 1e-16 is none.
             bracket = f" ({number(extra, sign='+')})" if round(extra, 9) else ""
             cells.append("–" if value != value else number(value) + bracket)
-        rows.append([*cells, milliseconds(row["heard_median_ms"])])
+        rows.append([*cells, heard_after(row)])
     return Grid([*keys, "drift", *COSTS.values(), "heard after"], rows)
 
 

@@ -12,7 +12,7 @@ from ..stats.intervals import percent
 from ..trials.arms import arm as arm_of
 from .design import CUT_ROUNDS, FEWEST_TEXTS, FUTILITY, LOOKS, SPENDING, WHOLE_LOOKS, Verdict
 from .page import render
-from .pieces import Grid, bar, code, days_of, plural, spaced, times_of, when
+from .pieces import Grid, bar, code, days_of, plural, spaced, text_read, times_of, when
 from .study import ModelRate, Study
 
 QUESTION = "Does a seeded history cost the voice, and which cure works?"
@@ -58,7 +58,7 @@ def lead(study: Study) -> str:
     )
     return (
         f"{plural(len(study.design.models), 'model')}, each asked with {study.design.n_histories} histories of 2 to 20 turns, "
-        f"{1 + CUT_ROUNDS} times{cures}. {plural(n, 'session')}, and {n_controls:,} without a history{days_of(study.ledgers)}."
+        f"{1 + CUT_ROUNDS} times{cures}. {plural(n, 'session')}, and {n_controls:,} without a history{days_of(at for ledger in study.ledgers for at in times_of(ledger))}."
     )
 
 
@@ -81,9 +81,7 @@ def verdicts(study: Study) -> Iterator[tuple[str, str, str]]:
         yield "bad", "Not complete", f"{study.state[0].upper()}{study.state[1:]}. What is here may change."
     controls = tables.controls_df(study.as_is_ledgers)
     fit = tables.fit_of(controls)
-    # Sessions that were asked for text: what is not read as text there shows a blind instrument.
-    positive = controls[controls["role"] == "positive"]
-    positives = f"{int(positive['as_it_must'].sum())} of {int(positive['planned'].sum())} sessions that were asked for text were read as text"
+    positives = text_read(controls)
     if fit is False:
         yield (
             "bad",
@@ -91,9 +89,9 @@ def verdicts(study: Study) -> Iterator[tuple[str, str, str]]:
             f"Only {positives}, or every session without a history was text. The numbers should not be relied on.",
         )
     elif fit:
-        yield "good", "Controls as they must be", f"{positives[0].upper()}{positives[1:]}: what is text is seen."
+        yield "good", "Controls as they must be", f"{positives}: what is text is seen."
     else:
-        yield "", "Fitness not known", f"{positives[0].upper()}{positives[1:]}, and not on every model."
+        yield "", "Fitness not known", f"{positives}, and not on every model."
     # Before the last block there is nothing to compare whole replies with.
     if len(study.results) >= len(study.design.blocks):
         (k0, n0), (k1, n1) = study.design.whole_and_cut(study.results)

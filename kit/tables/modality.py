@@ -421,11 +421,14 @@ def brief_df(table: pd.DataFrame) -> pd.DataFrame:
     for name in ("mixed", "function", "empty"):
         if table[name].sum():
             out[name] = [f"{row[name]}" for row in lines]
-    out["heard after"] = [
-        f"{show.ms(row['heard_median_ms'])} of {row['heard_n']}" if row["heard_n"] else "–" for row in lines
-    ]
+    out["heard after"] = [heard_after(row) for row in lines]
     out["origin"] = [show.origin_word(_flag(row[SIMULATED])) or "measured" for row in lines]
     return pd.DataFrame(out)
+
+
+def heard_after(row: Any) -> str:
+    """The median time until audio came, and of how many first turns: those without audio have no time."""
+    return f"{show.ms(row['heard_median_ms'])} of {row['heard_n']}" if row["heard_n"] else "–"
 
 
 def in_words(table: pd.DataFrame) -> show.Words:
