@@ -145,7 +145,7 @@ Protocol = Literal["realtime", "live"]
 
 # Fields of a query that may be shown; any other may hold a key, and is hidden.
 _SHOWN_IN_URL = ("model", "deployment", "api-version", "dialect", "intent", "call_id")
-_KEY_IN_URL = re.compile("key|token|secret|sig|code|auth|pass", re.IGNORECASE)  # names of query fields that hold one
+KEY_IN_URL = re.compile("key|token|secret|sig|code|auth|pass", re.IGNORECASE)  # names of query fields that hold one
 # How keys begin: one that was passed where an endpoint belongs is not repeated in the error.
 _KEY_STARTS = ("sk-", "ek_", "xai-")
 
@@ -268,7 +268,7 @@ class Endpoint:
     def sends_key(self) -> bool:
         """Whether a key goes out: in a header, or in the URL's query or user."""
         parts = urlsplit(self.url)
-        in_url = any(_KEY_IN_URL.search(name) for name, _ in parse_qsl(parts.query))
+        in_url = any(KEY_IN_URL.search(name) for name, _ in parse_qsl(parts.query))
         return (self.key_env is not None and self.auth != "none") or bool(
             self.extra_headers or parts.username or in_url
         )

@@ -45,7 +45,7 @@ from websockets.protocol import State
 
 from . import show
 from .dial import dial
-from .endpoint import Endpoint, endpoint, is_local
+from .endpoint import KEY_IN_URL, Endpoint, endpoint, is_local
 from .errors import HandshakeRefused, InputError, KitError, RemoteProtocolError
 from .eventlog import LogWriter, Redactor
 from .files import named_path
@@ -197,17 +197,21 @@ class Relay(Listener):
         secrets = [
             *self.endpoint.secrets({k: v for k, v in headers.items() if k.lower() not in _PLAIN}),
             *(word.removeprefix(_KEY_PROTOCOL) for word in keys),
-            *(
-                value
-                for name, value in parse_qsl(urlsplit(url).query)
-                if "key" in name.lower() or "token" in name.lower()
-            ),
+            *(value for name, value in parse_qsl(urlsplit(url).query) if KEY_IN_URL.search(name)),
         ]
         redactor = Redactor(secrets)
         if urlsplit(url).scheme == "ws" and not is_local(url) and secrets:
             return connection.respond(HTTPStatus.BAD_GATEWAY, _PLAINTEXT)
+        # `lost` cancels it: a client that left, or a relay that stops, waits for no service that says nothing.
+        dialling = connection.about = asyncio.ensure_future(
+            dial(self.endpoint, url, headers, redactor, 15, offered or None)
+        )
         try:
-            upstream = await dial(self.endpoint, url, headers, redactor, 15, offered or None)
+            upstream = await dialling
+        except asyncio.CancelledError:
+            if connection.state is State.CONNECTING:
+                raise  # it is this handshake that is over
+            return None
         except HandshakeRefused as exc:  # by HTTP status; a refusal by an `error` event comes as a frame, and passes
             status = exc.close_code if exc.close_code in _STATUSES else HTTPStatus.BAD_GATEWAY
             return connection.respond(HTTPStatus(status), exc.message)
@@ -264,9 +268,11 @@ class Relay(Listener):
             )
 
     def lost(self, connection: Connection) -> None:
-        session: _Session | None = connection.about
-        if session is not None and not session.has_begun:
-            session.end(connection)
+        about: _Session | asyncio.Future[FastConnection] | None = connection.about
+        if isinstance(about, asyncio.Future):
+            about.cancel()
+        elif about is not None and not about.has_begun:
+            about.end(connection)
 
     def headers(self, connection: Connection) -> dict[str, str]:
         session: _Session | None = connection.about

@@ -10,7 +10,7 @@ import numpy as np
 import pybase64
 import pytest
 from hostile import QUIET, cancelled_at_each_step, nothing_left_behind, send, serving
-from test_hardening import CANARY
+from test_hardening import CANARY, caught
 from test_hostile import HISTORY, SPELLINGS, TEXTS
 from websockets.asyncio.client import connect as ws_connect
 
@@ -205,6 +205,23 @@ async def test_a_client_that_leaves_while_the_relay_dials_leaves_nothing_behind(
             writer.transport.abort()
         async with nothing_left_behind():
             pass
+
+
+async def test_a_relay_stops_within_a_second_while_it_dials_a_service_that_says_nothing():
+    came = asyncio.Event()
+
+    async def silent(reader, writer):
+        came.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        relay = await Relay(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/realtime").start()
+        client = asyncio.ensure_future(caught(ws_connect(relay.url, logger=QUIET)))
+        await came.wait()
+        async with asyncio.timeout(3):  # it would wait for its own 15 s, or the library's 10
+            await relay.stop()
+        await client
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)

@@ -25,6 +25,7 @@ from ..errors import InputError, LocalProtocolError, clipped
 from .handshake import Access, PlainRequest
 from .options import MAX_FRAME_BYTES
 
+HELLO_S = 10.0  # for a TLS handshake, as for that of the websocket
 CLOSE_S = 0.5  # for closing handshakes when a server stops; who has not answered then is cut off
 _REALTIME = Subprotocol("realtime")
 _TLS_HELLO = b"\x16\x03"  # how every TLS connection begins
@@ -163,6 +164,8 @@ class Listener:
             ping_timeout=None,  # a notebook cell that blocks for a minute must not lose its session
             logger=_SILENT,
             ssl=self._ssl,
+            # Not the library's minute: `stop` knows no connection before its TLS handshake is done.
+            ssl_handshake_timeout=HELLO_S if self._ssl else None,
             create_connection=functools.partial(Connection, self),  # type: ignore[arg-type]
         )
         return self
