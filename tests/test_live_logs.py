@@ -140,7 +140,7 @@ def test_read_log_and_the_terminal_tell_them_beside_realtime(logs, tmp_path, cap
     )
     assert main(["log", str(mixed)]) == 0
     shown = capsys.readouterr()
-    assert "of 2 asks 1 silent, 1 spoken" in shown.out and "1 GPT-Live session, 2 rows" in shown.err
+    assert "of 2 asks 1 silent, 1 spoken" in shown.out and "1 GPT-Live session, 2 replies" in shown.err
     assert main(["log", "--csv", str(logs / "digest")]) == 0
     assert capsys.readouterr().out.startswith(",".join(LIVE_COLUMNS))
     assert main(["log", "--json", str(mixed)]) == 0

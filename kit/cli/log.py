@@ -177,7 +177,13 @@ class _Count:
     def summary(self, passed_over: list[Path]) -> list[str]:
         """What was taken, what was passed over, and what it takes to log better."""
         report, answer = self.report, self.answer
-        facts = [f"{_n(self.n_files, 'file')}, {_n(self.n_sessions, 'session')}, {_n(answer.n_rows, 'response')}"]
+        facts = [_n(self.n_files, "file")]
+        if self.n_sessions or not self.n_live_sessions:
+            facts.append(f"{_n(self.n_sessions, 'session')}, {_n(answer.n_rows, 'response')}")
+        if self.n_live_sessions:
+            replies = "1 reply" if len(self.live_rows) == 1 else f"{len(self.live_rows):,} replies"
+            facts.append(f"{_n(self.n_live_sessions, 'GPT-Live session')}, {replies}")
+        facts = [", ".join(facts)]
         if answer.modalities:
             facts.append(", ".join(f"{n:,} {word}" for word, n in sorted(answer.modalities.items())))
         if report.reasons:
@@ -193,8 +199,6 @@ class _Count:
         elif None in self.simulated:
             facts.append(show.UNKNOWN_ORIGIN)
         lines = ["; ".join(facts)]
-        if self.n_live_sessions:
-            lines.append(f"{_n(self.n_live_sessions, 'GPT-Live session')}, {_n(len(self.live_rows), 'row')}")
         lines += [f"{text}: {_times(n)}" for text, n in report.sightings.items()]
         lines += [f"  {show.one_line(sample, 240)}" for sample in self.samples]
         lines += [f"{note}{f' ({n:,} times)' if n > 1 else ''}" for note, n in report.notes.items()]

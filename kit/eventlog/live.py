@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from .. import show
 from ..wire.dialect import CLIENT_EVENTS as REALTIME_CLIENT_EVENTS
@@ -35,7 +35,7 @@ from ..wire.live_conversation import (
 )
 from ..wire.view import LiveView
 from .events import Direction
-from .sessions import MAX_EVENTS
+from .sessions import MAX_EVENTS, Logged, Record
 from .writing import without_audio
 
 LIVE_COLUMNS = (
@@ -52,51 +52,25 @@ _WHOLE_BYTES = 160  # of a frame of 20 ms of G.711: the shortest that any client
 _DAY_MS = 86_400_000.0
 
 
-class Record(Protocol):
-    """What is read of a record of a log; see `parsing.LogRecord`."""
-
-    kind: Any
-    data: dict[str, Any]
-    at: Any
-    key: str | None
-
-
-class LoggedLiveSession(LiveView):
-    """One GPT-Live session of a log. It reads like a `LiveSession` that is over.
+class LoggedLiveSession(Logged[LiveConversation], LiveView):
+    """One GPT-Live session of a log. Of its events silence that was fed is left out.
 
     Attributes:
-        file: Where it was read.
-        key: How the log tells it from others.
-        header: Of a log that the kit wrote.
-        end: ... and how the connection ended; ``None`` if the log breaks off or never says.
-        n_events: Events read.
-        n_malformed, n_withheld: Frames that were no events; or of which a redaction hook kept nothing.
         has_times: Whether the log says when its events were.
     """
 
     dialect: Literal["live"] = "live"
     columns = LIVE_COLUMNS
+    _ANSWERS = "replies"
 
     def __init__(
         self, file: str, key: str | None = None, *, keep_audio: bool = True, policy: ReplyPolicy | None = None
     ) -> None:
-        # Every event, both ways, but for silence that was fed.
-        self._events: list[Event] = []
-        super().__init__(LiveConversation(policy, keep_audio=keep_audio), self._events)
-        self.file, self.key, self._keep_events = file, key, keep_audio
-        self.header: dict[str, Any] | None = None
-        self.end: dict[str, Any] | None = None
-        self.n_events = self.n_malformed = self.n_withheld = 0
+        super().__init__(LiveConversation(policy, keep_audio=keep_audio), file, key, keep_audio)
         self.has_times = True
         self._zero: Any = None  # the instant of its first event
         self._at_ms = 0.0  # of its latest event, since the first
         self._has_idle_input = False  # silence is fed in zeros, so what is no zeros is somebody's voice
-
-    @property
-    def model(self) -> str | None:
-        """The model, as the server or the client named it."""
-        name = super().model or (self.header or {}).get("model")
-        return name if isinstance(name, str) else None
 
     @property
     def answers(self) -> list[Reply]:
@@ -186,30 +160,14 @@ class LoggedLiveSession(LiveView):
             lines.append("  unknown events: " + ", ".join(f"{name} {n}" for name, n in fold.unknown.most_common(5)))
         return lines
 
-    def __repr__(self) -> str:
-        mark = show.origin_word(self.simulated)
-        return (
-            f"<LoggedLiveSession {show.one_line(self.id or self.key or 'without an id', 80)}, "
-            f"{show.one_line(self.model or 'model unknown', 60)}, {self.n_events} events, {len(self.replies)} replies"
-            f"{f', {mark}' if mark else ''}>"
-        )
-
     # ------------------------------------------------------------------------------------------------------- being read
 
     def take(self, record: Record) -> None:
         """Fold one record in."""
-        if record.kind == "header":
-            self.header = record.data
-            simulated = record.data.get("simulated")
-            self.conversation.simulated = simulated if isinstance(simulated, bool) else None
-        elif record.kind == "end":
-            self.end = record.data
-        elif record.kind == "withheld":
-            self.n_withheld += 1
-        elif record.kind in ("raw", "partial"):
-            self.n_malformed += 1
-        else:
+        if record.kind in ("event", "live"):
             self._take_event(record)
+        else:
+            self._note(record)
 
     def _take_event(self, record: Record) -> None:
         data = record.data
@@ -232,7 +190,7 @@ class LoggedLiveSession(LiveView):
                 data, peak = data | {"audio": ""}, None  # a microphone's noise has no digest of silence
         self.conversation.feed(data, at_ms, direction, pcm=pcm, peak=peak)
         is_fed_silence = direction == "client" and peak == 0
-        if self._keep_events and not is_fed_silence and len(self._events) < MAX_EVENTS:
+        if self._keep_audio and not is_fed_silence and len(self._events) < MAX_EVENTS:
             listed = data | {name: digest(pcm, peak)} if name and pcm else without_audio(data)
             size = DIGEST.match(str(listed.get(name or "")))
             n_bytes = int(size[2]) if size else None

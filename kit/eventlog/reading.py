@@ -117,36 +117,27 @@ class Log:
         )
 
     def _repr_html_(self) -> str:
-        replies = [(session, response) for session in self.sessions for response in session.responses]
+        replies = [(session, response) for session in self.all for response in session.responses]
         rows = [
             [
                 f"<code>{show.esc(session.id or '–', 60)}</code>",
                 show.badge(response.modality),
                 show.esc(response.words, 300),
-                show.esc(f"{response.status or 'no end'} {response.reason or ''}"),
+                # Where a policy inferred it, its outcome; else how the server says that it ended.
+                show.esc(
+                    response.outcome if response.policy else f"{response.status or 'no end'} {response.reason or ''}"
+                ),
                 show.ms(response.first_audio_ms if response.modality == "audio" else response.first_text_ms),
                 show.ms(response.done_ms),
-            ]
+            ][: 6 if session.has_times else 4]
             for session, response in replies[:200]
         ]
-        live = [
-            [
-                f"<code>{show.esc(session.id or '–', 60)}</code>",
-                show.badge(reply.modality),
-                show.esc(reply.words, 300),
-                show.esc(reply.outcome or "open"),
-                show.ms(reply.first_audio_ms if session.has_times else None),
-            ]
-            for session in self.live
-            for reply in session.replies
-        ][:200]
         n_hidden = f"{len(replies) - 200:,} more responses in .responses" if len(replies) > 200 else ""
         return show.card(
             f"<b>log</b> {show.esc(self.path.name)} {show.origin(self.simulated)}",
             show.esc(str(self.report)),
-            show.table(rows, ["session", "modality", "says", "status", "first", "done"]) if rows else "no responses",
+            show.table(rows, ["session", "modality", "says", "ended", "first", "done"]) if rows else "no responses",
             show.esc(n_hidden),
-            show.table(live, ["GPT-Live session", "modality", "says", "outcome", "first voice"]) if live else "",
         )
 
 

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from .. import show
 from ..errors import RemoteProtocolError
@@ -20,7 +20,7 @@ from ..wire.conversation import Conversation
 from ..wire.dialect import BETA_NAME, GA_NAME
 from ..wire.events import AUDIO_DELTA, DIGEST, Event, dict_of, event_of, text_of
 from ..wire.records import Item, Response
-from ..wire.view import ConversationView
+from ..wire.view import ConversationView, Fold, SessionView
 from .events import LogRecord, ids
 from .lines import ParseReport
 from .times import Instant, wall_time
@@ -67,35 +67,82 @@ it was asked for (ISO 8601), `n_seeded` how many assistant messages stood before
 were lost."""
 
 
-class LoggedSession(ConversationView):
-    """One session of a log. It reads like a live `Session` that is over.
+class Record(Protocol):
+    """What is read of a record of a log; see `parsing.LogRecord`."""
+
+    kind: Any
+    data: dict[str, Any]
+    at: Any
+    key: str | None
+
+
+class Logged(SessionView[Fold]):
+    """What every session of a log has, whichever protocol it is of. It reads like a live session that is over.
 
     Attributes:
-        id: As the server named it; ``None`` if the log never says.
         file: Where it was read.
         key: How the log tells it from others.
         header: Of a log that the kit wrote: endpoint, dialect, model, version, when it was opened.
         end: ... and how it ended: ``code`` and ``reason``; ``None`` if the log breaks off or never says.
+        n_events: Events read.
         n_malformed: Frames that were no events.
         n_withheld: Frames of which a redaction hook kept nothing.
+    """
+
+    _ANSWERS = "responses"
+    has_times = True
+
+    def __init__(self, fold: Fold, file: str, key: str | None, keep_audio: bool) -> None:
+        self._events: list[Event] = []
+        super().__init__(fold, self._events)
+        self.file, self.key, self._keep_audio = file, key, keep_audio
+        self.header: dict[str, Any] | None = None
+        self.end: dict[str, Any] | None = None
+        self.n_events = self.n_malformed = self.n_withheld = 0
+
+    @property
+    def model(self) -> str | None:
+        """The model, as the server or the log's header names it."""
+        return super().model or text_of(self.header or {}, "model")
+
+    def _note(self, record: Record) -> None:
+        """Take a record that is no event."""
+        if record.kind == "header":
+            self.header = record.data
+            simulated = record.data.get("simulated")
+            self._conversation.simulated = simulated if isinstance(simulated, bool) else None
+        elif record.kind == "end":
+            self.end = record.data
+        elif record.kind == "withheld":
+            self.n_withheld += 1
+        else:
+            self.n_malformed += 1
+
+    def __repr__(self) -> str:
+        mark = show.origin_word(self.simulated)
+        return (
+            f"<{type(self).__name__} {show.one_line(self.id or self.key or 'without an id', 80)}, {show.one_line(self.model or 'model unknown', 60)}, "
+            f"{self.n_events} events, {len(self._conversation.responses)} {self._ANSWERS}{f', {mark}' if mark else ''}>"
+        )
+
+
+class LoggedSession(Logged[Conversation], ConversationView):
+    """One session of a log.
+
+    Attributes:
+        id: As the server named it; ``None`` if the log never says.
         n_lost: Events of it that were cut or shortened.
         has_client: Whether it has what the client sent.
         last_ms: When its last event was, in ms since its first; NaN where the log does not say.
     """
 
-    protocol, columns = "realtime", COLUMNS
+    columns = COLUMNS
 
     def __init__(self, file: str, key: str | None = None, *, keep_audio: bool = True) -> None:
-        self.file = file
-        self.key = key
-        self.header: dict[str, Any] | None = None
-        self.end: dict[str, Any] | None = None
-        self.n_malformed = self.n_withheld = self.n_lost = self.n_events = 0
+        super().__init__(Conversation(), file, key, keep_audio)
+        self.n_lost = 0
         self.has_client = self._spoke_beta = False
         self.last_ms = math.nan
-        self._keep_audio = keep_audio
-        self._events: list[Event] = []
-        super().__init__(Conversation(), self._events)
         # The clock of its first time, and that time. Instants of another clock cannot be compared: the event has none then.
         self._clock: str | None = None
         self._zero_ms = 0.0
@@ -116,10 +163,6 @@ class LoggedSession(ConversationView):
     @property
     def id(self) -> str | None:
         return super().id or (self.key if (self.key or "").startswith("sess_") else None)
-
-    @property
-    def model(self) -> str | None:
-        return super().model or text_of(self.header or {}, "model")
 
     @property
     def busy(self) -> bool:
@@ -188,32 +231,16 @@ class LoggedSession(ConversationView):
         opened = _instant_of(text_of(self.header or {}, "opened_at"))
         return wall_time(Instant(at_ms + opened.ms, opened.clock)) if opened else None
 
-    def __repr__(self) -> str:
-        mark = show.origin_word(self.simulated)
-        return (
-            f"<LoggedSession {show.one_line(self.id or self.key or 'without an id', 80)}, {show.one_line(self.model or 'model unknown', 60)}, "
-            f"{self.n_events} events, {len(self.responses)} responses{f', {mark}' if mark else ''}>"
-        )
-
     # ---------------------------------------------------------------------------------------------------- being read
 
     def take(self, record: LogRecord, report: ParseReport) -> None:
         """Fold one record in."""
-        match record.kind:
-            case "header":
-                self.header = record.data
-                simulated = record.data.get("simulated")
-                self._conversation.simulated = simulated if isinstance(simulated, bool) else None
-            case "end":
-                self.end = record.data
-            case "withheld":
-                self.n_withheld += 1
-            case "raw":
-                self.n_malformed += 1
-            case "partial":
-                self._take_partial(record, self._at_ms(record, report))
-            case "event":
-                self._take_event(record, self._at_ms(record, report), report)
+        if record.kind == "event":
+            self._take_event(record, self._at_ms(record, report), report)
+        elif record.kind == "partial":
+            self._take_partial(record, self._at_ms(record, report))
+        else:
+            self._note(record)
 
     def _take_event(self, record: LogRecord, at_ms: float, report: ParseReport) -> None:
         data = record.data

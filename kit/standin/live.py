@@ -20,30 +20,26 @@ Verbs, as `session.Core` has them: `receive`, `advance`, `take`, `close`.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import heapq
 import itertools
-import math
-import re
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
 import pybase64
 
 from .. import speech
-from ..errors import InputError, clipped
+from ..errors import clipped
 from ..wire.refusals import wrong_type
 from .drift import Draws
 from .frames import encode, new_id
-from .options import values_of
-from .sideband import LiveSideband
-from .sound import BYTES_PER_MS, AudioFormat, Decoder, encoded
+from .hearing import recorded_words
+from .live_options import LiveOptions
+from .sideband import LiveSideband, Outgoing
+from .sound import BYTES_PER_MS, AudioFormat, Decoder, encoded, tone
 
 FRAME_MS = 100  # one output frame, 4,800 bytes at 24 kHz, in all recordings
 _START_S = 0.45  # from session.start to session.started: 0.25 to 0.83 s recorded
@@ -127,140 +123,6 @@ _SHAPES: dict[tuple[str, ...], tuple[type, str]] = {
 _APPENDS = {f"session.{lane}.append": lane for lane in ("commentary", "instructions", "thinking")}
 
 
-@dataclass(frozen=True, slots=True)
-class SilenceRule:
-    """When a session stays silent: with probability `q`, drawn once, if its history has at least `n` messages.
-
-    ``documented`` is what one product counted in 2026-10 (lukacf/meerkat): 14 of 48 sessions with a summary and 9 to 14
-    messages, 0 of 22 with at most 5. It is no law of OpenAI's.
-    """
-
-    name: str
-    q: float
-    n: int
-
-    def __str__(self) -> str:
-        return self.name
-
-    def silent(self, n_messages: int, draws: Draws) -> bool:
-        """Whether a session with so long a history stays silent."""
-        return n_messages >= self.n and draws.uniform("live-silent") < self.q
-
-
-def silence_rule(name: str) -> SilenceRule:
-    """Read a rule: ``documented``, ``never``, ``always``, ``p=Q`` (any session) or ``p=Q@N`` (from N messages of history).
-
-    Raises:
-        InputError: For any other name.
-    """
-    plain = {"documented": (14 / 48, 9), "never": (0.0, 0), "always": (1.0, 0)}
-    if name in plain:
-        return SilenceRule(name, *plain[name])
-    word, _, value = str(name).partition("=")
-    number, _, least = value.partition("@")
-    try:
-        q, n = float(number), int(least or 0)
-    except ValueError:
-        q, n = -1.0, 0
-    if word != "p" or not 0 <= q <= 1 or n < 0:
-        raise InputError(
-            f"no rule for silence is called {clipped(name)}; there are documented, never, always, p=Q and p=Q@N "
-            "(0 ≤ Q ≤ 1, from N messages of history)"
-        )
-    return SilenceRule(str(name), q, n)
-
-
-@dataclass(frozen=True, slots=True)
-class LiveOptions:
-    """How the stand-in's Live sessions behave."""
-
-    silence: SilenceRule = field(default_factory=lambda: silence_rule("documented"))
-    late_ms: float = 0.0
-    """Added before every reply's first word."""
-    pace: float = 1.0
-    """How fast the wall's time runs here, so that a rehearsal need not take as long as a talk; the client's runs as fast."""
-    replies: tuple[str, ...] = ()
-    """Texts to say, one after the other, before the repertoire's."""
-    hears: tuple[str, ...] = ()
-    """What the caller's turns are transcribed as, one after the other; then by the recogniser, where there is one."""
-    drops_after_s: float | None = None
-    """Cut the connection so long after the start, without `session.closed`."""
-    null_codes: bool = False
-    """Send errors with `code` null, as the service may."""
-    delegates: tuple[str, ...] = ()
-    """Words of the caller that make the voice hand its turn to the client or the backend, instead of answering itself."""
-    greets: bool = False
-    """Answer a history that ends with a user's message by a greeting, as one product saw it."""
-    usage: bool = True
-    """Send `session.usage.updated` every 15 s."""
-
-    @staticmethod
-    def from_words(words: Mapping[str, Any], *, pace: float) -> LiveOptions:
-        """Make options of what a user wrote; `silence` is a rule's name.
-
-        Raises:
-            InputError: For a field that there is not.
-        """
-        names = {field.name for field in dataclasses.fields(LiveOptions)} - {"pace"}
-        if set(words) - names:
-            raise InputError(
-                f"live= has no {clipped(sorted(set(words) - names)[0])}; there are {', '.join(sorted(names))}"
-            )
-        fields = dict(words)
-        if isinstance(fields.get("silence"), str):
-            fields["silence"] = silence_rule(fields["silence"])
-        for name in ("replies", "hears", "delegates"):
-            if name in fields:
-                fields[name] = tuple(map(str, fields[name]))
-        return LiveOptions(**fields, pace=pace)
-
-    def with_texts(self, texts: Mapping[str, str | list[str]]) -> LiveOptions:
-        """Return the options with those that one connection sets for itself, as a URL or a header says them.
-
-        Raises:
-            InputError: For one that means nothing to a Live session, or a value that cannot be.
-        """
-        foreign = sorted(set(texts) - {"drift", "seed", "pace", "replies", "faults"})
-        if foreign:
-            raise InputError(
-                f"a GPT-Live connection cannot set {foreign[0]}; it can set drift (a rule for silence), seed, pace, replies "
-                "and faults of the connection"
-            )
-        values = values_of({name: text for name, text in texts.items() if name in ("pace", "replies")})
-        fields: dict[str, Any] = {}
-        if "drift" in texts:
-            fields["silence"] = silence_rule(str(texts["drift"]))
-        if "pace" in values:
-            if not 0 < values["pace"] < math.inf:
-                raise InputError("pace must be a factor of real time above 0: a talk needs time to go by")
-            fields["pace"] = values["pace"]
-        if "replies" in values:
-            if not all(isinstance(text, str) for text in values["replies"]):
-                raise InputError("replies of a GPT-Live session are texts: it calls no tools by a script")
-            fields["replies"] = tuple(values["replies"])
-        return replace(self, **fields)
-
-
-@dataclass(frozen=True, slots=True)
-class Door:
-    """Where a GPT-Live client knocked: a new session, a stored one by its id (fork), or one that runs (attach)."""
-
-    verb: Literal["new", "fork", "attach"]
-    session_id: str | None = None
-    graceful: bool = False
-    """The query's ``graceful_close=true``, of a sideband."""
-
-
-def live_door(path: str) -> Door | None:
-    """Read the target of a request; ``None`` if it is no address of GPT-Live."""
-    address = urlsplit(path)
-    match = re.search(r"/live/sessions(?:/([^/]+)/(fork|attach))?/?$", address.path)
-    if match is None:
-        return None
-    graceful = "graceful_close=true" in address.query
-    return Door(match[2], match[1], graceful) if match[1] else Door("new")  # type: ignore[arg-type]
-
-
 @dataclass(slots=True)
 class StoredSession:
     """What a fork may know of a session that was kept."""
@@ -272,7 +134,7 @@ class StoredSession:
 Store = dict[str, StoredSession]
 
 
-class LiveServerSession:
+class LiveServerSession(Outgoing):
     """One GPT-Live session.
 
     Args:
@@ -297,25 +159,19 @@ class LiveServerSession:
         simulated: Mapping[str, Any],
         source: StoredSession | None = None,
     ) -> None:
+        super().__init__()
         self.options = options
         self.state = "waiting"
-        # What the socket does next: a close code and reason, or a cut without either.
-        self.closing: tuple[int, str] | None = None
-        self.cut = False
         self.id = ""
         # Sockets that listen beside the caller's, and what they may be sent again: when, and the frame.
         self.sidebands: list[LiveSideband] = []
         self._recent: deque[tuple[float, bytes]] = deque(maxlen=256)
         # The sideband whose command is being taken: a refusal is for it alone.
         self._asker: LiveSideband | None = None
-        # Called when there is something to do that no frame of the caller's brought.
-        self.wake: Callable[[], None] = lambda: None
         # Draws belong to the trial, stored sessions to the stand-in.
         self._draws, self._store, self._source = draws, store, source
         self._wall, self._unix = now, unix
         self._simulated = dict(simulated)
-        # Frames that the socket has not taken yet.
-        self._out: list[bytes] = []
         # The session object, as every `session.…` event echoes it whole.
         self._settings: dict[str, Any] = {}
         # What it knows, in words: the history, the caller's turns, its own replies, what was appended.
@@ -363,14 +219,6 @@ class LiveServerSession:
     def now_s(self) -> float:
         """Seconds on the clock that this session takes for the wall's."""
         return self._wall() * self.options.pace
-
-    @property
-    def over(self) -> bool:
-        return self.closing is not None or self.cut
-
-    @property
-    def backlog(self) -> int:
-        return len(self._out)
 
     @property
     def wake_at(self) -> float | None:
@@ -451,11 +299,6 @@ class LiveServerSession:
             heapq.heappop(self._due)[2]()
             return True
         return False
-
-    def take(self) -> list[bytes]:
-        """The frames to send, and forget them."""
-        frames, self._out = self._out, []
-        return frames
 
     def jobs(self) -> list[Any]:
         """Work that takes long, to be run in a thread."""
@@ -653,7 +496,7 @@ class LiveServerSession:
         began_ms, until = self._loud_from_ms or 0.0, self._loud_until_ms
         pcm, self._turn, self._loud_from_ms = b"".join(self._turn), [], None
         n, self._n_turns = self._n_turns, self._n_turns + 1
-        text = self.options.hears[n] if n < len(self.options.hears) else _recorded_words(pcm) or "(speech)"
+        text = self.options.hears[n] if n < len(self.options.hears) else recorded_words(pcm) or "(speech)"
         self._transcribed(text, began_ms, until)
         if any(word.lower() in text.lower() for word in self.options.delegates):
             self._at_clock(until + _ANSWER_MS, self._delegate)
@@ -711,7 +554,7 @@ class LiveServerSession:
         try:
             pcm = np.asarray(speech.say(text).pcm, np.int16)
         except Exception:  # not recorded, and no voice is installed: a plain tone of the length of the words
-            pcm = _tone(text)
+            pcm = tone(text)
         self._lines.append(text)
         self._said.append(_message("assistant", "output_text", text))
         now_ms = max(self._in_ms - _TRACK_LAG_MS, self._n_out * FRAME_MS, self._speaks_until_ms)
@@ -1025,44 +868,3 @@ def _words(message: object) -> str:
     content = message.get("content") if isinstance(message, dict) else None
     parts = content if isinstance(content, list) else []
     return " ".join(part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str))
-
-
-def _tone(text: str) -> np.ndarray[Any, Any]:
-    """A plain sound of the length of a text (60 ms a character), where nothing can say it."""
-    t = np.arange(int(24 * 60 * max(10, len(text)))) / 24_000
-    return (6_000 * np.sin(2 * np.pi * 220 * t) * (np.sin(2 * np.pi * 4 * t) > -0.6)).astype(np.int16)
-
-
-def _recorded_words(pcm: bytes) -> str | None:
-    """The line of the repertoire that this sound is, by its length and its loudness over time; ``None`` if it is none.
-
-    The stand-in's callers mostly say recorded lines; anything else is transcribed as ``(speech)`` unless the scenario
-    says what it is.
-    """
-    shape = _loudness(np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2").astype(np.float32))
-    best, best_line = 0.9, None
-    for text, loudness in _shapes():
-        n = min(len(shape), len(loudness))
-        if n < 10 or abs(len(shape) - len(loudness)) > 60:
-            continue
-        for shift in range(4):
-            a, b = shape[: n - shift], loudness[shift:n]
-            likeness = float(np.corrcoef(a, b)[0, 1]) if a.std() and b.std() else 0.0
-            if likeness > best:
-                best, best_line = likeness, text
-    return best_line
-
-
-@functools.cache
-def _shapes() -> list[tuple[str, np.ndarray[Any, Any]]]:
-    """Each recorded line of a user's, and its loudness over time: worked out once, in half a second."""
-    clips = [(line.text, speech.recorded(line.text)) for line in speech.repertoire("user")]
-    return [(text, _loudness(np.asarray(clip.pcm, np.float32))) for text, clip in clips if clip is not None]
-
-
-def _loudness(samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """RMS per 20 ms, from the first loud sample on."""
-    loud = np.flatnonzero(np.abs(samples) > _LOUD)
-    samples = samples[loud[0] :] if len(loud) else samples
-    n = len(samples) // 480
-    return np.sqrt((samples[: n * 480].reshape(n, 480) ** 2).mean(axis=1)) if n else np.zeros(0)

@@ -46,7 +46,8 @@ from .handshake import (
 )
 from .journal import Journal, Recorder
 from .listener import Connection, Listener
-from .live import Door, LiveOptions, LiveServerSession, Store, live_door
+from .live import LiveServerSession, Store
+from .live_options import Door, LiveOptions, live_door
 from .options import SESSION_S, Limits, Options, values_of, with_options
 from .replies import Reply, ReplyRule
 from .session import Job, ServerSession

@@ -24,6 +24,32 @@ _FRAME_BYTES = 9_600  # 200 ms both ways in the recording, whatever the primary 
 REPLAYED_S = 5.0  # "the last few seconds"; how many is unverified
 
 
+class Outgoing:
+    """What a GPT-Live connection has to send, and how it ends."""
+
+    def __init__(self) -> None:
+        # What the socket does next: a close code and reason, or a cut without either.
+        self.closing: tuple[int, str] | None = None
+        self.cut = False
+        # Called when there is something to do that no frame of the client's brought.
+        self.wake: Callable[[], None] = lambda: None
+        # Frames that the socket has not taken yet.
+        self._out: list[bytes] = []
+
+    @property
+    def over(self) -> bool:
+        return self.closing is not None or self.cut
+
+    @property
+    def backlog(self) -> int:
+        return len(self._out)
+
+    def take(self) -> list[bytes]:
+        """The frames to send, and forget them."""
+        frames, self._out = self._out, []
+        return frames
+
+
 class Attachable(Protocol):
     """What a sideband needs of the session that it listens to (`live.LiveServerSession`)."""
 
@@ -38,7 +64,7 @@ class Attachable(Protocol):
     def receive(self, frame: str | bytes, sideband: LiveSideband | None = None) -> bool: ...
 
 
-class LiveSideband:
+class LiveSideband(Outgoing):
     """An observer that may speak up: driven like a session of its own, it shares another's state.
 
     Args:
@@ -47,14 +73,11 @@ class LiveSideband:
     """
 
     def __init__(self, session: Attachable, *, graceful: bool) -> None:
+        super().__init__()
         self.session = session
         self.id = session.id
-        # What the socket does next; see `live.LiveServerSession`.
-        self.closing: tuple[int, str] | None = None
-        self.cut = False
-        self.wake: Callable[[], None] = lambda: None
         self._graceful = graceful
-        self._out: list[bytes] = session.recent(REPLAYED_S)
+        self._out = session.recent(REPLAYED_S)
         # Sound of either side that does not fill a frame yet, and where on the timeline the next output frame begins.
         self._caller_pcm, self._model_pcm = b"", b""
         self._position_ms = session.n_out_ms
@@ -99,14 +122,6 @@ class LiveSideband:
 
     wake_at = None  # it does nothing by itself
 
-    @property
-    def over(self) -> bool:
-        return self.closing is not None or self.cut
-
-    @property
-    def backlog(self) -> int:
-        return len(self._out)
-
     def receive(self, frame: str | bytes) -> bool:
         """Pass a command on; returns whether it was accepted."""
         accepted = self.session.receive(frame, sideband=self)
@@ -115,11 +130,6 @@ class LiveSideband:
 
     def advance(self) -> bool:
         return False
-
-    def take(self) -> list[bytes]:
-        """The frames to send, and forget them."""
-        frames, self._out = self._out, []
-        return frames
 
     def items(self) -> list[dict[str, Any]]:
         """The conversation of the session that it listens to."""
