@@ -15,6 +15,7 @@ import contextlib
 import copy
 import functools
 import inspect
+import sys
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from types import CoroutineType, TracebackType
@@ -59,9 +60,21 @@ def verb(method: V) -> V:
 _open: weakref.WeakSet[OpenSession] = weakref.WeakSet()
 
 
+class _Sessions(list["OpenSession"]):
+    """Open sessions, shown with the names that a notebook or a script has for them."""
+
+    def __repr__(self) -> str:
+        named = [
+            (name, value) for name, value in list(vars(sys.modules["__main__"]).items()) if not name.startswith("_")
+        ]
+        names = [" = ".join(name for name, value in named if value is session) for session in self]
+        lines = [f"{name} = {item!r}" if name else repr(item) for name, item in zip(names, self, strict=True)]
+        return "[" + ",\n ".join(lines) + "]"
+
+
 def sessions() -> list[OpenSession]:
     """Return the sessions that are open now, of either protocol."""
-    return [session for session in _open if not session.closed]
+    return _Sessions(session for session in _open if not session.closed)
 
 
 class OpenSession:

@@ -307,7 +307,7 @@ def case(name: str) -> Case:
     if key not in cases:
         raise InputError(
             f"no case is called {clipped(name)}; there are {', '.join(cases)}, '8 turns' (0 to 40), and each of them with turns that "
-            f"follow, such as 1b+4 (1 to {_MOST_TIMES})"
+            f"follow, such as 1b+4 (1 to {_MOST_TIMES}); a history becomes one by Case('mine', history)"
         )
     return cases[key]
 

@@ -703,7 +703,8 @@ def clips_dir() -> Path:
 
 def _inside(folder: Path, name: str, ending: str) -> Path:
     """The path of a name in the clip folder; refuses every name that is more than a name."""
-    if not re.fullmatch(r"\w[\w .,()+-]{0,99}", name):
+    # On Windows `con.wav` is the console.
+    if not re.fullmatch(r"(?!(?i:con|prn|aux|nul|com\d|lpt\d)\W*(\.|$))\w[\w .,()+-]{0,99}", name):
         raise AudioFormatError(
             f"{clipped(name)} is no name for a clip: use letters, digits, dashes and spaces, at most 100 of them; a file "
             "elsewhere is opened by Clip.load() and written by clip.save()"

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import difflib
+import inspect
 import os
 import sys
 import threading
@@ -23,7 +25,15 @@ from websockets.exceptions import ConnectionClosed
 from .base import OpenSession
 from .dial import dial, refusal_of
 from .endpoint import Auth, Endpoint, Protocol, endpoint, live_address
-from .errors import HandshakeRefused, InputError, KitError, Unreachable, clipped, show_interrupts_in_one_sentence
+from .errors import (
+    HandshakeRefused,
+    InputError,
+    KitError,
+    LocalProtocolError,
+    Unreachable,
+    clipped,
+    show_interrupts_in_one_sentence,
+)
 from .eventlog.redact import Hook, Redactor
 from .eventlog.writing import Audio, LogWriter
 from .link import Link, in_background, simulated_by
@@ -37,6 +47,9 @@ if TYPE_CHECKING:
     from .replay import Replay
     from .standin import StandIn
     from .wire.live_conversation import ReplyPolicy
+
+
+_AWAIT = "write: session = await connect(…)"
 
 
 class connect:
@@ -148,6 +161,22 @@ class connect:
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._connect().__await__()
+
+    # Without await it is no session yet, and says how it becomes one.
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # what Python and Jupyter look for in any object
+            raise AttributeError(name)
+        raise LocalProtocolError(f"connect() was not awaited, so there is no session to {clipped(name)}; {_AWAIT}")
+
+    def __enter__(self) -> Any:
+        raise LocalProtocolError("with connect(…) misses its async; write: async with connect(…) as session:")
+
+    def __exit__(self, *_exc: object) -> None:
+        """Never reached; without it `with` would not ask `__enter__`."""
+
+    def __repr__(self) -> str:
+        return f"<connect to {self._endpoint.name}, not awaited; {_AWAIT}>"
 
     async def __aenter__(self) -> Any:
         self._session = await self._connect()
@@ -288,6 +317,11 @@ class connect:
             return None
         from .standin import StandIn
 
+        options = inspect.signature(StandIn).parameters
+        if unknown := [name for name in self._stand_in if name not in options]:
+            near = difflib.get_close_matches(unknown[0], [*inspect.signature(connect).parameters, *options], 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise InputError(f"connect() takes no {clipped(unknown[0])}{hint}")
         return StandIn(**self._stand_in)
 
     def _url(self, server: StandIn | Replay | None) -> str:

@@ -181,6 +181,7 @@ def _refusal(endpoint: Endpoint, code: str | None, message: str, close_code: int
         models=", ".join(PRICES),
         name=endpoint.name,
     )
+    message = f"{message}." if advice and message[-1:].isalnum() else message  # the advice is a sentence of its own
     return HandshakeRefused(code=code, message=message, close_code=close_code, advice=advice)
 
 

@@ -474,7 +474,7 @@ def _named(spec: str | Endpoint, model: str | None, dialect_name: str | None, en
     if spec.startswith(_KEY_STARTS):
         raise EndpointError(f"this looks like a key, not like an endpoint; there are {', '.join(NAMES)} and ws:// URLs")
     d = dialect("ga" if dialect_name is None else dialect_name).name
-    if spec == "standin":
+    if spec in ("standin", "stand-in"):  # the word of all texts, too
         return Endpoint("standin", "", d, model or "gpt-realtime")
     if spec == "azure":
         return _azure(env, model, d)

@@ -297,7 +297,8 @@ def _shell() -> Any:
 
 
 def show_interrupts_in_one_sentence() -> None:
-    """Have IPython show an interrupted ``await`` of the kit as one sentence, not as the kit's own source.
+    """Have IPython show an interrupted ``await`` of the kit as one sentence, not as the kit's own source; and a name that a cell
+    needs and no cell has made yet as one that says so.
 
     Only where the program has set no handler of its own; an interrupt of other code is shown as ever.
     """
@@ -311,8 +312,13 @@ def show_interrupts_in_one_sentence() -> None:
         shell: Any, kind: type[BaseException], error: BaseException, tb: Any, tb_offset: int | None = None
     ) -> Any:
         # Modules that the traceback goes through: the reader's own loop is interrupted as ever.
-        frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(tb)]
-        if not any(name == "kit" or name.startswith("kit.") for name in frames):
+        walked = [frame for frame, _ in traceback.walk_tb(tb)]
+        frames = [frame.f_globals.get("__name__", "") for frame in walked]
+        if (
+            isinstance(error, NameError) and walked and walked[-1].f_locals is shell.user_ns
+        ):  # in the cell, not in a function
+            lines = _rendered(error, "NameError", f"{error}: run the cells above first; one of them makes it.")
+        elif not any(name == "kit" or name.startswith("kit.") for name in frames):
             lines = shell.InteractiveTB.structured_traceback(kind, error, tb, tb_offset=tb_offset)
         else:
             lines = _rendered(
@@ -322,4 +328,4 @@ def show_interrupts_in_one_sentence() -> None:
         shell._showtraceback(kind, error, lines)
         return lines
 
-    shell.set_custom_exc((asyncio.CancelledError, KeyboardInterrupt), handler)
+    shell.set_custom_exc((asyncio.CancelledError, KeyboardInterrupt, NameError), handler)

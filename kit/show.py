@@ -229,13 +229,17 @@ def one_line(text: str | None, limit: int = 60) -> str:
     return words if len(words) <= limit and len(head) == len(text) else f"{words[: limit - 1]}…"
 
 
+def units(text: str) -> str:
+    """The text with each number on the line of its unit."""
+    return re.sub(r"(?<=\d) (?=(?:ms|s|dBFS|kHz)\b|%)", "\u00a0", text)
+
+
 class Words(str):
     """Text that a notebook shows as Markdown: the conclusion of a cell, computed by a method and not by the cell."""
 
     def _repr_markdown_(self) -> str:
-        # A number and its unit stay in one line. Escaped dollars would be typeset once Markdown has unescaped them.
-        text = re.sub(r"(?<=\d) (?=(?:%|ms|s|dBFS|kHz)\b|%)", "\u00a0", self)
-        return f"<div {NO_MATH}>\n\n{text.replace('$', '&#36;')}\n\n</div>"
+        # Escaped dollars would be typeset once Markdown has unescaped them.
+        return f"<div {NO_MATH}>\n\n{units(self).replace('$', '&#36;')}\n\n</div>"
 
 
 class while_it_arrives:

@@ -143,3 +143,7 @@ def test_a_strip_leads_to_its_sound_and_a_notebook_without_a_kernel_still_tells_
     with chromium() as page:
         open_notebook(page, lab, "shown.ipynb")  # a new kernel that knows of nothing
         page.locator("[data-kit-snapshot]", has_text="And now?").first.wait_for()
+        broken = page.locator(".jupyter-widgets", has_text="model not found")
+        broken.first.wait_for(state="attached")
+        sizes = broken.evaluate_all("all => all.map(output => getComputedStyle(output).fontSize)")
+        assert sizes and set(sizes) == {"0px"}  # ipywidgets' words, which lead nowhere; what to do stands there instead

@@ -5,6 +5,7 @@ import pytest
 
 from kit import Clip, Plan, cases, connect
 from kit.widgets import Chat, EventTable, Recorder
+from kit.wire.live_conversation import Reply, ReplyPolicy
 
 
 @pytest.mark.parametrize(
@@ -23,10 +24,12 @@ from kit.widgets import Chat, EventTable, Recorder
         ("chat", "ask"),
         ("table", "rows"),
         ("recorder", "clip"),
+        ("live", "ask"),
+        ("reply", "outcome"),
     ],
 )
 async def test_tab_completes_on(name, attribute):
-    async with connect(quiet=True) as session:
+    async with connect(quiet=True) as session, connect(protocol="live", quiet=True) as live:
         response = await session.ask("Tell me a joke.")
         values = {
             "session": session,
@@ -41,6 +44,8 @@ async def test_tab_completes_on(name, attribute):
             "chat": Chat(session),
             "table": EventTable(session),
             "recorder": Recorder(),
+            "live": live,
+            "reply": Reply("reply_1", None, ReplyPolicy()),
         }
 
         names = {word.name for word in jedi.Interpreter(f"{name}.", [values]).complete(1, len(name) + 1)}

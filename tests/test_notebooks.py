@@ -158,7 +158,10 @@ def test_an_interrupt_is_one_sentence_that_says_how_to_go_on():
         interrupt_last=True,
     )
 
+    later = errors("from kit import connect\nsession = await connect(quiet=True)", "await ledger.trial(0)")
+
     assert len(lines) == 1 and "run this cell again" in lines[0]
+    assert len(later) == 1 and "'ledger' is not defined: run the cells above first" in later[0]
     assert "run this cell again" not in "".join(other)
 
 

@@ -180,14 +180,22 @@ def test_blocks_of_an_earlier_recording_are_not_taken(recorder):
     assert recorder.clip is first
 
 
+def test_a_click_too_many_does_not_replace_a_good_take(recorder):
+    speak(recorder, 20)
+    good = recorder.clip
+    speak(recorder, 3)
+
+    assert recorder.clip is good and "the clip before it is kept" in recorder.said[-1][0]["words"]
+
+
 def test_a_name_that_is_taken_or_leads_out_is_refused_in_words(recorder, tmp_path, monkeypatch):
     monkeypatch.setattr("kit.clip.clips_dir", lambda: tmp_path)
     speak(recorder)
-    for name in ("mine", "mine", "../outside"):
+    for name in ("mine", "mine", "../outside", "con"):
         recorder._received({"kind": "save", "name": name, "replace": False}, [])
     told = [content for content, _ in recorder.said if content["kind"] == "saved"]
 
-    assert [each["ok"] for each in told] == [True, False, False]
+    assert [each["ok"] for each in told] == [True, False, False, False]
     assert told[1]["taken"] == "mine" and "no name for a clip" in told[2]["words"]
     assert [path.name for path in tmp_path.iterdir()] == ["mine.wav"]
     assert Clip.named("mine").provenance.details["device"] == "Mic <b>"
@@ -217,9 +225,9 @@ def test_a_page_that_is_left_while_it_records_loses_nothing_and_the_next_one_can
     recorder._heard_at_s -= 60
     recorder._received({"kind": "here"}, [])
     left = recorder.clip
-    speak(recorder)
+    speak(recorder, 10)
 
-    assert left.duration_ms == 80 and recorder.clip.duration_ms == 120
+    assert left.duration_ms == 80 and recorder.clip.duration_ms == 400
 
 
 def test_a_second_page_disturbs_no_recording(recorder):

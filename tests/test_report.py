@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import sqlite3
 from contextlib import closing
 from html.parser import HTMLParser
@@ -217,7 +218,7 @@ def changed(ledger, *statements, plan=None):
 
 
 def text_of(ledger, **options):
-    return read(report(ledger, ledger.path.with_suffix(".html"), **options).path.read_text()).text
+    return read(report(ledger, **options).path.read_text()).text.replace("\u00a0", " ")
 
 
 def in_short(text):
@@ -498,6 +499,21 @@ def test_a_column_without_room_is_left_out_and_counted(monkeypatch, capsys):
     assert capsys.readouterr().out.split("\n")[:3] == ["a  b  c", "1  2  3", "1 more column: --csv has them"]
 
 
+def test_what_every_row_says_makes_room_for_what_was_found(monkeypatch, capsys):
+    monkeypatch.setattr("kit.cli.screen.PIPE_WIDTH", 40)
+    rows = [[f"standin {model} drift=documented", "as_is", "100 % (84–100)"] for model in ("big", "small")]
+
+    draw_table(["settings", "arm", "drift"], rows)
+
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
+        "settings  drift",
+        "big       100 % (84–100)",
+        "small     100 % (84–100)",
+        "settings: standin … drift=documented",
+        "arm: as_is",
+    ]
+
+
 def test_table_is_read_printed_or_passed_on(tmp_path, capsys):
     path = str(write(tmp_path / "a.sqlite", TRIALS).path)
 
@@ -530,6 +546,28 @@ def test_table_and_report_of_no_ledger_say_so_in_a_sentence(tmp_path, capsys):
     assert main(["table", str(tmp_path / "no.sqlite")]) != 0
     assert "there is no ledger at" in " ".join(capsys.readouterr().err.split())
     assert main(["report", str(tmp_path / "no.sqlite")]) != 0
+
+
+def test_a_ledger_that_is_damaged_in_the_middle_is_one_sentence(tmp_path, capsys):
+    path = write(tmp_path / "a.sqlite", [("1b", "as_is", "t")] * 300).path
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 4] + b"\xff" * (len(data) // 2) + data[len(data) * 3 // 4 :])
+
+    for verb in ("table", "report"):
+        assert main([verb, str(path)]) == 2
+        out, err = capsys.readouterr()
+        assert "is damaged" in err and "Traceback" not in err and not out
+
+
+def test_a_copy_of_a_ledger_is_counted_once_and_said_once(tmp_path, capsys):
+    path = write(tmp_path / "a.sqlite", TRIALS).path
+    copy = str(shutil.copy(path, tmp_path / "copy.sqlite"))
+
+    assert main(["table", str(path), copy, "--csv"]) == 0
+
+    out, err = capsys.readouterr()
+    assert err.count("counted once") == 1 and err.startswith("kit: the same plan")
+    assert sum(int(row["planned"]) for row in csv.DictReader(io.StringIO(out))) == 6
 
 
 def test_report_goes_beside_the_ledger_and_says_where_it_is(tmp_path, capsys):

@@ -26,6 +26,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
@@ -58,8 +59,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown and not getattr(args, "passes_on", False):
         args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     args.unknown = unknown
+    noted: set[str] = set()
+
+    def note(message: Warning | str, *_where: object, **_more: object) -> None:
+        if str(message) not in noted:  # a sentence for a reader, not the line of code that it came from
+            noted.add(str(message))
+            complain(message, 0)
+
     try:
-        return int(args.run(args))
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = note
+            return int(args.run(args))
     except KeyboardInterrupt:
         return 130
     except InputError as exc:

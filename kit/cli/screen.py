@@ -150,9 +150,29 @@ def draw_table(names: Sequence[str], rows: Iterable[Sequence[object]], *, hint: 
     cells = [[show.plain(cell, 60) for cell in row] for row in rows]
     shared = [n for n, name in enumerate(names) if name in CONSTANT and len({row[n] for row in cells}) == 1]
     chosen = [n for n in range(len(names)) if n not in shared]
-    widths = [max(cell_len(text) for text in (names[n], *(row[n] for row in cells))) for n in chosen]
+    notes = [f"{names[n]}: {cells[0][n]}" for n in shared if cells[0][n] != "–"]
+
+    def width_of(n: int) -> int:
+        return max(cell_len(text) for text in (names[n], *(row[n] for row in cells)))
+
     screen = console()
     room = screen.width + 2
+    if len(cells) > 1 and sum(width_of(n) + 2 for n in chosen) > room:
+        for n in chosen[
+            :
+        ]:  # what every row says, or begins or ends with, goes below, too, rather than a column off the screen
+            if names[n] == "arm" and len({row[n] for row in cells}) == 1:
+                chosen.remove(n)
+                notes.append(f"arm: {cells[0][n]}")
+            if names[n] not in CONSTANT:
+                continue
+            first, last = _shared_words([row[n].split(" ") for row in cells])
+            if first or last:
+                notes.append(f"{names[n]}: {' '.join([*first, '…', *last])}")
+                for row in cells:
+                    row[n] = " ".join(row[n].split(" ")[len(first) : -len(last) or None])
+    widths = [width_of(n) for n in chosen]
+    n_room = len(chosen)
     fitting: list[int] = []
     for n, width in zip(chosen, widths, strict=True):
         if width + 2 <= room or len(fitting) < 2:  # a column without room is left out, and a narrower one may follow
@@ -166,11 +186,20 @@ def draw_table(names: Sequence[str], rows: Iterable[Sequence[object]], *, hint: 
     for row in cells:
         table.add_row(*(Text(row[n]) for n in chosen))
     screen.print(table, soft_wrap=False)
-    for n in shared:
-        if cells[0][n] != "–":
-            say(f"{names[n]}: {cells[0][n]}", "dim")
-    if hidden := len(names) - len(chosen) - len(shared):
+    for note in notes:
+        say(note, "dim")
+    if hidden := n_room - len(chosen):
         say(f"{hidden} more column{'s' * (hidden != 1)}: {hint}", "dim")
+
+
+def _shared_words(rows: list[list[str]]) -> tuple[list[str], list[str]]:
+    """The words that every row begins with, and those that every row ends with; one word at least stays in each."""
+    shortest = min(map(len, rows)) - 1
+    first = next((n for n in range(shortest) if len({row[n] for row in rows}) > 1), max(shortest, 0))
+    last = next(
+        (n for n in range(shortest - first) if len({row[-1 - n] for row in rows}) > 1), max(shortest - first, 0)
+    )
+    return rows[0][:first], rows[0][len(rows[0]) - last :]
 
 
 def draw_frame(df: Frame) -> None:

@@ -182,7 +182,7 @@ def _lab(args: argparse.Namespace) -> int:
             f"there are no notebooks beside the package ({notebooks}); run this from a clone of the project"
         )
     options = args.unknown[1:] if args.unknown[:1] == ["--"] else args.unknown
-    command = [sys.executable, "-m", "jupyterlab", "--LabApp.news_url="]
+    command = [sys.executable, "-m", "jupyterlab", "--LabApp.news_url=None"]
     # From the clone's root, so that links from a notebook to README and to runs/ lead somewhere.
     command += [f"--ServerApp.root_dir={_CLONE}", f"--LabApp.default_url=/lab/tree/notebooks/{_FIRST_NOTEBOOK}"]
     print(f"notebooks: {notebooks}", flush=True)

@@ -272,15 +272,10 @@ def _table(args: argparse.Namespace) -> int:
     return 0
 
 
-def report_path(ledger: Path) -> Path:
-    """Where a ledger's report goes unless another place is named: beside it, by its name."""
-    return named_path(ledger).resolve().with_suffix(".html")
-
-
 def _report(args: argparse.Namespace) -> int:
     from ..reporting import report
 
-    page = report(args.ledger, args.out or report_path(Path(args.ledger)), baseline=args.baseline)
+    page = report(args.ledger, args.out, baseline=args.baseline)
     say(page.path)
     if page.fit is False:
         say("unfit: a control did not read what it must; the report says which", "bold")

@@ -53,7 +53,7 @@ class Report:
 
 def report(
     ledger: Ledger | str | Path,
-    folder: str | Path,
+    folder: str | Path | None = None,
     *,
     baseline: str | None = None,
     question: str = QUESTION,
@@ -65,7 +65,8 @@ def report(
 
     Args:
         ledger: A ledger or its path. Of one that is still being written to, the report shows that moment.
-        folder: Made if there is none; a report that is there is replaced. A path that ends in ``.html`` is the file itself.
+        folder: Made if there is none; a report that is there is replaced. A path that ends in ``.html`` is the file itself. By
+            default the report is beside the ledger, under its name.
         baseline: The arm that others are compared with; by default the plan's, or ``as_is``. One that is named must be in the plan.
         question: The heading.
         level: Of every interval; by default the plan's, or 0.95. What differs from the plan is marked as chosen afterwards.
@@ -82,7 +83,7 @@ def report(
     # `as_is` may be named although the plan has it not: then there is nothing to compare.
     if baseline is not None and baseline not in ("as_is", *arms):
         raise InputError(f"no trial has the arm {clipped(baseline)} to compare with; there are {', '.join(arms)}")
-    target = named_path(folder).resolve()
+    target = named_path(folder).resolve() if folder is not None else book.path.resolve().with_suffix(".html")
     if target.suffix.lower() != ".html":
         target /= "report.html"
     target = writable_path(target)
@@ -115,6 +116,7 @@ def render(template: str, data: Mapping[str, Any]) -> str:
         # For every value of a template, so that none can be forgotten.
         finalize=_visible,
     )
+    environment.filters["units"] = show.units
     made_at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return environment.get_template(template).render(
         data, style=Markup(STYLE), made_at=made_at, kit_version=__version__

@@ -178,6 +178,10 @@ def badge(modality: str) -> Markup:
     return Markup(show.badge(modality))
 
 
+def outline(modality: str) -> Markup:
+    return Markup(show.outline(modality))
+
+
 def when(at: Any) -> str:
     """An instant in UTC, to the second; a number is Unix seconds."""
     if at is None or at != at:

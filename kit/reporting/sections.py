@@ -31,6 +31,7 @@ from .pieces import (
     number,
     ordered,
     origin,
+    outline,
     plural,
     rate_text,
     spaced,
@@ -287,7 +288,7 @@ def _reported_cases(m: Material) -> list[list[Any]]:
         word = reports.get(name, "unknown")
         same = f"{int(row[word])} of {n}" if word in row.index and n else "–"
         cells = [m.called(key, row) for key in m.over]
-        rows.append([*cells, name, badge(word), notes.get(name) or "–", _measured(row), same])
+        rows.append([*cells, name, outline(word), notes.get(name) or "–", _measured(row), same])
     return rows
 
 
@@ -434,7 +435,7 @@ def _case(case: dict[str, Any]) -> dict[str, Any]:
         rows.append(["user, later", "", turn if isinstance(turn, str) else _clip(turn)])
     return {
         "title": f"Case {case.get('name')}: {plural(n, 'item')}",
-        "reported": badge(case["reported"]) if case.get("reported") else "",
+        "reported": outline(case["reported"]) if case.get("reported") else "",
         "note": case.get("note", ""),
         "items": Grid(["who", "content", "says"], rows, wide=[2]),
     }

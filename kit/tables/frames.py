@@ -34,7 +34,7 @@ from ..errors import InputError, clipped
 from ..eventlog import Log, read_logs
 from ..eventlog.answer import beginning
 from ..eventlog.reading import AnySession
-from ..trials.ledger import OUTCOMES, Ledger, inflate
+from ..trials.ledger import OUTCOMES, Ledger, damage, inflate
 from ..wire.records import tokens
 
 if TYPE_CHECKING:
@@ -390,8 +390,11 @@ def reading(ledger: Ledger) -> Iterator[sqlite3.Connection]:
     """Open a ledger that may be written to meanwhile: every query inside sees the same moment."""
     with closing(ledger.connect()) as db:
         db.row_factory = None  # plain tuples: names for each row would be a third of reading it
-        db.execute("BEGIN")
-        yield db
+        try:
+            db.execute("BEGIN")
+            yield db
+        except sqlite3.DatabaseError as exc:
+            raise damage(ledger.path, exc) or exc from exc
 
 
 def plan_order(source: object) -> dict[str, list[str]]:

@@ -320,9 +320,7 @@ class Ledger:
             try:
                 return db.execute(sql, values).fetchall()
             except sqlite3.DatabaseError as exc:
-                raise (
-                    _damaged(self.path, exc) if _is_damage(exc) else LedgerError(f"{exc}, in: {clipped(sql)}")
-                ) from exc
+                raise damage(self.path, exc) or LedgerError(f"{exc}, in: {clipped(sql)}") from exc
 
     @property
     def plan_hash(self) -> str:
@@ -639,9 +637,10 @@ def _check_tables(path: Path, db: sqlite3.Connection) -> None:
             raise LedgerError(f"{path} has no {name}.{min(missing)}, which every ledger has; it is left as it is")
 
 
-def _is_damage(exc: sqlite3.DatabaseError) -> bool:
+def damage(path: Path, exc: sqlite3.DatabaseError) -> LedgerError | None:
+    """Return what to say of a damaged file; ``None`` if the error is about something else."""
     # An error that Python's module raises by itself has no code of SQLite.
-    return exc.sqlite_errorname in ("SQLITE_CORRUPT", "SQLITE_NOTADB") if hasattr(exc, "sqlite_errorname") else False
+    return _damaged(path, exc) if getattr(exc, "sqlite_errorname", "") in ("SQLITE_CORRUPT", "SQLITE_NOTADB") else None
 
 
 def _damaged(path: Path, problem: object) -> LedgerError:

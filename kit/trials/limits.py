@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -19,8 +19,10 @@ from .plan import Plan, Settings, Trial
 # --------------------------------------------------------------------------------------------------------------- money
 
 
-def check_budget(budget_usd: float | None, settings: Iterable[Settings]) -> float:
-    """Return the cap in dollars.
+def check_budget(
+    budget_usd: float | None, settings: Iterable[Settings], enough: Callable[[], float | None] = lambda: None
+) -> float:
+    """Return the cap in dollars; `enough` is asked for what the plan says is enough.
 
     Raises:
         InputError: If somebody pays and no cap is given, or a cap is given where prices are unknown and it could not be kept.
@@ -33,8 +35,9 @@ def check_budget(budget_usd: float | None, settings: Iterable[Settings]) -> floa
         if item.free:
             continue
         if budget_usd is None:
+            usd = f"{enough() or 2.5:.2f}"
             raise InputError(
-                f"{item.name} costs money: say how much it may, run(…, budget_usd=2.50), or --budget 2.50 in a terminal; "
+                f"{item.name} costs money: say how much it may, run(…, budget_usd={usd}), or --budget {usd} in a terminal; "
                 "the plan shows what to expect"
             )
         uncounted = item.where.cannot("counts_tokens")

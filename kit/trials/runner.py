@@ -41,7 +41,7 @@ from ..standin import StandIn
 from .attempt import AGAIN, THERE, Outcome, Prepared, Row, play, prepare
 from .limits import Budget, FirstTurn, Heartbeat, RateLimiter, Reservation, StopMonitor, check_budget
 from .live import play_live
-from .plan import Plan, Settings, Trial, tokens_of, worst_usd
+from .plan import Plan, Settings, Trial, estimate, tokens_of, worst_usd
 from .writer import Writer
 
 PLAY: dict[Protocol, Callable[..., Awaitable[None]]] = {"realtime": play, "live": play_live}
@@ -247,7 +247,7 @@ def check_run(
         raise InputError(f"run() takes a Plan, not {clipped(plan)}")
     if not isinstance(at_once, int) or isinstance(at_once, bool) or at_once < 1:
         raise InputError(f"at_once is how many sessions run at the same time, at least 1, not {clipped(at_once)}")
-    cap_usd = check_budget(budget_usd, plan.settings)
+    cap_usd = check_budget(budget_usd, plan.settings, lambda: estimate(plan).enough_usd)
     if not on_cluster:  # a worker has an environment of its own
         for settings in plan.settings:
             settings.where.headers()

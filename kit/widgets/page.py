@@ -35,6 +35,14 @@ _SILENT_S = 5.0  # a page that talks and brings nothing for this long was closed
 
 Content = Mapping[str, Any]
 
+# Where no kernel runs, ipywidgets writes "Error displaying widget: model not found" under the picture of a widget's last state,
+# as the bare text of an output without elements; JupyterLab 4.6, seen 2026-11.
+_WITHOUT_MODEL = ".jp-OutputArea-child:has([data-kit-snapshot]) + .jp-OutputArea-child > .jupyter-widgets:not(:has(*))"
+_WITHOUT_KERNEL = (
+    f"<style>{_WITHOUT_MODEL} {{ font-size: 0 }} {_WITHOUT_MODEL}::after {{ font-size: 12px; opacity: .8; "
+    'content: "as it was last; run the cells to use it" }</style>'
+)
+
 
 @cache
 def esm(*names: str) -> str:
@@ -113,7 +121,8 @@ class PageWidget(anywidget.AnyWidget):
                 output.update(self._snapshot_bundle(), raw=True)
 
     def _snapshot_bundle(self) -> dict[str, str]:
-        return {"text/html": f'<div data-kit-snapshot="{self._snapshot_id}">{self._snapshot}</div>', "text/plain": ""}
+        html = f'<div data-kit-snapshot="{self._snapshot_id}">{self._snapshot}</div>{_WITHOUT_KERNEL}'
+        return {"text/html": html, "text/plain": ""}
 
     def release_devices(self) -> None:
         """Let go of microphone and speaker, from any thread; called when the widget's name is given to another one."""

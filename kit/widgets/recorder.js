@@ -127,7 +127,8 @@ export default () => {
     const other = element('button', { onclick: () => file.click() }, 'Upload a sound file');
     const kernel = element('button', { onclick: () => s.useKernel() }, 'Use the kernel’s microphone');
     const words = element('div');
-    const problem = element('div', { class: 'kit-problem', role: 'alert' }, words, element('div', { class: 'kit-row' }, other, kernel, file));
+    const problem = element('div', { class: 'kit-problem', role: 'alert' }, words, element('div', { class: 'kit-row' }, kernel));
+    const otherwise = element('div', { class: 'kit-row' }, other, file);
     const facts = element('div', { class: 'kit-small' });
     const gaps = element('div', { class: 'kit-warn' });
     const player = element('div');
@@ -138,7 +139,7 @@ export default () => {
     const keep = element('div', { class: 'kit-row' }, name, save);
     const saved = element('div', { class: 'kit-small', role: 'status' });
     const root = element('div', { class: 'kit-sound kit-recorder' },
-      element('div', { class: 'kit-row' }, main, time, meter.el, status, light.el), wave.el, problem, player, gaps, facts, keep, saved);
+      element('div', { class: 'kit-row' }, main, time, meter.el, status, light.el), wave.el, problem, otherwise, player, gaps, facts, keep, saved);
     el.append(root);
 
     let shown = null, url = null;
@@ -151,6 +152,7 @@ export default () => {
       recording ? meter.show(s.peak) : meter.clear();
       status.textContent = s.status;
       problem.hidden = !s.problem;
+      otherwise.hidden = !(s.problem || idle && !s.clip);
       words.textContent = s.problem || '';
       kernel.hidden = model.get('microphone') === 'kernel';
       const clip = s.clip;
@@ -163,6 +165,7 @@ export default () => {
         url = URL.createObjectURL(wav(clip.pcm));
         player.replaceChildren(element('audio', { controls: '', src: url }));
         facts.textContent = clip.facts;
+        name.value = ''; // the one before it is that of another clip
         gaps.textContent = clip.gaps.map(([at, long]) => `${Math.round(long)} ms missing at ${(at / 1000).toFixed(2)} s`).join(' · ') + ': silence stands in for it';
       }
       shown = clip;

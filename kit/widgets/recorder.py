@@ -108,6 +108,7 @@ class KernelRecording:
 
 _PIECE_BYTES = 1 << 20  # of one message: well below what notebook servers pass on
 _CONFIRM_EVERY = 50  # blocks: how often the page hears that its sound arrived
+_SLIP_S = 0.3  # a second take as short as this was a click too many
 _LATE_S = 1.0  # how long blocks that another thread still handles may come after the last one
 _HERE_S = 10.0  # how long a page may take to show the recorder
 _LEFT_S = 1.0  # a page that records and brings nothing for this long was left or opened anew
@@ -245,7 +246,7 @@ class Recorder(PageWidget):
         start = self._clip.pcm[: SNAPSHOT_S * RATE_HZ]
         note = f"the player of this picture holds the first {SNAPSHOT_S} s" if start.size < self._clip.n_samples else ""
         return show.card(
-            show.player(start.astype("<i2", copy=False).tobytes()), show.facts([("", _facts(self._clip)), ("", note)])
+            show.player(start.astype("<i2", copy=False).tobytes()), show.facts([("", _facts(self._clip))]), note
         )
 
     def release_devices(self) -> None:
@@ -498,6 +499,10 @@ class Recorder(PageWidget):
         # Idle before the clip is made: who is told of it may begin the next recording.
         recording, self._recording, self._kernel = self._recording, None, None
         assert recording is not None
+        if self._clip is not None and self._waiter is None and recording.n_samples < _SLIP_S * recording.rate_hz:
+            self._tell_clip(self._clip)
+            self.send({"kind": "problem", "words": "That was no more than a click: the clip before it is kept."})
+            return
         try:
             self._keep(recording.clip(details=self._details))
         except AudioFormatError as exc:

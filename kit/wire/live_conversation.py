@@ -179,7 +179,7 @@ class Reply:
     first_modality = property(lambda self: self.modality)
 
     @property
-    def modality(self) -> Literal["audio", "empty"] | None:
+    def modality(self) -> str | None:  # a Literal would break completion, see `records.Modality`
         """``audio`` if a voice was heard, ``empty`` if it is decided that none was. Text cannot occur on GPT-Live."""
         if self.first_voice_at_ms is not None or self.by_words:
             return "audio"

@@ -69,6 +69,11 @@ class Item:
         # Input transcription comes in events of its own: the item's parts have no words then.
         return self.transcript or " ".join(text for text in texts if text)
 
+    @property
+    def has_audio(self) -> bool:
+        """Whether a part of it is sound."""
+        return any((text_of(part, "type") or "").endswith("audio") for part in self.parts)
+
     def __repr__(self) -> str:
         types = "+".join(text_of(part, "type") or "?" for part in self.parts)
         head = f"{self.id} {self.role or self.type or 'item'}{f' [{types}]' if types else ''}"
@@ -84,7 +89,7 @@ class Items(list[Item]):
                 str(n),
                 show.esc(item.role or item.type),
                 f"<code>{show.esc(', '.join(str(part.get('type')) for part in item.parts) or item.type)}</code>",
-                show.esc(item.text),
+                show.esc(item.text) or ("<em>speech, not written down</em>" if item.has_audio else ""),
                 show.esc(item.status or "–"),
                 f"<code>{show.esc(item.id)}</code>",
             ]
