@@ -341,13 +341,7 @@ def modality(
         )
     for at, (_, row) in zip(y, table.iterrows(), strict=True):
         ax.text(
-            1,
-            at + LIFT,
-            _counts(row, counted, total, rate),
-            ha="right",
-            va="bottom",
-            fontsize=SMALL,
-            color=look.ink,
+            1, at + LIFT, _counts(row, counted, total, rate), ha="right", va="bottom", fontsize=SMALL, color=look.ink
         )
     ax.set(xlim=(0, 1), ylim=(y.min() - 0.5, y.max() + 1.05) if len(y) else (0, 1))
     names_above(ax, y + LIFT, names)

@@ -287,12 +287,7 @@ class Simulated:
 
 
 def simulate(
-    design: Design,
-    truth: Truth,
-    n_studies: int = 200,
-    seed: int = 0,
-    *,
-    usd: Callable[[str, str, bool], float],
+    design: Design, truth: Truth, n_studies: int = 200, seed: int = 0, *, usd: Callable[[str, str, bool], float]
 ) -> Simulated:
     """Run the design many times against a known truth: what it costs, and what it claims. `usd`: of one trial (`study.trial_usd`)."""
     # One for all studies of a simulation: the seed alone repeats it.

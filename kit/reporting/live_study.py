@@ -36,7 +36,7 @@ from ..trials.plan import AT_ONCE, Analysis, Plan, Settings, live_usd
 from ..trials.runner import Callback
 from ..wire.live import USD_PER_SECOND
 from .page import render
-from .pieces import Grid, bar, code, days_of, plural, spaced, times_of
+from .pieces import Grid, bar, code, days_of, origin_of, plural, spaced, times_of
 
 QUESTION = "After how much history does GPT-Live fall silent, and what keeps it speaking?"
 # Even: a history ends with the model, and the question is the user's.
@@ -194,9 +194,7 @@ class LiveStudy:
 
     @property
     def simulated(self) -> bool | None:
-        # One answer only if all ledgers agree.
-        marks = {ledger.simulated for ledger in self.ledgers.values()}
-        return marks.pop() if len(marks) == 1 else None
+        return origin_of(self.ledgers.values())
 
     def _counts(self, stage: str, column: str) -> dict[tuple[str, str], Count]:
         """By model and case or arm. A nudged session that spoke in the end was not lost; unknown ones are left out."""

@@ -187,18 +187,8 @@ def rare(m: Material) -> list[str]:
 def rates(m: Material) -> Grid:
     """A row per case and arm: rates with their intervals."""
     by = [*m.over, "case", "arm"]
-    names = [
-        *by,
-        "",
-        "drift",
-        "lost voice",
-        "if the missing…",
-        "first response",
-        "any turn",
-        "all turns",
-        "text stays",
-        "heard after",
-    ]
+    names = [*by, "", "drift", "lost voice", "if the missing…",
+             "first response", "any turn", "all turns", "text stays", "heard after"]  # fmt: skip
     rows = []
     for _, row in m.table.iterrows():
         cells = [m.called(name, row) for name in by]

@@ -29,6 +29,7 @@ from ..trials.ledger import Ledger
 from ..trials.plan import Analysis, Plan, Settings, estimate
 from ..trials.runner import Callback
 from .design import AS_IS, CURES, CUT_TOKENS, FEWEST_TEXTS, FUTILITY, MODELS, Counts, Design, Stage, Verdict
+from .pieces import origin_of
 
 DOSES = (0, 2, 4, 6, 8, 12, 16, 20)  # turns before the last, of the dose study
 PERSISTENCE_CASE = "1b+4"  # four more turns after the one that a history ends with
@@ -310,8 +311,7 @@ class Study:
     @property
     def simulated(self) -> bool | None:
         """Whether a stand-in answered; ``None``: not known, or not of all of it."""
-        marks = {ledger.simulated for ledger in self.ledgers}
-        return marks.pop() if len(marks) == 1 else None
+        return origin_of(self.ledgers)
 
     def rates(self) -> list[ModelRate]:
         """Return how often a history cost each model its voice: a rate over histories, not over trials."""
@@ -464,6 +464,13 @@ def _settings(
     return Settings(where, model=model, stand_in=stand_in if where == "standin" else {}, **options)
 
 
+def _cut_settings(where: str, models: Any, default: Sequence[str], drift: str, access: Any) -> list[Settings]:
+    """Settings of each model, or of the default ones, with replies that are cut; elsewhere than at OpenAI of the endpoint's own."""
+    if models is None:
+        models = default if where in ("standin", "openai") else [""]
+    return [_settings(where, model or None, True, {"drift": drift}, access) for model in models]
+
+
 def dose_plan(
     where: str = "standin",
     *,
@@ -482,9 +489,7 @@ def dose_plan(
         doses: Turns before the user's last, even numbers; 0 is the background.
         access: See `Study`.
     """
-    if models is None:
-        models = ("gpt-realtime-2.1", "gpt-realtime-2.1-mini") if where in ("standin", "openai") else [""]
-    settings = [_settings(where, model or None, True, {"drift": drift}, access) for model in models]
+    settings = _cut_settings(where, models, ("gpt-realtime-2.1", "gpt-realtime-2.1-mini"), drift, access)
     return Plan(
         growing(doses),
         AS_IS,
@@ -511,9 +516,7 @@ def persistence_plan(
         repeats: Of each model.
         access: See `Study`.
     """
-    if models is None:
-        models = MODELS if where in ("standin", "openai") else [""]
-    settings = [_settings(where, model or None, True, {"drift": drift}, access) for model in models]
+    settings = _cut_settings(where, models, MODELS, drift, access)
     return Plan(PERSISTENCE_CASE, AS_IS, repeats, settings=settings, seed=seed, analysis=Analysis(over=("model",)))
 
 

@@ -51,11 +51,8 @@ def lead(study: Study) -> str:
     """One line on what was done about the question."""
     n = sum(ledger.counts()["planned"] for ledger in study.ledgers)
     n_controls = sum(len(ledger.rows("SELECT 1 FROM trials WHERE role <> 'measure'")) for ledger in study.ledgers)
-    cures = (
-        f"; then {plural(len(study.design.cures), 'cure')} where replies came as text"
-        if len(study.results) > len(study.design.blocks)
-        else ""
-    )
+    looked = len(study.results) > len(study.design.blocks)
+    cures = f"; then {plural(len(study.design.cures), 'cure')} where replies came as text" * looked
     return (
         f"{plural(len(study.design.models), 'model')}, each asked with {study.design.n_histories} histories of 2 to 20 turns, "
         f"{1 + CUT_ROUNDS} times{cures}. {plural(n, 'session')}, and {n_controls:,} without a history{days_of(at for ledger in study.ledgers for at in times_of(ledger))}."
@@ -251,18 +248,8 @@ def stages(study: Study) -> Grid:
             sum(n for _, n in counts.values()), sum(k for k, _ in counts.values()), n_lost, failed, f"${sum(ledger.spent()['usd'] for ledger in own):.2f}",
             code(", ".join(ledger.path.name for ledger in own)),
         ])  # fmt: skip
-    names = [
-        "stage",
-        "began (UTC)",
-        "models",
-        "how the history was handed over",
-        "replies known",
-        "of these text",
-        "lost after asking",
-        "failed",
-        "cost",
-        "ledger",
-    ]
+    names = ["stage", "began (UTC)", "models", "how the history was handed over", "replies known", "of these text",
+             "lost after asking", "failed", "cost", "ledger"]  # fmt: skip
     return Grid(names, rows, wide=[2, 3])
 
 

@@ -52,39 +52,15 @@ def controls_df(source: Source, *, level: float = 0.95) -> pd.DataFrame:
         text, right = int((read == "text").sum()), int((read == MUST_READ[labels["role"]]).sum())
         rate = stats.wilson(text, len(read), level)
         fit = None if not len(read) else right == len(read) if labels["role"] == "positive" else text < len(read)
-        rows.append(
-            labels
-            | {
-                "must_read": MUST_READ[labels["role"]],
-                "planned": len(group),
-                "completed": int((group["state"] == "completed").sum()),
-                "known": len(read),
-                "as_it_must": right,
-                "read": ", ".join(f"{word} {n}" for word, n in read.value_counts().items()),
-                "text": text,
-                "rate": rate.estimate,
-                "low": rate.low,
-                "high": rate.high,
-                "fit": fit,
-                "simulated": None if read_trials["simulated"].isna().any() or not len(read_trials) else bool(read_trials["simulated"].any()),
-            }
+        origins = read_trials["simulated"]
+        cells = (
+            MUST_READ[labels["role"]], len(group), int((group["state"] == "completed").sum()), len(read), right,
+            ", ".join(f"{word} {n}" for word, n in read.value_counts().items()), text, rate.estimate, rate.low, rate.high, fit,
+            None if origins.isna().any() or not len(origins) else bool(origins.any()),
         )  # fmt: skip
-    names = [
-        *keys,
-        "must_read",
-        "planned",
-        "completed",
-        "known",
-        "as_it_must",
-        "read",
-        "text",
-        "rate",
-        "low",
-        "high",
-        "fit",
-        "simulated",
-    ]
-    out = pd.DataFrame(rows, columns=names)
+        rows.append((*key, *cells))
+    names = ["must_read", "planned", "completed", "known", "as_it_must", "read", "text", "rate", "low", "high", "fit"]
+    out = pd.DataFrame(rows, columns=[*keys, *names, "simulated"])
     return out.astype({"fit": "boolean", "simulated": "boolean", "rate": float, "low": float, "high": float})
 
 
@@ -164,15 +140,8 @@ def definitions_df(source: Source, by: Sequence[str] | str = BY, *, level: float
             counts["lost voice"] = int(row["lost_voice"])
         for word, k in counts.items():
             rate = stats.wilson(k, int(row["first_turns"]), level)
-            cells = {
-                "definition": word,
-                "k": k,
-                "n": rate.n,
-                "rate": rate.estimate,
-                "low": rate.low,
-                "high": rate.high,
-                "level": level,
-            }
+            rates = {"rate": rate.estimate, "low": rate.low, "high": rate.high, "level": level}
+            cells = {"definition": word, "k": k, "n": rate.n} | rates
             rows.append({name: row[name] for name in names} | cells | {SIMULATED: row[SIMULATED]})
     return pd.DataFrame(rows).astype({SIMULATED: "boolean", "rate": float, "low": float, "high": float})
 

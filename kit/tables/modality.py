@@ -138,13 +138,11 @@ def _after_a_stop_rule(table: pd.DataFrame) -> pd.DataFrame:
     for at, reason in enumerate(table.get("run_ended", ())):
         # With a comma there are runs of several ledgers in it, and no one rule's sequence covers them.
         if isinstance(reason, str) and reason.startswith(STOPPED) and "," not in reason:
-            k, n = int(table.at[at, "text"]), int(table.at[at, "first_turns"])
-            alpha, n_lost = float(reason.removeprefix(STOPPED)), int(table.at[at, "lost"])
-            interval = stats.confidence_sequence(k, n, alpha)
-            table.loc[at, ["drift_low", "drift_high"]] = interval.low, interval.high
-            table.at[at, "drift_least"] = stats.confidence_sequence(k, n + n_lost, alpha).low
-            table.at[at, "drift_most"] = stats.confidence_sequence(k + n_lost, n + n_lost, alpha).high
-            table.loc[at, "level"] = interval.level
+            k, n, lost = (int(table.at[at, name]) for name in ("text", "first_turns", "lost"))
+            pairs, alpha = ((k, n), (k, n + lost), (k + lost, n + lost)), float(reason.removeprefix(STOPPED))
+            known, least, most = (stats.confidence_sequence(*pair, alpha) for pair in pairs)
+            names = ["drift_low", "drift_high", "drift_least", "drift_most", "level"]
+            table.loc[at, names] = known.low, known.high, least.low, most.high, known.level
     return table
 
 
