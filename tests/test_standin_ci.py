@@ -462,6 +462,7 @@ async def test_a_gpt_live_connection_has_its_own_options_and_the_journal_its_con
 
     assert words == ["Nice belt.", ""]
     assert (by_trial["a"]["drift"], by_trial["b"]["drift"]) == ("never", "always")
+    assert by_trial["a"]["session"].startswith("live_u")
     texts = [(item["role"], item["content"][0]["text"]) for item in by_trial["a"]["conversation"]]
     assert [text for _, text in texts[: len(HISTORY)]] == [item.text for item in HISTORY]
     assert [role for role, _ in texts[len(HISTORY) :]] == ["user", "assistant"] and texts[-1][1] == "Nice belt."

@@ -162,7 +162,8 @@ class LiveServerSession(Outgoing):
         super().__init__()
         self.options = options
         self.state = "waiting"
-        self.id = ""
+        # From the first, for the journal; the client is told it at the start.
+        self.id = f"live_u{draws.random('cluster').randrange(8)}_" + new_id("", int(unix())).lstrip("_")
         # Sockets that listen beside the caller's, and what they may be sent again: when, and the frame.
         self.sidebands: list[LiveSideband] = []
         self._recent: deque[tuple[float, bytes]] = deque(maxlen=256)
@@ -372,8 +373,6 @@ class LiveServerSession(Outgoing):
         self._ear = Decoder(self._format)
         past = session_asked.get("input") or []
         self._lines = (source.lines if source else []) + [_words(message) for message in past]
-        prefix = f"live_u{self._draws.random('cluster').randrange(8)}_"
-        self.id = prefix + new_id("", int(self._unix())).lstrip("_")
         delegation = session_asked.get("delegation") or inherited.get("delegation") or {"type": "client"}
         if delegation.get("type") == "responses":
             backend = {"tools": [], "tool_choice": "auto"} | dict(delegation.get("responses") or {})
@@ -838,7 +837,7 @@ class LiveServerSession(Outgoing):
         self.state, self.cut = "over", True
 
     def _keep(self) -> None:
-        if self._settings.get("store") and self.id:
+        if self._settings.get("store"):
             names: tuple[str, ...] = ("model", "delegation", "store")
             settings = {name: self._settings[name] for name in names if name in self._settings}
             settings["voice"] = self._settings["audio"]["output"]["voice"]
