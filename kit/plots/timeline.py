@@ -306,7 +306,8 @@ def pair(
         sign = f"{show.SIGNS.get(modality, '')} {modality}"
         size = f"{reply.n_audio_bytes / 1e3:,.0f} kB of audio" if reply.n_audio_bytes else "0 bytes of audio"
         ax.text(0, middle + 0.95, heading, fontsize=BODY + 1, fontweight="bold", color=look.ink, va="bottom")
-        ink = colour if look.name == "dark" else show.badge_style(modality)[2]  # dark enough to read on white
+        # Words need more contrast than a wave: darker on white, and on black mixed with the ink.
+        ink = _mixed(colour, look.ink) if look.name == "dark" else show.badge_style(modality)[2]
         ax.text(
             until,
             middle + 0.95,
@@ -347,6 +348,13 @@ def _ends_s(reply: Response | Reply) -> float:
     # Audio comes faster than it plays: what counts is when the ear is done.
     played_ms = (reply.first_audio_ms or 0.0) + reply.n_audio_bytes / _BYTES_PER_MS
     return max(played_ms, reply.done_ms or 0.0 if not reply.n_audio_bytes else 0.0) / 1000
+
+
+def _mixed(colour: str, ink: str) -> Any:
+    """Seven parts of a colour and three of the ink."""
+    from matplotlib.colors import to_rgb
+
+    return tuple(0.7 * a + 0.3 * b for a, b in zip(to_rgb(colour), to_rgb(ink), strict=True))
 
 
 def _wave(ax: Axes, reply: Response | Reply, middle: float, colour: str) -> None:
