@@ -273,7 +273,11 @@ class LiveSession(OpenSession, LiveView):
             ("model", self.model),
             ("history", f"{len(self.conversation.past)} messages"),
             ("open for", f"{self.seconds or 0:.0f} s"),
+            ("frames of sound", self.conversation.n_output_frames),
+            ("errors", len(self.errors) or "none"),
         ]
+        if words := self.conversation.caller_words:
+            facts.append(("the caller said", f"“{show.one_line(words, 120)}”"))
         state = "closed" if self.closed else "open"
         return show.card(
             f"<b>GPT-Live session</b> at {show.esc(self.endpoint.name)} {show.origin(self.simulated)} {state}",

@@ -182,7 +182,8 @@ class Arm:
     def _line(self) -> str:
         """What it does, without the number that only this file and wire/README.md know it by."""
         line = (type(self).__doc__ or "").strip().partition("\n\n")[0]
-        return re.sub(r" \(M\d+(, M\d+)*\)", "", " ".join(line.split()))
+        words = re.sub(r" \((?:M\d+|GPT-Live A\d+)(, M\d+)*\)", "", " ".join(line.split()))
+        return re.sub(r"`+([^`]+)`+", r"\1", words)
 
 
 class Arms(list[Arm]):
