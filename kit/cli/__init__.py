@@ -59,11 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown and not getattr(args, "passes_on", False):
         args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     args.unknown = unknown
-    noted: set[str] = set()
+    sentences: set[str] = set()
 
-    def note(message: Warning | str, *_where: object, **_more: object) -> None:
-        if str(message) not in noted:  # a sentence for a reader, not the line of code that it came from
-            noted.add(str(message))
+    def note(message: Warning | str, *_where: object, **_options: object) -> None:
+        if str(message) not in sentences:  # a sentence for a reader, not the line of code that it came from
+            sentences.add(str(message))
             complain(message, 0)
 
     try:

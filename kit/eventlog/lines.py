@@ -266,9 +266,9 @@ def _text_stream(stream: Any, path: Path) -> Any:
         head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
     except _BROKEN:
         head = b""
-    for magic, what in _NOT_LOGS:
+    for magic, kind in _NOT_LOGS:
         if head.startswith(magic):
-            raise InputError(f"{show.one_line(path.name, 100)} is {what}")
+            raise InputError(f"{show.one_line(path.name, 100)} is {kind}")
     encoding = _utf_16(head)
     if encoding:
         return io.BufferedReader(_AsUtf8(stream, encoding), HEAD_BYTES)

@@ -85,8 +85,8 @@ class LoggedLiveSession(Logged[LiveConversation], LiveView):
             {"type": "message", **past, "role": roles.get(str(past.get("role")), past.get("role"))}
             for past in self.conversation.past
         ]
-        said = zip(self.conversation.caller_of_each(), self.replies[:n], strict=False)
-        for k, (caller, reply) in enumerate(said, 1):
+        pairs = zip(self.conversation.caller_of_each(), self.replies[:n], strict=False)
+        for k, (caller, reply) in enumerate(pairs, 1):
             items += [_message("user", "input_text", caller)] * bool(caller)
             items += [_message("assistant", "output_text", reply.words)] * (k < n and bool(reply.words))
         return items
@@ -179,7 +179,7 @@ class LoggedLiveSession(Logged[LiveConversation], LiveView):
         # Whose an event is, its type says: also on a sideband, where the server sends the caller's audio.
         direction: Direction = "client" if kind in CLIENT_EVENTS else "server"
         name = _SOUND.get(str(kind))
-        pcm, peak = (None, None) if name is None else self._heard(data.get(name))
+        pcm, peak = (None, None) if name is None else self._decoded(data.get(name))
         if kind == "session.output_audio.delta" and peak == UNKNOWN_PEAK:
             reply = self.conversation.replies[-1] if self.conversation.replies else None
             if reply is None or reply.ended is not None or not reply.fragments:
@@ -196,7 +196,7 @@ class LoggedLiveSession(Logged[LiveConversation], LiveView):
             n_bytes = int(size[2]) if size else None
             self._events.append(Event(str(kind), listed, self.last_ms, direction, n_audio_bytes=n_bytes))
 
-    def _heard(self, audio: object) -> tuple[bytes, int | None]:
+    def _decoded(self, audio: object) -> tuple[bytes, int | None]:
         """The samples of a frame, as far as they are there, and the largest, as far as a digest or they tell it."""
         peak = loudness(audio)
         if peak is not None:

@@ -213,8 +213,8 @@ def stepped(
         if session is not None and record.kind in ("event", "live"):
             steps.setdefault(id(session), []).append(Step(record.direction, record.data, session.last_ms))
     realtime, live = sessions.finish(simulated)
-    both: list[AnySession] = [*live, *realtime]
-    return [(session, steps.get(id(session), [])) for session in both if session.n_events]
+    every: list[AnySession] = [*live, *realtime]
+    return [(session, steps.get(id(session), [])) for session in every if session.n_events]
 
 
 def _records(paths: list[Path], report: ParseReport) -> Iterator[LogRecord]:

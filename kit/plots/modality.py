@@ -301,13 +301,13 @@ def modality(
             f"{clipped(outcome)} of {turns} turns cannot be drawn; there are text, and lost_voice of the first"
         )
     prefix, total, rate = ("", "first_turns", "drift") if first else ("turns_", "turns", "turn_drift")
-    counted = prefix + "text"
+    count = prefix + "text"
     if outcome == "lost_voice":
-        rate = counted = "lost_voice"
+        rate = count = "lost_voice"
     columns = [
         *(prefix + word for word in ORDER),
         total,
-        counted,
+        count,
         *(f"{rate}_{end}" for end in ("rate", "low", "high")),
     ]
     need(table, "modality_df", *columns)
@@ -340,9 +340,7 @@ def modality(
             label="the truth",
         )
     for at, (_, row) in zip(y, table.iterrows(), strict=True):
-        ax.text(
-            1, at + LIFT, _counts(row, counted, total, rate), ha="right", va="bottom", fontsize=SMALL, color=look.ink
-        )
+        ax.text(1, at + LIFT, _counts(row, count, total, rate), ha="right", va="bottom", fontsize=SMALL, color=look.ink)
     ax.set(xlim=(0, 1), ylim=(y.min() - 0.5, y.max() + 1.05) if len(y) else (0, 1))
     names_above(ax, y + LIFT, names)
     percent_axis(ax.xaxis)

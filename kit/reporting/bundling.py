@@ -81,11 +81,11 @@ class Bundle:
 
     def _repr_html_(self) -> str:
         script = "a script that makes it happen again" if self.reproduces else "no script that makes it happen again"
-        kept = [
+        facts = [
             ("in it:", f"logs of {self.n_with} sessions with the effect and {self.n_without} without"),
             ("", script),
         ]
-        return show.card(f"<b>bundle</b> {show.link(self.path)} {show.origin(self.simulated)}", show.facts(kept))
+        return show.card(f"<b>bundle</b> {show.link(self.path)} {show.origin(self.simulated)}", show.facts(facts))
 
 
 def bundle(

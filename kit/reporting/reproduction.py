@@ -188,8 +188,8 @@ def reproduction(evidence: SessionEvidence, response: Response | Reply, origin: 
     session, header = evidence.session, evidence.session.header or {}
     endpoint = str(header.get("endpoint") or evidence.attempt.get("endpoint") or "openai")
     model = session.model or evidence.attempt.get("model") or _MODELS[session.protocol]
-    script, title, path, sent = _SCRIPTS[session.protocol]
-    events, missing = sent(evidence, response)
+    script, title, path, events_of = _SCRIPTS[session.protocol]
+    events, missing = events_of(evidence, response)
     if not events:
         return None
     # The address is never that of the log: whoever runs the script sends a key there.
@@ -254,12 +254,12 @@ def _said_before(evidence: SessionEvidence, response: Response | Reply) -> tuple
     whose past is in no log."""
     owed = getattr(response, "ask", None)
     asks = [ask for ask in evidence.session.asks if owed is not None and ask.at_ms <= owed.at_ms]
-    sent = [step for step in evidence.steps if step.direction == "client" and owed and step.at_ms <= owed.at_ms]
-    fed = [step for step in sent if step.data["type"] == "session.input_audio.append"]
+    steps = [step for step in evidence.steps if step.direction == "client" and owed and step.at_ms <= owed.at_ms]
+    fed = [step for step in steps if step.data["type"] == "session.input_audio.append"]
     # What answered a delegation answered that session's.
-    said = [
+    timed = [
         (step.at_ms, _bare(step.data))
-        for step in sent
+        for step in steps
         if step.data["type"].startswith(_SAID) and step.data.get("delegation_id") is None
     ]
     instants = [step.at_ms for step in fed]
@@ -267,8 +267,8 @@ def _said_before(evidence: SessionEvidence, response: Response | Reply) -> tuple
         if ask.by != "commentary":
             began_at_ms = ask.at_ms if ask.began_at_ms is None else ask.began_at_ms
             frames = fed[bisect_left(instants, began_at_ms - _ONSET_MS) : bisect_right(instants, ask.at_ms)]
-            said.append((ask.at_ms, {"type": "clip", "audio": [step.data.get("audio") for step in frames]}))
-    events = [event for _, event in sorted(said, key=itemgetter(0))]
+            timed.append((ask.at_ms, {"type": "clip", "audio": [step.data.get("audio") for step in frames]}))
+    events = [event for _, event in sorted(timed, key=itemgetter(0))]
     start = next((n for n, event in enumerate(events) if event["type"] == "session.start"), None)
     if start is None or "model" not in dict_of(events[start], "session"):
         return [], 0
@@ -303,9 +303,9 @@ def _bare(event: Mapping[str, Any]) -> dict[str, Any]:
     return bare
 
 
-def _with_sound(events: list[dict[str, Any]], kept: Iterable[bytes]) -> tuple[list[dict[str, Any]], int]:
+def _with_sound(events: list[dict[str, Any]], clips: Iterable[bytes]) -> tuple[list[dict[str, Any]], int]:
     """Put audio in the place of digests: sound that the kit has, or else silence of that length; returns how many of those."""
-    sounds = {hashlib.sha256(pcm).hexdigest(): pcm for pcm in kept}
+    sounds = {hashlib.sha256(pcm).hexdigest(): pcm for pcm in clips}
     missing = 0
 
     def sounding(value: Any) -> Any:

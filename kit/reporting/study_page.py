@@ -117,8 +117,8 @@ def in_short(study: Study, rates: list[ModelRate]) -> list[tuple[str, bool]]:
     n_models = plural(len(measured), "model")
     if drifting:
         shares = _range_of([rate.k / rate.n for rate in drifting])
-        more = f"{n_more} of them" if n_more else "none of them is that shown to be"
-        first = f"{len(drifting)} of {n_models} answered in text, in {shares} of replies; on {more} more often than without one"
+        on_how_many = f"{n_more} of them" if n_more else "none of them is that shown to be"
+        first = f"{len(drifting)} of {n_models} answered in text, in {shares} of replies; on {on_how_many} more often than without one"
     else:
         at_most = percent(max((rate.interval.high or 1.0 for rate in measured), default=1.0))
         first = f"no reply of {n_models} was text: 0 of {sum(rate.n for rate in measured):,}; over histories of this kind it is at most {at_most} on each, with 95 % confidence"

@@ -626,10 +626,10 @@ def _check_tables(path: Path, db: sqlite3.Connection) -> None:
     for kind, name, sql in db.execute("SELECT type, name, sql FROM main.sqlite_master"):
         if kind == "table" and name in TABLES:
             columns[name] = {row["name"] for row in db.execute(f"PRAGMA main.table_info({name})")}
-        known = (
+        is_schema = (
             kind == "view" and name == "trial_states" and str(sql).split() in (_VIEW.split(), _VIEW_OF_BEFORE.split())
         )
-        if kind in ("trigger", "view") and not known:
+        if kind in ("trigger", "view") and not is_schema:
             raise LedgerError(f"{path} has the {kind} {clipped(name)}, which no ledger has; it is left as it is")
     for name, names in TABLES.items():
         missing = set(names) - set(ADDED.get(name, ())) - columns.get(name, set())

@@ -235,8 +235,8 @@ class Response:
         """What it came to in the words of a ledger, whatever a deadline says; ``None`` where nothing came of it: it is being made,
         failed, or was cancelled before its first content."""
         modality = self.modality or "empty"
-        came = modality != "empty" or self.status in ("completed", "incomplete")
-        return _OUTCOMES[modality] if came else None
+        has_content = modality != "empty" or self.status in ("completed", "incomplete")
+        return _OUTCOMES[modality] if has_content else None
 
     @property
     def policy(self) -> None:

@@ -136,8 +136,8 @@ class LiveView(SessionView[LiveConversation]):
     def n_seeded(self) -> int | None:
         """How many messages of the assistant it was given; ``None`` where its start is not known."""
         fold = self.conversation
-        begun = fold.start_at_ms is not None or fold.started_at_ms is not None
-        return sum(message.get("role") == "assistant" for message in fold.past) if begun else None
+        has_started = fold.start_at_ms is not None or fold.started_at_ms is not None
+        return sum(message.get("role") == "assistant" for message in fold.past) if has_started else None
 
     @property
     def seconds(self) -> float | None:
