@@ -301,13 +301,22 @@ GOOD = {
     "wrong",
     [
         {"input_token_details": {"text_tokens": -(10**9), "audio_tokens": 0}},
+        {"total_tokens": None, "input_tokens": None, "input_token_details": {"text_tokens": -(10**9)}},
         {"total_tokens": 10**6},
         {"output_tokens": "1e6"},
         {"total_tokens": 1e6},
         {"input_token_details": {"text_tokens": "10"}},
         {"input_token_details": {"text_tokens": 2**63}, "input_tokens": 2**63, "total_tokens": 2**63 + 20},
     ],
-    ids=["negative", "total beyond details", "text", "float", "details as text", "beyond 64 bits"],
+    ids=[
+        "negative",
+        "negative without totals",
+        "total beyond details",
+        "text",
+        "float",
+        "details as text",
+        "beyond 64 bits",
+    ],
 )
 async def test_usage_that_makes_no_sense_costs_the_reservation_and_stops_no_run(path, wrong):
     async with Billing(GOOD | wrong) as server:
