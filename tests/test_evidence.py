@@ -235,6 +235,19 @@ async def test_a_hostile_log_neither_writes_code_into_the_script_nor_says_where_
     assert "evil" not in script and "URL = sys.argv[1] if len(sys.argv) > 1 else ''" in script
 
 
+async def test_forged_lengths_of_sound_make_no_script_of_gigabytes(tmp_path, monkeypatch):
+    monkeypatch.setattr("kit.reporting.reproduction._MAX_SOUND_BYTES", 300_000)
+    await talk(tmp_path / "x.jsonl", cases.one_b)
+    lines = (tmp_path / "x.jsonl").read_text().splitlines()
+    at = next(n for n, line in enumerate(lines) if '"response.create"' in line)
+    forged = {"type": "input_audio_buffer.append", "audio": f"sha256:{'0' * 64}:999999999999"}
+    lines[at:at] = [json.dumps(json.loads(lines[at]) | {"event": forged})] * 100
+    (tmp_path / "x.jsonl").write_text("\n".join(lines))
+
+    script = unpacked(bundle(tmp_path / "x.jsonl", tmp_path / "e.zip").path)["reproduce.py"]
+    assert 400_000 < len(script) < 600_000
+
+
 async def test_nothing_to_show_is_refused(tmp_path):
     await talk(tmp_path / "x.jsonl", cases.one_a)
 

@@ -338,3 +338,11 @@ def test_a_session_of_gpt_live_with_many_of_everything_takes_linear_time(event):
         fold.feed({"type": "session.thinking.appended", "client_event_id": "another's"}, float(n), "server")
 
     assert time.process_time() - began_s < 3  # each looked through all the others: 8 s and more
+
+
+def test_of_a_million_errors_of_gpt_live_the_last_are_kept():
+    fold = LiveConversation()
+    for n in range(30_000):
+        fold.feed({"type": "error", "error": {"message": str(n)}}, 0.0, "server")
+
+    assert fold.errors[-1].message == "29999" and 10_000 <= len(fold.errors) < 20_000

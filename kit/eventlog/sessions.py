@@ -35,7 +35,6 @@ _TIMES = (
     "done_at_ms",
 )
 MAX_EVENTS = 1_000_000  # kept of one session
-_MAX_ERRORS = 10_000  # `error` events folded of one session: a log of nothing else must not fill the memory
 _MAX_UNNAMED = 100_000  # partial events without an id, kept until it is known whether any has one
 _DAY_MS = 86_400_000.0
 
@@ -158,7 +157,6 @@ class LoggedSession(Logged[Conversation], ConversationView):
         self._unnamed: list[LogRecord] = []
         # Assistant messages before the first response, by who told of them: each is in a log of both directions twice.
         self._n_seeded = {"client": 0, "server": 0}
-        self._n_errors = 0
 
     @property
     def id(self) -> str | None:
@@ -265,11 +263,6 @@ class LoggedSession(Logged[Conversation], ConversationView):
         if event.type in ("response.created", "response.done") and not isinstance(data.get("response"), dict):
             self._take_partial(record, at_ms)  # the program printed nothing of the response
             return
-        if event.type == "error":
-            self._n_errors += 1
-            if self._n_errors > _MAX_ERRORS:
-                report.notes[f"errors of a session that has more than {_MAX_ERRORS:,} are not kept"] += 1
-                return
         self._begun |= event.type == "session.created"
         self._note_seeding(data, "server")
         self._conversation.receive(event)

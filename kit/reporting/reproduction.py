@@ -303,18 +303,22 @@ def _bare(event: Mapping[str, Any]) -> dict[str, Any]:
     return bare
 
 
+_MAX_SOUND_BYTES = 32 << 20  # of one script, 11 minutes: forged digests must not fill the memory
+
+
 def _with_sound(events: list[dict[str, Any]], clips: Iterable[bytes]) -> tuple[list[dict[str, Any]], int]:
     """Put audio in the place of digests: sound that the kit has, or else silence of that length; returns how many of those."""
     sounds = {hashlib.sha256(pcm).hexdigest(): pcm for pcm in clips}
-    missing = 0
+    missing, left = 0, _MAX_SOUND_BYTES
 
     def sounding(value: Any) -> Any:
-        nonlocal missing
+        nonlocal missing, left
         if isinstance(value, str) and (match := DIGEST.match(value)):
             pcm = sounds.get(match[1])
-            # Silence of the digest's length, at most 15 MiB: a forged one must not fill the memory.
             missing += pcm is None and loudness(value) != 0
-            return base64.b64encode(pcm if pcm is not None else bytes(min(int(match[2]), 15 << 20))).decode()
+            pcm = bytes(min(int(match[2]), left)) if pcm is None else pcm[:left]
+            left -= len(pcm)
+            return base64.b64encode(pcm).decode()
         if isinstance(value, dict):
             return {key: sounding(field) for key, field in value.items()}
         return [sounding(entry) for entry in value] if isinstance(value, list) else value

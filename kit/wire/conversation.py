@@ -26,7 +26,7 @@ from typing import Any
 
 from ..errors import ServerError
 from .dialect import read_session
-from .events import Event, dict_of, int_of, text_of
+from .events import MAX_ERRORS, Event, dict_of, int_of, text_of
 from .records import PART_KINDS, ContentPart, FunctionCall, Item, Kind, Response
 
 TAG = "kit_request"
@@ -36,7 +36,6 @@ _CALL_TYPES = ("function_call", "mcp_call", "mcp_approval_request")  # of an out
 _RECENT_DELTAS = 32  # a delta that is sent again comes soon after the first
 _MAX_SENT = 4_096  # client events remembered, so that an error can be tied to its cause
 _MAX_OPEN_CREATES = 64  # requests that wait for their response; a server answers one at a time, or refuses
-_MAX_ERRORS = 10_000  # kept; a log with ten million of them is counted and not held
 _MAX_TYPES = 1_000  # different event types counted apart
 
 # In the reference, and nothing for the fold to do (wire/README.md, Server events and Other servers).
@@ -222,8 +221,8 @@ class Conversation:
                 caused_by=self._sent.get(event_id) if event_id else None,
             )
         )
-        if len(self.errors) >= 2 * _MAX_ERRORS:
-            del self.errors[:_MAX_ERRORS]
+        if len(self.errors) >= 2 * MAX_ERRORS:
+            del self.errors[:MAX_ERRORS]
         # A refused request is not answered by the next response.
         for create in self._creates:
             if event_id is not None and create.event_id == event_id:

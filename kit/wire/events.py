@@ -31,6 +31,7 @@ from ..errors import RemoteProtocolError
 from .dialect import GA_NAME
 
 MAX_COUNT = 2**63 - 1
+MAX_ERRORS = 10_000  # kept of a session; a log with ten million of them is counted and not held
 """The largest number that SQLite keeps. Nothing that a session counts comes near it."""
 
 

@@ -35,7 +35,7 @@ import pybase64
 
 from .. import show
 from ..errors import ServerError
-from .events import Event, digest
+from .events import MAX_ERRORS, Event, digest
 from .live import CLIENT_EVENTS, FORMATS, LANES, SERVER_EVENTS
 
 if TYPE_CHECKING:
@@ -413,6 +413,8 @@ class LiveConversation:
             self._delegated(event, at_ms)
         elif kind == "error":
             self.errors.append(_error(event))
+            if len(self.errors) >= 2 * MAX_ERRORS:
+                del self.errors[:MAX_ERRORS]
         elif kind.startswith("session.") and kind.endswith(".append"):
             lane = kind.split(".")[1]
             content = event.get("content")
