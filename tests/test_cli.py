@@ -79,7 +79,7 @@ async def test_a_reply_is_kept_in_the_folder_whatever_the_server_calls_it(tmp_pa
 
 
 def test_chat_answers_each_line_that_is_piped_in():
-    ran = kit("chat", "--dialect", "beta", stdin="Tell me a joke.\n\nThank you.\n")
+    ran = kit("chat", "--dialect", "beta", stdin="Tell me a joke.\n\nThank you.\n/nosuch\n/quit\nnever said\n")
 
     assert ran.returncode == 0
     assert ran.stdout.count("audio  ") == 2

@@ -117,25 +117,13 @@ async def _turns(args: argparse.Namespace, session: Session | LiveSession, *, pi
         say(f"you: {words}")
         yield words
     if sys.stdin.isatty():
-        async for turn in _typed(session):
-            yield turn
+        say(_PROMPT_HELP, "dim")
+        lines = _typed()
     elif piped and not args.say:
-        for line in sys.stdin:
-            if line.strip():
-                say(f"you: {line.strip()}")
-                yield line.strip()
-
-
-async def _typed(session: Session | LiveSession) -> AsyncIterator[str | Clip]:
-    from prompt_toolkit import PromptSession
-
-    say(_PROMPT_HELP, "dim")
-    prompt: PromptSession[str] = PromptSession()
-    while True:
-        try:
-            line = (await prompt.prompt_async("you: ")).strip()
-        except (EOFError, KeyboardInterrupt):
-            return
+        lines = _piped()
+    else:
+        return
+    async for line in lines:
         if line in ("/quit", "/exit"):
             return
         if line == "/events":
@@ -151,6 +139,22 @@ async def _typed(session: Session | LiveSession) -> AsyncIterator[str | Clip]:
             say(_PROMPT_HELP, "dim")
         elif line:
             yield line
+
+
+async def _typed() -> AsyncIterator[str]:
+    from prompt_toolkit import PromptSession
+
+    prompt: PromptSession[str] = PromptSession()
+    with contextlib.suppress(EOFError, KeyboardInterrupt):
+        while True:
+            yield (await prompt.prompt_async("you: ")).strip()
+
+
+async def _piped() -> AsyncIterator[str]:
+    for line in sys.stdin:
+        if line.strip():
+            say(f"you: {line.strip()}")
+            yield line.strip()
 
 
 def _draw_history(chosen: Case) -> None:

@@ -445,7 +445,7 @@ class Plan:
         return show.card(
             f"<b>plan</b> <code>{self.hash[:12]}</code>",
             _boxes(estimate(self)),
-            show.esc(str(estimate(self))),
+            show.esc(show.units(str(estimate(self)))),
             show.table(rows, ["", ""]),
         )
 
