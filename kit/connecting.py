@@ -137,8 +137,8 @@ class connect:
         )
         # Only a `LiveSession` has them.
         self._policy, self._on_delegation = policy, on_delegation
-        if policy or on_delegation:
-            self._wire.check_has_policy()
+        if self._wire is _Realtime and (policy is not None or on_delegation is not None):
+            raise InputError("policy= and on_delegation= are GPT-Live's; name its model, or protocol='live'")
         if replay is not None and set(stand_in) - {"pace", "session"}:
             raise InputError(f"{', '.join(stand_in)}: a replay takes pace= and session= only")
         if replay is None and stand_in and (self._running or self._endpoint.name != "standin"):
@@ -276,7 +276,7 @@ class connect:
         redactor.add(*where.secrets(headers))
         ws = await dial(where, url, headers, redactor, self._timeout_s)
         # The session's clock begins here.
-        opened, pace = time.perf_counter(), self._wire.pace(self)
+        opened, pace = time.perf_counter(), self._pace if self._wire.is_paced else 1.0
         fold = self._wire.fold(self, simulated_by(where, ws))
         link = Link(where, ws, fold, lambda: (time.perf_counter() - opened) * 1000 * pace, redactor, log)
         if log is not None:
@@ -284,7 +284,7 @@ class connect:
                 endpoint=where.name,
                 url=where.shown_url,
                 model=where.model,
-                dialect=self._wire.dialect(where),
+                dialect=self._wire.dialect or where.dialect,
                 simulated=link.conversation.simulated,
             )
         try:
@@ -356,22 +356,13 @@ async def _stop(server: Any, starting: asyncio.Task[Any]) -> None:
 class _Realtime:
     """How a Realtime session is opened: the server speaks first."""
 
-    @staticmethod
-    def check_has_policy() -> None:
-        raise InputError("policy= and on_delegation= are GPT-Live's; name its model, or protocol='live'")
+    dialect: str | None = None  # the endpoint's
+    is_paced = False
 
     @staticmethod
     def address(url: str, where: Endpoint) -> str:
         """The address at a server whose own this is."""
         return url
-
-    @staticmethod
-    def dialect(where: Endpoint) -> str:
-        return where.dialect
-
-    @staticmethod
-    def pace(opening: connect) -> float:
-        return 1.0
 
     @staticmethod
     def fold(opening: connect, simulated: bool | None) -> Any:
@@ -404,21 +395,12 @@ class _Realtime:
 class _Live:
     """How one of GPT-Live is opened: the client speaks first, when its session starts."""
 
-    @staticmethod
-    def check_has_policy() -> None:
-        """It has one."""
+    dialect: str | None = "live"
+    is_paced = True  # as fast as the stand-in's clock
 
     @staticmethod
     def address(url: str, where: Endpoint) -> str:
         return live_address(url, fork=where.fork, attach=where.attach)
-
-    @staticmethod
-    def dialect(where: Endpoint) -> str:
-        return "live"
-
-    @staticmethod
-    def pace(opening: connect) -> float:
-        return opening._pace
 
     @staticmethod
     def fold(opening: connect, simulated: bool | None) -> Any:

@@ -116,36 +116,40 @@ def sessions_of(source: Ledger | list[Path]) -> Iterator[SessionEvidence]:
 
 
 # Foreign values come in by `!a`, `_words` or `_literal`: ASCII that cannot end the string in which it stands.
-_SCRIPT = '''"""{title}
+# `%s` is what the protocols differ in.
+_HEAD = '''"""{title}
 
 {about}
 
     pip install websockets
     {how}python reproduce.py {arguments}
 
-Prints what each reply came as; the exit code is 0 if the last reply of any session came as {modality}.
+Prints what each reply came as; the exit code is 0 if the last reply of any session %s
 """
 
 import asyncio
 import json
 import os
 import sys
-
+%s
 from websockets.asyncio.client import connect
 
 URL = sys.argv[1] if len(sys.argv) > 1 else {url!a}
 if not URL:
     sys.exit("which server? python reproduce.py wss://HOST/PATH [TIMES]")
-URL += "" if "?" in URL else {query!a}
 TIMES = int(sys.argv[2]) if len(sys.argv) > 2 else 1
 HEADERS = {headers!a}
 if URL.startswith("wss://") and os.environ.get({key_env!a}):
     HEADERS[{key_header!a}] = {key_prefix!a} + os.environ[{key_env!a}]
-
-# What the client sent, in order; a reply is waited for after each response.create.
+%s
+# What the client sent, in order; a reply is waited for after each %s.
 EVENTS = {events}
 
 
+'''
+_SCRIPT = (
+    _HEAD % ("came as {modality}.", "", 'URL += "" if "?" in URL else {query!a}', "response.create")
+    + """\
 async def reply(ws):
     kinds, words = set(), ""
     async for frame in ws:
@@ -180,7 +184,8 @@ async def session():
 last = [asyncio.run(session()) for _ in range(TIMES)]
 print(f"{{last.count({modality!a})}} of {{TIMES}} last replies came as {modality}")
 sys.exit(0 if {modality!a} in last else 1)
-'''
+"""
+)
 
 
 def reproduction(evidence: SessionEvidence, response: Response | Reply, origin: str) -> str | None:
@@ -334,43 +339,18 @@ def _literal(events: list[dict[str, Any]]) -> str:
 
 
 # The same over GPT-Live: sound goes in all the time, since it is the session's clock, and no event ends a reply.
-_LIVE_SCRIPT = '''"""{title}
-
-{about}
-
-    pip install websockets
-    {how}python reproduce.py {arguments} [WAV]
-
-Prints what each reply came as; the exit code is 0 if the last reply of any session was {outcome}. WAV (24 kHz, mono, 16 bits) is asked
-in the place of the questions here.
-"""
-
-import array
-import asyncio
-import base64
-import json
-import os
-import sys
-import time
-import wave
-
-from websockets.asyncio.client import connect
-
-URL = sys.argv[1] if len(sys.argv) > 1 else {url!a}
-if not URL:
-    sys.exit("which server? python reproduce.py wss://HOST/PATH [TIMES] [WAV]")
-TIMES = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+_LIVE_SCRIPT = (
+    _HEAD
+    % (
+        "was {outcome}. A third\nargument is a WAV (24 kHz, mono, 16 bits) that is asked in the place of the questions here.",
+        "import array\nimport base64\nimport time\nimport wave\n",
+        """\
 WAV = wave.open(sys.argv[3]).readframes(1 << 24) if len(sys.argv) > 3 else b""
-HEADERS = {headers!a}
-if URL.startswith("wss://") and os.environ.get({key_env!a}):
-    HEADERS[{key_header!a}] = {key_prefix!a} + os.environ[{key_env!a}]
 DEADLINE_S, WINDOW_S, QUIET_S = {policy.deadline_ms} / 1000, {policy.window_ms} / 1000, {policy.quiet_ms} / 1000
-FLOOR = {policy.voiced_floor}  # the largest sample of a frame in which nobody speaks
-
-# What the client sent, in order; a reply is waited for after each clip and each commentary.
-EVENTS = {events}
-
-
+FLOOR = {policy.voiced_floor}  # the largest sample of a frame in which nobody speaks""",
+        "clip and each commentary",
+    )
+    + """\
 async def session():
     queue, words, voice, last = [], [], [], None
     async with connect(URL, additional_headers=HEADERS, max_size=None) as ws:
@@ -434,7 +414,8 @@ FORMAT = EVENTS[0]["session"].get("audio", {{}}).get("format", {{}})
 last = [asyncio.run(session()) for _ in range(TIMES)]
 print(f"{{last.count({outcome!a})}} of {{TIMES}} last replies were {outcome}")
 sys.exit(0 if {outcome!a} in last else 1)
-'''
+"""
+)
 _MODELS = {"realtime": "gpt-realtime", "live": "gpt-live-1.1"}
 # By protocol: the script, its title, the address, and what the client sent.
 _SCRIPTS = {

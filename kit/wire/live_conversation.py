@@ -35,7 +35,7 @@ import pybase64
 
 from .. import show
 from ..errors import ServerError
-from .events import MAX_ERRORS, Event, digest
+from .events import MAX_ERRORS, Event, dict_of, digest, text_of
 from .live import CLIENT_EVENTS, FORMATS, LANES, SERVER_EVENTS
 
 if TYPE_CHECKING:
@@ -395,19 +395,19 @@ class LiveConversation:
             self._backend(event, at_ms)
         elif kind == "session.start":
             self.start_at_ms = at_ms
-            self.past = [m for m in _list(_dict(event, "session"), "input") if isinstance(m, dict)]
+            self.past = [m for m in _list(dict_of(event, "session"), "input") if isinstance(m, dict)]
         elif kind in ("session.started", "session.updated"):
-            self.session = _dict(event, "session")
+            self.session = dict_of(event, "session")
             if kind == "session.started":
                 self.started_at_ms = at_ms
                 self.past = self.past or [m for m in _list(self.session, "input") if isinstance(m, dict)]
         elif kind == "session.usage.updated":
             self._usage(event)
         elif kind == "session.closed":
-            self.session = _dict(event, "session") or self.session
+            self.session = dict_of(event, "session") or self.session
             # Not by what was said before: a close that says nothing of its seconds confirms none.
             self.seconds_confirmed = self._usage(event)
-            self.close_reason = _text(event, "reason")
+            self.close_reason = text_of(event, "reason")
             self.end(at_ms)
         elif kind == "session.delegation.created":
             self._delegated(event, at_ms)
@@ -418,7 +418,7 @@ class LiveConversation:
         elif kind.startswith("session.") and kind.endswith(".append"):
             lane = kind.split(".")[1]
             content = event.get("content")
-            append = Append(lane, content if isinstance(content, str) else "", at_ms, _text(event, "event_id"))
+            append = Append(lane, content if isinstance(content, str) else "", at_ms, text_of(event, "event_id"))
             self.appends.append(append)
             # One without an id is acknowledged in its turn, so any key of its own will do.
             self._unconfirmed.setdefault(lane, {})[append.event_id or f"the {len(self.appends)}th"] = append
@@ -429,8 +429,8 @@ class LiveConversation:
             self._appended(kind.split(".")[1], event, at_ms)
         elif kind not in CLIENT_EVENTS and kind not in SERVER_EVENTS:
             self.unknown[kind] += 1
-        if _dict(event, "session").get("simulated") is not None:
-            self.simulated = bool(_dict(event, "session")["simulated"])
+        if dict_of(event, "session").get("simulated") is not None:
+            self.simulated = bool(dict_of(event, "session")["simulated"])
 
     def asked(self, at_ms: float, by: str, *, began_at_ms: float | None = None) -> Ask:
         """Note an ask whose end is known; `at_ms` is the sending of its last loud sample, or of the order."""
@@ -582,7 +582,7 @@ class LiveConversation:
     # ------------------------------------------------------------------------------------------------------- words
 
     def _output_words(self, event: Mapping[str, Any], at_ms: float) -> None:
-        text = _text(event, "delta")
+        text = text_of(event, "delta")
         if not text:
             return
         reply = self._reply_for(at_ms)
@@ -591,7 +591,7 @@ class LiveConversation:
         reply.fragments.append(Words(text, at_ms, _number(event, "start_ms"), _number(event, "end_ms")))
 
     def _input_words(self, event: Mapping[str, Any], at_ms: float) -> None:
-        text = _text(event, "delta")
+        text = text_of(event, "delta")
         if not text:
             return
         self.caller.append(Words(text, at_ms, _number(event, "start_ms"), _number(event, "end_ms")))
@@ -604,22 +604,22 @@ class LiveConversation:
 
     def _appended(self, lane: str, event: Mapping[str, Any], at_ms: float) -> None:
         waiting = self._unconfirmed.get(lane, {})
-        append = waiting.pop(_text(event, "client_event_id") or next(iter(waiting), ""), None)
+        append = waiting.pop(text_of(event, "client_event_id") or next(iter(waiting), ""), None)
         if append is not None:
             append.acked_at_ms, append.start_ms = at_ms, _number(event, "start_ms")
 
     # ----------------------------------------------------------------------------------------------------- backend
 
     def _delegated(self, event: Mapping[str, Any], at_ms: float) -> None:
-        fields = _dict(event, "delegation")
+        fields = dict_of(event, "delegation")
         target = fields.get("target")
-        kind = _text(target, "type") if isinstance(target, dict) else target
-        delegation = self._delegation_by_id.get(_text(fields, "id"))
+        kind = text_of(target, "type") if isinstance(target, dict) else target
+        delegation = self._delegation_by_id.get(text_of(fields, "id"))
         # Promptfoo has seen a `response.event` before it (wire/LIVE.md, "Events").
         if delegation is not None:
             delegation.target, delegation.offset_ms = _str(kind), _number(event, "offset_ms")
             return
-        self._new_delegation(Delegation(_text(fields, "id"), _str(kind), at_ms, _number(event, "offset_ms")))
+        self._new_delegation(Delegation(text_of(fields, "id"), _str(kind), at_ms, _number(event, "offset_ms")))
 
     def _new_delegation(self, delegation: Delegation) -> Delegation:
         self.delegations.append(delegation)
@@ -627,12 +627,12 @@ class LiveConversation:
         return delegation
 
     def _backend(self, event: Mapping[str, Any], at_ms: float) -> None:
-        delegation_id = _text(event, "delegation_id")
+        delegation_id = text_of(event, "delegation_id")
         delegation = self._delegation_by_id.get(delegation_id)
         if delegation is None:
             delegation = self._new_delegation(Delegation(delegation_id, "responses", at_ms))
-        inner = _dict(event, "event")
-        kind = _text(inner, "type") or ""
+        inner = dict_of(event, "event")
+        kind = text_of(inner, "type") or ""
         if kind == "response.created":
             delegation.n_open += 1
             self._n_working += 1
@@ -641,14 +641,14 @@ class LiveConversation:
                 delegation.n_open -= 1
                 self._n_working -= 1
             delegation.status = kind.partition(".")[2]
-            usage = _dict(inner, "response").get("usage")
+            usage = dict_of(inner, "response").get("usage")
             if isinstance(usage, dict):
                 delegation.usage.append(usage)
         elif kind == "response.output_text.done":
-            delegation.text = _text(inner, "text") or delegation.text
+            delegation.text = text_of(inner, "text") or delegation.text
         elif kind == "response.output_item.done":
             # The one event that has name, call_id and the whole arguments together.
-            item = _dict(inner, "item")
+            item = dict_of(inner, "item")
             if item.get("type") == "function_call":
                 delegation.tools.append({key: item.get(key) for key in ("name", "call_id", "arguments")})
 
@@ -656,11 +656,11 @@ class LiveConversation:
 
     def _usage(self, event: Mapping[str, Any]) -> bool:
         """Take the seconds that an event tells; returns whether it tells any."""
-        seconds = _number(_dict(event, "usage"), "seconds")
+        seconds = _number(dict_of(event, "usage"), "seconds")
         tells = seconds is not None and seconds >= 0
         if seconds is not None and tells:
             self.seconds = max(seconds, self.seconds or 0.0)  # cumulative: a smaller one is an older one
-        ratio = _number(_dict(event, "context_window"), "usage_ratio")
+        ratio = _number(dict_of(event, "context_window"), "usage_ratio")
         self.usage_ratio = ratio if ratio is not None else self.usage_ratio
         return tells
 
@@ -677,7 +677,7 @@ class LiveConversation:
         """The format of the sound, both ways: the session's; on a sideband always PCM at 24 kHz."""
         if self.attached:
             return "pcm16"
-        spelled_format = _dict(_dict(self.session, "audio"), "format")
+        spelled_format = dict_of(dict_of(self.session, "audio"), "format")
         pair = (spelled_format.get("type"), spelled_format.get("rate"))
         return next((name for name, value in FORMATS.items() if value == pair), "pcm16")
 
@@ -707,11 +707,6 @@ class LiveConversation:
 # ------------------------------------------------------------------------------------------- fields that may be anything
 
 
-def _dict(event: object, name: str) -> dict[str, Any]:
-    value = event.get(name) if isinstance(event, Mapping) else None
-    return value if isinstance(value, dict) else {}
-
-
 def _list(event: Mapping[str, Any], name: str) -> list[Any]:
     value = event.get(name)
     return value if isinstance(value, list) else []
@@ -719,10 +714,6 @@ def _list(event: Mapping[str, Any], name: str) -> list[Any]:
 
 def _str(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _text(event: object, name: str) -> str | None:
-    return _str(event.get(name)) if isinstance(event, Mapping) else None
 
 
 def _number(event: Mapping[str, Any], name: str) -> float | None:
@@ -733,13 +724,13 @@ def _number(event: Mapping[str, Any], name: str) -> float | None:
 
 
 def _error(event: Mapping[str, Any]) -> ServerError:
-    error = _dict(event, "error")
+    error = dict_of(event, "error")
     return ServerError(
-        type=_text(error, "type"),
-        code=_text(error, "code"),
-        message=_text(error, "message") or "",
-        param=_text(error, "param"),
-        event_id=_text(error, "client_event_id") or _text(event, "client_event_id"),
+        type=text_of(error, "type"),
+        code=text_of(error, "code"),
+        message=text_of(error, "message") or "",
+        param=text_of(error, "param"),
+        event_id=text_of(error, "client_event_id") or text_of(event, "client_event_id"),
     )
 
 
