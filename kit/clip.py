@@ -544,6 +544,8 @@ def _bare_options(file: BinaryIO, name: str, size: int, rate_hz: int | None, cha
     """What libsndfile has to be told of samples without a header; empty for a file that has one."""
     suffix = Path(name).suffix.lower()
     subtype = _G711.get(suffix)
+    if suffix == ".g711":
+        raise AudioFormatError(f"{name} does not say by which law of G.711 it is coded; name it .ulaw or .alaw")
     if subtype is None and suffix not in _BARE:
         if rate_hz is None and channels is None:
             return {}

@@ -289,6 +289,14 @@ def test_telephone_sound_needs_no_header(tmp_path, ending, subtype):
     assert bare.level_dbfs == pytest.approx(-9.03, abs=0.2)
 
 
+def test_telephone_sound_of_an_unknown_law_is_refused(tmp_path):
+    path = tmp_path / "phone.g711"
+    path.write_bytes(bytes(2_000))
+
+    with pytest.raises(AudioFormatError, match="name it .ulaw or .alaw"):
+        Clip.load(path, rate_hz=8_000, channels=1)
+
+
 def test_one_side_of_a_call_can_be_taken(tmp_path):
     soundfile.write(tmp_path / "call.wav", np.array([[0.5, 0.25]] * 1000), RATE_HZ)
 

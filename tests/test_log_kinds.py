@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from test_read_log import asking, talk, write
 
 from kit.cli import main
-from kit.eventlog import log_files, read_log, read_logs
+from kit.eventlog import log_files, read_log, read_logs, sessions
+from kit.wire.records import tokens
 
 
 @pytest.mark.parametrize("round_", damage.ROUND)
@@ -182,6 +183,45 @@ def test_a_number_that_no_clock_shows_is_no_time(tmp_path):
     [response] = read_log(write(tmp_path / "x.log", *lines)).responses
 
     assert response.words == "Hello." and response.sound == base64.b64decode(talk()[5]["delta"])
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_the_oldest_replies_of_a_long_session_are_packed_and_their_rows_stay(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(sessions, "_MAX_WHOLE", 3)
+    events = talk(text=text)
+    lines = [
+        json.dumps(e).replace("resp_A", f"resp_{n}").replace("item_A", f"item_{n}")
+        for n in range(9)
+        for e in events[1:]
+    ]
+    path = write(tmp_path / "x.log", json.dumps(events[0]), *lines)
+
+    [short], [long] = (read_log(path, audio=audio).sessions for audio in (False, True))
+
+    assert len(short._conversation.responses) < 6 and len(short.items) < 6
+    assert short.n_responses == 9
+    assert read_log(path, audio=False).rows == read_log(path).rows
+    assert [r.usage and tokens(r.usage) for r in short.responses] == [
+        r.usage and tokens(r.usage) for r in long.responses
+    ]
+
+
+def test_events_of_another_api_are_left_out_and_not_lost(tmp_path):
+    line = '{"type":"response.created","sequence_number":0,"response":{"id":"resp_x","object":"response"}}'
+
+    report = read_log(write(tmp_path / "x.log", *map(json.dumps, talk()), line)).report
+
+    assert report.n_foreign == 1 and not report.n_not_understood
+
+
+def test_a_line_that_lost_its_bracket_makes_no_reply_of_what_stands_in_it(tmp_path):
+    lines = json.dumps(talk()[-1], indent=2).splitlines()
+    at = next(n for n, line in enumerate(lines) if line.strip() == "},")
+    lines[at] = ""
+
+    log = read_log(write(tmp_path / "x.log", *lines))
+
+    assert log.report.n_not_understood >= 1 and not log.report.n_events
 
 
 def test_replies_that_never_end_take_time_in_proportion_to_their_number(tmp_path):

@@ -124,9 +124,8 @@ class _Count:
         self.n_live_sessions += len(log.live)
         self.live_rows += log.live_rows
         self.live_facts += [line for session in log.live for line in session.facts()][:_MAX_TABLE_ROWS]
-        rows = iter(log.rows)
         for n, session in enumerate(log.sessions):
-            for row in itertools.islice(rows, len(session.responses)):
+            for row in session.iter_rows():
                 yield row, session.id or f"{log.path} {n}"
 
     def _once(self, row: dict[str, Any], session: str) -> Iterator[dict[str, Any]]:

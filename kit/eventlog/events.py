@@ -190,12 +190,12 @@ def text_field(fields: Mapping[str, Any]) -> str | None:
 # ----------------------------------------------------------------------------------------------------- what a cut line still says
 
 _MARK = r"[\"'\\]{0,5}"  # the quote of a name or a value, escaped or not
-_COLON = rf"{_MARK}\s*(?:[:=]|=>)\s*"
+_COLON = rf"{_MARK}[ \t]*(?:[:=]|=>)[ \t]*"
 _IS = rf"{_COLON}{_MARK}"
 _END = r"(?=[\"'\\,;\s)}\]])"  # a value that is not followed by one of these may be cut
 _ID_END = r"(?=[\"'\\,;)}\]])"  # not a space: a line may have been cut there
 _FAMILY = r"(?:session|conversation|(?:in|out)put_audio_buffer|response|rate_limits)"
-_GAP = rf"(?:{values.ELISION.pattern})[\])>.]*\s*"
+_GAP = rf"[ \t]*[\[(<]?(?:{values.ELISION.pattern})[\])>.]*[ \t]*"
 _TYPE_IS = rf"(?:\btype(?:{_IS}|{_MARK}{_GAP}[:=]?\s*{_MARK})|{_GAP}(?:typ|yp|p)?e?{_IS})"  # also where the mark of an elision stands
 _TYPE = re.compile(rf"{_TYPE_IS}({_FAMILY}(?:\.[a-z_]+)+|error){_END}")
 _BEGUN_TYPE = re.compile(rf"\btype{_IS}{_FAMILY}\.")

@@ -110,9 +110,10 @@ class Log:
 
     def __repr__(self) -> str:
         mark = show.origin_word(self.simulated)
+        n_responses = sum(session.n_responses for session in self.sessions)
         live = f", {len(self.live)} of GPT-Live with {len(self.live_rows)} replies" if self.live else ""
         return (
-            f"<Log {self.path.name}: {len(self.sessions)} sessions, {len(self.responses)} responses{live}; {self.report}"
+            f"<Log {self.path.name}: {len(self.sessions)} sessions, {n_responses} responses{live}; {self.report}"
             f"{f'; {mark}' if mark else ''}>"
         )
 

@@ -23,6 +23,7 @@ from ..wire.records import Item, Response
 from ..wire.view import ConversationView, Fold, SessionView
 from .events import LogRecord, ids
 from .lines import ParseReport
+from .packing import packed, unpacked
 from .times import Instant, wall_time
 from .writing import without_audio
 
@@ -35,6 +36,8 @@ _TIMES = (
     "done_at_ms",
 )
 MAX_EVENTS = 1_000_000  # kept of one session
+# Responses and items kept as they are where only counts are asked for; older ones are packed, or let go.
+_MAX_WHOLE = 5_000
 _MAX_UNNAMED = 100_000  # partial events without an id, kept until it is known whether any has one
 _DAY_MS = 86_400_000.0
 
@@ -104,6 +107,11 @@ class Logged(SessionView[Fold]):
         """The model, as the server or the log's header names it."""
         return super().model or text_of(self.header or {}, "model")
 
+    @property
+    def n_responses(self) -> int:
+        """How many responses or replies there are."""
+        return len(self._conversation.responses)
+
     def _note(self, record: Record) -> None:
         """Take a record that is no event."""
         if record.kind == "header":
@@ -121,7 +129,7 @@ class Logged(SessionView[Fold]):
         mark = show.origin_word(self.simulated)
         return (
             f"<{type(self).__name__} {show.one_line(self.id or self.key or 'without an id', 80)}, {show.one_line(self.model or 'model unknown', 60)}, "
-            f"{self.n_events} events, {len(self._conversation.responses)} {self._ANSWERS}{f', {mark}' if mark else ''}>"
+            f"{self.n_events} events, {self.n_responses} {self._ANSWERS}{f', {mark}' if mark else ''}>"
         )
 
 
@@ -157,6 +165,23 @@ class LoggedSession(Logged[Conversation], ConversationView):
         self._unnamed: list[LogRecord] = []
         # Assistant messages before the first response, by who told of them: each is in a log of both directions twice.
         self._n_seeded = {"client": 0, "server": 0}
+        self._packed: list[bytes] = []  # the oldest responses, which are over
+
+    @property
+    def responses(self) -> list[Response]:
+        return list(self.iter_responses())
+
+    def iter_responses(self) -> Iterator[Response]:
+        """Every response, in the order in which they began, without all of them in memory at once."""
+        for data in self._packed:
+            response = unpacked(data)
+            self._finish(response)
+            yield response
+        yield from self._conversation.responses
+
+    @property
+    def n_responses(self) -> int:
+        return len(self._packed) + super().n_responses
 
     @property
     def id(self) -> str | None:
@@ -204,17 +229,17 @@ class LoggedSession(Logged[Conversation], ConversationView):
     @property
     def rows(self) -> list[dict[str, Any]]:
         """A row per response (`COLUMNS`); ``None`` where the log does not say."""
-        rows = []
-        for turn, response in enumerate(self.responses, 1):
+        return list(self.iter_rows())
+
+    def iter_rows(self) -> Iterator[dict[str, Any]]:
+        """The same, one at a time."""
+        for turn, response in enumerate(self.iter_responses(), 1):
             instants = (response.started_at_ms, response.created_at_ms, response.done_at_ms)
             at_ms = next((at_ms for at_ms in instants if at_ms is not None), None)
-            rows.append(
-                {
-                    "session_id": self.id, **wire_records.row(response), "turn": turn, "at": self.wall_time(at_ms),
-                    "model": self.model, "n_seeded": self.n_seeded, "partial": response.partial, "file": self.file,
-                }
-            )  # fmt: skip
-        return rows
+            yield {
+                "session_id": self.id, **wire_records.row(response), "turn": turn, "at": self.wall_time(at_ms),
+                "model": self.model, "n_seeded": self.n_seeded, "partial": response.partial, "file": self.file,
+            }  # fmt: skip
 
     @property
     def _n_dropped(self) -> int:
@@ -269,6 +294,22 @@ class LoggedSession(Logged[Conversation], ConversationView):
         self._note_response(event, record)
         if self._keep_audio:
             self._keep(event)
+        elif event.type == "response.done":
+            self._pack(report)
+
+    def _pack(self, report: ParseReport) -> None:
+        """Make the oldest responses small, and let the oldest items go."""
+        fold = self._conversation
+        if len(fold.items) >= 2 * _MAX_WHOLE:
+            fold.forget_items(_MAX_WHOLE)
+            report.notes[f"items of a session that has more than {_MAX_WHOLE:,} are not kept"] = 1
+        if len(fold.responses) < 2 * _MAX_WHOLE:
+            return
+        for response in fold.forget_responses(_MAX_WHOLE):
+            response.partial = self._is_partial(response)
+            self._packed.append(packed(response))
+            self._complete.discard(response.id)
+            self._hidden.discard(response.id)
 
     def _note_seeding(self, data: dict[str, Any], direction: str) -> None:
         """Count the assistant's messages that stand in the conversation before its first response."""
@@ -414,14 +455,17 @@ class LoggedSession(Logged[Conversation], ConversationView):
                 for part in response.parts.values():
                     part.n_not_kept = part.n_bytes
                     part.chunks = []
-            if response.status == "in_progress":
-                response.status = None  # it never said how it ended
             response.partial = self._is_partial(response)
-            response.simulated = self.simulated
-            for name in _TIMES:
-                value = getattr(response, name)
-                if value is not None and math.isnan(value):
-                    setattr(response, name, None)
+            self._finish(response)
+
+    def _finish(self, response: Response) -> None:
+        if response.status == "in_progress":
+            response.status = None  # it never said how it ended
+        response.simulated = self.simulated
+        for name in _TIMES:
+            value = getattr(response, name)
+            if value is not None and math.isnan(value):
+                setattr(response, name, None)
 
     def _is_partial(self, response: Response) -> bool:
         """Whether there may be more in a response than the log shows."""
@@ -468,6 +512,26 @@ _OVERLAP = (
 )
 
 
+class _Recent:
+    """Sessions by the ids that were seen last: what came long before does not come again."""
+
+    def __init__(self) -> None:
+        self._latest: dict[str, LoggedSession] = {}
+        self._before: dict[str, LoggedSession] = {}
+
+    def get(self, name: str) -> LoggedSession | None:
+        return self._latest.get(name) or self._before.get(name)
+
+    def set(self, name: str, session: LoggedSession) -> None:
+        if len(self._latest) >= _MAX_IDS:
+            self._latest, self._before = {}, self._latest
+        self._latest[name] = session
+
+    def first(self, names: Iterable[str]) -> LoggedSession | None:
+        """The session of the first id that is known."""
+        return next((session for name in names if (session := self.get(name)) is not None), None)
+
+
 class Sorter:
     """Which session of a log a record belongs to.
 
@@ -491,7 +555,7 @@ class Sorter:
         self._file, self._keep_audio = file, keep_audio
         # By what the log says beside the events; by the ids of responses, items and sessions in the events.
         self._by_key: dict[str, LoggedSession] = {}
-        self._by_id: dict[str, LoggedSession] = {}
+        self._by_id = _Recent()
         # Of the record before: an event that names nothing goes there.
         self._latest: LoggedSession | None = None
 
@@ -509,10 +573,10 @@ class Sorter:
 
     def finish(self, simulated: bool | None = None) -> list[LoggedSession]:
         """End every session; returns those of which anything is known."""
-        types_alone = not any(session.responses for session in self.sessions)
+        types_alone = not any(session.n_responses for session in self.sessions)
         for session in self.sessions:
             session.finish(simulated, types_alone=types_alone)
-        return [s for s in self.sessions if s.n_events or s.header or s.n_malformed or s.n_withheld or s.responses]
+        return [s for s in self.sessions if s.n_events or s.header or s.n_malformed or s.n_withheld or s.n_responses]
 
     def _session_of(self, record: LogRecord) -> LoggedSession:
         names = ids(record.data) if record.kind in ("event", "partial") else []
@@ -520,7 +584,8 @@ class Sorter:
         if session is not self._latest and self._latest is not None and session.key is None and session.n_events:
             self._report.notes[_OVERLAP] = 1
         for name in names:
-            self._by_id.setdefault(name, session)
+            if self._by_id.get(name) is None:
+                self._by_id.set(name, session)
         self._latest = session
         return session
 
@@ -541,16 +606,15 @@ class Sorter:
                 # What came before the server's first word (the client's first events) is of the session that it begins.
                 is_fresh = latest is not None and not latest.settings and latest.key is None
                 session = latest if latest is not None and (is_fresh or not begins) else self._new(None)
-                self._by_id[own_id] = session
+                self._by_id.set(own_id, session)
             return session
         if begins:
             latest = self._latest
             if latest is not None and latest.key is None and not latest.settings and not latest.n_lost:
                 return latest
             return self._new(None)
-        for name in names:
-            if name in self._by_id:
-                return self._by_id[name]
+        if (known := self._by_id.first(names)) is not None:
+            return known
         latest = self._latest
         if (
             latest is not None and latest.key is not None and record.kind != "partial"
@@ -564,10 +628,13 @@ class Sorter:
 
     def _adopted(self, key: str, names: Iterable[str]) -> LoggedSession | None:
         """The session of this key, if what came of it so far was cut and had lost the key."""
-        session = next((self._by_id[name] for name in names if name in self._by_id), self._latest)
+        known = self._by_id.first(names)
+        if known is not None and key not in self._by_key and (known.key or "").startswith(key.rstrip(".…")):
+            return known  # the line was cut within the key
+        session = known or self._latest
         if session is None or session.key not in (None, key) or not session.n_lost:
             return None
-        if session is self._latest and session.key is None and session.settings:
+        if known is None and session.key is None and session.settings:
             return None
         session.key = key
         self._by_key[key] = session
@@ -579,6 +646,7 @@ class Sorter:
         return session
 
 
+_MAX_IDS = 100_000  # of responses, items and sessions, twice
 _MAX_SEARCHED = 64  # sessions at once, looked through for a free one
 
 

@@ -194,6 +194,21 @@ class Conversation:
         """The response that is being made for the conversation; out-of-band ones do not count."""
         return next(reversed(self._active.values()), None)
 
+    def forget_items(self, n: int) -> None:
+        """Let the oldest items go."""
+        for item in self.items[:n]:
+            self._items_by_id.pop(item.id or "", None)
+        del self.items[:n]
+
+    def forget_responses(self, n: int) -> list[Response]:
+        """Let the oldest responses go, as far as they are over; returns them."""
+        n_over = next((n for n, response in enumerate(self.responses[:n]) if id(response) in self._open), n)
+        forgotten = self.responses[:n_over]
+        del self.responses[:n_over]
+        for response in forgotten:
+            self._responses_by_id.pop(response.id or "", None)
+        return forgotten
+
     # ------------------------------------------------------------------------------------------------ session, errors
 
     def _session(self, event: Event) -> None:
