@@ -26,9 +26,11 @@ from __future__ import annotations
 import functools
 import math
 import re
+from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal
 
 import pybase64
@@ -687,12 +689,14 @@ class LiveConversation:
             (reply.ask.at_ms if reply.ask.began_at_ms is None else reply.ask.began_at_ms) if reply.ask else math.inf
             for reply in self.replies
         ]
-        texts = ["" for _ in starts]
-        for words in self.caller:
-            turns = [n for n, start in enumerate(starts) if start <= words.at_ms] or [0]
-            if texts:
-                texts[turns[-1]] += words.text
-        return [" ".join(text.split()) for text in texts]
+        # By time, and up to each the latest reply that had begun; NaN is a time that a log does not tell, and in no order.
+        begun = sorted((start, n) for n, start in enumerate(starts) if not math.isnan(start))
+        latest = list(accumulate((n for _, n in begun), max))
+        pieces: list[list[str]] = [[] for _ in starts]
+        for words in self.caller if pieces else ():
+            at = 0 if math.isnan(words.at_ms) else bisect_right(begun, (words.at_ms, math.inf))
+            pieces[latest[at - 1] if at else 0].append(words.text)
+        return [" ".join("".join(texts).split()) for texts in pieces]
 
     @property
     def caller_words(self) -> str:
