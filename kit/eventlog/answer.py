@@ -110,7 +110,9 @@ class Answer:
         if not n:
             kinds = ", ".join(f"{count:,} {word}" for word, count in self.modalities.most_common())
             return [
-                f"No reply that asked for audio said anything{f' ({kinds})' if kinds else ''}.",
+                f"No reply that asked for audio said anything ({kinds})."
+                if kinds
+                else "No reply was found, so the log does not say how often one came as text.",
                 *([losses] if losses else []),
             ]
         lines = [f"Asked for audio, came as text: {self._all}."]

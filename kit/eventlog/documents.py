@@ -14,6 +14,7 @@ import msgspec
 from ..errors import InputError
 from .joining import MAX_GROUP_CHARS, MAX_GROUP_LINES
 from .lines import n_parts_of
+from .values import HINT
 
 MAX_WHOLE_BYTES, MAX_WHOLE_PARTS = 64 * 1024 * 1024, 8_000_000  # of a file that is one JSON value: it is read whole
 MAX_YAML_BYTES, MAX_YAML_DEPTH = 16 * 1024 * 1024, 500  # of one YAML document
@@ -177,7 +178,7 @@ def csv_pieces(lines: Iterator[bytes], head: bytes) -> Iterator[Piece]:
             row = next(csv.reader(io.StringIO("".join(texts), newline=""), delimiter=delimiter), [])
         except csv.Error:
             row = []
-        if names is None and row and not any("{" in cell for cell in row):
+        if names is None and row and not any("{" in cell or HINT.search(cell) for cell in row):
             names = row
             continue
         cells: Any = dict(zip(names, row, strict=False)) if names and len(row) == len(names) else row

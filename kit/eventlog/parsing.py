@@ -91,7 +91,7 @@ class _Reader:
             case "yaml":
                 yield from self._document(yaml_pieces(text_lines, name))
             case "csv":
-                yield from self._document(csv_pieces(text_lines, head))
+                yield from self._document(csv_pieces(text_lines, head), is_table=True)
             case _:
                 yield from self._lines(text_lines)
 
@@ -103,11 +103,15 @@ class _Reader:
         self.report.torn |= is_open and not line.endswith(b"\n")
         yield from self._flush(n_line)
 
-    def _document(self, pieces: Iterator[Piece]) -> Iterator[LogRecord]:
+    def _document(self, pieces: Iterator[Piece], *, is_table: bool = False) -> Iterator[LogRecord]:
         for value, text_lines, n_line in pieces:
-            origin, text = Origin(n_line=n_line), b"".join(text_lines).decode("utf-8", "replace")
+            origin = Origin(n_line=n_line)
+            text = without_colours(b"".join(text_lines).decode("utf-8", "replace"))
             if value is not None and values.HINT.search(text) and _is_damaged(value, text):
-                yield from self._of_damaged("shortened in the middle", text, origin)
+                if is_table and len(text_lines) > 1:  # lines that quotes, of which some are lost, made one row
+                    yield from self._lines(text_lines, n_line)
+                else:
+                    yield from self._of_damaged("shortened in the middle", text, origin)
                 continue
             parsed = list(self._of_value(value, origin))
             yield from parsed
