@@ -9,6 +9,7 @@ import time
 
 import damage
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_read_log import asking, talk, write
@@ -204,6 +205,17 @@ def test_the_oldest_replies_of_a_long_session_are_packed_and_their_rows_stay(tmp
     assert [r.usage and tokens(r.usage) for r in short.responses] == [
         r.usage and tokens(r.usage) for r in long.responses
     ]
+
+
+def test_documents_of_yaml_are_read_whole_and_blank_lines_in_words_are_no_damage(tmp_path):
+    events = talk()
+    events[-1]["response"]["output"][0]["content"][0]["transcript"] = "Hello.\n\nHello again."
+    text = yaml.safe_dump_all([{"time": "2026-05-01T12:00:00Z", "content": event} for event in events], sort_keys=False)
+
+    log = read_log(write(tmp_path / "x.yaml", text))
+
+    assert log.report.n_events == len(events) and not log.report.n_not_understood
+    assert not log.responses[0].partial
 
 
 def test_events_of_another_api_are_left_out_and_not_lost(tmp_path):

@@ -144,6 +144,7 @@ def _yaml_value(block: list[bytes]) -> Any:
 # A field without a value, and nothing deeper after it, although what wrote it spells null out; a blank line; an end in the middle.
 _NULL = re.compile(r":[ \t]+(?:null|~|!!null .*)$|^ *\"", re.MULTILINE)
 _WITHOUT_VALUE = re.compile(r"^( *)(?:- )*[^\s:#][^:\n]*:[ \t]*\n(?!\1 |\1- )", re.MULTILINE)
+_BLANK = re.compile(r"^(?:[ \t\r]*|\.\.\..*|\s*…)\n(?= +[\"'\w.-]+:)", re.MULTILINE)  # words may have blank lines
 _BLOCK_TEXT = re.compile(r"[:-] [|>][+-]?\d?[ \t]*$", re.MULTILINE)  # may hold anything
 
 
@@ -151,9 +152,10 @@ def is_cut_yaml(text: str) -> bool:
     """Whether lines of a YAML document were cut, although it parses."""
     if _BLOCK_TEXT.search(text):
         return False
-    text = re.sub(r"(?:\n\.\.\.)?\s*\Z", "\n", text)
-    is_blank = re.search(r"^(?:[ \t\r]*|\.\.\..*|\s*…)$", text, re.MULTILINE) is not None
-    return is_blank or (_NULL.search(text) is not None and _WITHOUT_VALUE.search(text) is not None)
+    text = f"{text.rstrip().removesuffix('...').rstrip()}\n"
+    return _BLANK.search(text) is not None or (
+        _NULL.search(text) is not None and _WITHOUT_VALUE.search(text) is not None
+    )
 
 
 _RESOLVERS = {
