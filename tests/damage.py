@@ -355,14 +355,19 @@ def faults(path, lines, events, spans, truth):
         yield f"{len(truth) - len(rows)} replies are missing, and nothing is said"
 
 
+def of_seed(seed):
+    """A kind of log and a log of it, drawn: ``kind, (lines, events, spans, truth)``."""
+    rng = random.Random(seed)
+    kind = [rng.choice([*choices]) for choices in (PRINTS, BEFORE, ROUND, DAMAGES)]
+    return kind, log(rng, *kind)
+
+
 def main(n, first=0):
     n_wrong = 0
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "x.log")
         for seed in range(first, first + n):
-            rng = random.Random(seed)
-            kind = [rng.choice([*choices]) for choices in (PRINTS, BEFORE, ROUND, DAMAGES)]
-            lines, *truth = log(rng, *kind)
+            kind, (lines, *truth) = of_seed(seed)
             path.write_text("\n".join(lines) + "\n", encoding="utf-8")
             for fault in itertools.islice(faults(path, lines, *truth), 3):
                 n_wrong += 1

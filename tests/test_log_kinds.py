@@ -39,6 +39,13 @@ def test_no_reply_is_invented_and_what_is_lost_is_told(tmp_path, kind, seed):
     assert list(damage.faults(write(tmp_path / "x.log", *lines), lines, *truth)) == []
 
 
+@pytest.mark.parametrize("seed", [300057, 308784, 309071, 500707])
+def test_a_log_that_was_misread_once(tmp_path, seed):
+    _, (lines, *truth) = damage.of_seed(seed)
+
+    assert list(damage.faults(write(tmp_path / "x.log", *lines), lines, *truth)) == []
+
+
 def test_of_a_cut_line_the_type_and_the_ids_count_and_the_row_is_partial(tmp_path):
     lines = [json.dumps(event)[:130] for event in talk(text=True)]
 
@@ -140,6 +147,14 @@ def test_a_reply_whose_content_was_not_printed_is_not_counted_and_that_is_said(r
 
     assert code == 0 and out.startswith("Asked for audio, came as text: 0 of 1")
     assert "Not counted, what they came as is not in the log: 1 reply." in out and "console.log(JSON.stringify" in err
+
+
+def test_where_a_framework_saw_more_texts_than_the_log_shows_there_is_no_rate(run, tmp_path):
+    warning = "WARNING Text response received from OpenAI Realtime API in audio modality."
+
+    _, out, _ = run(write(tmp_path / "x.log", warning, *map(json.dumps, talk())))
+
+    assert out.startswith("Came as text: at least 1 reply of 1, as the framework itself says")
 
 
 def test_a_whole_log_gets_no_recipe_though_livekit_warns_in_it(run, tmp_path):

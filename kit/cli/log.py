@@ -58,7 +58,7 @@ def _log(args: argparse.Namespace) -> int:
         complain(problem, 1)
     stderr = console(stderr=True)
     if args.csv or args.json:
-        for line in count.answer.lines(count.losses):
+        for line in count.answer.lines(count.losses, count.report.sightings.total()):
             stderr.print(Text(show.plain(line)))
     for line in count.summary(passed_over):
         stderr.print(Text(show.plain(line), style="dim"))
@@ -262,7 +262,7 @@ def _table(rows: Iterator[dict[str, Any]], count: _Count) -> None:
     n_more = sum(1 for _ in rows)
     screen = console()
     if count.n_sessions or table_rows or not count.n_live_sessions:
-        for line in count.answer.lines(count.losses):
+        for line in count.answer.lines(count.losses, count.report.sightings.total()):
             screen.print(Text(show.plain(line)))
     _live_table(count)
     if not table_rows:

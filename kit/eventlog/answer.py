@@ -100,11 +100,13 @@ class Answer:
             if value in groups or len(groups) < 10_000:
                 groups.setdefault(value, _Group()).take(session, is_text)
 
-    def lines(self, losses: str = "") -> list[str]:
+    def lines(self, losses: str = "", n_sighted: int = 0) -> list[str]:
         """The answer in a few lines.
 
         Args:
             losses: What was lost on the way, said in the same breath as the rate.
+            n_sighted: How often a framework itself says that a reply came as text. Where those are more than the replies that
+                can be read as text, there is no rate.
         """
         n = self._all.n.total()
         if not n:
@@ -116,6 +118,9 @@ class Answer:
                 *([losses] if losses else []),
             ]
         lines = [f"Asked for audio, came as text: {self._all}."]
+        if n_sighted > self.modalities["text"]:
+            replies = f"{_n(n_sighted, 'reply', 'replies')} of {self.n_rows:,}"
+            lines = [f"Came as text: at least {replies}, as the framework itself says; the log does not show which."]
         if losses:
             lines.append(f"Careful: {losses}")
         if self.n_partial:

@@ -145,6 +145,7 @@ def _yaml_value(block: list[bytes]) -> Any:
 _NULL = re.compile(r":[ \t]+(?:null|~|!!null .*)$|^ *\"", re.MULTILINE)
 _WITHOUT_VALUE = re.compile(r"^( *)(?:- )*[^\s:#][^:\n]*:[ \t]*\n(?!\1 |\1- )", re.MULTILINE)
 _BLANK = re.compile(r"^(?:[ \t\r]*|\.\.\..*|\s*…)\n(?= +[\"'\w.-]+:)", re.MULTILINE)  # words may have blank lines
+_BARE_TAG = re.compile(r":[ \t]+!(?:!(?!null)\w*)?[ \t]*$", re.MULTILINE)  # ``!!int "0"`` that was cut
 _BLOCK_TEXT = re.compile(r"[:-] [|>][+-]?\d?[ \t]*$", re.MULTILINE)  # may hold anything
 
 
@@ -153,8 +154,10 @@ def is_cut_yaml(text: str) -> bool:
     if _BLOCK_TEXT.search(text):
         return False
     text = f"{text.rstrip().removesuffix('...').rstrip()}\n"
-    return _BLANK.search(text) is not None or (
-        _NULL.search(text) is not None and _WITHOUT_VALUE.search(text) is not None
+    return (
+        _BLANK.search(text) is not None
+        or _BARE_TAG.search(text) is not None
+        or (_NULL.search(text) is not None and _WITHOUT_VALUE.search(text) is not None)
     )
 
 

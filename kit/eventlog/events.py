@@ -162,7 +162,10 @@ def session_key(fields: Mapping[str, Any]) -> str | None:
     for name, value in fields.items():
         if not isinstance(value, str | int) or isinstance(value, bool):
             continue
-        if str(name)[:60].lower().replace("_", "").replace("-", "") in _SESSION_FIELDS:
+        word = str(name)[:60].lower().replace("_", "").replace("-", "")
+        if word == "callid" and "arguments" in fields:
+            continue  # a function call's, in what is left of an item
+        if word in _SESSION_FIELDS:
             is_name = isinstance(value, str) or abs(value) < 1e18  # longer numbers are slow to spell
             return str(value) if is_name and _NAME_OF_ONE.match(str(value)) else None
     return None
@@ -170,7 +173,10 @@ def session_key(fields: Mapping[str, Any]) -> str | None:
 
 def session_key_in(text: str) -> str | None:
     """Which session a line of text names beside its events: ``[room_id=17] recv {…}``."""
-    if (match := _SESSION_IN_TEXT.search(text)) is not None:
+    # A function call has a call_id, too.
+    if (match := _SESSION_IN_TEXT.search(text)) is not None and not (
+        match[0][:4].lower() == "call" and "arguments" in text
+    ):
         return match[1]
     session = _SESSION_ID.search(text)
     return session[0] if session else None

@@ -616,9 +616,8 @@ class Sorter:
         if (known := self._by_id.first(names)) is not None:
             return known
         latest = self._latest
-        if (
-            latest is not None and latest.key is not None and record.kind != "partial"
-        ):  # a cut line may have lost its key
+        # Lines that are cut may have lost their key.
+        if latest is not None and latest.key is not None and record.kind != "partial" and not latest.n_lost:
             latest = None
         if latest is not None and data.get("type") == "response.created" and latest.busy:
             # A session makes one response at a time, so this one is another session's, if one is free.
