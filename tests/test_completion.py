@@ -8,6 +8,12 @@ from kit.widgets import Chat, EventTable, Recorder
 from kit.wire.live_conversation import Reply, ReplyPolicy
 
 
+@pytest.fixture(autouse=True)
+def cache_of_its_own(monkeypatch, tmp_path_factory):
+    # Kernels of other tests write jedi's cache in the home folder at the same time, and it is read without a lock.
+    monkeypatch.setattr(jedi.settings, "cache_directory", str(tmp_path_factory.getbasetemp() / "jedi"))
+
+
 @pytest.mark.parametrize(
     ("name", "attribute"),
     [
