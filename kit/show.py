@@ -162,7 +162,7 @@ def ms(value: float | None) -> str:
 def table(rows: Iterable[Sequence[str]], head: Sequence[str]) -> str:
     """A table of cells that are HTML already (pass text through `esc`)."""
     style = "text-align:left;vertical-align:top;padding:2px 10px 2px 0;white-space:pre-wrap"
-    top = "".join(f'<th style="{style}">{esc(word)}</th>' for word in head)
+    top = "".join(f'<th style="overflow-wrap:normal;{style}">{esc(word)}</th>' for word in head)
 
     def cell(html: str) -> str:
         # On a phone words have room, and the table scrolls; else they would stand one below the other.
