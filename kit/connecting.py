@@ -52,6 +52,10 @@ if TYPE_CHECKING:
 _AWAIT = "write: session = await connect(…)"
 
 
+class _NotAwaited(LocalProtocolError, AttributeError):
+    """A session's attribute was asked of `connect`; an `AttributeError`, too, so that `hasattr` answers."""
+
+
 class connect:
     """Open a session: ``session = await connect(…)``, or ``async with connect(…) as session``.
 
@@ -167,7 +171,7 @@ class connect:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # what Python and Jupyter look for in any object
             raise AttributeError(name)
-        raise LocalProtocolError(f"connect() was not awaited, so there is no session to {clipped(name)}; {_AWAIT}")
+        raise _NotAwaited(f"connect() was not awaited, so there is no session to {clipped(name)}; {_AWAIT}")
 
     def __enter__(self) -> Any:
         raise LocalProtocolError("with connect(…) misses its async; write: async with connect(…) as session:")

@@ -158,9 +158,8 @@ def draw_table(names: Sequence[str], rows: Iterable[Sequence[object]], *, hint: 
     screen = console()
     room = screen.width + 2
     if len(cells) > 1 and sum(width_of(n) + 2 for n in chosen) > room:
-        for n in chosen[
-            :
-        ]:  # what every row says, or begins or ends with, goes below, too, rather than a column off the screen
+        # What every row says, or begins or ends with, goes below, too, rather than a column off the screen.
+        for n in list(chosen):
             if names[n] == "arm" and len({row[n] for row in cells}) == 1:
                 chosen.remove(n)
                 notes.append(f"arm: {cells[0][n]}")

@@ -227,7 +227,7 @@ class _Searcher:
 
     def _answer(self, request: str) -> Any:
         child = self._child
-        if child is None or self._pid != os.getpid():
+        if child is None or child.poll() is not None or self._pid != os.getpid():
             pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
             child = self._child = subprocess.Popen([sys.executable, "-I", "-S", "-c", _SEARCHES], **pipes)
             self._pid = os.getpid()
