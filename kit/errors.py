@@ -317,7 +317,11 @@ def show_interrupts_in_one_sentence() -> None:
         if (
             isinstance(error, NameError) and walked and walked[-1].f_locals is shell.user_ns
         ):  # in the cell, not in a function
-            lines = _rendered(error, "NameError", f"{error}: run the cells above first; one of them makes it.")
+            lines = _rendered(
+                error,
+                "NameError",
+                f"{error}: run the cells above first, if one of them makes it; else look at its spelling.",
+            )
         elif not any(name == "kit" or name.startswith("kit.") for name in frames):
             lines = shell.InteractiveTB.structured_traceback(kind, error, tb, tb_offset=tb_offset)
         else:
