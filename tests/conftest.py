@@ -5,11 +5,16 @@ do all tests of the sound card, which there is one of. The frames of all process
 """
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from kit.standin import server as standin_server
+
+# Where the suite runs in the background of a shell, Ctrl-C is ignored by it and by every program that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 KEYS = ("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "XAI_API_KEY")
 

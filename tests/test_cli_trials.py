@@ -68,7 +68,7 @@ def test_faults_are_asked_for_in_the_plan_and_stay_with_the_ledger(plan):
 
 
 def test_interrupted_it_says_how_to_go_on_and_the_same_command_does(plan):
-    file, ledger = plan("'1a', repeats=40, settings=Settings(stand_in={'pace': 8.0})")
+    file, ledger = plan("'1a', repeats=40, settings=Settings(stand_in={'pace': 20.0})")
     with subprocess.Popen(
         [*KIT, "trials", "run", str(file), str(ledger), "--at-once", "2"],
         stdout=subprocess.PIPE,
