@@ -178,7 +178,7 @@ class Relay(Listener):
 
     # ---------------------------------------------------------------------------------------------------- handshake
 
-    async def admit(self, connection: Connection, request: Request) -> Response | None:  # type: ignore[override]
+    async def admit(self, connection: Connection, request: Request) -> Response | None:
         """Open the connection to the service first, so that what it refuses is refused to the client in its words."""
         # Before anything is opened: a picture in any web page asks for this address, without an Origin, and is no websocket.
         try:

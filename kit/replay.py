@@ -98,7 +98,7 @@ class Replay(Listener):
         sound = f", sound as {stand_in_sound} (its digest was kept)" if first.digests else ""
         return f"<Replay of {about}{f', {n} sessions' if n > 1 else ''}{sound}>"
 
-    def admit(self, connection: Connection, request: Request) -> Response | None:
+    async def admit(self, connection: Connection, request: Request) -> Response | None:
         if self.access.require_key is None or self.access.fits(key_of_request(request)):
             return None
         return connection.respond(HTTPStatus.UNAUTHORIZED, "this replay wants its key\n")

@@ -146,6 +146,19 @@ async def test_a_rule_that_takes_for_ever_or_says_too_much_fails_its_response_an
     assert words_of(replies[3]) == ["Yes, I am listening."]
 
 
+async def test_a_rule_that_takes_long_keeps_no_other_session_waiting(monkeypatch):
+    monkeypatch.setattr(_Searcher, "LIMIT_S", 0.5)
+    async with StandIn(rules=[ReplyRule("(a+)+$", "x")]) as server, talk(server) as t, talk(server) as u:
+        await t.say("user", "a" * 40 + "!")
+        await t.send("response.create")
+        slow = asyncio.create_task(t.until("response.done"))
+        await t.socket.ping()  # the request is there
+        await u.say("user", "Hello.")
+
+        assert not slow.done()
+        assert (await slow)["response"]["status"] == "failed"
+
+
 @pytest.mark.parametrize(
     "options",
     [{"strict": True}, {"replies": ["Yes, I am listening."], "rules": RULES}],

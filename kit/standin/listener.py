@@ -121,7 +121,7 @@ class Listener:
 
     # What each kind of server does in its own way: the stand-in, a replay, the relay
 
-    def admit(self, connection: Connection, request: Request) -> Response | None:
+    async def admit(self, connection: Connection, request: Request) -> Response | None:
         """Return why a request that came through the door is refused over HTTP; ``None``: shake hands."""
         return None
 
@@ -216,12 +216,12 @@ class Listener:
 
     # One connection
 
-    def _before(self, connection: ServerConnection, request: Request) -> Response | None:
+    async def _before(self, connection: ServerConnection, request: Request) -> Response | None:
         assert isinstance(connection, Connection)
         why = self.access.refusal(request.headers)
         if why is not None:
             return connection.respond(HTTPStatus.FORBIDDEN, f"{why}\n")
-        return self.admit(connection, request)
+        return await self.admit(connection, request)
 
     def _after(self, connection: ServerConnection, request: Request, response: Response) -> None:
         assert isinstance(connection, Connection)

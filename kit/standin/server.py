@@ -90,7 +90,7 @@ class SessionDriver:
         self._wake = asyncio.Event()
         # Set when the backlog was sent, or can no longer be: the reader waits for it.
         self._room = asyncio.Event()
-        # Recognitions that are running; asyncio itself holds tasks only weakly.
+        # Jobs that are running; asyncio itself holds tasks only weakly.
         self._jobs: set[asyncio.Task[None]] = set()
         if not isinstance(session, ServerSession):
             session.wake = self._wake.set  # another socket's command may give it something to do
@@ -183,12 +183,9 @@ class SessionDriver:
             task.add_done_callback(self._jobs.discard)
 
     async def _work(self, job: Job) -> None:
-        result: str | Exception
         try:
             result = await asyncio.to_thread(job.run)
-        except (
-            Exception
-        ) as exc:  # whatever a recogniser does wrong is reported to the client, and does not end this server
+        except Exception as exc:  # whatever it does wrong is told to the client, and does not end this server
             result = exc
         job.done(result)
         self._wake.set()
@@ -368,7 +365,7 @@ class StandIn(Listener):
 
     # One connection
 
-    def admit(self, connection: Connection, request: Request) -> Response | None:
+    async def admit(self, connection: Connection, request: Request) -> Response | None:
         path = urlsplit(request.path).path.rstrip("/")
         if path == "/health":
             return _json(connection, HTTPStatus.OK, {"status": "ok", "sessions": self.n_sessions})
@@ -390,12 +387,11 @@ class StandIn(Listener):
             live_options = self.live.with_texts(texts) if texts and door is not None else self.live
             # What a Live connection says, how fast and when it falls silent is in options of its own.
             shared = {name: text for name, text in texts.items() if door is None or name in ("seed", "faults")}
-            options = with_options(self.options, **values_of(shared)) if shared else self.options
-            if (
-                door is not None
-                and "faults" in texts
-                and any(fault.kind.of != "connection" for fault in options.faults)
-            ):
+            options = self.options
+            if shared:  # to try a rule, and to speak a text, takes a while
+                options = await asyncio.to_thread(with_options, options, **values_of(shared))
+            others = door is not None and any(fault.kind.of != "connection" for fault in options.faults)
+            if others and "faults" in texts:
                 raise InputError("a GPT-Live connection can have faults of the connection only, such as http-error=503")
         except KitError as exc:
             return connection.respond(HTTPStatus.BAD_REQUEST, f"{exc}\n")

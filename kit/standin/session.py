@@ -7,7 +7,7 @@ nothing else, so that a misreading in one is not answered by its twin in the oth
     session.advance()          # time has passed; `wake_at` says when this is due
     session.take()             # the frames to send now; then `closing` and `cut` say whether to end
     session.close()            # the connection is gone
-    session.jobs()             # recognition, which takes long: run each anywhere, then call its `done` with the result
+    session.jobs()             # recognition and rules, which take long: run each anywhere, then call its `done` with the result
 
 The user's turns (wire/README.md, Turn detection):
 
@@ -22,7 +22,7 @@ The responses, of which one at most writes to the conversation:
 | state | where it is kept | leaves it when |
 |---|---|---|
 | due at a time | `_Running.due_s` | `advance` takes its next step |
-| waiting for words | `due_s` is ∞, `Response.waiting` | the recogniser is done |
+| waiting for words | `due_s` is ∞, `Response.waiting` | the recogniser, or the search of the rules, is done |
 | stalled | `due_s` is ∞ | cancelled, or the session ends |
 | over | no longer in `_running` | – |
 """
@@ -32,6 +32,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +58,7 @@ from .items import (
     text_tokens,
 )
 from .options import Options
-from .replies import NoRuleMatches, Output, Say, answered_item, choose, outputs, tool_call, words_of
+from .replies import NoRuleMatches, Output, Reply, Say, answered_item, choose, outputs, tool_call, words_of
 from .response import Response, faulty_steps, server_error, silent_steps
 from .settings import Refused, ResponseRequest, Settings, demand, refuse
 from .sound import BYTES_PER_MS, duration_ms, pieces
@@ -92,8 +93,8 @@ TRANSLATION_EVENTS = ("session.close", "session.input_audio_buffer.append")
 class Job:
     """Work that takes long. Run it anywhere, then call `done` with its result or its exception."""
 
-    run: Callable[[], str]
-    done: Callable[[str | Exception], None]
+    run: Callable[[], Any]
+    done: Callable[[Any], None]
 
 
 @dataclass(slots=True)
@@ -181,7 +182,7 @@ class ServerSession:
         self._n_replies = 0
         # Texts of replies so far: no line comes twice while another is left.
         self._spoken_before: list[str] = []
-        # Recognition that the server has yet to run in a thread: it would hold up every other session here.
+        # Recognition and rules that the server has yet to run in a thread: they would hold up every other session here.
         self._jobs: list[Job] = []
 
         self._configure_audio()
@@ -497,8 +498,12 @@ class ServerSession:
         settings = self._settings.get("transcription")
         if settings is not None and item.role == "user":
             self._transcribe(item, result, str(settings.get("model") or "whisper-1"))
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Let the responses look again that waited for words, or for what a rule makes of them."""
         now_s = self._now()
-        for running in self._running:  # who waited for the words goes on
+        for running in self._running:
             if running.due_s == math.inf and running.response.waiting:
                 running.began_s = running.due_s = now_s
 
@@ -566,13 +571,14 @@ class ServerSession:
         silence = drift if isinstance(drift, Silence) else None
         aloud = not (silence.text if silence is not None else drift)
         turn, self._n_replies = self._n_replies, self._n_replies + 1
+        ruled: Future[Reply | None] = Future()  # what the rules make of the words, once they were asked
         response = Response(
             self._outbox,
             self._conversation,
             request,
             context,
             aloud,
-            lambda: self._plan(request, context, aloud, turn),
+            lambda: self._plan(request, context, aloud, turn, ruled),
             sideband=self._sideband,
             first_s=self._options.first_s,
             token_s=self._options.token_s,
@@ -588,15 +594,21 @@ class ServerSession:
         self._running.append(running)
         self._step(running)
 
-    def _plan(self, request: ResponseRequest, context: list[Item], aloud: bool, turn: int) -> list[Output] | None:
-        """Return what a response will produce; ``None`` while the words that it answers are being recognised."""
+    def _plan(
+        self, request: ResponseRequest, context: list[Item], aloud: bool, turn: int, ruled: Future[Reply | None]
+    ) -> list[Output] | None:
+        """Return what a response will produce; ``None`` while the words that it answers are recognised, or held against the rules."""
         item = answered_item(context)
         if self._unrecognised(item):
             return None
         script = self._options.replies or ()
         call = tool_call(request.get("tools") or (), request.get("tool_choice"), item)
-        answers = (rule.answer(item, context) for rule in self._options.rules)
-        answer = script[turn] if turn < len(script) else next((reply for reply in answers if reply is not None), None)
+        answer = script[turn] if turn < len(script) else None
+        if self._options.rules:  # never beside a script
+            if not ruled.done():
+                self._ask_rules(item, context, ruled)
+                return None
+            answer = ruled.result()
         if answer is not None:
             plan = outputs(answer, aloud)
         elif self._options.strict:
@@ -609,6 +621,24 @@ class ServerSession:
             plan = outputs(choose(context, self._spoken_before, self._draws, turn), aloud)
         self._spoken_before += [output.text for output in plan if isinstance(output, Say)]
         return plan
+
+    def _ask_rules(self, item: Item | None, context: list[Item], ruled: Future[Reply | None]) -> None:
+        """Have the words held against the rules, once; the first that matches answers."""
+        if not ruled.running():
+            ruled.set_running_or_notify_cancel()
+
+            def search() -> Reply | None:
+                answers = (rule.answer(item, context) for rule in self._options.rules)
+                return next((reply for reply in answers if reply is not None), None)
+
+            def done(result: Reply | Exception | None) -> None:
+                if isinstance(result, Exception):
+                    ruled.set_exception(result)
+                else:
+                    ruled.set_result(result)
+                self._go_on()
+
+            self._jobs.append(Job(search, done))
 
     def _step(self, running: _Running) -> None:
         """Let a response do what is due, and plan its next step."""
