@@ -218,152 +218,119 @@ _PROOF_OF_LIFE_S = 5.0  # how long a server that has been silent may take to con
 _DRAIN_S = 0.5  # for what is in the socket when this process wakes up
 MAX_ERROR_CHARS = 500
 
-OnSeeded = Callable[[Row], None]
-OnTurn = Callable[[Row, list[Row]], None]
-
-
-async def play(
-    trial: Trial,
-    prepared: Prepared,
-    connection: connect,
-    outcome: Outcome,
-    *,
-    timeout_s: float,
-    deadline_s: float,
-    keep_events: bool = False,
-    on_seeded: OnSeeded | None = None,
-    on_turn: OnTurn | None = None,
-    paused_s: Callable[[], float] = lambda: 0.0,
-) -> None:
-    """Play a trial once and write everything about it into `outcome`, also when it is cancelled or raises.
-
-    Args:
-        connection: Not opened yet.
-        outcome: A new one.
-        timeout_s: For the beginning, and how long each turn is observed.
-        deadline_s: When the first content of a turn is due.
-        on_seeded: Called once settings and history are confirmed, just before a response is asked for.
-        on_turn: Called when a turn that is not the last has ended, with its row and those of its responses.
-        paused_s: How long this process has not been running, in all: what came in that time came late by no fault of the server.
-
-    Raises:
-        KitError, ImportError, OSError: This machine's own trouble (`machine_trouble`), which is no result of the trial.
-        CancelledError: If the attempt was stopped.
-    """
-    attempt = _Attempt(trial, outcome, timeout_s, deadline_s, paused_s)
-    arm = trial.arm
-    clock = asyncio.get_running_loop().time
-    started_s = clock()
-    session: Session | None = None
-    try:
-        async with asyncio.timeout(timeout_s):
-            attempt.session = session = await connection
-            outcome.session["connect_ms"] = (clock() - started_s) * 1000
-            if prepared.settings:
-                await session.update(**prepared.settings)
-            await arm.seed(session, prepared.history)
-            await arm.after_seed(session)
-        outcome.session |= attempt.facts()
-        outcome.session["seed_ms"] = (clock() - started_s) * 1000 - outcome.session["connect_ms"]
-        if on_seeded is not None:
-            on_seeded(outcome.session)
-        # All that was said: an arm that asks outside of the conversation sends it with each response.
-        so_far = prepared.history
-        for n, content in enumerate((None, *prepared.turns)):
-            until = clock() + timeout_s
-            # Longer than the turn: `respond` ends it by an error that says more, and the server may prove to be alive.
-            async with asyncio.timeout_at(until + _PROOF_OF_LIFE_S + _BACKSTOP_S):
-                if content is not None:
-                    added = History().user(content)
-                    await arm.seed(session, added)
-                    so_far = so_far + added
-                attempt.begin_turn(n)
-                last = await _answer(attempt, session, so_far, until)
-            turn, rows = attempt.end_turn("silent")
-            if last is None:
-                break  # nothing more can be asked for while a reply is still to come
-            if last.words:
-                so_far = so_far.assistant(last.words)
-            if on_turn is not None and n < len(prepared.turns):
-                on_turn(turn, rows)  # the last turn's rows are written with the outcome
-    except asyncio.CancelledError:
-        attempt.interrupted()
-        raise
-    except Exception as exc:
-        attempt.failed(exc)
-        if machine_trouble(exc):
-            raise
-    finally:
-        if session is not None:
-            try:
-                await session.close()
-            finally:  # also if it is stopped while it closes: everything is known by then
-                attempt.collect(keep_events)
-
-
-async def _answer(attempt: _Attempt, session: Session, so_far: History, until: float) -> Response | None:
-    """Ask until the arm has had enough; return the last response, or ``None`` if the observation window ended first."""
-    trial, clock = attempt.trial, asyncio.get_running_loop().time
-    for n in range(1, trial.arm.max_responses + 1):
-        attempt.ask()
-        paused_s = attempt.paused_s()
-        try:
-            response = await session.respond(timeout_s=max(0.001, until - clock()), **trial.arm.asks(so_far))
-        except ResponseTimeout as exc:
-            late_s = attempt.paused_s() - paused_s
-            if late_s > _DRAIN_S:  # this process did not run: what has come meanwhile is read first
-                await asyncio.sleep(_DRAIN_S)
-            late = attempt.take()
-            if late is None or late.done_at_ms is None:
-                if late is None and late_s > _DRAIN_S:
-                    raise MachinePaused(
-                        f"this process did not run for {late_s:.0f} s while a reply was awaited"
-                    ) from exc
-                await _prove_alive(session, exc)
-                return None
-            response = late
-        attempt.take(response)
-        if response.status in ("failed", "cancelled"):
-            raise ResponseFailed(response)
-        # An arm reacts only to text where speech was asked for, and only while it may ask again.
-        if response.modality != "text" or trial.modality == "text" or n == trial.arm.max_responses:
-            break
-        if not await trial.arm.on_text(session, response, n):
-            break
-    return response
-
-
-class MachinePaused(KitError):
-    """This process was stopped or suspended for so long that nothing can be said of the reply."""
-
-
-async def _prove_alive(session: Session, exc: ResponseTimeout) -> None:
-    """Ask a silent server for something else: a connection that is dead is a failure, and no silence."""
-    try:
-        await session.clear_audio(timeout_s=_PROOF_OF_LIFE_S)
-    except ServerError:
-        return  # it says no, so it is there
-    except ResponseTimeout:
-        # Nothing comes back at all: the turn's timeout is the failure, not that of this question.
-        raise exc from None
-
 
 class AttemptRows:
-    """The rows of one attempt, as far as it has come: what an end before the last turn does to them, whichever protocol was spoken.
+    """One attempt and its rows, as far as it has come. What differs between the protocols is left to their classes.
+
+    Args:
+        trial: What is played.
+        prepared: What its arm made of its case.
+        outcome: A new one; everything about the attempt is written into it, also when it is cancelled or raises.
+        timeout_s: For the beginning, and how long each turn is observed.
+        deadline_s: When the first content of a turn is due.
+        paused_s: How long this process has not been running, in all: what came in that time came late by no fault of the server.
 
     Attributes:
         session: As soon as there is one.
         turn: The turn that is open: asked for, and not in rows yet.
     """
 
-    def __init__(self, trial: Trial, outcome: Outcome) -> None:
-        self.trial, self.outcome = trial, outcome
+    def __init__(
+        self,
+        trial: Trial,
+        prepared: Prepared,
+        outcome: Outcome,
+        timeout_s: float,
+        deadline_s: float,
+        paused_s: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self.trial, self.prepared, self.outcome = trial, prepared, outcome
+        self.timeout_s, self.deadline_s, self.paused_s = timeout_s, deadline_s, paused_s
         self.session: Any = None
         self.turn: int | None = None
 
+    async def play(
+        self,
+        connection: connect,
+        *,
+        keep_events: bool = False,
+        on_seeded: Callable[[Row], None] | None = None,
+        on_turn: Callable[[Row, list[Row]], None] | None = None,
+    ) -> None:
+        """Play the trial once.
+
+        Args:
+            connection: Not opened yet.
+            on_seeded: Called once settings and history are confirmed, just before a response is asked for.
+            on_turn: Called when a turn that is not the last has ended, with its row and those of its responses.
+
+        Raises:
+            KitError, ImportError, OSError: This machine's own trouble (`machine_trouble`), which is no result of the trial.
+            CancelledError: If the attempt was stopped.
+        """
+        clock = asyncio.get_running_loop().time
+        started_s, session_row = clock(), self.outcome.session
+        try:
+            await self.get_ready()
+            async with asyncio.timeout(self.timeout_s):
+                self.session = await connection
+                session_row["connect_ms"] = (clock() - started_s) * 1000
+                await self.seed(connection)
+            session_row |= self.facts()
+            session_row["seed_ms"] = (clock() - started_s) * 1000 - session_row["connect_ms"]
+            if on_seeded is not None:
+                on_seeded(session_row)
+            for n in range(1 + len(self.prepared.turns)):
+                turn, rows, may_go_on = await self.ask(n)
+                if not may_go_on:
+                    break
+                if on_turn is not None and n < len(self.prepared.turns):
+                    on_turn(turn, rows)  # the last turn's rows are written with the outcome
+        except asyncio.CancelledError:
+            self._interrupted()
+            raise
+        except Exception as exc:
+            self._failed(exc)
+            if machine_trouble(exc):
+                raise
+        finally:
+            if self.session is not None:
+                try:
+                    await self.close()
+                finally:  # also if it is stopped while it closes: everything is known by then
+                    self.collect()
+                    if keep_events:
+                        self._keep_events()
+                    self.outcome.sounds = list(sounds_of(self.session.responses))
+
+    # ------------------------------------------------------------------------------------------- what a protocol answers
+
+    async def get_ready(self) -> None:
+        """Do what may take long before anything is connected."""
+
+    async def seed(self, connection: connect) -> None:
+        """Bring settings and history into the session that is open."""
+        raise NotImplementedError
+
+    async def ask(self, n: int) -> tuple[Row, list[Row], bool]:
+        """Ask turn `n`; return its row, those of its responses, and whether anything more can be asked."""
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        await self.session.close()
+
     def facts(self) -> Row:
         """Who the server says it is."""
-        raise NotImplementedError
+        session = self.session
+        texts = {
+            "session_id": session.id,
+            "model": text_of(session.settings, "model"),
+            "voice": read_session(session.settings, "voice"),
+            "drift_rule": dict_of(session.settings, "simulated").get("drift"),
+        }
+        return {name: _text(value) for name, value in texts.items()} | {
+            "simulated": None if session.simulated is None else int(session.simulated)
+        }
 
     def close_turn(self, without_content: str) -> None:
         """Put the open turn into rows, if anything was asked for in it.
@@ -373,20 +340,24 @@ class AttemptRows:
         """
         raise NotImplementedError
 
-    def interrupted(self) -> None:
+    def collect(self) -> None:
+        """Complete the outcome, once the session is closed."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------------------------------------------------- ends
+
+    def _interrupted(self) -> None:
         """Take down that it was stopped from outside."""
         self.close_turn("censored")
         outcome = self.outcome
         outcome.status = "failed" if outcome.reply_begun else "interrupted"
         if outcome.reply_begun:
+            words = "the run was stopped after the reply had begun"
             outcome.failure = {
-                "kind": "interrupted",
-                "error_type": "CancelledError",
-                "error": "the run was stopped after the reply had begun",
-                "expected": 0,
-            }
+                "kind": "interrupted", "error_type": "CancelledError", "error": words, "expected": 0,
+            }  # fmt: skip
 
-    def failed(self, exc: Exception) -> None:
+    def _failed(self, exc: Exception) -> None:
         """Take down what went wrong, and what had come by then."""
         machine = machine_trouble(exc) or isinstance(exc, MachinePaused)
         # What this machine cut off says nothing of the model, so that it is censored and not failed.
@@ -408,24 +379,26 @@ class AttemptRows:
             "expected": int(kind == self.trial.arm.expects),
         }
 
-    def keep_events(self) -> None:
+    def _keep_events(self) -> None:
         """Put the session's events into the outcome, without secrets and without audio."""
         events, outcome = self.session.events, self.outcome
         outcome.n_events = len(events)
         outcome.jsonl = zlib.compress(b"\n".join(self.session.redactor(event_line(event)) for event in events), 3)
 
 
-class _Attempt(AttemptRows):
-    """The rows of one attempt over Realtime."""
+class MachinePaused(KitError):
+    """This process was stopped or suspended for so long that nothing can be said of the reply."""
 
-    def __init__(
-        self, trial: Trial, outcome: Outcome, timeout_s: float, deadline_s: float, paused_s: Callable[[], float]
-    ) -> None:
-        super().__init__(trial, outcome)
-        self.timeout_s = timeout_s
-        self.deadline_s = deadline_s
-        self.paused_s = paused_s
-        self.session: Session | None = None
+
+class RealtimeAttempt(AttemptRows):
+    """One attempt over Realtime."""
+
+    session: Session | None
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        # All that was said: an arm that asks outside of the conversation sends it with each response.
+        self._so_far = self.prepared.history
         self.answers: list[Response] = []  # of the open turn, in order; not what else came
         self._n_asked = 0  # responses asked for in the open turn
         self._n_rows = 0  # responses of the session that are in rows already
@@ -435,22 +408,71 @@ class _Attempt(AttemptRows):
         self._in_rows: list[Response] = []  # responses put into rows since `_n_rows` was counted
         self._n_beside = 0  # responses of no turn so far
 
+    async def seed(self, connection: connect) -> None:
+        session, arm = self.session, self.trial.arm
+        assert session is not None
+        if self.prepared.settings:
+            await session.update(**self.prepared.settings)
+        await arm.seed(session, self.prepared.history)
+        await arm.after_seed(session)
+
     # ----------------------------------------------------------------------------------------------------------- turns
 
-    def begin_turn(self, n: int) -> None:
-        """Open a turn, just before it is asked for."""
+    async def ask(self, n: int) -> tuple[Row, list[Row], bool]:
+        assert self.session is not None
+        until = asyncio.get_running_loop().time() + self.timeout_s
+        # Longer than the turn: `respond` ends it by an error that says more, and the server may prove to be alive.
+        async with asyncio.timeout_at(until + _PROOF_OF_LIFE_S + _BACKSTOP_S):
+            if n:
+                added = History().user(self.prepared.turns[n - 1])
+                await self.trial.arm.seed(self.session, added)
+                self._so_far = self._so_far + added
+            self._begin_turn(n)
+            last = await self._answer(self.session, until)
+        if last is not None and last.words:
+            self._so_far = self._so_far.assistant(last.words)
+        # Nothing more can be asked for while a reply is still to come.
+        return *self._end_turn("silent"), last is not None
+
+    async def _answer(self, session: Session, until: float) -> Response | None:
+        """Ask until the arm has had enough; return the last response, or ``None`` if the observation window ended first."""
+        arm, clock = self.trial.arm, asyncio.get_running_loop().time
+        for n in range(1, arm.max_responses + 1):
+            self._n_asked += 1
+            self._n_before = len(session.responses)
+            paused_s = self.paused_s()
+            try:
+                response = await session.respond(timeout_s=max(0.001, until - clock()), **arm.asks(self._so_far))
+            except ResponseTimeout as exc:
+                late_s = self.paused_s() - paused_s
+                if late_s > _DRAIN_S:  # this process did not run: what has come meanwhile is read first
+                    await asyncio.sleep(_DRAIN_S)
+                late = self._take()
+                if late is None or late.done_at_ms is None:
+                    if late is None and late_s > _DRAIN_S:
+                        raise MachinePaused(
+                            f"this process did not run for {late_s:.0f} s while a reply was awaited"
+                        ) from exc
+                    await _prove_alive(session, exc)
+                    return None
+                response = late
+            self._take(response)
+            if response.status in ("failed", "cancelled"):
+                raise ResponseFailed(response)
+            # An arm reacts only to text where speech was asked for, and only while it may ask again.
+            if response.modality != "text" or self.trial.modality == "text" or n == arm.max_responses:
+                break
+            if not await arm.on_text(session, response, n):
+                break
+        return response
+
+    def _begin_turn(self, n: int) -> None:
         self._end_rows()
         self.turn, self.answers, self._n_asked = n, [], 0
         self._n_items = self._n_sent("conversation.item.create")
         self._paused_before_s = self.paused_s()
 
-    def ask(self) -> None:
-        """Note that a response is about to be asked for."""
-        assert self.session is not None
-        self._n_asked += 1
-        self._n_before = len(self.session.responses)
-
-    def take(self, response: Response | None = None) -> Response | None:
+    def _take(self, response: Response | None = None) -> Response | None:
         """Note which response answers; without one, look for what has come of it so far."""
         if response is None and self.session is not None:
             newer = self.session.responses[self._n_before :]
@@ -462,7 +484,7 @@ class _Attempt(AttemptRows):
             self.outcome.reply_begun = self.outcome.reply_begun or response.outcome is not None
         return response
 
-    def end_turn(self, without_content: str) -> tuple[Row, list[Row]]:
+    def _end_turn(self, without_content: str) -> tuple[Row, list[Row]]:
         """Put the open turn into rows.
 
         Args:
@@ -514,11 +536,10 @@ class _Attempt(AttemptRows):
 
     def close_turn(self, without_content: str) -> None:
         if self.turn is not None and self._n_asked:
-            self.take()
-            self.end_turn(without_content)
+            self._take()
+            self._end_turn(without_content)
 
-    def collect(self, keep_events: bool) -> None:
-        """Complete the outcome, once the session is closed."""
+    def collect(self) -> None:
         session, outcome = self.session, self.outcome
         assert session is not None
         self._end_rows()
@@ -536,23 +557,6 @@ class _Attempt(AttemptRows):
                 outcome.remaining_tokens = int_of(limit, "remaining")
                 reset_s = limit.get("reset_seconds")
                 outcome.reset_s = float(reset_s) if isinstance(reset_s, int | float) else None
-        if keep_events:
-            self.keep_events()
-        outcome.sounds = list(sounds_of(session.responses))
-
-    def facts(self) -> Row:
-        """Who the server says it is."""
-        session = self.session
-        assert session is not None
-        texts = {
-            "session_id": session.id,
-            "model": text_of(session.settings, "model"),
-            "voice": read_session(session.settings, "voice"),
-            "drift_rule": dict_of(session.settings, "simulated").get("drift"),
-        }
-        return {name: _text(value) for name, value in texts.items()} | {
-            "simulated": None if session.simulated is None else int(session.simulated)
-        }
 
     def _n_sent(self, kind: str) -> int:
         return 0 if self.session is None else self.session.n_sent[kind]
@@ -602,6 +606,17 @@ class _Attempt(AttemptRows):
             "cost_usd": usd,
             "cost_estimated": 0,
         }
+
+
+async def _prove_alive(session: Session, exc: ResponseTimeout) -> None:
+    """Ask a silent server for something else: a connection that is dead is a failure, and no silence."""
+    try:
+        await session.clear_audio(timeout_s=_PROOF_OF_LIFE_S)
+    except ServerError:
+        return  # it says no, so it is there
+    except ResponseTimeout:
+        # Nothing comes back at all: the turn's timeout is the failure, not that of this question.
+        raise exc from None
 
 
 _DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")  # a snapshot costs what its model costs

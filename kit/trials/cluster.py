@@ -26,7 +26,7 @@ from ..errors import ConnectError, KitError, MissingExtra
 from .attempt import Outcome, Prepared
 from .limits import Heartbeat, RateLimiter, Reservation
 from .plan import Settings, Trial
-from .runner import PLAY, Runner, StandIns
+from .runner import ATTEMPTS, Runner, StandIns
 
 ROUNDS_PER_BATCH = (
     4  # a batch is this many times what runs at once on a worker: the pause between batches is then small
@@ -311,16 +311,10 @@ async def _play_batch(
             async with limiter:
                 connection = stand_ins.connect(trial, attempt, batch.timeout_s)
             try:
-                await PLAY[trial.settings.where.protocol](
-                    trial,
-                    prepared,
-                    connection,
-                    outcome,
-                    timeout_s=batch.timeout_s,
-                    deadline_s=batch.deadline_s,
-                    keep_events=batch.keep_events,
-                    paused_s=heartbeat.look,
+                one = ATTEMPTS[trial.settings.where.protocol](
+                    trial, prepared, outcome, batch.timeout_s, batch.deadline_s, heartbeat.look
                 )
+                await one.play(connection, keep_events=batch.keep_events)
                 was_stopped = False
             finally:
                 if outcome.kind == "rate_limit":

@@ -4,13 +4,12 @@ The same trial as over Realtime, with three differences. The history goes into t
 is not seeded but asked aloud. A reply is inferred, by a policy made of the plan's deadline and window. And money runs by the
 second, from the start to the close, whatever is said.
 
-The runner plays it for an endpoint whose protocol is ``live`` (`runner.PLAY`); the columns are those of the ledger for both.
+The runner plays it for an endpoint whose protocol is ``live`` (`runner.ATTEMPTS`); the columns are those of the ledger for both.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 from ..clip import Clip
@@ -18,87 +17,17 @@ from ..connecting import connect
 from ..link import in_background
 from ..live import LiveSession
 from ..speech import say
-from ..wire.events import text_of
 from ..wire.live import PRICED_MODELS, USD_PER_SECOND
 from ..wire.live_conversation import Reply, ReplyPolicy
 from ..wire.records import row
-from .attempt import (
-    RESPONSE_COLUMNS,
-    AttemptRows,
-    MachinePaused,
-    OnSeeded,
-    OnTurn,
-    Outcome,
-    Prepared,
-    Row,
-    machine_trouble,
-    sounds_of,
-)
-from .plan import Trial, first_ask
+from .attempt import RESPONSE_COLUMNS, AttemptRows, MachinePaused, Row
+from .plan import first_ask
 
 
 def policy_of(deadline_s: float, timeout_s: float) -> ReplyPolicy:
     """How replies are inferred: the plan's deadline and, up to 10 s, its observation window."""
     # 10 s without a voice is what `plan.live_usd` reserves money for.
     return ReplyPolicy(deadline_ms=deadline_s * 1000, window_ms=min(timeout_s, max(10.0, deadline_s)) * 1000)
-
-
-async def play_live(
-    trial: Trial,
-    prepared: Prepared,
-    connection: connect,
-    outcome: Outcome,
-    *,
-    timeout_s: float,
-    deadline_s: float,
-    keep_events: bool = False,
-    on_seeded: OnSeeded | None = None,
-    on_turn: OnTurn | None = None,
-    paused_s: Callable[[], float] = lambda: 0.0,
-) -> None:
-    """Play a trial once over GPT-Live; arguments and errors are those of `attempt.play`, but for `paused_s`: its feeder knows."""
-    clock = asyncio.get_running_loop().time
-    began_s = clock()
-    attempt = _Attempt(trial, outcome)
-    try:
-        history, first = first_ask(prepared.history, keep=trial.arm.keeps_last_line)
-        # Spoken beforehand: a voice that is missing is this machine's trouble, and no second of a session is billed for it.
-        asks = [await _speak(content) for content in (first, *prepared.turns)]
-        async with asyncio.timeout(timeout_s):
-            attempt.session = session = await connection
-            assert isinstance(session, LiveSession)
-            session.configure(policy=policy_of(deadline_s, timeout_s), **prepared.settings)
-            outcome.session["connect_ms"] = (clock() - began_s) * 1000
-            await trial.arm.seed(session, history)  # type: ignore[arg-type]
-            # An arm that seeds nothing may not have started the session.
-            if session.feeder is None:
-                await session.start()
-            if trial.arm.forks:
-                session = await attempt.fork(connection, policy_of(deadline_s, timeout_s))
-        outcome.session |= attempt.facts()
-        outcome.session["seed_ms"] = (clock() - began_s) * 1000 - outcome.session["connect_ms"]
-        if on_seeded is not None:
-            on_seeded(outcome.session)
-        for n, content in enumerate(asks):
-            attempt.begin_turn(n)
-            await trial.arm.ask_aloud(session, content)
-            attempt.check_awake()
-            turn, rows = attempt.end_turn()
-            if on_turn is not None and n < len(asks) - 1:
-                on_turn(turn, rows)
-    except asyncio.CancelledError:
-        attempt.interrupted()
-        raise
-    except Exception as exc:
-        attempt.failed(exc)
-        if machine_trouble(exc):
-            raise
-    finally:
-        if attempt.session is not None:
-            try:
-                await _closed(attempt.session)
-            finally:
-                attempt.collect(keep_events)
 
 
 async def _closed(session: LiveSession) -> None:
@@ -111,37 +40,58 @@ async def _closed(session: LiveSession) -> None:
         raise
 
 
-async def _speak(content: str | Clip | None) -> Clip | None:
-    return content if not isinstance(content, str) else await asyncio.to_thread(say, content)
+class LiveAttempt(AttemptRows):
+    """One attempt over GPT-Live."""
 
+    session: LiveSession | None
 
-class _Attempt(AttemptRows):
-    """The rows of one attempt over GPT-Live."""
-
-    def __init__(self, trial: Trial, outcome: Outcome) -> None:
-        super().__init__(trial, outcome)
-        self.session: LiveSession | None = None
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._history, first = first_ask(self.prepared.history, keep=self.trial.arm.keeps_last_line)
+        # What each turn asks aloud; `None`: the arm asks by another way.
+        self._contents: tuple[str | Clip | None, ...] = (first, *self.prepared.turns)
+        self._asks: list[Clip | None] = []  # the same, spoken
+        self._policy = policy_of(self.deadline_s, self.timeout_s)
         self._source: LiveSession | None = None  # that it is a fork of, closed
         self._n_rows = 0  # replies that are in rows already
         self._skipped_ms = 0.0  # what the feeder had skipped before the open turn
 
-    async def fork(self, connection: connect, policy: ReplyPolicy) -> LiveSession:
-        """Close what was seeded, and go on in a fork of it. Both are paid for."""
-        source = self.session
-        assert source is not None and source.id is not None
-        await _closed(source)
-        session: LiveSession = await connection.forked(source.id)
-        self._source, self.session = source, session
-        session.configure(policy=policy)
-        await session.start()
-        return session
+    async def get_ready(self) -> None:
+        # Spoken beforehand: a voice that is missing is this machine's trouble, and no second of a session is billed for it.
+        self._asks = [await asyncio.to_thread(say, c) if isinstance(c, str) else c for c in self._contents]
 
-    def begin_turn(self, n: int) -> None:
-        """Open a turn, just before it is asked."""
+    async def seed(self, connection: connect) -> None:
+        session = self.session
+        assert isinstance(session, LiveSession)
+        session.configure(policy=self._policy, **self.prepared.settings)
+        await self.trial.arm.seed(session, self._history)  # type: ignore[arg-type]
+        # An arm that seeds nothing may not have started the session.
+        if session.feeder is None:
+            await session.start()
+        if self.trial.arm.forks:
+            await self._fork(connection)
+
+    async def ask(self, n: int) -> tuple[Row, list[Row], bool]:
         assert self.session is not None and self.session.feeder is not None
         self.turn, self._skipped_ms = n, self.session.feeder.skipped_ms
+        await self.trial.arm.ask_aloud(self.session, self._asks[n])
+        self._check_awake()
+        return *self._end_turn(), True
 
-    def check_awake(self) -> None:
+    async def close(self) -> None:
+        assert self.session is not None
+        await _closed(self.session)
+
+    async def _fork(self, connection: connect) -> None:
+        """Close what was seeded, and go on in a fork of it. Both are paid for."""
+        self._source = self.session
+        assert self._source is not None and self._source.id is not None
+        await _closed(self._source)
+        self.session = session = await connection.forked(self._source.id)
+        session.configure(policy=self._policy)
+        await session.start()
+
+    def _check_awake(self) -> None:
         """Raise if this process slept while a reply was awaited, and nothing was heard: then its silence says nothing."""
         assert self.session is not None and self.session.feeder is not None
         skipped_s = (self.session.feeder.skipped_ms - self._skipped_ms) / 1000
@@ -149,7 +99,7 @@ class _Attempt(AttemptRows):
         if skipped_s and not any(reply.n_voiced for reply in replies):
             raise MachinePaused(f"this process did not run for {skipped_s:.0f} s while a reply was awaited")
 
-    def end_turn(self) -> tuple[Row, list[Row]]:
+    def _end_turn(self) -> tuple[Row, list[Row]]:
         """Put the open turn's replies into rows."""
         assert self.session is not None and self.turn is not None
         replies = self.session.replies[self._n_rows :]
@@ -204,20 +154,12 @@ class _Attempt(AttemptRows):
         self.session.conversation.end(self.session.now_ms, lost=without_content == "failed")
         # Without a reply there is nothing to put into rows.
         if self.turn is not None and self.session.replies[self._n_rows :]:
-            self.end_turn()
+            self._end_turn()
 
     def facts(self) -> Row:
-        """Who the server says it is."""
-        session = self.session
-        assert session is not None
-        voice: Any = ((session.settings.get("audio") or {}).get("output") or {}).get("voice")
-        return {
-            "session_id": session.id,
-            "model": session.model,
-            "voice": voice if isinstance(voice, str) else None,
-            "drift_rule": text_of(session.settings.get("simulated") or {}, "drift"),
-            "simulated": None if session.simulated is None else int(session.simulated),
-        }
+        assert self.session is not None
+        # Where the server does not name the model, the one that was asked for.
+        return super().facts() | {"model": self.session.model}
 
     def _billed_s(self, session: LiveSession) -> float | None:
         """The seconds that a session is billed for; ``None`` where they, or what they cost, are not known.
@@ -235,8 +177,7 @@ class _Attempt(AttemptRows):
         # The service counts whole seconds by a clock of its own (wire/LIVE.md, Events): some slack is its right.
         return seconds if abs(seconds - lasted_s) <= 10 + 0.1 * lasted_s else None
 
-    def collect(self, keep_events: bool) -> None:
-        """Complete the outcome, once the session is closed."""
+    def collect(self) -> None:
         session, outcome = self.session, self.outcome
         assert session is not None
         conversation = session.conversation
@@ -259,6 +200,3 @@ class _Attempt(AttemptRows):
             outcome.usd = 0.0
         else:
             outcome.usd = sum(known_s) * USD_PER_SECOND if len(known_s) == len(billed_s) else None
-        if keep_events:
-            self.keep_events()
-        outcome.sounds = list(sounds_of(session.replies))

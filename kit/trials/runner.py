@@ -28,7 +28,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -38,14 +38,14 @@ from ..connecting import connect
 from ..endpoint import Protocol
 from ..errors import ConnectError, InputError, KitError, clipped, first_error
 from ..standin import StandIn
-from .attempt import AGAIN, THERE, Outcome, Prepared, Row, play, prepare
+from .attempt import AGAIN, THERE, AttemptRows, Outcome, Prepared, RealtimeAttempt, Row, prepare
 from .limits import Budget, FirstTurn, Heartbeat, RateLimiter, Reservation, StopMonitor, check_budget
-from .live import play_live
+from .live import LiveAttempt
 from .plan import Plan, Settings, Trial, estimate, tokens_of, worst_usd
 from .writer import Writer
 
-PLAY: dict[Protocol, Callable[..., Awaitable[None]]] = {"realtime": play, "live": play_live}
-"""By protocol, how a trial is played once."""
+ATTEMPTS: dict[Protocol, type[AttemptRows]] = {"realtime": RealtimeAttempt, "live": LiveAttempt}
+"""By protocol, what plays a trial once."""
 
 # ----------------------------------------------------------------------------------------------------- how a run is going
 
@@ -387,17 +387,14 @@ class Runner:
             n_turns += 1
 
         try:
-            await PLAY[trial.settings.where.protocol](
-                trial,
-                self.prepared(trial),
+            attempt = ATTEMPTS[trial.settings.where.protocol](
+                trial, self.prepared(trial), outcome, self.plan.timeout_s, self.plan.deadline_s, heartbeat.look
+            )
+            await attempt.play(
                 stand_ins.connect(trial, self.attempt_there(trial), self.plan.timeout_s),
-                outcome,
-                timeout_s=self.plan.timeout_s,
-                deadline_s=self.plan.deadline_s,
                 keep_events=self.keep_events,
                 on_seeded=lambda session: self.writer.seeded(attempt_id, session),
                 on_turn=on_turn,
-                paused_s=heartbeat.look,
             )
         except BaseException:
             self.interrupted(trial, attempt_id, outcome, turns_written=n_turns)
