@@ -10,7 +10,6 @@ import contextlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from types import TracebackType
 from typing import NamedTuple, Self
 
 from ..errors import InputError, clipped
@@ -112,9 +111,7 @@ class Reservation:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_exc: object) -> None:
         self.settle(self.usd)
 
 
@@ -144,9 +141,7 @@ class RateLimiter:
             await asyncio.sleep(self._opens_at - loop.time())
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_exc: object) -> None:
         return
 
     def back_off(self, wait_s: float | None, first_s: float = FIRST_S) -> float:
@@ -200,9 +195,7 @@ class Heartbeat:
         self._task = asyncio.create_task(self._beat(), name="kit: heartbeat")
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_exc: object) -> None:
         assert self._task is not None
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
