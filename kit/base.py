@@ -18,7 +18,7 @@ import inspect
 import sys
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from types import CoroutineType, TracebackType
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from .errors import InputError, KitError, LocalProtocolError, SessionClosed, clipped
@@ -259,7 +259,5 @@ class OpenSession:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_exc: object) -> None:
         await self.close()

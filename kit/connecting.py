@@ -16,7 +16,6 @@ import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
@@ -141,7 +140,7 @@ class connect:
         )
         # Only a `LiveSession` has them.
         self._policy, self._on_delegation = policy, on_delegation
-        if self._wire is _Realtime and (policy is not None or on_delegation is not None):
+        if self.protocol == "realtime" and (policy is not None or on_delegation is not None):
             raise InputError("policy= and on_delegation= are GPT-Live's; name its model, or protocol='live'")
         if replay is not None and set(stand_in) - {"pace", "session"}:
             raise InputError(f"{', '.join(stand_in)}: a replay takes pace= and session= only")
@@ -186,9 +185,7 @@ class connect:
         self._session = await self._connect()
         return self._session
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_exc: object) -> None:
         if self._session is not None:
             await self._session.close()
 
@@ -196,7 +193,7 @@ class connect:
         link = await self._open()
         # In front, and so run last: a thread ends only after the server that runs on it.
         link.on_close[:0] = self._at_end
-        session = self._wire.session(self, link)
+        session = self._session_on(link)
         try:
             await session._begin(self._settings, self._timeout_s)
         except BaseException:
@@ -221,19 +218,38 @@ class connect:
 
     @property
     def protocol(self) -> Protocol:
-        """Which protocol it will speak."""
+        """Which protocol it will speak; a replay learns it from its log."""
         return self._endpoint.protocol
 
     @property
-    def _wire(self) -> type[_Realtime] | type[_Live]:
-        """How its protocol is opened; which that is, a replay learns from its log."""
-        return _WIRES[self._endpoint.protocol]
-
-    @property
     def _pace(self) -> float:
-        """How fast GPT-Live's time runs: as fast as the stand-in's, where that is known; a service's is the wall's."""
+        """How fast its time runs: GPT-Live's as fast as the stand-in's, where that is known; a service's is the wall's."""
+        if self.protocol == "realtime":
+            return 1.0
         own = self._stand_in.get("pace") if self._running is None else self._running.live.pace
         return float(own or 1.0)
+
+    def _fold(self, simulated: bool | None) -> Any:
+        if self.protocol == "realtime":
+            return Conversation(simulated=simulated, keep_audio=self._keep_audio)
+        from .wire.live_conversation import LiveConversation
+
+        return LiveConversation(self._policy, simulated=simulated, keep_audio=self._keep_audio)
+
+    def _session_on(self, link: Link[Any]) -> OpenSession:
+        if self.protocol == "realtime":
+            session = Session(link)
+            session.shows_replies = not self._quiet
+            return session
+        from .live import LiveSession
+
+        return LiveSession(
+            link,
+            settings=self._settings,
+            pace=self._pace,
+            on_delegation=self._on_delegation,
+            door="fork" if self._endpoint.fork else "attach" if self._endpoint.attach else "new",
+        )
 
     async def _open(self) -> Link[Any]:
         """The socket, and with it the server that only this session uses."""
@@ -280,20 +296,21 @@ class connect:
         redactor.add(*where.secrets(headers))
         ws = await dial(where, url, headers, redactor, self._timeout_s)
         # The session's clock begins here.
-        opened, pace = time.perf_counter(), self._pace if self._wire.is_paced else 1.0
-        fold = self._wire.fold(self, simulated_by(where, ws))
+        opened, pace = time.perf_counter(), self._pace
+        fold = self._fold(simulated_by(where, ws))
         link = Link(where, ws, fold, lambda: (time.perf_counter() - opened) * 1000 * pace, redactor, log)
         if log is not None:
             log.begin(
                 endpoint=where.name,
                 url=where.shown_url,
                 model=where.model,
-                dialect=self._wire.dialect or where.dialect,
+                dialect="live" if where.protocol == "live" else where.dialect,
                 simulated=link.conversation.simulated,
             )
         try:
-            async with asyncio.timeout_at(deadline):
-                await self._wire.first_event(link)
+            if where.protocol == "realtime":  # of GPT-Live the client speaks first, when its session starts
+                async with asyncio.timeout_at(deadline):
+                    await _first_event(link)
         except TimeoutError:
             await asyncio.shield(in_background(ws.close()))
             if link.conversation.errors:  # it refused, and left the socket open
@@ -333,12 +350,12 @@ class connect:
         where = self._endpoint
         if server is None:
             return where.url
-        if self._replay is not None:
-            return self._wire.address(server.url, where)
-        query = {"model": where.model or "gpt-realtime", "trial": self._trial}
-        query |= {"attempt": str(self._attempt)} if self._trial and self._attempt > 1 else {}
-        url = f"{server.url}?{urlencode({name: value for name, value in query.items() if value})}"
-        return self._wire.address(url, where)
+        url = server.url
+        if self._replay is None:
+            query = {"model": where.model or "gpt-realtime", "trial": self._trial}
+            query |= {"attempt": str(self._attempt)} if self._trial and self._attempt > 1 else {}
+            url += f"?{urlencode({name: value for name, value in query.items() if value})}"
+        return live_address(url, fork=where.fork, attach=where.attach) if where.protocol == "live" else url
 
 
 def _running_stand_in(where: object) -> StandIn:
@@ -357,80 +374,20 @@ async def _stop(server: Any, starting: asyncio.Task[Any]) -> None:
     await server.stop()
 
 
-class _Realtime:
-    """How a Realtime session is opened: the server speaks first."""
-
-    dialect: str | None = None  # the endpoint's
-    is_paced = False
-
-    @staticmethod
-    def address(url: str, where: Endpoint) -> str:
-        """The address at a server whose own this is."""
-        return url
-
-    @staticmethod
-    def fold(opening: connect, simulated: bool | None) -> Any:
-        return Conversation(simulated=simulated, keep_audio=opening._keep_audio)
-
-    @staticmethod
-    async def first_event(link: Link[Any]) -> None:
-        """Read until the session is known. A sideband sends nothing by itself: it answers an update (wire/README.md, Other
-        servers)."""
-        sideband = "call_id=" in urlsplit(link.endpoint.url).query
-        if sideband:
-            await link.send({"type": "session.update", "session": {"type": "realtime"}})
-        while True:
-            link.receive([await link.socket.receive()])
-            if link.malformed:
-                raise copy.copy(link.malformed[0])
-            if link.events[-1].type == "error":
-                await link.socket.wait_closed()
-                raise refusal_of(link.endpoint, link.conversation.errors[-1], link.socket.close_code)
-            if not sideband or link.conversation.session:
-                return
-
-    @staticmethod
-    def session(opening: connect, link: Link[Any]) -> OpenSession:
-        session = Session(link)
-        session.shows_replies = not opening._quiet
-        return session
-
-
-class _Live:
-    """How one of GPT-Live is opened: the client speaks first, when its session starts."""
-
-    dialect: str | None = "live"
-    is_paced = True  # as fast as the stand-in's clock
-
-    @staticmethod
-    def address(url: str, where: Endpoint) -> str:
-        return live_address(url, fork=where.fork, attach=where.attach)
-
-    @staticmethod
-    def fold(opening: connect, simulated: bool | None) -> Any:
-        from .wire.live_conversation import LiveConversation
-
-        return LiveConversation(opening._policy, simulated=simulated, keep_audio=opening._keep_audio)
-
-    @staticmethod
-    async def first_event(link: Link[Any]) -> None:
-        """Nothing comes before the start."""
-
-    @staticmethod
-    def session(opening: connect, link: Link[Any]) -> OpenSession:
-        from .live import LiveSession
-
-        where = opening._endpoint
-        return LiveSession(
-            link,
-            settings=opening._settings,
-            pace=opening._pace,
-            on_delegation=opening._on_delegation,
-            door="fork" if where.fork else "attach" if where.attach else "new",
-        )
-
-
-_WIRES: dict[Protocol, type[_Realtime] | type[_Live]] = {"realtime": _Realtime, "live": _Live}
+async def _first_event(link: Link[Any]) -> None:
+    """Read until the session is known. A sideband sends nothing by itself: it answers an update (wire/README.md, Other servers)."""
+    sideband = "call_id=" in urlsplit(link.endpoint.url).query
+    if sideband:
+        await link.send({"type": "session.update", "session": {"type": "realtime"}})
+    while True:
+        link.receive([await link.socket.receive()])
+        if link.malformed:
+            raise copy.copy(link.malformed[0])
+        if link.events[-1].type == "error":
+            await link.socket.wait_closed()
+            raise refusal_of(link.endpoint, link.conversation.errors[-1], link.socket.close_code)
+        if not sideband or link.conversation.session:
+            return
 
 
 # ------------------------------------------------------------------------------------------- a notebook's rebound names

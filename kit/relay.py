@@ -63,33 +63,18 @@ _WAITING_BYTES = 1 << 20  # on their way to a client that does not read; then th
 _RECORD_S, _RECORD_BYTES = 0.05, 1 << 18
 _STATUSES = frozenset(map(int, HTTPStatus))
 # Headers that belong to one hop; everything else is the client's word to the service.
-_OWN = frozenset(
-    [
-        "host",
-        "connection",
-        "upgrade",
-        "origin",
-        "content-length",
-        "accept-encoding",
-        "sec-websocket-key",
-        "sec-websocket-version",
-        "sec-websocket-extensions",
-        "sec-websocket-protocol",
-        "cookie",
-    ]
-)
-_PLAIN = frozenset(
-    ["user-agent", "accept", "accept-language", "cache-control", "pragma", "openai-beta"]
-)  # no secret in these
+_OWN = frozenset((
+    "host", "connection", "upgrade", "origin", "content-length", "accept-encoding", "sec-websocket-key",
+    "sec-websocket-version", "sec-websocket-extensions", "sec-websocket-protocol", "cookie",
+))  # fmt: skip
+# No secret in these.
+_PLAIN = frozenset(("user-agent", "accept", "accept-language", "cache-control", "pragma", "openai-beta"))
 _KEYS = frozenset({"authorization", "api-key", "xi-api-key"})
 _PROTOCOLS = "Sec-WebSocket-Protocol"
 _KEY_PROTOCOL = "openai-insecure-api-key."  # how a browser sends its key
 _EPHEMERAL = "ek_"
-_MINTS = (
-    "client_secrets",
-    "sessions",
-    "transcription_sessions",
-)  # below /realtime: what a POST makes an ephemeral key by
+# Below /realtime: what a POST makes an ephemeral key by.
+_MINTS = ("client_secrets", "sessions", "transcription_sessions")
 _ANSWER_HEADERS = frozenset({"content-type", "x-request-id"})
 _WRONG_KEY = "this relay wants the key that it was started with\n"
 _PLAINTEXT = "a key is not sent in plaintext: the address must be wss://\n"
@@ -363,12 +348,13 @@ class _Session:
         # ``None`` where no log is kept; replies are told of all the same.
         self._log = relay.writer(n)
         # The two folds have one face; what the frames are, the address says.
-        dialect = "live" if "/live/sessions" in urlsplit(url).path else "beta" if _asks_for_beta(headers) else "ga"
+        asks_beta = any(name.lower() == "openai-beta" for name in headers)
+        dialect = "live" if "/live/sessions" in urlsplit(url).path else "beta" if asks_beta else "ga"
         mark = upstream.response.headers.get("X-Stand-In") if upstream.response else None
         simulated = True if mark else None if relay.endpoint.name == "url" else False
         # What the frames come to: of it is told what arrived. Sound is counted and not held.
-        fold_of = _FOLDS.get(dialect, Conversation)
-        self._fold: Conversation | LiveConversation = fold_of(simulated=simulated, keep_audio=False)
+        fold_of: type[Conversation] | type[LiveConversation] = LiveConversation if dialect == "live" else Conversation
+        self._fold = fold_of(simulated=simulated, keep_audio=False)
         # Whether `run` has: from then on it ends both sides alike. Before, nothing else ends the connection to the service.
         self.has_begun = False
         # Knows what the client sent as a secret, which is on no disk and no screen.
@@ -413,9 +399,8 @@ class _Session:
         """From the service to the client: what arrived together is sent on in one write."""
         waiting: list[bytes] = []
         arrived = asyncio.Event()
-        over = paused = odd = (
-            False  # whether the service is gone, is not read, or sent a frame that is not a whole text
-        )
+        # Whether the service is gone, is not read, or sent a frame that is not a whole text.
+        over = paused = odd = False
 
         def take(frames: Sequence[bytes]) -> None:
             nonlocal paused
@@ -517,13 +502,6 @@ class _Session:
         self._tell_replies()
         if self._log is not None:
             self._log.end(code=first.close_code, reason=first.close_reason or "", at_ms=self._now_ms())
-
-
-_FOLDS: dict[str, type[Conversation] | type[LiveConversation]] = {"live": LiveConversation}
-
-
-def _asks_for_beta(headers: Mapping[str, str]) -> bool:
-    return any(name.lower() == "openai-beta" for name in headers)
 
 
 def _decoded(frame: bytes, at_ms: float) -> Event | RemoteProtocolError:

@@ -6,7 +6,6 @@ import asyncio
 import threading
 import time
 from collections import deque
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -297,9 +296,7 @@ class Speaker(PlayQueue):
             self._stream.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_exc: object) -> None:
         stream, self._stream = self._stream, None
         if stream is not None:
             close(stream)

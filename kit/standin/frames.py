@@ -103,8 +103,36 @@ class DeltaFrame:
         return b"".join((self._head, event_id.encode(), self._middle, b'"', chunk, b'"}'))
 
 
-class Outbox:
-    """The frames that one session has to send, and how its connection ends.
+class Outgoing:
+    """The frames that one connection has to send, and how it ends."""
+
+    def __init__(self) -> None:
+        # What the socket does once they are sent: a close with code and reason, or a cut without either.
+        self.closing: tuple[int, str] | None = None
+        self.cut = False
+        # Called when there is something to do that no frame of the client's brought.
+        self.wake: Callable[[], None] = lambda: None
+        # Frames that the socket has not taken yet.
+        self._out: list[bytes] = []
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more may be put."""
+        return self.cut or self.closing is not None
+
+    @property
+    def backlog(self) -> int:
+        """How many frames wait to be taken."""
+        return len(self._out)
+
+    def take(self) -> list[bytes]:
+        """Remove and return the frames to send now, in order."""
+        frames, self._out = self._out, []
+        return frames
+
+
+class Outbox(Outgoing):
+    """What a Realtime session has to send.
 
     Args:
         d: The dialect that the session speaks.
@@ -112,23 +140,11 @@ class Outbox:
     """
 
     def __init__(self, d: Dialect, unix: Callable[[], float]) -> None:
+        super().__init__()
         self.d = d
-        # Close code and reason, once the session is over; what was put before is sent first.
-        self.closing: tuple[int, str] | None = None
-        # Whether the TCP connection is to be cut without a close.
-        self.cut = False
         # The frame that was put last: some faults repeat it.
         self.last = b""
         self._unix = unix
-        self._frames: list[bytes] = []
-
-    def __len__(self) -> int:
-        return len(self._frames)
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing more may be put."""
-        return self.cut or self.closing is not None
 
     def new_id(self, prefix: str) -> str:
         """Make a fresh id with that prefix."""
@@ -151,9 +167,4 @@ class Outbox:
         """Put a frame that is encoded already."""
         if not self.over:
             self.last = frame
-            self._frames.append(frame)
-
-    def take(self) -> list[bytes]:
-        """Remove and return the frames to send now, in order."""
-        frames, self._frames = self._frames, []
-        return frames
+            self._out.append(frame)

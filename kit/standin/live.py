@@ -33,13 +33,14 @@ import pybase64
 
 from .. import speech
 from ..errors import clipped
-from ..wire.refusals import wrong_type
+from ..wire.refusals import Refusal, missing, wrong_type
 from .drift import Draws
-from .frames import encode, new_id
+from .frames import Outgoing, encode, new_id
 from .hearing import recorded_words
 from .live_options import LiveOptions
-from .sideband import LiveSideband, Outgoing
-from .sound import BYTES_PER_MS, AudioFormat, Decoder, encoded, tone
+from .settings import Refused, refuse
+from .sideband import LiveSideband
+from .sound import BYTES_PER_MS, AudioFormat, Decoder, encoded, voice
 
 FRAME_MS = 100  # one output frame, 4,800 bytes at 24 kHz, in all recordings
 _START_S = 0.45  # from session.start to session.started: 0.25 to 0.83 s recorded
@@ -64,41 +65,11 @@ _EVENT_BYTES = 250  # that an event takes here whatever is in it
 _MAX_TURN_MS = 60_000  # of a caller's turn is kept, to be made out
 _MAX_STORED = 100  # sessions that can be forked, the oldest are forgotten first
 _MAX_APPEND_BYTES = 4_000  # 500 tokens: counted by bytes here, generously, for the stand-in has no tokenizer
-VOICES = frozenset(
-    [
-        "alloy",
-        "ash",
-        "ballad",
-        "beacon",
-        "bossa",
-        "cedar",
-        "cinder",
-        "coral",
-        "delta",
-        "echo",
-        "gleam",
-        "marin",
-        "meridian",
-        "quartz",
-        "ripple",
-        "sage",
-        "shida",
-        "shimmer",
-        "stone",
-        "tempo",
-        "verse",
-        "vesper",
-        "willow",
-        "nuri",
-        "juni",
-        "flitz",
-        "brise",
-        "sillage",
-        "nira",
-        "harema",
-        "noeul",
-    ]
-)
+VOICES = frozenset((
+    "alloy", "ash", "ballad", "beacon", "bossa", "cedar", "cinder", "coral", "delta", "echo", "gleam", "marin",
+    "meridian", "quartz", "ripple", "sage", "shida", "shimmer", "stone", "tempo", "verse", "vesper", "willow",
+    "nuri", "juni", "flitz", "brise", "sillage", "nira", "harema", "noeul",
+))  # fmt: skip
 _FORMATS: dict[tuple[str, int], AudioFormat] = {
     ("audio/pcm", 24_000): "pcm16",
     ("audio/pcm", 16_000): "pcm16-16k",
@@ -233,10 +204,16 @@ class LiveServerSession(Outgoing):
     def receive(self, frame: str | bytes, sideband: LiveSideband | None = None) -> bool:
         """Take a client's frame, or one of a sideband's; returns whether it was accepted."""
         self._asker = sideband
+        event: dict[str, Any] = {}
         try:
-            return self._received(frame)
+            event = _decoded(frame)
+            self._take_event(event, len(frame))
+        except Refused as exc:
+            self._refuse(event, exc.refusal)
+            return False
         finally:
             self._asker = None
+        return True
 
     def recent(self, seconds: float) -> list[bytes]:
         """The events of the last seconds, as they were sent."""
@@ -248,46 +225,27 @@ class LiveServerSession(Outgoing):
         """How far the output track has come on the session's timeline."""
         return self._n_out * FRAME_MS
 
-    def _received(self, frame: str | bytes) -> bool:
-        try:
-            event = msgspec.json.decode(frame)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            event = None
-        if not isinstance(event, dict) or not isinstance(event.get("type"), str):
-            return self._refuse({}, "invalid_event", "A JSON object with a type is expected.", None)
+    def _take_event(self, event: dict[str, Any], n_bytes: int) -> None:
         kind = event["type"]
         if self.state == "waiting":
             if kind != "session.start":
-                return self._refuse(event, "invalid_event", "The first event must be session.start.", "type")
-            return self._start(event)
-        handler = {
-            "session.input_audio.append": self._append_audio,
-            "session.update": self._update,
-            "session.close": self._close_requested,
-            "session.input_audio.mute": self._mute,
-            "session.input_audio.unmute": self._mute,
-            "response.item.create": self._backend_item,
-            "response.create": self._backend_run,
-            "session.output_audio.fixture.play": self._fixture,
-            "decision.create": self._decision,
-            "decision.item.create": self._decision,
-            "decision.item.delete": self._decision,
-        }.get(kind)
+                raise refuse("invalid_event", "The first event must be session.start.", "type")
+            self._start(event)
+            return
         if kind != "session.input_audio.append":
-            self._n_kept_bytes += _EVENT_BYTES + (0 if kind == "session.output_audio.fixture.play" else len(frame))
+            self._n_kept_bytes += _EVENT_BYTES + (0 if kind == "session.output_audio.fixture.play" else n_bytes)
             if self._n_kept_bytes > _MAX_KEPT_BYTES and kind != "session.close":
-                return self._refuse(event, "session_full", "This stand-in keeps no more of one session.", None)
-        if kind in _APPENDS:
-            return self._append(event, _APPENDS[kind])
+                raise refuse("session_full", "This stand-in keeps no more of one session.")
         if kind == "session.start":
-            return self._refuse(event, "invalid_event", "The session has been started.", "type")
-        if handler is None or (self._asker is not None and kind == "session.input_audio.append"):
-            return self._refuse(event, "invalid_value", f"Invalid value: '{clipped(kind, 40)}'.", "type")
-        if self.state != "active" and kind == "session.input_audio.append":
-            return True  # a client that feeds all the time has sent a few frames more
-        if self.state != "active":
-            return self._refuse(event, "invalid_event", "The session is closing.", None)
-        return handler(event)
+            raise refuse("invalid_event", "The session has been started.", "type")
+        handle = _HANDLERS.get(kind)
+        if handle is None or (self._asker is not None and kind == "session.input_audio.append"):
+            raise refuse("invalid_value", f"Invalid value: '{clipped(kind, 40)}'.", "type")
+        if self.state != "active" and kind not in _APPENDS:
+            if kind == "session.input_audio.append":
+                return  # a client that feeds all the time has sent a few frames more
+            raise refuse("invalid_event", "The session is closing.")
+        handle(self, event)
 
     def advance(self) -> bool:
         """Do one thing that is due; returns whether there was one."""
@@ -328,18 +286,17 @@ class LiveServerSession(Outgoing):
         for sideband in self.sidebands:
             sideband.event(frame)
 
-    def _refuse(self, event: Mapping[str, Any], code: str, message: str, param: str | None) -> bool:
+    def _refuse(self, event: Mapping[str, Any], refusal: Refusal) -> None:
         client_id = event.get("event_id") if isinstance(event.get("event_id"), str) else None
         error = {
-            "type": "invalid_request_error",
-            "code": None if self.options.null_codes else code,
-            "message": message,
-            "param": param,
+            "type": refusal.type,
+            "code": None if self.options.null_codes else refusal.code,
+            "message": refusal.message,
+            "param": refusal.param,
         }
         self._emit(
             "error", error=error | ({"client_event_id": client_id} if client_id else {}), client_event_id=client_id
         )
-        return False
 
     def _after_s(self, seconds: float, do: Callable[[], None]) -> None:
         heapq.heappush(self._due, (self.now_s + seconds, next(self._order), do))
@@ -349,17 +306,17 @@ class LiveServerSession(Outgoing):
 
     # ------------------------------------------------------------------------------------------------------- start
 
-    def _start(self, event: dict[str, Any]) -> bool:
+    def _start(self, event: dict[str, Any]) -> None:
         session_asked = event.get("session")
         session_asked = session_asked if isinstance(session_asked, dict) else {}
-        problem = _mistyped(session_asked) or self._problem(session_asked)
-        if problem is not None:
-            code, message, param = problem
-            self._refuse(event, code, message, param)
+        try:
+            _check_types(session_asked)
+            self._check_start(session_asked)
+        except Refused:
             # A start that was refused ends the session about two seconds later (recorded).
             self._after_s(2.0, self._abort)
             self.state = "closing"
-            return False
+            raise
         source = self._source
         inherited = dict(source.settings) if source is not None else {}
         session: dict[str, Any] = {
@@ -408,62 +365,52 @@ class LiveServerSession(Outgoing):
                 self._at_clock(_COMMENTARY_MS, lambda: self._say("Hello! How can I help you today?"))
 
         self._after_s(_START_S, started)
-        return True
 
-    def _problem(self, session_asked: dict[str, Any]) -> tuple[str, str, str | None] | None:
-        """Why a `session.start` is refused: code, message, param."""
+    def _check_start(self, session_asked: dict[str, Any]) -> None:
+        """Raise what refuses a `session.start`."""
         for name in session_asked:
-            if name not in _START_FIELDS and not (self._source is not None and name == "audio"):
-                return (
-                    "unknown_parameter",
-                    f"Unknown parameter: 'session.{clipped(name, 60)[1:-1]}'.",
-                    f"session.{name}",
-                )
+            if name not in _START_FIELDS:
+                message = f"Unknown parameter: 'session.{clipped(name, 60)[1:-1]}'."
+                raise refuse("unknown_parameter", message, f"session.{name}")
         model = session_asked.get("model")
         if self._source is None and not isinstance(model, str):
-            return "missing_required_parameter", "Missing required parameter: 'session.model'.", "session.model"
+            raise Refused(missing("session.model"))
         if isinstance(model, str) and model.startswith("gpt-realtime"):
-            return (
-                "invalid_value",
-                f"Model '{clipped(model, 60)[1:-1]}' is not supported in live mode.",
-                "session.model",
-            )
+            message = f"Model '{clipped(model, 60)[1:-1]}' is not supported in live mode."
+            raise refuse("invalid_value", message, "session.model")
         past = session_asked.get("input") or []
         if self._source is not None and {"input", "model", "instructions"} & set(session_asked):
-            return "immutable_field_update", "A fork takes store, delegation and audio.format only.", "session"
+            raise refuse("immutable_field_update", "A fork takes store, delegation and audio.format only.", "session")
         if not isinstance(past, list) or len(past) > _MAX_MESSAGES:
-            return "invalid_value", f"input takes at most {_MAX_MESSAGES} messages.", "session.input"
+            raise refuse("invalid_value", f"input takes at most {_MAX_MESSAGES} messages.", "session.input")
         for n, message in enumerate(past):
+            path = f"session.input[{n}]"
             if not isinstance(message, dict) or message.get("role") not in ("developer", "user", "assistant"):
-                return "invalid_value", "role must be developer, user or assistant.", f"session.input[{n}].role"
+                raise refuse("invalid_value", "role must be developer, user or assistant.", f"{path}.role")
             parts = message.get("content")
             right = ("text", "output_text") if message["role"] == "assistant" else ("input_text",)
             if not isinstance(parts, list) or len(parts) != 1 or not isinstance(parts[0], dict):
-                return "invalid_value", "content takes exactly one part.", f"session.input[{n}].content"
+                raise refuse("invalid_value", "content takes exactly one part.", f"{path}.content")
             if parts[0].get("type", right[0]) not in right or not isinstance(parts[0].get("text"), str):
-                return "invalid_value", f"Supported values are: '{right[-1]}'.", f"session.input[{n}].content[0].type"
+                raise refuse("invalid_value", f"Supported values are: '{right[-1]}'.", f"{path}.content[0].type")
         if len("".join(map(_words, past)).encode()) > 8_192 * 6:  # a bound: the stand-in has no tokenizer
-            return "invalid_value", "input must not exceed 8192 tokens.", "session.input"
+            raise refuse("invalid_value", "input must not exceed 8192 tokens.", "session.input")
         audio = session_asked.get("audio") or {}
         voice = (audio.get("output") or {}).get("voice")
         if isinstance(voice, str) and voice not in VOICES:
-            return "forbidden", "Voice session access denied", None
+            raise refuse("forbidden", "Voice session access denied")
         form = audio.get("format")
         if form is not None and (form.get("type"), form.get("rate")) not in _FORMATS:
-            return (
-                "invalid_value",
-                "Supported formats are audio/pcm at 24000 or 16000, audio/pcmu and audio/pcma at 8000.",
-                "session.audio.format",
-            )
-        return None
+            message = "Supported formats are audio/pcm at 24000 or 16000, audio/pcmu and audio/pcma at 8000."
+            raise refuse("invalid_value", message, "session.audio.format")
 
     # ------------------------------------------------------------------------------------------------------- audio in
 
-    def _append_audio(self, event: dict[str, Any]) -> bool:
+    def _append_audio(self, event: dict[str, Any]) -> None:
         try:
             data = pybase64.b64decode(event.get("audio") or "", validate=True)
         except (ValueError, TypeError):
-            return self._refuse(event, "invalid_value", "audio must be base64.", "audio")
+            raise refuse("invalid_value", "audio must be base64.", "audio") from None
         pcm = self._ear.decode(data)
         for sideband in self.sidebands:
             sideband.caller_sound(pcm)
@@ -475,7 +422,6 @@ class LiveServerSession(Outgoing):
             self._listen(pcm, before)
         while self._on_clock and self._on_clock[0][0] <= self._in_ms:
             heapq.heappop(self._on_clock)[2]()
-        return True
 
     def _listen(self, pcm: bytes, at_ms: float) -> None:
         samples = np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2")
@@ -550,10 +496,7 @@ class LiveServerSession(Outgoing):
 
     def _say(self, text: str) -> None:
         """Begin a reply now: words first, then their sound on the track."""
-        try:
-            pcm = np.asarray(speech.say(text).pcm, np.int16)
-        except Exception:  # not recorded, and no voice is installed: a plain tone of the length of the words
-            pcm = tone(text)
+        pcm = voice(text)
         self._lines.append(text)
         self._said.append(_message("assistant", "output_text", text))
         now_ms = max(self._in_ms - _TRACK_LAG_MS, self._n_out * FRAME_MS, self._speaks_until_ms)
@@ -603,19 +546,17 @@ class LiveServerSession(Outgoing):
 
     # --------------------------------------------------------------------------------------------------------- context
 
-    def _append(self, event: dict[str, Any], lane: str) -> bool:
-        content = event.get("content")
+    def _append(self, event: dict[str, Any]) -> None:
+        content, lane = event.get("content"), _APPENDS[event["type"]]
         if not isinstance(content, str) or not content:
-            return self._refuse(event, "invalid_value", "content must be text.", "content")
+            raise refuse("invalid_value", "content must be text.", "content")
         if "delegation_id" not in event:
-            return self._refuse(
-                event, "missing_required_parameter", "Missing required parameter: 'delegation_id'.", "delegation_id"
-            )
+            raise Refused(missing("delegation_id"))
         if len(content.encode()) > _MAX_APPEND_BYTES:
-            return self._refuse(event, "invalid_value", "Context append text must not exceed 500 tokens.", "content")
+            raise refuse("invalid_value", "Context append text must not exceed 500 tokens.", "content")
         delegation_id = event["delegation_id"]
         if delegation_id is not None and (not isinstance(delegation_id, str) or delegation_id not in self._delegations):
-            return self._refuse(event, "invalid_value", "Unknown client delegation.", "delegation_id")
+            raise refuse("invalid_value", "Unknown client delegation.", "delegation_id")
         client_id, at_ms = event.get("event_id"), self._in_ms
         self._lines.append(content)
 
@@ -633,32 +574,27 @@ class LiveServerSession(Outgoing):
             # What answers a delegation is said; a bare order makes it reply.
             text = content if delegation_id is not None else None
             self._at_clock(at_ms + wait_ms + self.options.late_ms, lambda: self._say(text or self._reply()))
-        return True
 
-    def _mute(self, event: dict[str, Any]) -> bool:
+    def _mute(self, event: dict[str, Any]) -> None:
         self._muted = event["type"].endswith(".mute")
         self._turn, self._loud_from_ms = [], None
         name = "session.input_audio." + ("muted" if self._muted else "unmuted")
         self._after_s(0.06, lambda: self._emit(name, client_event_id=event.get("event_id")))
-        return True
 
-    def _update(self, event: dict[str, Any]) -> bool:
+    def _update(self, event: dict[str, Any]) -> None:
         changes = event.get("session")
         changes = changes if isinstance(changes, dict) else {}
-        problem = _mistyped(changes)
-        if problem is not None:
-            return self._refuse(event, *problem)
+        _check_types(changes)
         for name in changes:
             if name not in ("delegation", "triggers"):
-                return self._refuse(
-                    event, "immutable_field_update", f"'{name}' cannot change after session startup.", f"session.{name}"
-                )
+                message = f"'{name}' cannot change after session startup."
+                raise refuse("immutable_field_update", message, f"session.{name}")
         delegation = changes.get("delegation")
         if isinstance(delegation, dict):
             current = self._settings["delegation"]
             if delegation.get("type", current["type"]) != current["type"]:
                 message = "The delegation type cannot change after session startup."
-                return self._refuse(event, "immutable_field_update", message, "session.delegation.type")
+                raise refuse("immutable_field_update", message, "session.delegation.type")
             merged = dict(current.get("responses") or {}) | dict(delegation.get("responses") or {})
             self._settings["delegation"] = current | ({"responses": merged} if merged else {})
         if "triggers" in changes:
@@ -666,15 +602,14 @@ class LiveServerSession(Outgoing):
         self._after_s(
             0.1, lambda: self._emit("session.updated", session=self._settings, client_event_id=event.get("event_id"))
         )
-        return True
 
-    def _fixture(self, event: dict[str, Any]) -> bool:
+    def _fixture(self, event: dict[str, Any]) -> None:
         try:
             pcm = np.frombuffer(pybase64.b64decode(event.get("audio") or "", validate=True), "<i2")
         except (ValueError, TypeError):
-            return self._refuse(event, "invalid_value", "audio must be base64 of whole samples.", "audio")
+            raise refuse("invalid_value", "audio must be base64 of whole samples.", "audio") from None
         if not len(pcm) or len(pcm) / 24 > 30_000:
-            return self._refuse(event, "invalid_value", "A fixture lasts at most 30 seconds.", "audio")
+            raise refuse("invalid_value", "A fixture lasts at most 30 seconds.", "audio")
         client_id = event.get("event_id")
         self._interrupted()
         at_ms = float(self._n_out * FRAME_MS)
@@ -687,7 +622,6 @@ class LiveServerSession(Outgoing):
             self._emit("session.output_audio.fixture.played", client_event_id=client_id)
 
         self._at_clock(at_ms + len(pcm) / 24 + _TRACK_LAG_MS, end_fixture)
-        return True
 
     # --------------------------------------------------------------------------------------------------------- backend
 
@@ -754,56 +688,54 @@ class LiveServerSession(Outgoing):
         nested("response.created", response=snapshot | {"status": "in_progress"})
         self._after_s(_BACKEND_MS / 1000, finish)
 
-    def _backend_item(self, event: dict[str, Any]) -> bool:
+    def _check_backend(self) -> None:
         if self._settings["delegation"].get("type") != "responses":
-            return self._refuse(event, "invalid_event", "This session has no Responses delegation.", "type")
+            raise refuse("invalid_event", "This session has no Responses delegation.", "type")
+
+    def _backend_item(self, event: dict[str, Any]) -> None:
+        self._check_backend()
         item = event.get("item")
         if not isinstance(item, dict) or not isinstance(item.get("type"), str):
-            return self._refuse(event, "missing_required_parameter", "Missing required parameter: 'item'.", "item")
+            raise Refused(missing("item"))
         size = len(encode(item))
         if self._n_queued == _MAX_QUEUED or self._queued_bytes + size > _MAX_QUEUED_BYTES:
             # What was refused stays owed, so every later `response.create` fails (ZevCorp's and aplisay's probes).
             message = "Backend response input history is limited to 128 items and 32768 UTF-8 bytes per session"
-            return self._refuse(event, "response_input_buffer_full", message, None)
+            raise refuse("response_input_buffer_full", message)
         self._n_queued, self._queued_bytes = self._n_queued + 1, self._queued_bytes + size
         if item["type"] == "function_call_output":
             self._owed.discard(item.get("call_id"))
             self._outputs.append(item)
         self._lines.append(_words(item))
-        return True
 
-    def _backend_run(self, event: dict[str, Any]) -> bool:
-        if self._settings["delegation"].get("type") != "responses":
-            return self._refuse(event, "invalid_event", "This session has no Responses delegation.", "type")
+    def _backend_run(self, event: dict[str, Any]) -> None:
+        self._check_backend()
         if self._owed:
             message = "Function call outputs are required before the next response."
-            return self._refuse(event, "function_call_outputs_required", message, None)
+            raise refuse("function_call_outputs_required", message)
         if self._backend_id:
             self._respond(new_id("resp", int(self._unix())))
-            return True
-        self._delegate(event.get("event_id"))
-        return True
+        else:
+            self._delegate(event.get("event_id"))
 
-    def _decision(self, event: dict[str, Any]) -> bool:
-        """Accept what is for the Decisions API, which stands beside the voice; nothing is decided here."""
-        verb, client_id = event["type"].rpartition(".")[2], event.get("event_id")
-        if event["type"] == "decision.create":
-            if not isinstance(client_id, str):
-                return self._refuse(
-                    event, "missing_required_parameter", "Missing required parameter: 'event_id'.", "event_id"
-                )
-            return True
-        if verb == "delete":
-            self._emit("decision.item.deleted", item_id=str(event.get("item_id")), client_event_id=client_id)
-            return True
+    # What is for the Decisions API, which stands beside the voice, is accepted; nothing is decided here.
+
+    def _decision(self, event: dict[str, Any]) -> None:
+        if not isinstance(event.get("event_id"), str):
+            raise Refused(missing("event_id"))
+
+    def _decision_item(self, event: dict[str, Any]) -> None:
         item = event.get("item")
         if not isinstance(item, dict):
-            return self._refuse(event, "missing_required_parameter", "Missing required parameter: 'item'.", "item")
+            raise Refused(missing("item"))
         stored: dict[str, Any] = {"id": new_id("item", int(self._unix()))} | item
         if isinstance(stored.get("content"), str):
             stored["content"] = [{"type": "input_text", "text": stored["content"]}]
-        self._emit("decision.item.created", item=stored, client_event_id=client_id)
-        return True
+        self._emit("decision.item.created", item=stored, client_event_id=event.get("event_id"))
+
+    def _decision_item_deleted(self, event: dict[str, Any]) -> None:
+        item_id = str(event.get("item_id"))
+        self._emit("decision.item.deleted", item_id=item_id, client_event_id=event.get("event_id"))
 
     # ------------------------------------------------------------------------------------------------------- its end
 
@@ -813,11 +745,10 @@ class LiveServerSession(Outgoing):
         self._emit("session.usage.updated", usage={"seconds": seconds}, context_window={"usage_ratio": ratio})
         self._after_s(_USAGE_S, self._report_usage)
 
-    def _close_requested(self, event: dict[str, Any]) -> bool:
+    def _close_requested(self, event: dict[str, Any]) -> None:
         self.state = "closing"
         self._on_clock.clear()
         self._after_s(_CLOSE_S, lambda: self._closed("close_requested", event.get("event_id")))
-        return True
 
     def _closed(self, reason: str, client_id: object = None) -> None:
         if self.over:
@@ -846,16 +777,40 @@ class LiveServerSession(Outgoing):
                 del self._store[next(iter(self._store))]
 
 
-def _mistyped(session: Mapping[str, Any]) -> tuple[str, str, str | None] | None:
-    """Why a session object is refused whose parts are of other types than they can be: code, message, param."""
+_HANDLERS: dict[str, Callable[[LiveServerSession, dict[str, Any]], None]] = {
+    **dict.fromkeys(_APPENDS, LiveServerSession._append),
+    "session.input_audio.append": LiveServerSession._append_audio,
+    "session.update": LiveServerSession._update,
+    "session.close": LiveServerSession._close_requested,
+    "session.input_audio.mute": LiveServerSession._mute,
+    "session.input_audio.unmute": LiveServerSession._mute,
+    "response.item.create": LiveServerSession._backend_item,
+    "response.create": LiveServerSession._backend_run,
+    "session.output_audio.fixture.play": LiveServerSession._fixture,
+    "decision.create": LiveServerSession._decision,
+    "decision.item.create": LiveServerSession._decision_item,
+    "decision.item.delete": LiveServerSession._decision_item_deleted,
+}
+
+
+def _decoded(frame: str | bytes) -> dict[str, Any]:
+    try:
+        event = msgspec.json.decode(frame)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        event = None
+    if not isinstance(event, dict) or not isinstance(event.get("type"), str):
+        raise refuse("invalid_event", "A JSON object with a type is expected.")
+    return event
+
+
+def _check_types(session: Mapping[str, Any]) -> None:
+    """Raise what refuses a session object whose parts are of other types than they can be."""
     for path, (kind, expected) in _SHAPES.items():
         value: Any = session
         for name in path:
             value = value.get(name) if isinstance(value, dict) else None
         if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
-            refusal = wrong_type(f"session.{'.'.join(path)}", expected, value)
-            return "invalid_type", refusal.message, refusal.param
-    return None
+            raise Refused(wrong_type(f"session.{'.'.join(path)}", expected, value))
 
 
 def _message(role: str, kind: str, text: str) -> dict[str, Any]:

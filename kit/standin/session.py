@@ -210,7 +210,7 @@ class ServerSession:
     @property
     def backlog(self) -> int:
         """How many frames wait to be taken."""
-        return len(self._outbox)
+        return self._outbox.backlog
 
     def take(self) -> list[bytes]:
         """Remove and return the frames to send now, in order."""

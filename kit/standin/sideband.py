@@ -18,36 +18,10 @@ from typing import Any, Protocol
 
 import pybase64
 
-from .frames import encode
+from .frames import Outgoing, encode
 
 _FRAME_BYTES = 9_600  # 200 ms both ways in the recording, whatever the primary connection sends
 REPLAYED_S = 5.0  # "the last few seconds"; how many is unverified
-
-
-class Outgoing:
-    """What a GPT-Live connection has to send, and how it ends."""
-
-    def __init__(self) -> None:
-        # What the socket does next: a close code and reason, or a cut without either.
-        self.closing: tuple[int, str] | None = None
-        self.cut = False
-        # Called when there is something to do that no frame of the client's brought.
-        self.wake: Callable[[], None] = lambda: None
-        # Frames that the socket has not taken yet.
-        self._out: list[bytes] = []
-
-    @property
-    def over(self) -> bool:
-        return self.closing is not None or self.cut
-
-    @property
-    def backlog(self) -> int:
-        return len(self._out)
-
-    def take(self) -> list[bytes]:
-        """The frames to send, and forget them."""
-        frames, self._out = self._out, []
-        return frames
 
 
 class Attachable(Protocol):

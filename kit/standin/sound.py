@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from .. import speech
 from ..clip import RATE_HZ
-from ..errors import InputError, MissingExtra
+from ..errors import MissingExtra
 
 Buffer = bytes | bytearray | memoryview
 AudioFormat = Literal["pcm16", "pcm16-16k", "g711_ulaw", "g711_alaw"]
@@ -157,20 +157,19 @@ def pieces(text: str) -> tuple[str, ...]:
     return tuple(_PIECE.findall(text))
 
 
-@lru_cache(maxsize=256)  # 256 replies of 4 s are some 65 MB of base64; the repertoire alone is a quarter of that
-def spoken(text: str, format: AudioFormat = "pcm16") -> Spoken:
+def voice(text: str) -> NDArray[np.int16]:
     """Speak a text: by its recording, by the synthesiser, or by the plain voice."""
     try:
-        pcm = speech.say(text).pcm
-    except (MissingExtra, InputError):
-        pcm = plain_voice(text)
+        return speech.say(text).pcm
+    except Exception:  # not recorded, and no voice is installed that can say it
+        return plain_voice(text)
+
+
+@lru_cache(maxsize=256)  # 256 replies of 4 s are some 65 MB of base64; the repertoire alone is a quarter of that
+def spoken(text: str, format: AudioFormat = "pcm16") -> Spoken:
+    """Speak a text (see `voice`), cut and encoded as a session sends it."""
+    pcm = voice(text)
     data = encoded(pcm, format)
     size = CHUNK_MS * BYTES_PER_MS[format]
     chunks = tuple(pybase64.b64encode(data[start : start + size]) for start in range(0, len(data), size))
     return Spoken(text, pieces(text), encoded(pcm, "pcm16"), chunks)
-
-
-def tone(text: str) -> NDArray[np.int16]:
-    """A plain sound of the length of a text (60 ms a character), where nothing can say it."""
-    t = np.arange(int(24 * 60 * max(10, len(text)))) / 24_000
-    return (6_000 * np.sin(2 * np.pi * 220 * t) * (np.sin(2 * np.pi * 4 * t) > -0.6)).astype(np.int16)

@@ -126,19 +126,11 @@ MAX_APPEND_BYTES = 15 * 1024 * 1024
 
 # The list that the GA server prints when it meets an unknown type, in its order (2026-09).
 CLIENT_EVENTS: tuple[str, ...] = (
-    "session.update",
-    "session.close",
-    "input_audio_buffer.append",
-    "session.input_audio_buffer.append",
-    "input_audio_buffer.commit",
-    "input_audio_buffer.clear",
-    "conversation.item.create",
-    "conversation.item.truncate",
-    "conversation.item.delete",
-    "conversation.item.retrieve",
-    "response.create",
+    "session.update", "session.close", "input_audio_buffer.append", "session.input_audio_buffer.append",
+    "input_audio_buffer.commit", "input_audio_buffer.clear", "conversation.item.create",
+    "conversation.item.truncate", "conversation.item.delete", "conversation.item.retrieve", "response.create",
     "response.cancel",
-)
+)  # fmt: skip
 
 
 # --------------------------------------------------------------------------------------- settings, spelled and read back

@@ -30,58 +30,21 @@ USD_PER_SECOND = 0.05 / 60  # while open, silence and mute included; price page 
 PRICED_MODELS = frozenset(["gpt-live-1", "gpt-live-1.1"])  # the models that the page gives this price for
 
 # Of the official SDK's types, as `SERVER_EVENTS` is; the fold counts what is in neither.
-CLIENT_EVENTS = frozenset(
-    [
-        "session.start",
-        "session.update",
-        "session.close",
-        "session.input_audio.append",
-        "session.input_audio.mute",
-        "session.input_audio.unmute",
-        "session.instructions.append",
-        "session.thinking.append",
-        "session.commentary.append",
-        "session.output_audio.fixture.play",
-        "response.item.create",
-        "response.create",
-        "decision.create",
-        "decision.item.create",
-        "decision.item.delete",
-        "transport.dtmf.send",
-    ]
-)
-SERVER_EVENTS = frozenset(
-    [
-        "session.started",
-        "session.updated",
-        "session.closed",
-        "session.output_audio.delta",
-        "session.input_transcript.delta",
-        "session.output_transcript.delta",
-        "session.instructions.appended",
-        "session.thinking.appended",
-        "session.commentary.appended",
-        "session.input_audio.muted",
-        "session.input_audio.unmuted",
-        "session.output_audio.fixture.playing",
-        "session.output_audio.fixture.played",
-        "session.delegation.created",
-        "response.event",
-        "session.usage.updated",
-        "error",
-        "info",
-        "decision.event",
-        "decision.item.created",
-        "decision.item.deleted",
-        "session.paused",
-        "session.resumed",
-        "transport.dtmf.received",
-        "transport.dtmf.sent",
-        "transport.ringing",
-        "transport.answered",
-        "transport.failed",
-    ]
-)
+CLIENT_EVENTS = frozenset((
+    "session.start", "session.update", "session.close", "session.input_audio.append", "session.input_audio.mute",
+    "session.input_audio.unmute", "session.instructions.append", "session.thinking.append",
+    "session.commentary.append", "session.output_audio.fixture.play", "response.item.create", "response.create",
+    "decision.create", "decision.item.create", "decision.item.delete", "transport.dtmf.send",
+))  # fmt: skip
+SERVER_EVENTS = frozenset((
+    "session.started", "session.updated", "session.closed", "session.output_audio.delta",
+    "session.input_transcript.delta", "session.output_transcript.delta", "session.instructions.appended",
+    "session.thinking.appended", "session.commentary.appended", "session.input_audio.muted",
+    "session.input_audio.unmuted", "session.output_audio.fixture.playing", "session.output_audio.fixture.played",
+    "session.delegation.created", "response.event", "session.usage.updated", "error", "info", "decision.event",
+    "decision.item.created", "decision.item.deleted", "session.paused", "session.resumed",
+    "transport.dtmf.received", "transport.dtmf.sent", "transport.ringing", "transport.answered", "transport.failed",
+))  # fmt: skip
 # What no Realtime session says: by one of these a log, a client or a server is known to speak Live.
 _ONLY_LIVE = frozenset({"session.start", "session.started", "session.output_audio.delta", "session.input_audio.append"})
 
