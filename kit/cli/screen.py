@@ -18,6 +18,7 @@ from rich.text import Text
 
 from .. import show
 from ..errors import InputError
+from ..trials.plan import duration
 from ..wire.live_conversation import Reply
 from ..wire.records import Response
 
@@ -255,11 +256,7 @@ class Bar:
         if self._bar is not None:
             self._bar.stop()
         if self._sentence:
-            self._console.print(Text(f"{show.plain(self._sentence)}; {_duration(time.monotonic() - self._began_s)}"))
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+            self._console.print(Text(f"{show.plain(self._sentence)}; {duration(time.monotonic() - self._began_s)}"))
 
 
 def draw_facts(pairs: Iterable[tuple[str, Any]]) -> None:

@@ -158,7 +158,10 @@ def prepare(trial: Trial) -> Prepared:
         KitError: Whatever the arm raises; nothing was sent.
     """
     arm, case = trial.arm, trial.case
-    history, last = trial.settings.wire.split(case.history, keep=arm.keeps_last_line)
+    history, last = case.history, History()
+    if trial.settings.live and not arm.keeps_last_line:
+        # It is asked aloud as it is, so that no arm has it.
+        history, last = History(history.items[:-1]), History(history.items[-1:])
     settings = dict(trial.settings.session())
     added = dict(arm.settings(history))
     # Of both there are instructions: an arm adds to the plan's. Everything else of an arm replaces the plan's.

@@ -17,8 +17,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from .. import show
 from ..cases import Case, case
@@ -112,13 +111,28 @@ class Settings:
     @property
     def name(self) -> str:
         """The name in tables: the endpoint, its model, and the stand-in's drift rule and faults."""
-        rules = self.wire.rules(self.stand_in) if self.where.name == "standin" else []
+        options = self.stand_in
+        if self.where.name != "standin":
+            rules = []
+        elif self.live:
+            rules = [f"silence={options.get('live', {}).get('silence', 'documented')}"]
+        else:
+            rules = [
+                f"drift={options.get('drift', 'documented')}",
+                *(f"fault={name}" for name in options.get("faults", ())),
+            ]
         return " ".join([self.where.label, self.where.model or "?", *rules])
 
     @property
-    def wire(self) -> type[_Realtime] | type[_Live]:
-        """What the protocol makes of it: how it is asked, and what it costs."""
-        return _WIRES[self.where.protocol]
+    def live(self) -> bool:
+        """Whether it is GPT-Live: a question is asked aloud, and every second is paid. Else a reply is asked for by an event, and
+        paid by its tokens."""
+        return self.where.protocol == "live"
+
+    @property
+    def controls(self) -> tuple[Role, ...]:
+        """The kinds of control that there are: GPT-Live cannot be asked for text."""
+        return ("negative",) if self.live else ("positive", "negative")
 
     @cached_property
     def reckoned_price(self) -> Price | None:
@@ -128,7 +142,9 @@ class Settings:
     @cached_property
     def is_priced(self) -> bool:
         """Whether a budget can be kept: by a price of tokens, or by GPT-Live's seconds where no backend's tokens come beside them."""
-        return self.wire.is_priced(self)
+        if self.live:
+            return self.where.model in PRICED_MODELS and "delegation" not in self.more
+        return self.reckoned_price is not None
 
     @cached_property
     def free(self) -> bool:
@@ -137,13 +153,18 @@ class Settings:
 
     def session(self) -> dict[str, Any]:
         """Return the arguments of `Session.update`, or of GPT-Live's start, before an arm adds its own."""
-        named = {name: getattr(self, name) for name in self.wire.fields}
+        named: dict[str, Any] = {"voice": self.voice, "instructions": self.instructions}
+        if not self.live:
+            named["max_output_tokens"] = self.max_output_tokens
         fields = {name: value for name, value in named.items() if value is not None} | dict(self.more)
         vad: Any = self.turn_detection
+        # GPT-Live has no turns to be detected.
+        if vad is None or self.live:
+            return fields
         if isinstance(vad, str):
             # JSON's null turns detection off; a key that is left out leaves it as the server has it.
             vad = None if vad == "manual" else {"type": vad}
-        return fields | ({"turn_detection": vad} if self.turn_detection is not None and self.wire.has_turns else {})
+        return fields | {"turn_detection": vad}
 
     def describe(self) -> dict[str, Any]:
         """Return what a plan freezes of it."""
@@ -157,7 +178,8 @@ class Settings:
             "session": self.session(),
         }
         # Like the keys below only where it is set: one that is always there would change every plan's hash.
-        fields |= self.wire.mark
+        if self.live:
+            fields["protocol"] = "live"
         if self.auth is not None:
             fields["auth"] = self.auth
         if where.extra_headers:  # by name: a value may be a key
@@ -330,8 +352,7 @@ class Plan:
             )
         fields["stop"] = rule
         # GPT-Live has no text to drift into: there a voice is lost to silence.
-        outcomes = {settings.wire.outcome for settings in fields["settings"]}
-        outcome = outcomes.pop() if len(outcomes) == 1 else "final"
+        outcome = "lost_voice" if all(settings.live for settings in fields["settings"]) else "final"
         fields["analysis"] = analysis or Analysis(baseline=fields["arms"][0].name, outcome=outcome)
         if fields["analysis"].baseline not in [item.name for item in fields["arms"]]:
             raise InputError(f"the baseline {clipped(fields['analysis'].baseline)} is no arm of this plan")
@@ -357,7 +378,7 @@ class Plan:
             for control in range(self.controls):
                 if control * self.repeats // self.controls == repeat:  # spread over the plan
                     for n in range(len(self.settings)):
-                        for role in self.settings[n].wire.controls:
+                        for role in self.settings[n].controls:
                             row.append((role, _CONTROLS[role], _arms.as_is, n, control))
             draw.shuffle(row)
             rows += row
@@ -382,7 +403,7 @@ class Plan:
 
     @property
     def n_controls(self) -> int:
-        return self.controls * sum(len(item.wire.controls) for item in self.settings)
+        return self.controls * sum(len(item.controls) for item in self.settings)
 
     # ------------------------------------------------------------------------------------------------------ frozen
 
@@ -602,7 +623,7 @@ class Estimate:
             )
         return (
             f"{_n(self.n_trials, 'trial')}{controls}, {_n(self.n_sessions, 'session')}, about {_n(self.n_responses, 'response')} and {tokens}: "
-            f"{cost}; about {_minutes(self.minutes)} at {AT_ONCE} at once{self.elsewhere}"
+            f"{cost}; about {duration(60 * self.minutes)} at {AT_ONCE} at once{self.elsewhere}"
         )
 
 
@@ -615,7 +636,7 @@ def _boxes(cost: Estimate) -> str:
         figures = [("unpriced", "say budget_usd=, or a price")]
     else:
         figures = [(f"${value:,.2f}", word) for value, word in usd if value is not None]
-    figures += [(_minutes(cost.minutes), f"at {AT_ONCE} at once"), (f"{cost.n_sessions:,}", "sessions")]
+    figures += [(duration(60 * cost.minutes), f"at {AT_ONCE} at once"), (f"{cost.n_sessions:,}", "sessions")]
     box = (
         '<span style="display:inline-block;border:1px solid var(--jp-border-color1,#888);border-radius:5px;padding:3px 12px;'
         'margin:0 8px 4px 0"><b style="font-size:125%">{}</b><br><small>{}</small></span>'
@@ -623,184 +644,126 @@ def _boxes(cost: Estimate) -> str:
     return "".join(box.format(show.esc(figure), show.esc(word)) for figure, word in figures)
 
 
+class _Cost(NamedTuple):
+    """What one attempt at a trial likely takes."""
+
+    n_responses: int
+    n_input_tokens: int
+    n_output_tokens: int
+    usd: float
+    usd_elsewhere: float
+    """Of a rehearsal: as the measurement that it stands for."""
+    seconds: float
+    """By the wall."""
+    worst_usd: float | None
+    """The most that it can cost; ``None`` where there is no price."""
+
+
+def _cost(trial: Trial, elsewhere: Price) -> _Cost:
+    settings = trial.settings
+    text, audio, replies = _likely(trial)
+    n_output_tokens = replies * (_REPLY_AUDIO_TOKENS + _REPLY_TEXT_TOKENS)
+    if settings.live:
+        usd = usd_elsewhere = live_usd(trial, worst=False)
+        # It runs at the pace of speech, or at that of the stand-in's clock.
+        seconds = live_seconds(trial, worst=False) / float(settings.stand_in.get("pace") or 1.0)
+    else:
+        price = settings.reckoned_price
+        usd = 0.0 if price is None else _usd(price, text, audio, replies, settings)
+        usd_elsewhere = _usd(elsewhere, text, audio, replies, settings)
+        seconds = (_STAND_IN_S if settings.where.name == "standin" else _SERVICE_S) * trial.n_turns
+    return _Cost(replies, text + audio, n_output_tokens, usd, usd_elsewhere, seconds, worst_usd(trial))
+
+
 def estimate(plan: Plan) -> Estimate:
     """Estimate what a plan will take, with 8 sessions at once."""
-    n_in = n_out = n_responses = 0
-    usd: float | None = 0.0
-    worst: float | None = 0.0
-    dearest = 0.0
-    seconds = elsewhere = 0.0
     models = list(dict.fromkeys(settings.where.model or "" for settings in plan.settings))
     if len(models) == 1 or not set(models) <= set(PRICES):
         # A rehearsal is priced as the measurement that it stands for.
         models = [DEFAULT_MODEL]  # what a stand-in's one model is called says nothing of what would be measured
     # Repeats of a cell cost the same, so that each cell is reckoned once.
-    cells: dict[object, tuple[int, int, int, float, float, float, float | None]] = {}
+    cells: dict[object, _Cost] = {}
+    costs: list[_Cost] = []
     for trial in plan.trials:
-        settings = trial.settings
         if (key := (trial.role, *trial.cell)) not in cells:
-            text, audio, replies = _likely(trial)
-            wire, model = settings.wire, settings.where.model or ""
-            cells[key] = (
-                replies,
-                text + audio,
-                replies * (_REPLY_AUDIO_TOKENS + _REPLY_TEXT_TOKENS),
-                wire.usd(trial, settings.reckoned_price),
-                wire.usd(trial, PRICES[model if model in models else models[0]]),
-                wire.seconds(trial),
-                worst_usd(trial),
-            )
-        replies, tokens, output, cost, cost_there, lasts, most = cells[key]
-        n_in, n_out, n_responses = n_in + tokens, n_out + output, n_responses + replies
-        elsewhere, seconds = elsewhere + cost_there, seconds + lasts
-        if not settings.free:
-            usd = usd + cost if usd is not None and settings.is_priced else None
-            worst = None if worst is None or most is None else worst + most
-            # At the end of a budget as many attempts as run at once have reserved their worst case.
-            dearest = max(dearest, most or 0.0)
-    free = all(settings.free for settings in plan.settings)
+            model = trial.settings.where.model or ""
+            cells[key] = _cost(trial, PRICES[model if model in models else models[0]])
+        costs.append(cells[key])
+    n_responses = sum(cost.n_responses for cost in costs)
+    elsewhere = sum(cost.usd_elsewhere for cost in costs)
+    paid = [cost for trial, cost in zip(plan.trials, costs, strict=True) if not trial.settings.free]
+    unpriced = any(not settings.free and not settings.is_priced for settings in plan.settings)
+    usd = None if unpriced else sum((cost.usd for cost in paid), 0.0)
+    worst_each = [cost.worst_usd for cost in paid if cost.worst_usd is not None]
+    worst = sum(worst_each, 0.0) if len(worst_each) == len(paid) else None
+    enough = None
+    if usd is not None and worst is not None:
+        # At the end of a budget as many attempts as run at once have reserved their worst case.
+        enough = float(math.ceil(min(usd + AT_ONCE * max(worst_each, default=0.0), worst)))
     simulated = all(settings.where.name == "standin" for settings in plan.settings)
     on = models[0] if len(models) == 1 else f"OpenAI's {len(models)} models of these names"
     when = _dates(PRICES[name] for name in models)
-    minutes_there = n_responses * _SERVICE_S / AT_ONCE / 60
-    if all(settings.wire is _Live for settings in plan.settings):
+    seconds_there = n_responses * _SERVICE_S
+    if all(settings.live for settings in plan.settings):
         on, when = "GPT-Live", f" at ${USD_PER_SECOND * 60:.2f} a minute"
         # Dollars back into seconds: there is one price for all of them.
-        minutes_there = elsewhere / USD_PER_SECOND / AT_ONCE / 60
-    measured = f". On {on}: about ${elsewhere:,.2f}{when}, {_minutes(minutes_there)}" if simulated else ""
+        seconds_there = elsewhere / USD_PER_SECOND
+    measured = f". On {on}: about ${elsewhere:,.2f}{when}, {duration(seconds_there / AT_ONCE)}" if simulated else ""
     return Estimate(
-        plan.n_trials,
-        plan.n_controls,
-        n_responses,
-        n_in,
-        n_out,
-        usd,
-        worst,
-        None if usd is None or worst is None else float(math.ceil(min(usd + AT_ONCE * dearest, worst))),
-        seconds / AT_ONCE / 60,
-        free,
-        simulated,
-        _dates(price for settings in plan.settings if (price := settings.reckoned_price)),
-        measured,
+        n_trials=plan.n_trials,
+        n_controls=plan.n_controls,
+        n_responses=n_responses,
+        n_input_tokens=sum(cost.n_input_tokens for cost in costs),
+        n_output_tokens=sum(cost.n_output_tokens for cost in costs),
+        usd=usd,
+        worst_usd=worst,
+        enough_usd=enough,
+        minutes=sum(cost.seconds for cost in costs) / AT_ONCE / 60,
+        free=all(settings.free for settings in plan.settings),
+        simulated=simulated,
+        as_of=_dates(price for settings in plan.settings if (price := settings.reckoned_price)),
+        elsewhere=measured,
     )
 
 
 def worst_usd(trial: Trial) -> float | None:
     """Return the most that one attempt at a trial can cost; ``None`` where there is no price, 0 where it is free."""
-    return 0.0 if trial.settings.free else trial.settings.wire.worst_usd(trial)
-
-
-class _Realtime:
-    """Trials over Realtime: a reply is asked for by an event, and paid by its tokens."""
-
-    # Of `Settings`, for `Session.update`.
-    fields: tuple[str, ...] = ("voice", "instructions", "max_output_tokens")
-    has_turns = True
-    mark: Mapping[str, str] = MappingProxyType({})
-    outcome = "final"
-    controls: tuple[Role, ...] = ("positive", "negative")
-
-    @staticmethod
-    def rules(stand_in: Mapping[str, Any]) -> list[str]:
-        """What a stand-in does wrong, in words of the settings' name."""
-        return [
-            f"drift={stand_in.get('drift', 'documented')}",
-            *(f"fault={fault}" for fault in stand_in.get("faults", ())),
-        ]
-
-    @staticmethod
-    def is_priced(settings: Settings) -> bool:
-        return settings.reckoned_price is not None
-
-    @staticmethod
-    def split(history: History, *, keep: bool) -> tuple[History, History]:
-        """What an arm places of a case's history, and what is asked after it: all of it is placed."""
-        return history, History()
-
-    @staticmethod
-    def usd(trial: Trial, price: Price | None) -> float:
-        """What one attempt likely costs at a price."""
-        text, audio, replies = _likely(trial)
-        return 0.0 if price is None else _usd(price, text, audio, replies, trial.settings)
-
-    @staticmethod
-    def seconds(trial: Trial) -> float:
-        """How long one attempt likely lasts, by the wall."""
-        return (_STAND_IN_S if trial.settings.where.name == "standin" else _SERVICE_S) * trial.n_turns
-
-    @staticmethod
-    def worst_usd(trial: Trial) -> float | None:
-        settings = trial.settings
-        price = settings.reckoned_price
-        if price is None:
-            return None
-        arm, history = trial.arm, trial.case.history
-        most_out = _most_output(settings)
-        instructions = settings.instructions
-        # A server's own instructions are not known beforehand: ten times what was seen.
-        text = len(instructions.encode()) if instructions else 10 * _INSTRUCTIONS_TOKENS
-        # Tools, and whatever else the session or a response is told in words, is input of every response.
-        told_fields = {name: value for name, value in arm.asks(history).items() if name != "input"}
-        text += sum(_json_bytes(value) for value in (settings.more, arm.settings(history), told_fields))
-        items_text, audio = _size(arm.history(history), bytes_per_token=1)
-        text += items_text
-        usd = 0.0
-        for turn in (None, *trial.case.turns):
-            if turn is not None:
-                more_text, more_audio = _size(History().user(arm.turn(turn)), bytes_per_token=1)
-                text, audio = text + more_text, audio + more_audio
-            for n_left in reversed(range(arm.max_responses)):
-                # Asked again is only after a reply in text, so all but the last of a turn are text. What an arm adds on the way
-                # (silence, say) is within the ten seconds of audio that each response is given here.
-                audio += 100
-                usd += text * price.text[0] + audio * price.audio[0]
-                usd += most_out * (price.text[2] if n_left else max(price.text[2], price.audio[2]))
-                # A reply is input of all that follow: text if it was asked again, else what costs more.
-                if n_left or price.text[0] > price.audio[0]:
-                    text += most_out
-                else:
-                    audio += most_out
-        return usd / 1e6
-
-
-class _Live:
-    """Trials over GPT-Live: a question is asked aloud, and every second is paid."""
-
-    fields: tuple[str, ...] = ("voice", "instructions")
-    has_turns = False
-    mark: Mapping[str, str] = MappingProxyType({"protocol": "live"})
-    # There is no text to drift into: a voice is lost to silence.
-    outcome = "lost_voice"
-    controls: tuple[Role, ...] = ("negative",)  # it cannot be asked for text
-
-    @staticmethod
-    def rules(stand_in: Mapping[str, Any]) -> list[str]:
-        return [f"silence={stand_in.get('live', {}).get('silence', 'documented')}"]
-
-    @staticmethod
-    def is_priced(settings: Settings) -> bool:
-        # By the second, where no backend's tokens come beside them.
-        return settings.where.model in PRICED_MODELS and "delegation" not in settings.more
-
-    @staticmethod
-    def split(history: History, *, keep: bool) -> tuple[History, History]:
-        return (history, History()) if keep else (History(history.items[:-1]), History(history.items[-1:]))
-
-    @staticmethod
-    def usd(trial: Trial, price: Price | None) -> float:
-        return live_usd(trial, worst=False)
-
-    @staticmethod
-    def seconds(trial: Trial) -> float:
-        # It runs at the pace of speech, or at that of the stand-in's clock.
-        return live_seconds(trial, worst=False) / float(trial.settings.stand_in.get("pace") or 1.0)
-
-    @staticmethod
-    def worst_usd(trial: Trial) -> float | None:
+    settings = trial.settings
+    if settings.free:
+        return 0.0
+    if settings.live:
         return live_usd(trial, worst=True)
+    price = settings.reckoned_price
+    if price is None:
+        return None
+    arm, history = trial.arm, trial.case.history
+    most_out = _most_output(settings)
+    instructions = settings.instructions
+    # A server's own instructions are not known beforehand: ten times what was seen.
+    text = len(instructions.encode()) if instructions else 10 * _INSTRUCTIONS_TOKENS
+    # Tools, and whatever else the session or a response is told in words, is input of every response.
+    told_fields = {name: value for name, value in arm.asks(history).items() if name != "input"}
+    text += sum(_json_bytes(value) for value in (settings.more, arm.settings(history), told_fields))
+    items_text, audio = _size(arm.history(history), bytes_per_token=1)
+    text += items_text
+    usd = 0.0
+    for turn in (None, *trial.case.turns):
+        if turn is not None:
+            more_text, more_audio = _size(History().user(arm.turn(turn)), bytes_per_token=1)
+            text, audio = text + more_text, audio + more_audio
+        for n_left in reversed(range(arm.max_responses)):
+            # Asked again is only after a reply in text, so all but the last of a turn are text. What an arm adds on the way
+            # (silence, say) is within the ten seconds of audio that each response is given here.
+            audio += 100
+            usd += text * price.text[0] + audio * price.audio[0]
+            usd += most_out * (price.text[2] if n_left else max(price.text[2], price.audio[2]))
+            # A reply is input of all that follow: text if it was asked again, else what costs more.
+            if n_left or price.text[0] > price.audio[0]:
+                text += most_out
+            else:
+                audio += most_out
+    return usd / 1e6
 
-
-_WIRES: dict[Protocol, type[_Realtime] | type[_Live]] = {"realtime": _Realtime, "live": _Live}
 
 # GPT-Live runs by the second.
 _START_S = 2.5  # from the opening of the socket to the first clip: the start, and a second of silence before it
@@ -908,9 +871,10 @@ def _n(n: int, word: str) -> str:
     return f"{n:,} {word}{'' if n == 1 else 's'}"
 
 
-def _minutes(minutes: float) -> str:
-    if minutes < 1 / 60:
+def duration(seconds: float) -> str:
+    """A length of time as people read it."""
+    if seconds < 1:
         return "a second"
-    if minutes >= 90:
-        return f"{minutes / 60:.1f} h"
-    return f"{minutes * 60:.0f} s" if minutes < 1.5 else f"{minutes:.0f} min"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
