@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from .errors import InputError, KitError, LocalProtocolError, SessionClosed, clipped
 from .link import Link, new_id
-from .wire.event_list import EventList
 from .wire.events import Event
+
+if TYPE_CHECKING:
+    from .wire.event_list import EventList
 
 T = TypeVar("T")
 V = TypeVar("V", bound=Callable[..., Coroutine[Any, Any, Any]])
@@ -107,6 +109,8 @@ class OpenSession:
         def model(self) -> str | None: ...
         @property
         def simulated(self) -> bool | None: ...
+        @property
+        def events(self) -> EventList: ...
 
     def _greeting(self, place: str) -> str:
         """One line for who has just connected to this place: what it is and who pays."""
@@ -136,11 +140,6 @@ class OpenSession:
     def closed(self) -> SessionClosed | None:
         """How it ended; ``None`` while it is open."""
         return self._link.closed
-
-    @property
-    def events(self) -> EventList:
-        """Every event so far, both ways, as a table. Audio is left out: it is in its response or reply; fed silence is not listed."""
-        return EventList(self._link.events, self._n_dropped)
 
     @property
     def _n_dropped(self) -> int:

@@ -380,8 +380,6 @@ class Clip:
 
     def to_flac(self) -> bytes:
         """Return it as a FLAC file: every sample, in about half the bytes, and browsers play it."""
-        import io
-
         import soundfile
 
         out = io.BytesIO()

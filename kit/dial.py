@@ -17,24 +17,10 @@ from urllib.parse import urlsplit
 import msgspec
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websocket_connect
-from websockets.exceptions import (
-    InvalidHandshake,
-    InvalidProxy,
-    InvalidStatus,
-    InvalidURI,
-    WebSocketException,
-)
+from websockets.exceptions import InvalidHandshake, InvalidProxy, InvalidStatus, InvalidURI, WebSocketException
 
 from .endpoint import PRICES, Endpoint, is_local
-from .errors import (
-    ConnectError,
-    EndpointError,
-    HandshakeRefused,
-    MissingExtra,
-    ServerError,
-    Unreachable,
-    clipped,
-)
+from .errors import ConnectError, EndpointError, HandshakeRefused, MissingExtra, ServerError, Unreachable, clipped
 from .eventlog.redact import Redactor
 from .intake import MAX_MESSAGE_BYTES, FastConnection
 

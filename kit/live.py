@@ -43,17 +43,7 @@ from .errors import (
 from .history import History
 from .link import Link, in_background, new_id
 from .wire.events import dict_of, digest
-from .wire.live import (
-    FORMATS,
-    LANES,
-    MAX_APPEND_TOKENS,
-    Lane,
-    lint_past,
-    pieces,
-    spell_past,
-    spell_start,
-    tokens_of,
-)
+from .wire.live import FORMATS, LANES, MAX_APPEND_TOKENS, Lane, lint_past, pieces, spell_past, spell_start, tokens_of
 from .wire.live_conversation import Append, Delegation, LiveConversation, Reply, ReplyPolicy, peak_of
 from .wire.view import LiveView
 
@@ -462,13 +452,7 @@ class LiveSession(OpenSession, LiveView):
 
     @verb
     async def append(
-        self,
-        lane: Lane,
-        text: str,
-        *,
-        delegation_id: str | None = None,
-        confirmed: bool = True,
-        timeout_s: float = 10,
+        self, lane: Lane, text: str, *, delegation_id: str | None = None, confirmed: bool = True, timeout_s: float = 10
     ) -> Append:
         """Add context: ``commentary`` is said aloud in the model's words, ``instructions`` are obeyed, ``thinking`` is known.
 

@@ -95,10 +95,7 @@ SERVICES = {
     service.name: service
     for service in (
         # Held to its row by tests/test_probe.py.
-        Service(
-            "standin",
-            replace(_OPENAI, known_from="tests", source="kit/standin", remark="simulated"),
-        ),
+        Service("standin", replace(_OPENAI, known_from="tests", source="kit/standin", remark="simulated")),
         Service(
             "openai",
             _OPENAI,

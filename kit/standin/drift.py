@@ -180,11 +180,7 @@ KINDS = (
         "with chance Q, for each response: `response.created`, and then nothing, ever",
         lambda q: (q, Silence("silent")),
     ),
-    Kind(
-        "empty=Q",
-        "with chance Q, for each response: `completed`, with no output",
-        lambda q: (q, Silence("empty")),
-    ),
+    Kind("empty=Q", "with chance Q, for each response: `completed`, with no output", lambda q: (q, Silence("empty"))),
     Kind(
         "late=Q:MS",
         "with chance Q, for each response: the first content comes MS milliseconds of real time later, whatever the pace",

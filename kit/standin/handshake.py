@@ -136,6 +136,11 @@ def query_of(target: str) -> dict[str, str]:
     return dict(parse_qsl(urlsplit(target).query, keep_blank_values=True))
 
 
+def subprotocols(headers: Headers) -> list[str]:
+    """Return the subprotocols that a client offers."""
+    return [word.strip() for line in headers.get_all("Sec-WebSocket-Protocol") for word in line.split(",")]
+
+
 def connection_request(target: str, headers: Headers, forced_dialect: str) -> ConnectionRequest:
     """Read the upgrade request of a connection.
 
@@ -145,10 +150,9 @@ def connection_request(target: str, headers: Headers, forced_dialect: str) -> Co
         forced_dialect: ``ga``, ``beta``, or ``both`` to let the request decide.
     """
     query = query_of(target)
-    subprotocols = [word.strip() for line in headers.get_all("Sec-WebSocket-Protocol") for word in line.split(",")]
     beta_header = (
         BETA_HEADER in headers.get_all("OpenAI-Beta")
-        or "openai-beta.realtime-v1" in subprotocols
+        or "openai-beta.realtime-v1" in subprotocols(headers)
         or urlsplit(target).path.rstrip("/") == "/openai/realtime"  # Azure's preview path
     )
     asks_beta = beta_header or query.get("dialect") == "beta"
@@ -205,8 +209,7 @@ def key_of(headers: Headers, query: Mapping[str, str]) -> str | None:
         except ValueError:  # no base64, or no text in it
             key = credentials
     prefix = "openai-insecure-api-key."
-    subprotocols = [word.strip() for line in headers.get_all("Sec-WebSocket-Protocol") for word in line.split(",")]
-    key = key or next((word.removeprefix(prefix) for word in subprotocols if word.startswith(prefix)), None)
+    key = key or next((word.removeprefix(prefix) for word in subprotocols(headers) if word.startswith(prefix)), None)
     key = key or next((value for name in ("api-key", "xi-api-key") for value in headers.get_all(name)), None)
     key = key or query.get("api-key") or None
     return key.encode("utf-8", "replace").decode() if key else None  # a header may hold bytes that are no text

@@ -27,9 +27,9 @@ class Limits:
     sessions: int = 4_096
     # Of one message from a client; a longer one closes its socket with 1009.
     frame_bytes: int = MAX_FRAME_BYTES
-    # Seconds of input audio that a session keeps.
+    # Seconds of input audio that a session keeps; the service took 305 s (2026-10).
     buffer_s: float = 600.0
-    # Of all that a client puts into one conversation; audio counts as PCM, 48 kB a second.
+    # Of all that a client puts into one conversation; audio counts as PCM, 48 kB a second: 46 minutes.
     item_bytes: int = 128 << 20
     # From one client; a faster one is read no faster.
     messages_per_s: float = 5_000.0
@@ -56,10 +56,7 @@ class Options:
     plain_voice: bool = False
     faults: tuple[Fault, ...] = ()
     session_s: float = SESSION_S
-    # Seconds of input audio that a session keeps; the service took 305 s (2026-10).
-    max_buffer_s: float = 600.0
-    # How much a session keeps of what a client put into the conversation; 128 MiB are 46 minutes of audio.
-    max_item_bytes: int = 128 << 20
+    limits: Limits = Limits()
 
     @property
     def mark(self) -> str:

@@ -76,11 +76,7 @@ class SessionDriver:
     """
 
     def __init__(
-        self,
-        connection: Connection,
-        session: AnySession,
-        saw: SawFrame | None,
-        messages_per_s: float,
+        self, connection: Connection, session: AnySession, saw: SawFrame | None, messages_per_s: float
     ) -> None:
         self.session = session
         self._connection = connection
@@ -300,14 +296,8 @@ class StandIn(Listener):
         self.limits = limits or Limits()
         access = Access(host, require_key, frozenset(origins))
         super().__init__("stand-in", access, port, frame_bytes=self.limits.frame_bytes, ping_s=PING_S)
-        base = Options(
-            drift=rule(drift),
-            session_s=session_s,
-            max_buffer_s=self.limits.buffer_s,
-            max_item_bytes=self.limits.item_bytes,
-        )
         self.options = with_options(
-            base,
+            Options(rule(drift), session_s=session_s, limits=self.limits),
             seed=seed,
             pace=pace,
             faults=faults,

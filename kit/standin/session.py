@@ -148,7 +148,7 @@ class ServerSession:
         # One decoder per session: making one for each frame costs more than decoding most frames.
         self._decoder = msgspec.json.Decoder()
         self.id = outbox.new_id("sess")
-        self._conversation = Conversation(outbox.new_id("conv"), options.max_item_bytes)
+        self._conversation = Conversation(outbox.new_id("conv"), options.limits.item_bytes)
         # Drift and the choice of lines depend on seed and trial alone, faults on the attempt too.
         self._draws = Draws(options.seed, trial, attempt)
         self._fault_draws = self._draws.of_attempt()
@@ -164,7 +164,7 @@ class ServerSession:
         # Input
 
         # What the client appended and did not commit, with the turn detection that listens to it.
-        self._audio = InputAudio(options.max_buffer_s)
+        self._audio = InputAudio(options.limits.buffer_s)
         # The rest of a long piece of audio, heard slice by slice: other sessions are served meanwhile.
         self._unheard: deque[bytes] = deque()
         # The id of the turn that is being spoken. The service sends it when speech starts, before there is an item.
@@ -402,7 +402,7 @@ class ServerSession:
             message = f"Invalid 'audio': {len(data)} bytes are more than the 15 MiB of one event."
             raise refuse("invalid_value", message, "audio")
         if not self._audio.fits(len(data)):
-            message = f"This stand-in keeps {self._options.max_buffer_s:g} s of audio: commit or clear it."
+            message = f"This stand-in keeps {self._options.limits.buffer_s:g} s of audio: commit or clear it."
             raise refuse("input_audio_buffer_full", message, "audio")
         slice_bytes = LISTEN_MS * BYTES_PER_MS[format]
         self._unheard.extend(data[start : start + slice_bytes] for start in range(0, len(data), slice_bytes))

@@ -18,7 +18,7 @@ import soxr
 from numpy.typing import NDArray
 
 from .. import speech
-from ..clip import RATE_HZ
+from ..clip import RATE_HZ, Clip
 from ..errors import MissingExtra
 
 Buffer = bytes | bytearray | memoryview
@@ -89,14 +89,7 @@ class Decoder:
 
 def encoded(pcm: NDArray[np.int16], format: AudioFormat) -> bytes:
     """Encode PCM in the format that a client asked for."""
-    if format == "pcm16":
-        return pcm.astype("<i2", copy=False).tobytes()
-    codes = io.BytesIO()
-    narrow = soxr.resample(pcm, RATE_HZ, _RATES_HZ[format], quality="HQ")
-    if format not in _SUBTYPE:
-        return bytes(narrow.astype("<i2").tobytes())
-    soundfile.write(codes, narrow, TELEPHONE_HZ, format="RAW", subtype=_SUBTYPE[format])
-    return codes.getvalue()
+    return Clip(pcm).to_bytes(format)
 
 
 # 9,600 bytes of PCM in an audio delta; the service's own sizes are unverified (wire/README.md, Timing).

@@ -26,7 +26,7 @@ from typing import Any
 
 from ..errors import ServerError
 from .dialect import read_session
-from .events import MAX_ERRORS, Event, dict_of, int_of, text_of
+from .events import MAX_ERRORS, Event, dict_of, error_of, int_of, text_of
 from .records import PART_KINDS, ContentPart, FunctionCall, Item, Kind, Response
 
 TAG = "kit_request"
@@ -224,18 +224,10 @@ class Conversation:
 
     def _error(self, event: Event) -> None:
         fields = dict_of(event.data, "error")
-        code, param, event_id = (text_of(fields, name) for name in ("code", "param", "event_id"))
+        event_id = text_of(fields, "event_id")
+        error = error_of(fields, event_id, caused_by=self._sent.get(event_id or ""))
         self.n_errors += 1
-        self.errors.append(
-            ServerError(
-                type=text_of(fields, "type"),
-                code=code,
-                message=text_of(fields, "message") or "",
-                param=param,
-                event_id=event_id,
-                caused_by=self._sent.get(event_id) if event_id else None,
-            )
-        )
+        self.errors.append(error)
         if len(self.errors) >= 2 * MAX_ERRORS:
             del self.errors[:MAX_ERRORS]
         # A refused request is not answered by the next response.
@@ -244,8 +236,8 @@ class Conversation:
                 self._creates.remove(create)
                 return
         # Where no event is named (the client gave none an id), these can only have been caused by asking for a response.
-        busy = code == "conversation_already_has_active_response"
-        if self._creates and event_id is None and (busy or (param or "").startswith("response.")):
+        busy = error.code == "conversation_already_has_active_response"
+        if self._creates and event_id is None and (busy or (error.param or "").startswith("response.")):
             self._creates.pop()
 
     # ----------------------------------------------------------------------------------------------------------- items
@@ -503,20 +495,18 @@ class Conversation:
             _count(self.unknown, f"{event.type} of type {str(fields.get('type'))[:40]}")
 
     def _text_delta(self, event: Event) -> None:
-        if (target := self._added_to(event, "text")) is None:
-            return
-        response, part = target
-        part.pieces.append(text_of(event.data, "delta") or "")
-        if response.first_text_at_ms is None:
-            response.first_text_at_ms = event.at_ms
+        if (target := self._added_to(event, "text")) is not None:
+            response, part = target
+            part.pieces.append(text_of(event.data, "delta") or "")
+            if response.first_text_at_ms is None:
+                response.first_text_at_ms = event.at_ms
 
     def _transcript_delta(self, event: Event) -> None:
-        if (target := self._added_to(event, "audio")) is None:
-            return
-        response, part = target
-        part.pieces.append(text_of(event.data, "delta") or "")
-        if response.first_transcript_at_ms is None:
-            response.first_transcript_at_ms = event.at_ms
+        if (target := self._added_to(event, "audio")) is not None:
+            response, part = target
+            part.pieces.append(text_of(event.data, "delta") or "")
+            if response.first_transcript_at_ms is None:
+                response.first_transcript_at_ms = event.at_ms
 
     def _audio_delta(self, event: Event) -> None:
         target = self._added_to(event, "audio")

@@ -27,7 +27,7 @@ import msgspec
 import pybase64
 
 from .. import show
-from ..errors import RemoteProtocolError
+from ..errors import RemoteProtocolError, ServerError
 from .dialect import GA_NAME
 
 MAX_COUNT = 2**63 - 1
@@ -42,6 +42,13 @@ def text_of(data: Mapping[str, Any], key: str) -> str | None:
     """Return a field that is text."""
     value = data.get(key)
     return value if isinstance(value, str) else None
+
+
+def error_of(fields: Mapping[str, Any], event_id: str | None, caused_by: str | None = None) -> ServerError:
+    """Make an error of what an `error` event says: ``event_id`` is the client event's that it names."""
+    kind, code, param = (text_of(fields, name) for name in ("type", "code", "param"))
+    message = text_of(fields, "message") or ""
+    return ServerError(type=kind, code=code, message=message, param=param, event_id=event_id, caused_by=caused_by)
 
 
 def int_of(data: Mapping[str, Any], key: str) -> int | None:

@@ -24,7 +24,6 @@ MAX_MESSAGES = 128  # of a history; 129 were refused (pydantic-ai, checked live)
 MAX_PAST_TOKENS = 8_192  # of a history, rendered
 MESSAGE_OVERHEAD_TOKENS = 8  # of each message, beside its text: 20 x 402 tokens passed, 20 x 422 did not
 MAX_APPEND_TOKENS = 500  # of one append, in o200k_base: 500 passed, 501 did not
-MAX_INSTRUCTIONS_TOKENS = 16_384
 SESSION_S = 7_200  # `expires_at` less the start, in every recording
 USD_PER_SECOND = 0.05 / 60  # while open, silence and mute included; price page of 2026-11-20
 PRICED_MODELS = frozenset(["gpt-live-1", "gpt-live-1.1"])  # the models that the page gives this price for

@@ -37,8 +37,8 @@ import pybase64
 
 from .. import show
 from ..errors import ServerError
-from .events import MAX_ERRORS, Event, dict_of, digest, text_of
-from .live import CLIENT_EVENTS, FORMATS, LANES, SERVER_EVENTS
+from .events import MAX_ERRORS, Event, dict_of, digest, error_of, text_of
+from .live import CLIENT_EVENTS, FORMATS, SERVER_EVENTS
 
 if TYPE_CHECKING:
     from ..clip import Clip
@@ -315,7 +315,6 @@ class LiveConversation:
         self.unknown: Counter[str] = Counter()
         # The track always runs: most of its frames are silence.
         self.n_output_frames = 0
-        self.n_voiced_frames = 0
         self.n_input_frames = 0
         # True where the session object carries the stand-in's mark; else what the caller knows.
         self.simulated = simulated
@@ -414,7 +413,9 @@ class LiveConversation:
         elif kind == "session.delegation.created":
             self._delegated(event, at_ms)
         elif kind == "error":
-            self.errors.append(_error(event))
+            fields = dict_of(event, "error")
+            event_id = text_of(fields, "client_event_id") or text_of(event, "client_event_id")
+            self.errors.append(error_of(fields, event_id))
             if len(self.errors) >= 2 * MAX_ERRORS:
                 del self.errors[:MAX_ERRORS]
         elif kind.startswith("session.") and kind.endswith(".append"):
@@ -527,12 +528,8 @@ class LiveConversation:
             return "spoken" if first_ms <= self.policy.deadline_ms else "late"
         if self._now_ms - reply.ask.at_ms >= self.policy.deadline_ms:
             return "silent"
-        if lost or self._refused():
-            return "failed"
-        return "censored"
-
-    def _refused(self) -> bool:
-        return self.started_at_ms is None and bool(self.errors)
+        was_refused = self.started_at_ms is None and bool(self.errors)
+        return "failed" if lost or was_refused else "censored"
 
     # ------------------------------------------------------------------------------------------------------- sound
 
@@ -547,7 +544,6 @@ class LiveConversation:
             # Without words, the first half second is the track's own start.
             voiced = at_ms - self._output_began_at_ms >= self.policy.settling_ms
         if voiced:
-            self.n_voiced_frames += 1
             reply = self._reply_for(at_ms)
             if reply.first_voice_at_ms is None:
                 reply.first_voice_at_ms = at_ms
@@ -727,17 +723,6 @@ def _number(event: Mapping[str, Any], name: str) -> float | None:
     return float(value)
 
 
-def _error(event: Mapping[str, Any]) -> ServerError:
-    error = dict_of(event, "error")
-    return ServerError(
-        type=text_of(error, "type"),
-        code=text_of(error, "code"),
-        message=text_of(error, "message") or "",
-        param=text_of(error, "param"),
-        event_id=text_of(error, "client_event_id") or text_of(event, "client_event_id"),
-    )
-
-
 def decoded_audio(data: object) -> bytes:
     """Decode base64; empty for anything else, and for what a log cut or elided."""
     if isinstance(data, bytes):
@@ -774,6 +759,3 @@ def peak_of(data: bytes, output_format: str) -> int:
     exponent, mantissa = toggled >> 4, (toggled & 0x0F).astype(int)
     linear = np.where(exponent == 0, (mantissa << 4) + 8, ((mantissa << 4) + 0x108) << np.maximum(exponent, 1) - 1)
     return int(linear.max(initial=0))
-
-
-assert set(LANES) == {"commentary", "instructions", "thinking"}

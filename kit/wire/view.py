@@ -62,7 +62,7 @@ class SessionView(Generic[Fold]):
 
     @property
     def events(self) -> EventList:
-        """Every event so far, both ways, as a table. Audio is left out: it is in its response."""
+        """Every event so far, both ways, as a table. Audio is left out: it is in its response or reply; fed silence is not listed."""
         return EventList(self._events, self._n_dropped)
 
     @property
