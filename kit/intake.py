@@ -77,16 +77,15 @@ class FastConnection(ClientConnection):
         return message
 
     async def send_all(self, messages: Sequence[bytes]) -> None:
-        """Send text messages, all but the last in one write: a system call each would cost more than the rest of it.
+        """Send text messages in one write: a system call each would cost more than the rest of it.
 
         Raises:
             ConnectionClosed: If the connection is.
         """
-        if len(messages) > 1 and self.protocol.state is State.OPEN:
-            for message in messages[:-1]:
+        async with self.send_context():
+            for message in messages:
                 self.protocol.send_text(message)
             self.transport.write(b"".join(self.protocol.data_to_send()))
-        await self.send(messages[-1], text=True)
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio with whatever has arrived."""
