@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from websockets.sync.client import connect as websocket
 
 from kit import connect
 from kit.cli import _parser, main
-from kit.cli.screen import keep_sound
+from kit.cli.screen import in_flags, keep_sound
+from kit.dial import _refusal
+from kit.endpoint import endpoint
 
 KIT = [sys.executable, "-m", "kit"]
 
@@ -163,6 +166,30 @@ def test_sentences_name_flags_and_no_python_arguments(tmp_path, capsys):
     assert "give --key-env" in (said := " ".join(capsys.readouterr().err.split())) and "require_key" not in said
     assert main(["table", str(tmp_path / "none.sqlite")]) != 0
     assert "kit trials run PLAN LEDGER makes one" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    "words, flag",
+    [
+        (["--endpoint", "ws://127.0.0.1:9/v1/realtime", "--auth", "api-key"], "--auth api-key needs"),
+        (["--endpoint", "ws://127.0.0.1:9/v1/realtime", "--auth", "api-key"], "the key: --key-env NAME"),
+        (["--endpoint", "ws://127.0.0.1:9/v1/realtime", "--key-env", "sk-1"], "--key-env takes the name"),
+        (["--endpoint", "azure"], "your deployment: --model my-deployment"),
+        (["--call-id", "rtc_1"], "--endpoint openai --call-id rtc_…"),
+    ],
+)
+def test_a_mistyped_endpoint_option_is_answered_by_flags(words, flag, capsys, monkeypatch):
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://x.openai.azure.com")
+
+    assert main(["chat", *words]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert flag in said and not re.search(r"\b[a-z_]+=['…]", said)
+
+
+def test_a_server_that_wants_a_key_is_told_one_by_a_flag():
+    refused = _refusal(endpoint("ws://127.0.0.1:9/v1/realtime"), None, "Unauthorized", 401)
+
+    assert in_flags(refused).endswith("This server wants a key: --key-env NAME.")
 
 
 def test_lab_passes_every_option_on_to_jupyterlab():

@@ -6,7 +6,7 @@ import re
 import sys
 import textwrap
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -33,19 +33,40 @@ LINE_EVERY_S = 60.0  # how often a run reports where standard error is no termin
 # Columns that are the same in every row of most tables: they go under the table, once.
 CONSTANT = ("origin", "settings", "endpoint", "model", "voice", "day", "plan", "simulated")
 
-# Errors are written for Python; here the same things are flags.
+# Errors are written for Python; here the same things are flags, and what only a cell can do is left out.
 _FLAGS = (
     (r"run\(…, budget_usd=[\d.]+\), or (--budget [\d.]+) in a terminal", r"\1"),
     (r"budget_usd=float\('inf'\)", "--budget inf"),
     (r"\bbudget_usd=", "--budget "),
+    (r"\bbudget_usd\b", "--budget"),
+    (
+        r", Settings\(…, price=Price\(.*?\)\)\)",
+        " by --price of kit study or by price=Price(…) in the Settings of a plan",
+    ),
     (r" with keep_events=True", " without --no-events"),
     (r"\boverwrite=True", "--overwrite"),
     (r"\brequire_key=", "--key-env"),
+    (r"by key_env= or headers=, in a terminal by", "by"),
+    (r"(?<!, )\bkey_env='…'", "--key-env NAME"),
+    (r"\bkey_env is\b", "--key-env takes"),
+    (r"\bauth='(\S+)'", r"--auth \1"),
+    (r"\bcall_id is\b", "--call-id takes"),
+    (r"connect\('openai', call_id='rtc_…'\)", "--endpoint openai --call-id rtc_…"),
+    (r"connect\('\w+', model='?(…|my-deployment)'?\)", r"--model \1"),
+    (r"\bdialect='ga'", "--dialect ga"),
+    (r"connect\(log=…\) writes", "kit record --log writes"),
+    (r"\bat_once is\b", "--at-once is"),
+    (r"\bsession_s must\b", "--session-seconds must"),
     (r"\bn_each\b", "--each"),
     (r"\bp0\b", "--p0"),
     (r"\bp1\b", "--p1"),
     (r"run\(plan, path\) makes one", "kit trials run PLAN LEDGER makes one"),
+    (r'Reading is fine: Ledger\("(.+?)"\)', r"Reading is fine: kit table \1"),
     (r'os\.environ\["(\w+)"\] = getpass\(\)', r"export \1=…"),
+    (r"; or ask\(Clip\.load\(…\)\), or respond\(\).*", "; or say a sound file: /clip FILE"),
+    (r"; (say it: Clip\.load\(.*?\)|bare samples need rate_hz and channels)", "; make a WAV file of them"),
+    (r", or say Clip\.load\(.*?\)|; a history becomes one by Case\(.*?\)| \(seed\(history, check=False\).*?\)", ""),
+    (r" Mend the history \(history\.lint\(\).*", ""),
 )
 
 
@@ -74,11 +95,16 @@ def say(words: object, style: str = "") -> None:
 
 def complain(error: Exception | str, code: int) -> int:
     """Print one sentence on standard error, with flags where it names Python arguments; returns the exit code."""
+    _print_sentence(console(stderr=True), f"kit: {in_flags(error)}")
+    return code
+
+
+def in_flags(error: Exception | str) -> str:
+    """The sentence of an error, with flags where it names Python arguments."""
     sentence = show.plain(error)
     for pattern, flag in _FLAGS:
         sentence = re.sub(pattern, flag, sentence)
-    _print_sentence(console(stderr=True), f"kit: {sentence}")
-    return code
+    return sentence
 
 
 # ------------------------------------------------------------------------------------------------------------- responses
@@ -146,8 +172,18 @@ class Columns:
         self._console.print(grid)
 
 
-def draw_table(names: Sequence[str], rows: Iterable[Sequence[object]], *, hint: str = "--csv has them") -> None:
-    """Print a table that fits: what is the same in every row goes below it, and columns that have no room are counted."""
+def draw_table(
+    names: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    legend: Mapping[str, str] = {},
+    hint: str = "--csv has them",
+) -> None:
+    """Print a table that fits: what is the same in every row goes below it, and columns that have no room are counted.
+
+    Args:
+        legend: What columns mean; of those that are shown it is printed below.
+    """
     cells = [[show.plain(cell, 60) for cell in row] for row in rows]
     shared = [n for n, name in enumerate(names) if name in CONSTANT and len({row[n] for row in cells}) == 1]
     chosen = [n for n in range(len(names)) if n not in shared]
@@ -186,6 +222,8 @@ def draw_table(names: Sequence[str], rows: Iterable[Sequence[object]], *, hint: 
     for row in cells:
         table.add_row(*(Text(row[n]) for n in chosen))
     screen.print(table, soft_wrap=False)
+    if meanings := [f"{names[n]}: {legend[names[n]]}" for n in chosen if names[n] in legend]:
+        notes.insert(0, "; ".join(meanings))
     for note in notes:
         say(note, "dim")
     if hidden := n_room - len(chosen):
@@ -202,10 +240,10 @@ def _shared_words(rows: list[list[str]]) -> tuple[list[str], list[str]]:
     return rows[0][:first], rows[0][len(rows[0]) - last :]
 
 
-def draw_frame(df: Frame) -> None:
+def draw_frame(df: Frame, legend: Mapping[str, str] = {}) -> None:
     """Print a pandas frame that fits."""
     rows = df.astype("string").fillna("–").itertuples(index=False)
-    draw_table([str(name) for name in df.columns], rows)
+    draw_table([str(name) for name in df.columns], rows, legend=legend)
 
 
 # ------------------------------------------------------------------------------------------------------------------ a run

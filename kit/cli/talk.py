@@ -31,7 +31,7 @@ from ..wire.events import Event, dict_of, text_of
 from ..wire.live_conversation import Reply
 from ..wire.records import Response
 from .options import SESSION, Verbs, add_options, seconds, stand_in
-from .screen import Columns, badge, complain, console, draw_response, first_content, keep_sound, say
+from .screen import Columns, badge, complain, console, draw_response, first_content, in_flags, keep_sound, say
 
 _PROMPT_HELP = "type a turn · /clip FILE says a sound file · /events lists the events · /quit or Ctrl-D ends"
 _PACE = 1.25  # of the stand-in in `voice`: a little ahead of the ear, as services are, so that it can be interrupted
@@ -67,7 +67,7 @@ async def _run_cases(args: argparse.Namespace) -> int:
             raise
         except KitError as exc:
             n_failed += 1
-            columns.row(name, n_items, chosen.reported, badge("failed"), "–", str(exc))
+            columns.row(name, n_items, chosen.reported, badge("failed"), "–", in_flags(exc))
             continue
         columns.row(
             name, n_items, chosen.reported, badge(response.modality), first_content(response), response.words or ""

@@ -40,6 +40,17 @@ _WHY_NONE = {
     "controls": "a free plan has none unless it asks for them: Plan(…, controls=3)",
 }
 
+# What the columns of `brief_df` mean: those that most tables have in one line of 80 columns.
+_LEGEND = {
+    "trials": "completed",
+    "drift": "text of first turns (interval)",
+    "lost voice": "text, silent or late",
+    "lost": "attempts that were asked and not answered",
+    "first response": "text of those before the arm reacted",
+    "all turns": "of all",
+    "text stays": "text after a text",
+    "heard after": "median",
+}
 
 # ---------------------------------------------------------------------------------------------------------------- a plan
 
@@ -261,7 +272,7 @@ def _table(args: argparse.Namespace) -> int:
     elif df.empty:
         say(f"no {args.rows}: {_WHY_NONE.get(args.rows, 'nothing was run yet')}")
     else:
-        draw_frame(tables.brief_df(df) if args.rows == "modality" else df)
+        draw_frame(tables.brief_df(df) if args.rows == "modality" else df, _LEGEND)
     return 0
 
 
