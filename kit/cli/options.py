@@ -155,6 +155,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "NAME[=V][@WHEN]",
         "help": "let the stand-in fail, the Nth time (@N, @N-M), @every time or by chance (@p=0.1); may be repeated",
     },
+    # a server
+    "host": {"default": "127.0.0.1", "help": "listen on this address (default: 127.0.0.1)"},
+    "port": {"type": int, "default": 8765, "metavar": "N", "help": "listen on this port; 0: any (default: 8765)"},
+    "origin": {
+        "action": "append",
+        "default": [],
+        "metavar": "URL",
+        "help": "let this web page connect; may be repeated",
+    },
     # what to keep, and where
     "wav": {"type": folder, "metavar": "DIR", "help": "keep every spoken reply in this folder"},
     "out": {"metavar": "PATH", "help": "write there"},

@@ -161,13 +161,9 @@ async def _run_server(server: StandIn | Replay | Relay, args: argparse.Namespace
         # Windows has no signal handlers on its loop; Ctrl-C still raises there
         with contextlib.suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    if isinstance(server, StandIn) and server.ca_path is not None:
-        notice = f"clients must trust {server.ca_path}; Node: NODE_EXTRA_CA_CERTS={server.ca_path}"
-    else:
-        notice = ""
     print(server.url, flush=True)  # always the first line: scripts read it
-    if notice:
-        print(notice, flush=True)
+    if isinstance(server, StandIn) and server.ca_path is not None:
+        print(f"clients must trust {server.ca_path}; Node: NODE_EXTRA_CA_CERTS={server.ca_path}", flush=True)
     print(f"{server!r}; Ctrl-C ends it", flush=True)
     try:
         await stop.wait()
@@ -199,10 +195,7 @@ def add(verbs: Verbs) -> None:
         help="serve the stand-in to any client; the first line printed is its URL",
         description=f"Faults: {', '.join(kind.name for kind in FAULTS)}. kit/standin/README.md explains them.",
     )
-    serve.add_argument("--host", default="127.0.0.1", help="listen on this address (default: 127.0.0.1)")
-    serve.add_argument(
-        "--port", type=int, default=8765, metavar="N", help="listen on this port; 0: any (default: 8765)"
-    )
+    add_options(serve, "host", "port")
     key = {"help": "require the key in this environment variable; needed off loopback"}
     dialect = {"choices": ("ga", "beta", "both"), "default": "both", "help": "speak GA, beta or both (default: both)"}
     add_options(serve, "dialect", "key-env", "drift", "live", "seed", "pace", "fault", key_env=key, dialect=dialect)
@@ -220,9 +213,7 @@ def add(verbs: Verbs) -> None:
     serve.add_argument(
         "--tls", action="store_true", help="speak wss:// with a certificate made on the spot (extra: tls)"
     )
-    serve.add_argument(
-        "--origin", action="append", default=[], metavar="URL", help="let this web page connect; may be repeated"
-    )
+    add_options(serve, "origin")
     serve.add_argument(
         "--session-seconds",
         type=float,
@@ -243,16 +234,11 @@ def add(verbs: Verbs) -> None:
     record.add_argument("--to", required=True, metavar="WHERE", help="pass on to this endpoint: a name or a URL")
     record.add_argument("--log", metavar="DIR", help="keep an event log for each session in this folder")
     record.add_argument("--keep-audio", action="store_true", help="keep the sound, not only its length and digest")
-    record.add_argument("--host", default="127.0.0.1", help="listen on this address (default: 127.0.0.1)")
-    record.add_argument(
-        "--port", type=int, default=8765, metavar="N", help="listen on this port; 0: any (default: 8765)"
-    )
+    add_options(record, "host", "port")
     key_env = {"help": "send the key in this environment variable; the client then needs none"}
     add_options(record, "key-env", "auth", "header", key_env=key_env)
     record.add_argument("--client-key-env", metavar="NAME", help="require this key of clients; needed off loopback")
-    record.add_argument(
-        "--origin", action="append", default=[], metavar="URL", help="let this web page connect; may be repeated"
-    )
+    add_options(record, "origin")
     record.set_defaults(run=_record)
     lab = verbs.add_parser(
         "lab",

@@ -15,7 +15,8 @@ import importlib.util
 import shlex
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +30,10 @@ from ..trials import arms, run
 from ..trials.ledger import Ledger
 from ..trials.plan import Plan, duration, estimate
 from .options import Verbs, access, add_options
-from .screen import Bar, Columns, complain, console, draw_facts, draw_frame, say
+from .screen import Bar, Columns, complain, console, draw_facts, draw_frame, in_flags, say
 
 if TYPE_CHECKING:
+    from ..reporting.live_study import LiveStudy
     from ..reporting.study import Study
 
 _ROWS = ("modality", "comparisons", "controls", "trials", "attempts", "turns", "responses", "events")
@@ -120,27 +122,19 @@ def draw_plan(plan: Plan) -> None:
     console().print(table, soft_wrap=False)
     if expected.elsewhere:
         say(expected.elsewhere.removeprefix(". "), "dim")
-    elif expected.free:
-        pass
     elif expected.usd is None:
-        say("Without a price no budget can be kept: give one in the plan, Settings(…, price=Price(…)), or run it whatever it "
-            "costs: --budget inf", "dim")  # fmt: skip
-    else:
+        words = "Without a price no budget can be kept: give one in the plan, Settings(…, price=Price(…)), or run it whatever it costs: "
+        say(f"{words}--budget inf", "dim")
+    elif not expected.free:
         prices = expected.as_of.removeprefix(" at the prices of ")
-        say(
-            f"prices of {prices}; a session begins only if its worst case still fits into the budget, which is never passed",
-            "dim",
-        )
+        words = "a session begins only if its worst case still fits into the budget, which is never passed"
+        say(f"prices of {prices}; {words}", "dim")
         say("a smaller budget runs a balanced beginning of the plan; the same command with more goes on", "dim")
 
 
-def budget(plan: Plan, usd: float | None) -> float | None:
-    """Return what the ledger may cost: `usd`, or an answer at a terminal. A free plan is not asked about."""
-    return usd if all(settings.free for settings in plan.settings) else _ask_budget(usd)
-
-
-def _ask_budget(usd: float | None) -> float | None:
-    if usd is not None:
+def _budget(usd: float | None, *, is_free: bool) -> float | None:
+    """Return what may be spent: as given, or an answer at a terminal. What is free is not asked about."""
+    if is_free or usd is not None:
         return usd
     if not sys.stdin.isatty():
         raise InputError(
@@ -185,26 +179,24 @@ def _run(args: argparse.Namespace) -> int:
 def play(plan: Plan, path: Path, args: argparse.Namespace, *, again: str) -> Ledger:
     """Run a plan under a bar, or what is left of it, and print what it came to; `again` is the command that goes on."""
     path = named_path(path).resolve()
-    budget_usd = budget(plan, args.budget)
+    budget_usd = _budget(args.budget, is_free=estimate(plan).free)
+    ledger: Ledger = _under_a_bar(partial(run, plan, path), args, budget_usd, again)
+    draw_ledger(ledger)
+    return ledger
+
+
+def _under_a_bar(
+    start: Callable[..., Coroutine[Any, Any, Any]], args: argparse.Namespace, budget_usd: float | None, again: str
+) -> Any:
+    """Run a plan or a study with the options that all verbs take alike, under a bar unless it is to be quiet."""
+    options = {"at_once": args.at_once, "budget_usd": budget_usd}
+    options |= {"keep_events": not args.no_events, "keep_sound": args.sound}
     try:
         with Bar() as bar:
-            progress = None if args.quiet else bar
-            ledger = asyncio.run(
-                run(
-                    plan,
-                    path,
-                    at_once=args.at_once,
-                    budget_usd=budget_usd,
-                    keep_events=not args.no_events,
-                    keep_sound=args.sound,
-                    progress=progress,
-                )
-            )
+            return asyncio.run(start(**options, progress=None if args.quiet else bar))
     except KeyboardInterrupt:
         say(f"stopped; to go on: {again}", "bold")
         raise
-    draw_ledger(ledger)
-    return ledger
 
 
 def _outcome(ledger: Ledger) -> int:
@@ -238,7 +230,7 @@ def draw_ledger(ledger: Ledger) -> None:
     if last.get("ended") not in (None, "complete"):
         say(f"ended by {last['ended']}: {last['note']}", "bold")
     if why := dict(ledger.facts()).get("failed most often by"):
-        say(f"failed most often by {why}")
+        say(f"failed most often by {in_flags(str(why))}")
     money = ledger.spent()
     if money["usd"]:
         say(f"spent ${money['usd']:.2f}, ${money['estimated_usd']:.2f} of it estimated")
@@ -296,25 +288,10 @@ def _study(args: argparse.Namespace) -> int:
     where = named_path(args.out or f"runs/study-{endpoint(args.endpoint).label.replace(':', '-')}").resolve()
     if args.part == "live":
         return _live_study(where, args)
+    options = {"models": args.model, "seed": args.seed, "drift": args.drift, "access": access(args)}
     if args.part:
-        about = {
-            "part": args.part,
-            "where": args.endpoint,
-            "models": args.model,
-            "seed": args.seed,
-            "drift": args.drift,
-            "access": access(args),
-        }
-        return _part(where, about, args)
-    options = {
-        "access": access(args),
-        "models": args.model,
-        "cures": args.arm,
-        "seed": args.seed,
-        "drift": args.drift,
-        "days": args.days,
-    }
-    return _play_study(Study(where, args.endpoint, **options), args)
+        return _part(where, {"part": args.part, "where": args.endpoint} | options, args)
+    return _play_study(Study(where, args.endpoint, cures=args.arm, days=args.days, **options), args)
 
 
 def _live_study(folder: Path, args: argparse.Namespace) -> int:
@@ -324,24 +301,11 @@ def _live_study(folder: Path, args: argparse.Namespace) -> int:
 
     study = LiveStudy(folder, args.endpoint, models=args.model, placements=args.arm, seed=args.seed, silence=args.drift)
     say(f"models: {', '.join(study.models)}; placements: {', '.join(study.placements)}")
-    say(f"price: {study.price()}")
-    if args.dry_run:
+    is_free = endpoint(args.endpoint).key_env is None
+    page = _run_study(study, study.write, args, is_free=is_free, again="the same command")
+    if page is None:
         return 0
-    usd = args.budget if endpoint(args.endpoint).key_env is None else _ask_budget(args.budget)
-    try:
-        with Bar() as bar:
-            progress = None if args.quiet else bar
-            options = {"at_once": args.at_once, "budget_usd": usd, "keep_events": not args.no_events}
-            asyncio.run(study.run(progress=progress, keep_sound=args.sound, **options))
-    except KeyboardInterrupt:
-        say("stopped; the same command goes on", "bold")
-        raise
-    finally:
-        if study.ledgers:
-            page = study.write()
-    for sentence in study.sentences():
-        say(f"- {sentence}")
-    say(f"report: {page}")
+    _say_findings(study, page)
     return 0 if study.complete else complain("not complete: the same command goes on", 1)
 
 
@@ -350,32 +314,40 @@ def _play_study(study: Study, args: argparse.Namespace) -> int:
     from ..reporting import study_page
 
     say(f"models: {', '.join(study.design.models)}; cures: {', '.join(study.design.cures)}")
-    say(f"price: {study.price()}")
-    if args.dry_run:
-        return 0
     again = _again(study.folder, study.access)
-    usd = args.budget if study.free else _ask_budget(args.budget)
-    try:
-        with Bar() as bar:
-            progress = None if args.quiet else bar
-            options = {"at_once": args.at_once, "budget_usd": usd, "keep_events": not args.no_events}
-            options["keep_sound"] = args.sound
-            asyncio.run(study.run(progress=progress, **options))
-    except KeyboardInterrupt:
-        say(f"stopped; to go on: {again}", "bold")
-        raise
-    finally:
-        if study.ledgers:
-            page = study_page.write(study)
+    page = _run_study(study, lambda: study_page.write(study), args, is_free=study.free, again=again)
+    if page is None:
+        return 0
     for rate in study.rates():
         say(f"{rate.model}: {rate}")
-    for sentence in study.sentences():
-        say(f"- {sentence}")
-    say(f"report: {page}")
+    _say_findings(study, page)
     if study.due:
         say(f"{study.state}: {again}", "bold")
         return 0
     return 0 if study.complete else complain(f"not complete; to go on: {again}", 1)
+
+
+def _run_study(
+    study: Study | LiveStudy, write: Callable[[], Path], args: argparse.Namespace, *, is_free: bool, again: str
+) -> Path | None:
+    """Print the price and run it; return its page, which is written after an interrupt, too; ``None`` if it is not to be run."""
+    say(f"price: {study.price()}")
+    if args.dry_run:
+        return None
+    usd = _budget(args.budget, is_free=is_free)
+    page = None
+    try:
+        _under_a_bar(study.run, args, usd, again)
+    finally:
+        if study.ledgers:
+            page = write()
+    return page
+
+
+def _say_findings(study: Study | LiveStudy, page: Path) -> None:
+    for sentence in study.sentences():
+        say(f"- {sentence}")
+    say(f"report: {page}")
 
 
 def _again(path: Path, access: Mapping[str, Any]) -> str:
@@ -400,7 +372,7 @@ def _part(folder: Path, about: dict[str, Any], args: argparse.Namespace) -> int:
     draw_plan(plan)
     if args.dry_run:
         return 0
-    args.budget = budget(plan, args.budget)
+    args.budget = _budget(args.budget, is_free=estimate(plan).free)
     path = folder / f"{name}.sqlite"
     write_about(path.with_suffix(".json"), about)
     ledger = play(plan, path, args, again=_again(path, about["access"]))
@@ -492,6 +464,14 @@ def _add_trials(verbs: Verbs) -> None:
     arms_.set_defaults(run=_arms)
 
 
+_PARTS = {
+    "dose": "ask instead after how many turns of text it stops speaking",
+    "persistence": "ask instead whether replies stay text once one was",
+    "live": "ask GPT-Live instead: after how much history it falls silent, and which placement keeps it speaking "
+    "(--drift is then the stand-in's rule of silence, such as p=0.3@9)",
+}
+
+
 def _add_study(verbs: Verbs) -> None:
     study = verbs.add_parser(
         "study",
@@ -514,28 +494,8 @@ def _add_study(verbs: Verbs) -> None:
         help="spread the histories over N days, 1 to 3: the same command goes on each day (default: 1)",
     )
     part = study.add_mutually_exclusive_group()
-    part.add_argument(
-        "--dose",
-        dest="part",
-        action="store_const",
-        const="dose",
-        help="ask instead after how many turns of text it stops speaking",
-    )
-    part.add_argument(
-        "--persistence",
-        dest="part",
-        action="store_const",
-        const="persistence",
-        help="ask instead whether replies stay text once one was",
-    )
-    part.add_argument(
-        "--live",
-        dest="part",
-        action="store_const",
-        const="live",
-        help="ask GPT-Live instead: after how much history it falls silent, and which placement keeps it speaking "
-        "(--drift is then the stand-in's rule of silence, such as p=0.3@9)",
-    )
+    for name, help_text in _PARTS.items():
+        part.add_argument(f"--{name}", dest="part", action="store_const", const=name, help=help_text)
     add_options(study, "budget", "at-once", "out", "seed", "drift", "no-events", "sound", "quiet", out=out)
     study.add_argument("--dry-run", action="store_true", help="show the plan and its price, and stop")
     study.set_defaults(run=_study)

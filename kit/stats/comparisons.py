@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
@@ -116,21 +117,10 @@ def compare(
     """
     difference = newcombe(k1, n1, k0, n0, level)
     (k1, n1), (k0, n0) = k_of_n(k1, n1, _NAMES_1), k_of_n(k0, n0, _NAMES_0)
-    return Comparison(
-        k1=k1,
-        n1=n1,
-        k0=k0,
-        n0=n0,
-        rate1=k1 / n1 if n1 else None,
-        rate0=k0 / n0 if n0 else None,
-        difference=difference,
-        p=fisher(k1, n1, k0, n0),
-        method="Fisher exact",
-        arm=arm,
-        baseline=baseline,
-        stratum=stratum,
-        note=difference.note,
-    )
+    rate1, rate0 = (k / n if n else None for k, n in ((k1, n1), (k0, n0)))
+    p = fisher(k1, n1, k0, n0)
+    names: dict[str, Any] = {"arm": arm, "baseline": baseline, "stratum": stratum}
+    return Comparison(k1, n1, k0, n0, rate1, rate0, difference, p, "Fisher exact", note=difference.note, **names)
 
 
 def adjusted(family: Iterable[Comparison]) -> tuple[Comparison, ...]:
@@ -210,29 +200,14 @@ def mantel_haenszel(
         for row, name in zip(rows, called, strict=True)
         if row[1] and row[3]
     )
-    dropped = len(rows) - len(within)
+    same: dict[str, Any] = {"arm": arm, "baseline": baseline, "strata_dropped": len(rows) - len(within)}
     # The shape is named, so that no strata at all are four empty columns.
     used = np.array([(c.k1, c.n1, c.k0, c.n0) for c in within], dtype=np.float64).reshape(-1, 4)
     k1, n1, k0, n0 = used.T
     if not within:
         note = f"none of {len(rows)} strata has trials in both arms"
         missing = Interval(None, None, None, level, "Mantel-Haenszel", 0, note)
-        return Comparison(
-            k1=0,
-            n1=0,
-            k0=0,
-            n0=0,
-            rate1=None,
-            rate0=None,
-            difference=missing,
-            p=None,
-            method=_TEST,
-            arm=arm,
-            baseline=baseline,
-            strata=0,
-            strata_dropped=dropped,
-            note=note,
-        )
+        return Comparison(0, 0, 0, 0, None, None, missing, None, _TEST, strata=0, note=note, **same)
     weight = n1 * n0 / (n1 + n0)
     weight = weight / weight.sum()
     rate1, rate0 = float((weight * k1 / n1).sum()), float((weight * k0 / n0).sum())
@@ -240,25 +215,12 @@ def mantel_haenszel(
     thin = min(np.minimum(k1, n1 - k1).sum(), np.minimum(k0, n0 - k0).sum()) < FEW
     low, high, how = _hybrid(n1, n0, rate1, rate0, weight, z) if thin else _sato(k1, n1, k0, n0, z)
     p, note = _cmh(k1, n1, k0, n0)
+    k, n, k_base, n_base = (int(column.sum()) for column in used.T)
+    # Clipped: a normal interval may pass the ends of what a difference can be.
+    low, high = max(low, -1.0), min(high, 1.0)
+    gap = Interval(rate1 - rate0, low, high, level, f"Mantel-Haenszel, {how}", n + n_base)
     return Comparison(
-        k1=int(k1.sum()),
-        n1=int(n1.sum()),
-        k0=int(k0.sum()),
-        n0=int(n0.sum()),
-        rate1=rate1,
-        rate0=rate0,
-        # Clipped: a normal interval may pass the ends of what a difference can be.
-        difference=Interval(
-            rate1 - rate0, max(low, -1.0), min(high, 1.0), level, f"Mantel-Haenszel, {how}", int((n1 + n0).sum())
-        ),
-        p=p,
-        method=_TEST,
-        arm=arm,
-        baseline=baseline,
-        strata=len(within),
-        strata_dropped=dropped,
-        within=within,
-        note=note,
+        k, n, k_base, n_base, rate1, rate0, gap, p, _TEST, strata=len(within), within=within, note=note, **same
     )
 
 
@@ -392,10 +354,8 @@ def _power(p1: float, p0: float, n: int, alpha: float) -> float:
     choose_all = _log_choose(2 * n)
     chance1, chance0 = _binomial(choose, p1), _binomial(choose, p0)
     total = 0.0
-    centre, reach = (
-        n * (p1 + p0),
-        9 * math.sqrt(n * (p1 * (1 - p1) + p0 * (1 - p0))) + 2,
-    )  # what lies beyond weighs < 1e-16
+    centre = n * (p1 + p0)
+    reach = 9 * math.sqrt(n * (p1 * (1 - p1) + p0 * (1 - p0))) + 2  # what lies beyond weighs < 1e-16
     for drifted in range(max(1, math.floor(centre - reach)), min(2 * n - 1, math.ceil(centre + reach)) + 1):
         first = max(0, drifted - n)
         fewer = np.arange(first, (drifted + 1) // 2)  # the smaller of the two counts; equal counts have p = 1
@@ -449,12 +409,9 @@ def equivalence(comparison: Comparison, margin: float, alpha: float = 0.05) -> I
     Raises:
         InputError: If `margin` is not between 0 and 1, or `alpha` not between 0 and one half.
     """
-    margin, alpha = (
-        probability(margin, "margin", example="0.1"),
-        probability(2 * alpha, "twice alpha", example="0.1") / 2,
-    )
+    margin = probability(margin, "margin", example="0.1")
     # Two tests, each at alpha, are one interval that leaves out alpha on either side.
-    c, level = comparison, 1 - 2 * alpha
+    c, level = comparison, 1 - probability(2 * alpha, "twice alpha", example="0.1")
     if c.strata is None:
         interval = newcombe(c.k1, c.n1, c.k0, c.n0, level)
     else:
@@ -491,13 +448,9 @@ def sentence(comparison: Comparison, alpha: float = 0.05, *, power: float = 0.8,
     """
     alpha, power = probability(alpha, "alpha", example="0.05"), probability(power, "power", example="0.8")
     c = comparison
-    where = (
-        f"In {c.stratum}: "
-        if c.stratum
-        else f"Over {c.strata} case{'' if c.strata == 1 else 's'}: "
-        if c.strata is not None
-        else ""
-    )
+    where = f"In {c.stratum}: " if c.stratum else ""
+    if c.strata is not None:
+        where = f"Over {c.strata} case{'' if c.strata == 1 else 's'}: "
     dropped = f" Left out, as an arm was empty: {c.strata_dropped} of the cases." if c.strata_dropped else ""
     arm, baseline = f"“{c.arm}”", f"“{c.baseline}”"  # `as is` would be read as part of the sentence
     if c.p is None or c.rate1 is None or c.rate0 is None or c.difference.estimate is None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +19,14 @@ from kit.errors import InputError, clipped
 Floats = npt.NDArray[np.float64]
 
 
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
 def whole_number(value: object, name: str, *, at_least: int = 0) -> int:
     """A count as an int. Whole floats pass (pandas makes them of columns with gaps); truth values do not."""
-    ok = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if ok and math.isfinite(value) and value == int(value) and value >= at_least:  # type: ignore[call-overload,operator,arg-type]
-        return int(value)  # type: ignore[call-overload,no-any-return]
+    if _is_number(value) and math.isfinite(value) and value == int(value) and value >= at_least:
+        return int(value)
     raise InputError(f"{name} must be a whole number of {at_least} or more, got {clipped(value)}")
 
 
@@ -63,17 +67,15 @@ def k_of_n_arrays(k: npt.ArrayLike, n: npt.ArrayLike) -> tuple[Floats, Floats]:
 
 def probability(value: object, name: str, *, example: str) -> float:
     """A number strictly between 0 and 1; the usual slip is percent."""
-    ok = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if ok and 0 < value < 1:  # type: ignore[operator]
-        return float(value)  # type: ignore[arg-type]
+    if _is_number(value) and 0 < value < 1:
+        return float(value)
     raise InputError(f"{name} must lie between 0 and 1 (such as {example}), got {clipped(value)}")
 
 
 def rate(value: object, name: str) -> float:
     """A number from 0 to 1, ends included."""
-    ok = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if ok and 0 <= value <= 1:  # type: ignore[operator]
-        return float(value)  # type: ignore[arg-type]
+    if _is_number(value) and 0 <= value <= 1:
+        return float(value)
     raise InputError(f"{name} must be a rate from 0 to 1, got {clipped(value)}")
 
 
