@@ -39,7 +39,7 @@ def test_no_reply_is_invented_and_what_is_lost_is_told(tmp_path, kind, seed):
     assert list(damage.faults(write(tmp_path / "x.log", *lines), lines, *truth)) == []
 
 
-@pytest.mark.parametrize("seed", [300057, 308784, 309071, 500707])
+@pytest.mark.parametrize("seed", [300057, 309071, 500707, 701474, 702431, 703979, 704310, 302570, 306935, 10005103])
 def test_a_log_that_was_misread_once(tmp_path, seed):
     _, (lines, *truth) = damage.of_seed(seed)
 

@@ -17,23 +17,33 @@
     python -m kit bundle LEDGER ZIP         the evidence, for somebody else
     python -m kit lab                       the notebooks, in JupyterLab
 
-A verb lives in a module of this package that has an ``add(verbs)``; its options are in ``options.py``, what it prints in
-``screen.py``.
+A verb lives in a module of this package that has an ``add(verbs)``, and is loaded when it is named (`_MODULES`); its options are in
+``options.py``, what it prints in ``screen.py``.
 """
 
 from __future__ import annotations
 
 import argparse
 import difflib
+import importlib
 import re
+import sys
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from ..errors import InputError, KitError
 from ..version import __version__
-from . import endpoints, log, serving, talk, trials
 from .screen import complain
+
+_MODULES = {
+    "talk": ("cases", "case", "chat", "voice"),
+    "endpoints": ("endpoints", "probe"),
+    "log": ("log", "bundle"),
+    "trials": ("table", "report", "trials", "study"),
+    "serving": ("serve", "record", "lab"),
+}
+"""The verbs of each module, in the order of the help."""
 
 _EPILOG = """\
 The stand-in, a local simulation, answers unless you name a service: nothing is
@@ -51,7 +61,8 @@ completed."""
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0 done, 1 it could not be done, 2 wrong usage, 130 interrupted."""
-    parser = _parser()
+    words = sys.argv[1:] if argv is None else argv
+    parser = _parser(words[0] if words else "")
     args, unknown = parser.parse_known_args(argv)
     if "run" not in args:  # a bare `kit`, or `kit trials`
         getattr(args, "parser", parser).print_help()
@@ -102,7 +113,8 @@ def _suggestion(word: str, words: Iterable[str]) -> str:
     return f". Did you mean {close[0]}?" if close else ""
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(verb: str) -> argparse.ArgumentParser:
+    """The parser of a verb, of which nothing else is loaded; of all, where it is none."""
     parser: argparse.ArgumentParser = Parser(
         prog="kit",
         description="Find out how a speech-to-speech model behaves when it is given a conversation history over the Realtime API.",
@@ -111,8 +123,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"realtime-history-kit {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
-    for add in (talk.add, endpoints.add, log.add, trials.add, serving.add):
-        add(verbs)
+    for module in [module for module, named in _MODULES.items() if verb in named] or _MODULES:
+        importlib.import_module(f".{module}", __name__).add(verbs)
     _name_parsers(verbs)
     return parser
 

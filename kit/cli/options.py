@@ -10,7 +10,6 @@ from .. import show
 from ..endpoint import NAMES, Auth, Price, Protocol
 from ..errors import InputError
 from ..files import named_path
-from ..standin import drift_rules
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -99,6 +98,13 @@ SESSION = (
     "timeout",
 )
 
+
+def _help_of_drift() -> str:
+    from ..standin import drift_rules  # half a second, which not every verb has to wait
+
+    return f"let the stand-in drift: {drift_rules()}; several by +; fresh: in front draws anew at each attempt (default: documented)"
+
+
 OPTIONS: dict[str, dict[str, Any]] = {
     # where to connect
     "endpoint": {
@@ -132,8 +138,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "drift": {
         "default": "documented",
         "metavar": "RULE",
-        "help": f"let the stand-in drift: {drift_rules()}; several by +; fresh: in front draws anew at each attempt "
-        "(default: documented)",
+        "help": _help_of_drift,
     },
     "live": {
         "action": "append",
@@ -188,7 +193,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
 def add_options(parser: argparse._ActionsContainer, *names: str, **changes: dict[str, Any]) -> None:
     """Add options of the table; a keyword (its dashes as underscores) changes the default or help of one."""
     for name in names:
-        parser.add_argument(f"--{name}", **(OPTIONS[name] | changes.get(name.replace("-", "_"), {})))
+        option = OPTIONS[name] | changes.get(name.replace("-", "_"), {})
+        text = option["help"]
+        parser.add_argument(f"--{name}", **option | {"help": text() if callable(text) else text})
 
 
 def stand_in(args: argparse.Namespace) -> dict[str, Any]:

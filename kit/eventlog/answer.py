@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import show
-from ..stats.intervals import from_counts
 
 SPOKEN = ("audio", "text", "mixed")
 """Modalities of a reply that said something; what only called a function, or nothing, counts apart."""
@@ -46,12 +45,13 @@ class _Group:
         n, k = self.n.total(), self.k.total()
         if not n:
             return "0 of 0"
-        sessions = list(self.n)
-        interval = from_counts([self.k[name] for name in sessions], [self.n[name] for name in sessions])
-        low, high = interval.low, interval.high
-        bounds = (
-            f", {_percent(low)}–{_percent(high)}" if low is not None and high is not None and len(sessions) > 1 else ""
-        )
+        sessions, bounds = list(self.n), ""
+        if len(sessions) > 1:
+            from ..stats.intervals import from_counts  # with numpy and scipy, which take longer than most logs
+
+            interval = from_counts([self.k[name] for name in sessions], [self.n[name] for name in sessions])
+            if interval.low is not None and interval.high is not None:
+                bounds = f", {_percent(interval.low)}–{_percent(interval.high)}"
         n_with = sum(1 for name in sessions if self.k[name])
         return f"{k:,} of {n:,} ({_percent(k / n)} %{bounds}), in {n_with:,} of {_n(len(sessions), 'session')}"
 

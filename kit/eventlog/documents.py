@@ -14,7 +14,7 @@ import msgspec
 from ..errors import InputError
 from .joining import MAX_GROUP_CHARS, MAX_GROUP_LINES
 from .lines import n_parts_of
-from .values import HINT
+from .values import HINT, IS_GAP
 
 MAX_WHOLE_BYTES, MAX_WHOLE_PARTS = 64 * 1024 * 1024, 8_000_000  # of a file that is one JSON value: it is read whole
 MAX_YAML_BYTES, MAX_YAML_DEPTH = 16 * 1024 * 1024, 500  # of one YAML document
@@ -38,11 +38,13 @@ class Piece(NamedTuple):
         value: ``None`` where the lines are none of the kind, and are to be read as lines.
         lines: As they are in the file.
         n_line: Of the first.
+        is_cut: Whether something was cut off its lines, although it parses.
     """
 
     value: Any
     lines: list[bytes]
     n_line: int
+    is_cut: bool = False
 
 
 def kind_of(name: str, head: bytes) -> str:
@@ -98,11 +100,24 @@ def yaml_pieces(lines: Iterator[bytes], name: str) -> Iterator[Piece]:
     Raises:
         InputError: If one is larger than can be held.
     """
+    before: Piece | None = None
+    for piece in _yaml_documents(lines, name):
+        # What writes a blank line after a document does so after each: else that was a line of it.
+        if before is not None:
+            is_blank, was_blank = (not of.lines[-1].strip() for of in (piece, before))
+            yield before._replace(is_cut=before.is_cut or (was_blank and not is_blank))
+            piece = piece._replace(is_cut=piece.is_cut or (is_blank and not was_blank))
+        before = piece
+    if before is not None:
+        yield before
+
+
+def _yaml_documents(lines: Iterator[bytes], name: str) -> Iterator[Piece]:
     block: list[bytes] = []
     n_bytes, first = 0, 1
     for n_line, line in enumerate(lines, 1):
-        if block and (line.startswith(b"---") or (line.startswith(b"- ") and block[0].startswith(b"- "))):
-            yield Piece(_yaml_value(block), block, first)
+        if block and (line.startswith(b"---") or (line[:2].rstrip() == b"-" == block[0][:2].rstrip())):
+            yield _yaml_piece(block, first)
             block, n_bytes, first = [], 0, n_line
         if not (line.startswith(b"---") and not line[3:].strip()) and not line.startswith(b"%"):
             block.append(line)
@@ -112,7 +127,12 @@ def yaml_pieces(lines: Iterator[bytes], name: str) -> Iterator[Piece]:
                 f"{name} has a YAML document of more than {MAX_YAML_BYTES // 2**20} MiB; make it JSON lines"
             )
     if block:
-        yield Piece(_yaml_value(block), block, first)
+        yield _yaml_piece(block, first)
+
+
+def _yaml_piece(block: list[bytes], first: int) -> Piece:
+    value, is_cut = _yaml_value(block)
+    return Piece(value, block, first, is_cut)
 
 
 def _depth_of(text: str) -> int:
@@ -124,41 +144,63 @@ def _depth_of(text: str) -> int:
     return deepest
 
 
-def _yaml_value(block: list[bytes]) -> Any:
-    """A YAML document; ``None`` if it is none. Words are words: of YAML's own ideas null, true, false and numbers are taken."""
+def _yaml_value(block: list[bytes]) -> tuple[Any, bool]:
+    """A YAML document, ``None`` if it is none, and whether lines of it were cut. Words are words: of YAML's own ideas null, true, false and numbers are taken."""
     text = b"".join(block).decode("utf-8", "replace")
     if _TOO_DEEP.search(text) or _depth_of(text) > MAX_YAML_DEPTH:
-        return None  # libyaml would overflow the stack, and end the process
+        return None, False  # libyaml would overflow the stack, and end the process
     import yaml  # most logs have no use for it
 
     loader_class = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     loader = type("Loader", (loader_class,), {"yaml_implicit_resolvers": _RESOLVERS})(text)
     try:
-        return loader.get_single_data()
+        root = loader.get_single_node()
+        return (loader.construct_document(root), _is_cut(root, block)) if root is not None else (None, False)
     except (yaml.YAMLError, ValueError, LookupError, RecursionError):  # an IndexError for `!!float ""`
-        return None
+        return None, False
     finally:
         loader.dispose()
 
 
-# A field without a value, and nothing deeper after it, although what wrote it spells null out; a blank line; an end in the middle.
-_NULL = re.compile(r":[ \t]+(?:null|~|!!null .*)$|^ *\"", re.MULTILINE)
-_WITHOUT_VALUE = re.compile(r"^( *)(?:- )*[^\s:#][^:\n]*:[ \t]*\n(?!\1 |\1- )", re.MULTILINE)
-_BLANK = re.compile(r"^(?:[ \t\r]*|\.\.\..*|\s*…)\n(?= +[\"'\w.-]+:)", re.MULTILINE)  # words may have blank lines
-_BARE_TAG = re.compile(r":[ \t]+!(?:!(?!null)\w*)?[ \t]*$", re.MULTILINE)  # ``!!int "0"`` that was cut
-_BLOCK_TEXT = re.compile(r"[:-] [|>][+-]?\d?[ \t]*$", re.MULTILINE)  # may hold anything
+def _is_cut(root: Any, block: list[bytes]) -> bool:
+    """Whether lines of a YAML document were cut, although it parses.
 
+    ====================================================  =========================================================
+    it has                                                where that cannot be meant
+    ====================================================  =========================================================
+    a value that is nothing but the mark of a cut         anywhere
+    no value                                              beside a tag; where what wrote it spells null out
+    words without quotes                                  where what wrote it quotes every string, keys too
+    a line that is blank, or has nothing but its indent   between two lines that are of no text over several lines
+    or a dash
+    ====================================================  =========================================================
+    """
+    import yaml
 
-def is_cut_yaml(text: str) -> bool:
-    """Whether lines of a YAML document were cut, although it parses."""
-    if _BLOCK_TEXT.search(text):
-        return False
-    text = f"{text.rstrip().removesuffix('...').rstrip()}\n"
-    return (
-        _BLANK.search(text) is not None
-        or _BARE_TAG.search(text) is not None
-        or (_NULL.search(text) is not None and _WITHOUT_VALUE.search(text) is not None)
+    nodes, of_text = [root], set()
+    is_quoted = spells_null = has_null = has_words = False
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, yaml.ScalarNode):
+            if node.end_mark.line > node.start_mark.line:
+                of_text.update(range(node.start_mark.line, node.end_mark.line + 1))
+            is_null, is_plain = node.tag.endswith(":null"), not node.style
+            if is_plain and (IS_GAP.fullmatch(node.value) or (not node.value and not is_null)):
+                return True
+            spells_null |= is_null and bool(node.value)
+            has_null |= is_null and not node.value
+            has_words |= is_plain and node.tag.endswith(":str")
+        elif isinstance(node, yaml.MappingNode):
+            is_quoted |= any(key.style in ("'", '"') for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            nodes += [part for pair in node.value for part in pair]
+        else:
+            nodes += node.value
+    last = max(n for n, line in enumerate(block) if line.strip())
+    is_blank = any(
+        line.strip() in (b"", b"-") and n not in of_text and (n < last or line.strip(b"\r\n"))
+        for n, line in enumerate(block)
     )
+    return is_blank or (has_null and (spells_null or is_quoted)) or (has_words and is_quoted)
 
 
 _RESOLVERS = {
@@ -180,10 +222,14 @@ def csv_pieces(lines: Iterator[bytes], head: bytes) -> Iterator[Piece]:
     csv.field_size_limit(64 * 1024 * 1024)
     for n_line, texts in _csv_rows(lines):
         try:
-            row = next(csv.reader(io.StringIO("".join(texts), newline=""), delimiter=delimiter), [])
-        except csv.Error:
-            row = []
-        if names is None and row and not any("{" in cell or HINT.search(cell) for cell in row):
+            row, *others = csv.reader(io.StringIO("".join(texts), newline=""), delimiter=delimiter)
+        except (csv.Error, ValueError):
+            row, others = [], []
+        if others:  # quotes, of which some are lost, made one row of several
+            for n, text in enumerate(texts):
+                yield Piece(None, [text.encode("utf-8", "replace")], n_line + n)
+            continue
+        if names is None and row and not any("{" in cell or '"' in cell or HINT.search(cell) for cell in row):
             names = row
             continue
         cells: Any = dict(zip(names, row, strict=False)) if names and len(row) == len(names) else row

@@ -145,6 +145,7 @@ _DIRECTIONS = {
     "out": "client", "outgoing": "client", "outbound": "client", "tx": "client", ">": "client", ">>>": "client",
 }  # fmt: skip
 # Where a logger puts the text of its line, in the order in which they are looked for: Docker, journald, loggers, GCP.
+_WITH_TEXT = ("_source", "attributes", "content", "jsonPayload")
 _TEXT_FIELDS = ("log", "MESSAGE", "message", "msg", "@message", "line", "text", "textPayload", "body", "event")
 
 
@@ -183,7 +184,8 @@ def session_key_in(text: str) -> str | None:
 
 
 def text_field(fields: Mapping[str, Any]) -> str | None:
-    """The line of text that a logger wrapped in JSON, if it did."""
+    """The line of text that a logger wrapped in JSON, if it did; also one level down, where exports have it (``_source.message``)."""
+    fields = next((inner for name in _WITH_TEXT if isinstance(inner := fields.get(name), dict)), fields)
     for name in _TEXT_FIELDS:
         text = fields.get(name)
         if isinstance(text, list) and text and all(isinstance(code, int) and 0 <= code < 256 for code in text):
@@ -199,11 +201,12 @@ _MARK = r"[\"'\\]{0,5}"  # the quote of a name or a value, escaped or not
 _COLON = rf"{_MARK}[ \t]*(?:[:=]|=>)[ \t]*"
 _IS = rf"{_COLON}{_MARK}"
 _END = r"(?=[\"'\\,;\s)}\]])"  # a value that is not followed by one of these may be cut
-_ID_END = r"(?=[\"'\\,;)}\]])"  # not a space: a line may have been cut there
+_ID_END = r"(?=[\"',;)}\]]|\\(?!u2026))"  # not a space: a line may have been cut there
 _FAMILY = r"(?:session|conversation|(?:in|out)put_audio_buffer|response|rate_limits)"
 _GAP = rf"[ \t]*[\[(<]?(?:{values.ELISION.pattern})[\])>.]*[ \t]*"
 _TYPE_IS = rf"(?:\btype(?:{_IS}|{_MARK}{_GAP}[:=]?\s*{_MARK})|{_GAP}(?:typ|yp|p)?e?{_IS})"  # also where the mark of an elision stands
 _TYPE = re.compile(rf"{_TYPE_IS}({_FAMILY}(?:\.[a-z_]+)+|error){_END}")
+_QUOTED_NAME = re.compile(rf"[\"']{MENTION.pattern}[\"'\\]")  # of which the field was lost
 _BEGUN_TYPE = re.compile(rf"\btype{_IS}{_FAMILY}\.")
 EVENT_BEGINS = re.compile(rf"[{{(]\s*{_MARK}type{_IS}{_FAMILY}[.…]")
 """Where an event begins in a text, whole or not."""
@@ -254,7 +257,8 @@ def type_in(text: str) -> str | None:
     """The type of the event that stands in a text; ``""`` where one is begun that is not whole."""
     if (kind := _TYPE.search(text)) is not None:
         return kind[1]
-    return "" if _BEGUN_TYPE.search(text) or may_be_of_event(text) else None
+    is_named = values.ELISION.search(text) is not None and _QUOTED_NAME.search(text) is not None
+    return "" if is_named or _BEGUN_TYPE.search(text) or may_be_of_event(text) else None
 
 
 def may_be_of_event(text: str) -> bool:

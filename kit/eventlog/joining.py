@@ -31,7 +31,7 @@ _GOES_ON = re.compile(
     r"\s*(?:[\"'`][^\"'`]*[\"'`]?\s*(?:[:,+)\]}]|=>|$)|[\w$.-]+\s*(?:[:=]|=>|,?$|[({])|[\]})]|[{(\[]|-?[\d.]+|\+|<|\.\.\.)"
 )
 _NEW_OBJECT = re.compile(r"\s*\{\s*[\"']?\w+[\"']?\s*[:=]")
-_IS_ELIDED = re.compile(rf"\s*(?:{values.ELISION.pattern})(?!\s*\d+ more)")  # Node itself prints "... 2 more items"
+_IS_ELIDED = re.compile(rf"\s*\[?(?:{values.ELISION.pattern})(?!\s*\d+ more)")  # Node itself prints "... 2 more items"
 _ENDS_ELIDED = re.compile(rf"(?:{values.ELISION.pattern})\s*$")
 _ENDS_IN_NAME = re.compile(r"[:=]\s*[\w$.]+(?:\(\d+\))?$")  # "session: RealtimeSession"
 

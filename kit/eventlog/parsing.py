@@ -21,7 +21,7 @@ from typing import Any
 from ..wire.live import CLIENT_EVENTS as LIVE_CLIENT_EVENTS
 from ..wire.live import is_live
 from . import advice, events, times, values
-from .documents import Piece, csv_pieces, decoded, is_cut_yaml, json_pieces, kind_of, yaml_pieces
+from .documents import Piece, csv_pieces, decoded, json_pieces, kind_of, yaml_pieces
 from .events import CLIENT_NAMES, ENDED, MENTION, LogRecord, Origin, is_event, sender
 from .joining import MAX_GROUP_CHARS, Group
 from .lines import HEAD_BYTES, ParseReport, SplitLines, lines, open_log, without_colours
@@ -104,10 +104,10 @@ class _Reader:
         yield from self._flush(n_line)
 
     def _document(self, pieces: Iterator[Piece], *, is_table: bool = False) -> Iterator[LogRecord]:
-        for value, text_lines, n_line in pieces:
+        for value, text_lines, n_line, is_cut in pieces:
             origin = Origin(n_line=n_line)
             text = without_colours(b"".join(text_lines).decode("utf-8", "replace"))
-            if value is not None and values.HINT.search(text) and _is_damaged(value, text):
+            if value is not None and values.HINT.search(text) and (is_cut or _is_damaged(value, text)):
                 if is_table and len(text_lines) > 1:  # lines that quotes, of which some are lost, made one row
                     yield from self._lines(text_lines, n_line)
                 else:
@@ -470,7 +470,7 @@ def _is_damaged(value: Any, text: str) -> bool:
     if "\n" not in text.strip():
         return values.is_elided(value, text, 0, len(text))
     is_elided = values.ELISION.search(text) is not None and values.has_broken_name(value)
-    return is_elided or any(map(values.is_centred, text.splitlines())) or is_cut_yaml(text)
+    return is_elided or any(map(values.is_centred, text.splitlines()))
 
 
 def _same(parsed: list[LogRecord], before: list[LogRecord]) -> bool:

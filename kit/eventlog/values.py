@@ -146,7 +146,7 @@ PARSERS: tuple[Callable[[str, int, int], Value | None], ...] = (_quoted, _json, 
 _CELL = re.compile(r'"((?:[^"]|"")*)"(?!")')
 _PAIR = re.compile(r"(?<![\w.$-])([A-Za-z_][\w.]*)=(?![=\s])")
 _IS_PAIRS = re.compile(r"(?:^|\s)type=(['\"])[a-z_]+(?:\.[a-z_]+)*\1(?:\s|$)|=\"[^\"]*\{\\\"")
-_PLAIN_WORD = re.compile(r"[^\s,]*")
+_PLAIN_WORD = re.compile(r"(?![\"'])(?:(-?(?:0|[1-9]\d{0,15})(?:\.\d{1,17})?)(?=[\s,]|$)|[^\s,]*)")
 _MAX_PAIRS = 200
 
 
@@ -156,12 +156,17 @@ def _pairs(text: str) -> Value | None:
         return None
     fields: dict[str, Any] = {}
     reader = _Expression()
-    at, start = 0, None
+    at, start, is_print, was_elided = 0, None, False, False
     while len(fields) < _MAX_PAIRS and (pair := _PAIR.search(text, at)) is not None:
+        between = text[at : pair.start()] if start is not None else ""
+        was_elided |= ELISION.search(between) is not None
+        if is_print and between.strip():
+            return None  # part of a field was lost
         start = pair.start() if start is None else start
         begin = pair.end()
-        if begin == len(text):
-            return None  # cut before the value
+        is_print |= pair[1] == "type"
+        if begin == len(text) or pair[1] in fields:
+            return None  # cut before the value, or between two fields of one name
         try:
             if (string := _STRING.match(text, begin)) is not None:
                 fields[pair[1]], at = unescaped(string[0][1:-1]), string.end()
@@ -170,13 +175,33 @@ def _pairs(text: str) -> Value | None:
                 fields[pair[1]] = reader.read(text[begin:at], pair[1])
             else:
                 word = _PLAIN_WORD.match(text, begin)
-                assert word is not None
-                fields[pair[1]], at = _CONSTANTS.get(word[0], word[0]), word.end()
+                if word is None:
+                    return None  # a string without an end
+                number = word[0] if word[1] is None else float(word[0]) if "." in word[0] else int(word[0])
+                fields[pair[1]], at = _CONSTANTS.get(word[0], number), word.end()
         except (ValueError, RecursionError, MemoryError):
             return None
-    if start is None:
+    if start is None or (is_print and (text[at:].strip(" \t\r\n\"')]}>,;") or not _is_whole(fields))):
         return None
-    return Value(fields, start, at, frozenset(reader.hidden), is_elided(fields, text, start, at))
+    was_elided |= ELISION.search(text, at) is not None or is_elided(fields, text, start, at)
+    return Value(fields, start, at, frozenset(reader.hidden), was_elided)
+
+
+_LAST_OF = (  # how a type ends, and the field without which such an event is not whole
+    ("delta", "delta"), ("text.done", "text"), ("transcript.done", "transcript"), ("arguments.done", "arguments"),
+    ("audio.done", "content_index"), ("part.added part.done", "part"), ("response.created response.done", "response"),
+    ("item.added item.created item.done item.create item.retrieved", "item"), ("transcription.completed", "transcript"),
+    ("session.created session.updated session.update", "session"), ("conversation.created", "conversation"),
+    ("rate_limits.updated", "rate_limits"), ("buffer.append", "audio"), ("error", "error"),
+)  # fmt: skip
+_OBJECTS = ("response", "session", "item", "part", "conversation", "rate_limits", "error")
+
+
+def _is_whole(fields: dict[str, Any]) -> bool:
+    """Whether a print that no bracket closes has what events of its type end with, and objects where they have objects."""
+    kind = str(fields["type"])
+    last = next((name for ends, name in _LAST_OF if kind.endswith(tuple(ends.split()))), "type")
+    return last in fields and not any(isinstance(fields.get(name), str) for name in _OBJECTS)
 
 
 # ---------------------------------------------------------------------------------------------------------------- strings
@@ -343,13 +368,19 @@ class _Expression:
                 return _UNSEEN if any(part is _UNSEEN for part in listed) else listed
             case ast.Call(keywords=[], args=[*_, ast.Dict() as last]):  # OrderedDict({…}), defaultdict(<class …>, {…})
                 return self._value(last, path)
-            case ast.Call(keywords=fields):
+            case ast.Call(func=ast.Attribute() | ast.Name() as func, args=args, keywords=fields):
+                if isinstance(func, ast.Name) and func.id in _CONSTANTS:
+                    raise ValueError("a constant is not called")
+                for part in args:  # datetime(2026, 5, 1): of no use here, but no "0.5 (truncated)"
+                    self._value(part)
                 return self._fields([(field.arg, field.value) for field in fields], path)
             case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=ast.Constant(value=int() | float() as number)):
                 return -number if isinstance(sign, ast.USub) else number
             case ast.BinOp(left=left, op=ast.Add(), right=right):  # how Node folds a long string
                 texts = self._value(left), self._value(right)
-                return texts[0] + texts[1] if all(isinstance(text, str) for text in texts) else _UNSEEN
+                if not isinstance(texts[0], str):
+                    raise ValueError("only strings are folded")
+                return texts[0] + texts[1] if isinstance(texts[1], str) else _UNSEEN
         raise ValueError(f"a {type(node).__name__} is no value")
 
     def _fields(self, pairs: list[tuple[Any, ast.expr]], path: str) -> dict[str, Any]:
@@ -357,6 +388,8 @@ class _Expression:
         for name, node in pairs:
             if name is _UNSEEN or name == _HIDDEN or not isinstance(name, str | int):
                 raise ValueError("a field without a name")
+            if str(name) in fields:
+                raise ValueError("a field that stands twice: what was between them is lost")
             inner = f"{path}.{name}" if path else str(name)
             value = self._value(node, inner)
             if value is _UNSEEN:
@@ -404,13 +437,14 @@ def _as_python(token: re.Match[str]) -> str:
 
 # ----------------------------------------------------------------------------------------------------------------- elision
 
-ELISION = re.compile(r"\.\.\.|…|\[truncated\]|<truncated>|\(truncated\)")
+ELISION = re.compile(r"\.\.\.|…|\\u2026|\[truncated\]|<truncated>|\(truncated\)")
 SPACE = re.compile(r"\s")
-_GAP = re.compile(r" ?(?:\.{3,}|…|[\[<(]truncated[\]>)]|\[\.\.\.\])+ ?")
+_GAP = re.compile(r" ?(?:\.{3,}|…|\\u2026|[\[<(]truncated[\]>)]|\[\.\.\.\])+ ?")
+IS_GAP = re.compile(rf"{_GAP.pattern}\s*")
 _N_BYTES = re.compile(r"\s*\[([\d,]+) bytes?\]")
 _NAMES = ("type", "object", "status", "role", "name", "code", "param", "reason", "model")
 _WORDS = frozenset(  # of an event: what people, models and programs say, or sound that somebody shortened on purpose
-    {"text", "transcript", "delta", "audio", "instructions", "message", "arguments", "output", "description", "prompt", "obfuscation",
+    {"text", "transcript", "delta", "audio", "instructions", "message", "arguments", "output", "description", "prompt",
      "image_url"}
 )  # fmt: skip
 
@@ -423,7 +457,7 @@ def is_elided(data: Any, text: str, start: int, end: int) -> bool:
     """
     if ELISION.search(text, start, end) is None:
         return False
-    if has_broken_name(data):
+    if has_broken_name(data) or text[end:].lstrip()[:1] == "}":  # a bracket of an object that the elision began
         return True
     first, last = text.rfind("\n", 0, start) + 1, text.find("\n", end)
     lines = text[first : last if last >= 0 else len(text)].split("\n")
