@@ -187,7 +187,9 @@ ROUND = {  # what is done with the whole line
     )[::-1].replace(" P ", " F ", 1)[::-1],
     "terminal": lambda line: "\n".join(_pieces(line, 120)),
     "gcp": lambda line: json.dumps({"textPayload": line, "timestamp": "2026-05-01T12:00:00Z"}),
-    "datadog": lambda line: json.dumps({"attributes": {"message": line, "timestamp": "2026-05-01T12:00:00Z"}, "id": "A"}),
+    "datadog": lambda line: json.dumps(
+        {"attributes": {"message": line, "timestamp": "2026-05-01T12:00:00Z"}, "id": "A"}
+    ),
 }
 
 
@@ -320,7 +322,11 @@ def faults(path, lines, events, spans, truth):
         whole = {"type": "response.done", "response": event["response"]} if event["type"] == "response.done" else event
         of_both = [(data, sent) for sent in (event, whole) for data in read[_of_event(sent)]]
         found = next((data for data, sent in of_both if alike(data, sent, over_lines=over)), None) or next(
-            (data for data, sent in of_both if _has_marked_words(data) and alike(data, sent, over_lines=over, lacks=True)),
+            (
+                data
+                for data, sent in of_both
+                if _has_marked_words(data) and alike(data, sent, over_lines=over, lacks=True)
+            ),
             None,
         )
         name = re.escape(event["type"])

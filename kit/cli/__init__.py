@@ -113,7 +113,7 @@ def _suggestion(word: str, words: Iterable[str]) -> str:
     return f". Did you mean {close[0]}?" if close else ""
 
 
-def _parser(verb: str) -> argparse.ArgumentParser:
+def _parser(verb: str = "") -> argparse.ArgumentParser:
     """The parser of a verb, of which nothing else is loaded; of all, where it is none."""
     parser: argparse.ArgumentParser = Parser(
         prog="kit",

@@ -177,10 +177,15 @@ def _is_cut(root: Any, block: list[bytes]) -> bool:
     """
     import yaml
 
-    nodes, of_text = [root], set()
+    nodes: list[yaml.Node] = [root]
+    of_text: set[int] = set()
+    seen: set[int] = set()  # an alias is the node itself, again
     is_quoted = spells_null = has_null = has_words = False
     while nodes:
         node = nodes.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
         if isinstance(node, yaml.ScalarNode):
             if node.end_mark.line > node.start_mark.line:
                 of_text.update(range(node.start_mark.line, node.end_mark.line + 1))

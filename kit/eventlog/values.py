@@ -440,6 +440,9 @@ def _as_python(token: re.Match[str]) -> str:
 ELISION = re.compile(r"\.\.\.|…|\\u2026|\[truncated\]|<truncated>|\(truncated\)")
 SPACE = re.compile(r"\s")
 _GAP = re.compile(r" ?(?:\.{3,}|…|\\u2026|[\[<(]truncated[\]>)]|\[\.\.\.\])+ ?")
+_GOES_ON = re.compile(
+    r"\s*(?:\}|,\s*[\"']?\w+[\"']?\s*:)"
+)  # after its end: the object did not end there before something was taken out
 IS_GAP = re.compile(rf"{_GAP.pattern}\s*")
 _N_BYTES = re.compile(r"\s*\[([\d,]+) bytes?\]")
 _NAMES = ("type", "object", "status", "role", "name", "code", "param", "reason", "model")
@@ -457,7 +460,7 @@ def is_elided(data: Any, text: str, start: int, end: int) -> bool:
     """
     if ELISION.search(text, start, end) is None:
         return False
-    if has_broken_name(data) or text[end:].lstrip()[:1] == "}":  # a bracket of an object that the elision began
+    if has_broken_name(data) or _GOES_ON.match(text, end):
         return True
     first, last = text.rfind("\n", 0, start) + 1, text.find("\n", end)
     lines = text[first : last if last >= 0 else len(text)].split("\n")
