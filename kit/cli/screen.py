@@ -46,7 +46,6 @@ _FLAGS = (
     (r" with keep_events=True", " without --no-events"),
     (r"\boverwrite=True", "--overwrite"),
     (r"\brequire_key=", "--key-env"),
-    (r"by key_env= or headers=, in a terminal by", "by"),
     (r"(?<!, )\bkey_env='…'", "--key-env NAME"),
     (r"\bkey_env is\b", "--key-env takes"),
     (r"\bauth='(\S+)'", r"--auth \1"),
