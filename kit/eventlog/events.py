@@ -65,7 +65,7 @@ _LIKE_AN_EVENT = re.compile(  # the API grows: a new event of a known family is 
     r"(?:session|conversation|input_audio_buffer|output_audio_buffer|response|rate_limits|transcription_session|mcp_list_tools)"
     r"(?:\.[a-z0-9_]{1,60}){1,4}\Z"
 )
-_PAYLOADS = ("event", "data", "payload", "message", "body", "raw")
+_PAYLOADS = frozenset({"event", "data", "payload", "message", "body", "raw"})
 ENDED = ("completed", "cancelled", "failed", "incomplete")
 
 EVENT_NAMES = frozenset(GA_NAME) - {"error"} | CLIENT_NAMES
@@ -87,7 +87,9 @@ def is_event(value: object) -> bool:
     if kind not in GA_NAME and kind not in CLIENT_NAMES and not _LIKE_AN_EVENT.match(kind):
         return False
     # A wrapper may repeat the type of what it wraps.
-    return not any(isinstance(inner := value.get(name), dict) and inner.get("type") == kind for name in _PAYLOADS)
+    return _PAYLOADS.isdisjoint(value) or not any(
+        isinstance(inner := value.get(name), dict) and inner.get("type") == kind for name in _PAYLOADS
+    )
 
 
 def is_foreign(event: Mapping[str, Any]) -> bool:
@@ -145,8 +147,9 @@ _DIRECTIONS = {
     "out": "client", "outgoing": "client", "outbound": "client", "tx": "client", ">": "client", ">>>": "client",
 }  # fmt: skip
 # Where a logger puts the text of its line, in the order in which they are looked for: Docker, journald, loggers, GCP.
-_WITH_TEXT = ("_source", "attributes", "content", "jsonPayload")
 _TEXT_FIELDS = ("log", "MESSAGE", "message", "msg", "@message", "line", "text", "textPayload", "body", "event")
+_ALL_TEXT_FIELDS = frozenset(_TEXT_FIELDS)
+_WITH_TEXT = frozenset({"_source", "attributes", "content", "jsonPayload"})
 
 
 def direction_of(fields: Mapping[str, Any]) -> str | None:
@@ -185,8 +188,9 @@ def session_key_in(text: str) -> str | None:
 
 def text_field(fields: Mapping[str, Any]) -> str | None:
     """The line of text that a logger wrapped in JSON, if it did; also one level down, where exports have it (``_source.message``)."""
-    fields = next((inner for name in _WITH_TEXT if isinstance(inner := fields.get(name), dict)), fields)
-    for name in _TEXT_FIELDS:
+    if not _WITH_TEXT.isdisjoint(fields):
+        fields = next((inner for name in _WITH_TEXT if isinstance(inner := fields.get(name), dict)), fields)
+    for name in _TEXT_FIELDS if not _ALL_TEXT_FIELDS.isdisjoint(fields) else ():
         text = fields.get(name)
         if isinstance(text, list) and text and all(isinstance(code, int) and 0 <= code < 256 for code in text):
             return bytes(text).decode("utf-8", "replace")  # journald writes what is not plain text as numbers

@@ -148,11 +148,13 @@ def log_files(*paths: PathLike, passed_over: list[Path] | None = None) -> list[P
             continue
         for folder, folders, names in os.walk(path, followlinks=False):
             folders[:] = sorted(name for name in folders if name not in (".git", "__pycache__", "node_modules"))
-            members = [member for name in sorted(names) if _is_plain(member := Path(folder, name))]
-            chosen = [member for member in members if _is_log(member)]
-            files += sorted(chosen, key=_rotation_order)
+            chosen: dict[bool, list[Path]] = {True: [], False: []}
+            for name in sorted(names):
+                if _is_plain(member := Path(folder, name)):
+                    chosen[_is_log(member)].append(member)
+            files += sorted(chosen[True], key=_rotation_order)
             if passed_over is not None:
-                passed_over += [member for member in members if member not in set(chosen)]
+                passed_over += chosen[False]
     return files
 
 

@@ -139,7 +139,8 @@ class _Reader:
             text = bare.decode("utf-8", "replace")
             if values.HINT.search(text) and values.is_elided(value, text, 0, len(text)):
                 return [*self._give_up(), *self._of_damaged("shortened in the middle", text, origin)]
-        inner = self._inner = events.text_field(value) if isinstance(value, dict) else None
+        is_wrapped = isinstance(value, dict) and not is_event(value)
+        inner = self._inner = events.text_field(value) if is_wrapped else None
         if inner is not None and _is_piece(value, inner, self._pieces):
             return self._wrapped_text(value, inner, n_line)
         n_foreign = self.report.n_foreign
