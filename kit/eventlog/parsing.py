@@ -13,6 +13,7 @@ What cannot be read is never guessed: of a line that was cut, or shortened in th
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -191,6 +192,9 @@ class _Reader:
             waiting.extendleft(reversed(again))
 
     def _one_line(self, line: str, origin: Origin) -> Iterator[LogRecord]:
+        if _OF_COMPLAINT.search(line):
+            self.report.notes[_COMPLAINT] += 1
+            return
         has_hint = values.HINT.search(line) is not None
         if not has_hint and not line.rstrip().endswith(("{", "[", "(", ",")):
             if line.strip():
@@ -198,8 +202,8 @@ class _Reader:
             return
         parsed, begins = self._of_text(line, origin) if has_hint else ([], None)
         yield from parsed
-        if parsed and begins is None:
-            return
+        if parsed and (begins is None or all(record.kind == "partial" for record in parsed)):
+            return  # of a line that was shortened, each piece may look as if it had no end
         if self._n_chars_again <= _MAX_WORK * self._n_chars + 1_000_000:
             self._group = Group.beginning(line, begins, origin)
         if self._group is None and not parsed:
@@ -453,6 +457,9 @@ class _Reader:
         )
 
 
+# Pydantic says of each type that an event might have been why it is none, and shows a piece of the event.
+_OF_COMPLAINT = re.compile(r"^ {2}\S.* \[type=\w+, input_value=.*, input_type=\w+\]$")
+_COMPLAINT = "lines in which pydantic complains of an event, and repeats pieces of it, are not counted"
 _UNREAD = "in a notation that is not read"
 
 
