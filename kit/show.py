@@ -166,7 +166,7 @@ def table(rows: Iterable[Sequence[str]], head: Sequence[str]) -> str:
 
     def cell(html: str) -> str:
         # On a phone words have room, and the table scrolls; else they would stand one below the other.
-        room = "" if html.startswith("<") else f";min-width:min(15em,{len(html)}ch)"
+        room = ";overflow-wrap:normal" if html.startswith("<") else f";min-width:min(15em,{len(html)}ch)"
         return f'<td style="{style}{room}">{html}</td>'
 
     body = "".join("<tr>" + "".join(map(cell, row)) + "</tr>" for row in rows)

@@ -289,7 +289,7 @@ def modality(
             interval that knows which turns share a trial.
         outcome: What is counted and has the interval: ``"text"``, or ``"lost_voice"`` (text, silent or late; of first turns), which
             is the one to show of GPT-Live.
-        truth: The share of text that a stand-in was told, for each row: a white diamond on its bar.
+        truth: The share of text that a stand-in was told, for each row: a diamond on its bar.
         style, ax, title: See `kit.plots`.
 
     Raises:
