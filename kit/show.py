@@ -159,6 +159,15 @@ def ms(value: float | None) -> str:
     return f"{value:.0f} ms" if value < 10_000 else f"{value / 1000:.1f} s"
 
 
+def duration(seconds: float) -> str:
+    """A length of time as people read it."""
+    if seconds < 1:
+        return "a second"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def table(rows: Iterable[Sequence[str]], head: Sequence[str]) -> str:
     """A table of cells that are HTML already (pass text through `esc`)."""
     style = "text-align:left;vertical-align:top;padding:2px 10px 2px 0;white-space:pre-wrap"

@@ -18,7 +18,6 @@ from rich.text import Text
 
 from .. import show
 from ..errors import InputError
-from ..trials.plan import duration
 from ..wire.live_conversation import Reply
 from ..wire.records import Response
 
@@ -293,7 +292,9 @@ class Bar:
         if self._bar is not None:
             self._bar.stop()
         if self._sentence:
-            self._console.print(Text(f"{show.plain(self._sentence)}; {duration(time.monotonic() - self._began_s)}"))
+            self._console.print(
+                Text(f"{show.plain(self._sentence)}; {show.duration(time.monotonic() - self._began_s)}")
+            )
 
 
 def draw_facts(pairs: Iterable[tuple[str, Any]]) -> None:

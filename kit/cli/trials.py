@@ -28,7 +28,7 @@ from ..errors import InputError, KitError, clipped
 from ..files import named_path
 from ..trials import arms, run
 from ..trials.ledger import Ledger
-from ..trials.plan import Plan, duration, estimate
+from ..trials.plan import Plan, estimate
 from .options import Verbs, access, add_options
 from .screen import Bar, Columns, complain, console, draw_facts, draw_frame, in_flags, say
 
@@ -106,7 +106,7 @@ def draw_plan(plan: Plan) -> None:
         ("trials", f"{expected.n_trials:,} trials{controls}, {plan.repeats} of each; about {expected.n_responses:,} responses "
                    f"and {tokens} tokens"),
     ))  # fmt: skip
-    time = duration(60 * expected.minutes)
+    time = show.duration(60 * expected.minutes)
     if expected.free or expected.usd is None:
         cost = "free, simulated" if expected.simulated else "free" if expected.free else "unpriced"
         boxes = {"cost": cost, "time": f"{time}, 8 at once"}

@@ -35,7 +35,7 @@ from ..eventlog import Log, read_logs
 from ..eventlog.answer import beginning
 from ..eventlog.reading import AnySession
 from ..trials.ledger import OUTCOMES, Ledger, damage, inflate
-from ..wire.records import tokens
+from ..wire.records import row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -172,20 +172,8 @@ _EVENT = ("event", "at_ms", "direction", "type", "audio_bytes", "event_id", "ite
 # A column's type follows from its name alone: a new column of text that repeats is added here, one of numbers ends in `_ms`, `usd`,
 # or one of `_COUNT_ENDS`; anything else is text.
 _CATEGORIES = {
-    *LABELS,
-    "status",
-    "reason",
-    "asked",
-    "started_by",
-    "reported",
-    "kind",
-    "stage",
-    "direction",
-    "type",
-    "drift_rule",
-    "ended",
-    "run_ended",
-}
+    *LABELS, "status", "reason", "asked", "started_by", "reported", "kind", "stage", "direction", "type", "drift_rule", "ended", "run_ended",
+}  # fmt: skip
 # The same in every frame, so that a code means the same word wherever frames are put together.
 _FIXED = {"state": STATES, "modality": MODALITIES, "outcome": OUTCOMES}
 _FLAGS = {"simulated", "reply_asked", "counts", "expected", "cost_estimated", "any_drift", "reached"}
@@ -290,8 +278,8 @@ def log_df(source: LogSource | Iterable[LogSource], *, asked: str | None = "audi
         InputError: If a file cannot be read.
     """
     sessions = [(log, session) for log in _logs(source) for session in log.all]
-    rows = [row for n, (log, session) in enumerate(sessions, 1) for row in _log_rows(log, session, n, asked)]
-    return _frame(_LOG, rows, {})
+    rows = [fields for n, (log, session) in enumerate(sessions, 1) for fields in _log_rows(log, session, n, asked)]
+    return _frame(_LOG, [tuple(map(fields.get, _LOG)) for fields in rows], {})
 
 
 def _logs(source: LogSource | Iterable[LogSource]) -> Iterator[Log]:
@@ -309,24 +297,24 @@ def _logs(source: LogSource | Iterable[LogSource]) -> Iterator[Log]:
         raise InputError(f"log_df() takes logs, files and folders, not {clipped(source)}")
 
 
-def _log_rows(log: Log, session: AnySession, n: int, modality: str | None) -> Iterator[tuple[Any, ...]]:
+def _log_rows(log: Log, session: AnySession, n: int, modality: str | None) -> Iterator[dict[str, Any]]:
     header = session.header or {}
     opened_at = _unix(header.get("opened_at"))
+    of_session = {
+        "trial_id": f"{session.id or f'{log.path.name} {n}'} #{n}", "role": "measure", "case": "as logged", "arm": "as logged",
+        "settings": log.path.name, "endpoint": header.get("endpoint") or "log", "model": session.model,
+        "day": None if opened_at is None else header["opened_at"][:10], "state": "completed", "session_id": session.id,
+        "started_at": opened_at, "beginning": beginning(session.n_seeded),
+    }  # fmt: skip
     responses = [r for r in session.answers if modality is None or r.asked is None or modality in r.asked]
     for turn, response in enumerate(responses):
-        counts = tokens(response.usage or {})
-        # Without a deadline nothing was late, so nothing is said of outcomes.
-        outcome = response.outcome if response.policy else None
-        yield (
-            None, f"{session.id or f'{log.path.name} {n}'} #{n}", "measure", "as logged", "as logged", log.path.name,
-            header.get("endpoint") or "log", session.model, None if opened_at is None else header["opened_at"][:10], "completed",
-            response.simulated, turn, 0, response.modality, response.status, response.reason,
-            "+".join(response.asked) if response.asked else None, response.started_by, response.started_at_ms,
-            response.first_audio_ms, response.first_text_ms, response.first_transcript_ms, response.done_ms,
-            response.n_audio_bytes, len(response.calls),
-            *(counts[f"{way}_{kind}_tokens"] for way in ("input", "output") for kind in ("text", "audio")), response.voice, response.id, session.id, opened_at,
-            response.transcript, response.text, beginning(session.n_seeded), outcome,
-        )  # fmt: skip
+        fields = row(response)
+        yield fields | of_session | {
+            "turn": turn, "response": 0, "asked": "+".join(fields["asked"]) if fields["asked"] else None,
+            "audio_bytes": fields["n_audio_bytes"], "calls": len(response.calls),
+            # Without a deadline nothing was late, so nothing is said of outcomes.
+            "outcome": response.outcome if response.policy else None,
+        }  # fmt: skip
 
 
 def _unix(iso: object) -> float | None:
@@ -406,23 +394,19 @@ def plan_order(source: object) -> dict[str, list[str]]:
     return order
 
 
-def _rows(
-    source: object, columns: Mapping[str, str], clauses: str, role: Role | None, skip: Sequence[str] = ()
-) -> list[tuple[Any, ...]]:
+def _rows(source: object, columns: Mapping[str, str], clauses: str, role: Role | None) -> list[tuple[Any, ...]]:
     """Query each ledger of a source; the first column is the plan, the others are `columns`."""
     query = f"{_SERVED} SELECT :plan, {', '.join(columns.values())} {clauses}"
     ledgers = ledgers_of(source)
     rows: list[tuple[Any, ...]] = []
-    for ledger, left_out in zip(ledgers, skip or same_trials(ledgers), strict=True):
+    for ledger, left_out in zip(ledgers, same_trials(ledgers), strict=True):
         with reading(ledger) as db:
             rows += db.execute(query, {"role": role, "plan": ledger.plan_hash[:12], "left_out": left_out})
     return rows
 
 
-def _read(
-    source: object, columns: Mapping[str, str], clauses: str, role: Role | None, skip: Sequence[str] = ()
-) -> pd.DataFrame:
-    return _frame(("plan", *columns), _rows(source, columns, clauses, role, skip), plan_order(source))
+def _read(source: object, columns: Mapping[str, str], clauses: str, role: Role | None) -> pd.DataFrame:
+    return _frame(("plan", *columns), _rows(source, columns, clauses, role), plan_order(source))
 
 
 def _read_kinds(
@@ -522,22 +506,19 @@ def counted_turns(source: Source, role: Role | None = "measure") -> pd.DataFrame
         LedgerError: If a path leads to no ledger.
     """
     sources = _flat(source)
-    ledgers = [
-        part if isinstance(part, Ledger) else Ledger(part) for part in sources if isinstance(part, Ledger | str | Path)
-    ]
-    skip = iter(zip(ledgers, same_trials(ledgers), strict=True))
+    left_out = iter(same_trials([part for part in sources if isinstance(part, Ledger)]))
     parts = [
-        _turns_of_ledger(*next(skip), role)
-        if isinstance(part, Ledger | str | Path)
-        else _turns_of_responses(part, role)
+        _turns_of_ledger(part, next(left_out), role) if isinstance(part, Ledger) else _turns_of_responses(part, role)
         for part in sources
     ]
     return parts[0] if len(parts) == 1 else _stacked(parts)
 
 
 def _flat(source: object) -> list[Any]:
-    if isinstance(source, Ledger | str | Path) or (hasattr(source, "columns") and hasattr(source, "iloc")):
+    if hasattr(source, "columns") and hasattr(source, "iloc"):
         return [source]
+    if isinstance(source, Ledger | str | Path):
+        return [source if isinstance(source, Ledger) else Ledger(source)]
     if isinstance(source, Sequence) and source:
         return [part for inner in source for part in _flat(inner)]
     raise InputError(f"a source is a ledger, its path, a frame of responses, or a list of those, not {clipped(source)}")
@@ -554,10 +535,9 @@ def _turns_of_ledger(ledger: Ledger, left_out: str, role: Role | None) -> pd.Dat
     df = trials.merge(turns, how="left", on="attempt_id").drop(columns="attempt_id")
     df["reached"] = df["turn"].notna()
     df[["turn", "responses"]] = df[["turn", "responses"]].fillna(0)
-    numbers = {"trial": np.int32, "turn": np.int32, "responses": np.int16, "lost": np.int16}
-    return df.astype(numbers | dict.fromkeys(("history_items", "turns_planned", "items_sent"), np.float32)).assign(
-        planned=True
-    )
+    numbers: dict[str, Any] = {"trial": np.int32, "turn": np.int32, "responses": np.int16, "lost": np.int16}
+    numbers |= dict.fromkeys(("history_items", "turns_planned", "items_sent"), np.float32)
+    return df.astype(numbers).assign(planned=True)
 
 
 def run_ended(ledger: Ledger) -> str | None:
@@ -565,11 +545,6 @@ def run_ended(ledger: Ledger) -> str | None:
     reason = (ledger.last_run or {}).get("ended")
     rule = ledger.plan.get("stop")
     return f"{STOPPED} {rule['alpha'] / rule['n_arms']!r}" if reason == STOPPED and rule else reason
-
-
-def _numbered(ids: Any) -> Any:
-    """Number rows whose ids stand together, from 0."""
-    return np.cumsum(np.diff(ids, prepend=ids[:1]) != 0, dtype=np.int32)
 
 
 def _stacked(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -640,8 +615,10 @@ def _turns_of_responses(df: pd.DataFrame, role: Role | None) -> pd.DataFrame:
         first, last = df.iloc[begins], df.iloc[np.where(decided, final, ends - 1)]
         # From asking first: what asking again took is part of how long the user waited. `fmin` passes over what is missing.
         heard_ms = np.fmin.reduceat(started + heard_ms, begins) - started[begins]
+    # From 0: rows of a trial stand together.
+    new_trial_at = np.diff(trial[begins], prepend=trial[begins][:1]) != 0
     columns: dict[str, Any] = {
-        "trial": _numbered(trial[begins]),
+        "trial": np.cumsum(new_trial_at, dtype=np.int32),
         "turn": turn[begins],
         "planned": False,
         "reached": True,

@@ -41,6 +41,7 @@ from ..wire.records import Response
 
 # Both carry messages of user, assistant and system (GPT-Live: developer) as a history.
 BOTH = frozenset({"realtime", "live"})
+LIVE = frozenset({"live"})
 
 
 # What an endpoint must be able to do for its measure to mean something: over Realtime that is drift to text.
@@ -572,27 +573,23 @@ class PastByThinking(Arm):
     Source: livekit-agents 1.8.9 (2026-11), for what is added in mid-session. Reported: nothing of its effect on the voice.
     """
 
-    wires: ClassVar[frozenset[str]] = frozenset({"live"})
+    wires = LIVE
+    lane: ClassVar[str] = "thinking"
 
     async def seed(self, session: Any, history: History) -> None:
         # What is appended needs a session that runs; only the start takes `input` (wire/LIVE.md, In ten lines).
         await session.start()
         if len(history):
-            await session.append_past(history)
+            await session.append_past(history, lane=self.lane)
 
 
-class PastByInstructions(Arm):
+class PastByInstructions(PastByThinking):
     """The past as trusted context after the start, in pieces of 500 tokens (GPT-Live A6).
 
     Source: livekit-agents 1.8.9 (2026-11), for system lines in mid-session. Reported: nothing of its effect on the voice.
     """
 
-    wires: ClassVar[frozenset[str]] = frozenset({"live"})
-
-    async def seed(self, session: Any, history: History) -> None:
-        await session.start()
-        if len(history):
-            await session.append_past(history, lane="instructions")
+    lane = "instructions"
 
 
 class LineAndPing(Arm):
@@ -602,8 +599,8 @@ class LineAndPing(Arm):
     Source: promptfoo 0.123.1, provider openai:live (2026-11). Reported: that it does so; no count.
     """
 
-    wires: ClassVar[frozenset[str]] = frozenset({"live"})
-    keeps_last_line: ClassVar[bool] = True
+    wires = LIVE
+    keeps_last_line = True
 
     async def ask_aloud(self, session: LiveSession, content: Clip | None) -> None:
         if content is not None:
@@ -622,7 +619,7 @@ class Unfed(Arm):
     Source: livekit/agents #7239 (2026-09). Reported: every ask timed out; with silence at 10 Hz it spoke after 1.6 s.
     """
 
-    wires: ClassVar[frozenset[str]] = frozenset({"live"})
+    wires = LIVE
     feed: ClassVar[Feed] = "clips"
 
     async def seed(self, session: Any, history: History) -> None:
@@ -646,8 +643,8 @@ class Forked(Arm):
     Source: OpenAI's guide live-conversations (2026). Reported: a fork knows what was seeded; nothing of its voice.
     """
 
-    wires: ClassVar[frozenset[str]] = frozenset({"live"})
-    forks: ClassVar[bool] = True
+    wires = LIVE
+    forks = True
 
     def settings(self, history: History) -> dict[str, Any]:
         # Only a stored session can be forked (wire/LIVE.md, Connecting).
@@ -660,8 +657,8 @@ class CommentaryPing(Arm):
     Source: livekit-agents 1.8.9, aplisay/llm-agent#306, pipecat-ai 1.14.0 (2026). Reported: spoken after about 850 ms.
     """
 
-    wires: ClassVar[frozenset[str]] = frozenset({"live"})
-    keeps_last_line: ClassVar[bool] = True
+    wires = LIVE
+    keeps_last_line = True
 
 
 class Nudge(Arm):
@@ -670,7 +667,7 @@ class Nudge(Arm):
     Source: egma#354 (2026), after 10 s. Reported: that the product does it; no count.
     """
 
-    wires: ClassVar[frozenset[str]] = frozenset({"live"})
+    wires = LIVE
 
     @property
     def max_responses(self) -> int:

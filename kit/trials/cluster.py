@@ -123,7 +123,7 @@ class _Cluster:
         idle_s = 0.0
         try:
             while self._open_batches or (self._left and self._runner.stopped is None):
-                workers = await self._workers()
+                workers = set(await self._ask(client.nthreads))
                 await self._bury(workers)
                 await self._send(workers)
                 idle_s = 0.0 if self._open_batches or workers else idle_s + _LOOK_S
@@ -187,9 +187,6 @@ class _Cluster:
             future.add_done_callback(lambda _: self._wake())
             self._open_batches[worker] = _OpenBatch(worker, future, dict(zip(ids, trials, strict=True)))
 
-    async def _workers(self) -> set[str]:
-        return set(await self._ask(self._client.nthreads))
-
     async def _ask(self, method: Callable[..., Any], *args: Any) -> Any:
         """Call the client, whichever kind it is, without blocking this loop."""
         if self._client.asynchronous:
@@ -221,7 +218,7 @@ class _Cluster:
         self._empty_inbox()
         for batch in [batch for batch in self._open_batches.values() if batch.future.done()]:
             if batch.future.status == "finished":
-                for attempt_id, outcome in await self._ask_future(batch.future):
+                for attempt_id, outcome in await self._ask(batch.future.result):
                     self._decide(attempt_id, outcome)
             elif batch.future.status == "error":
                 problem = await self._ask(batch.future.exception)
@@ -231,9 +228,6 @@ class _Cluster:
                     else KitError(f"a worker could not play its trials: {problem}")
                 )
             self._lose(batch)
-
-    async def _ask_future(self, future: Any) -> Any:
-        return await future if self._client.asynchronous else await asyncio.to_thread(future.result)
 
     def _empty_inbox(self) -> None:
         while not self._inbox.empty():

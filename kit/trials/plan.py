@@ -623,7 +623,7 @@ class Estimate:
             )
         return (
             f"{_n(self.n_trials, 'trial')}{controls}, {_n(self.n_sessions, 'session')}, about {_n(self.n_responses, 'response')} and {tokens}: "
-            f"{cost}; about {duration(60 * self.minutes)} at {AT_ONCE} at once{self.elsewhere}"
+            f"{cost}; about {show.duration(60 * self.minutes)} at {AT_ONCE} at once{self.elsewhere}"
         )
 
 
@@ -636,7 +636,7 @@ def _boxes(cost: Estimate) -> str:
         figures = [("unpriced", "say budget_usd=, or a price")]
     else:
         figures = [(f"${value:,.2f}", word) for value, word in usd if value is not None]
-    figures += [(duration(60 * cost.minutes), f"at {AT_ONCE} at once"), (f"{cost.n_sessions:,}", "sessions")]
+    figures += [(show.duration(60 * cost.minutes), f"at {AT_ONCE} at once"), (f"{cost.n_sessions:,}", "sessions")]
     box = (
         '<span style="display:inline-block;border:1px solid var(--jp-border-color1,#888);border-radius:5px;padding:3px 12px;'
         'margin:0 8px 4px 0"><b style="font-size:125%">{}</b><br><small>{}</small></span>'
@@ -708,7 +708,9 @@ def estimate(plan: Plan) -> Estimate:
         on, when = "GPT-Live", f" at ${USD_PER_SECOND * 60:.2f} a minute"
         # Dollars back into seconds: there is one price for all of them.
         seconds_there = elsewhere / USD_PER_SECOND
-    measured = f". On {on}: about ${elsewhere:,.2f}{when}, {duration(seconds_there / AT_ONCE)}" if simulated else ""
+    measured = (
+        f". On {on}: about ${elsewhere:,.2f}{when}, {show.duration(seconds_there / AT_ONCE)}" if simulated else ""
+    )
     return Estimate(
         n_trials=plan.n_trials,
         n_controls=plan.n_controls,
@@ -869,12 +871,3 @@ def _dates(prices: Iterable[Price]) -> str:
 
 def _n(n: int, word: str) -> str:
     return f"{n:,} {word}{'' if n == 1 else 's'}"
-
-
-def duration(seconds: float) -> str:
-    """A length of time as people read it."""
-    if seconds < 1:
-        return "a second"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -40,7 +40,7 @@ from ..standin import StandIn
 from .attempt import AGAIN, THERE, AttemptRows, Outcome, Prepared, RealtimeAttempt, Row, prepare
 from .limits import Budget, FirstTurn, Heartbeat, RateLimiter, Reservation, StopMonitor, check_budget
 from .live import LiveAttempt
-from .plan import Plan, Settings, Trial, duration, estimate, tokens_of, worst_usd
+from .plan import Plan, Settings, Trial, estimate, tokens_of, worst_usd
 from .writer import Writer
 
 ATTEMPTS: dict[Protocol, type[AttemptRows]] = {"realtime": RealtimeAttempt, "live": LiveAttempt}
@@ -155,14 +155,18 @@ class Bar:
         n_new = progress.decided - self._n_before
         took_s = time.monotonic() - self._began_s
         # The first few trials tell no pace.
-        eta = f" · about {duration(took_s / n_new * (progress.planned - progress.decided))} left" if n_new > 3 else ""
+        eta = (
+            f" · about {show.duration(took_s / n_new * (progress.planned - progress.decided))} left"
+            if n_new > 3
+            else ""
+        )
         return (
             f'<progress max="{progress.planned}" value="{progress.decided}" aria-label="trials" style="width:220px;vertical-align:middle">'
             f"</progress> {progress.decided:,} of {progress.planned:,} trials · {progress.in_flight} running{eta} · {show.esc(progress)}"
         )
 
     def _sentence(self, progress: Progress) -> str:
-        took = duration(time.monotonic() - self._began_s)
+        took = show.duration(time.monotonic() - self._began_s)
         return f"{progress.decided:,} of {progress.planned:,} trials after {took}: {progress}"
 
 
