@@ -25,15 +25,8 @@ ROLES = ("system", "user", "assistant")
 _TEXTS = ("text", "input_text", "output_text")
 # Left out, with a note.
 _PICTURES = (
-    "image",
-    "image_url",
-    "input_image",
-    "image_content",
-    "image_asset_pointer",
-    "file",
-    "input_file",
-    "video_url",
-)
+    "image", "image_url", "input_image", "image_content", "image_asset_pointer", "file", "input_file", "video_url",
+)  # fmt: skip
 
 
 def text_value(value: object, name: str) -> str:

@@ -147,11 +147,7 @@ _ADVICE: dict[str | int | None, str] = {
     # Of GPT-Live: no access to the model, or a voice that there is not; both read alike (wire/LIVE.md, "Open").
     "forbidden": "This key has no access to this model, or no such voice; overloaded, the service says the same.",
     3000: "{check_key}",
-    301: "{redirect}",
-    302: "{redirect}",
-    303: "{redirect}",
-    307: "{redirect}",
-    308: "{redirect}",
+    **dict.fromkeys((301, 302, 303, 307, 308), "{redirect}"),
     401: "{check_key}",
     403: "This key has no access to Realtime, or the server refuses this origin.",
     404: "Check the address and the model or deployment.",

@@ -30,7 +30,7 @@ from .eventlog.writing import without_audio
 from .standin import MAX_FRAME_BYTES, Access, Connection, Listener, key_of_request
 from .wire.conversation import TAG
 from .wire.dialect import MARK_HEADER, REPLAY_HEADER
-from .wire.events import DIGEST, LIVE_AUDIO_DELTA, encode, loudness
+from .wire.events import DIGEST, LIVE_AUDIO_DELTA, dict_of, encode, loudness
 from .wire.live_conversation import ReplyPolicy
 
 # A microphone's or a feeder's: never the same twice. GPT-Live's are its clock, so they are counted all the same.
@@ -244,9 +244,7 @@ class Ids:
     def learn(self, recorded: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         """Take note of the ids that a client chose in an event."""
         pairs = [(recorded.get("event_id"), event.get("event_id")), (_kit_tag(recorded), _kit_tag(event))]
-        then, now = recorded.get("item"), event.get("item")
-        if isinstance(then, dict) and isinstance(now, dict):
-            pairs.append((then.get("id"), now.get("id")))
+        pairs.append((dict_of(recorded, "item").get("id"), dict_of(event, "item").get("id")))
         self._now |= {a: b for a, b in pairs if isinstance(a, str) and isinstance(b, str) and a != b}
 
     def now(self, value: Any) -> Any:
@@ -323,14 +321,11 @@ def _differ(then: Any, now: Any, where: str) -> tuple[str, str] | None:
 
 
 def _summary(event: Mapping[str, Any]) -> str:
-    item = event.get("item")
-    words = ""
-    if isinstance(item, dict) and isinstance(item.get("content"), list):
-        words = " ".join(str(part.get("text", "")) for part in item["content"] if isinstance(part, dict)).strip()
+    content = dict_of(event, "item").get("content")
+    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    words = " ".join(str(part.get("text", "")) for part in parts).strip()
     return f"{event.get('type')}{f' ({clipped(words, 60)})' if words else ''}"
 
 
 def _kit_tag(event: Mapping[str, Any]) -> Any:
-    response = event.get("response")
-    metadata = response.get("metadata") if isinstance(response, dict) else None
-    return metadata.get(TAG) if isinstance(metadata, dict) else None
+    return dict_of(dict_of(event, "response"), "metadata").get(TAG)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..clip import MAX_MS, RATE_HZ, Clip, Provenance
 from ..errors import AudioFormatError, DeviceError, InputError
-from .portaudio import Device, close, find, in_words, latency_ms, rate_for, sounddevice
+from .portaudio import Device, close, find, latency_ms, opened, rate_for
 
 SPEECH_DBFS = -45.0  # a louder peak counts as speech: rooms stay below −55 dBFS, a voice at a laptop is above −35
 _SILENT_S = 3.0  # a device that brings no block for this long is gone; the slowest start measured was below one second
@@ -298,7 +298,6 @@ class Microphone:
 
     def start(self, deliver: Callable[[bytes, float], None]) -> None:
         """Open the device. `deliver` is called with (int16 bytes at `rate_hz`, `time.perf_counter`) on the device's thread."""
-        sd = sounddevice()
 
         def callback(data: Any, _frames: int, _times: Any, status: Any) -> None:
             now_s = time.perf_counter()
@@ -309,19 +308,10 @@ class Microphone:
         def finished() -> None:
             self._finished = True
 
-        with in_words(self.device, "input"):
-            self._stream = sd.RawInputStream(
-                samplerate=self.rate_hz,
-                # In frames at the rate of the device.
-                blocksize=self.rate_hz * self.block_ms // 1000,
-                device=self.device.index,
-                channels=1,
-                dtype="int16",
-                latency="low",
-                callback=callback,
-                finished_callback=finished,
-            )
-            self._stream.start()
+        # In frames at the rate of the device.
+        n_frames = self.rate_hz * self.block_ms // 1000
+        options = {"samplerate": self.rate_hz, "blocksize": n_frames}
+        self._stream = opened(self.device, "input", callback=callback, finished_callback=finished, **options)
 
     def stop(self) -> None:
         """Close the device. Closing twice is fine, and so is closing one that was unplugged."""

@@ -193,6 +193,21 @@ def rate_for(device: Device, kind: Kind, rate_hz: int) -> int:
     return rate_hz
 
 
+def opened(device: Device, kind: Kind, **options: Any) -> Any:
+    """Open a stream of int16, mono, and start it, with `options` of sounddevice's class beside.
+
+    Raises:
+        MissingExtra: If PortAudio is missing.
+        DeviceError: If the device cannot be opened.
+    """
+    sd = sounddevice()
+    make = sd.RawInputStream if kind == "input" else sd.RawOutputStream
+    with in_words(device, kind):
+        stream = make(device=device.index, channels=1, dtype="int16", latency="low", **options)
+        stream.start()
+    return stream
+
+
 def close(stream: Any) -> None:
     """Close a stream without blocking: a driver whose device vanished may never return (seen with JACK)."""
     # A daemon, or a driver that hangs would keep Python from ending, too.

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..clip import MAX_MS, RATE_HZ, Clip
 from ..errors import DeviceError, InputError
-from .portaudio import Device, close, find, in_words, latency_ms, rate_for, sounddevice
+from .portaudio import Device, close, find, latency_ms, opened, rate_for
 
 _GONE_S = 3.0  # a device that asks for nothing for this long is gone
 _LOOK_S = 0.02  # how often a wait looks at what was heard
@@ -267,7 +267,6 @@ class Speaker(PlayQueue):
             )
 
     async def __aenter__(self) -> Speaker:
-        sd = sounddevice()
         # From now on, and not from the making of the object, which may be long ago.
         self._requested_at_s = time.perf_counter()
 
@@ -281,19 +280,10 @@ class Speaker(PlayQueue):
             if self.on_played is not None:
                 self.on_played(out)
 
-        with in_words(self.device, "output"):
-            # Always a callback: a blocking write garbles the sound on JACK, and could not be cut short.
-            self._stream = sd.RawOutputStream(
-                samplerate=self.rate_hz,
-                # 10 ms: how finely a reply can be cut off.
-                blocksize=self.rate_hz // 100,
-                device=self.device.index,
-                channels=1,
-                dtype="int16",
-                latency="low",
-                callback=callback,
-            )
-            self._stream.start()
+        # 10 ms: how finely a reply can be cut off.
+        options = {"samplerate": self.rate_hz, "blocksize": self.rate_hz // 100}
+        # Always a callback: a blocking write garbles the sound on JACK, and could not be cut short.
+        self._stream = opened(self.device, "output", callback=callback, **options)
         return self
 
     async def __aexit__(self, *_exc: object) -> None:

@@ -104,9 +104,14 @@ class DeltaFrame:
 
 
 class Outgoing:
-    """The frames that one connection has to send, and how it ends."""
+    """The frames that one connection has to send, and how it ends.
 
-    def __init__(self) -> None:
+    Args:
+        dialect: ``ga``, ``beta`` or ``live``.
+    """
+
+    def __init__(self, dialect: str) -> None:
+        self.dialect = dialect
         # What the socket does once they are sent: a close with code and reason, or a cut without either.
         self.closing: tuple[int, str] | None = None
         self.cut = False
@@ -140,7 +145,7 @@ class Outbox(Outgoing):
     """
 
     def __init__(self, d: Dialect, unix: Callable[[], float]) -> None:
-        super().__init__()
+        super().__init__(d.name)
         self.d = d
         # The frame that was put last: some faults repeat it.
         self.last = b""

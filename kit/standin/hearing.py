@@ -205,11 +205,6 @@ def detector(settings: Any, from_ms: float) -> TurnDetector | None:
     return TurnDetector(threshold=settings["threshold"], silence_ms=settings["silence_duration_ms"], from_ms=from_ms)
 
 
-def prefix_ms(settings: Any) -> int:
-    """Return how much sound before a turn belongs to it."""
-    return int(settings.get("prefix_padding_ms", 300)) if settings else 0
-
-
 # Recognition
 #
 # Words are decoded from the samples, never looked up by a file's name or length. What was decoded once is remembered, because trials
@@ -363,7 +358,8 @@ class InputAudio:
         if self._detector is not None:
             for edge in self._detector.feed(pcm):
                 if isinstance(edge, Started):
-                    self.turn_from_ms = int(max(edge.at_ms - prefix_ms(self._vad), self._from / _MS))
+                    prefix_ms = self._vad.get("prefix_padding_ms", 300)  # the sound before a turn that belongs to it
+                    self.turn_from_ms = int(max(edge.at_ms - prefix_ms, self._from / _MS))
                 yield edge
         if len(self._pcm) > self._max_bytes:
             self._forget(len(self._pcm) - self._max_bytes)

@@ -103,28 +103,16 @@ def usage(
     }
 
 
-def nothing_used(d: Dialect, is_2x: bool = False) -> dict[str, Any]:
-    """Return the `usage` of a failed response: all zeros."""
-    return usage((), (), text_out=0, audio_out=0, d=d, is_2x=is_2x)
-
-
 def rate_limits(total_tokens: int, d: Dialect) -> list[dict[str, Any]]:
     """Return what is left of the minute after a response: 1,510 tokens of 40,000 take 2.265 s to return, as in the captures."""
-    tokens = {
-        "name": "tokens",
-        "limit": LIMIT_PER_MINUTE,
-        "remaining": max(0, LIMIT_PER_MINUTE - total_tokens),
-        "reset_seconds": round(min(total_tokens, LIMIT_PER_MINUTE) * 60 / LIMIT_PER_MINUTE, 3),
-    }
-    if d.name == "ga":
-        return [tokens]
-    requests = {
-        "name": "requests",
-        "limit": REQUESTS_PER_MINUTE,
-        "remaining": REQUESTS_PER_MINUTE - 1,
-        "reset_seconds": round(60 / REQUESTS_PER_MINUTE, 3),
-    }
-    return [requests, tokens]
+    tokens = _limit("tokens", LIMIT_PER_MINUTE, total_tokens)
+    return [tokens] if d.name == "ga" else [_limit("requests", REQUESTS_PER_MINUTE, 1), tokens]
+
+
+def _limit(name: str, per_minute: int, used: int) -> dict[str, Any]:
+    used = min(used, per_minute)
+    reset_s = round(used * 60 / per_minute, 3)
+    return {"name": name, "limit": per_minute, "remaining": per_minute - used, "reset_seconds": reset_s}
 
 
 def message_tokens(key: str, text: str, audio_ms: float = 0.0) -> TokenCount:

@@ -130,7 +130,7 @@ class LiveServerSession(Outgoing):
         simulated: Mapping[str, Any],
         source: StoredSession | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__("live")
         self.options = options
         self.state = "waiting"
         # From the first, for the journal; the client is told it at the start.
@@ -442,7 +442,11 @@ class LiveServerSession(Outgoing):
         pcm, self._turn, self._loud_from_ms = b"".join(self._turn), [], None
         n, self._n_turns = self._n_turns, self._n_turns + 1
         text = self.options.hears[n] if n < len(self.options.hears) else recorded_words(pcm) or "(speech)"
-        self._transcribed(text, began_ms, until)
+        self._lines.append(text)
+        self._said.append(_message("user", "input_text", text))
+        self._fragments(
+            "session.input_transcript.delta", text, began_ms + 400, until - began_ms, _HEARD_AFTER_MS, began_ms
+        )
         if any(word.lower() in text.lower() for word in self.options.delegates):
             self._at_clock(until + _ANSWER_MS, self._delegate)
         elif not self._silent:
@@ -451,13 +455,6 @@ class LiveServerSession(Outgoing):
     def items(self) -> list[dict[str, Any]]:
         """The conversation: the history of the start, then what was said by either side."""
         return [*self._settings.get("input", []), *self._said]
-
-    def _transcribed(self, text: str, began_ms: float, until_ms: float) -> None:
-        self._lines.append(text)
-        self._said.append(_message("user", "input_text", text))
-        self._fragments(
-            "session.input_transcript.delta", text, began_ms + 400, until_ms - began_ms, _HEARD_AFTER_MS, began_ms
-        )
 
     def _interrupted(self) -> None:
         """The caller talks over the reply: no event says so, the voice and its words just stop."""

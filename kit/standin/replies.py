@@ -17,10 +17,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .. import speech
-from ..errors import InputError, clipped
+from ..errors import InputError, MissingExtra, clipped
 from .drift import Draws
 from .items import Item
-from .sound import is_spoken
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +72,15 @@ def needs_plain_voice(replies: Iterable[Reply]) -> bool:
     Raises:
         InputError: For a text in which nothing can be spoken.
     """
-    texts = [output.text for reply in replies for output in outputs(reply, aloud=True) if isinstance(output, Say)]
-    return not all([is_spoken(text) for text in texts])
+    hums = False
+    for reply in replies:
+        for output in outputs(reply, aloud=True):
+            try:
+                if isinstance(output, Say):
+                    speech.say(output.text)
+            except MissingExtra:
+                hums = True
+    return hums
 
 
 def _reply(value: object) -> Reply:
@@ -163,6 +169,7 @@ _SEARCHES = r"""
 import json, re, signal, sys
 
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches it, too
+alarm = getattr(signal, "alarm", lambda seconds: None)  # ends this process, where whoever would kill it was killed
 
 def put(value, change):
     if isinstance(value, str):
@@ -174,6 +181,7 @@ def put(value, change):
 print(flush=True)
 for line in sys.stdin:
     verb, when, words, reply = json.loads(line)
+    alarm(10)
     try:
         pattern = re.compile(when, re.IGNORECASE)
         match = pattern.search(words)
@@ -186,6 +194,7 @@ for line in sys.stdin:
             answer = put(reply, match.expand) if match else None
     except Exception as exc:
         answer = [str(exc) or type(exc).__name__]
+    alarm(0)
     print(json.dumps(answer), flush=True)
 """
 
@@ -348,11 +357,6 @@ def arguments(schema: object, words: str) -> dict[str, Any]:
         else:
             values[name] = next(names, "something")
     return values
-
-
-def arguments_json(call: Call) -> str:
-    """Return the arguments as the JSON text that a call carries."""
-    return json.dumps(call.arguments, ensure_ascii=False)
 
 
 # Lines of the repertoire

@@ -16,6 +16,7 @@ The orders of events are those of wire logs (wire/README.md, Event orders).
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -30,11 +31,10 @@ from .items import (
     Part,
     audio_tokens,
     context_tokens,
-    nothing_used,
     rate_limits,
     usage,
 )
-from .replies import Call, NoRuleMatches, Output, RuleFails, Say, arguments_json
+from .replies import Call, NoRuleMatches, Output, RuleFails, Say
 from .settings import ResponseRequest, Settings
 from .sound import CHUNK_MS, pieces, spoken
 
@@ -196,7 +196,7 @@ class Response:
         self._fail(error)
 
     def _fail(self, error: dict[str, Any]) -> None:
-        self._usage = nothing_used(self._outbox.d, self.request.is_2x)
+        self._usage = usage((), (), text_out=0, audio_out=0, d=self._outbox.d, is_2x=self.request.is_2x)
         self._details = {"type": "failed", "error": error}
         self._finish("failed")
 
@@ -264,7 +264,7 @@ class Response:
         self._open = (index, item, None)
         place = {"response_id": self.id, "item_id": item.id, "output_index": index, "call_id": call_id}
         frame = DeltaFrame("response.function_call_arguments.delta", outbox.d, place, noise=True)
-        for piece in pieces(arguments_json(call)):
+        for piece in pieces(json.dumps(call.arguments, ensure_ascii=False)):
             self._spend(1)
             outbox.put(frame.text(outbox.event_id(), piece))
             item.fields["arguments"] += piece

@@ -88,8 +88,7 @@ class SessionDriver:
         self._room = asyncio.Event()
         # Jobs that are running; asyncio itself holds tasks only weakly.
         self._jobs: set[asyncio.Task[None]] = set()
-        if not isinstance(session, ServerSession):
-            session.wake = self._wake.set  # another socket's command may give it something to do
+        session.wake = self._wake.set  # another socket's command may give it something to do
 
     async def run(self) -> None:
         """Run until either side closes. Leaves no task behind."""
@@ -505,7 +504,7 @@ class StandIn(Listener):
             "trial": about.request.trial,
             "attempt": about.request.attempt,
             "model": about.request.model,
-            "dialect": session.d.name if isinstance(session, ServerSession) else "live",
+            "dialect": session.dialect,
             "drift": str(about.options.drift if about.live is None else about.live_options.silence),
         }
         recorders: list[Recorder] = []
@@ -539,8 +538,7 @@ class StandIn(Listener):
         if OBSERVERS or self._on_frame is not None:
             on_purpose = isinstance(frame, InjectedFrame)
             text = frame if isinstance(frame, str) else frame.decode() if direction == "server" else repr(frame)
-            dialect = session.d.name if isinstance(session, ServerSession) else "live"
-            self._observe(ObservedFrame(direction, text, session.id, dialect, refused, on_purpose))
+            self._observe(ObservedFrame(direction, text, session.id, session.dialect, refused, on_purpose))
 
     def _observe(self, frame: ObservedFrame) -> None:
         for observer in OBSERVERS:

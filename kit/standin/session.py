@@ -109,8 +109,8 @@ class _Running:
     due_s: float
 
 
-class ServerSession:
-    """One session.
+class ServerSession(Outbox):
+    """One session: what it emits is taken from it.
 
     Args:
         options: How the stand-in behaves.
@@ -139,16 +139,14 @@ class ServerSession:
         update: Mapping[str, Any] | None = None,
     ) -> None:
         # The dialect is fixed by the handshake: the service has no way to change it either.
-        self.d = d
+        super().__init__(d, unix)
         self._options = options
         # A clock that is passed in: tests move it by hand, the server passes its loop's.
         self._now = now
-        # Everything that is sent goes through here, so that order is decided in one place.
-        self._outbox = outbox = Outbox(d, unix)
         # One decoder per session: making one for each frame costs more than decoding most frames.
         self._decoder = msgspec.json.Decoder()
-        self.id = outbox.new_id("sess")
-        self._conversation = Conversation(outbox.new_id("conv"), options.limits.item_bytes)
+        self.id = self.new_id("sess")
+        self._conversation = Conversation(self.new_id("conv"), options.limits.item_bytes)
         # Drift and the choice of lines depend on seed and trial alone, faults on the attempt too.
         self._draws = Draws(options.seed, trial, attempt)
         self._fault_draws = self._draws.of_attempt()
@@ -189,32 +187,9 @@ class ServerSession:
         # A second connection to a call: pydantic-ai's cassettes of one begin with the answer to the client's own update.
         self._sideband = sideband
         if not sideband:
-            outbox.emit("session.created", session=self._shown_settings())
+            self.emit("session.created", session=self._shown_settings())
 
     # Out
-
-    @property
-    def closing(self) -> tuple[int, str] | None:
-        """Close code and reason, once the session is over."""
-        return self._outbox.closing
-
-    @property
-    def cut(self) -> bool:
-        """Whether the connection is to be cut without a close."""
-        return self._outbox.cut
-
-    @property
-    def over(self) -> bool:
-        return self._outbox.over
-
-    @property
-    def backlog(self) -> int:
-        """How many frames wait to be taken."""
-        return self._outbox.backlog
-
-    def take(self) -> list[bytes]:
-        """Remove and return the frames to send now, in order."""
-        return self._outbox.take()
 
     def jobs(self) -> list[Job]:
         """Remove and return the work that is to be done elsewhere."""
@@ -259,8 +234,8 @@ class ServerSession:
         minutes = self._session_s / 60
         span = f"{minutes:g} minutes" if minutes >= 1 else f"{self._session_s:g} seconds"
         message = f"Your session hit the maximum duration of {span}."
-        self._outbox.error("invalid_request_error", "session_expired", message, None, None)
-        self._outbox.closing = (1001, message)
+        self.error("invalid_request_error", "session_expired", message, None, None)
+        self.closing = (1001, message)
 
     # In
 
@@ -281,7 +256,7 @@ class ServerSession:
         return True
 
     def _refuse(self, refusal: Refusal, event_id: object) -> None:
-        self._outbox.error(refusal.type, refusal.code, refusal.message, refusal.param, event_id)
+        self.error(refusal.type, refusal.code, refusal.message, refusal.param, event_id)
 
     def _decoded(self, frame: str | bytes) -> dict[str, Any]:
         if isinstance(frame, bytes):
@@ -331,7 +306,7 @@ class ServerSession:
         spoke = any(item.has("assistant", "audio") for item in self._conversation)
         self._settings.update(event["session"], spoke=spoke)
         self._configure_audio()
-        self._outbox.emit("session.updated", session=self._shown_settings())
+        self.emit("session.updated", session=self._shown_settings())
 
     def _configure_audio(self) -> None:
         self._audio.set(self._settings.input_format, self._settings.get("turn_detection"))
@@ -343,16 +318,16 @@ class ServerSession:
     def _announce(self, item: Item, before: str | None) -> None:
         """Confirm an item: GA sends added, then done; beta sends created."""
         shown = item.show(self.d)
-        self._outbox.emit("conversation.item.added", previous_item_id=before, item=shown)
+        self.emit("conversation.item.added", previous_item_id=before, item=shown)
         if self.d.name == "ga":
-            self._outbox.emit("conversation.item.done", previous_item_id=before, item=shown)
+            self.emit("conversation.item.done", previous_item_id=before, item=shown)
 
     def _create_item(self, event: dict[str, Any]) -> None:
         fault = self._faults.due("item", self._fault_draws)
         if fault is not None and fault.name == "refuse-item":
             self._refuse_on_purpose(event.get("event_id"))
             return
-        new_id = self._outbox.new_id("item")
+        new_id = self.new_id("item")
         item = item_from_client(event["item"], self.d, self._settings.input_format, new_id)
         before = self._conversation.add(item, event.get("previous_item_id"))
         if fault is None:
@@ -360,14 +335,14 @@ class ServerSession:
 
     def _refuse_on_purpose(self, event_id: object) -> None:
         error = server_error(self._settings)
-        self._outbox.error(error["type"], error["code"], error["message"], None, event_id)
+        self.error(error["type"], error["code"], error["message"], None, event_id)
 
     def _retrieve_item(self, event: dict[str, Any]) -> None:
         item = self._conversation.get(event["item_id"], "retrieve")
-        self._outbox.emit("conversation.item.retrieved", item=item.show(self.d, with_audio=True))
+        self.emit("conversation.item.retrieved", item=item.show(self.d, with_audio=True))
 
     def _delete_item(self, event: dict[str, Any]) -> None:
-        self._outbox.emit("conversation.item.deleted", item_id=self._conversation.delete(event["item_id"]).id)
+        self.emit("conversation.item.deleted", item_id=self._conversation.delete(event["item_id"]).id)
 
     def _clear_output(self, event: dict[str, Any]) -> None:
         """Stop what the call plays: the running reply is cut off."""
@@ -387,7 +362,7 @@ class ServerSession:
                     name,
                 )
         item = self._conversation.truncate(event["item_id"], index, end_ms)
-        self._outbox.emit("conversation.item.truncated", item_id=item.id, content_index=index, audio_end_ms=end_ms)
+        self.emit("conversation.item.truncated", item_id=item.id, content_index=index, audio_end_ms=end_ms)
 
     # The user's turns
 
@@ -415,15 +390,15 @@ class ServerSession:
         for edge in self._audio.append(self._unheard.popleft()) if self._unheard else ():
             if isinstance(edge, Started):
                 self._idle_at_s = math.inf
-                self._turn_item_id = item_id = self._outbox.new_id("item")
+                self._turn_item_id = item_id = self.new_id("item")
                 start_ms = self._audio.turn_from_ms
-                self._outbox.emit("input_audio_buffer.speech_started", audio_start_ms=start_ms, item_id=item_id)
+                self.emit("input_audio_buffer.speech_started", audio_start_ms=start_ms, item_id=item_id)
                 active = self._active()
                 if active is not None and self._vad.get("interrupt_response", True):
                     self._stop(active, "turn_detected")
             else:
-                item_id = self._turn_item_id or self._outbox.new_id("item")
-                self._outbox.emit("input_audio_buffer.speech_stopped", audio_end_ms=edge.at_ms, item_id=item_id)
+                item_id = self._turn_item_id or self.new_id("item")
+                self.emit("input_audio_buffer.speech_stopped", audio_end_ms=edge.at_ms, item_id=item_id)
                 self._take_turn(item_id, self._audio.take(edge.at_ms))
 
     def _commit(self, event: dict[str, Any]) -> None:
@@ -435,19 +410,19 @@ class ServerSession:
                 f"but buffer only has {buffer_ms:.2f}ms of audio.",
             )
         # by hand during speech: committed comes without speech_stopped (capture of 2026-09)
-        self._add_turn(self._turn_item_id or self._outbox.new_id("item"), self._audio.take())
+        self._add_turn(self._turn_item_id or self.new_id("item"), self._audio.take())
 
     def _clear(self, event: dict[str, Any]) -> None:
         self._audio.clear()
         self._turn_item_id = None
-        self._outbox.emit("input_audio_buffer.cleared")
+        self.emit("input_audio_buffer.cleared")
 
     def _add_turn(self, item_id: str, pcm: bytes) -> None:
         """Make an item of what was spoken."""
         self._turn_item_id = None
         item = Item(item_id, "message", "user", parts=[Part("audio", None, pcm)])
         before = self._conversation.add(item)
-        self._outbox.emit("input_audio_buffer.committed", previous_item_id=before, item_id=item.id)
+        self.emit("input_audio_buffer.committed", previous_item_id=before, item_id=item.id)
         self._announce(item, before)
         if self._settings.get("transcription") is not None:
             self._recognise(item)
@@ -469,11 +444,9 @@ class ServerSession:
         self._idle_at_s = math.inf
         if self._active() is not None:  # silence is counted again when this reply is over
             return
-        item_id = self._outbox.new_id("item")
+        item_id = self.new_id("item")
         start_ms, end_ms = int(self._reply_end_ms), int(self._audio.now_ms)
-        self._outbox.emit(
-            "input_audio_buffer.timeout_triggered", audio_start_ms=start_ms, audio_end_ms=end_ms, item_id=item_id
-        )
+        self.emit("input_audio_buffer.timeout_triggered", audio_start_ms=start_ms, audio_end_ms=end_ms, item_id=item_id)
         self._take_turn(item_id, self._audio.take())
 
     # Recognition
@@ -513,15 +486,15 @@ class ServerSession:
         if isinstance(result, Exception):
             message = str(result) if isinstance(result, KitError) else f"The audio could not be transcribed ({result})."
             error = {"type": "transcription_error", "code": "transcription_failed", "message": message, "param": None}
-            self._outbox.emit(f"{event}.failed", **place, error=error)
+            self.emit(f"{event}.failed", **place, error=error)
             return
         frame = DeltaFrame(f"{event}.delta", self.d, place, noise=True)
         for piece in (result,) if model == "whisper-1" else pieces(result):  # whisper-1 sends one delta with all of it
             if piece:
-                self._outbox.put(frame.text(self._outbox.event_id(), piece))
+                self.put(frame.text(self.event_id(), piece))
         item.parts[0].text = result
         usage = _transcription_usage(model, duration_ms(item.parts[0].pcm), result)
-        self._outbox.emit(f"{event}.completed", **place, transcript=result, usage=usage)
+        self.emit(f"{event}.completed", **place, transcript=result, usage=usage)
 
     # Responses
 
@@ -556,7 +529,7 @@ class ServerSession:
                     message = f"Item with id '{raw['id']}' not found in conversation."
                     raise refuse("item_not_found", message, f"{path}.id")
             else:
-                new_id = self._outbox.new_id("item")
+                new_id = self.new_id("item")
                 item = item_from_client(raw, self.d, self._settings.input_format, new_id, path)
             items.append(item)
         return items
@@ -573,7 +546,7 @@ class ServerSession:
         turn, self._n_replies = self._n_replies, self._n_replies + 1
         ruled: Future[Reply | None] = Future()  # what the rules make of the words, once they were asked
         response = Response(
-            self._outbox,
+            self,
             self._conversation,
             request,
             context,
@@ -584,7 +557,7 @@ class ServerSession:
             token_s=self._options.token_s,
         )
         if fault is not None:
-            steps = faulty_steps(response, fault, self._outbox, self._settings)
+            steps = faulty_steps(response, fault, self, self._settings)
         else:
             steps = response.steps() if silence is None else silent_steps(response, silence)
         # The words are made out while it thinks, or a spoken question would be answered later by what the recogniser takes.

@@ -47,7 +47,7 @@ class LiveSideband(Outgoing):
     """
 
     def __init__(self, session: Attachable, *, graceful: bool) -> None:
-        super().__init__()
+        super().__init__("live")
         self.session = session
         self.id = session.id
         self._graceful = graceful
@@ -66,23 +66,17 @@ class LiveSideband(Outgoing):
 
     def caller_sound(self, pcm: bytes) -> None:
         """The caller's sound came."""
-        self._caller_pcm += pcm
-        while len(self._caller_pcm) >= _FRAME_BYTES:
-            piece, self._caller_pcm = self._caller_pcm[:_FRAME_BYTES], self._caller_pcm[_FRAME_BYTES:]
-            self._sound({"type": "session.input_audio.append", "audio": pybase64.b64encode(piece).decode()})
+        pieces, self._caller_pcm = _frames(self._caller_pcm + pcm)
+        for piece in pieces:
+            self.event(encode({"type": "session.input_audio.append", "audio": piece}))
 
     def model_sound(self, pcm: bytes) -> None:
         """The model's track went on."""
-        self._model_pcm += pcm
-        while len(self._model_pcm) >= _FRAME_BYTES:
-            piece, self._model_pcm = self._model_pcm[:_FRAME_BYTES], self._model_pcm[_FRAME_BYTES:]
-            start = self._position_ms
+        pieces, self._model_pcm = _frames(self._model_pcm + pcm)
+        for piece in pieces:
+            times = {"start_ms": self._position_ms, "end_ms": self._position_ms + 200}
             self._position_ms += 200
-            times = {"start_ms": start, "end_ms": self._position_ms}
-            self._sound({"type": "session.output_audio.delta", "delta": pybase64.b64encode(piece).decode()} | times)
-
-    def _sound(self, event: dict[str, Any]) -> None:
-        self.event(encode(event))
+            self.event(encode({"type": "session.output_audio.delta", "delta": piece} | times))
 
     def session_over(self) -> None:
         """The session is over."""
@@ -116,3 +110,10 @@ class LiveSideband(Outgoing):
         """The socket is gone; the session goes on."""
         if self in self.session.sidebands:
             self.session.sidebands.remove(self)
+
+
+def _frames(pcm: bytes) -> tuple[list[str], bytes]:
+    """Whole frames of sound, in base64, and what is left over."""
+    end = len(pcm) // _FRAME_BYTES * _FRAME_BYTES
+    starts = range(0, end, _FRAME_BYTES)
+    return [pybase64.b64encode(pcm[start : start + _FRAME_BYTES]).decode() for start in starts], pcm[end:]

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from .. import speech
 from ..clip import RATE_HZ, Clip
-from ..errors import MissingExtra
 
 Buffer = bytes | bytearray | memoryview
 AudioFormat = Literal["pcm16", "pcm16-16k", "g711_ulaw", "g711_alaw"]
@@ -118,19 +117,6 @@ class Spoken:
         """Return how many transcript pieces precede audio chunk `chunk`: the words run ahead of the voice."""
         share = (chunk + 1) / len(self.chunks)
         return min(len(self.pieces), 3 + int(share * len(self.pieces)))
-
-
-def is_spoken(text: str) -> bool:
-    """Whether a text is recorded, or a synthesiser is installed: else it is hummed.
-
-    Raises:
-        InputError: If nothing in it can be spoken.
-    """
-    try:
-        speech.say(text)
-    except MissingExtra:
-        return False
-    return True
 
 
 def plain_voice(text: str) -> NDArray[np.int16]:

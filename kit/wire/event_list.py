@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import count, groupby, islice
 from typing import Any, overload
 
 import msgspec
@@ -76,20 +76,15 @@ class EventList(Sequence[Event]):
 
     def _runs(self) -> Iterator[tuple[Event, int, int]]:
         """Deltas of one kind that follow each other, as one row: the first, how many, and bytes of audio in all."""
-        first: Event | None = None
-        n = size = 0
-        for event in self._events:
-            n_bytes = event.n_audio_bytes or 0
-            # A reply has hundreds of deltas and a microphone's appends never end: as rows, they would hide all others.
-            repeats = event.type.endswith(".delta") or event.type == "input_audio_buffer.append"
-            if first is not None and event.type == first.type and repeats:
-                n, size = n + 1, size + n_bytes
-                continue
-            if first is not None:
-                yield first, n, size
-            first, n, size = event, 1, n_bytes
-        if first is not None:
-            yield first, n, size
+        numbers = count()  # an event that is in a run of its own
+        for _, run in groupby(self._events, lambda event: event.type if _repeats(event) else next(numbers)):
+            events = list(run)
+            yield events[0], len(events), sum(event.n_audio_bytes or 0 for event in events)
+
+
+def _repeats(event: Event) -> bool:
+    # A reply has hundreds of deltas and a microphone's appends never end: as rows, they would hide all others.
+    return event.type.endswith(".delta") or event.type == "input_audio_buffer.append"
 
 
 def _arrow(event: Event) -> str:
