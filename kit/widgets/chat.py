@@ -469,6 +469,8 @@ class Chat(PageWidget):
         warn = ""
         if item.truncated_at_ms is not None:
             warn = f"cut off after {item.truncated_at_ms / 1000:.2f} s"
+        elif response.reason == "turn_detected":
+            warn = "cut off: you spoke"
         elif response.status not in ("completed", "in_progress"):
             warn = f"{response.status} {response.reason or ''}".strip()
         # 48 bytes are a millisecond of PCM at 24 kHz; of other formats the length is not known from the bytes.
