@@ -82,21 +82,8 @@ def live_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 SESSION = (
-    "endpoint",
-    "model",
-    "dialect",
-    "protocol",
-    "key-env",
-    "auth",
-    "header",
-    "call-id",
-    "drift",
-    "live",
-    "seed",
-    "pace",
-    "fault",
-    "timeout",
-)
+    "endpoint", "model", "dialect", "protocol", "key-env", "auth", "header", "call-id", "drift", "live", "seed", "pace", "fault", "timeout",
+)  # fmt: skip
 
 
 def _help_of_drift() -> str:

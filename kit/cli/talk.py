@@ -47,11 +47,7 @@ def _connect(args: argparse.Namespace, **options: Any) -> connect:
 # --------------------------------------------------------------------------------------------------------- typed sessions
 
 
-def _cases(args: argparse.Namespace) -> int:
-    return asyncio.run(_run_cases(args))
-
-
-async def _run_cases(args: argparse.Namespace) -> int:
+async def _cases(args: argparse.Namespace) -> int:
     columns = Columns((4, 5, 8, 10, 14))
     columns.row("case", "items", "reported", "arrived", "first", "it says")
     n_failed, where = 0, ""
@@ -76,14 +72,6 @@ async def _run_cases(args: argparse.Namespace) -> int:
         note = f" – {mark}: this shows the instrument, not what a model does" if mark else ""
         say(f"\n{where}{note}", "dim")
     return 1 if n_failed else 0
-
-
-def _case(args: argparse.Namespace) -> int:
-    return asyncio.run(_talk(args, case(args.name)))
-
-
-def _chat(args: argparse.Namespace) -> int:
-    return asyncio.run(_talk(args, None))
 
 
 async def _talk(args: argparse.Namespace, start: Case | None) -> int:
@@ -388,16 +376,16 @@ def add(verbs: Verbs) -> None:
     """Add these verbs to the command line."""
     cases = verbs.add_parser("cases", help="play the four test cases, a row each")
     add_options(cases, *SESSION, "wav")
-    cases.set_defaults(run=_cases)
+    cases.set_defaults(run=lambda args: asyncio.run(_cases(args)))
     one_case = verbs.add_parser("case", help="play one case, then go on by typing")
     one_case.add_argument(
         "name", help=f"{', '.join(chosen.name for chosen in all_cases())}, system, tools, '8 turns', 1b+4, …"
     )
     add_options(one_case, *SESSION, "wav", "say")
-    one_case.set_defaults(run=_case)
+    one_case.set_defaults(run=lambda args: asyncio.run(_talk(args, case(args.name))))
     chat = verbs.add_parser("chat", help="talk by typing, without a history")
     add_options(chat, *SESSION, "wav", "say")
-    chat.set_defaults(run=_chat)
+    chat.set_defaults(run=lambda args: asyncio.run(_talk(args, None)))
     voice = verbs.add_parser("voice", help="talk with this machine's microphone and speaker")
     pace = {"default": _PACE, "help": f"let the stand-in speak at FACTOR times real time (default: {_PACE})"}
     add_options(voice, *SESSION, "wav", pace=pace)

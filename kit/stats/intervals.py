@@ -19,13 +19,13 @@ from kit.errors import InputError, clipped
 Floats = npt.NDArray[np.float64]
 
 
-def _is_number(value: object) -> TypeGuard[float]:
+def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
 def whole_number(value: object, name: str, *, at_least: int = 0) -> int:
     """A count as an int. Whole floats pass (pandas makes them of columns with gaps); truth values do not."""
-    if _is_number(value) and math.isfinite(value) and value == int(value) and value >= at_least:
+    if is_number(value) and math.isfinite(value) and value == int(value) and value >= at_least:
         return int(value)
     raise InputError(f"{name} must be a whole number of {at_least} or more, got {clipped(value)}")
 
@@ -67,14 +67,14 @@ def k_of_n_arrays(k: npt.ArrayLike, n: npt.ArrayLike) -> tuple[Floats, Floats]:
 
 def probability(value: object, name: str, *, example: str) -> float:
     """A number strictly between 0 and 1; the usual slip is percent."""
-    if _is_number(value) and 0 < value < 1:
+    if is_number(value) and 0 < value < 1:
         return float(value)
     raise InputError(f"{name} must lie between 0 and 1 (such as {example}), got {clipped(value)}")
 
 
 def rate(value: object, name: str) -> float:
     """A number from 0 to 1, ends included."""
-    if _is_number(value) and 0 <= value <= 1:
+    if is_number(value) and 0 <= value <= 1:
         return float(value)
     raise InputError(f"{name} must be a rate from 0 to 1, got {clipped(value)}")
 
@@ -307,23 +307,19 @@ def median_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     if bad.any():
         at = int(np.argmax(bad))
         raise InputError(f"values[{at}] must be a finite number, got {float(array[at])}; leave missing ones out")
-    return _median_of_finite(array, level)
-
-
-def _median_of_finite(values: Floats, level: float) -> Interval:
     from scipy.stats import binom
 
-    n = len(values)
+    n = len(array)
     if n == 0:
         return Interval(None, None, None, level, "order statistics", 0, "no values")
-    median = float(np.median(values))
+    median = float(np.median(array))
     # Not `scipy.stats.quantile_test`: the distribution that it makes for each call costs more than all the rest of a table's row.
     # How many values lie below the median is binomial: fewer than this rank in at most (1 - level) / 2 of samples.
     rank = int(binom.ppf((1 - level) / 2, n, 0.5))
     if rank < 1:
         note = f"{n} values are too few for {100 * level:.3g} %"
         return Interval(median, None, None, level, "order statistics", n, note)
-    low, high = np.partition(values, (rank - 1, n - rank))[[rank - 1, n - rank]]
+    low, high = np.partition(array, (rank - 1, n - rank))[[rank - 1, n - rank]]
     covers = 1 - 2 * binom.cdf(rank - 1, n, 0.5)
     method = f"order statistics {rank} and {n - rank + 1}, exact coverage {100 * covers:.2f} %"
     return Interval(median, float(low), float(high), level, method, n)
@@ -440,9 +436,8 @@ def _core(k: Floats, n: Floats, level: float, times: Floats) -> tuple[Floats, Fl
     # The variance was taken between this many trials, so that few of them make it uncertain.
     t = stdtrit(np.maximum(trials - 1, 1), upper)
     low, high = score_bounds(rate, effective, t)
-    nan = np.float64(np.nan)
     enough = trials > 1
-    return np.where(turns > 0, rate, nan), np.where(enough, low, nan), np.where(enough, high, nan), effective
+    return np.where(turns > 0, rate, np.nan), np.where(enough, low, np.nan), np.where(enough, high, np.nan), effective
 
 
 def _truths(values: Sequence[object]) -> Floats:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kit.errors import InputError, clipped
-from kit.stats.intervals import Floats, Interval, from_counts, score_bounds, z_of
+from kit.stats.intervals import Floats, Interval, from_counts, is_number, score_bounds, z_of
 
 Whole = npt.NDArray[np.int64]
 
@@ -97,12 +97,8 @@ def kaplan_meier(times: Sequence[float], observed: Sequence[bool], level: float 
     if len(times) != len(observed):
         raise InputError(f"times and observed must be equally long, got {len(times)} and {len(observed)}")
     for at, (time, flag) in enumerate(zip(times, observed, strict=True)):
-        if (
-            # True is an int to Python, and would be turn 1.
-            isinstance(time, bool)
-            or not isinstance(time, int | float | np.integer | np.floating)
-            or not 0 < time < np.inf
-        ):
+        # True is an int to Python, and would be turn 1.
+        if not is_number(time) or not 0 < time < np.inf:
             raise InputError(f"times[{at}] must be a turn, counted from 1, got {clipped(time)}")
         if not isinstance(flag, bool | np.bool_ | int | np.integer) or flag not in (0, 1):
             raise InputError(f"observed[{at}] must be true or false, got {clipped(flag)}")

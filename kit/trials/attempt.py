@@ -356,9 +356,7 @@ class AttemptRows:
         outcome.status = "failed" if outcome.reply_begun else "interrupted"
         if outcome.reply_begun:
             words = "the run was stopped after the reply had begun"
-            outcome.failure = {
-                "kind": "interrupted", "error_type": "CancelledError", "error": words, "expected": 0,
-            }  # fmt: skip
+            outcome.failure = {"kind": "interrupted", "error_type": "CancelledError", "error": words, "expected": 0}
 
     def _failed(self, exc: Exception) -> None:
         """Take down what went wrong, and what had come by then."""

@@ -36,14 +36,7 @@ _NO_WORKER_S = 60.0
 
 
 # A turn of which nothing will ever be known: it may have been asked for, or not.
-CENSORED = {
-    "turn": 0,
-    "n_responses": 0,
-    "first_outcome": "censored",
-    "outcome": "censored",
-    "final_modality": None,
-    "n_items_sent": 0,
-}
+CENSORED = {"turn": 0, "n_responses": 0, "first_outcome": "censored", "outcome": "censored", "n_items_sent": 0}
 
 Try = tuple[int, Trial, Prepared, int]
 """Attempt id, trial, what its arm made of its case, and which attempt it is for the other end."""
@@ -145,8 +138,8 @@ class _Cluster:
         """One batch to each worker that has none, as far as plan and budget go."""
         for worker in sorted(workers - self._open_batches.keys()):
             # Waits until sessions may begin; a worker does not know what the service told another one.
-            async with self._runner.rate_limiter:
-                reserved: list[tuple[Trial, Reservation]] = []
+            await self._runner.rate_limiter.wait()
+            reserved: list[tuple[Trial, Reservation]] = []
             while self._left and len(reserved) < self._at_once * ROUNDS_PER_BATCH:
                 if not self._runner.budget.room_for(self._runner.worst_usd(self._left[0]) or 0.0) and (
                     reserved or self._open_batches
@@ -302,8 +295,8 @@ async def _play_batch(
     async def work(tries: Iterator[Try], stand_ins: StandIns, heartbeat: Heartbeat) -> None:
         for attempt_id, trial, prepared, attempt in tries:
             outcome, was_stopped = Outcome(), True
-            async with limiter:
-                connection = stand_ins.connect(trial, attempt, batch.timeout_s)
+            await limiter.wait()
+            connection = stand_ins.connect(trial, attempt, batch.timeout_s)
             try:
                 one = ATTEMPTS[trial.settings.where.protocol](
                     trial, prepared, outcome, batch.timeout_s, batch.deadline_s, heartbeat.look

@@ -268,9 +268,8 @@ class Ledger:
             "(SELECT trial_id, status FROM attempts WHERE counts = 1) a USING (trial_id) WHERE t.role = 'measure' GROUP BY 1"
         )
         counts = {row["state"]: row["n"] for row in rows}
-        return {"planned": sum(counts.values())} | {
-            state: counts.get(state, 0) for state in ("completed", "failed", "missing")
-        }
+        states = ("completed", "failed", "missing")
+        return {"planned": sum(counts.values())} | {state: counts.get(state, 0) for state in states}
 
     def spent(self) -> dict[str, Any]:
         """Dollars: ``usd`` spent, ``estimated_usd`` of them by reservation, ``reserved_usd`` by what runs now, and how many
@@ -316,15 +315,9 @@ class Ledger:
         record = TrialRecord(trial, self._user_words(trial["case_name"]), attempts, (), (), {})
         # -1 is no attempt's id: a trial that was never run has neither turns nor responses.
         decisive = (record.attempt["attempt_id"],) if record.attempt else (-1,)
-        turns, responses = (
-            [
-                dict(row)
-                for row in self.rows(
-                    f"SELECT * FROM {table} WHERE attempt_id = ? AND turn >= 0 ORDER BY {order}", decisive
-                )
-            ]
-            for table, order in (("turns", "turn"), ("responses", "turn, response"))
-        )
+        where = "WHERE attempt_id = ? AND turn >= 0 ORDER BY turn"
+        turns = [dict(row) for row in self.rows(f"SELECT * FROM turns {where}", decisive)]
+        responses = [dict(row) for row in self.rows(f"SELECT * FROM responses {where}, response", decisive)]
         sounds = {name: flac for (_, name), flac in self.sounds(trial["trial_id"]).items()}
         return replace(record, turns=turns, responses=responses, sounds=sounds)
 
@@ -370,12 +363,8 @@ class Ledger:
             "SELECT error_type, COUNT(*) AS n, error FROM attempts WHERE counts = 1 AND status = 'failed' "
             "GROUP BY error_type ORDER BY n DESC, MIN(attempt_id) LIMIT 1"
         ):
-            facts.append(
-                (
-                    "failed most often by",
-                    f"{failure['error_type']} ({failure['n']}), such as: {show.plain(failure['error'], 120)}",
-                )
-            )
+            example = show.plain(failure["error"], 120)
+            facts.append(("failed most often by", f"{failure['error_type']} ({failure['n']}), such as: {example}"))
         if money["usd"]:
             estimated = f", ${money['estimated_usd']:.2f} of it estimated" if money["estimated_usd"] else ""
             facts.append(("spent", f"${money['usd']:.2f}{estimated}"))

@@ -1,6 +1,6 @@
 """What holds a run back: money, the service's rate limit, outages, a stop rule, and this machine's own pauses.
 
-Money and the rate limit are used with ``async with``: entering waits until a session may begin.
+A session begins once `RateLimiter.wait` and `Budget.reserve` have returned.
 """
 
 from __future__ import annotations
@@ -134,15 +134,11 @@ class RateLimiter:
         self._opens_at = 0.0  # on the loop's clock
         self._in_a_row = 0  # limits or outages without a session in between
 
-    async def __aenter__(self) -> Self:
+    async def wait(self) -> None:
         """Wait until sessions may begin. Cancelling is safe."""
         loop = asyncio.get_running_loop()
         while self._opens_at > loop.time():  # noqa: ASYNC110  an instant; the wait may grow meanwhile
             await asyncio.sleep(self._opens_at - loop.time())
-        return self
-
-    async def __aexit__(self, *_exc: object) -> None:
-        return
 
     def back_off(self, wait_s: float | None, first_s: float = FIRST_S) -> float:
         """Take note that the service was asked too fast, or cannot be reached.

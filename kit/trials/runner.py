@@ -155,11 +155,9 @@ class Bar:
         n_new = progress.decided - self._n_before
         took_s = time.monotonic() - self._began_s
         # The first few trials tell no pace.
-        eta = (
-            f" · about {show.duration(took_s / n_new * (progress.planned - progress.decided))} left"
-            if n_new > 3
-            else ""
-        )
+        eta = ""
+        if n_new > 3:
+            eta = f" · about {show.duration(took_s / n_new * (progress.planned - progress.decided))} left"
         return (
             f'<progress max="{progress.planned}" value="{progress.decided}" aria-label="trials" style="width:220px;vertical-align:middle">'
             f"</progress> {progress.decided:,} of {progress.planned:,} trials · {progress.in_flight} running{eta} · {show.esc(progress)}"
@@ -366,12 +364,12 @@ class Runner:
         while self.stopped is None and (trial := next(queue, None)) is not None:
             again = True
             while again and self.stopped is None:
-                async with self.rate_limiter:
-                    reservation = await self.reserve(trial)
-                    if reservation is None:
-                        return
-                    async with reservation:
-                        again = await self._attempt(trial, reservation, stand_ins, heartbeat)
+                await self.rate_limiter.wait()
+                reservation = await self.reserve(trial)
+                if reservation is None:
+                    return
+                async with reservation:
+                    again = await self._attempt(trial, reservation, stand_ins, heartbeat)
 
     async def _attempt(self, trial: Trial, reservation: Reservation, stand_ins: StandIns, heartbeat: Heartbeat) -> bool:
         """Try a trial once; return whether it is to be tried again."""
@@ -434,9 +432,7 @@ class Runner:
             n = self._attempts[trial.trial_id] = self._attempts.get(trial.trial_id, 0) + 1
             tries.append((trial.trial_id, n, self.worst_usd(trial)))
         ids = self.writer.pending(self.run_id, tries, worker=worker)
-        self._reservations |= {
-            attempt_id: reservation for attempt_id, (_, reservation) in zip(ids, reserved, strict=True)
-        }
+        self._reservations |= zip(ids, (reservation for _, reservation in reserved), strict=True)
         self.progress.in_flight += len(ids)
         self.progress.attempts += len(ids)
         self.tell()
@@ -537,11 +533,8 @@ class Runner:
             if key not in self._tokens:
                 self._tokens[key] = tokens_of(trial)
             wait_s = self.rate_limiter.session_ended(outcome.remaining_tokens, outcome.reset_s, self._tokens[key])
-        cause = (
-            "no session comes about: the next one"
-            if unreached and outcome.kind != "rate_limit"
-            else "the service asks to wait"
-        )
+        away = unreached and outcome.kind != "rate_limit"
+        cause = "no session comes about: the next one" if away else "the service asks to wait"
         self.progress.note = f"{cause} {wait_s:.1f} s" if wait_s else ""
 
     def _check_stop_rule(self) -> None:
