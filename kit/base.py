@@ -22,6 +22,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from .errors import InputError, KitError, LocalProtocolError, SessionClosed, clipped
+from .history import History
 from .link import Link, new_id
 from .wire.events import Event
 
@@ -77,6 +78,15 @@ class _Sessions(list["OpenSession"]):
 def sessions() -> list[OpenSession]:
     """Return the sessions that are open now, of either protocol."""
     return _Sessions(session for session in _open if not session.closed)
+
+
+def check_history(history: object) -> None:
+    """Refuse what somebody seeds that is no `History`."""
+    if not isinstance(history, History):
+        raise InputError(
+            f"seed() takes a History, not {clipped(history)}; a list of items or events: History.from_events(…), "
+            "chat messages: History.from_chat(…)"
+        )
 
 
 class OpenSession:

@@ -387,12 +387,7 @@ def endpoint(
         model: The model (Azure: the deployment). OpenAI: `DEFAULT_MODEL` if none is named.
         dialect_name: ``"ga"`` or ``"beta"``; by default what the service speaks, else GA.
         key_env: The variable that holds a URL's key. Without it no key is sent: OPENAI_API_KEY goes to no other host.
-        auth: How the key is sent: ``"bearer"`` (default), ``"api-key"``, ``"xi-api-key"``, ``"basic"`` or ``"none"``.
-        headers: More headers of the handshake. Their values are kept and shown nowhere.
-        call_id: Join this WebRTC or SIP call beside the caller (sideband), instead of opening a session.
-        protocol: ``"realtime"`` or ``"live"``; by default what the model or the address belongs to.
-        fork: GPT-Live: fork this stored session.
-        attach: GPT-Live: join this running session beside its caller (sideband).
+        auth, headers, call_id, protocol, fork, attach: As `kit.connect` takes them.
         environ: Instead of the process's environment. Read here: ``OPENAI_BASE_URL``, ``AZURE_OPENAI_ENDPOINT``,
             ``OPENAI_API_VERSION``, ``AZURE_VOICELIVE_ENDPOINT``, ``AZURE_VOICELIVE_API_VERSION``.
 

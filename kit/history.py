@@ -354,13 +354,13 @@ class History:
                 ) from exc
         if not isinstance(arguments, str):
             raise HistoryError(f"arguments must be JSON text or a mapping, not {clipped(arguments)}")
-        call_id, name = text_value(call_id, "call_id"), text_value(name, "name")
-        return self._add(HistoryItem("function_call", fields=_pairs(call_id=call_id, name=name, arguments=arguments)))
+        fields = {"call_id": text_value(call_id, "call_id"), "name": text_value(name, "name"), "arguments": arguments}
+        return self._add(HistoryItem("function_call", fields=tuple(fields.items())))
 
     def function_output(self, output: str, call_id: str) -> History:
         """Add what a call returned."""
-        call_id, output = text_value(call_id, "call_id"), text_value(output, "output")
-        return self._add(HistoryItem("function_call_output", fields=_pairs(call_id=call_id, output=output)))
+        fields = {"call_id": text_value(call_id, "call_id"), "output": text_value(output, "output")}
+        return self._add(HistoryItem("function_call_output", fields=tuple(fields.items())))
 
     def _message(self, role: str, content: tuple[object, ...]) -> History:
         kinds = "text or a Clip" if role == "user" else "text"
@@ -551,10 +551,6 @@ class History:
         return replace(
             self, items=tuple(replace(i, parts=tuple(seedable(i, part) for part in i.parts)) for i in self.items)
         )
-
-
-def _pairs(**fields: Any) -> tuple[tuple[str, Any], ...]:
-    return tuple(fields.items())
 
 
 def _path(path: object) -> Path:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pybase64
 
 from . import show
-from .base import OpenSession, verb
+from .base import OpenSession, check_history, verb
 from .dial import refusal_of
 from .errors import (
     HistoryError,
@@ -377,10 +377,7 @@ class LiveSession(OpenSession, LiveView):
             HistoryError: See `check`.
             LocalProtocolError: If the session has started already.
         """
-        if not isinstance(history, History):
-            raise InputError(
-                f"seed() takes a History, not {clipped(history)}; a list of items or events: History.from_events(…), chat messages: History.from_chat(…)"
-            )
+        check_history(history)
         findings = lint_past(history) if check else []
         if findings:
             raise HistoryError(

@@ -153,7 +153,7 @@ class Relay(Listener):
                 self.folder.mkdir(parents=True, exist_ok=True)
             except OSError as exc:
                 raise InputError(f"cannot write logs to {self.folder}: {exc.strerror or exc}") from exc
-        self._audio, self._on_reply = audio, on_reply
+        self._audio, self.on_reply = audio, on_reply
         # How many clients were let through so far; a log is named by it.
         self.n_connections = 0
 
@@ -288,11 +288,6 @@ class Relay(Listener):
 
     # ------------------------------------------------------------------------------------------------------ records
 
-    def tell(self, reply: RelayedReply) -> None:
-        """Tell of a reply."""
-        if self._on_reply is not None:
-            self._on_reply(reply)
-
     def writer(self, n: int) -> LogWriter | None:
         """A log for the client's `n`-th connection; ``None`` where none is kept."""
         if self.folder is None:
@@ -327,16 +322,7 @@ class _Binary(bytes):
 
 
 class _Session:
-    """One client's connection and the one to the service.
-
-    Args:
-        relay: Whose it is.
-        n: Its number.
-        upstream: The connection to the service, open.
-        url: The address of that.
-        headers: What was sent there; read here and not kept.
-        redactor: Knows what no log may hold.
-    """
+    """One client's connection and the one to the service, which is open. `headers` are read here and not kept."""
 
     def __init__(
         self, relay: Relay, n: int, upstream: FastConnection, url: str, headers: Mapping[str, str], redactor: Redactor
@@ -491,7 +477,8 @@ class _Session:
             arrived = reply.outcome if reply.policy else reply.modality
             # What is told goes to a screen: without what the client sent as a secret, should the server repeat it.
             words = self._redactor.text(reply.words)
-            self._relay.tell(RelayedReply(self._n, datetime.now(), asked, arrived, words, first))
+            if self._relay.on_reply is not None:
+                self._relay.on_reply(RelayedReply(self._n, datetime.now(), asked, arrived, words, first))
 
     def end(self, first: ClientConnection | ServerConnection) -> None:
         """Close the connection to the service, and the log: as `first` ended."""

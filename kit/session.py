@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import show
-from .base import OpenSession, verb
+from .base import OpenSession, check_history, verb
 from .errors import HistoryError, InputError, LocalProtocolError, SeedRefused, ServerError, clipped
 from .history import History, HistoryItem
 from .link import Link, Pending, new_id
@@ -349,10 +349,7 @@ class Session(OpenSession, ConversationView):
             ResponseTimeout: If a confirmation does not come.
             LocalProtocolError: If the last seed is incomplete and `history` is not a correction of it.
         """
-        if not isinstance(history, History):
-            raise InputError(
-                f"seed() takes a History, not {clipped(history)}; a list of items or events: History.from_events(…), chat messages: History.from_chat(…)"
-            )
+        check_history(history)
         if check:
             self._lint(history)
         seeding = self._seeding

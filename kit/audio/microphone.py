@@ -197,9 +197,6 @@ class BlockQueue:
     """Blocks of a microphone that wait for one reader; all calls on the reader's event loop.
 
     Bounded: a reader that falls behind loses whole blocks, the newest first, and `n_dropped` counts their samples.
-
-    Args:
-        limit: The most blocks that wait.
     """
 
     def __init__(self, limit: int) -> None:

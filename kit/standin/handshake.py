@@ -142,12 +142,9 @@ def subprotocols(headers: Headers) -> list[str]:
 
 
 def connection_request(target: str, headers: Headers, forced_dialect: str) -> ConnectionRequest:
-    """Read the upgrade request of a connection.
+    """Read the upgrade request of a connection: its path and query, its headers.
 
-    Args:
-        target: Path and query.
-        headers: Of the request.
-        forced_dialect: ``ga``, ``beta``, or ``both`` to let the request decide.
+    `forced_dialect` is ``ga``, ``beta``, or ``both`` to let the request decide.
     """
     query = query_of(target)
     beta_header = (
@@ -291,11 +288,7 @@ class Secret:
 
 
 class Secrets:
-    """The ephemeral keys of one stand-in.
-
-    Args:
-        unix: The wall clock, in seconds.
-    """
+    """The ephemeral keys of one stand-in. `unix` is the wall clock, in seconds."""
 
     def __init__(self, unix: Callable[[], float]) -> None:
         self._unix = unix

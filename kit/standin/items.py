@@ -115,11 +115,6 @@ def _limit(name: str, per_minute: int, used: int) -> dict[str, Any]:
     return {"name": name, "limit": per_minute, "remaining": per_minute - used, "reset_seconds": reset_s}
 
 
-def message_tokens(key: str, text: str, audio_ms: float = 0.0) -> TokenCount:
-    """Count the tokens of a user's or system message."""
-    return TokenCount(key, text_tokens(text) + _PER_MESSAGE, audio_tokens(audio_ms, USER_MS_PER_TOKEN))
-
-
 @dataclass(slots=True)
 class Part:
     """One content part. `kind` is neutral: ``text``, ``audio`` or ``image``."""
@@ -200,13 +195,14 @@ class Item:
         """Count the tokens that reading it takes."""
         if self.type != "message":
             return TokenCount(self.id, text_tokens(" ".join(v for v in self.fields.values() if isinstance(v, str))))
+        ms = sum(part.audio_ms for part in self.parts)
         if self.role == "assistant":
-            ms = sum(part.audio_ms for part in self.parts)
-            plain = message_tokens(f"{self.id} {self.status}", self.words)
-            return TokenCount(plain.key, plain.text, audio_tokens(ms, ASSISTANT_MS_PER_TOKEN))
-        # the transcript of the user's sound is not shown to the model (unverified), so it costs nothing
-        text = " ".join(part.text for part in self.parts if part.kind == "text" and part.text)
-        return message_tokens(self.id, text, sum(part.audio_ms for part in self.parts))
+            key, words, ms_per_token = f"{self.id} {self.status}", self.words, ASSISTANT_MS_PER_TOKEN
+        else:
+            # the transcript of the user's sound is not shown to the model (unverified), so it costs nothing
+            words = " ".join(part.text for part in self.parts if part.kind == "text" and part.text)
+            key, ms_per_token = self.id, USER_MS_PER_TOKEN
+        return TokenCount(key, text_tokens(words) + _PER_MESSAGE, audio_tokens(ms, ms_per_token))
 
 
 def _part(raw: dict[str, Any], format: AudioFormat, path: str) -> Part:

@@ -35,12 +35,7 @@ class Recorder(Protocol):
 
 
 class Entry:
-    """One connection in the journal.
-
-    Args:
-        about: Its number, session, trial and so on.
-        items: Returns the conversation as it is now.
-    """
+    """One connection in the journal. `items` returns its conversation as it is now."""
 
     def __init__(self, about: Mapping[str, Any], items: Callable[[], list[dict[str, Any]]]) -> None:
         # What queries filter by.

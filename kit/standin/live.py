@@ -520,26 +520,21 @@ class LiveServerSession(Outgoing):
         first = int(stamp_ms // _WORD_GRID_MS) * _WORD_GRID_MS
         for cell, parts in cells.items():
             start = first + cell * _WORD_GRID_MS
-            clock = clock_from_ms + cell * _WORD_GRID_MS + (delay_ms if type.startswith("session.input") else 0)
 
             def send(delta: str = "".join(parts), start: int = start, n_cuts: int = self._n_cuts) -> None:
                 if n_cuts == self._n_cuts or type.startswith("session.input"):
                     self._emit(type, delta=delta, start_ms=start, end_ms=start + _WORD_GRID_MS)
 
             # Output words are due as soon as the clock allows, input words a little after they were said.
-            self._at_clock(
-                max(clock, self._in_ms) if type.startswith("session.input") else max(clock + delay_ms, self._in_ms),
-                send,
-            )
+            self._at_clock(max(clock_from_ms + cell * _WORD_GRID_MS + delay_ms, self._in_ms), send)
 
     def _reply(self) -> str:
-        n = sum(line is not None for line in self._lines)
         n_scripted = len([line for line in self._lines if line in self.options.replies])
         if n_scripted < len(self.options.replies):
             return self.options.replies[n_scripted]
-        jokes = [line.text for line in speech.repertoire("joke") if line.text not in self._lines]
-        jokes = jokes or [line.text for line in speech.repertoire("joke")]
-        return self._draws.random("reply", n).choice(jokes)
+        jokes = [line.text for line in speech.repertoire("joke")]
+        fresh = [joke for joke in jokes if joke not in self._lines]
+        return self._draws.random("reply", len(self._lines)).choice(fresh or jokes)
 
     # --------------------------------------------------------------------------------------------------------- context
 

@@ -68,11 +68,7 @@ SawFrame = Callable[[AnySession, Literal["client", "server"], str | bytes, bool]
 class SessionDriver:
     """Drive one session over one websocket: one task reads, one writes, and work that takes long runs in a thread.
 
-    Args:
-        connection: The websocket, open.
-        session: The session.
-        saw: Called with each frame; ``None`` where there is no observer.
-        messages_per_s: How fast a client is read at most.
+    `saw` is called with each frame; a client is read no faster than `messages_per_s`.
     """
 
     def __init__(

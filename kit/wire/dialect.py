@@ -73,39 +73,28 @@ def dialect(name: str | Dialect) -> Dialect:
         raise InputError(f"no dialect is called {clipped(name)}; there are 'ga' and 'beta'") from None
 
 
+# Events of a server that both dialects call the same.
+_SAME = (
+    "error", "session.created", "session.updated", "conversation.item.retrieved", "conversation.item.truncated",
+    "conversation.item.deleted", "conversation.item.input_audio_transcription.delta",
+    "conversation.item.input_audio_transcription.completed", "conversation.item.input_audio_transcription.failed",
+    "input_audio_buffer.committed", "input_audio_buffer.cleared", "input_audio_buffer.speech_started",
+    "input_audio_buffer.speech_stopped", "response.created", "response.done", "response.output_item.added",
+    "response.output_item.done", "response.content_part.added", "response.content_part.done",
+    "response.function_call_arguments.delta", "response.function_call_arguments.done", "rate_limits.updated",
+)  # fmt: skip
 SERVER_EVENTS: tuple[tuple[str, str | None], ...] = (
     # GA, beta (None: beta has none)
-    ("error", "error"),
-    ("session.created", "session.created"),
-    ("session.updated", "session.updated"),
     ("conversation.item.added", "conversation.item.created"),
     ("conversation.item.done", None),
-    ("conversation.item.retrieved", "conversation.item.retrieved"),
-    ("conversation.item.truncated", "conversation.item.truncated"),
-    ("conversation.item.deleted", "conversation.item.deleted"),
-    ("conversation.item.input_audio_transcription.delta", "conversation.item.input_audio_transcription.delta"),
-    ("conversation.item.input_audio_transcription.completed", "conversation.item.input_audio_transcription.completed"),
-    ("conversation.item.input_audio_transcription.failed", "conversation.item.input_audio_transcription.failed"),
-    ("input_audio_buffer.committed", "input_audio_buffer.committed"),
-    ("input_audio_buffer.cleared", "input_audio_buffer.cleared"),
-    ("input_audio_buffer.speech_started", "input_audio_buffer.speech_started"),
-    ("input_audio_buffer.speech_stopped", "input_audio_buffer.speech_stopped"),
     ("input_audio_buffer.timeout_triggered", None),
-    ("response.created", "response.created"),
-    ("response.done", "response.done"),
-    ("response.output_item.added", "response.output_item.added"),
-    ("response.output_item.done", "response.output_item.done"),
-    ("response.content_part.added", "response.content_part.added"),
-    ("response.content_part.done", "response.content_part.done"),
     ("response.output_text.delta", "response.text.delta"),
     ("response.output_text.done", "response.text.done"),
     ("response.output_audio_transcript.delta", "response.audio_transcript.delta"),
     ("response.output_audio_transcript.done", "response.audio_transcript.done"),
     ("response.output_audio.delta", "response.audio.delta"),
     ("response.output_audio.done", "response.audio.done"),
-    ("response.function_call_arguments.delta", "response.function_call_arguments.delta"),
-    ("response.function_call_arguments.done", "response.function_call_arguments.done"),
-    ("rate_limits.updated", "rate_limits.updated"),
+    *((name, name) for name in _SAME),
 )
 
 GA_NAME: dict[str, str] = {beta: ga for ga, beta in SERVER_EVENTS if beta is not None} | {
