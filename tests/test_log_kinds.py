@@ -98,6 +98,46 @@ def test_the_same_reply_in_two_files_and_in_parts_of_a_rotated_one_counts_once(r
     assert code == 0 and len(json.loads(out)) == 1 and "1 response found twice" in err
 
 
+def test_what_a_client_sends_before_the_first_word_of_a_session_is_of_that_session(tmp_path):
+    lines = []
+    for n in "AB":
+        item = {"id": f"item_{n}", "type": "message", "role": "assistant"}
+        asks = {"type": "conversation.item.create", "item": item}
+        [created, *others] = talk(f"sess_{n}", f"resp_{n}")
+        lines += [asks, created, {"type": "conversation.item.added", "item": item}, *others]
+
+    log = read_log(write(tmp_path / "x.log", *map(json.dumps, lines)))
+
+    assert [(s.id, s.n_seeded, s.n_responses) for s in log.sessions] == [("sess_A", 1, 1), ("sess_B", 1, 1)]
+
+
+def test_what_pydantic_complains_of_is_no_loss(tmp_path):
+    complaint = (
+        "pydantic_core._pydantic_core.ValidationError: 118 validation errors for union[ConversationCreatedEvent]",
+        "ConversationCreatedEvent.conversation",
+        "  Field required [type=missing, input_value={'type': 'session.created...': 'never', 'seed': 0}}}, input_type=dict]",
+        "ConversationCreatedEvent.type",
+        "  Input should be 'conversation.created' [type=literal_error, input_value='session.created', input_type=str]",
+    )
+
+    log = read_log(write(tmp_path / "x.log", *map(json.dumps, talk()), *complaint))
+
+    assert log.report.n_not_understood == 0 and len(log.responses) == 1 and log.report.notes.total() == 2
+
+
+@pytest.mark.parametrize("line", [
+    "type='response.text.delta' event_id='event_A' respon... 812 more characters",
+    "type='response.text.delta' event_id='event_A' delta= (truncated)",
+    "type='response.text.delta' event_id='event_A",
+    "type='conversation.item.added' event_[...]xt='Tell me a joke.')])",
+    "type='session.created' event_id='event_A' session=Sessi",
+])  # fmt: skip
+def test_a_print_without_brackets_that_lost_a_field_is_told(tmp_path, line):
+    log = read_log(write(tmp_path / "x.log", line))
+
+    assert log.report.n_events == 0 and log.report.n_not_understood == 1
+
+
 @pytest.fixture
 def run(capsys, monkeypatch):
     def log(*argv, stdin=""):

@@ -11,35 +11,46 @@ if TYPE_CHECKING:
 RECIPES: dict[str, tuple[str, str]] = {
     "websockets": (
         r"[<>] TEXT ['\"].*\[\d+ bytes",
-        "Python's websockets shortens what it logs. Start the program with WEBSOCKETS_MAX_LOG_SIZE=10000000, and set\n"
-        "logging.getLogger('websockets.client').setLevel(logging.DEBUG).",
+        "Python's websockets shortens what it logs. Start the program with\n"
+        "  WEBSOCKETS_MAX_LOG_SIZE=10000000 in its environment, and in it set\n"
+        "  logging.getLogger('websockets.client').setLevel(logging.DEBUG)",
     ),
     "pipecat": (
-        r"\bpipecat[.:]",
-        "pipecat does not log the events. Its socket is websockets': start it with WEBSOCKETS_MAX_LOG_SIZE=10000000, and set\n"
-        "logging.basicConfig(level=logging.DEBUG) beside loguru.",
+        r"\bpipecat[.:]\w",
+        "pipecat does not log the events; its socket, websockets, does. Start with\n"
+        "  WEBSOCKETS_MAX_LOG_SIZE=10000000 in the environment, and beside loguru set\n"
+        "  logging.basicConfig(level=logging.DEBUG)",
     ),
     "livekit": (
         r"\blivekit\.(?:plugins|agents)\b|text-only response from realtime API|Text response received .*audio modality",
-        "LiveKit logs its events with LK_OPENAI_DEBUG=1 in the environment and the level DEBUG; they are in the record's extra\n"
-        "fields, so print those too: `python agent.py start` does (as JSON), a plain logging.Formatter does not.",
+        "LiveKit logs its events at the level DEBUG, with\n"
+        "  LK_OPENAI_DEBUG=1 in the environment\n"
+        "in the record's extra fields: `python agent.py start` prints those (as JSON),\n"
+        "a plain logging.Formatter does not.",
     ),
     "openai-agents": (
         r"\bRealtime(?:HistoryAdded|HistoryUpdated|RawModelEvent|AgentStartEvent|AudioEnd|ModelRawServerEvent|TurnEndedEvent)\b|\bopenai\.agents\b",
-        "The Agents SDK hands on the events themselves: for e in session: if e.type == 'raw_model_event' and\n"
-        "e.data.type == 'raw_server_event': print(json.dumps(e.data.data)).",
+        "The Agents SDK hands on the events themselves. In `async for e in session:`\n"
+        "  if e.type == 'raw_model_event' and e.data.type == 'raw_server_event':\n"
+        "      print(json.dumps(e.data.data))",
     ),
     "node": (
-        r"\[Object\]|\[Array\]|\bopenai[:-](?:agents|realtime)\b|\bws:(?!//)|^(?:HTTP|NET|TLS|STREAM) \d+: ",
-        "Node prints objects two levels deep: log console.log(JSON.stringify(event)) instead of console.log(event); the clients of\n"
-        "OpenAI log no events themselves: rt.on('event', (event) => console.log(JSON.stringify(event))).",
+        r"[:\[] \[(?:Object|Array)\]|(?:^|\s)(?:openai[:-](?:agents|realtime)|ws):\w|^(?:HTTP|NET|TLS|STREAM) \d+: ",
+        "Node prints objects two levels deep; instead of console.log(event) write\n"
+        "  console.log(JSON.stringify(event))\n"
+        "The clients of OpenAI log no events themselves; tell them to:\n"
+        "  rt.on('event', (event) => console.log(JSON.stringify(event)))      openai\n"
+        "  session.transport.on('*', (event) => console.log(JSON.stringify(event)))\n"
+        "                                                              @openai/agents",
     ),
 }
-"""Name of a framework → how its lines are known, and the lines that make it log what is needed."""
+"""Name of a framework → how its lines are known, and the lines that make it log what is needed: 78 columns, two of them indent."""
 
 ANY = (
-    "Log each event whole, on a line of its own: print(json.dumps(event)) in Python, console.log(JSON.stringify(event)) in\n"
-    "JavaScript; or let the kit do it: connect(log='x.jsonl')."
+    "Log each event whole, on a line of its own:\n"
+    "  print(json.dumps(event))               in Python\n"
+    "  console.log(JSON.stringify(event))     in JavaScript\n"
+    "or let the kit do it: connect(log='x.jsonl')."
 )
 
 # What a framework itself says of a reply that came as text. `kit log` counts these beside its own.

@@ -556,6 +556,8 @@ class Sorter:
         # By what the log says beside the events; by the ids of responses, items and sessions in the events.
         self._by_key: dict[str, LoggedSession] = {}
         self._by_id = _Recent()
+        # Ids in what the client sent since the server's last word: if that is another session's first, they are of it.
+        self._unanswered: list[str] = []
         # Of the record before: an event that names nothing goes there.
         self._latest: LoggedSession | None = None
 
@@ -586,36 +588,27 @@ class Sorter:
         for name in names:
             if self._by_id.get(name) is None:
                 self._by_id.set(name, session)
+        self._unanswered = [*self._unanswered, *names][-_MAX_SEARCHED:] if record.direction == "client" else []
         self._latest = session
         return session
 
     def _find(self, record: LogRecord, names: Iterable[str]) -> LoggedSession:
-        key, data = record.key, record.data
+        key, data, latest = record.key, record.data, self._latest
         settings = data.get("session") if record.kind == "event" else None
         own_id = settings.get("id") if isinstance(settings, dict) and record.direction == "server" else None
         begins = data.get("type") in ("session.created", "transcription_session.created")
+        # What came before the server's first word (the client's first events) is of the session that it begins.
+        fresh = latest if latest is not None and latest.key is None and not latest.settings else None
         if key is not None:
-            session = self._adopted(key, names) or self._by_key.get(key)
-            if session is None or (begins and session.id is not None and own_id is not None and own_id != session.id):
-                session = self._by_key[key] = self._new(key)
-            return session
+            return self._of_key(key, names, fresh, own_id if begins else None)
         if isinstance(own_id, str):
-            session = self._by_id.get(own_id)
-            if session is None:
-                latest = self._latest
-                # What came before the server's first word (the client's first events) is of the session that it begins.
-                is_fresh = latest is not None and not latest.settings and latest.key is None
-                session = latest if latest is not None and (is_fresh or not begins) else self._new(None)
-                self._by_id.set(own_id, session)
+            session = self._by_id.get(own_id) or fresh or (self._new(None) if begins else latest) or self._new(None)
+            self._by_id.set(own_id, session)
             return session
         if begins:
-            latest = self._latest
-            if latest is not None and latest.key is None and not latest.settings and not latest.n_lost:
-                return latest
-            return self._new(None)
+            return fresh if fresh is not None and not fresh.n_lost else self._new(None)
         if (known := self._by_id.first(names)) is not None:
             return known
-        latest = self._latest
         # Lines that are cut may have lost their key.
         if latest is not None and latest.key is not None and record.kind != "partial" and not latest.n_lost:
             latest = None
@@ -625,23 +618,32 @@ class Sorter:
             return next((session for session in recent if session.key is None and not session.busy), latest)
         return latest or self._new(None)
 
-    def _adopted(self, key: str, names: Iterable[str]) -> LoggedSession | None:
-        """The session of this key, if what came of it so far was cut and had lost the key."""
-        known = self._by_id.first(names)
-        if known is not None and key not in self._by_key and (known.key or "").startswith(key.rstrip(".…")):
-            return known  # the line was cut within the key
-        session = known or self._latest
-        if session is None or session.key not in (None, key) or not session.n_lost:
-            return None
-        if known is None and session.key is None and session.settings:
-            return None
-        session.key = key
+    def _of_key(self, key: str, names: Iterable[str], fresh: LoggedSession | None, new_id: object) -> LoggedSession:
+        """The session of a key; of lines that are cut, some have lost theirs, or a piece of it.
+
+        Args:
+            new_id: Of the session that the record begins.
+        """
+        session = self._by_key.get(key)
+        if session is None:
+            known = self._by_id.first(names)
+            if known is not None and (known.n_lost if known.key is None else known.key.startswith(key.rstrip(".…"))):
+                session = known
+            elif fresh is not None and fresh.n_lost:
+                session = fresh
+        if session is None or (None not in (session.id, new_id) and session.id != new_id):
+            session = self._new(key)
+        session.key = session.key or key
         self._by_key[key] = session
         return session
 
     def _new(self, key: str | None) -> LoggedSession:
         session = LoggedSession(self._file, key, keep_audio=self._keep_audio)
         self.sessions.append(session)
+        for name in (
+            self._unanswered if key is None else ()
+        ):  # the client's first events, in a log that had another session before
+            self._by_id.set(name, session)
         return session
 
 

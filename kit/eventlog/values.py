@@ -90,7 +90,9 @@ def _json(text: str, at: int, n_quotes: int) -> Value | None:
     if text[at] != "{":
         return None
     data, end = _decode_json(text, at)
-    return Value(data, at, end, is_elided=is_elided(data, text, at, end))
+    # It stood in quotes, of which one is lost: its backslashes are double.
+    was_quoted = text[end : end + 1] in ("'", '"') and text[end] != text[at - 1 : at] and "\\" in text[at:end]
+    return Value(data, at, end, is_elided=was_quoted or is_elided(data, text, at, end))
 
 
 def _quoted(text: str, at: int, n_quotes: int) -> Value | None:
