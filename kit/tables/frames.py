@@ -494,7 +494,8 @@ def _simulated(df: pd.DataFrame) -> Any:
 def counted_turns(source: Source, role: Role | None = "measure") -> pd.DataFrame:
     """Return a row per turn with what `modality_df` counts, in the order of trials and turns, whatever the source.
 
-    A column that `modality_df` is to count as well is added in `_COUNTED_TURNS` or `_COUNTED_TRIALS`, above.
+    A column that `modality_df` is to count as well is added in `_COUNTED_TURNS` or `_COUNTED_TRIALS`, above. Where a source does
+    not have it, it is missing: `modality.if_known` keeps its count from being a zero there.
 
     Columns: ``trial`` (a number from 0), ``turn``, ``planned`` (whether all trials of a plan are here: a frame of responses has
     only those with a response), ``reached`` (it was asked for), ``modality`` (as finally answered, else missing), ``first_modality``, ``outcome``,
@@ -630,11 +631,12 @@ def _turns_of_responses(df: pd.DataFrame, role: Role | None) -> pd.DataFrame:
         "simulated": _flag(first["simulated"]),
     }  # fmt: skip
     columns |= {name: first[name].astype("category").array for name in LABELS if name in df}
-    if "outcome" in df:
-        columns["outcome"] = _recoded(last["outcome"], OUTCOMES, decided)
-    # A response does not know how its turn was judged: what only a ledger has is missing.
-    unknown = {name: _column(name, [None], ()) for name in _COUNTED_TURNS if name not in columns}
-    columns |= {name: value.repeat(len(begins)) for name, value in unknown.items()}
+    # Whatever else is counted is said by the response that decides the turn; what only a ledger has is missing.
+    for name in [name for name in _COUNTED_TURNS if name not in columns]:
+        if name in df:
+            columns[name] = _recoded(last[name], _FIXED.get(name) or last[name].dropna().unique(), decided)
+        else:
+            columns[name] = _column(name, [None], ()).repeat(len(begins))
     return pd.DataFrame(columns)
 
 

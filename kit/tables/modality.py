@@ -101,14 +101,14 @@ def modality_table(turns_in: pd.DataFrame, by: Sequence[str] | str, level: float
 
     columns: dict[str, Any] = dict(groups.keys)
     for name, values in zip(("planned", *STATES), (planned, *states.T), strict=True):
-        columns[name] = values if in_plan.all() else pd.Series(values).astype("Int64").where(in_plan)
+        columns[name] = values if in_plan.all() else if_known(values, in_plan)
     columns["first_turns"] = first_turns
     columns |= dict(zip(MODALITIES, first.T, strict=True))
     columns |= _wilson("drift", text, first_turns, level)
     bounds = stats.bounds_if_missing_array(text, first_turns, lost_attempts, level)
     for name, values in zip(("drift_least", "drift_most"), bounds, strict=True):
         columns[name] = np.where(in_plan, values, np.nan)
-    columns["lost"] = lost_attempts if in_plan.all() else pd.Series(lost_attempts).astype("Int64").where(in_plan)
+    columns["lost"] = lost_attempts if in_plan.all() else if_known(lost_attempts, in_plan)
     columns |= groups.lost_voice(opening & has_answer, first_turns, level)
     columns["first_responses"] = first_responses
     columns["first_response_drifted"] = first_response
@@ -235,8 +235,6 @@ class Groups:
 
     def lost_voice(self, decided: Any, first_turns: Any, level: float) -> dict[str, Any]:
         """Count first turns that came as text, silent or late; unknown where a ledger or a frame does not tell outcomes."""
-        import pandas as pd
-
         turns = self.turns
         outcome, text = turns["outcome"], (turns["modality"] == "text").to_numpy()
         # One turn of schema 1 in a group, and the group's count would be too small: then it is unknown.
@@ -244,12 +242,9 @@ class Groups:
         silent, late = ((outcome == word).to_numpy() & decided for word in ("silent", "late"))
         lost_turns = self.count(turns, decided & (text | silent | late))
         columns: dict[str, Any] = {
-            name: pd.Series(values).astype("Int64").where(outcomes_known)
-            for name, values in (
-                ("silent", self.count(turns, silent)),
-                ("late", self.count(turns, late)),
-                ("lost_voice", lost_turns),
-            )
+            "silent": if_known(self.count(turns, silent), outcomes_known),
+            "late": if_known(self.count(turns, late), outcomes_known),
+            "lost_voice": if_known(lost_turns, outcomes_known),
         }
         return columns | {
             name: np.where(outcomes_known, values, np.nan)
@@ -339,6 +334,13 @@ class Groups:
             words = [[min(days), max(days)] if len(days) > 1 else days for days in words]
         joint = [(" to " if name == "day" else ", ").join(group) or None for group in words]
         return pd.Categorical(joint, categories=list(dict.fromkeys(filter(None, joint))))
+
+
+def if_known(counts: Any, known: Any) -> pd.Series:
+    """Return a column of counts, ``<NA>`` for groups of which it is not known what was to be counted."""
+    import pandas as pd
+
+    return pd.Series(counts).astype("Int64").where(known)
 
 
 def _per_trial(turns: pd.DataFrame) -> dict[str, Any]:
