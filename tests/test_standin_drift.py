@@ -225,4 +225,4 @@ def test_the_readme_the_help_and_the_errors_say_what_the_one_list_says():
     assert table() in (Path(kit.standin.__file__).parent / "README.md").read_text(encoding="utf-8")
     with pytest.raises(InputError) as error:
         rule("sometimes")
-    assert all(kind.spelling in str(error.value) and kind.spelling in OPTIONS["drift"]["help"] for kind in KINDS)
+    assert all(kind.spelling in str(error.value) and kind.spelling in OPTIONS["drift"]["help"]() for kind in KINDS)
