@@ -1,6 +1,7 @@
 """Logs of every kind, whole, cut and shortened: no reply is invented, what is given is right, and what is lost is told."""
 
 import base64
+import csv
 import io
 import json
 import random
@@ -39,7 +40,10 @@ def test_no_reply_is_invented_and_what_is_lost_is_told(tmp_path, kind, seed):
     assert list(damage.faults(write(tmp_path / "x.log", *lines), lines, *truth)) == []
 
 
-@pytest.mark.parametrize("seed", [300057, 309071, 500707, 701474, 702431, 703979, 704310, 302570, 306935, 10005103])
+@pytest.mark.parametrize(
+    "seed",
+    [300057, 309071, 500707, 701474, 702431, 703979, 704310, 302570, 306935, 10005103, 40004132, 40005335, 40006290],
+)
 def test_a_log_that_was_misread_once(tmp_path, seed):
     _, (lines, *truth) = damage.of_seed(seed)
 
@@ -109,6 +113,30 @@ def test_what_a_client_sends_before_the_first_word_of_a_session_is_of_that_sessi
     log = read_log(write(tmp_path / "x.log", *map(json.dumps, lines)))
 
     assert [(s.id, s.n_seeded, s.n_responses) for s in log.sessions] == [("sess_A", 1, 1), ("sess_B", 1, 1)]
+
+
+def test_an_export_of_cloudwatch_insights_has_its_times(tmp_path):
+    named = [
+        [
+            {"field": "@timestamp", "value": f"2025-11-26 20:46:4{n}.123"},
+            {"field": "@message", "value": json.dumps(event)},
+        ]
+        for n, event in enumerate(talk())
+    ]
+
+    [row] = read_log(write(tmp_path / "x.json", json.dumps({"results": named[::-1]}, indent=4))).rows
+
+    assert (row["modality"], row["status"], row["at"]) == ("audio", "completed", "2025-11-26T20:46:41.123")
+
+
+def test_an_export_of_kibana_has_its_times(tmp_path):
+    rows = [(f"Nov 26, 2025 @ 20:46:4{n}.123", json.dumps(event)) for n, event in enumerate(talk())]
+    cells = io.StringIO(newline="")
+    csv.writer(cells).writerows([("@timestamp", "message"), *rows[::-1]])
+
+    [row] = read_log(write(tmp_path / "x.csv", cells.getvalue())).rows
+
+    assert (row["modality"], row["status"], row["at"]) == ("audio", "completed", "2025-11-26T20:46:41.123")
 
 
 def test_what_pydantic_complains_of_is_no_loss(tmp_path):

@@ -270,6 +270,12 @@ def may_be_of_event(text: str) -> bool:
     return _FIELD.search(text) is not None and (values.ELISION.search(text) is not None or is_cut(text))
 
 
+def before(text: str) -> str:
+    """What stands before the event in a text: later ids are the event's own (``call_id='call_1'``)."""
+    found = (values.BEGINS.search(text), _TYPE.search(text))
+    return text[: min((match.start() for match in found if match is not None), default=len(text))]
+
+
 def names_field(text: str) -> bool:
     """Whether a field that events have stands in a text."""
     return _FIELD.search(text) is not None

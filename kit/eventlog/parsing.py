@@ -342,7 +342,7 @@ class _Reader:
         elif is_live(kind):
             self.report.n_live += 1
         else:
-            before = text[: begin.start()] if (begin := values.BEGINS.search(text)) else text
+            before = events.before(text)
             at, key = origin.at or times.of_text(before), origin.key or events.session_key_in(before[-300:])
             yield LogRecord("partial", data, sender(kind), at, key, origin.n_line)
 
@@ -374,6 +374,10 @@ class _Reader:
         elif isinstance(value, list):
             if len(value) > 1 and all(isinstance(part, str) for part in value) and _are_lines(value):
                 yield from self._walk("".join(value), origin, depth + 1, budget)  # a notebook's output, line by line
+                return
+            if value and all(isinstance(part, dict) and "field" in part and "value" in part for part in value):
+                # CloudWatch's Insights: [{"field": "@timestamp", "value": …}, {"field": "@message", "value": …}]
+                yield from self._walk({str(part["field"]): part["value"] for part in value}, origin, depth + 1, budget)
                 return
             is_pair = len(value) == 2 and isinstance(value[0], str) and len(value[0]) < 40  # ["12:00:01", {…}]
             origin = origin._replace(at=(times.of_text(value[0]) if is_pair else None) or origin.at)

@@ -238,7 +238,7 @@ class _Order:
         return self._n_down > 0 and (self._n_late > 0 or self._n_down > self._n_up)
 
     def take(self, record: LogRecord) -> None:
-        if record.at is not None and record.at.clock in ("unix", "local"):
+        if record.at is not None and record.at.clock in ("unix", "local", "day"):
             if self._latest is not None and self._latest.clock == record.at.clock:
                 self._n_down += record.at.ms < self._latest.ms
                 self._n_up += record.at.ms > self._latest.ms

@@ -44,9 +44,11 @@ _ISO = re.compile(
 _TIME_OF_DAY = re.compile(r"(?<![\d:])(\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?(?![\d:])", re.ASCII)
 _EPOCH = re.compile(r"(?<![\d.])(1\d{9}(?:\.\d+)?|1\d{12}|1\d{15}|1\d{18})(?![\d.])", re.ASCII)
 _MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
-# Dates of web servers, mail and browsers: "26/Nov/2025:20:46:40 +0000", "Wed, 26 Nov 2025 20:46:40 GMT", "11/26/2025, 8:46:40 PM"
+# Dates of web servers, mail, browsers and Kibana: "26/Nov/2025:20:46:40 +0000", "Wed, 26 Nov 2025 20:46:40 GMT", "11/26/2025, 8:46:40 PM",
+# "Nov 26, 2025 @ 20:46:40.123"
 _OTHER_DATE = re.compile(
     rf"\d{{1,2}}[/ ](?:{_MONTHS})[/ ]\d{{4}}[: ]\d\d:\d\d:\d\d(?:\.\d+)?(?: ?(?:[+-]\d{{4}}|GMT|UTC|Z))?"
+    rf"|(?:{_MONTHS}) \d{{1,2}}, \d{{4}} @ \d\d:\d\d:\d\d(?:\.\d+)?"
     r"|\d{1,2}/\d{1,2}/\d{4},? \d{1,2}:\d\d:\d\d(?:\.\d+)?(?: [AP]M)?",
     re.ASCII,
 )
@@ -124,7 +126,7 @@ def _of_other(text: str) -> Instant | None:
     from dateutil import parser  # with a quarter of a megabyte, which most logs have no use for
 
     try:
-        return _of_datetime(parser.parse(re.sub(r"(\d{4}):", r"\1 ", text, count=1)))
+        return _of_datetime(parser.parse(re.sub(r"(\d{4}):", r"\1 ", text.replace(" @", ""), count=1)))
     except (ValueError, OverflowError):
         return None
 

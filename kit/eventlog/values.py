@@ -128,8 +128,8 @@ def _doubled(text: str, at: int, n_quotes: int) -> Value | None:
     if match is None:
         raise Unended("a cell without an end")
     content = match[1].replace('""', '"')
-    data, _ = _decode_json(content)
-    was_elided = is_elided(data, content, 0, len(content)) or is_elided(data, text, match.start(), match.end())
+    data, end = _decode_json(content)
+    was_elided = is_elided(data, content, 0, end) or is_elided(data, text, match.start(), match.end())
     return Value(data, at, match.end(), is_elided=was_elided)
 
 
