@@ -236,7 +236,7 @@ class BlockQueue:
         return self._blocks.popleft()
 
 
-class Microphone:
+class Microphone(BlockQueue):
     """The microphone of the machine that the kernel runs on.
 
     ::
@@ -269,7 +269,7 @@ class Microphone:
         self.rate_hz = rate_for(self.device, "input", RATE_HZ)
         self.block_ms = block_ms
         self.n_overflows = 0
-        self._queue = BlockQueue(max(int(max_waiting_ms / block_ms), 2))
+        super().__init__(max(int(max_waiting_ms / block_ms), 2))
         # Samples at 24 kHz that came so far, dropped ones included: the next block's `first`.
         self._n_samples = 0
         # PortAudio called `finished_callback`: the device ended by itself.
@@ -278,11 +278,6 @@ class Microphone:
         self._stream: Any = None
         # Made with the first block, where the device does not run at 24 kHz.
         self._resampler: Any = None
-
-    @property
-    def n_dropped(self) -> int:
-        """Samples lost because no reader took them in time."""
-        return self._queue.n_dropped
 
     @property
     def latency_ms(self) -> float | None:
@@ -316,10 +311,6 @@ class Microphone:
         if stream is not None:
             close(stream)
 
-    def clear(self) -> None:
-        """Forget the blocks that wait for a reader: what comes next is from now."""
-        self._queue.clear()
-
     async def __aenter__(self) -> Microphone:
         loop = asyncio.get_running_loop()
 
@@ -333,12 +324,12 @@ class Microphone:
 
     async def __aexit__(self, *_exc: object) -> None:
         self.stop()
-        self._queue.close()
+        self.close()
 
     def _put(self, data: bytes, now_s: float) -> None:
         pcm = self._at_24k(data)
         if pcm:
-            self._queue.put(Block(pcm, self._n_samples, now_s))
+            self.put(Block(pcm, self._n_samples, now_s))
             self._n_samples += len(pcm) // 2
 
     def _at_24k(self, data: bytes) -> bytes:
@@ -360,7 +351,7 @@ class Microphone:
         while True:
             try:
                 async with asyncio.timeout(_SILENT_S):
-                    block = await self._queue.get()
+                    block = await self.get()
             except TimeoutError:
                 # Closed while the reader waited: an end, and no fault.
                 if self._stream is None:

@@ -40,7 +40,7 @@ from .hearing import recorded_words
 from .live_options import LiveOptions
 from .settings import Refused, refuse
 from .sideband import LiveSideband
-from .sound import BYTES_PER_MS, AudioFormat, Decoder, encoded, voice
+from .sound import BYTES_PER_MS, AudioFormat, Decoder, encoded, speak
 
 FRAME_MS = 100  # one output frame, 4,800 bytes at 24 kHz, in all recordings
 _START_S = 0.45  # from session.start to session.started: 0.25 to 0.83 s recorded
@@ -493,7 +493,7 @@ class LiveServerSession(Outgoing):
 
     def _say(self, text: str) -> None:
         """Begin a reply now: words first, then their sound on the track."""
-        pcm = voice(text)
+        pcm = speak(text)
         self._lines.append(text)
         self._said.append(_message("assistant", "output_text", text))
         now_ms = max(self._in_ms - _TRACK_LAG_MS, self._n_out * FRAME_MS, self._speaks_until_ms)

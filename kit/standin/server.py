@@ -375,8 +375,8 @@ class StandIn(Listener):
             options = self.options
             if shared:  # to try a rule, and to speak a text, takes a while
                 options = await asyncio.to_thread(with_options, options, **values_of(shared))
-            others = door is not None and any(fault.kind.of != "connection" for fault in options.faults)
-            if others and "faults" in texts:
+            unfit = door is not None and any(fault.kind.of != "connection" for fault in options.faults)
+            if unfit and "faults" in texts:
                 raise InputError("a GPT-Live connection can have faults of the connection only, such as http-error=503")
         except KitError as exc:
             return connection.respond(HTTPStatus.BAD_REQUEST, f"{exc}\n")

@@ -136,7 +136,7 @@ def pieces(text: str) -> tuple[str, ...]:
     return tuple(_PIECE.findall(text))
 
 
-def voice(text: str) -> NDArray[np.int16]:
+def speak(text: str) -> NDArray[np.int16]:
     """Speak a text: by its recording, by the synthesiser, or by the plain voice."""
     try:
         return speech.say(text).pcm
@@ -146,8 +146,8 @@ def voice(text: str) -> NDArray[np.int16]:
 
 @lru_cache(maxsize=256)  # 256 replies of 4 s are some 65 MB of base64; the repertoire alone is a quarter of that
 def spoken(text: str, format: AudioFormat = "pcm16") -> Spoken:
-    """Speak a text (see `voice`), cut and encoded as a session sends it."""
-    pcm = voice(text)
+    """Speak a text (see `speak`), cut and encoded as a session sends it."""
+    pcm = speak(text)
     data = encoded(pcm, format)
     size = CHUNK_MS * BYTES_PER_MS[format]
     chunks = tuple(pybase64.b64encode(data[start : start + size]) for start in range(0, len(data), size))
