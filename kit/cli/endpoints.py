@@ -10,7 +10,7 @@ from dataclasses import asdict
 from ..endpoint import ENDS, PRICES
 from ..probe import probe
 from ..services import COLUMNS, SERVICES, Service, rows
-from .options import Verbs, add_options
+from .options import Verbs, access, add_options
 from .screen import draw_table, say
 
 
@@ -34,9 +34,8 @@ def _endpoints(args: argparse.Namespace) -> int:
 
 
 def _probe(args: argparse.Namespace) -> int:
-    where = {"model": args.model, "dialect": args.dialect, "key_env": args.key_env, "auth": args.auth}
-    headers = dict(args.header) if args.header else None
-    result = asyncio.run(probe(args.endpoint, **where, headers=headers, timeout_s=args.timeout, quiet=args.json))
+    where = {"model": args.model, "dialect": args.dialect} | access(args)
+    result = asyncio.run(probe(args.endpoint, **where, timeout_s=args.timeout, quiet=args.json))
     if args.json:
         print(json.dumps(asdict(result.found), indent=2))
     else:

@@ -53,9 +53,9 @@ def price(text: str) -> Price:
 
 
 def access(args: argparse.Namespace) -> dict[str, Any]:
-    """How an endpoint is reached and what it costs, as `Settings` takes it."""
-    fields = {"key_env": args.key_env, "auth": args.auth, "headers": dict(args.header or ()), "price": args.price}
-    return {name: value for name, value in fields.items() if value}
+    """How an endpoint is reached and what it costs, as far as it was said; as `connect` and `Settings` take it."""
+    fields = {"key_env": args.key_env, "auth": args.auth, "headers": dict(args.header or ())}
+    return {name: value for name, value in (fields | {"price": getattr(args, "price", None)}).items() if value}
 
 
 def live_field(text: str) -> tuple[str, str | float | bool]:

@@ -22,7 +22,7 @@ from ..relay import Relay, RelayedReply
 from ..replay import Replay
 from ..standin import FAULTS, SESSION_S, StandIn, json_list
 from ..wire.events import Event, decode
-from .options import Verbs, add_options, live_options
+from .options import Verbs, access, add_options, live_options
 
 # Of a file of replies or rules.
 _MAX_FILE_BYTES = 16 << 20
@@ -40,9 +40,8 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _record(args: argparse.Namespace) -> int:
-    headers = dict(args.header) if args.header else None
     relay = Relay(
-        endpoint(args.to, key_env=args.key_env, auth=args.auth, headers=headers),
+        endpoint(args.to, **access(args)),
         log=args.log,
         key_env=args.key_env,
         audio="keep" if args.keep_audio else "digest",
@@ -70,40 +69,27 @@ def _required_key(variable: str | None) -> str | None:
 
 
 def _server(args: argparse.Namespace) -> StandIn | Replay:
+    def tell(sentence: str) -> None:
+        print(show.plain(sentence), file=sys.stderr, flush=True)
+
+    same: dict[str, Any] = {name: getattr(args, name) for name in ("host", "port", "pace")}
+    same |= {"origins": args.origin, "require_key": _required_key(args.key_env)}
     if args.replay:
         _refuse_beside_replay(args)
-        return Replay(
-            args.replay,
-            pace=args.pace,
-            host=args.host,
-            port=args.port,
-            require_key=_required_key(args.key_env),
-            origins=args.origin,
-            on_departed=lambda sentence: print(show.plain(sentence), file=sys.stderr, flush=True),
-        )
+        return Replay(args.replay, on_departed=tell, **same)
+    names = ("drift", "seed", "dialect", "beta_disabled", "strict", "first_ms", "token_ms", "tls")
     folder = named_path(args.log) if args.log else None
     return StandIn(
+        **{name: getattr(args, name) for name in names},
         faults=args.fault,
+        live=live_options(args),
         replies=_json_list(args.replies, "replies") if args.replies else None,
         rules=_json_list(args.rules, "rules") if args.rules else None,
-        strict=args.strict,
-        first_ms=args.first_ms,
-        token_ms=args.token_ms,
-        journal=True,
-        tls=args.tls,
-        recorder=None if folder is None else lambda facts: _SessionLog(folder, facts),
-        on_notice=lambda sentence: print(show.plain(sentence), file=sys.stderr, flush=True),
-        require_key=_required_key(args.key_env),
-        origins=args.origin,
         session_s=args.session_seconds,
-        drift=args.drift,
-        seed=args.seed,
-        dialect=args.dialect,
-        pace=args.pace,
-        live=live_options(args),
-        host=args.host,
-        port=args.port,
-        beta_disabled=args.beta_disabled,
+        journal=True,
+        recorder=None if folder is None else lambda facts: _SessionLog(folder, facts),
+        on_notice=tell,
+        **same,
     )
 
 

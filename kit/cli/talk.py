@@ -30,7 +30,7 @@ from ..trials.plan import first_ask
 from ..wire.events import Event, dict_of, text_of
 from ..wire.live_conversation import Reply
 from ..wire.records import Response
-from .options import SESSION, Verbs, add_options, seconds, stand_in
+from .options import SESSION, Verbs, access, add_options, seconds, stand_in
 from .screen import Columns, badge, complain, console, draw_response, first_content, in_flags, keep_sound, say
 
 _PROMPT_HELP = "type a turn · /clip FILE says a sound file · /events lists the events · /quit or Ctrl-D ends"
@@ -39,9 +39,8 @@ _BAR = 24  # characters of the microphone's level
 
 
 def _connect(args: argparse.Namespace, **options: Any) -> connect:
-    where = {name: getattr(args, name) for name in ("model", "dialect", "protocol", "key_env", "auth")}
-    headers = dict(args.header) if args.header else None
-    return connect(args.endpoint, **where, headers=headers, call_id=args.call_id, **options, **stand_in(args))
+    where = {name: getattr(args, name) for name in ("model", "dialect", "protocol", "call_id")}
+    return connect(args.endpoint, **where, **access(args), **options, **stand_in(args))
 
 
 # --------------------------------------------------------------------------------------------------------- typed sessions

@@ -267,8 +267,8 @@ def bounds_if_missing_array(
     from scipy.special import betaincinv
 
     count, total = k_of_n_arrays(k, n)
-    lost = k_of_n_arrays(missing, missing)[0]
-    most, total = k_of_n_arrays(count + lost, total + lost)
+    n_missing = k_of_n_arrays(missing, missing)[0]
+    most, total = k_of_n_arrays(count + n_missing, total + n_missing)
     tail = (1 - probability(level, "level", example="0.95")) / 2
 
     def lower(of: Floats) -> Floats:

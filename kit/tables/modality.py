@@ -336,11 +336,11 @@ class Groups:
         return pd.Categorical(joint, categories=list(dict.fromkeys(filter(None, joint))))
 
 
-def if_known(counts: Any, known: Any) -> pd.Series:
+def if_known(counts: Any, is_known: Any) -> pd.Series:
     """Return a column of counts, ``<NA>`` for groups of which it is not known what was to be counted."""
     import pandas as pd
 
-    return pd.Series(counts).astype("Int64").where(known)
+    return pd.Series(counts).astype("Int64").where(is_known)
 
 
 def _per_trial(turns: pd.DataFrame) -> dict[str, Any]:

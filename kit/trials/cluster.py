@@ -293,15 +293,15 @@ async def _play_batch(
     limiter = RateLimiter()
 
     async def work(tries: Iterator[Try], stand_ins: StandIns, heartbeat: Heartbeat) -> None:
-        for attempt_id, trial, prepared, attempt in tries:
+        for attempt_id, trial, prepared, n_attempt in tries:
             outcome, was_stopped = Outcome(), True
             await limiter.wait()
-            connection = stand_ins.connect(trial, attempt, batch.timeout_s)
+            connection = stand_ins.connect(trial, n_attempt, batch.timeout_s)
             try:
-                one = ATTEMPTS[trial.settings.where.protocol](
+                attempt = ATTEMPTS[trial.settings.where.protocol](
                     trial, prepared, outcome, batch.timeout_s, batch.deadline_s, heartbeat.look
                 )
-                await one.play(connection, keep_events=batch.keep_events)
+                await attempt.play(connection, keep_events=batch.keep_events)
                 was_stopped = False
             finally:
                 if outcome.kind == "rate_limit":
