@@ -173,7 +173,14 @@ class Clip:
     ) -> Clip:
         """Take what the API sends: little-endian int16, mono, 24 kHz; or one of its other formats (`to_bytes`)."""
         if audio_format != "pcm16":
-            pcm = _from_wire(bytes(data), audio_format)
+            import soundfile
+            import soxr
+
+            rate_hz, subtype = _wire_format(audio_format)
+            samples, _ = soundfile.read(
+                io.BytesIO(data), samplerate=rate_hz, channels=1, format="RAW", subtype=subtype, dtype="int16"
+            )
+            pcm = np.asarray(soxr.resample(samples, rate_hz, RATE_HZ), np.int16)
             return cls(pcm, source=source, text=text, provenance=provenance)
         # Not `len`, which counts elements: those of a memoryview may be wider than a byte.
         n_bytes = memoryview(data).nbytes
@@ -577,17 +584,6 @@ def _wire_format(audio_format: str) -> tuple[int, str]:
     if audio_format not in _WIRE_FORMATS:
         raise InputError(f"an audio format is one of pcm16, {', '.join(_WIRE_FORMATS)}, not {audio_format!r}")
     return _WIRE_FORMATS[audio_format]
-
-
-def _from_wire(data: bytes, audio_format: str) -> NDArray[np.int16]:
-    import soundfile
-    import soxr
-
-    rate_hz, subtype = _wire_format(audio_format)
-    samples, _ = soundfile.read(
-        io.BytesIO(data), samplerate=rate_hz, channels=1, format="RAW", subtype=subtype, dtype="int16"
-    )
-    return np.asarray(soxr.resample(samples, rate_hz, RATE_HZ), np.int16)
 
 
 def _has_header(file: BinaryIO) -> bool:

@@ -37,7 +37,7 @@ from ..wire.refusals import Refusal, missing, wrong_type
 from .drift import Draws
 from .frames import Outgoing, encode, new_id
 from .hearing import recorded_words
-from .live_options import LiveOptions
+from .options import LiveOptions
 from .settings import Refused, refuse
 from .sideband import LiveSideband
 from .sound import BYTES_PER_MS, AudioFormat, Decoder, encoded, speak

@@ -47,8 +47,7 @@ from .handshake import (
 from .journal import Journal, Recorder
 from .listener import Connection, Listener
 from .live import LiveServerSession, Store
-from .live_options import Door, LiveOptions, live_door
-from .options import SESSION_S, Limits, Options, values_of, with_options
+from .options import SESSION_S, Door, Limits, LiveOptions, Options, live_door, values_of, with_options
 from .replies import Reply, ReplyRule
 from .session import Job, ServerSession
 from .sideband import LiveSideband
