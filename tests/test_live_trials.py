@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 from kit import Ledger, Plan, Settings, StandIn, arms, run
 from kit.endpoint import endpoint
 from kit.errors import ConnectError, InputError
+from kit.reporting import report
 from kit.reporting.live_study import LiveStudy
 from kit.trials.arms import Arm
 from kit.trials.live import policy_of
@@ -70,6 +71,10 @@ async def test_arms_place_the_past_and_one_of_them_nudges(tmp_path):
     assert fork["seconds"] > 10  # what was seeded is paid, too
     # The stand-in's rule sees the messages of the start: an arm that puts fewer there stays below it.
     assert outcomes(ledger, "one_user_message") == outcomes(ledger, "past_by_thinking") == [("spoken", "spoken")]
+    page = report(ledger, tmp_path).path.read_text("utf-8")
+    # There is no text to drift to, and the arms are the kit's own.
+    assert "of 1 lost" in page and "drifts" not in page and "drift minus" not in page
+    assert "not one of the kit's" not in page
 
 
 async def test_a_late_voice_and_a_lost_connection_are_told_apart_from_silence(tmp_path):

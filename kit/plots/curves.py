@@ -83,7 +83,7 @@ def first_audio(
     # The axis must end somewhere also where nobody heard anything.
     longest = float(first["heard_ms"].max()) if first["heard_ms"].notna().any() else 1.0
     lines = list(_lines(first, by))
-    for name, part, colour, _ in lines:
+    for n, (name, part, colour, _) in enumerate(lines):
         times_ms = np.sort(part["heard_ms"].dropna().to_numpy(float))
         share = np.arange(1, len(times_ms) + 1) / len(part)
         # A step from 0, and on to the axis's end, so that where the line stops short of 100 % is seen.
@@ -92,7 +92,16 @@ def first_audio(
         # Those that never heard a voice stay in the denominator: the line ends below 100 % by them.
         n_silent = len(part) - len(times_ms)
         label = f"{name}  ({n_silent} of {len(part)} never)" if n_silent else f"{name}  (all {len(part)})"
-        ax.step(x, y, where="post", color=colour, linewidth=2, label=label)
+        # Beyond the colours that there are, arms of one colour differ in their dashes.
+        ax.step(
+            x,
+            y,
+            where="post",
+            color=colour,
+            linewidth=2,
+            label=label,
+            linestyle=("-", "--", ":")[n // len(ARM_COLOURS) % 3],
+        )
     ax.set(
         xlim=(0, longest * 1.05),
         ylim=(0, 1.03),
@@ -206,6 +215,7 @@ def cure_cost(
     table: Frame,
     *,
     cost: str = "items_sent",
+    outcome: str = "text",
     style: str = "light",
     ax: Axes | Figure | None = None,
     title: str | None = None,
@@ -218,6 +228,7 @@ def cure_cost(
         table: From `tables.modality_df(…, by="arm")`; with more labels there is a point per row.
         cost: The column that counts as the cost: ``items_sent``, ``responses_per_turn``, ``heard_median_ms``, ``usd_per_trial``, or
             any number of your own.
+        outcome: What is up: ``"text"``, or ``"lost_voice"`` (text, silent or late).
         style, ax, title: See `kit.plots`.
     """
     from matplotlib.transforms import offset_copy
@@ -225,7 +236,8 @@ def cure_cost(
     # A table has what a row cost in all; per trial it can be compared between arms of different size.
     if cost == "usd_per_trial" and "usd" in table and cost not in table:
         table = table.assign(usd_per_trial=table["usd"] / table["completed"].astype(float))
-    columns = ("arm", cost, "drift_rate", "drift_low", "drift_high", "first_turns")
+    rate = "lost_voice" if outcome == "lost_voice" else "drift"
+    columns = ("arm", cost, f"{rate}_rate", f"{rate}_low", f"{rate}_high", "first_turns")
     look, ax = _canvas(table, "modality_df", columns, style, ax, "arm")
     shown_rows, arms = table[(table["first_turns"] > 0) & table[cost].notna()], groups(table, "arm")
     low, high = (float(end) for end in (shown_rows[cost].min(), shown_rows[cost].max())) if len(shown_rows) else (0, 0)
@@ -244,9 +256,9 @@ def cure_cost(
         dodged = dodged or beside > 0
         place = offset_copy(ax.transData, fig, x=step * ((beside + 1) // 2) * (-1) ** beside, units="points")
         ax.vlines(
-            row[cost], row["drift_low"], row["drift_high"], color=colour, linewidth=2, alpha=0.65, transform=place
+            row[cost], row[f"{rate}_low"], row[f"{rate}_high"], color=colour, linewidth=2, alpha=0.65, transform=place
         )
-        ax.plot(row[cost], row["drift_rate"], marker=marker, markersize=9, color=colour, markeredgecolor=look.page, linestyle="none",
+        ax.plot(row[cost], row[f"{rate}_rate"], marker=marker, markersize=9, color=colour, markeredgecolor=look.page, linestyle="none",
                 label=foreign(row["arm"], 40).replace("_", " "), transform=place)  # fmt: skip
     if len(shown_rows):
         # What has a transform of its own is not autoscaled.
@@ -258,7 +270,11 @@ def cure_cost(
             if not costs or x - costs[-1] > 0.08 * reach:
                 costs.append(x)
         ax.set_xticks(costs, [f"{x:.3g}" for x in costs])
-    ax.set(ylim=(-0.04, 1.04), xlabel=COSTS.get(cost, cost), ylabel="first turns answered in text")
+    ax.set(
+        ylim=(-0.04, 1.04),
+        xlabel=COSTS.get(cost, cost),
+        ylabel="first turns answered in text" if rate == "drift" else "first turns that lost their voice",
+    )
     grid(ax, look, "both")
     percent_axis(ax.yaxis)
     handles, names = ax.get_legend_handles_labels()
@@ -317,7 +333,7 @@ def differences(
     base = ", ".join(foreign(word, 40).replace("_", " ") for word in groups(compared, "baseline"))
     arms = groups(compared, "arm")
     subject = f"“{_called('arm', arms[0])}”" if len(arms) == 1 else "Each arm"
-    ax.set_xlabel(f"drift minus that of “{base}”, in percentage points (left is better)", fontsize=BODY)
+    ax.set_xlabel(f"difference from “{base}”, in percentage points (left is better)", fontsize=BODY)
     # The pooled row counts the same turns once more.
     single = compared[~compared["pooled"].astype(bool)]
     total = int(single["n"].sum())

@@ -129,6 +129,9 @@ def _bands(turns: Frame, by: tuple[str, ...]) -> list[Band]:
     need(turns, "turns_df", *by)
     several = [name for name in by if len(groups(turns, name)) > 1] or list(by[:1])
     names_of = {name: labels(turns, name) for name in several}
+    text, late = SHADES.index("text"), SHADES.index("late")  # with silent between them: the ways to lose the voice
+    # Of GPT-Live, which has no text, the share is of silence.
+    word = "lost" if text < min(_shades(turns), default=text) <= late else "text"
     out = []
     for key, rows in turns.groupby(list(by), observed=True, sort=True, dropna=False) if by else [((), turns)]:
         words = dict(zip(by, key, strict=True))
@@ -149,9 +152,9 @@ def _bands(turns: Frame, by: tuple[str, ...]) -> list[Band]:
         cells, ids = cells[:, order], ids[order]
         # Failed and not run are last in `SHADES`; what is before them is an answer.
         is_answered = cells[0] < SHADES.index("failed")
-        text = int((cells[0] == 0).sum())
+        k = int((cells[0] <= (late if word == "lost" else text)).sum())
         n = int(is_answered.sum())
-        share = f"{100 * text / n:.0f} % text  ({text} of {n})" if n else "no answer"
+        share = f"{100 * k / n:.0f} % {word}  ({k} of {n})" if n else "no answer"
         name = " · ".join(names_of[name].get(str(words[name]), "–") for name in several) or "all"
         out.append(Band(name, str(key[0]) if key else "", cells, share, list(ids)))
     return out

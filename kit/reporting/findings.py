@@ -191,8 +191,11 @@ def days(m: Material) -> dict[str, Any]:
         cells: list[Any] = [m.called(name, dict(zip(keys, key, strict=True))) for name in keys]
         for column, words in (("day", sorted(dates)), ("half", ["first half of the order", "second half"])):
             for word in words:
-                part = df[df[column] == word]["first_turn_modality"].astype(str)
-                cells.append(f"{int((part == 'text').sum())} of {len(part)}" if len(part) else "–")
+                part = df[df[column] == word]
+                lost = part["first_turn_modality"].astype(str) == "text"
+                if m.rate == "lost_voice":
+                    lost |= part["first_turn_outcome"].astype(str).isin(["silent", "late"])
+                cells.append(f"{int(lost.sum())} of {len(part)}" if len(part) else "–")
         rows.append(cells)
     note = ""
     # The intervals know nothing of a service that changes overnight.

@@ -69,8 +69,10 @@ class Material:
         self.table = tables.modality_df(ledger, [*self.over, "case", "arm"], level=self.level)
         self.arms = tables.modality_df(ledger, [*self.over, "arm"], level=self.level)
         self.until_drift = tables.until_drift_df(ledger, [*self.over, "arm"], level=self.level)
-        # What the plan named as its outcome; `final` where it named none.
-        self.outcome = str((self.analysis or {}).get("outcome") or "final")
+        # What the plan named as its outcome; GPT-Live has no text to drift to.
+        self.outcome = str((self.analysis or {}).get("outcome") or ("lost_voice" if self.is_live else "final"))
+        # The rate that the page leads with: a name of `modality_df`, without its end.
+        self.rate = "lost_voice" if self.outcome == "lost_voice" else "drift"
         # None where there is nothing to compare.
         self.comparisons = self._compare()
         # Text replies to measured trials: what a vendor is asked to look up.

@@ -157,8 +157,13 @@ def _pictures(m: Material, name: str, n: int) -> Iterator[Markup]:
     # Links only where the list of trials is on the page.
     strip = partial(plots.strip, link="#trial-" if has_trials(m) else "")
     yield figure(strip, turns, f"f{n}a-", "Every trial as a strip of its turns, coloured by modality")
-    bars = partial(plots.modality, outcome="lost_voice" if m.outcome == "lost_voice" else "text")
-    yield figure(bars, table, f"f{n}b-", "Share of modalities of the first turn per case and arm, with intervals")
+    outcome = "lost_voice" if m.rate == "lost_voice" else "text"
+    yield figure(
+        partial(plots.modality, outcome=outcome),
+        table,
+        f"f{n}b-",
+        "Share of modalities of the first turn per case and arm, with intervals",
+    )
     # With one turn each there is nothing to see over time.
     if (turns["turn"] > 0).any():
         alt = "Share of trials not drifted yet, by reply"
@@ -168,7 +173,7 @@ def _pictures(m: Material, name: str, n: int) -> Iterator[Markup]:
     if len(ordered(by_arm, "arm")) > 1:
         # Where all arms ask equally often, they differ in what they send.
         cost = "responses_per_turn" if by_arm["responses_per_turn"].nunique() > 1 else "items_sent"
-        draw = lambda df, ax: plots.cure_cost(df, cost=cost, ax=ax)  # noqa: E731
+        draw = lambda df, ax: plots.cure_cost(df, cost=cost, outcome=outcome, ax=ax)  # noqa: E731
         yield figure(draw, by_arm, f"f{n}e-", "Drift against cost, a point per arm")
     # A line through several lengths is honest only where each is one case: else it would join unlike cases.
     lengths = table[["case", "history_items"]].drop_duplicates()["history_items"]
@@ -192,12 +197,11 @@ def rates(m: Material) -> Grid:
     rows = []
     for _, row in m.table.iterrows():
         cells = [m.called(name, row) for name in by]
-        cells += [bar(row["drift_rate"], row["drift_low"], row["drift_high"])]
-        cells += [
-            Markup("<strong>{}</strong>").format(rate_text(row, "drift")),
-            rate_text(row, "lost_voice"),
-            _bounds(row),
-        ]
+        cells += [bar(*(row[f"{m.rate}_{end}"] for end in ("rate", "low", "high")))]
+        for name in ("drift", "lost_voice"):
+            text = rate_text(row, name)
+            cells.append(Markup("<strong>{}</strong>").format(text) if name == m.rate else text)
+        cells.append(_bounds(row))
         cells += [rate_text(row, name) for name in ("first_response", "any_drift", "turn_drift", "persistence")]
         rows.append([*cells, heard_after(row)])
     return Grid(names, rows, group=len(by) - 1)
@@ -237,7 +241,7 @@ def costs(m: Material) -> Grid | None:
         key = tuple(row[name] for name in keys)
         # The baseline of the same settings.
         mean, usual = means.get(key), means.get((*key[:-1], m.baseline))
-        cells = [*(m.called(name, row) for name in keys), rate_text(row, "drift")]
+        cells = [*(m.called(name, row) for name in keys), rate_text(row, m.rate)]
         for name in COSTS:
             value = float("nan") if mean is None else mean[name]
             extra = 0.0 if usual is None else value - usual[name]
@@ -245,7 +249,7 @@ def costs(m: Material) -> Grid | None:
             bracket = f" ({number(extra, sign='+')})" if round(extra, 9) else ""
             cells.append("–" if value != value else number(value) + bracket)
         rows.append([*cells, heard_after(row)])
-    return Grid([*keys, "drift", *COSTS.values(), "heard after"], rows)
+    return Grid([*keys, spaced(m.rate), *COSTS.values(), "heard after"], rows)
 
 
 def reported(m: Material) -> dict[str, Any] | None:
@@ -261,7 +265,7 @@ def reported(m: Material) -> dict[str, Any] | None:
         "circular": m.simulated is not False and any(map(_documented, m.plan.get("settings", ()))),
         "cases": Grid(names, cases, wide=[first + 2]) if cases else None,
         "arms": Grid(
-            [*m.over, "arm", "reported", "where", f"found ({source}): text, all cases"], cures, wide=[first + 1, first + 2]
+            [*m.over, "arm", "reported", "where", f"found ({source}), all cases"], cures, wide=[first + 1, first + 2]
         )
         if cures
         else None,
@@ -278,12 +282,12 @@ def _reported_cases(m: Material) -> list[list[Any]]:
         word = reports.get(name, "unknown")
         same = f"{int(row[word])} of {n}" if word in row.index and n else "–"
         cells = [m.called(key, row) for key in m.over]
-        rows.append([*cells, name, outline(word), notes.get(name) or "–", _measured(row), same])
+        rows.append([*cells, name, outline(word), notes.get(name) or "–", _measured(m, row), same])
     return rows
 
 
 def _reported_arms(m: Material) -> list[list[Any]]:
-    kit_arms = {arm.name: arm for arm in arms.all_arms()}
+    kit_arms = {arm.name: arm for arm in (*arms.all_arms(), *arms.all_arms("live"))}
     # An arm of the user's own may have the name of one of the kit's; nothing was reported of it.
     custom = {str(arm["name"]) for arm in m.plan.get("arms", ()) if "code" in arm}
     rows = []
@@ -293,15 +297,16 @@ def _reported_arms(m: Material) -> list[list[Any]]:
         arm = None if name in custom else kit_arms.get(name.partition("(")[0])
         source = [arm.reported, arm.source] if arm else ["nothing: this arm is not one of the kit's", "–"]
         if name != AS_IS:
-            rows.append([*(m.called(key, row) for key in m.over), spaced(name), *source, _measured(row)])
+            rows.append([*(m.called(key, row) for key in m.over), spaced(name), *source, _measured(m, row)])
     return rows
 
 
-def _measured(row: Any) -> str:
+def _measured(m: Material, row: Any) -> str:
     n, failed = int(row["first_turns"]), int(row["failed"])
     if not n:
         return f"no answer; {failed} failed" if failed else "no answer yet"
-    return f"{int(row['text'])} of {n} text: {rate_text(row, 'drift')}{f'; {failed} failed' if failed else ''}"
+    k, word = (row["lost_voice"], "lost") if m.rate == "lost_voice" else (row["text"], "text")
+    return f"{int(k)} of {n} {word}: {rate_text(row, m.rate)}{f'; {failed} failed' if failed else ''}"
 
 
 def _documented(settings: dict[str, Any]) -> bool:

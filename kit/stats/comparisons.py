@@ -431,7 +431,14 @@ def _equivalence(c: Comparison, margin: float, alpha: float) -> str:
     return f" {verdict} within ±{100 * margin:.3g} points (two one-sided tests, {bounds})."
 
 
-def sentence(comparison: Comparison, alpha: float = 0.05, *, power: float = 0.8, margin: float | None = None) -> str:
+def sentence(
+    comparison: Comparison,
+    alpha: float = 0.05,
+    *,
+    power: float = 0.8,
+    margin: float | None = None,
+    verb: str = "drifts",
+) -> str:
     """Return what may be said. The Holm-adjusted p decides; the interval is shown, is unadjusted, and says so.
 
     Where nothing is shown, it says so and how many trials per arm would show a difference of the size seen; this is a
@@ -442,6 +449,7 @@ def sentence(comparison: Comparison, alpha: float = 0.05, *, power: float = 0.8,
         alpha: Where the family's error is held.
         power: For the number of trials.
         margin: Also say whether the arms are equivalent within this difference (see `equivalence`), if one was planned.
+        verb: What is counted, of an arm.
 
     Raises:
         InputError: If `alpha`, `power` or `margin` is no probability.
@@ -469,7 +477,7 @@ def sentence(comparison: Comparison, alpha: float = 0.05, *, power: float = 0.8,
         word = "more" if c.difference.estimate > 0 else "less"
         # Fisher's test and Newcombe's interval are no inversions of each other and may disagree near 0.
         touch = "" if zero_outside else " The interval, made by another method, still touches 0."
-        return f"{where}{arm} drifts {word} often than {baseline}: {facts}.{touch}{same}{dropped}"
+        return f"{where}{arm} {verb} {word} often than {baseline}: {facts}.{touch}{same}{dropped}"
     touch = " The unadjusted interval leaves out 0; the adjusted test decides." if zero_outside else ""
     needs = _needs(c, alpha, power)
     return f"{where}{'n' if where else 'N'}o difference shown between {arm} and {baseline}: {facts}.{touch} {needs}{same}{dropped}"

@@ -197,7 +197,8 @@ def compare_df(
         where = ", ".join(within) or "anything"
         raise InputError(f"no {where} has both {baseline} and another arm, so nothing can be compared within it")
     margin = _planned_margin(source) if margin is None else margin
-    return _frame(stats.adjusted(family), about, within, keys_apart, alpha, level, margin)
+    verb = "loses the voice" if outcome == "lost_voice" else "drifts"
+    return _frame(stats.adjusted(family), about, within, keys_apart, alpha, level, margin, verb)
 
 
 def _told_apart(labels: pd.DataFrame, within: Sequence[str]) -> list[str]:
@@ -291,6 +292,7 @@ def _frame(
     alpha: float,
     level: float,
     margin: float | None,
+    verb: str,
 ) -> pd.DataFrame:
     import pandas as pd
 
@@ -306,7 +308,7 @@ def _frame(
             "test": comparison.method, "interval": gap.method, "level": level,
             "lost": labels["lost"], "baseline_lost": labels["baseline_lost"],
             "equivalent": None if margin is None else stats.equivalence(comparison, margin, alpha).note == "equivalent",
-            "sentence": marked(comparison, labels, over, alpha, margin),
+            "sentence": marked(comparison, labels, over, alpha, margin, verb),
         }  # fmt: skip
         first = {name: labels[name] for name in (*over, *within)}
         last = {name: labels[name] for name in (SIMULATED, *WHERE) if name in labels and name not in first}
@@ -322,7 +324,7 @@ def _frame(
 
 
 def marked(
-    comparison: Comparison, labels: dict[str, Any], over: Sequence[str], alpha: float, margin: float | None = None
+    comparison: Comparison, labels: dict[str, Any], over: Sequence[str], alpha: float, margin: float | None, verb: str
 ) -> str:
     """Return the plain sentence, with the mark of its origin in front: it must not pass for a measurement when it is quoted."""
     import pandas as pd
@@ -332,7 +334,7 @@ def marked(
     where = ", ".join(str(labels[name]) for name in over)
     # Names of settings and arms come from a file: no control character, and no megabyte, gets into a sentence.
     arm, baseline = (show.plain(word, 60).replace("_", " ") for word in (comparison.arm, comparison.baseline))
-    text = stats.sentence(replace(comparison, arm=arm, baseline=baseline), alpha, margin=margin)
+    text = stats.sentence(replace(comparison, arm=arm, baseline=baseline), alpha, margin=margin, verb=verb)
     arm_lost, baseline_lost = labels.get("lost"), labels.get("baseline_lost")
     # Multiplied crosswise: equal shares say nothing, and an empty arm divides by nothing.
     if arm_lost is not None and baseline_lost is not None and arm_lost * comparison.n0 != baseline_lost * comparison.n1:
