@@ -21,7 +21,7 @@ from ..eventlog.answer import BY, Answer
 from ..eventlog.live import LIVE_COLUMNS, outcomes
 from ..eventlog.reading import csv_line
 from .options import Verbs, add_options
-from .screen import badge, complain, console
+from .screen import badge, complain, console, print_sentence, say
 
 _SAY_EVERY = 1_000  # files, where standard error is no terminal
 _MAX_TABLE_ROWS = 1_000  # --csv has all
@@ -59,9 +59,9 @@ def _log(args: argparse.Namespace) -> int:
     stderr = console(stderr=True)
     if args.csv or args.json:
         for line in count.answer.lines(count.losses, count.report.sightings.total()):
-            stderr.print(Text(show.plain(line)))
-    for line in count.summary(passed_over):
-        stderr.print(Text(show.plain(line), style="dim"))
+            print_sentence(stderr, show.plain(line))
+    for line in count.summary(passed_over, stderr.width):
+        print_sentence(stderr, show.plain(line), "dim")
     return count.exit_code
 
 
@@ -173,8 +173,8 @@ class _Count:
         for row in self.live_rows:
             yield {"protocol": "live"} | row
 
-    def summary(self, passed_over: list[Path]) -> list[str]:
-        """What was taken, what was passed over, and what it takes to log better."""
+    def summary(self, passed_over: list[Path], width: int) -> list[str]:
+        """What was taken, what was passed over, and what it takes to log better; samples are a line of that width."""
         report, answer = self.report, self.answer
         facts = [_n(self.n_files, "file")]
         if self.n_sessions or not self.n_live_sessions:
@@ -199,7 +199,7 @@ class _Count:
             facts.append(show.UNKNOWN_ORIGIN)
         lines = ["; ".join(facts)]
         lines += [f"{text}: {_times(n)}" for text, n in report.sightings.items()]
-        lines += [f"  {show.one_line(sample, 240)}" for sample in self.samples]
+        lines += [f"  {_shortened(show.one_line(sample, 240), width - 2)}" for sample in self.samples]
         lines += [f"{note}{f' ({n:,} times)' if n > 1 else ''}" for note, n in report.notes.items()]
         if passed_over:
             lines.append(f"passed over: {_names(passed_over)}; name one to read it")
@@ -218,6 +218,11 @@ def _names(paths: list[Path]) -> str:
     names = ", ".join(show.one_line(path.name, 60) for path in paths[:_MAX_NAMED])
     n_unnamed = len(paths) - _MAX_NAMED
     return f"{names} and {n_unnamed:,} more" if n_unnamed > 0 else names
+
+
+def _shortened(sample: str, width: int) -> str:
+    """A sample whose beginning and end are seen: what is wrong with it is mostly at one of them."""
+    return sample if len(sample) <= width else f"{sample[: width - 35]} […] {sample[-30:]}"
 
 
 def _times(n: int) -> str:
@@ -240,11 +245,8 @@ def _csv(rows: Iterator[dict[str, Any]], count: _Count) -> None:
     for row in itertools.chain([] if first is None else [first], rows):
         sys.stdout.write(csv_line(row))
     if count.live_rows:
-        console(stderr=True).print(
-            Text(
-                f"not in this table: {_n(len(count.live_rows), 'row')} of GPT-Live, which has other columns; --json has both"
-            )
-        )
+        n_rows = _n(len(count.live_rows), "row")
+        complain(f"not in this table: {n_rows} of GPT-Live, which has other columns; --json has both", 0)
 
 
 def _json(rows: Iterator[dict[str, Any]]) -> None:
@@ -263,7 +265,7 @@ def _table(rows: Iterator[dict[str, Any]], count: _Count) -> None:
     screen = console()
     if count.n_sessions or table_rows or not count.n_live_sessions:
         for line in count.answer.lines(count.losses, count.report.sightings.total()):
-            screen.print(Text(show.plain(line)))
+            say(line)
     _live_table(count)
     if not table_rows:
         return
@@ -280,7 +282,7 @@ def _table(rows: Iterator[dict[str, Any]], count: _Count) -> None:
         cells[1] = cells[1][11:19] if len(cells[1]) > 13 else cells[1][:8]
         screen.print(_line(cells, widths))
     if n_more:
-        screen.print(Text(f"… {n_more:,} more; --csv has all"))
+        say(f"… {n_more:,} more; --csv has all")
 
 
 def _live_table(count: _Count) -> None:
@@ -289,7 +291,7 @@ def _live_table(count: _Count) -> None:
         return
     screen = console()
     for line in outcomes(count.live_rows):
-        screen.print(Text(show.plain(line)))
+        say(line)
     widths = [*_LIVE_WIDTHS.values()]
     widths[-1] = max(20, (screen.width if sys.stdout.isatty() else 160) - sum(widths[:-1]) - 2 * (len(widths) - 1))
     if count.live_rows:
@@ -301,7 +303,7 @@ def _live_table(count: _Count) -> None:
         cells = [row["session_id"] or "–", str(row["turn"]), row["asked_by"] or "unasked", outcome, first, voice, says]
         screen.print(_line(cells, widths, badges=False))
     for line in count.live_facts:
-        screen.print(Text(show.plain(show.one_line(line, 400)), style="dim"))
+        say(show.one_line(line, 400), "dim")
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
@@ -309,7 +311,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     first = row["first_audio_ms"] if row["modality"] == "audio" else row["first_text_ms"]
     end = " ".join(filter(None, (row["status"] or "no end", row["reason"])))
     return [
-        row["session_id"] or "–", row["at"] or "–", str(row["turn"]), row["modality"] or "", "partial" if row["partial"] else end,
+        row["session_id"] or "–", row["at"] or "–", str(row["turn"]), row["modality"] or "unknown", "partial" if row["partial"] else end,
         show.ms(first), row["transcript"] or row["text"] or calls,
     ]  # fmt: skip
 
@@ -317,7 +319,8 @@ def _cells(row: dict[str, Any]) -> list[str]:
 def _line(cells: list[str], widths: list[int], *, badges: bool = True) -> Text:
     line = Text()
     for n, (cell, width) in enumerate(zip(cells, widths, strict=True)):
-        text = badge(cell or None) if badges and n == 3 and cell != "arrived" else Text(show.one_line(cell, 400))
+        is_modality = badges and n == 3 and cell not in ("arrived", "unknown")
+        text = badge(cell) if is_modality else Text(show.one_line(cell, 400))
         text.truncate(width, overflow="ellipsis", pad=n < len(cells) - 1)
         line.append_text(text)
         line.append("  ")

@@ -75,7 +75,7 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
 
 
-def _print_sentence(screen: Console, words: str, style: str = "") -> None:
+def print_sentence(screen: Console, words: str, style: str = "") -> None:
     """Print a sentence: a terminal's lines end between words, a path stays whole, and a file has all of it as one line."""
     if screen.is_terminal:
         lines = (
@@ -88,12 +88,12 @@ def _print_sentence(screen: Console, words: str, style: str = "") -> None:
 
 def say(words: object, style: str = "") -> None:
     """Print a line; whatever a server or a file put into it does nothing to the terminal."""
-    _print_sentence(console(), show.plain(words), style)
+    print_sentence(console(), show.plain(words), style)
 
 
 def complain(error: Exception | str, code: int) -> int:
     """Print one sentence on standard error, with flags where it names Python arguments; returns the exit code."""
-    _print_sentence(console(stderr=True), f"kit: {in_flags(error)}")
+    print_sentence(console(stderr=True), f"kit: {in_flags(error)}")
     return code
 
 

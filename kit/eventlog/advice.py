@@ -75,4 +75,7 @@ def look(text: str, report: ParseReport) -> None:
 
 def recipes(frameworks: set[str]) -> list[str]:
     """How to log what is needed, for each framework that a log was seen to be of."""
-    return [RECIPES[name][1] for name in RECIPES if name in frameworks] or [ANY]
+    named = [name for name in RECIPES if name in frameworks]
+    if "pipecat" in named:
+        named = [name for name in named if name != "websockets"]  # which is its socket
+    return [RECIPES[name][1] for name in named] or [ANY]

@@ -51,7 +51,7 @@ class _Group:
 
             interval = from_counts([self.k[name] for name in sessions], [self.n[name] for name in sessions])
             if interval.low is not None and interval.high is not None:
-                bounds = f", {_percent(interval.low)}–{_percent(interval.high)}"
+                bounds = f", 95 % interval {_percent(interval.low)}–{_percent(interval.high)}"
         n_with = sum(1 for name in sessions if self.k[name])
         return f"{k:,} of {n:,} ({_percent(k / n)} %{bounds}), in {n_with:,} of {_n(len(sessions), 'session')}"
 
@@ -112,7 +112,9 @@ class Answer:
         if not n:
             kinds = ", ".join(f"{count:,} {word}" for word, count in self.modalities.most_common())
             return [
-                f"No reply that asked for audio said anything ({kinds})."
+                f"The log does not say what the replies came as ({kinds})."
+                if self._unknown
+                else f"No reply that asked for audio said anything ({kinds})."
                 if kinds
                 else "No reply was found, so the log does not say how often one came as text.",
                 *([losses] if losses else []),

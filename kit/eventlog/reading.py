@@ -167,7 +167,7 @@ def read_log(path: PathLike, *more: PathLike, audio: bool = True) -> Log:
         sessions = _Sessions(str(paths[-1]), report, keep_audio=audio)
         for record in in_order(_records(paths, report)):
             sessions.take(record)
-        report.notes["put in the order of its times"] = 1
+        report.notes["its lines were put in the order of their times"] = 1
     realtime, live = sessions.finish()
     return Log(paths[-1], tuple(realtime), report, tuple(paths), tuple(live))
 
