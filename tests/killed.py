@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from kit import Ledger, Plan, Settings, run
 from kit.endpoint import PRICES
-from kit.trials.attempt import AttemptRows
+from kit.trials.attempt import Attempt
 from kit.trials.writer import Writer
 from kit.wire.live import USD_PER_SECOND
 
@@ -70,7 +70,7 @@ def stages(book):
 
 def arm_the_trap(nth, when):
     written = iter(range(1, 1 << 30))
-    write, init = Writer._write, AttemptRows.__init__
+    write, init = Writer._write, Attempt.__init__
 
     def trapped(book, work):
         work = list(work)
@@ -93,7 +93,7 @@ def arm_the_trap(nth, when):
         ALIVE.add(self)
 
     Writer._write = trapped
-    AttemptRows.__init__ = remembered
+    Attempt.__init__ = remembered
 
 
 async def main(path, seed, nth, when, live=""):

@@ -335,13 +335,12 @@ def ledgers_of(source: object) -> list[Ledger]:
         InputError: If it is something else.
         LedgerError: If a path leads to no ledger.
     """
-    if isinstance(source, Ledger):
-        return [source]
-    if isinstance(source, str | Path):
-        return [Ledger(source)]
-    if isinstance(source, Sequence) and source:
-        return [ledger for part in source for ledger in ledgers_of(part)]
-    raise InputError(f"a source is a ledger, its path, or a list of those (event logs: log_df), not {clipped(source)}")
+    parts = _flat(source)
+    if not all(isinstance(part, Ledger) for part in parts):
+        raise InputError(
+            f"a source is a ledger, its path, or a list of those (event logs: log_df), not {clipped(source)}"
+        )
+    return parts
 
 
 def same_trials(ledgers: Sequence[Ledger]) -> list[str]:

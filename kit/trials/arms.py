@@ -253,7 +253,7 @@ class UserMessagesWithLabels(Arm):
         def labelled(item: HistoryItem) -> HistoryItem:
             # Labelling it would replace the user's voice by a text, which is another arm.
             is_audio = any(part.clip for part in item.parts)  # a user's audio is a user message already
-            return item if is_audio else _as_text(item, "user", f"[{_speaker(item).capitalize()}] ")
+            return item if is_audio else _message("user", f"[{_speaker(item).capitalize()}] {item.text}")
 
         return History((*map(labelled, history.items[:-1]), *history.items[-1:]))
 
@@ -285,10 +285,10 @@ class AssistantAsSystem(Arm):
     wires = BOTH
 
     def history(self, history: History) -> History:
-        prefix = "Earlier you said: "
-        return History(
-            tuple(_as_text(item, "system", prefix) if item.role == "assistant" else item for item in history)
-        )
+        def to_system(item: HistoryItem) -> HistoryItem:
+            return _message("system", f"Earlier you said: {item.text}") if item.role == "assistant" else item
+
+        return History(tuple(map(to_system, history)))
 
 
 @dataclass(frozen=True, repr=False)
@@ -349,9 +349,13 @@ class SpokenUserTurns(Arm):
     """
 
     def history(self, history: History) -> History:
-        return History(
-            tuple(HistoryItem("message", "user", _as_speech(item)) if item.role == "user" else item for item in history)
-        )
+        def spoken(item: HistoryItem) -> HistoryItem:
+            if item.role != "user":
+                return item
+            parts = (HistoryPart(clip=say(part.text)) if part.text is not None else part for part in item.parts)
+            return HistoryItem("message", "user", tuple(parts))
+
+        return History(tuple(map(spoken, history)))
 
     def turn(self, content: str | Clip) -> str | Clip:
         return say(content) if isinstance(content, str) else content
@@ -366,15 +370,13 @@ class AssistantAudio(Arm):
     expects = "refused"
 
     def history(self, history: History) -> History:
-        def part(item: HistoryItem) -> HistoryPart:
-            return HistoryPart(wire_type="output_audio", extra=(("transcript", item.text),))
+        def with_audio(item: HistoryItem) -> HistoryItem:
+            if item.role != "assistant":
+                return item
+            part = HistoryPart(wire_type="output_audio", extra=(("transcript", item.text),))
+            return HistoryItem("message", "assistant", (part,), item.fields)
 
-        return History(
-            tuple(
-                HistoryItem("message", "assistant", (part(item),), item.fields) if item.role == "assistant" else item
-                for item in history
-            )
-        )
+        return History(tuple(map(with_audio, history)))
 
     async def seed(self, session: Session, history: History) -> None:
         # The kit would refuse it first; here the server's refusal is the result (wire/README.md, The defect).
@@ -407,7 +409,7 @@ class SilentAudio(Arm):
     silence_ms: int = 1_000
 
     async def after_seed(self, session: Session) -> None:
-        await session.seed(_silence(self.silence_ms))
+        await session.seed(History().user(Clip.silence(self.silence_ms)))
 
 
 class UpdateAgain(Arm):
@@ -542,7 +544,7 @@ class DeleteAndRetry(Arm):
     async def on_text(self, session: Session, response: Response, n_texts: int) -> bool:
         for item_id in response.item_ids:
             await session.delete_item(item_id)
-        await session.seed(_silence(self.silence_ms))
+        await session.seed(History().user(Clip.silence(self.silence_ms)))
         return True
 
 
@@ -748,14 +750,6 @@ def _speaker(item: HistoryItem) -> str:
     return item.role or {"function_call": "assistant called", "function_call_output": "tool"}.get(item.type, item.type)
 
 
-def _as_text(item: HistoryItem, role: str, before: str) -> HistoryItem:
-    return HistoryItem("message", role, (HistoryPart(f"{before}{item.text}"),))
-
-
-def _as_speech(item: HistoryItem) -> tuple[HistoryPart, ...]:
-    return tuple(HistoryPart(clip=say(part.text)) if part.text is not None else part for part in item.parts)
-
-
 def _message(role: str, text: str) -> HistoryItem:
     return HistoryItem("message", role, (HistoryPart(text),))
 
@@ -764,10 +758,6 @@ def _summary(turns: Iterable[tuple[str, str]]) -> str:
     """A summary that needs no model, so that it is the same in every trial: how each turn begins."""
     lines = [f"- {role}: {text if len(text) <= 80 else text[:79] + '…'}" for role, text in turns]
     return "\n".join(("Summary of the conversation so far:", *lines))
-
-
-def _silence(ms: float) -> History:
-    return History().user(Clip.silence(ms))
 
 
 def _digest(classes: list[type]) -> str:

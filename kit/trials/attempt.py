@@ -177,7 +177,7 @@ def prepare(trial: Trial) -> Prepared:
 class Outcome:
     """How an attempt went: columns of the ledger, under the ledger's names."""
 
-    # As in `attempts.status`; `AttemptRows` changes it when something ends the attempt early.
+    # As in `attempts.status`; `Attempt` changes it when something ends the attempt early.
     status: str = "completed"
     reply_begun: bool = False
     """The content of a reply had begun: then this attempt decides its trial, however it went on."""
@@ -222,7 +222,7 @@ _DRAIN_S = 0.5  # for what is in the socket when this process wakes up
 MAX_ERROR_CHARS = 500
 
 
-class AttemptRows:
+class Attempt:
     """One attempt and its rows, as far as it has come. What differs between the protocols is left to their classes.
 
     Args:
@@ -391,7 +391,7 @@ class MachinePaused(KitError):
     """This process was stopped or suspended for so long that nothing can be said of the reply."""
 
 
-class RealtimeAttempt(AttemptRows):
+class RealtimeAttempt(Attempt):
     """One attempt over Realtime."""
 
     session: Session | None

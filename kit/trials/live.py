@@ -20,7 +20,7 @@ from ..speech import say
 from ..wire.live import PRICED_MODELS, USD_PER_SECOND
 from ..wire.live_conversation import Reply, ReplyPolicy
 from ..wire.records import row
-from .attempt import RESPONSE_COLUMNS, AttemptRows, MachinePaused, Row
+from .attempt import RESPONSE_COLUMNS, Attempt, MachinePaused, Row
 from .plan import first_ask
 
 
@@ -40,7 +40,7 @@ async def _closed(session: LiveSession) -> None:
         raise
 
 
-class LiveAttempt(AttemptRows):
+class LiveAttempt(Attempt):
     """One attempt over GPT-Live."""
 
     session: LiveSession | None

@@ -37,13 +37,13 @@ from ..connecting import connect
 from ..endpoint import Protocol
 from ..errors import ConnectError, InputError, KitError, clipped, first_error
 from ..standin import StandIn
-from .attempt import AGAIN, THERE, AttemptRows, Outcome, Prepared, RealtimeAttempt, Row, prepare
+from .attempt import AGAIN, THERE, Attempt, Outcome, Prepared, RealtimeAttempt, Row, prepare
 from .limits import Budget, FirstTurn, Heartbeat, RateLimiter, Reservation, StopMonitor, check_budget
 from .live import LiveAttempt
 from .plan import Plan, Settings, Trial, estimate, tokens_of, worst_usd
 from .writer import Writer
 
-ATTEMPTS: dict[Protocol, type[AttemptRows]] = {"realtime": RealtimeAttempt, "live": LiveAttempt}
+ATTEMPTS: dict[Protocol, type[Attempt]] = {"realtime": RealtimeAttempt, "live": LiveAttempt}
 """By protocol, what plays a trial once."""
 
 # ----------------------------------------------------------------------------------------------------- how a run is going
@@ -290,8 +290,7 @@ class Runner:
         self.progress = Progress(len(plan.trials), spent_usd=self.budget.spent_usd)
         self.progress.completed = sum(status == "completed" for status in decided.values())
         self.progress.failed = len(decided) - self.progress.completed
-        for cell, counter in self.stop_monitor.tally.items():
-            self.progress.tally[cell] = Counter(counter)
+        self.progress.tally = self.stop_monitor.tally
 
     # ------------------------------------------------------------------------------------------------ the run as a whole
 
@@ -504,10 +503,7 @@ class Runner:
         progress.completed += outcome.status == "completed"
         progress.failed += outcome.status != "completed"
         turn = outcome.turns[0] if outcome.turns else {}
-        first_turn = FirstTurn.of(turn.get("outcome"), turn.get("final_modality"))
-        self.stop_monitor.decided(trial, first_turn)
-        if first_turn is not None and trial.role == "measure":
-            progress.tally.setdefault(trial.cell, Counter())[first_turn.result] += 1
+        self.stop_monitor.decided(trial, FirstTurn.of(turn.get("outcome"), turn.get("final_modality")))
 
     def _watch_outage(self, outcome: Outcome, unreached: bool) -> None:
         now = asyncio.get_running_loop().time()
