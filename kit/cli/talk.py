@@ -279,7 +279,8 @@ class _Face:
 
     def _line(self) -> Text:
         level = self.voice.level if self.voice else 0.0
-        full = round(_BAR * max(0.0, min(1.0, 1 + _decibels(level) / 60)))
+        # From −60 dB to full scale.
+        full = round(_BAR * max(0.0, min(1.0, 1 + 20 * math.log10(max(level, 1e-5)) / 60)))
         state = "speaking " if self.voice and self.voice.sink.playing else "listening"
         times = f" ×{self._n_last}" if self._n_last > 1 else ""
         line = Text(f"{state} ▕{'█' * full}{' ' * (_BAR - full)}▏ {self._last}{times}", style="dim")
@@ -361,10 +362,6 @@ class _LiveFace(_Face):
 
 
 _FACES: dict[str, type[_Face]] = {"realtime": _Face, "live": _LiveFace}
-
-
-def _decibels(level: float) -> float:
-    return 20 * math.log10(level) if level > 0 else -100.0
 
 
 def _device(text: str) -> int | str:

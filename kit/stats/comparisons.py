@@ -472,7 +472,8 @@ def sentence(
     tests = "1 test" if c.family == 1 else f"{c.family} tests"
     facts += f"; Holm-adjusted {p_words(c.p_holm)} ({tests})"
     same = "" if margin is None else _equivalence(c, margin, alpha)
-    zero_outside = _excludes_zero(c.difference)
+    low, high = c.difference.low, c.difference.high
+    zero_outside = low is not None and high is not None and (low > 0 or high < 0)
     if c.p_holm <= alpha:
         word = "more" if c.difference.estimate > 0 else "less"
         # Fisher's test and Newcombe's interval are no inversions of each other and may disagree near 0.
@@ -523,10 +524,6 @@ def _points(gap: float) -> str:
     if abs(gap) < 1e-9:
         return "0"
     return (f"{100 * gap:+.1g}" if abs(gap) < 0.001 else f"{100 * gap:+.1f}".removesuffix(".0")).replace("-", "−")
-
-
-def _excludes_zero(gap: Interval) -> bool:
-    return gap.low is not None and gap.high is not None and (gap.low > 0 or gap.high < 0)
 
 
 def p_words(value: float) -> str:

@@ -130,7 +130,7 @@ def definitions_df(source: Source, by: Sequence[str] | str = BY, *, level: float
     import pandas as pd
 
     names = _names(by)
-    table = _as_table(source, names, level)
+    table: Any = source if _is_table(source) else modality_table(counted_turns(source), names, level)
     rows = []
     for _, row in table.iterrows():
         counts = {word: int(sum(row[name] for name in modalities)) for word, (modalities, _) in DEFINITIONS.items()}
@@ -354,10 +354,6 @@ def _names(names: Sequence[str] | str) -> list[str]:
 
 def _is_table(source: Any) -> bool:
     return hasattr(source, "columns") and "first_turns" in source.columns
-
-
-def _as_table(source: Any, by: list[str], level: float) -> Any:
-    return source if _is_table(source) else modality_table(counted_turns(source), by, level)
 
 
 def _joined(part: pd.DataFrame, name: str) -> str | None:

@@ -24,12 +24,10 @@ from .plan import Plan
 _BUSY_S = 2.0  # readers never keep a writer waiting in this mode, so whatever does is brief
 
 
-def _insert(table: str) -> str:
-    columns = TABLES[table]
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
-
-
-_INSERT = {table: _insert(table) for table in TABLES}
+_INSERT = {
+    table: f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+    for table, columns in TABLES.items()
+}
 _Work = tuple[str, Sequence[Any]]
 
 
