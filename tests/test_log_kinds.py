@@ -42,7 +42,23 @@ def test_no_reply_is_invented_and_what_is_lost_is_told(tmp_path, kind, seed):
 
 @pytest.mark.parametrize(
     "seed",
-    [300057, 309071, 500707, 701474, 702431, 703979, 704310, 302570, 306935, 10005103, 40004132, 40005335, 40006290],
+    [
+        300057,
+        309071,
+        500707,
+        701474,
+        702431,
+        703979,
+        704310,
+        302570,
+        306935,
+        10005103,
+        40004132,
+        40005335,
+        40006290,
+        70001161,
+        70001911,
+    ],
 )
 def test_a_log_that_was_misread_once(tmp_path, seed):
     _, (lines, *truth) = damage.of_seed(seed)

@@ -17,7 +17,7 @@ from .. import show
 from ..errors import InputError
 from ..eventlog import Log, ParseReport, log_files, read_logs
 from ..eventlog.advice import recipes
-from ..eventlog.answer import BY, Answer
+from ..eventlog.answer import BY, Answer, counted
 from ..eventlog.live import LIVE_COLUMNS, outcomes
 from ..eventlog.reading import csv_line
 from .options import Verbs, add_options
@@ -151,9 +151,9 @@ class _Count:
     def losses(self) -> str:
         """What was lost on the way to the rate, in words; empty where nothing was."""
         n = self.report.n_not_understood
-        words = [f"{_n(n, 'line')} about events not understood"] if n else []
-        words += [f"{_n(self.n_unread, 'file')} not read"] if self.n_unread else []
-        words += [f"{_n(self.n_torn, 'file')} whose last line breaks off"] if self.n_torn else []
+        words = [f"{counted(n, 'line')} about events not understood"] if n else []
+        words += [f"{counted(self.n_unread, 'file')} not read"] if self.n_unread else []
+        words += [f"{counted(self.n_torn, 'file')} whose last line breaks off"] if self.n_torn else []
         words += [f"{text} ({_times(n_seen)})" for text, n_seen in self.report.sightings.items()] if n else []
         return (
             f"{', '.join(words)}: replies may be missing, and more often those in text, whose lines are longer."
@@ -176,23 +176,25 @@ class _Count:
     def summary(self, passed_over: list[Path], width: int) -> list[str]:
         """What was taken, what was passed over, and what it takes to log better; samples are a line of that width."""
         report, answer = self.report, self.answer
-        facts = [_n(self.n_files, "file")]
+        facts = [counted(self.n_files, "file")]
         if self.n_sessions or not self.n_live_sessions:
-            facts.append(f"{_n(self.n_sessions, 'session')}, {_n(answer.n_rows, 'response')}")
+            facts.append(f"{counted(self.n_sessions, 'session')}, {counted(answer.n_rows, 'response')}")
         if self.n_live_sessions:
-            replies = "1 reply" if len(self.live_rows) == 1 else f"{len(self.live_rows):,} replies"
-            facts.append(f"{_n(self.n_live_sessions, 'GPT-Live session')}, {replies}")
+            replies = counted(len(self.live_rows), "reply", "replies")
+            facts.append(f"{counted(self.n_live_sessions, 'GPT-Live session')}, {replies}")
         facts = [", ".join(facts)]
         if answer.modalities:
             facts.append(", ".join(f"{n:,} {word}" for word, n in sorted(answer.modalities.items())))
         if report.reasons:
             why = ", ".join(f"{n:,} {reason}" for reason, n in report.reasons.most_common())
-            facts.append(f"{_n(report.n_not_understood, 'line')} about events not understood ({why})")
-        facts += [f"{_n(self.n_torn, 'file')} whose last line breaks off"] if self.n_torn else []
-        facts += [f"{_n(self.n_twice, 'response')} found twice, counted once"] if self.n_twice else []
-        facts += [f"{_n(report.n_foreign, 'event')} of another API (Responses) left out"] if report.n_foreign else []
-        facts += [f"{_n(report.n_other, 'other line')}"] if report.n_other else []
-        facts += [f"{_n(self.n_unread, 'file')} not read"] if self.n_unread else []
+            facts.append(f"{counted(report.n_not_understood, 'line')} about events not understood ({why})")
+        facts += [f"{counted(self.n_torn, 'file')} whose last line breaks off"] if self.n_torn else []
+        facts += [f"{counted(self.n_twice, 'response')} found twice, counted once"] if self.n_twice else []
+        facts += (
+            [f"{counted(report.n_foreign, 'event')} of another API (Responses) left out"] if report.n_foreign else []
+        )
+        facts += [f"{counted(report.n_other, 'other line')}"] if report.n_other else []
+        facts += [f"{counted(self.n_unread, 'file')} not read"] if self.n_unread else []
         if True in self.simulated:
             facts.append(show.SIMULATED if self.simulated == {True} else f"partly {show.SIMULATED}")
         elif None in self.simulated:
@@ -229,10 +231,6 @@ def _times(n: int) -> str:
     return "once" if n == 1 else f"{n:,} times"
 
 
-def _n(count: int, word: str) -> str:
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
-
-
 def _csv(rows: Iterator[dict[str, Any]], count: _Count) -> None:
     """Realtime's table; of files with GPT-Live only, its table, for the two have other columns."""
     first = next(rows, None)
@@ -245,7 +243,7 @@ def _csv(rows: Iterator[dict[str, Any]], count: _Count) -> None:
     for row in itertools.chain([] if first is None else [first], rows):
         sys.stdout.write(csv_line(row))
     if count.live_rows:
-        n_rows = _n(len(count.live_rows), "row")
+        n_rows = counted(len(count.live_rows), "row")
         complain(f"not in this table: {n_rows} of GPT-Live, which has other columns; --json has both", 0)
 
 
@@ -348,7 +346,7 @@ def add(verbs: Verbs) -> None:
     )
     log.add_argument("files", nargs="+", metavar="FILE", help="files and folders; - is the standard input")
     log.add_argument(
-        "--by", action="append", default=[], choices=tuple(BY), help=f"count apart by {', '.join(BY)}; may be repeated"
+        "--by", action="append", default=[], choices=BY, help=f"count apart by {', '.join(BY)}; may be repeated"
     )
     add_options(log.add_mutually_exclusive_group(), "csv", "json")
     log.set_defaults(run=_log)

@@ -57,7 +57,7 @@ ANY = (
 _SIGHTINGS = {
     "LiveKit itself says that a reply came as text": re.compile(
         r"received text-only response from realtime API|Text response received .{0,200}audio modality", re.IGNORECASE
-    ),
+    )
 }
 _SIGNS = {name: re.compile(pattern) for name, (pattern, _) in RECIPES.items()}
 

@@ -14,16 +14,8 @@ SPOKEN = ("audio", "text", "mixed")
 _OVER = ("completed", "incomplete", "cancelled", None)
 """Statuses after which what arrived is what was said: not `failed`. ``None``: the log does not show the end."""
 MAX_GROUPS = 50
-BY = {
-    "restored": "whether the conversation had assistant messages before its first reply",
-    "seeded": "how many it had",
-    "model": "the model that answered",
-    "day": "the day of the reply",
-    "session": "the session",
-    "file": "the log",
-    "asked": "the modalities asked for",
-    "status": "how the reply ended",
-}
+BY = ("restored", "seeded", "model", "day", "session", "file", "asked", "status")
+"""By what replies are counted apart. `restored`: whether assistant messages stood before the first reply; `seeded`: how many."""
 
 
 @dataclass(slots=True)
@@ -53,7 +45,7 @@ class _Group:
             if interval.low is not None and interval.high is not None:
                 bounds = f", 95 % interval {_percent(interval.low)}–{_percent(interval.high)}"
         n_with = sum(1 for name in sessions if self.k[name])
-        return f"{k:,} of {n:,} ({_percent(k / n)} %{bounds}), in {n_with:,} of {_n(len(sessions), 'session')}"
+        return f"{k:,} of {n:,} ({_percent(k / n)} %{bounds}), in {n_with:,} of {counted(len(sessions), 'session')}"
 
 
 class Answer:
@@ -121,19 +113,21 @@ class Answer:
             ]
         lines = [f"Asked for audio, came as text: {self._all}."]
         if n_sighted > self.modalities["text"]:
-            replies = f"{_n(n_sighted, 'reply', 'replies')} of {self.n_rows:,}"
+            replies = f"{counted(n_sighted, 'reply', 'replies')} of {self.n_rows:,}"
             lines = [f"Came as text: at least {replies}, as the framework itself says; the log does not show which."]
         if losses:
             lines.append(f"Careful: {losses}")
         if self.n_partial:
-            lines.append(f"Partial, counted by what is left of them: {_n(self.n_partial, 'reply', 'replies')}.")
+            lines.append(f"Partial, counted by what is left of them: {counted(self.n_partial, 'reply', 'replies')}.")
         if self._unknown:
-            lines.append(f"Not counted, what they came as is not in the log: {_n(self._unknown, 'reply', 'replies')}.")
+            lines.append(
+                f"Not counted, what they came as is not in the log: {counted(self._unknown, 'reply', 'replies')}."
+            )
         if self._asked_for_text:
-            lines.append(f"Asked for as text, not counted: {_n(self._asked_for_text, 'reply', 'replies')}.")
+            lines.append(f"Asked for as text, not counted: {counted(self._asked_for_text, 'reply', 'replies')}.")
         if self._asked_unknown:
             lines.append(
-                f"Counted though the log does not say what was asked for: {_n(self._asked_unknown, 'reply', 'replies')}."
+                f"Counted though the log does not say what was asked for: {counted(self._asked_unknown, 'reply', 'replies')}."
             )
         for name, groups in self._groups.items():
             if len(groups) > 1 or name in self._by:
@@ -172,5 +166,6 @@ def _percent(rate: float) -> str:
     return f"{100 * rate:.0f}" if rate in (0, 1) or 0.1 <= rate <= 0.9 else f"{100 * rate:.1f}"
 
 
-def _n(count: int, word: str, words: str = "") -> str:
+def counted(count: int, word: str, words: str = "") -> str:
+    """A number and what it counts: ``1 reply``, ``2 replies``."""
     return f"{count:,} {word if count == 1 else words or word + 's'}"

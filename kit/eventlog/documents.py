@@ -130,11 +130,6 @@ def _yaml_documents(lines: Iterator[bytes], name: str) -> Iterator[Piece]:
         yield _yaml_piece(block, first)
 
 
-def _yaml_piece(block: list[bytes], first: int) -> Piece:
-    value, is_cut = _yaml_value(block)
-    return Piece(value, block, first, is_cut)
-
-
 def _depth_of(text: str) -> int:
     """How deep brackets nest in a text, those in strings included."""
     depth = deepest = 0
@@ -144,20 +139,21 @@ def _depth_of(text: str) -> int:
     return deepest
 
 
-def _yaml_value(block: list[bytes]) -> tuple[Any, bool]:
-    """A YAML document, ``None`` if it is none, and whether lines of it were cut. Words are words: of YAML's own ideas null, true, false and numbers are taken."""
+def _yaml_piece(block: list[bytes], first: int) -> Piece:
+    """A YAML document. Words are words: of YAML's own ideas null, true, false and numbers are taken."""
     text = b"".join(block).decode("utf-8", "replace")
     if _TOO_DEEP.search(text) or _depth_of(text) > MAX_YAML_DEPTH:
-        return None, False  # libyaml would overflow the stack, and end the process
+        return Piece(None, block, first)  # libyaml would overflow the stack, and end the process
     import yaml  # most logs have no use for it
 
     loader_class = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     loader = type("Loader", (loader_class,), {"yaml_implicit_resolvers": _RESOLVERS})(text)
     try:
         root = loader.get_single_node()
-        return (loader.construct_document(root), _is_cut(root, block)) if root is not None else (None, False)
+        value = loader.construct_document(root) if root is not None else None
+        return Piece(value, block, first, root is not None and _is_cut(root, block))
     except (yaml.YAMLError, ValueError, LookupError, RecursionError):  # an IndexError for `!!float ""`
-        return None, False
+        return Piece(None, block, first)
     finally:
         loader.dispose()
 

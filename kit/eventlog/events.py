@@ -54,6 +54,12 @@ class Origin(NamedTuple):
     n_line: int = 0
     hidden: frozenset[str] = frozenset()
 
+    def record(
+        self, kind: Any, data: dict[str, Any], direction: Direction = "server", at: Instant | None = None
+    ) -> LogRecord:
+        """A record of what stands there."""
+        return LogRecord(kind, data, direction, self.at or at, self.key, self.n_line, hidden=self.hidden)
+
 
 # ------------------------------------------------------------------------------------------------------ by an object's type
 
@@ -225,7 +231,8 @@ _PARTS: dict[
 _ID_OF_RESPONSE = re.compile(rf"{_IN_RESPONSE}(?<![A-Za-z0-9_])id{_IS}([A-Za-z0-9_-]{{1,128}}){_ID_END}")
 _STATUS = re.compile(rf"{_IN_RESPONSE}\bstatus{_IS}([a-z_]+){_END}")
 _FOREIGN = re.compile(rf"\bsequence_number{_MARK}\s*[:=]|\bobject{_IS}response{_END}")
-_FIELD = re.compile(rf"\b(?:type|event_id|response_id|item_id|(?:output|content)_index){_COLON}")
+FIELD = re.compile(rf"\b(?:type|event_id|response_id|item_id|(?:output|content)_index){_COLON}")
+"""A field that events have."""
 
 
 def remains(text: str) -> dict[str, Any]:
@@ -261,24 +268,17 @@ def type_in(text: str) -> str | None:
     """The type of the event that stands in a text; ``""`` where one is begun that is not whole."""
     if (kind := _TYPE.search(text)) is not None:
         return kind[1]
-    is_named = values.ELISION.search(text) is not None and _QUOTED_NAME.search(text) is not None
-    return "" if is_named or _BEGUN_TYPE.search(text) or may_be_of_event(text) else None
-
-
-def may_be_of_event(text: str) -> bool:
-    """Whether a text is a piece of something like an event, of which not even the type is left."""
-    return _FIELD.search(text) is not None and (values.ELISION.search(text) is not None or is_cut(text))
+    if _BEGUN_TYPE.search(text):
+        return ""
+    is_elided = values.ELISION.search(text) is not None
+    is_piece = FIELD.search(text) is not None and (is_elided or is_cut(text))  # of which not even the type is left
+    return "" if is_piece or (is_elided and _QUOTED_NAME.search(text)) else None
 
 
 def before(text: str) -> str:
     """What stands before the event in a text: later ids are the event's own (``call_id='call_1'``)."""
     found = (values.BEGINS.search(text), _TYPE.search(text))
     return text[: min((match.start() for match in found if match is not None), default=len(text))]
-
-
-def names_field(text: str) -> bool:
-    """Whether a field that events have stands in a text."""
-    return _FIELD.search(text) is not None
 
 
 def is_cut(text: str) -> bool:

@@ -151,7 +151,7 @@ class _Reader:
             return self._wrapped_text(value, inner, n_line)
         if self._group is not None:
             return None
-        words = inner if inner is not None and events.names_field(inner) else bare.decode("utf-8", "replace")
+        words = inner if inner is not None and events.FIELD.search(inner) else bare.decode("utf-8", "replace")
         return self._without_event(words, origin)
 
     def _wrapped_text(self, fields: dict[str, Any], text: str, n_line: int) -> Iterator[LogRecord]:
@@ -284,7 +284,7 @@ class _Reader:
             for name, origin in self._mentions:
                 if name not in CLIENT_NAMES or name == "response.create":
                     self.report.n_partial += 1
-                    yield LogRecord("partial", {"type": name}, sender(name), origin.at, origin.key, origin.n_line)
+                    yield origin.record("partial", {"type": name}, sender(name))
         unseen = Counter(name for name, _ in self._mentions) - self._n_seen
         if unseen:
             self.report.reasons["that only name an event"] += unseen.total()
@@ -307,7 +307,7 @@ class _Reader:
         kind = events.type_in(text)
         if kind is not None and is_live(kind):
             self.report.n_live += 1
-            yield LogRecord("live", {"type": kind}, "server", origin.at, origin.key, origin.n_line)
+            yield origin.record("live", {"type": kind})
         elif kind is not None:
             is_shortened = values.ELISION.search(text) is not None
             why = "cut off" if events.is_cut(text) else "shortened in the middle" if is_shortened else _UNREAD
@@ -343,8 +343,8 @@ class _Reader:
             self.report.n_live += 1
         else:
             before = events.before(text)
-            at, key = origin.at or times.of_text(before), origin.key or events.session_key_in(before[-300:])
-            yield LogRecord("partial", data, sender(kind), at, key, origin.n_line)
+            where = origin._replace(key=origin.key or events.session_key_in(before[-300:]), hidden=frozenset())
+            yield where.record("partial", data, sender(kind), times.of_text(before))
 
     # ------------------------------------------------------------------------------------------------------------------ values
 
@@ -432,14 +432,7 @@ class _Reader:
         kind = event["type"]
         if is_live(kind):
             self.report.n_live += 1
-            yield LogRecord(
-                "live",
-                event,
-                "client" if kind in LIVE_CLIENT_EVENTS else "server",
-                origin.at,
-                origin.key,
-                origin.n_line,
-            )
+            yield origin.record("live", event, "client" if kind in LIVE_CLIENT_EVENTS else "server")
         elif self._is_foreign(event):
             self.report.n_foreign += 1
         else:
@@ -447,8 +440,8 @@ class _Reader:
             self._n_seen[kind] += 1
             if origin.hidden:
                 self.report.frameworks.add("node")  # nothing else prints less than there is without cutting the line
-            at, direction = origin.at or times.of_fields(event, inside_event=True), sender(kind, origin.direction)
-            yield LogRecord("event", event, direction, at, origin.key, origin.n_line, hidden=origin.hidden)
+            at = origin.at or times.of_fields(event, inside_event=True)
+            yield origin.record("event", event, sender(kind, origin.direction), at)
 
     def _is_foreign(self, event: dict[str, Any]) -> bool:
         """Whether an event is another API's: it says so, or it speaks of a response that does."""

@@ -24,17 +24,12 @@ from ..wire.view import ConversationView, Fold, SessionView
 from .events import LogRecord, ids
 from .lines import ParseReport
 from .packing import packed, unpacked
-from .times import Instant, wall_time
+from .times import Instant, of_text, wall_time
 from .writing import without_audio
 
 _TIMES = (
-    "started_at_ms",
-    "created_at_ms",
-    "first_audio_at_ms",
-    "first_text_at_ms",
-    "first_transcript_at_ms",
-    "done_at_ms",
-)
+    "started_at_ms", "created_at_ms", "first_audio_at_ms", "first_text_at_ms", "first_transcript_at_ms", "done_at_ms",
+)  # fmt: skip
 MAX_EVENTS = 1_000_000  # kept of one session
 # Responses and items kept as they are where only counts are asked for; older ones are packed, or let go.
 _MAX_WHOLE = 5_000
@@ -140,6 +135,7 @@ class LoggedSession(Logged[Conversation], ConversationView):
         id: As the server named it; ``None`` if the log never says.
         n_lost: Events of it that were cut or shortened.
         has_client: Whether it has what the client sent.
+        elsewhere: Ids of responses of which cut lines came here, and all others to another session.
         last_ms: When its last event was, in ms since its first; NaN where the log does not say.
     """
 
@@ -150,6 +146,7 @@ class LoggedSession(Logged[Conversation], ConversationView):
         self.n_lost = 0
         self.has_client = self._spoke_beta = False
         self.last_ms = math.nan
+        self.elsewhere: set[str | None] = set()
         # The clock of its first time, and that time. Instants of another clock cannot be compared: the event has none then.
         self._clock: str | None = None
         self._zero_ms = 0.0
@@ -177,11 +174,11 @@ class LoggedSession(Logged[Conversation], ConversationView):
             response = unpacked(data)
             self._finish(response)
             yield response
-        yield from self._conversation.responses
+        yield from (response for response in self._conversation.responses if response.id not in self.elsewhere)
 
     @property
     def n_responses(self) -> int:
-        return len(self._packed) + super().n_responses
+        return len(self._packed) + super().n_responses - len(self.elsewhere)
 
     @property
     def id(self) -> str | None:
@@ -251,7 +248,7 @@ class LoggedSession(Logged[Conversation], ConversationView):
             return None
         if self._clock in ("unix", "local", "day"):
             return wall_time(Instant(at_ms + self._zero_ms, self._clock))
-        opened = _instant_of(text_of(self.header or {}, "opened_at"))
+        opened = of_text(text_of(self.header or {}, "opened_at") or "")
         return wall_time(Instant(at_ms + opened.ms, opened.clock)) if opened else None
 
     # ---------------------------------------------------------------------------------------------------- being read
@@ -492,12 +489,6 @@ def _entry(item: Item) -> dict[str, Any] | None:
     )
 
 
-def _instant_of(text: str | None) -> Instant | None:
-    from .times import of_text
-
-    return of_text(text) if text else None
-
-
 def event_from(data: dict[str, Any], at_ms: float) -> Event:
     """A logged event; audio of which the log keeps the digest only counts with its length."""
     if GA_NAME.get(data["type"]) == AUDIO_DELTA and isinstance(delta := data.get("delta"), str):
@@ -578,7 +569,20 @@ class Sorter:
         types_alone = not any(session.n_responses for session in self.sessions)
         for session in self.sessions:
             session.finish(simulated, types_alone=types_alone)
+        self._count_once()
         return [s for s in self.sessions if s.n_events or s.header or s.n_malformed or s.n_withheld or s.n_responses]
+
+    def _count_once(self) -> None:
+        """Leave a response to one session: cut lines that had lost their key may have come to another."""
+        if not any(session.n_lost for session in self.sessions) or not self._by_key:
+            return
+        homes: dict[str, tuple[LoggedSession, bool]] = {}
+        for session in self.sessions:
+            for name, is_partial in [(r.id, r.partial) for r in session.iter_responses() if r.id is not None]:
+                home, was_partial = homes.setdefault(name, (session, is_partial))
+                if home is not session and (is_partial or was_partial):
+                    (session if is_partial else home).elsewhere.add(name)
+                    homes[name] = (home, was_partial) if is_partial else (session, False)
 
     def _session_of(self, record: LogRecord) -> LoggedSession:
         names = ids(record.data) if record.kind in ("event", "partial") else []
@@ -612,7 +616,7 @@ class Sorter:
         # Lines that are cut may have lost their key.
         if latest is not None and latest.key is not None and record.kind != "partial" and not latest.n_lost:
             latest = None
-        if latest is not None and data.get("type") == "response.created" and latest.busy:
+        if latest is not None and latest.key is None and data.get("type") == "response.created" and latest.busy:
             # A session makes one response at a time, so this one is another session's, if one is free.
             recent = self.sessions[: -_MAX_SEARCHED - 1 : -1]
             return next((session for session in recent if session.key is None and not session.busy), latest)

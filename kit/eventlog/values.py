@@ -319,7 +319,7 @@ _NOTATIONS: tuple[tuple[str, str, str], ...] = (
     ("enum", r"<[\w.]+:\s*(?=['\"\d])([^<>]*)>", "<Status.done: 'completed'>"),
     ("object", r"<(?:Buffer|ref)\b[^<>{}]*>", "<Buffer 1f 8b>  <ref *1>"),
     ("key", r"[A-Za-z_$][\w$]*(?=\s*:(?!:))", "{ type: 'x', from: 'y' }"),
-    ("named", r"[A-Za-z_$][\w$.]*\s*(?:\(\d+\)\s*|\s)(?=[{\[])", "Object(3) {…}  Map(2) {…}  RealtimeEvent {…}"),
+    ("named", r"[A-Za-z_$][\w$]*(?:\.[\w$]+)*\s*(?:\(\d+\)\s*|\s)(?=[{\[])", "Object(3) {…}  Map(2) {…}  RealtimeEvent {…}"),
     ("arrow", r"=>", "Map(1) { 'a' => 1 }  {\"type\"=>\"x\"}"),
     ("bigint", r"\b(\d+)n\b", "12n"),
     ("zeros", r"(?<![\w.])0+(\d+)(?![\w.])", "007"),
