@@ -314,15 +314,15 @@ _MAX_SOUND_BYTES = 32 << 20  # of one script, 11 minutes: forged digests must no
 def _with_sound(events: list[dict[str, Any]], clips: Iterable[bytes]) -> tuple[list[dict[str, Any]], int]:
     """Put audio in the place of digests: sound that the kit has, or else silence of that length; returns how many of those."""
     sounds = {hashlib.sha256(pcm).hexdigest(): pcm for pcm in clips}
-    missing, left = 0, _MAX_SOUND_BYTES
+    missing, n_bytes_left = 0, _MAX_SOUND_BYTES
 
     def sounding(value: Any) -> Any:
-        nonlocal missing, left
+        nonlocal missing, n_bytes_left
         if isinstance(value, str) and (match := DIGEST.match(value)):
             pcm = sounds.get(match[1])
             missing += pcm is None and loudness(value) != 0
-            pcm = bytes(min(int(match[2]), left)) if pcm is None else pcm[:left]
-            left -= len(pcm)
+            pcm = bytes(min(int(match[2]), n_bytes_left)) if pcm is None else pcm[:n_bytes_left]
+            n_bytes_left -= len(pcm)
             return base64.b64encode(pcm).decode()
         if isinstance(value, dict):
             return {key: sounding(field) for key, field in value.items()}

@@ -138,11 +138,11 @@ def _after_a_stop_rule(table: pd.DataFrame) -> pd.DataFrame:
     for at, reason in enumerate(table.get("run_ended", ())):
         # With a comma there are runs of several ledgers in it, and no one rule's sequence covers them.
         if isinstance(reason, str) and reason.startswith(STOPPED) and "," not in reason:
-            k, n, lost = (int(table.at[at, name]) for name in ("text", "first_turns", "lost"))
-            pairs, alpha = ((k, n), (k, n + lost), (k + lost, n + lost)), float(reason.removeprefix(STOPPED))
-            known, least, most = (stats.confidence_sequence(*pair, alpha) for pair in pairs)
+            k, n, n_lost = (int(table.at[at, name]) for name in ("text", "first_turns", "lost"))
+            pairs, alpha = ((k, n), (k, n + n_lost), (k + n_lost, n + n_lost)), float(reason.removeprefix(STOPPED))
+            observed, least, most = (stats.confidence_sequence(*pair, alpha) for pair in pairs)
             names = ["drift_low", "drift_high", "drift_least", "drift_most", "level"]
-            table.loc[at, names] = known.low, known.high, least.low, most.high, known.level
+            table.loc[at, names] = observed.low, observed.high, least.low, most.high, observed.level
     return table
 
 
