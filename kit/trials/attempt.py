@@ -272,9 +272,10 @@ class Attempt:
             CancelledError: If the attempt was stopped.
         """
         clock = asyncio.get_running_loop().time
-        started_s, session_row = clock(), self.outcome.session
+        session_row = self.outcome.session
         try:
             await self.get_ready()
+            started_s = clock()
             async with asyncio.timeout(self.timeout_s):
                 self.session = await connection
                 session_row["connect_ms"] = (clock() - started_s) * 1000
