@@ -33,6 +33,9 @@ _GOES_ON = re.compile(
 _NEW_OBJECT = re.compile(r"\s*\{\s*[\"']?\w+[\"']?\s*[:=]")
 _IS_ELIDED = re.compile(rf"\s*\[?(?:{values.ELISION.pattern})(?!\s*\d+ more)")  # Node itself prints "... 2 more items"
 _ENDS_ELIDED = re.compile(rf"(?:{values.ELISION.pattern})\s*$")
+_BARE_EVENT = re.compile(
+    r"\btype=([\"'])[a-z_]+(?:\.[a-z_]+)+\1[ \t]+\w"
+)  # of a print without brackets: it is on one line
 _ENDS_IN_NAME = re.compile(r"[:=]\s*[\w$.]+(?:\(\d+\))?$")  # "session: RealtimeSession"
 
 
@@ -86,6 +89,8 @@ class Group:
         if not body.strip() and not scan.quote:
             self._n_blank += 1
         elif _IS_ELIDED.match(body) or (scan.quote and _ENDS_ELIDED.search(self._bodies[-1])):
+            return "broken"
+        if _BARE_EVENT.search(body):
             return "broken"
         if EVENT_BEGINS.search(body):
             if self._has_event and (scan.quote or scan.stack[-1] != "]"):
