@@ -169,6 +169,7 @@ def _is_cut(root: Any, block: list[bytes]) -> bool:
     words without quotes                                  where what wrote it quotes every string, keys too
     a line that is blank, or has nothing but its indent   between two lines that are of no text over several lines
     or a dash
+    ``...`` at its end                                    where no ``---`` begins it
     ====================================================  =========================================================
     """
     import yaml
@@ -197,6 +198,8 @@ def _is_cut(root: Any, block: list[bytes]) -> bool:
         else:
             nodes += node.value
     last = max(n for n, line in enumerate(block) if line.strip())
+    if block[last].strip() == b"..." and not block[0].startswith(b"---"):
+        return True  # an end is written only where beginnings are: this is what is left of a line
     is_blank = any(
         line.strip() in (b"", b"-") and n not in of_text and (n < last or line.strip(b"\r\n"))
         for n, line in enumerate(block)
