@@ -351,7 +351,8 @@ class Link(Generic[Fold]):
         try:
             await self.socket.close()
             if self._reader is not None:
-                await asyncio.gather(self._reader, return_exceptions=True)
+                with contextlib.suppress(Exception):  # whatever it read, it ends
+                    await self._reader
         finally:
             if self.log is not None:
                 self.log.close()

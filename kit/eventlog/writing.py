@@ -84,8 +84,9 @@ class LineFormat:
     """
 
     def __init__(self, log_id: str, redactor: Redactor, *, audio: Audio = "digest", hook: Hook | None = None) -> None:
-        self.log_id = log_id
         self.redactor = redactor
+        self._log_id = log_id
+        self._head = b'{"log":%b,"n":' % _encode(log_id)
         self.audio: Audio = audio
         self.hook = hook
 
@@ -113,10 +114,7 @@ class LineFormat:
         # not in what stands around them. No encoded body holds a line break.
         values = self.redactor(b"\n".join([_encode(value) for _, value in bodies])).split(b"\n")
         clocks = _encode(_clocks(at_ms, unix))[1:-1]
-        head, tail = (
-            b'{"log":%b,"n":' % _encode(self.log_id),
-            b'%b"dir":"%b",' % (clocks and clocks + b",", direction.encode()),
-        )
+        head, tail = self._head, b'%b"dir":"%b",' % (clocks and clocks + b",", direction.encode())
         return b"".join(
             [
                 b'%b%d,%b"%b":%b}\n' % (head, number, tail, name, value)
@@ -155,7 +153,7 @@ class LineFormat:
         return self._line({**_clocks(at_ms, unix), "end": dict(end)})
 
     def _line(self, fields: dict[str, Any]) -> bytes:
-        return self.redactor(_encode({"log": self.log_id, **fields})) + b"\n"
+        return self.redactor(_encode({"log": self._log_id, **fields})) + b"\n"
 
 
 def _clocks(at_ms: float | None, unix: float | None) -> dict[str, float]:
