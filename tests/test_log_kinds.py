@@ -59,6 +59,7 @@ def test_no_reply_is_invented_and_what_is_lost_is_told(tmp_path, kind, seed):
         70001161,
         70001911,
         100009595,  # what was left of a line ended the YAML document
+        100005302,  # a terminal broke lines of logfmt
     ],
 )
 def test_a_log_that_was_misread_once(tmp_path, seed):

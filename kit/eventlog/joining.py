@@ -1,4 +1,4 @@
-"""Objects that a program printed over several lines, put together again.
+"""Objects that a program printed over several lines, and lines of logfmt that a terminal broke, put together again.
 
 ====================  ===================================================  ===================================================
 an object is open     and the next line                                    is
@@ -23,7 +23,7 @@ from .events import EVENT_BEGINS, Origin
 from .lines import split_prefix
 
 MAX_GROUP_LINES, MAX_GROUP_CHARS = 5_000, 8 * 1024 * 1024
-_WRAP_CHARS = 40  # no terminal is narrower
+_WRAP_CHARS, _WIDEST = 40, 1_000  # no terminal is narrower, or wider
 _GUIDES = "10 "  # the prefix that is drawn before some lines of an object only: see `lines.split_prefix`
 
 _OPENS = re.compile(r"[{(\[]\s*(?:[\"'\w$][^:=]{0,80}[:=]|[\"'][^\"']{0,80}$|[{(\[]|$)")
@@ -37,6 +37,38 @@ _BARE_EVENT = re.compile(
     r"\btype=([\"'])[a-z_]+(?:\.[a-z_]+)+\1[ \t]+\w"
 )  # of a print without brackets: it is on one line
 _ENDS_IN_NAME = re.compile(r"[:=]\s*[\w$.]+(?:\(\d+\))?$")  # "session: RealtimeSession"
+
+
+_OPEN_FIELD = re.compile(r'(?:^|\s)\w+="[^"\\]*+(?:\\.[^"\\]*+)*+\\?\Z')
+_ESCAPED_FIELD = re.compile(r'\{\\"\w+\\"\s*:')
+_ESCAPED_EVENT = re.compile(r'\{\\"type\\"\s*:\s*\\"(?:[a-z_]+\.|error\b)|^\W*\w+="')
+
+
+class Wrapped:
+    """A line of logfmt with JSON in a quoted field, which a terminal broke into lines of its width."""
+
+    def __init__(self) -> None:
+        self._lines: list[tuple[str, Origin]] = []
+
+    def join(self, line: str, origin: Origin) -> list[tuple[str, Origin]]:
+        """Take a line; return those that are whole now: joined, or as they came where nothing was broken."""
+        if self._lines:
+            width, last = len(self._lines[0][0]), len(self._lines[-1][0])
+            begins = times.begins_with_time(line) or split_prefix(line)[0] or _ESCAPED_EVENT.search(line)
+            if last == width >= len(line) and not begins and len(self._lines) < MAX_GROUP_LINES:
+                self._lines.append((line, origin))
+                return self.end() if len(line) < width else []
+        whole = self.end()
+        if _WRAP_CHARS <= len(line) <= _WIDEST and _ESCAPED_FIELD.search(line) and _OPEN_FIELD.search(line):
+            self._lines.append((line, origin))
+            return whole
+        return [*whole, (line, origin)]
+
+    def end(self) -> list[tuple[str, Origin]]:
+        """Nothing more belongs to it: one line, if its quoted field has ended."""
+        lines, self._lines = self._lines, []
+        joined = "".join(line for line, _ in lines)
+        return [(joined, lines[0][1])] if len(lines) > 1 and not _OPEN_FIELD.search(joined) else lines
 
 
 class Group:

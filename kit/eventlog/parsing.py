@@ -24,7 +24,7 @@ from ..wire.live import is_live
 from . import advice, events, times, values
 from .documents import Piece, csv_pieces, decoded, json_pieces, kind_of, yaml_pieces
 from .events import CLIENT_NAMES, ENDED, MENTION, LogRecord, Origin, is_event, sender
-from .joining import MAX_GROUP_CHARS, Group
+from .joining import MAX_GROUP_CHARS, Group, Wrapped
 from .lines import HEAD_BYTES, ParseReport, SplitLines, lines, open_log, without_colours
 
 _MAX_NODES = 20_000  # of one value that is looked through for events; 50 times that of a list, which may hold many
@@ -68,6 +68,7 @@ class _Reader:
         self._pieces: dict[Any, list[str]] = {}
         # An object that goes on in the next lines. Lines that turn out to be none are read again, up to a bound.
         self._group: Group | None = None
+        self._wrapped = Wrapped()
         self._n_chars = self._n_chars_again = 0
         # The text that a logger wrapped in the JSON of this line: an object in it may go on in the next.
         self._inner: str | None = None
@@ -126,9 +127,11 @@ class _Reader:
         """The records in one line, or in the lines that it completes."""
         bare = line.strip()
         value = decoded(bare) if bare.startswith((b"{", b"[")) else None
-        if value is not None and (parsed := self._of_json_line(value, bare, n_line)) is not None:
-            yield from parsed
-            return
+        if value is not None:
+            yield from self._texts(self._wrapped.end())
+            if (parsed := self._of_json_line(value, bare, n_line)) is not None:
+                yield from parsed
+                return
         text = self._split.join(line.decode("utf-8", "replace").rstrip("\r\n")) if bare or self._group else None
         if text is not None:
             yield from self._text(text, Origin(n_line=n_line))
@@ -172,7 +175,11 @@ class _Reader:
     def _text(self, text: str, origin: Origin) -> Iterator[LogRecord]:
         """The records in a line of text. Lines whose group came to nothing are read again, each by itself."""
         self._n_chars += len(text)
-        waiting = deque([(without_colours(text), origin)])
+        plain = without_colours(text)
+        yield from self._texts(self._wrapped.join(plain, origin) if self._group is None else [(plain, origin)])
+
+    def _texts(self, text_lines: Iterable[tuple[str, Origin]]) -> Iterator[LogRecord]:
+        waiting = deque(text_lines)
         while waiting:
             line, where = waiting.popleft()
             if (group := self._group) is None:
@@ -275,6 +282,7 @@ class _Reader:
         for line in [*self._split.unended(), *map("".join, self._pieces.values())]:
             yield from self._text(line, Origin(n_line=n_line))
         self._pieces.clear()
+        yield from self._texts(self._wrapped.end())
         yield from self._give_up()
 
     def end(self) -> Iterator[LogRecord]:
