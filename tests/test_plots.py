@@ -293,6 +293,8 @@ def test_where_lost_voices_are_counted_the_line_and_the_figure_are_theirs(tmp_pa
     assert "50 %  (2 of 4)" in words(ax) and "interval of lost voice" in " ".join(words(ax).split())
     (line,) = [lines for lines in ax.collections if lines.get_gid() == "interval"]
     assert line.get_segments()[0][:, 0] == pytest.approx([table["lost_voice_low"][0], table["lost_voice_high"][0]])
+    with pytest.raises(InputError, match="there are text and lost_voice"):
+        plots.cure_cost(table, outcome="silent")
     with pytest.raises(InputError, match="cannot be drawn"):
         plots.modality(table, turns="all", outcome="lost_voice")
 

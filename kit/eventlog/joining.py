@@ -39,9 +39,10 @@ _BARE_EVENT = re.compile(
 _ENDS_IN_NAME = re.compile(r"[:=]\s*[\w$.]+(?:\(\d+\))?$")  # "session: RealtimeSession"
 
 
+# Of logfmt: a line that ends inside a quoted field; an object of JSON in one; what no line goes on with.
 _OPEN_FIELD = re.compile(r'(?:^|\s)\w+="[^"\\]*+(?:\\.[^"\\]*+)*+\\?\Z')
-_ESCAPED_FIELD = re.compile(r'\{\\"\w+\\"\s*:')
-_ESCAPED_EVENT = re.compile(r'\{\\"type\\"\s*:\s*\\"(?:[a-z_]+\.|error\b)|^\W*\w+="')
+_ESCAPED_OBJECT = re.compile(r'\{\\"\w+\\"\s*:')
+_BEGINS_RECORD = re.compile(r'\{\\"type\\"\s*:\s*\\"(?:[a-z_]+\.|error\b)|^\W*\w+="')
 
 
 class Wrapped:
@@ -51,18 +52,18 @@ class Wrapped:
         self._lines: list[tuple[str, Origin]] = []
 
     def join(self, line: str, origin: Origin) -> list[tuple[str, Origin]]:
-        """Take a line; return those that are whole now: joined, or as they came where nothing was broken."""
+        """Take a line; return the lines that can be read now: joined, or as they came where nothing was broken."""
         if self._lines:
             width, last = len(self._lines[0][0]), len(self._lines[-1][0])
-            begins = times.begins_with_time(line) or split_prefix(line)[0] or _ESCAPED_EVENT.search(line)
+            begins = times.begins_with_time(line) or split_prefix(line)[0] or _BEGINS_RECORD.search(line)
             if last == width >= len(line) and not begins and len(self._lines) < MAX_GROUP_LINES:
                 self._lines.append((line, origin))
                 return self.end() if len(line) < width else []
-        whole = self.end()
-        if _WRAP_CHARS <= len(line) <= _WIDEST and _ESCAPED_FIELD.search(line) and _OPEN_FIELD.search(line):
+        ready = self.end()
+        if _WRAP_CHARS <= len(line) <= _WIDEST and _ESCAPED_OBJECT.search(line) and _OPEN_FIELD.search(line):
             self._lines.append((line, origin))
-            return whole
-        return [*whole, (line, origin)]
+            return ready
+        return [*ready, (line, origin)]
 
     def end(self) -> list[tuple[str, Origin]]:
         """Nothing more belongs to it: one line, if its quoted field has ended."""

@@ -644,10 +644,9 @@ class Sorter:
     def _new(self, key: str | None) -> LoggedSession:
         session = LoggedSession(self._file, key, keep_audio=self._keep_audio)
         self.sessions.append(session)
-        for name in (
-            self._unanswered if key is None else ()
-        ):  # the client's first events, in a log that had another session before
-            self._by_id.set(name, session)
+        if key is None:
+            for name in self._unanswered:  # the client's first events, in a log that had another session before
+                self._by_id.set(name, session)
         return session
 
 

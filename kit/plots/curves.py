@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import InputError, clipped
 from . import style as look_up
 from .style import (
     ARM_COLOURS,
@@ -231,6 +232,8 @@ def cure_cost(
         outcome: What is up: ``"text"``, or ``"lost_voice"`` (text, silent or late).
         style, ax, title: See `kit.plots`.
     """
+    if outcome not in ("text", "lost_voice"):
+        raise InputError(f"{clipped(outcome)} is nothing that a cure mends; there are text and lost_voice")
     from matplotlib.transforms import offset_copy
 
     # A table has what a row cost in all; per trial it can be compared between arms of different size.
