@@ -105,6 +105,22 @@ async def test_a_live_connect_or_close_that_is_cancelled_at_any_step_leaves_noth
     assert live_server.n_sessions == 0
 
 
+async def test_an_attach_that_is_cancelled_at_any_step_leaves_nothing_behind_and_the_call_goes_on(live_server):
+    async with connect(live_server, protocol="live", quiet=True) as session:
+        await session.seed(HISTORY)
+        async with nothing_left_behind():
+            listening = []
+
+            async def listen():
+                listening.append(await connect(live_server, attach=session.id, quiet=True))
+
+            async for _ in cancelled_at_each_step(listen, range(0, 60, 3)):
+                while listening:
+                    await listening.pop().close()
+        await session.mute(False, timeout_s=20)
+        assert session.closed is None and live_server.n_sessions == 1
+
+
 @pytest.mark.parametrize("frame", ["{", '{"type":"session.usage.updated","usage":{"seconds":-1e999}}', None])
 async def test_a_live_server_that_ends_badly_is_an_error_of_the_kits_and_leaves_nothing(frame):
     async def talk(ws):
