@@ -1,6 +1,7 @@
 """From plan to sentence, through real sockets: what goes in as truth comes out as estimate; and the study, rehearsed whole."""
 
 import asyncio
+import random
 import re
 import sqlite3
 import sys
@@ -20,7 +21,7 @@ from kit.cli import main
 from kit.endpoint import ENDS
 from kit.errors import InputError
 from kit.reporting import study_page
-from kit.reporting.design import CUT_TOKENS, MODELS, SPENDING, Design, simulate
+from kit.reporting.design import CUT_TOKENS, MODELS, SPENDING, Design
 from kit.reporting.study import DOSES, Study, dose_plan
 from kit.standin import StandIn
 from kit.trials.plan import estimate
@@ -128,6 +129,44 @@ def test_forty_histories_of_two_to_twenty_turns_end_with_the_user_and_pass_the_l
     assert len({case.name for case in cases}) == 40 and {"1b", "2b"} <= {case.name for case in cases}
     assert (lengths[0], lengths[-1]) == (2, 20)
     assert all(case.history.items[-1].role == "user" and not case.history.lint() for case in cases)
+
+
+class Simulated:
+    """What a simulation of the study came to: dollars, and verdicts, of each study."""
+
+    def __init__(self):
+        self.usd, self.verdicts = [], []
+
+    def share(self, condition):
+        """Of all verdicts in all studies, the share for which it holds."""
+        verdicts = [verdict for study in self.verdicts for verdict in study]
+        return sum(map(condition, verdicts)) / len(verdicts)
+
+    def any_share(self, condition):
+        """The share of studies in which it holds for some verdict."""
+        return sum(any(map(condition, verdicts)) for verdicts in self.verdicts) / len(self.verdicts)
+
+
+def simulate(design, truth, n_studies=200, seed=0, *, usd):
+    """Run the design many times against a known truth: the chance of text by model, arm, and number of the history."""
+    draw = random.Random(f"kit study {seed}")  # one for all studies: the seed alone repeats it
+    out = Simulated()
+    for _ in range(n_studies):
+        results, spent_usd = [], 0.0
+        while (stage := design.next_stage(results)) is not None:
+            counts = {}
+            for model, arms in stage.arms.items():
+                for name in arms:
+                    # All of them where all are run; else drawn anew for each arm, where `Study.plans` draws once for a stage.
+                    picked = range(stage.n_histories) if stage.n_histories == design.n_histories else None
+                    chosen = picked or draw.sample(range(design.n_histories), stage.n_histories)
+                    k = sum(draw.random() < truth(model, name, h) for _ in range(stage.rounds) for h in chosen)
+                    counts[model, name] = (k, stage.n_each)
+            spent_usd += design.usd_of(stage, usd)
+            results.append((stage, counts))
+        out.usd.append(spent_usd)
+        out.verdicts.append(design.verdicts(results))
+    return out
 
 
 def test_where_nothing_drifts_no_cure_is_asked_about():

@@ -21,14 +21,13 @@ A reply is decided by its first content part, which is there before the cut. Loo
 family errs in at most alpha, whatever was stopped when. A cure that after look 2 is less than 5 points better is given up. A
 comparison is pooled over the histories of its model; of a single history there are too few trials to say anything.
 The design is that of an independent check of this kit (simulated there against fixed designs: a tenth of the price at the same power);
-`simulate` repeats the simulation with this code.
+tests/test_study.py repeats the simulation with this code.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 from ..endpoint import ENDS, PRICES
@@ -256,58 +255,3 @@ def _holm(ps: Mapping[tuple[str, str], float], family: int, level: float) -> dic
         going = going and p <= level / (family - rank)
         results[key] = going
     return results
-
-
-# ----------------------------------------------------------------------------------------------------------- without sockets
-
-Truth = Callable[[str, str, int], float]
-"""The chance of text, by model, arm, and number of the history."""
-
-
-@dataclass
-class Simulated:
-    """What a simulation of the study came to.
-
-    Attributes:
-        usd: Dollars of each study.
-        verdicts: Of each study.
-    """
-
-    usd: list[float] = field(default_factory=list)
-    verdicts: list[list[Verdict]] = field(default_factory=list)
-
-    def share(self, condition: Callable[[Verdict], bool]) -> float:
-        """Of all verdicts in all studies, the share for which it holds."""
-        verdicts = [verdict for study in self.verdicts for verdict in study]
-        return sum(map(condition, verdicts)) / len(verdicts)
-
-    def any_share(self, condition: Callable[[Verdict], bool]) -> float:
-        """The share of studies in which it holds for some verdict."""
-        return sum(any(map(condition, verdicts)) for verdicts in self.verdicts) / len(self.verdicts)
-
-
-def simulate(
-    design: Design, truth: Truth, n_studies: int = 200, seed: int = 0, *, usd: Callable[[str, str, bool], float]
-) -> Simulated:
-    """Run the design many times against a known truth: what it costs, and what it claims. `usd`: of one trial (`study.trial_usd`)."""
-    # One for all studies of a simulation: the seed alone repeats it.
-    draw = random.Random(f"kit study {seed}")
-    out = Simulated()
-    for _ in range(n_studies):
-        results: list[tuple[Stage, dict[tuple[str, str], Counts]]] = []
-        spent_usd = 0.0
-        while (stage := design.next_stage(results)) is not None:
-            counts = {}
-            for model, arms in stage.arms.items():
-                for name in arms:
-                    # All of them where all are run; else drawn anew for each arm, where `Study.plans` draws once for a
-                    # stage.
-                    picked = range(stage.n_histories) if stage.n_histories == design.n_histories else None
-                    chosen = picked or draw.sample(range(design.n_histories), stage.n_histories)
-                    k = sum(draw.random() < truth(model, name, h) for _ in range(stage.rounds) for h in chosen)
-                    counts[model, name] = (k, stage.n_each)
-            spent_usd += design.usd_of(stage, usd)
-            results.append((stage, counts))
-        out.usd.append(spent_usd)
-        out.verdicts.append(design.verdicts(results))
-    return out

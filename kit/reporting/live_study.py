@@ -26,17 +26,14 @@ from .. import show
 from ..cases import growing
 from ..endpoint import DEFAULT_LIVE_MODEL, endpoint
 from ..errors import InputError
-from ..files import named_path
 from ..stats import fisher, holm, wilson
 from ..stats.comparisons import p_words
 from ..stats.intervals import percent
-from ..trials import run
-from ..trials.ledger import Ledger
 from ..trials.plan import AT_ONCE, Analysis, Plan, Settings, live_usd
-from ..trials.runner import Callback
 from ..wire.live import USD_PER_SECOND
 from .page import render
-from .pieces import Grid, bar, code, days_of, origin_of, plural, spaced, times_of
+from .pieces import Grid, bar, code, plural, spaced
+from .study import StagedStudy
 
 QUESTION = "After how much history does GPT-Live fall silent, and what keeps it speaking?"
 # Even: a history ends with the model, and the question is the user's.
@@ -80,24 +77,28 @@ class Placed:
 
     def __str__(self) -> str:
         (k, n), (k0, n0) = self.with_it, self.as_it_is
-        p = "" if self.p is None else f", {p_words(self.p)}"
+        p = "" if self.p is None else f", {self.p_words}"
         return f"{self.model}: {spaced(self.arm)}: {self.shown}: {k} of {n} lost, as it is {k0} of {n0}{p}"
 
+    @property
+    def p_words(self) -> str:
+        return "–" if self.p is None else p_words(self.p)
 
-class LiveStudy:
-    """The study in a folder; run it again to go on.
+
+class LiveStudy(StagedStudy):
+    """The study of GPT-Live.
 
     Args:
-        folder: Where its ledgers are.
         where: ``"standin"`` rehearses; ``"openai"`` measures, and is paid for by the second.
         models: By default the newest; may be several.
         placements: Arms; by default `PLACEMENTS`.
-        seed: Of the order, and of the stand-in's draws.
         silence: The stand-in's rule.
         pace: Of the stand-in: how fast its time runs.
         doses: Turns before the user's last, even numbers.
         repeats: Of each length, and of each placement.
     """
+
+    PREFIX = "live-"
 
     def __init__(
         self,
@@ -112,8 +113,8 @@ class LiveStudy:
         doses: Sequence[int] = DOSES,
         repeats: tuple[int, int] = (20, 40),
     ) -> None:
-        self.folder = named_path(folder).resolve()
-        self.where, self.seed, self.silence, self.repeats = where, seed, silence, repeats
+        super().__init__(folder, where, seed)
+        self.silence, self.repeats = silence, repeats
         self.lengths = tuple(doses)
         self.models = tuple(models or (DEFAULT_LIVE_MODEL,))
         self.placements = tuple(placements or PLACEMENTS)
@@ -122,10 +123,6 @@ class LiveStudy:
         stand_in = {"pace": pace, "live": {"silence": silence}} if where == "standin" else {}
         # The same objects for both stages: what is compared must differ in nothing else.
         self._settings = [Settings(where, model=model, protocol="live", stand_in=stand_in) for model in self.models]
-        # By stage: ``dose``, and ``placements`` once two voices were lost.
-        self.ledgers: dict[str, Ledger] = {}
-        self.complete = False
-        """Whether every stage that its rules asked for was run to its end."""
 
     def dose_plan(self) -> Plan:
         """The first stage."""
@@ -138,10 +135,8 @@ class LiveStudy:
     def _plan(self, doses: Sequence[int], arms: Sequence[str], repeats: int) -> Plan:
         # Text cannot occur, so what is compared is lost voice.
         analysis = Analysis(over=("model",), family="pooled", outcome="lost_voice")
-        settings = self._settings
-        return Plan(
-            growing(doses), list(arms), repeats, settings=settings, seed=self.seed, controls=0, analysis=analysis
-        )
+        options: dict[str, Any] = {"settings": self._settings, "seed": self.seed, "analysis": analysis}
+        return Plan(growing(doses), list(arms), repeats, controls=0, **options)
 
     def price(self) -> str:
         """Say what it costs, by the minute, in three figures, and how long it takes."""
@@ -156,45 +151,14 @@ class LiveStudy:
             f"${worst:.0f} at most ({rate}); up to {minutes:.0f} min at {AT_ONCE} at once"
         )
 
-    async def run(
-        self,
-        *,
-        at_once: int = AT_ONCE,
-        budget_usd: float | None = None,
-        progress: Callback | bool | None = True,
-        keep_events: bool = True,
-        keep_sound: bool = False,
-    ) -> LiveStudy:
-        """Run it, or go on with it. What the whole study spends never passes the budget.
-
-        Raises:
-            InputError, ConnectError, LedgerError: As `kit.run` does. Nothing is lost; the same call goes on.
-        """
-        self.ledgers, self.complete = {}, False
-        self.folder.mkdir(parents=True, exist_ok=True)
-        remaining_usd = budget_usd
-        # Grows while it is gone through: the first stage decides whether there is a second.
-        stages = [("dose", self.dose_plan())]
-        for name, plan in stages:
-            options: dict[str, Any] = {"at_once": at_once, "progress": progress, "keep_sound": keep_sound}
-            path = self.folder / f"live-{name}.sqlite"
-            ledger = await run(plan, path, budget_usd=remaining_usd, keep_events=keep_events, **options)
-            self.ledgers[name] = ledger
-            if remaining_usd is not None:
-                remaining_usd = max(0.0, remaining_usd - ledger.spent()["usd"])
-            # The budget, or a stop: the same call goes on from here.
-            if (ledger.last_run or {}).get("ended") != "complete":
-                return self
-            if name == "dose" and (worst := self.worst_dose()) is not None:
-                stages.append(("placements", self.placement_plan(worst)))
-        self.complete = True
-        return self
+    def _next_plans(self) -> dict[str, Plan]:
+        # The first stage decides whether there is a second.
+        if not self.ledgers:
+            return {"dose": self.dose_plan()}
+        worst = self.worst_dose() if len(self.ledgers) == 1 else None
+        return {} if worst is None else {"placements": self.placement_plan(worst)}
 
     # ------------------------------------------------------------------------------------------------------- what is said
-
-    @property
-    def simulated(self) -> bool | None:
-        return origin_of(self.ledgers.values())
 
     def _counts(self, stage: str, column: str) -> dict[tuple[str, str], Count]:
         """By model and case or arm. A nudged session that spoke in the end was not lost; unknown ones are left out."""
@@ -257,17 +221,14 @@ class LiveStudy:
         return path
 
     def _context(self) -> Mapping[str, Any]:
-        n = sum(ledger.counts()["planned"] for ledger in self.ledgers.values())
         policies = {
             row[0]
             for ledger in self.ledgers.values()
             for row in ledger.rows("SELECT DISTINCT policy FROM attempts WHERE policy IS NOT NULL")
         }
-        usd = sum(ledger.spent()["usd"] for ledger in self.ledgers.values())
-        placed = self.placed()
         return {
             "question": QUESTION,
-            "lead": f"{plural(len(self.models), 'model')}, histories of {min(self.lengths)} to {max(self.lengths)} turns; {plural(n, 'session')}{days_of(at for ledger in self.ledgers.values() for at in times_of(ledger))}.",
+            "lead": f"{plural(len(self.models), 'model')}, histories of {min(self.lengths)} to {max(self.lengths)} turns; {plural(self.n_planned, 'session')}{self.days}.",
             "simulated": self.simulated,
             "rule": self.silence,
             "complete": self.complete,
@@ -281,20 +242,13 @@ class LiveStudy:
             "placed": Grid(
                 ["model", "how the history is handed over", "", "voice lost", "95 %", "as it is", "shown", "p (Holm)"],
                 [
-                    [
-                        v.model,
-                        spaced(v.arm),
-                        *_rate(v.with_it),
-                        "{} of {}".format(*v.as_it_is),
-                        v.shown,
-                        "–" if v.p is None else p_words(v.p),
-                    ]
-                    for v in placed
+                    [v.model, spaced(v.arm), *_rate(v.with_it), "{} of {}".format(*v.as_it_is), v.shown, v.p_words]
+                    for v in self.placed()
                 ],
                 group=1,
             ),
             "policies": ", ".join(sorted(policies)) or "none yet",
-            "cost": f"Spent ${usd:.2f}. The study's price: {self.price()}.",
+            "cost": f"Spent ${self.usd:.2f}. The study's price: {self.price()}.",
             "ledgers": [code(ledger.path.name) for ledger in self.ledgers.values()],
             "folder": self.folder.name,
         }

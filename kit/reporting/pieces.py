@@ -221,12 +221,6 @@ def text_read(controls: Frame) -> str:
     return f"{k} of {n} sessions that were asked for text were read as text"
 
 
-def origin_of(ledgers: Iterable[Ledger]) -> bool | None:
-    """Whether they were simulated; ``None`` where it is not known, or not the same of all."""
-    marks = {ledger.simulated for ledger in ledgers}
-    return marks.pop() if len(marks) == 1 else None
-
-
 def times_of(ledger: Any) -> list[float]:
     """When the first of its attempts began and the last one ended; nothing of a ledger without any."""
     row = ledger.rows("SELECT MIN(started_at), MAX(ended_at) FROM attempts")[0]

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
 from .. import speech
 from ..cases import all_cases
 from ..errors import InputError, clipped
@@ -115,109 +117,57 @@ def sessions_of(source: Ledger | list[Path]) -> Iterator[SessionEvidence]:
                 yield SessionEvidence(session, steps)
 
 
-# Foreign values come in by `!a`, `_words` or `_literal`: ASCII that cannot end the string in which it stands.
-# `%s` is what the protocols differ in.
-_HEAD = '''"""{title}
-
-{about}
-
-    pip install websockets
-    {how}python reproduce.py {arguments}
-
-Prints what each reply came as; the exit code is 0 if the last reply of any session %s
-"""
-
-import asyncio
-import json
-import os
-import sys
-%s
-from websockets.asyncio.client import connect
-
-URL = sys.argv[1] if len(sys.argv) > 1 else {url!a}
-if not URL:
-    sys.exit("which server? python reproduce.py wss://HOST/PATH [TIMES]")
-TIMES = int(sys.argv[2]) if len(sys.argv) > 2 else 1
-HEADERS = {headers!a}
-if URL.startswith("wss://") and os.environ.get({key_env!a}):
-    HEADERS[{key_header!a}] = {key_prefix!a} + os.environ[{key_env!a}]
-%s
-# What the client sent, in order; a reply is waited for after each %s.
-EVENTS = {events}
-
-
-'''
-_SCRIPT = (
-    _HEAD % ("came as {modality}.", "", 'URL += "" if "?" in URL else {query!a}', "response.create")
-    + """\
-async def reply(ws):
-    kinds, words = set(), ""
-    async for frame in ws:
-        event = json.loads(frame)
-        if event["type"] == "error":
-            print("  error:", event["error"]["message"])
-        elif event["type"] == "response.content_part.added":
-            kinds.add(event["part"]["type"])
-        elif event["type"] == "response.done":
-            for item in event["response"]["output"]:
-                for part in item.get("content") or []:
-                    words += part.get("text") or part.get("transcript") or ""
-            kind = " and ".join(sorted(kinds)) or "nothing"
-            print(f"  {{event['response']['id']}} {{event['response']['status']}}: {{kind}}: {{ascii(words[:80])}}")
-            return kind
-
-
-async def session():
-    last = None
-    async with connect(URL, additional_headers=HEADERS, max_size=None) as ws:
-        first = json.loads(await ws.recv())
-        print(first["type"], first.get("session", {{}}).get("id"), first.get("error", ""))
-        for event in EVENTS:
-            await ws.send(json.dumps(event))
-            if event["type"] == "response.create":
-                last = await reply(ws)
-        if EVENTS[-1]["type"] != "response.create":  # turn detection answered
-            last = await reply(ws)
-    return last
-
-
-last = [asyncio.run(session()) for _ in range(TIMES)]
-print(f"{{last.count({modality!a})}} of {{TIMES}} last replies came as {modality}")
-sys.exit(0 if {modality!a} in last else 1)
-"""
-)
+# By protocol: the template, its title, the address, and the model where nobody names one.
+_SCRIPTS = {
+    "realtime": (
+        "reproduce.jinja",
+        "A reply came as {0.modality} where {1} was asked for.",
+        "/v1/realtime?{}",
+        "gpt-realtime",
+    ),
+    "live": ("reproduce_live.jinja", "The reply to a question was {0.outcome}.", "/v1/live/sessions", "gpt-live-1.1"),
+}
+# By endpoint: its host, the variable and the header of its key. The address is never that of the log: whoever runs the script sends
+# a key there.
+_OPENAI = ("wss://api.openai.com", "OPENAI_API_KEY", "Authorization")
+_HOSTS = {
+    "openai": _OPENAI,
+    "xai": ("wss://api.x.ai", "XAI_API_KEY", "Authorization"),
+    "standin": ("ws://127.0.0.1:8765", *_OPENAI[1:]),
+    "azure": (None, "AZURE_OPENAI_API_KEY", "api-key"),
+}
 
 
 def reproduction(evidence: SessionEvidence, response: Response | Reply, origin: str) -> str | None:
     """A script that does what the client did up to this response; ``None`` where the log does not say what it did."""
     session, header = evidence.session, evidence.session.header or {}
     endpoint = str(header.get("endpoint") or evidence.attempt.get("endpoint") or "openai")
-    model = session.model or evidence.attempt.get("model") or _MODELS[session.protocol]
-    script, title, path, events_of = _SCRIPTS[session.protocol]
-    events, missing = events_of(evidence, response)
+    template, title, path, usual_model = _SCRIPTS[session.protocol]
+    model = session.model or evidence.attempt.get("model") or usual_model
+    events, missing = (_said_before if session.protocol == "live" else _sent_before)(evidence, response)
     if not events:
         return None
-    # The address is never that of the log: whoever runs the script sends a key there.
-    host = {"openai": "wss://api.openai.com", "xai": "wss://api.x.ai", "standin": "ws://127.0.0.1:8765"}.get(endpoint)
-    azure = endpoint == "azure"
-    key_env = {"azure": "AZURE_OPENAI_API_KEY", "xai": "XAI_API_KEY"}.get(endpoint, "OPENAI_API_KEY")
+    host, key_env, key_header = _HOSTS.get(endpoint, (None, *_OPENAI[1:]))
     about = f"Session {session.id}, response {response.id}, model {model}{f' ({origin})' if origin else ''}."
     if missing:
         about += f"\n{missing} pieces of audio were not kept in the log; silence of the same length stands for them."
     if endpoint == "standin":
         about += "\nIt was recorded at a stand-in: python -m kit serve starts one there."
-    # Nothing named: the service's default is audio.
-    return script.format(
-        title=_words(title.format(response=response, asked="+".join(response.asked or ("audio",)))),
+    query = urlencode({"model": model})
+    templates = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined)
+    templates.filters["ascii"] = ascii
+    return templates.get_template(template).render(
+        # Nothing named: the service's default is audio.
+        title=_words(title.format(response, "+".join(response.asked or ("audio",)))),
         about=_words(about),
         how="" if endpoint == "standin" else f"{key_env}=... ",
         arguments="[URL] [TIMES]" if host else "URL [TIMES]",
-        url=f"{host}{path.format(urlencode({'model': model}))}" if host else "",
-        query=f"?{urlencode({'model': model})}",
+        url=f"{host}{path.format(query)}" if host else "",
+        query=f"?{query}",
         headers={"OpenAI-Beta": "realtime=v1"} if session.dialect == "beta" and endpoint != "xai" else {},
         key_env=key_env,
-        key_header="api-key" if azure else "Authorization",
-        key_prefix="" if azure else "Bearer ",
+        key_header=key_header,
+        key_prefix="Bearer " if key_header == "Authorization" else "",
         outcome=response.outcome or "nothing",
         modality=response.modality or "nothing",
         policy=response.policy,
@@ -336,94 +286,3 @@ def _literal(events: list[dict[str, Any]]) -> str:
     lines = [pprint.pformat(event, width=112, sort_dicts=False) for event in events]
     text = "[\n    " + ",\n    ".join(line.replace("\n", "\n    ") for line in lines) + ",\n]"
     return "".join(c if c.isascii() else f"\\U{ord(c):08x}" for c in text)
-
-
-# The same over GPT-Live: sound goes in all the time, since it is the session's clock, and no event ends a reply.
-_LIVE_SCRIPT = (
-    _HEAD
-    % (
-        "was {outcome}. A third\nargument is a WAV (24 kHz, mono, 16 bits) that is asked in the place of the questions here.",
-        "import array\nimport base64\nimport time\nimport wave\n",
-        """\
-WAV = wave.open(sys.argv[3]).readframes(1 << 24) if len(sys.argv) > 3 else b""
-DEADLINE_S, WINDOW_S, QUIET_S = {policy.deadline_ms} / 1000, {policy.window_ms} / 1000, {policy.quiet_ms} / 1000
-FLOOR = {policy.voiced_floor}  # the largest sample of a frame in which nobody speaks""",
-        "clip and each commentary",
-    )
-    + """\
-async def session():
-    queue, words, voice, last = [], [], [], None
-    async with connect(URL, additional_headers=HEADERS, max_size=None) as ws:
-        await ws.send(json.dumps(EVENTS[0]))
-        started = json.loads(await ws.recv())
-        print(started["type"], started.get("session", {{}}).get("id"), started.get("error", ""))
-        idle = {{"audio/pcmu": b"\\xff", "audio/pcma": b"\\xd5"}}.get(FORMAT.get("type"), b"\\0") * (FORMAT.get("rate", 24000) // 10)
-        idle *= 2 if idle[:1] == b"\\0" else 1
-
-        async def feed():
-            due = time.monotonic()
-            while True:
-                audio = queue.pop(0) if queue else base64.b64encode(idle).decode()
-                await ws.send(json.dumps({{"type": "session.input_audio.append", "audio": audio}}))
-                due += 0.1
-                await asyncio.sleep(max(0, due - time.monotonic()))
-
-        async def listen():
-            async for frame in ws:
-                event = json.loads(frame)
-                if event["type"] == "session.output_audio.delta":
-                    data = base64.b64decode(event["delta"])
-                    loud = max(map(abs, array.array("h", data)), default=0) > FLOOR if idle[:1] == b"\\0" else data.strip(idle[:1])
-                    if loud:
-                        voice.append(time.monotonic())
-                elif event["type"] == "session.output_transcript.delta":
-                    words.append(event["delta"])
-                elif event["type"] == "error":
-                    print("  error:", event["error"]["message"])
-
-        async def reply():
-            asked = time.monotonic()
-            voice.clear(), words.clear()
-            while time.monotonic() < (voice[-1] + QUIET_S if voice else asked + WINDOW_S):
-                await asyncio.sleep(0.05)
-            after = voice[0] - asked if voice else None
-            outcome = "silent" if after is None else "spoken" if after <= DEADLINE_S else "late"
-            print(f"  {{outcome}}{{f' after {{after:.2f}} s' if voice else ''}}: {{ascii(''.join(words).strip()[:80])}}")
-            return outcome
-
-        tasks = [asyncio.create_task(feed()), asyncio.create_task(listen())]
-        await asyncio.sleep(1)  # the track begins and settles
-        for event in EVENTS[1:]:
-            if event["type"] == "clip":
-                sound = [base64.b64encode(WAV[n : n + 4800].ljust(4800, b"\\0")).decode() for n in range(0, len(WAV), 4800)]
-                queue += sound or event["audio"]
-                while queue:
-                    await asyncio.sleep(0.01)
-                last = await reply()
-            else:
-                await ws.send(json.dumps(event))
-                if event["type"] == "session.commentary.append":
-                    last = await reply()
-        await ws.send('{{"type": "session.close"}}')
-        tasks[0].cancel()
-        await asyncio.wait(tasks, timeout=5)
-    return last
-
-
-FORMAT = EVENTS[0]["session"].get("audio", {{}}).get("format", {{}})
-last = [asyncio.run(session()) for _ in range(TIMES)]
-print(f"{{last.count({outcome!a})}} of {{TIMES}} last replies were {outcome}")
-sys.exit(0 if {outcome!a} in last else 1)
-"""
-)
-_MODELS = {"realtime": "gpt-realtime", "live": "gpt-live-1.1"}
-# By protocol: the script, its title, the address, and what the client sent.
-_SCRIPTS = {
-    "realtime": (
-        _SCRIPT,
-        "A reply came as {response.modality} where {asked} was asked for.",
-        "/v1/realtime?{}",
-        _sent_before,
-    ),
-    "live": (_LIVE_SCRIPT, "The reply to a question was {response.outcome}.", "/v1/live/sessions", _said_before),
-}

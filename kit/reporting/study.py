@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from .. import show
 from ..cases import Case, case, growing, histories
@@ -29,20 +29,14 @@ from ..trials.ledger import Ledger
 from ..trials.plan import Analysis, Plan, Settings, estimate
 from ..trials.runner import Callback
 from .design import AS_IS, CURES, CUT_TOKENS, FEWEST_TEXTS, FUTILITY, MODELS, Counts, Design, Stage, Verdict
-from .pieces import origin_of
+from .pieces import days_of, times_of
 
 DOSES = (0, 2, 4, 6, 8, 12, 16, 20)  # turns before the last, of the dose study
 PERSISTENCE_CASE = "1b+4"  # four more turns after the one that a history ends with
 ABOUT = "study.json"  # in a study's folder: with what it was asked for
 _MAX_ABOUT_BYTES = 1 << 20
-UNREADABLE = (
-    OSError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    KeyError,
-    RecursionError,
-)  # what a file of another form can raise
+# What a file of another form can raise.
+UNREADABLE = (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -101,15 +95,101 @@ def span(interval: Interval) -> str:
     return f"{low:.0f} to {high:.0f} %"
 
 
-class Study:
-    """The study in a folder: a ledger for each stage and model, and one page. Run it again to go on.
+class StagedStudy:
+    """A study in a folder: a ledger for each of its plans, and one page. Run it again to go on.
+
+    Attributes:
+        folder, where: Where its ledgers are, and the endpoint.
+        seed: Of the order, and of the stand-in's draws.
+        ledgers: By the name of their plan, in the order in which they were run.
+        complete: Whether every stage that its rules asked for was run to its end.
+        due: The day (UTC) before which the next stage does not begin; empty if nothing keeps it.
+    """
+
+    PREFIX = ""  # of the names of its ledgers
+
+    def __init__(self, folder: str | Path, where: str, seed: int) -> None:
+        self.folder = named_path(folder).resolve()
+        self.where, self.seed = where, seed
+        self.ledgers: dict[str, Ledger] = {}
+        self.complete, self.due = False, ""
+
+    def _next_plans(self) -> dict[str, Plan]:
+        """Return what is to be run next, by name; empty: nothing is, now. Without ledgers, the study begins."""
+        raise NotImplementedError
+
+    def _take(self, plan: Plan, ledger: Ledger) -> None:
+        """Take note of what a plan came to, whole or not."""
+
+    async def run(
+        self,
+        *,
+        at_once: int = 8,
+        budget_usd: float | None = None,
+        progress: Callback | bool | None = True,
+        keep_events: bool = True,
+        keep_sound: bool = False,
+    ) -> Self:
+        """Run it, or go on with it. What the whole study spends never passes the budget.
+
+        Events are kept unless told otherwise: without them no bundle can be made of what was paid for.
+
+        Raises:
+            InputError, ConnectError, LedgerError: As `kit.run` does. Nothing is lost; the same call goes on.
+        """
+        self.ledgers, self.complete = {}, False
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # What earlier calls spent is in the ledgers, and is taken off as they are gone through.
+        remaining_usd = budget_usd
+        while plans := self._next_plans():
+            for name, plan in plans.items():
+                ledger = self.ledgers[name] = await run(
+                    plan,
+                    self.folder / f"{self.PREFIX}{name}.sqlite",
+                    at_once=at_once,
+                    budget_usd=remaining_usd,
+                    progress=progress,
+                    keep_events=keep_events,
+                    keep_sound=keep_sound,
+                )
+                if remaining_usd is not None:
+                    remaining_usd = max(0.0, remaining_usd - ledger.spent()["usd"])
+                self._take(plan, ledger)
+                # The budget, or a stop: the same call goes on from here.
+                if (ledger.last_run or {}).get("ended") != "complete":
+                    return self
+        self.complete = not self.due
+        return self
+
+    @property
+    def simulated(self) -> bool | None:
+        """Whether a stand-in answered; ``None``: not known, or not of all of it."""
+        marks = {ledger.simulated for ledger in self.ledgers.values()}
+        return marks.pop() if len(marks) == 1 else None
+
+    @property
+    def n_planned(self) -> int:
+        """Trials and controls of all plans so far."""
+        return sum(ledger.counts()["planned"] for ledger in self.ledgers.values())
+
+    @property
+    def usd(self) -> float:
+        """What was spent."""
+        return float(sum(ledger.spent()["usd"] for ledger in self.ledgers.values()))
+
+    @property
+    def days(self) -> str:
+        """The first and the last day of its attempts, after a comma; nothing before there are any."""
+        return days_of(at for ledger in self.ledgers.values() for at in times_of(ledger))
+
+
+class Study(StagedStudy):
+    """The study of seeded histories: how often they cost the voice, on which models, and which cure works.
 
     Args:
-        folder: Where its ledgers are.
         where: ``"standin"`` rehearses; ``"openai"`` measures, and is paid for.
         models: By default `MODELS`; elsewhere than at OpenAI the endpoint's own.
         cures: Arms; by default `CURES`.
-        seed: Of the order, and of the stand-in's draws.
         drift: The stand-in's rule.
         days: Spread the rounds of the histories over so many days, 1 to 3.
         access: How another endpoint is reached and what it costs, as `Settings` takes it: ``key_env, auth, headers, price``. The headers
@@ -135,23 +215,16 @@ class Study:
         names = [arm_of(cure).name for cure in (CURES if cures is None else cures)]
         if not models or not names or AS_IS in names:
             raise InputError("the study needs a model at least, and a cure beside as_is")
-        self.folder = named_path(folder).resolve()
-        # As `ABOUT` keeps them, so that going on means the same study.
-        self.where, self.seed, self.drift = where, seed, drift
+        super().__init__(folder, where, seed)
+        self.drift = drift
         # In memory with the headers and the key's variable, which the folder does not get.
         self.access = dict(access or {})
         self.cures = tuple(CURES if cures is None else cures)
         # The rules; this class does what they say.
         self.design = Design(tuple(models), tuple(names), days=days)
-        # What was run so far: the counts of each stage, and the ledgers of all stages in order.
+        # What was run so far: the counts of each stage, in order; and the stage that is run next, or now.
         self.results: list[tuple[Stage, dict[tuple[str, str], Counts]]] = []
-        self.ledgers: list[Ledger] = []
-        # Of these, the ledgers of the histories as they are, without cures.
-        self.as_is_ledgers: list[Ledger] = []
-        self.complete = False
-        """Whether every stage that its rules asked for was run to its end."""
-        self.due = ""
-        """The day (UTC) before which the next block does not begin; empty if nothing keeps it."""
+        self._stage: Stage | None = None
 
     @classmethod
     def load(cls, folder: str | Path, headers: Mapping[str, str] | None = None, key_env: str | None = None) -> Study:
@@ -185,7 +258,7 @@ class Study:
         elif self.free:
             return "free: no key is sent"
         # Unknown is not free.
-        elif any(settings.reckoned_price is None for settings in self._all_settings()):
+        elif any(self._settings_of(model).reckoned_price is None for model in self.design.models):
             return "unpriced: the kit does not know what this costs; --price says it"
         else:
             usd, prefix = trial_usd(self.where, self.access), ""
@@ -196,10 +269,10 @@ class Study:
     @property
     def free(self) -> bool:
         """Whether nobody pays."""
-        return all(settings.free for settings in self._all_settings())
+        return all(self._settings_of(model).free for model in self.design.models)
 
-    def _all_settings(self) -> list[Settings]:
-        return [_settings(self.where, model or None, False, {}, self.access) for model in self.design.models]
+    def _settings_of(self, model: str, *, cut: bool = False) -> Settings:
+        return _settings(self.where, model or None, cut, {"drift": self.drift}, self.access)
 
     def plans(self, stage: Stage) -> dict[str, Plan]:
         """Return the plans of a stage, by the name of their ledger."""
@@ -219,81 +292,41 @@ class Study:
                 cases,
                 [arms_by_name.get(name, name) for name in arms],
                 stage.rounds,
-                settings=[
-                    _settings(self.where, model or None, stage.cut, {"drift": self.drift}, self.access)
-                    for model in models
-                ],
+                settings=[self._settings_of(model, cut=stage.cut) for model in models],
                 seed=seed,
                 controls=stage.controls,
                 analysis=Analysis(within=("case",), over=("model",), family="pooled", alpha=self.design.alpha),
             )
         return plans
 
-    async def run(
-        self,
-        *,
-        at_once: int = 8,
-        budget_usd: float | None = None,
-        progress: Callback | bool | None = True,
-        keep_events: bool = True,
-        keep_sound: bool = False,
-    ) -> Study:
-        """Run it, or go on with it. What the whole study spends never passes the budget.
+    @property
+    def as_is_ledgers(self) -> list[Ledger]:
+        """Those of the histories as they are; the looks run cures beside as is, in trials that are no part of the rate."""
+        return list(self.ledgers.values())[: len(self.design.blocks)]
 
-        Events are kept unless told otherwise: without them no bundle can be made of what was paid for.
+    def _next_plans(self) -> dict[str, Plan]:
+        if not self.ledgers:
+            self.results = []
+            self._write_about()
+        self._stage = self.design.next_stage(self.results)
+        plans = self.plans(self._stage) if self._stage is not None else {}
+        self.due = self._due_of(plans)
+        return {} if self.due else plans
 
-        Raises:
-            InputError, ConnectError, LedgerError: As `kit.run` does. Nothing is lost; the same call goes on.
-        """
-        # From the beginning each time: stages that are complete are only looked at, and cost nothing.
-        self.results, self.ledgers, self.as_is_ledgers, self.complete = [], [], [], False
-        self._write_about()
-        # What earlier calls spent is in the ledgers, and is taken off as they are gone through.
-        remaining_usd = budget_usd
-        while (stage := self.design.next_stage(self.results)) is not None:
-            plans = self.plans(stage)
-            self.due = self._due(plans)
-            if self.due:
-                return self
-            counts: dict[tuple[str, str], Counts] = {}
-            for name, plan in plans.items():
-                ledger = await run(
-                    plan,
-                    self.folder / f"{name}.sqlite",
-                    at_once=at_once,
-                    budget_usd=remaining_usd,
-                    progress=progress,
-                    keep_events=keep_events,
-                    keep_sound=keep_sound,
-                )
-                self.ledgers.append(ledger)
-                # The looks run cures beside as is; those trials are no part of the rate over histories.
-                if len(self.results) < len(self.design.blocks):
-                    self.as_is_ledgers.append(ledger)
-                if remaining_usd is not None:
-                    remaining_usd = max(0.0, remaining_usd - ledger.spent()["usd"])
-                # Before the question whether it is complete: what is there is shown.
-                counts |= _counts(ledger, plan)
-                if (ledger.last_run or {}).get("ended") != "complete":
-                    self.results.append((stage, counts))
-                    return self
-            self.results.append((stage, counts))
-        self.complete = True
-        return self
+    def _take(self, plan: Plan, ledger: Ledger) -> None:
+        assert self._stage is not None
+        if not self.results or self.results[-1][0] is not self._stage:
+            self.results.append((self._stage, {}))
+        self.results[-1][1].update(_counts(ledger, plan))
 
     def _write_about(self) -> None:
         about = {
-            "where": self.where,
-            "access": self.access,
-            "models": self.design.models,
-            "cures": self.design.cures,
-            "seed": self.seed,
-            "drift": self.drift,
-            "days": self.design.days,
-        }
+            "where": self.where, "access": self.access, "models": self.design.models, "cures": self.design.cures, "seed": self.seed,
+            "drift": self.drift, "days": self.design.days,
+        }  # fmt: skip
         write_about(self.folder / ABOUT, about)
 
-    def _due(self, plans: Mapping[str, Plan]) -> str:
+    def _due_of(self, plans: Mapping[str, Plan]) -> str:
         """Return the day (UTC) before which these plans do not begin; empty if they may, or have begun already."""
         n = len(self.results)
         if self.design.days == 1 or not 0 < n < len(self.design.blocks):
@@ -302,16 +335,11 @@ class Study:
         if any((self.folder / f"{name}.sqlite").exists() for name in plans):
             return ""
         # Of the first run: to look at a stage that is complete opens another run, which asks nothing.
-        (row,) = self.ledgers[-1].rows("SELECT MAX(ended_at) AS last FROM attempts")
+        (row,) = list(self.ledgers.values())[-1].rows("SELECT MAX(ended_at) AS last FROM attempts")
         last = datetime.fromtimestamp(row["last"], UTC).date()
         return "" if datetime.now(UTC).date() > last else str(last + timedelta(days=1))
 
     # ------------------------------------------------------------------------------------------------------- what is said
-
-    @property
-    def simulated(self) -> bool | None:
-        """Whether a stand-in answered; ``None``: not known, or not of all of it."""
-        return origin_of(self.ledgers)
 
     def rates(self) -> list[ModelRate]:
         """Return how often a history cost each model its voice: a rate over histories, not over trials."""
@@ -355,9 +383,9 @@ class Study:
         return "not complete: run it again to go on"
 
     def __repr__(self) -> str:
-        n = sum(ledger.counts()["planned"] for ledger in self.ledgers)
-        usd = sum(ledger.spent()["usd"] for ledger in self.ledgers)
-        return f"<Study {self.folder}: {len(self.results)} stages, {n} trials, ${usd:.2f}, {self.state}>"
+        return (
+            f"<Study {self.folder}: {len(self.results)} stages, {self.n_planned} trials, ${self.usd:.2f}, {self.state}>"
+        )
 
     def _repr_html_(self) -> str:
         rates = show.table([[show.esc(rate.model), show.esc(rate)] for rate in self.rates()], ["model", "as it is"])
@@ -464,60 +492,44 @@ def _settings(
     return Settings(where, model=model, stand_in=stand_in if where == "standin" else {}, **options)
 
 
-def _cut_settings(where: str, models: Any, default: Sequence[str], drift: str, access: Any) -> list[Settings]:
-    """Settings of each model, or of the default ones, with replies that are cut; elsewhere than at OpenAI of the endpoint's own."""
-    if models is None:
-        models = default if where in ("standin", "openai") else [""]
-    return [_settings(where, model or None, True, {"drift": drift}, access) for model in models]
+_BY_MODEL = Analysis(over=("model",))
 
 
-def dose_plan(
+def _plan_of_part(
+    cases: Any,
     where: str = "standin",
     *,
+    default: Sequence[str] = MODELS,
+    analysis: Analysis = _BY_MODEL,
     models: Sequence[str] | None = None,
     repeats: int = 20,
-    doses: Sequence[int] = DOSES,
     seed: int = 0,
     drift: str = "documented",
     access: Mapping[str, Any] | None = None,
 ) -> Plan:
+    """A plan of one ledger, of histories as they are, with replies that are cut; elsewhere than at OpenAI of the endpoint's own model."""
+    if models is None:
+        models = default if where in ("standin", "openai") else [""]
+    settings = [_settings(where, model or None, True, {"drift": drift}, access) for model in models]
+    return Plan(cases, AS_IS, repeats, settings=settings, seed=seed, analysis=analysis)
+
+
+def dose_plan(where: str = "standin", *, doses: Sequence[int] = DOSES, **options: Any) -> Plan:
     """Return the plan of the dose study: after how many turns of text does it stop speaking?
 
     Args:
-        models: By default the cheapest and the newest of `MODELS`; elsewhere than at OpenAI the endpoint's own.
-        repeats: Of each length and model.
         doses: Turns before the user's last, even numbers; 0 is the background.
-        access: See `Study`.
+        options: ``models`` (by default the cheapest and the newest), ``repeats`` (of each length and model), ``seed``, ``drift``, and
+            ``access`` (see `Study`).
     """
-    settings = _cut_settings(where, models, ("gpt-realtime-2.1", "gpt-realtime-2.1-mini"), drift, access)
-    return Plan(
-        growing(doses),
-        AS_IS,
-        repeats,
-        settings=settings,
-        seed=seed,
-        analysis=Analysis(over=("model",), family="pooled"),
-    )
+    newest = ("gpt-realtime-2.1", "gpt-realtime-2.1-mini")
+    pooled = Analysis(over=("model",), family="pooled")
+    return _plan_of_part(growing(doses), where, default=newest, analysis=pooled, **options)
 
 
-def persistence_plan(
-    where: str = "standin",
-    *,
-    models: Sequence[str] | None = None,
-    repeats: int = 20,
-    seed: int = 0,
-    drift: str = "documented",
-    access: Mapping[str, Any] | None = None,
-) -> Plan:
-    """Return the plan of the persistence study: once a reply has come as text, do the next four, too?
-
-    Args:
-        models: By default `MODELS`; elsewhere than at OpenAI the endpoint's own.
-        repeats: Of each model.
-        access: See `Study`.
-    """
-    settings = _cut_settings(where, models, MODELS, drift, access)
-    return Plan(PERSISTENCE_CASE, AS_IS, repeats, settings=settings, seed=seed, analysis=Analysis(over=("model",)))
+def persistence_plan(where: str = "standin", **options: Any) -> Plan:
+    """Return the plan of the persistence study: once a reply has come as text, do the next four, too? `options`: see `dose_plan`."""
+    return _plan_of_part(PERSISTENCE_CASE, where, **options)
 
 
 PARTS: dict[str, tuple[Callable[..., Plan], str]] = {

@@ -12,7 +12,7 @@ from ..stats.intervals import percent
 from ..trials.arms import arm as arm_of
 from .design import CUT_ROUNDS, FEWEST_TEXTS, FUTILITY, LOOKS, SPENDING, WHOLE_LOOKS, Verdict
 from .page import render
-from .pieces import Grid, bar, code, days_of, plural, spaced, text_read, times_of, when
+from .pieces import Grid, bar, code, plural, spaced, text_read, times_of, when
 from .study import ModelRate, Study
 
 QUESTION = "Does a seeded history cost the voice, and which cure works?"
@@ -49,13 +49,14 @@ def context(study: Study) -> dict[str, Any]:
 
 def lead(study: Study) -> str:
     """One line on what was done about the question."""
-    n = sum(ledger.counts()["planned"] for ledger in study.ledgers)
-    n_controls = sum(len(ledger.rows("SELECT 1 FROM trials WHERE role <> 'measure'")) for ledger in study.ledgers)
+    n_controls = sum(
+        len(ledger.rows("SELECT 1 FROM trials WHERE role <> 'measure'")) for ledger in study.ledgers.values()
+    )
     looked = len(study.results) > len(study.design.blocks)
     cures = f"; then {plural(len(study.design.cures), 'cure')} where replies came as text" * looked
     return (
         f"{plural(len(study.design.models), 'model')}, each asked with {study.design.n_histories} histories of 2 to 20 turns, "
-        f"{1 + CUT_ROUNDS} times{cures}. {plural(n, 'session')}, and {n_controls:,} without a history{days_of(at for ledger in study.ledgers for at in times_of(ledger))}."
+        f"{1 + CUT_ROUNDS} times{cures}. {plural(study.n_planned, 'session')}, and {n_controls:,} without a history{study.days}."
     )
 
 
@@ -231,7 +232,7 @@ def not_asked(study: Study) -> str:
 def stages(study: Study) -> Grid:
     """A row per stage: when, what was asked, what came, and where it is kept."""
     rows: list[list[Any]] = []
-    ledgers = list(study.ledgers)
+    ledgers = list(study.ledgers.values())
     for stage, counts in study.results:
         n_ledgers = len({tuple(arms) for arms in stage.arms.values()})
         # Ledgers are kept in the order of the stages, one for each set of arms (`Study.plans`).
@@ -255,8 +256,7 @@ def stages(study: Study) -> Grid:
 
 def cost(study: Study) -> str:
     """What was paid, and what this would cost."""
-    usd = sum(ledger.spent()["usd"] for ledger in study.ledgers)
-    return f"Spent ${usd:.2f}. The study's price: {study.price()}."
+    return f"Spent ${study.usd:.2f}. The study's price: {study.price()}."
 
 
 def rules(study: Study) -> list[tuple[str, str]]:
