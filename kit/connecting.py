@@ -206,7 +206,7 @@ class connect:
                 await asyncio.to_thread(prepare_hearing)
             place = "the stand-in in this process" if self._endpoint.name == "standin" else self._endpoint.host
             print(plain(session._greeting(place)))  # the model's name is the server's word
-        close_when_rebound(session)
+        when_rebound(session, type(session), _close_replaced)
         return session
 
     async def forked(self, session_id: str) -> Any:
@@ -392,15 +392,15 @@ async def _first_event(link: Link[Any]) -> None:
 
 # ------------------------------------------------------------------------------------------- a notebook's rebound names
 
-# Jupyter keeps every displayed object (`Out`, `_`), so a session that was replaced is not collected, and a paid socket would
-# stay open unseen. After each cell, a session that had a name and lost its last one to another session is closed.
+# Jupyter keeps every displayed object (`Out`, `_`), so what was replaced is not collected: a paid socket, or a microphone, would
+# stay open unseen. After each cell, what had a name and lost its last one to another of its kind is ended.
 
-# The names that each session has had.
-_names: weakref.WeakKeyDictionary[OpenSession, set[str]] = weakref.WeakKeyDictionary()
+# The names that each thing has had, its kind, and what ends it.
+_watched: weakref.WeakKeyDictionary[Any, tuple[set[str], type, Callable[[Any], None]]] = weakref.WeakKeyDictionary()
 
 
-def close_when_rebound(session: OpenSession) -> None:
-    """Watch this session's names, if IPython runs."""
+def when_rebound(thing: Any, kind: type, end: Callable[[Any], None]) -> None:
+    """Call `end` with the thing when a cell has given its last name to another one of its kind, if IPython runs."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     if shell is None:
@@ -409,21 +409,25 @@ def close_when_rebound(session: OpenSession) -> None:
         shell._kit_watches_names = True
         shell.events.register("post_run_cell", lambda _result=None: _after_cell(shell.user_ns))
         show_interrupts_in_one_sentence()
-    _names.setdefault(session, set())
+    _watched.setdefault(thing, (set(), kind, end))
 
 
 def _after_cell(namespace: dict[str, Any]) -> None:
-    for session, earlier in list(_names.items()):
+    for thing, (earlier, kind, end) in list(_watched.items()):
         # `_`, `_12` and `Out` are IPython's, and no name that somebody gave.
-        names = {name for name, value in namespace.items() if value is session and not name.startswith("_")}
-        rebound = earlier and not names and any(isinstance(namespace.get(name), type(session)) for name in earlier)
-        if rebound and not session.closed:
-            in_background(session.close())
-            print(f"closed the session that was replaced ({session.id})")
-        if rebound or session.closed:
-            _names.pop(session, None)
+        names = {name for name, value in list(namespace.items()) if value is thing and not name.startswith("_")}
+        # Only where another one took the name: `del` and a passing variable end nothing.
+        if earlier and not names and any(isinstance(namespace.get(name), kind) for name in earlier):
+            _watched.pop(thing, None)
+            end(thing)
         else:
             earlier |= names
+
+
+def _close_replaced(session: OpenSession) -> None:
+    if not session.closed:
+        in_background(session.close())
+        print(f"closed the session that was replaced ({session.id})")
 
 
 # ------------------------------------------------------------------------------------- a session on a thread of its own

@@ -129,7 +129,8 @@ async def test_a_talk_ends_in_words_when_its_page_is_opened_again_and_a_second_p
     async with connect(quiet=True) as session:
         chat = await talking(session)
         chat._received({"kind": "pcm", "first": 0}, [bytes(1_920)])
-        chat._microphone._heard_at_s -= 60 * left
+        await asyncio.sleep(0)
+        chat._microphone.heard_at_s -= 60 * left
         talk = chat._running
         chat._received({"kind": "here"}, [])
         await asyncio.wait({talk}, timeout=None if left else 0)

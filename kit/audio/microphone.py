@@ -197,13 +197,18 @@ class BlockQueue:
     """Blocks of a microphone that wait for one reader; all calls on the reader's event loop.
 
     Bounded: a reader that falls behind loses whole blocks, the newest first, and `n_dropped` counts their samples.
+
+    Args:
+        limit: The most blocks that wait.
+        silent_s: A microphone that brings nothing for this long is gone.
     """
 
-    def __init__(self, limit: int) -> None:
-        # Samples at 24 kHz of blocks that found no place.
+    def __init__(self, limit: int, *, silent_s: float) -> None:
+        # Samples at 24 kHz of blocks that found no place: the newest, since what waits already belongs together.
         self.n_dropped = 0
-        # The most blocks that wait. It loses the newest: what waits already belongs together.
-        self._limit = limit
+        # `perf_counter` of the last block, or of the opening.
+        self.heard_at_s = time.perf_counter()
+        self._limit, self._silent_s = limit, silent_s
         self._blocks: deque[Block] = deque()
         # Set when a block came or the queue was closed since the reader looked last.
         self._changed = asyncio.Event()
@@ -211,6 +216,7 @@ class BlockQueue:
 
     def put(self, block: Block) -> None:
         """Add a block, or count it as dropped."""
+        self.heard_at_s = block.ready_at_s
         if len(self._blocks) >= self._limit:
             self.n_dropped += len(block.pcm) // 2
             return
@@ -226,14 +232,33 @@ class BlockQueue:
         self._closed = True
         self._changed.set()
 
-    async def get(self) -> Block | None:
-        """Wait for the next block; ``None`` once the queue is closed and empty. Cancelling it loses nothing."""
-        while not self._blocks:
+    @property
+    def silent_for_s(self) -> float:
+        """How long no block has come."""
+        return time.perf_counter() - self.heard_at_s
+
+    def why_gone(self) -> str:
+        """Say that the microphone brings nothing any more, and what to do."""
+        raise NotImplementedError
+
+    async def __aiter__(self) -> AsyncIterator[Block]:
+        """Yield blocks as they come, until `close`. Leaving the loop early is fine.
+
+        Raises:
+            DeviceError: If the microphone is gone.
+        """
+        while True:
+            while self._blocks:
+                yield self._blocks.popleft()
             if self._closed:
-                return None
+                return
             self._changed.clear()
-            await self._changed.wait()
-        return self._blocks.popleft()
+            try:
+                async with asyncio.timeout(self._silent_s):
+                    await self._changed.wait()
+            except TimeoutError:
+                if self.silent_for_s >= self._silent_s:  # or else the loop was busy, not the microphone silent
+                    raise DeviceError(self.why_gone()) from None
 
 
 class Microphone(BlockQueue):
@@ -269,11 +294,9 @@ class Microphone(BlockQueue):
         self.rate_hz = rate_for(self.device, "input", RATE_HZ)
         self.block_ms = block_ms
         self.n_overflows = 0
-        super().__init__(max(int(max_waiting_ms / block_ms), 2))
+        super().__init__(max(int(max_waiting_ms / block_ms), 2), silent_s=_SILENT_S)
         # Samples at 24 kHz that came so far, dropped ones included: the next block's `first`.
         self._n_samples = 0
-        # PortAudio called `finished_callback`: the device ended by itself.
-        self._finished = False
         # PortAudio's stream; None while the device is closed.
         self._stream: Any = None
         # Made with the first block, where the device does not run at 24 kHz.
@@ -297,13 +320,9 @@ class Microphone(BlockQueue):
                 self.n_overflows += 1
             deliver(bytes(data), now_s)
 
-        def finished() -> None:
-            self._finished = True
-
-        # In frames at the rate of the device.
-        n_frames = self.rate_hz * self.block_ms // 1000
-        options = {"samplerate": self.rate_hz, "blocksize": n_frames}
-        self._stream = opened(self.device, "input", callback=callback, finished_callback=finished, **options)
+        options = {"samplerate": self.rate_hz, "blocksize": self.rate_hz * self.block_ms // 1000}
+        self._stream = opened(self.device, "input", callback=callback, **options)
+        self.heard_at_s = time.perf_counter()
 
     def stop(self) -> None:
         """Close the device. Closing twice is fine, and so is closing one that was unplugged."""
@@ -342,28 +361,11 @@ class Microphone(BlockQueue):
         samples: bytes = self._resampler.resample_chunk(np.frombuffer(data, np.int16)).tobytes()
         return samples
 
-    async def __aiter__(self) -> AsyncIterator[Block]:
-        """Yield blocks as they come. Leaving the loop early is fine.
-
-        Raises:
-            DeviceError: If the device goes away.
-        """
-        while True:
-            try:
-                async with asyncio.timeout(_SILENT_S):
-                    block = await self.get()
-            except TimeoutError:
-                # Closed while the reader waited: an end, and no fault.
-                if self._stream is None:
-                    return
-                why = "it ended by itself" if self._finished else f"nothing came for {_SILENT_S:g} s"
-                raise DeviceError(
-                    f"the microphone {self.device.name!r} is gone after {self._n_samples / RATE_HZ:.1f} s ({why}); "
-                    "was it unplugged? plug it in and start again"
-                ) from None
-            if block is None:
-                return
-            yield block
+    def why_gone(self) -> str:
+        return (
+            f"the microphone {self.device.name!r} is gone after {self._n_samples / RATE_HZ:.1f} s (nothing came for "
+            f"{_SILENT_S:g} s); was it unplugged? plug it in and start again"
+        )
 
 
 async def record_clip(

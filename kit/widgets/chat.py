@@ -335,7 +335,7 @@ class Chat(PageWidget):
         if self._processing is not None:
             self.send({"kind": "open", "processing": self._processing})
         # A second view of a page that still talks is no end: its blocks go on coming.
-        elif self._microphone is not None and self._microphone.silent_s > 1:
+        elif self._microphone is not None and self._microphone.silent_for_s > 1:
             self._leave("The page was opened again, and its microphone is closed.")
         self._draw()
 

@@ -13,9 +13,8 @@ import secrets
 import sys
 import threading
 import time
-import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,7 +22,8 @@ from typing import Any, ClassVar
 import anywidget
 
 from .. import show
-from ..audio import Block, BlockQueue
+from ..audio.microphone import Block, BlockQueue
+from ..connecting import when_rebound
 from ..errors import DeviceError
 
 _HERE = Path(__file__).parent
@@ -82,7 +82,7 @@ class PageWidget(anywidget.AnyWidget):
             # ipykernel 7.4 answers on the thread that *sent* last on this comm, which for a widget made in a cell is the main
             # one (`BaseComm._reply_subshell_for`, seen 2026-11); the page asked for its own.
             comm._reply_subshell_for = lambda _data, asked_for: asked_for
-        _end_when_rebound(self)
+        when_rebound(self, PageWidget, lambda widget: widget.release_devices())
 
     def _received(self, content: Any, buffers: list[memoryview]) -> None:
         kind = content.get("kind") if isinstance(content, dict) else None
@@ -143,34 +143,6 @@ def _dispatch(widget: PageWidget, content: Any, buffers: list[memoryview]) -> No
     widget._received(content, buffers)
 
 
-# ---------------------------------------------------------------------------------------------- a widget whose name is reused
-
-_named: weakref.WeakKeyDictionary[PageWidget, set[str]] = weakref.WeakKeyDictionary()
-
-
-def _end_when_rebound(widget: PageWidget) -> None:
-    """End a widget when a cell binds its last name to another one: its microphone would stay open unseen."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    if shell is None:
-        return
-    if not getattr(shell, "_kit_watches_widgets", False):
-        shell._kit_watches_widgets = True
-        shell.events.register("post_run_cell", lambda _result=None: _after_cell(shell.user_ns))
-    _named.setdefault(widget, set())
-
-
-def _after_cell(names: Mapping[str, Any]) -> None:
-    for widget, past in list(_named.items()):
-        now = {name for name, value in list(names.items()) if value is widget and not name.startswith("_")}
-        # Only where another widget took the name: `del` and a passing variable end nothing.
-        if past and not now and any(isinstance(names.get(name), PageWidget) for name in past):
-            widget.release_devices()
-            _named.pop(widget, None)
-        else:
-            past |= now
-
-
 # --------------------------------------------------------------------------------------------------------- the page's speaker
 
 
@@ -206,7 +178,7 @@ class BrowserSpeaker:
         # `perf_counter` of the first samples of replies that the page has not taken yet.
         self._starts: deque[float] = deque(maxlen=64)
         # Stops that wait for the page's answer, by their number.
-        self._stops: dict[int, tuple[asyncio.AbstractEventLoop, asyncio.Future[int]]] = {}
+        self._stops: dict[int, asyncio.Future[int]] = {}
         self._numbers = itertools.count(1)
         self._counts = threading.Lock()
 
@@ -250,9 +222,8 @@ class BrowserSpeaker:
         """Fall silent at once; returns the samples heard in all, as the page says (its last report, if it does not answer)."""
         if not self.playing:
             return self._n_heard
-        loop = asyncio.get_running_loop()
-        number, answer = next(self._numbers), loop.create_future()
-        self._stops[number] = (loop, answer)
+        number, answer = next(self._numbers), asyncio.get_running_loop().create_future()
+        self._stops[number] = answer
         self._to_page({"kind": "stop", "id": number})
         try:
             async with asyncio.timeout(_STOP_S):
@@ -292,15 +263,15 @@ class BrowserSpeaker:
             # What the device had taken when it was stopped is still heard; nothing waits any more.
             self._n_written = self._base + int(content["played"])
             result, self._n_heard = min(n_heard, self._n_written), self._n_written
-            loop, answer = self._stops.get(int(number), (None, None))
-        if loop is not None and answer is not None:
-            soon(loop, lambda: None if answer.done() else answer.set_result(result))
+            answer = self._stops.get(int(number))
+        if answer is not None:
+            settle(answer, result)
 
 
 # ------------------------------------------------------------------------------------------------------ the page's microphone
 
 
-class BrowserMicrophone:
+class BrowserMicrophone(BlockQueue):
     """A `kit.audio.Source` in the page: blocks as they come, until `close`.
 
     Args:
@@ -308,56 +279,38 @@ class BrowserMicrophone:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(_MAX_WAITING, silent_s=_SILENT_S)
         self._loop = loop
-        self._queue = BlockQueue(_MAX_WAITING)
         self._n_blocks = 0
-        # `monotonic` of the last block, or of the opening.
-        self._heard_at_s = time.monotonic()
-
-    @property
-    def n_dropped(self) -> int:
-        """Samples lost because no reader took them in time."""
-        return self._queue.n_dropped
-
-    @property
-    def silent_s(self) -> float:
-        """How long the page has brought nothing."""
-        return time.monotonic() - self._heard_at_s
 
     def take(self, pcm: bytes, first: int) -> int | None:
         """Add one block, from any thread; returns how many came so far each time that the page should hear of it."""
-        self._heard_at_s = time.monotonic()
         self._n_blocks += 1
-        soon(self._loop, self._queue.put, Block(pcm, first, time.perf_counter()))
+        soon(self._loop, self.put, Block(pcm, first, time.perf_counter()))
         return self._n_blocks if self._n_blocks % _CONFIRM_EVERY == 0 else None
 
-    def close(self) -> None:
-        """End it, from any thread."""
-        soon(self._loop, self._queue.close)
-
-    async def __aiter__(self) -> AsyncIterator[Block]:
-        """Yield blocks as they come, until `close`.
-
-        Raises:
-            DeviceError: If the page brings nothing for five seconds.
-        """
-        while True:
-            try:
-                async with asyncio.timeout(_SILENT_S):
-                    block = await self._queue.get()
-            except TimeoutError:
-                if self.silent_s < _SILENT_S:  # the loop was busy, not the page silent
-                    continue
-                raise DeviceError(
-                    f"the page brought nothing of its microphone for {_SILENT_S:g} s: it was closed, or sleeps. "
-                    "Show the widget again, and press Start"
-                ) from None
-            if block is None:
-                return
-            yield block
+    def why_gone(self) -> str:
+        return (
+            f"the page brought nothing of its microphone for {_SILENT_S:g} s: it was closed, or sleeps. "
+            "Show the widget again, and press Start"
+        )
 
 
 def soon(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args: Any) -> None:
     """Call something on a loop, from any thread; nothing happens where the loop is gone."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(call, *args)
+
+
+def settle(future: asyncio.Future[Any], outcome: object) -> None:
+    """Give a future its result or its error, from any thread; nothing happens where it has one."""
+
+    def give() -> None:
+        if future.done():
+            return
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    soon(future.get_loop(), give)

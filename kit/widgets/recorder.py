@@ -1,13 +1,13 @@
 """A recorder: speak, stop, look at the waveform, listen, keep it. The browser's microphone, or the kernel's.
 
-==========  =================================  ==========================================================================
-state       `_recording`, `_kernel`            what changes it
-==========  =================================  ==========================================================================
-idle        None, None                         Record or `record()` → browser or kernel; an upload → idle, with its clip
-browser     a Recording, None                  its last block → idle, with a clip; the page's problem → idle, without;
-                                               the page is left or opened anew → idle, with what came
-kernel      a Recording, a KernelRecording     Stop, silence, the limit → idle, with a clip; no device → idle, without
-==========  =================================  ==========================================================================
+==========  ========================  ===================================================================================
+state       `_recording`, `_blocks`   what changes it
+==========  ========================  ===================================================================================
+idle        None, None                Record or `record()` → browser or kernel; an upload → idle, with its clip
+browser     a Recording, None         its last block → idle, with a clip; the page's problem → idle, without;
+                                      the page is left or opened anew → idle, with what came
+kernel      a Recording, a queue      Stop, silence, the limit → idle, with a clip; no device → idle, without
+==========  ========================  ===================================================================================
 
 Each recording has a number (`_n_takes`): what still comes of an earlier one is not taken.
 """
@@ -15,12 +15,11 @@ Each recording has a number (`_n_takes`): what still comes of an earlier one is 
 from __future__ import annotations
 
 import asyncio
-import math
+import contextlib
 import queue
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -31,87 +30,22 @@ from ..audio import Microphone, Recording, kernel_details
 from ..audio.microphone import silence_limit_ms
 from ..clip import MAX_MS, RATE_HZ, Clip, Provenance
 from ..errors import AudioFormatError, DeviceError, InputError, KitError, LocalProtocolError, clipped
-from .page import Content, PageWidget, css, esm, soon
+from .page import Content, PageWidget, css, esm, settle
 
 SNAPSHOT_S = 10  # of sound in the picture that is left for a page without a kernel
 _GONE_S = 3.0  # a kernel's microphone that brings nothing for this long is gone
 _LEVEL_MS = 60  # how often the page hears how loud it is
-
-
-class KernelRecording:
-    """One recording, on a thread of its own, so that it goes on while a cell runs.
-
-    Args:
-        device: The microphone's number or a part of its name.
-        max_ms: It ends by itself after this long.
-        is_enough: Asked after every block whether it may end.
-        on_level: Called with (milliseconds so far, highest peak since the last call, 0 to 1).
-        on_end: Called once, on that thread, when it is over; with an error if the device went away and nothing came.
-
-    Raises:
-        MissingExtra, DeviceError: See `Microphone`.
-    """
-
-    def __init__(
-        self,
-        device: int | str | None,
-        *,
-        max_ms: float,
-        is_enough: Callable[[Recording], bool],
-        on_level: Callable[[float, float], None],
-        on_end: Callable[[Recording, DeviceError | None], None],
-    ) -> None:
-        # Raises here where there is none: nothing has begun yet.
-        self.microphone = Microphone(device)
-        self.recording = Recording(rate_hz=self.microphone.rate_hz, max_ms=max_ms)
-        self._is_enough, self._on_level, self._on_end = is_enough, on_level, on_end
-        # From the device's thread to this recording's; None ends it.
-        self._blocks: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-
-    def start(self) -> None:
-        """Open the microphone and begin."""
-        self.microphone.start(lambda data, _now_s: self._blocks.put(data))
-        threading.Thread(target=self._run, name="kit: recorder", daemon=True).start()
-
-    def stop(self) -> None:
-        """End it; `on_end` is called when all that came is in the recording."""
-        self._blocks.put(None)
-
-    def _run(self) -> None:
-        recording = self.recording
-        peak, level_at_ms, silent = 0.0, 0.0, False
-        while not self._is_enough(recording):
-            try:
-                data = self._blocks.get(timeout=_GONE_S)
-            except queue.Empty:
-                silent = True
-                break
-            if data is None:
-                break
-            # The device's blocks come in order, on one thread: each follows the last.
-            dbfs = recording.add(data, first=recording.n_samples)
-            peak = max(peak, 10 ** (dbfs / 20) if math.isfinite(dbfs) else 0.0)
-            if recording.ms - level_at_ms >= _LEVEL_MS:
-                self._on_level(recording.ms, peak)
-                # The highest since the meter moved last, or short sounds would never show.
-                peak, level_at_ms = 0.0, recording.ms
-        self.microphone.stop()
-        # A device that went away after some sound leaves a clip, which is worth more than an error.
-        problem = None
-        if silent and not recording.n_samples:
-            problem = DeviceError(
-                f"the microphone {self.microphone.device.name!r} brought nothing for {_GONE_S:g} s; was it unplugged? plug it "
-                "in and record again"
-            )
-        self._on_end(recording, problem)
-
-
 _PIECE_BYTES = 1 << 20  # of one message: well below what notebook servers pass on
 _CONFIRM_EVERY = 50  # blocks: how often the page hears that its sound arrived
 _SLIP_S = 0.3  # a second take as short as this was a click too many
 _LATE_S = 1.0  # how long blocks that another thread still handles may come after the last one
 _HERE_S = 10.0  # how long a page may take to show the recorder
 _LEFT_S = 1.0  # a page that records and brings nothing for this long was left or opened anew
+_PROCESSING = {
+    "echoCancellation": "echo cancellation",
+    "noiseSuppression": "noise suppression",
+    "autoGainControl": "gain control",
+}
 _NO_PAGE = (
     "In one cell this needs JupyterLab 4.4 and ipykernel 7 or newer; elsewhere show the recorder in one cell, press Record and "
     "Stop, and use recorder.clip in the next. Without a browser: kit.audio.record_clip(), or Clip.load()"
@@ -176,8 +110,8 @@ class Recorder(PageWidget):
         # The recording in progress, and what its clip will say of its microphone.
         self._recording: Recording | None = None
         self._details: dict[str, Any] = {}
-        # The same, where the kernel's microphone is used.
-        self._kernel: KernelRecording | None = None
+        # From the kernel's microphone to its recording's thread; None in it ends that. None: the browser's is used.
+        self._blocks: queue.SimpleQueue[bytes | None] | None = None
         # `record(stop_at_silence_s=…)`: how much quiet ends it.
         self._stop_at_silence_ms: float | None = None
         # Stop was sent to the page, which may still be opening its microphone.
@@ -186,8 +120,8 @@ class Recorder(PageWidget):
         self._heard_at_s = 0.0
         # Pieces of a file that the page is sending.
         self._upload: list[bytes] = []
-        # `record` waits: called with its outcome, on whatever thread that comes.
-        self._waiter: Callable[[Clip | Exception], None] | None = None
+        # `record` waits for it.
+        self._waiter: asyncio.Future[Clip] | None = None
         # Messages come on the main thread and on a subshell's, within one recording.
         self._guard = threading.RLock()
         super().__init__(
@@ -269,40 +203,21 @@ class Recorder(PageWidget):
         if not timeout_s > 0:
             raise InputError(f"a timeout of {timeout_s:g} s leaves nothing to record")
         quiet_ms = silence_limit_ms(stop_at_silence_s)
-        # The outcome may come on another thread: the page's, or that of the kernel's microphone.
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[Clip] = loop.create_future()
-
-        def settle(outcome: Clip | Exception) -> None:
-            # Cancelled or settled meanwhile: an outcome that comes late is in `clip` all the same.
-            if done.done():
-                return
-            if isinstance(outcome, Exception):
-                done.set_exception(outcome)
-            else:
-                done.set_result(outcome)
-
         if self.microphone == "browser":
             await self._until_page_is_here(_HERE_S, _NO_PAGE)
+        done: asyncio.Future[Clip] = asyncio.get_running_loop().create_future()
         with self._guard:
             if self._waiter is not None or self.recording:
                 raise LocalProtocolError("this recorder is recording already; press Stop, or make another Recorder()")
-            self._waiter = lambda outcome: soon(loop, settle, outcome)
-            self._stop_at_silence_ms = quiet_ms
+            self._waiter, self._stop_at_silence_ms = done, quiet_ms
         try:
             self._begin()
-            try:
-                async with asyncio.timeout(timeout_s):
-                    # Shielded: the timeout ends the waiting, and the future is needed once more after Stop.
-                    return await asyncio.shield(done)
-            except TimeoutError:
+            await asyncio.wait({done}, timeout=timeout_s)
+            if not done.done():
                 self.stop()
-            try:
                 # What Stop may take: a device that hangs, and blocks that another thread still handles.
-                async with asyncio.timeout(_GONE_S + _LATE_S):
-                    return await asyncio.shield(done)
-            except TimeoutError:
-                return self._what_there_is(timeout_s)
+                await asyncio.wait({done}, timeout=_GONE_S + _LATE_S)
+            return done.result() if done.done() else self._what_there_is(timeout_s)
         finally:
             with self._guard:
                 self._waiter, self._stop_at_silence_ms = None, None
@@ -310,24 +225,23 @@ class Recorder(PageWidget):
                 self.stop()
 
     def _what_there_is(self, timeout_s: float) -> Clip:
-        """End a recording whose stop was never confirmed: the page is closed, or the question whether it may use the microphone is open."""
+        """End a recording whose stop was never confirmed: the page is closed, or still asks its reader for the microphone."""
         with self._guard:
-            recording = self._recording
-            if recording is not None and recording.n_samples:
+            if self._recording is not None and self._recording.n_samples:
                 self._finish()
                 assert self._clip is not None
                 return self._clip
             self._recording = None
         raise DeviceError(
-            f"no sound came within {timeout_s:g} s: the browser may still be asking whether this page may use the "
-            "microphone. Allow it and record again, or open a file with Clip.load()"
+            f"no sound came within {timeout_s:g} s: allow the browser to use its microphone and record again, or open a file "
+            "with Clip.load()"
         )
 
     def stop(self) -> None:
         """End the recording, as the button does; the clip is there once the last block has come."""
         with self._guard:
-            if self._kernel is not None:
-                self._kernel.stop()
+            if self._blocks is not None:
+                self._blocks.put(None)
             elif self.recording:
                 # The page may still be asking its reader; `_on_started` stops it then.
                 self._stopping = True
@@ -350,40 +264,40 @@ class Recorder(PageWidget):
                 self.send({"kind": "start", "take": self._n_takes})
 
     def _begin_in_kernel(self) -> None:
+        blocks: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         try:
-            self._kernel = kernel = KernelRecording(
-                self.device,
-                max_ms=self.max_s * 1000,
-                is_enough=self._is_enough,
-                on_level=self._show_level,
-                on_end=self._end_in_kernel,
-            )
-            kernel.start()
+            microphone = Microphone(self.device)
+            microphone.start(lambda data, _now_s: blocks.put(data))
         except KitError as exc:
             self._refuse(exc)
             return
-        self._recording = kernel.recording
-        self._details = kernel_details(kernel.microphone)
-        self.send(
-            {
-                "kind": "state",
-                "state": "recording",
-                "status": f"the kernel's microphone: {kernel.microphone.device.name}",
-            }
-        )
+        self._blocks, self._details = blocks, kernel_details(microphone)
+        self._recording = Recording(rate_hz=microphone.rate_hz, max_ms=self.max_s * 1000)
+        arguments = (microphone, blocks, self._recording)
+        threading.Thread(target=self._record_in_kernel, args=arguments, name="kit: recorder", daemon=True).start()
+        status = f"the kernel's microphone: {microphone.device.name}"
+        self.send({"kind": "state", "state": "recording", "status": status})
 
-    def _show_level(self, ms: float, peak: float) -> None:
-        self.send({"kind": "hear", "seconds": ms / 1000, "peak": peak})
-
-    def _end_in_kernel(self, recording: Recording, problem: DeviceError | None) -> None:
+    def _record_in_kernel(
+        self, microphone: Microphone, blocks: queue.SimpleQueue[bytes | None], recording: Recording
+    ) -> None:
+        """Record on a thread of its own, so that it goes on while a cell runs."""
+        peak, level_at_ms = 0.0, 0.0
+        # An unplugged device ends it, too: what came is worth more than an error.
+        with contextlib.suppress(queue.Empty):
+            while not self._is_enough(recording) and (data := blocks.get(timeout=_GONE_S)) is not None:
+                # The device's blocks come in order, on one thread: each follows the last.
+                dbfs = recording.add(data, first=recording.n_samples)
+                # The highest since the meter moved last, or short sounds would never show.
+                peak = max(peak, 10 ** (dbfs / 20))
+                if recording.ms - level_at_ms >= _LEVEL_MS:
+                    self.send({"kind": "hear", "seconds": recording.ms / 1000, "peak": peak})
+                    peak, level_at_ms = 0.0, recording.ms
+        microphone.stop()
         with self._guard:
-            # Another one has begun, or this one was given up.
-            if self._recording is not recording:
-                return
-            if problem is None:
+            # Or else another one has begun, or this one was given up.
+            if self._recording is recording:
                 self._finish()
-            else:
-                self._refuse(problem)
 
     # ------------------------------------------------------------------------------------------- what the front end says
 
@@ -396,7 +310,7 @@ class Recorder(PageWidget):
 
     def _on_here(self, content: Content, buffers: list[memoryview]) -> None:
         super()._on_here(content, buffers)
-        if self._recording is not None and self._kernel is None and time.monotonic() - self._heard_at_s > _LEFT_S:
+        if self._recording is not None and self._blocks is None and time.monotonic() - self._heard_at_s > _LEFT_S:
             self._finish()  # the page that recorded is gone, and this one follows it: what came is kept
         elif self._clip is not None and not self.recording:
             self._tell_clip(self._clip)  # a page that was opened again
@@ -404,8 +318,8 @@ class Recorder(PageWidget):
     def _on_press(self, content: Content, _buffers: list[memoryview]) -> None:
         action = content.get("what")
         if action == "stop":
-            if self._kernel is not None:
-                self._kernel.stop()
+            if self._blocks is not None:  # a page ends its own microphone itself
+                self.stop()
             return
         if action == "kernel":
             self.microphone = "kernel"
@@ -497,7 +411,7 @@ class Recorder(PageWidget):
 
     def _finish(self) -> None:
         # Idle before the clip is made: who is told of it may begin the next recording.
-        recording, self._recording, self._kernel = self._recording, None, None
+        recording, self._recording, self._blocks = self._recording, None, None
         assert recording is not None
         if self._clip is not None and self._waiter is None and recording.n_samples < _SLIP_S * recording.rate_hz:
             self._tell_clip(self._clip)
@@ -514,13 +428,13 @@ class Recorder(PageWidget):
         self._settle(clip)
 
     def _refuse(self, error: KitError) -> None:
-        self._recording = self._kernel = None
+        self._recording = self._blocks = None
         self.send({"kind": "problem", "words": str(error)})
         self._settle(error)
 
     def _settle(self, outcome: Clip | Exception) -> None:
         if self._waiter is not None:
-            self._waiter(outcome)
+            settle(self._waiter, outcome)
 
     def _tell_clip(self, clip: Clip) -> None:
         pcm = clip.pcm.astype("<i2", copy=False).data.cast("B")
@@ -538,16 +452,9 @@ def _facts(clip: Clip) -> str:
     loud = f"level {clip.level_dbfs:.0f} dBFS · peak {clip.peak_dbfs:.0f} dBFS".replace("-", "−")
     words = [f"{clip.duration_ms / 1000:.2f} s", loud if clip.pcm.any() else "silent: is the microphone muted?"]
     words += [show.one_line(str(details[key]), 60) for key in ("device", "file") if details.get(key)]
-    applied = details.get("applied")
-    if isinstance(applied, dict):
-        names = {
-            "echoCancellation": "echo cancellation",
-            "noiseSuppression": "noise suppression",
-            "autoGainControl": "gain control",
-        }
-        requested = details.get("asked") or {}
-        for key, name in names.items():
-            if key in applied:
-                differs = " (not what was asked)" if bool(requested.get(key)) != bool(applied[key]) else ""
-                words.append(f"{name} {'on' if applied[key] else 'off'}{differs}")
+    applied, requested = details.get("applied"), details.get("asked") or {}
+    for key, name in _PROCESSING.items():
+        if isinstance(applied, dict) and key in applied:  # a file may say anything
+            differs = " (not what was asked)" if bool(requested.get(key)) != bool(applied[key]) else ""
+            words.append(f"{name} {'on' if applied[key] else 'off'}{differs}")
     return " · ".join([*words, *([clip.converted] if clip.converted else [])])
