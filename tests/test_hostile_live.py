@@ -21,7 +21,7 @@ from kit.relay import Relay
 from kit.standin import StandIn
 from kit.standin.drift import Draws
 from kit.standin.live import LiveServerSession
-from kit.standin.options import LiveOptions
+from kit.standin.live_settings import LiveOptions
 from kit.trials.limits import check_budget
 from kit.trials.plan import worst_usd
 from kit.wire.live import USD_PER_SECOND

@@ -12,7 +12,7 @@ from kit.errors import InputError
 from kit.speech import recorded
 from kit.standin.drift import Draws
 from kit.standin.live import LiveServerSession
-from kit.standin.options import LiveOptions, silence_rule
+from kit.standin.live_settings import LiveOptions, silence_rule
 
 OFFICIAL = TypeAdapter(ServerEvent)
 QUESTION = "Tell me a joke."

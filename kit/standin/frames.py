@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from ..wire.dialect import BETA_NAME, Dialect
+from ..wire.refusals import Refusal
 
 # An id is a prefix, the second it was made in (base62, five characters, counted from 2019-12-20), then sixteen random
 # characters. Checked against eight ids of the service, 2024-10 to 2026-08.
@@ -24,8 +26,7 @@ _PAIRS += _PAIRS[: 4096 - len(_PAIRS)]  # twelve random bits choose a pair: one 
 # Seeded by the system, never by the stand-in's seed.
 _NOISE = random.Random()
 
-_OBFUSCATION = "".join(_NOISE.choices(_BASE62, k=4096 + 16))
-
+_OBFUSCATION = "".join(_NOISE.choices(_BASE62, k=4096 + 16)).encode()
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -52,11 +53,6 @@ def new_id(prefix: str, unix_seconds: int) -> str:
     )
 
 
-def new_call_id() -> str:
-    """Make an id for a function call: ``call_`` and sixteen letters and digits."""
-    return "call_" + new_id("", EPOCH)[6:]
-
-
 def event_name(ga_name: str, d: Dialect) -> str:
     """Return the name that `d` has for the server event that GA calls `ga_name`."""
     return ga_name if d.name == "ga" else BETA_NAME.get(ga_name, ga_name)
@@ -71,10 +67,17 @@ def encode(event: dict[str, Any]) -> bytes:
     return _ENCODER.encode(event)
 
 
-def obfuscation(delta: str) -> str:
-    """Return the noise on a GA text delta: it fills the delta up to a multiple of 16 (61 of 61 in recordings of 2026-07)."""
-    start = _NOISE.getrandbits(12)
-    return _OBFUSCATION[start : start + 16 - len(delta) % 16]
+def error_fields(refusal: Refusal) -> dict[str, Any]:
+    """Return what is in an `error`, in wire order."""
+    return {"type": refusal.type, "code": refusal.code, "message": refusal.message, "param": refusal.param}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Work that takes long. Run it anywhere, then call `done` with its result or its exception."""
+
+    run: Callable[[], Any]
+    done: Callable[[Any], None]
 
 
 class DeltaFrame:
@@ -83,7 +86,8 @@ class DeltaFrame:
     Args:
         ga_name: GA's name of the event.
         place: The fields between ``event_id`` and ``delta``, in wire order.
-        noise: Whether frames carry `obfuscation` (GA does, on text).
+        noise: Whether frames carry an ``obfuscation`` (GA does, on text), which fills the delta up to a multiple of 16 (61 of 61 in
+            recordings of 2026-07).
     """
 
     __slots__ = ("_head", "_middle", "_noise")
@@ -95,7 +99,10 @@ class DeltaFrame:
 
     def text(self, event_id: str, delta: str) -> bytes:
         """Return a frame whose delta is a text."""
-        tail = b',"obfuscation":"' + obfuscation(delta).encode() + b'"}' if self._noise else b"}"
+        tail = b"}"
+        if self._noise:
+            start = _NOISE.getrandbits(12)
+            tail = b',"obfuscation":"' + _OBFUSCATION[start : start + 16 - len(delta) % 16] + b'"}'
         return b"".join((self._head, event_id.encode(), self._middle, _ENCODER.encode(delta), tail))
 
     def base64(self, event_id: str, chunk: bytes) -> bytes:
@@ -103,22 +110,33 @@ class DeltaFrame:
         return b"".join((self._head, event_id.encode(), self._middle, b'"', chunk, b'"}'))
 
 
-class Outgoing:
-    """The frames that one connection has to send, and how it ends.
+class Core:
+    """A session without a socket: what the server drives over one connection.
+
+    `Outbox` is the base of a Realtime session; a GPT-Live session and a sideband on one are the other two.
 
     Args:
         dialect: ``ga``, ``beta`` or ``live``.
+        unix: The wall clock, in seconds: ids carry it.
     """
 
-    def __init__(self, dialect: str) -> None:
+    id: str
+
+    def __init__(self, dialect: str, unix: Callable[[], float]) -> None:
         self.dialect = dialect
-        # What the socket does once they are sent: a close with code and reason, or a cut without either.
+        # What the socket does once all is sent: a close with code and reason, or a cut without either.
         self.closing: tuple[int, str] | None = None
         self.cut = False
         # Called when there is something to do that no frame of the client's brought.
         self.wake: Callable[[], None] = lambda: None
+        self._unix = unix
         # Frames that the socket has not taken yet.
         self._out: list[bytes] = []
+
+    @property
+    def wake_at(self) -> float | None:
+        """When `advance` has something to do, on the server's clock; ``None``: only when something comes."""
+        return None
 
     @property
     def over(self) -> bool:
@@ -130,43 +148,52 @@ class Outgoing:
         """How many frames wait to be taken."""
         return len(self._out)
 
+    def new_id(self, prefix: str) -> str:
+        """Make a fresh id with that prefix."""
+        return new_id(prefix, int(self._unix()))
+
     def take(self) -> list[bytes]:
         """Remove and return the frames to send now, in order."""
         frames, self._out = self._out, []
         return frames
 
+    def receive(self, frame: str | bytes) -> bool:
+        """Take a client's frame: a text as `str`, anything else as `bytes`. Return whether the service would have taken it."""
+        raise NotImplementedError
 
-class Outbox(Outgoing):
-    """What a Realtime session has to send.
+    def advance(self) -> bool:
+        """Take one step with what is due; return whether anything was."""
+        return False
 
-    Args:
-        d: The dialect that the session speaks.
-        unix: The wall clock, in seconds: ids carry it.
-    """
+    def jobs(self) -> list[Job]:
+        """Remove and return the work that is to be done elsewhere."""
+        return []
+
+    def items(self) -> list[dict[str, Any]]:
+        """Return the conversation as a client would be shown it, without sound."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Free what it holds: the connection is gone."""
+        raise NotImplementedError
+
+
+class Outbox(Core):
+    """What a Realtime session has to send, in its dialect `d`."""
 
     def __init__(self, d: Dialect, unix: Callable[[], float]) -> None:
-        super().__init__(d.name)
+        super().__init__(d.name, unix)
         self.d = d
         # The frame that was put last: some faults repeat it.
         self.last = b""
-        self._unix = unix
-
-    def new_id(self, prefix: str) -> str:
-        """Make a fresh id with that prefix."""
-        return new_id(prefix, int(self._unix()))
-
-    def event_id(self) -> str:
-        """Make a fresh id for an event."""
-        return new_id("event", int(self._unix()))
 
     def emit(self, ga_name: str, **fields: Any) -> None:
         """Put an event, by GA's name for it."""
-        self.put(encode({"type": event_name(ga_name, self.d), "event_id": self.event_id(), **fields}))
+        self.put(encode({"type": event_name(ga_name, self.d), "event_id": self.new_id("event"), **fields}))
 
-    def error(self, type: str, code: str | None, message: str, param: str | None, event_id: object) -> None:
-        """Put an `error` event: all five inner keys, null where unused."""
-        error = {"type": type, "code": code, "message": message, "param": param}
-        self.emit("error", error=error | {"event_id": event_id if isinstance(event_id, str) else None})
+    def error(self, refusal: Refusal, event_id: object) -> None:
+        """Put an `error` event about a client's event: all five inner keys, null where unused."""
+        self.emit("error", error=error_fields(refusal) | {"event_id": event_id if isinstance(event_id, str) else None})
 
     def put(self, frame: bytes) -> None:
         """Put a frame that is encoded already."""

@@ -23,7 +23,8 @@ from websockets.http11 import Request
 from ..errors import InputError, clipped
 from ..wire.dialect import BETA, GA, Dialect
 from ..wire.refusals import Refusal, wrong_type
-from .frames import encode, new_id
+from .frames import encode, error_fields, new_id
+from .options import OPTION_NAMES
 from .settings import Refused, Settings, demand, fields, integer, nullable, one_of, refuse
 
 DEFAULT_MODEL = "stand-in"
@@ -117,6 +118,8 @@ class ConnectionRequest:
     beta_header: bool
     # The WebRTC or SIP call that it joins: a sideband, which hears no audio.
     call_id: str | None = None
+    # Whether a GPT-Live sideband is to end with a closing handshake.
+    graceful_close: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +166,8 @@ def connection_request(target: str, headers: Headers, forced_dialect: str) -> Co
         intent=query.get("intent"),
         beta_header=beta_header,
         call_id=query.get("call_id") or None,
+        graceful_close=query.get("graceful_close") == "true",
     )
-
-
-OPTION_NAMES = ("drift", "seed", "pace", "faults", "replies", "rules", "strict", "first_ms", "token_ms")
 
 
 def option_texts(request: Request) -> dict[str, str | list[str]]:
@@ -406,7 +407,7 @@ def answer_mint(request: HttpRequest, secrets: Secrets) -> bytes:
 def http_answer(status: str, body: dict[str, Any] | Refusal | bytes, headers: Mapping[str, str] | None = None) -> bytes:
     """Return a whole HTTP answer; a body that is no bytes becomes JSON."""
     if isinstance(body, Refusal):
-        body = {"error": {"message": body.message, "type": body.type, "param": body.param, "code": body.code}}
+        body = {"error": error_fields(body)}
     data = body if isinstance(body, bytes) else encode(body)
     fields = (
         {"Content-Type": "application/json"}

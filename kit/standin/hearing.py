@@ -398,7 +398,7 @@ class InputAudio:
 
 # What a GPT-Live session hears: whole turns, most of which are recorded lines.
 
-_LOUD = 500  # of 32,767; room noise in the recordings peaks at 206
+LOUD = 500  # of 32,767; room noise in the recordings peaks at 206
 
 
 def recorded_words(pcm: bytes) -> str | None:
@@ -430,7 +430,7 @@ def _shapes() -> list[tuple[str, np.ndarray[Any, Any]]]:
 
 def _loudness(samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """RMS per 20 ms, from the first loud sample on."""
-    loud = np.flatnonzero(np.abs(samples) > _LOUD)
+    loud = np.flatnonzero(np.abs(samples) > LOUD)
     samples = samples[loud[0] :] if len(loud) else samples
     n = len(samples) // 480
     return np.sqrt((samples[: n * 480].reshape(n, 480) ** 2).mean(axis=1)) if n else np.zeros(0)

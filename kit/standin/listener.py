@@ -9,9 +9,11 @@ import asyncio
 import functools
 import logging
 import ssl
+import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Self
 
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -20,7 +22,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import CONNECTING
 from websockets.typing import Subprotocol
 
-from ..errors import InputError, LocalProtocolError, clipped
+from ..errors import InputError, LocalProtocolError, MissingExtra, clipped
 from .handshake import Access, PlainRequest
 from .options import MAX_FRAME_BYTES
 
@@ -230,3 +232,27 @@ class Listener:
         assert isinstance(connection, Connection)
         with suppress(ConnectionClosed):
             await self.talk(connection)
+
+
+def make_certificate(host: str) -> tuple[ssl.SSLContext, Path]:
+    """Make an authority and a certificate for this machine, for clients that speak only ``wss://``, such as the official one for Node.
+
+    The authority's private key is never written; only its certificate is, for the client to trust.
+
+    Returns:
+        What the server serves with, and the file with the authority's certificate in PEM.
+
+    Raises:
+        MissingExtra: If `trustme` is not installed.
+    """
+    try:
+        import trustme
+    except ImportError:
+        raise MissingExtra('TLS needs trustme; pip install "realtime-history-kit[tls]" brings it') from None
+    authority = trustme.CA(organization_name="realtime-history-kit stand-in")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    names = dict.fromkeys(("localhost", "127.0.0.1", "::1", host))
+    authority.issue_cert(*(name for name in names if name not in ("0.0.0.0", "::"))).configure_cert(context)
+    path = Path(tempfile.mkdtemp(prefix="kit-standin-")) / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return context, path

@@ -1,21 +1,17 @@
-"""A GPT-Live session without a socket: what the stand-in does at ``/v1/live/sessions``.
+"""A GPT-Live session without a socket: what the stand-in does at ``/v1/live/sessions``, and an observer's at ``…/{id}/attach``.
 
 It is not a model: it shows an instrument what the wire looks like, with the orders and times of the sessions recorded in
-2026-09 (kit/wire/README.md, "GPT-Live"). Everything is driven by the session's clock, which is *input audio received*:
+2026-09 (kit/wire/LIVE.md). Everything is driven by the session's clock, which is *input audio received*:
 
-======================  ==================================================================================================
-state                   what may happen
-======================  ==================================================================================================
-``waiting``             nothing was started; only `session.start` is taken
-``active``              input moves the clock; one output frame per 100 ms of it, zeros unless there is something to say
-``closing``             `session.close` was taken; `session.closed` comes `_CLOSE_S` later
-``over``                the socket is to be closed
-======================  ==================================================================================================
+| state | what may happen |
+|---|---|
+| ``waiting`` | nothing was started; only `session.start` is taken |
+| ``active`` | input moves the clock; one output frame per 100 ms of it, zeros unless there is something to say |
+| ``closing`` | `session.close` was taken; `session.closed` comes `_CLOSE_S` later |
+| ``over`` | the socket is to be closed |
 
 A caller's turn is heard by loudness: a loud frame begins it, 600 ms of quiet end it. The reply's words come 900 ms of clock
 after that, its voice 270 ms later. A silent session does all of it but speak: the disease, without an error.
-
-Verbs, as `session.Core` has them: `receive`, `advance`, `take`, `close`.
 """
 
 from __future__ import annotations
@@ -24,7 +20,7 @@ import heapq
 import itertools
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -33,89 +29,54 @@ import pybase64
 
 from .. import speech
 from ..errors import clipped
-from ..wire.refusals import Refusal, missing, wrong_type
+from ..wire.refusals import Refusal, missing
 from .drift import Draws
-from .frames import Outgoing, encode, new_id
-from .hearing import recorded_words
-from .options import LiveOptions
+from .frames import Core, encode, error_fields
+from .hearing import LOUD, recorded_words
+from .live_settings import FORMATS, LiveOptions, StoredSession, shaped, start_settings, words_of
 from .settings import Refused, refuse
-from .sideband import LiveSideband
 from .sound import BYTES_PER_MS, AudioFormat, Decoder, encoded, speak
 
 FRAME_MS = 100  # one output frame, 4,800 bytes at 24 kHz, in all recordings
 _START_S = 0.45  # from session.start to session.started: 0.25 to 0.83 s recorded
+_REFUSED_S = 2.0  # from a start that was refused to the end (recorded)
 _TRACK_LAG_MS = 600  # from the first input frame to the first output frame: 0.34 to 0.78 s
-_LOUD = 500  # of 32,767; room noise in the recordings peaks at 206
 _QUIET_MS = 600  # of the caller, then its turn is over
 _ANSWER_MS = 900  # from there to the first word
 _VOICE_AFTER_WORD_MS = 270  # words come 170 to 375 ms before their sound
 _WORD_GRID_MS = 200  # of a transcript's stamps
-_HEARD_AFTER_MS = 300  # an input fragment comes so long after its words
+# Of a transcript's fragments: how much later than their sound they are stamped, and how long after it they come.
+_STAMPED_MS = {"input": 400, "output": 0}
+_SENT_MS = {"input": 300, "output": _TRACK_LAG_MS - _WORD_GRID_MS}
 _ACK_MS = 800  # of clock, until an append is acknowledged
 _COMMENTARY_MS = 600  # of clock, from an append to its first word
+_ORDER_MS = 1_200  # of clock, from an order among the instructions to its first word
 _BACKEND_MS = 800  # of a response, and from its end to the voice: 0.7 to 1.5 s recorded
 _MAX_QUEUED, _MAX_QUEUED_BYTES = 128, 32_768  # of what is queued for the backend, a session
 _USAGE_S = 15.0
 _CLOSE_S = 0.64
 _MAX_S = 7_200.0
 _DITHER = (19, 2)  # peaks of the first two output frames
-_MAX_MESSAGES = 128
 _MAX_KEPT_BYTES = 16 << 20  # of all that a client puts in but sound; the service's context is 128,000 tokens
 _EVENT_BYTES = 250  # that an event takes here whatever is in it
 _MAX_TURN_MS = 60_000  # of a caller's turn is kept, to be made out
 _MAX_STORED = 100  # sessions that can be forked, the oldest are forgotten first
 _MAX_APPEND_BYTES = 4_000  # 500 tokens: counted by bytes here, generously, for the stand-in has no tokenizer
-VOICES = frozenset((
-    "alloy", "ash", "ballad", "beacon", "bossa", "cedar", "cinder", "coral", "delta", "echo", "gleam", "marin",
-    "meridian", "quartz", "ripple", "sage", "shida", "shimmer", "stone", "tempo", "verse", "vesper", "willow",
-    "nuri", "juni", "flitz", "brise", "sillage", "nira", "harema", "noeul",
-))  # fmt: skip
-_FORMATS: dict[tuple[str, int], AudioFormat] = {
-    ("audio/pcm", 24_000): "pcm16",
-    ("audio/pcm", 16_000): "pcm16-16k",
-    ("audio/pcmu", 8_000): "g711_ulaw",
-    ("audio/pcma", 8_000): "g711_alaw",
-}
-_START_FIELDS = frozenset(
-    ["model", "instructions", "input", "audio", "delegation", "triggers", "store", "safety_identifier", "client"]
-)
-# What the objects of a session must be before anything is read in them: the first path that is not is refused.
-_SHAPES: dict[tuple[str, ...], tuple[type, str]] = {
-    ("instructions",): (str, "a string"),
-    ("audio",): (dict, "an object"),
-    ("audio", "output"): (dict, "an object"),
-    ("audio", "format"): (dict, "an object"),
-    ("audio", "format", "type"): (str, "a string"),
-    ("audio", "format", "rate"): (int, "an integer"),
-    ("delegation",): (dict, "an object"),
-    ("delegation", "type"): (str, "a string"),
-    ("delegation", "responses"): (dict, "an object"),
-}
 _APPENDS = {f"session.{lane}.append": lane for lane in ("commentary", "instructions", "thinking")}
+_REPLAYED_S = 5.0  # to a sideband: "the last few seconds"; how many is unverified
+_SIDEBAND_MS = 200  # of sound in a frame to a sideband, both ways in the recording, whatever the caller sends
 
 
-@dataclass(slots=True)
-class StoredSession:
-    """What a fork may know of a session that was kept."""
-
-    settings: dict[str, Any]
-    lines: list[str]
-
-
-Store = dict[str, StoredSession]
-
-
-class LiveServerSession(Outgoing):
+class LiveServerSession(Core):
     """One GPT-Live session.
 
     Args:
         options: How it behaves.
         draws: The session's own draws.
-        store: Sessions that can be forked; this one is added if it asks for it.
+        store: Sessions that can be forked, by id; this one is added if it asks for it.
         now: A monotonic clock, in seconds.
         unix: The wall clock, in seconds.
         simulated: The stand-in's mark, put into each session object.
-        seed: Of which reply is chosen.
         source: The stored session that this one is a fork of.
     """
 
@@ -123,26 +84,25 @@ class LiveServerSession(Outgoing):
         self,
         options: LiveOptions,
         draws: Draws,
-        store: Store,
+        store: dict[str, StoredSession],
         *,
         now: Callable[[], float],
         unix: Callable[[], float],
         simulated: Mapping[str, Any],
         source: StoredSession | None = None,
     ) -> None:
-        super().__init__("live")
+        super().__init__("live", unix)
         self.options = options
         self.state = "waiting"
         # From the first, for the journal; the client is told it at the start.
-        self.id = f"live_u{draws.random('cluster').randrange(8)}_" + new_id("", int(unix())).lstrip("_")
+        self.id = f"live_u{draws.random('cluster').randrange(8)}{self.new_id('')}"
         # Sockets that listen beside the caller's, and what they may be sent again: when, and the frame.
         self.sidebands: list[LiveSideband] = []
         self._recent: deque[tuple[float, bytes]] = deque(maxlen=256)
         # The sideband whose command is being taken: a refusal is for it alone.
         self._asker: LiveSideband | None = None
-        # Draws belong to the trial, stored sessions to the stand-in.
         self._draws, self._store, self._source = draws, store, source
-        self._wall, self._unix = now, unix
+        self._wall = now
         self._simulated = dict(simulated)
         # The session object, as every `session.…` event echoes it whole.
         self._settings: dict[str, Any] = {}
@@ -155,10 +115,9 @@ class LiveServerSession(Outgoing):
         self._on_clock: list[tuple[float, int, Callable[[], None]]] = []
         # Of two that are due at the same time the first comes first.
         self._order = itertools.count()
-        self._jobs: list[Any] = []
         self._format: AudioFormat = "pcm16"
         # Makes PCM at 24 kHz of what is fed, across the seams of frames.
-        self._ear: Decoder = Decoder("pcm16")
+        self._ear = Decoder("pcm16")
         self._n_kept_bytes = 0  # of what the client put in, sound apart
         self._in_ms = 0.0  # the session's clock
         self._n_out = 0  # output frames sent
@@ -185,7 +144,7 @@ class LiveServerSession(Outgoing):
         self._outputs: list[dict[str, Any]] = []
         self._n_queued = self._queued_bytes = 0
 
-    # ------------------------------------------------------------------------------------------------------- verbs
+    # What the server calls
 
     @property
     def now_s(self) -> float:
@@ -193,16 +152,20 @@ class LiveServerSession(Outgoing):
         return self._wall() * self.options.pace
 
     @property
+    def position_ms(self) -> int:
+        """How far the output track has come on the session's timeline."""
+        return self._n_out * FRAME_MS
+
+    @property
     def wake_at(self) -> float | None:
-        """When `advance` has something to do, on the clock that was given; ``None``: only when something comes."""
         due = [self._due[0][0]] if self._due else []
-        frame = self._next_frame_s()
-        if frame is not None:
-            due.append(frame)
+        frame_s = self._next_frame_s()
+        if frame_s is not None:
+            due.append(frame_s)
         return min(due) / self.options.pace if due else None
 
     def receive(self, frame: str | bytes, sideband: LiveSideband | None = None) -> bool:
-        """Take a client's frame, or one of a sideband's; returns whether it was accepted."""
+        """Take a client's frame, or one of a sideband's; return whether it was accepted."""
         self._asker = sideband
         event: dict[str, Any] = {}
         try:
@@ -214,16 +177,6 @@ class LiveServerSession(Outgoing):
         finally:
             self._asker = None
         return True
-
-    def recent(self, seconds: float) -> list[bytes]:
-        """The events of the last seconds, as they were sent."""
-        since_s = self.now_s - seconds
-        return [frame for at_s, frame in self._recent if at_s >= since_s]
-
-    @property
-    def n_out_ms(self) -> int:
-        """How far the output track has come on the session's timeline."""
-        return self._n_out * FRAME_MS
 
     def _take_event(self, event: dict[str, Any], n_bytes: int) -> None:
         kind = event["type"]
@@ -248,10 +201,8 @@ class LiveServerSession(Outgoing):
         handle(self, event)
 
     def advance(self) -> bool:
-        """Do one thing that is due; returns whether there was one."""
-        now_s = self.now_s
-        frame = self._next_frame_s()
-        if frame is not None and frame <= now_s and not (self._due and self._due[0][0] < frame):
+        now_s, frame_s = self.now_s, self._next_frame_s()
+        if frame_s is not None and frame_s <= now_s and not (self._due and self._due[0][0] < frame_s):
             self._emit_frame()
             return True
         if self._due and self._due[0][0] <= now_s:
@@ -259,13 +210,11 @@ class LiveServerSession(Outgoing):
             return True
         return False
 
-    def jobs(self) -> list[Any]:
-        """Work that takes long, to be run in a thread."""
-        jobs, self._jobs = self._jobs, []
-        return jobs
+    def items(self) -> list[dict[str, Any]]:
+        """Return the history of the start, then what was said by either side."""
+        return [*self._settings.get("input", []), *self._said]
 
     def close(self) -> None:
-        """The socket is gone."""
         self.state = "over"
         for sideband in self.sidebands:
             sideband.session_over()
@@ -273,11 +222,12 @@ class LiveServerSession(Outgoing):
         self._on_clock.clear()
         self._keep()
 
-    # ------------------------------------------------------------------------------------------------------ sending
+    # Sending, now and later
 
     def _emit(self, type: str, **fields: Any) -> None:
-        event_id = new_id("event", int(self._unix()))
-        frame = encode({"event_id": event_id, "type": type} | {k: v for k, v in fields.items() if v is not None})
+        """Send an event; a field that is ``None`` is left out."""
+        event = {"event_id": self.new_id("event"), "type": type}
+        frame = encode(event | {name: value for name, value in fields.items() if value is not None})
         if self._asker is not None and type == "error":
             self._asker.event(frame)
             return
@@ -286,17 +236,16 @@ class LiveServerSession(Outgoing):
         for sideband in self.sidebands:
             sideband.event(frame)
 
+    def _answer(self, event: Mapping[str, Any], type: str, **fields: Any) -> None:
+        """Send an event that names the client's event which it answers."""
+        self._emit(type, **fields, client_event_id=event.get("event_id"))
+
     def _refuse(self, event: Mapping[str, Any], refusal: Refusal) -> None:
         client_id = event.get("event_id") if isinstance(event.get("event_id"), str) else None
-        error = {
-            "type": refusal.type,
-            "code": None if self.options.null_codes else refusal.code,
-            "message": refusal.message,
-            "param": refusal.param,
-        }
-        self._emit(
-            "error", error=error | ({"client_event_id": client_id} if client_id else {}), client_event_id=client_id
-        )
+        error = error_fields(refusal) | ({"client_event_id": client_id} if client_id else {})
+        if self.options.null_codes:
+            error["code"] = None
+        self._emit("error", error=error, client_event_id=client_id)
 
     def _after_s(self, seconds: float, do: Callable[[], None]) -> None:
         heapq.heappush(self._due, (self.now_s + seconds, next(self._order), do))
@@ -304,107 +253,43 @@ class LiveServerSession(Outgoing):
     def _at_clock(self, clock_ms: float, do: Callable[[], None]) -> None:
         heapq.heappush(self._on_clock, (clock_ms, next(self._order), do))
 
-    # ------------------------------------------------------------------------------------------------------- start
+    # The start
 
     def _start(self, event: dict[str, Any]) -> None:
-        session_asked = event.get("session")
-        session_asked = session_asked if isinstance(session_asked, dict) else {}
         try:
-            _check_types(session_asked)
-            self._check_start(session_asked)
+            settings = start_settings(shaped(event.get("session")), self._source)
         except Refused:
-            # A start that was refused ends the session about two seconds later (recorded).
-            self._after_s(2.0, self._abort)
+            self._after_s(_REFUSED_S, self._abort)
             self.state = "closing"
             raise
-        source = self._source
-        inherited = dict(source.settings) if source is not None else {}
-        session: dict[str, Any] = {
-            key: session_asked[key]
-            for key in ("instructions", "store", "triggers", "safety_identifier")
-            if key in session_asked
+        own = {
+            "id": self.id,
+            "expires_at": int(self._unix() + _MAX_S),
+            "status": "active",
+            "simulated": self._simulated,
         }
-        audio = session_asked.get("audio") or {}
-        form = audio.get("format") or {"type": "audio/pcm", "rate": 24_000}
-        self._format = _FORMATS[form["type"], form["rate"]]
+        self._settings = settings | own
+        form, past = settings["audio"]["format"], settings["input"]
+        self._format = FORMATS[form["type"], form["rate"]]
         self._ear = Decoder(self._format)
-        past = session_asked.get("input") or []
-        self._lines = (source.lines if source else []) + [_words(message) for message in past]
-        delegation = session_asked.get("delegation") or inherited.get("delegation") or {"type": "client"}
-        if delegation.get("type") == "responses":
-            backend = {"tools": [], "tool_choice": "auto"} | dict(delegation.get("responses") or {})
-            delegation = dict(delegation) | {"responses": backend}
-        voice = (audio.get("output") or {}).get("voice") or inherited.pop("voice", None) or "marin"
-        self._settings = (
-            inherited
-            | session
-            | {
-                "id": self.id,
-                "expires_at": int(self._unix() + _MAX_S),
-                "model": session_asked.get("model") or inherited.get("model"),
-                "audio": {"output": {"voice": voice}, "format": form},
-                "delegation": delegation,
-                "status": "active",
-                "input": past,
-                "simulated": self._simulated,
-            }
-        )
+        self._lines = (self._source.lines if self._source else []) + [words_of(message) for message in past]
         self._silent = self.options.silence.silent(len(self._lines), self._draws)
-        client_id = event.get("event_id")
         self.state = "active"
 
         def started() -> None:
             self._started_s = self.now_s
-            self._emit("session.started", session=self._settings, client_event_id=client_id)
+            self._answer(event, "session.started", session=self._settings)
             if self.options.usage:
                 self._after_s(_USAGE_S, self._report_usage)
             if self.options.drops_after_s is not None:
                 self._after_s(self.options.drops_after_s, self._abort)
-            self._after_s(_MAX_S, lambda: self._closed("expired"))
+            self._after_s(_MAX_S, lambda: self._closed({}, "expired"))
             if self.options.greets and past and past[-1].get("role") == "user":
                 self._at_clock(_COMMENTARY_MS, lambda: self._say("Hello! How can I help you today?"))
 
         self._after_s(_START_S, started)
 
-    def _check_start(self, session_asked: dict[str, Any]) -> None:
-        """Raise what refuses a `session.start`."""
-        for name in session_asked:
-            if name not in _START_FIELDS:
-                message = f"Unknown parameter: 'session.{clipped(name, 60)[1:-1]}'."
-                raise refuse("unknown_parameter", message, f"session.{name}")
-        model = session_asked.get("model")
-        if self._source is None and not isinstance(model, str):
-            raise Refused(missing("session.model"))
-        if isinstance(model, str) and model.startswith("gpt-realtime"):
-            message = f"Model '{clipped(model, 60)[1:-1]}' is not supported in live mode."
-            raise refuse("invalid_value", message, "session.model")
-        past = session_asked.get("input") or []
-        if self._source is not None and {"input", "model", "instructions"} & set(session_asked):
-            raise refuse("immutable_field_update", "A fork takes store, delegation and audio.format only.", "session")
-        if not isinstance(past, list) or len(past) > _MAX_MESSAGES:
-            raise refuse("invalid_value", f"input takes at most {_MAX_MESSAGES} messages.", "session.input")
-        for n, message in enumerate(past):
-            path = f"session.input[{n}]"
-            if not isinstance(message, dict) or message.get("role") not in ("developer", "user", "assistant"):
-                raise refuse("invalid_value", "role must be developer, user or assistant.", f"{path}.role")
-            parts = message.get("content")
-            right = ("text", "output_text") if message["role"] == "assistant" else ("input_text",)
-            if not isinstance(parts, list) or len(parts) != 1 or not isinstance(parts[0], dict):
-                raise refuse("invalid_value", "content takes exactly one part.", f"{path}.content")
-            if parts[0].get("type", right[0]) not in right or not isinstance(parts[0].get("text"), str):
-                raise refuse("invalid_value", f"Supported values are: '{right[-1]}'.", f"{path}.content[0].type")
-        if len("".join(map(_words, past)).encode()) > 8_192 * 6:  # a bound: the stand-in has no tokenizer
-            raise refuse("invalid_value", "input must not exceed 8192 tokens.", "session.input")
-        audio = session_asked.get("audio") or {}
-        voice = (audio.get("output") or {}).get("voice")
-        if isinstance(voice, str) and voice not in VOICES:
-            raise refuse("forbidden", "Voice session access denied")
-        form = audio.get("format")
-        if form is not None and (form.get("type"), form.get("rate")) not in _FORMATS:
-            message = "Supported formats are audio/pcm at 24000 or 16000, audio/pcmu and audio/pcma at 8000."
-            raise refuse("invalid_value", message, "session.audio.format")
-
-    # ------------------------------------------------------------------------------------------------------- audio in
+    # Sound in
 
     def _append_audio(self, event: dict[str, Any]) -> None:
         try:
@@ -425,7 +310,7 @@ class LiveServerSession(Outgoing):
 
     def _listen(self, pcm: bytes, at_ms: float) -> None:
         samples = np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2")
-        if samples.size and int(np.abs(samples.astype(np.int32)).max()) > _LOUD:
+        if samples.size and int(np.abs(samples.astype(np.int32)).max()) > LOUD:
             if self._loud_from_ms is None:
                 self._loud_from_ms = at_ms
                 self._interrupted()
@@ -437,44 +322,38 @@ class LiveServerSession(Outgoing):
                 self._end_turn()
 
     def _end_turn(self) -> None:
-        """The caller's turn is over: transcribe it, and answer."""
-        began_ms, until = self._loud_from_ms or 0.0, self._loud_until_ms
+        """Transcribe the caller's turn, which is over, and answer it."""
+        began_ms, until_ms = self._loud_from_ms or 0.0, self._loud_until_ms
         pcm, self._turn, self._loud_from_ms = b"".join(self._turn), [], None
         n, self._n_turns = self._n_turns, self._n_turns + 1
         text = self.options.hears[n] if n < len(self.options.hears) else recorded_words(pcm) or "(speech)"
         self._lines.append(text)
         self._said.append(_message("user", "input_text", text))
-        self._fragments(
-            "session.input_transcript.delta", text, began_ms + 400, until - began_ms, _HEARD_AFTER_MS, began_ms
-        )
+        self._send_words("input", text, began_ms, until_ms - began_ms)
         if any(word.lower() in text.lower() for word in self.options.delegates):
-            self._at_clock(until + _ANSWER_MS, self._delegate)
+            self._at_clock(until_ms + _ANSWER_MS, lambda: self._delegate({}))
         elif not self._silent:
-            self._at_clock(until + _ANSWER_MS + self.options.late_ms, lambda: self._say(self._reply()))
-
-    def items(self) -> list[dict[str, Any]]:
-        """The conversation: the history of the start, then what was said by either side."""
-        return [*self._settings.get("input", []), *self._said]
+            self._at_clock(until_ms + _ANSWER_MS + self.options.late_ms, lambda: self._say(self._reply()))
 
     def _interrupted(self) -> None:
-        """The caller talks over the reply: no event says so, the voice and its words just stop."""
+        """Stop the voice and its words: the caller talks over the reply. No event says so."""
         self._n_cuts += 1
-        position = self._n_out * FRAME_MS
+        position = self.position_ms
         self._voice = [(at, pcm[: max(0, int((position - at) * 24))]) for at, pcm in self._voice if at < position]
         self._speaks_until_ms = position
 
-    # ------------------------------------------------------------------------------------------------------ audio out
+    # Sound out
 
     def _next_frame_s(self) -> float | None:
-        """When the next output frame is due on the wall; ``None`` while the session's clock stands."""
+        """Return when the next output frame is due on the wall; ``None`` while the session's clock stands."""
         if self._track_from_s is None or self.state not in ("active", "closing") or not self._started_s:
             return None
-        if self._in_ms < self._n_out * FRAME_MS + FRAME_MS:
+        if self._in_ms < self.position_ms + FRAME_MS:
             return None
-        return max(self._track_from_s, self._started_s) + (_TRACK_LAG_MS + self._n_out * FRAME_MS) / 1000
+        return max(self._track_from_s, self._started_s) + (_TRACK_LAG_MS + self.position_ms) / 1000
 
     def _emit_frame(self) -> None:
-        position, n = self._n_out * FRAME_MS, FRAME_MS * 24
+        position, n = self.position_ms, FRAME_MS * 24
         self._n_out += 1
         samples = np.zeros(n, np.int16)
         if position < len(_DITHER) * FRAME_MS:
@@ -496,47 +375,39 @@ class LiveServerSession(Outgoing):
         pcm = speak(text)
         self._lines.append(text)
         self._said.append(_message("assistant", "output_text", text))
-        now_ms = max(self._in_ms - _TRACK_LAG_MS, self._n_out * FRAME_MS, self._speaks_until_ms)
-        at_ms = now_ms + _VOICE_AFTER_WORD_MS
+        now_ms = max(self._in_ms - _TRACK_LAG_MS, self.position_ms, self._speaks_until_ms)
+        at_ms, length_ms = now_ms + _VOICE_AFTER_WORD_MS, len(pcm) / 24
         self._voice.append((at_ms, pcm))
-        self._speaks_until_ms = at_ms + len(pcm) / 24
-        self._fragments(
-            "session.output_transcript.delta", text, now_ms, len(pcm) / 24, _TRACK_LAG_MS - _WORD_GRID_MS, now_ms
-        )
+        self._speaks_until_ms = at_ms + length_ms
+        self._send_words("output", text, now_ms, length_ms)
 
-    def _fragments(
-        self, type: str, text: str, stamp_ms: float, length_ms: float, delay_ms: float, clock_from_ms: float
-    ) -> None:
-        """Send a text in fragments on the 200 ms grid, each when the clock has come to its place."""
-        words = text.split(" ")
-        words[0] = f" {words[0]}"  # every fragment but a session's first begins with its space (recorded)
-        cells: dict[int, list[str]] = {}
+    def _send_words(self, side: str, text: str, from_ms: float, length_ms: float) -> None:
+        """Send what `side` (``input`` or ``output``) says, in fragments on the 200 ms grid, each when the clock comes to its place."""
+        fragments: dict[int, str] = {}
         n_chars = 0
-        for n, word in enumerate(words):
-            cells.setdefault(int(length_ms * n_chars / max(1, len(text)) / _WORD_GRID_MS), []).append(
-                word if n == 0 else f" {word}"
-            )
+        for word in text.split(" "):
+            cell = int(length_ms * n_chars / max(1, len(text)) / _WORD_GRID_MS)
+            fragments[cell] = f"{fragments.get(cell, '')} {word}"  # each begins with its space (recorded)
             n_chars += len(word) + 1
-        first = int(stamp_ms // _WORD_GRID_MS) * _WORD_GRID_MS
-        for cell, parts in cells.items():
-            start = first + cell * _WORD_GRID_MS
+        first_ms = int((from_ms + _STAMPED_MS[side]) // _WORD_GRID_MS) * _WORD_GRID_MS
+        for cell, delta in fragments.items():
+            send = partial(self._send_fragment, side, delta, first_ms + cell * _WORD_GRID_MS, self._n_cuts)
+            self._at_clock(max(from_ms + cell * _WORD_GRID_MS + _SENT_MS[side], self._in_ms), send)
 
-            def send(delta: str = "".join(parts), start: int = start, n_cuts: int = self._n_cuts) -> None:
-                if n_cuts == self._n_cuts or type.startswith("session.input"):
-                    self._emit(type, delta=delta, start_ms=start, end_ms=start + _WORD_GRID_MS)
-
-            # Output words are due as soon as the clock allows, input words a little after they were said.
-            self._at_clock(max(clock_from_ms + cell * _WORD_GRID_MS + delay_ms, self._in_ms), send)
+    def _send_fragment(self, side: str, delta: str, start_ms: int, n_cuts: int) -> None:
+        if side == "input" or n_cuts == self._n_cuts:
+            end_ms = start_ms + _WORD_GRID_MS
+            self._emit(f"session.{side}_transcript.delta", delta=delta, start_ms=start_ms, end_ms=end_ms)
 
     def _reply(self) -> str:
-        n_scripted = len([line for line in self._lines if line in self.options.replies])
+        n_scripted = sum(line in self.options.replies for line in self._lines)
         if n_scripted < len(self.options.replies):
             return self.options.replies[n_scripted]
         jokes = [line.text for line in speech.repertoire("joke")]
         fresh = [joke for joke in jokes if joke not in self._lines]
         return self._draws.random("reply", len(self._lines)).choice(fresh or jokes)
 
-    # --------------------------------------------------------------------------------------------------------- context
+    # Context
 
     def _append(self, event: dict[str, Any]) -> None:
         content, lane = event.get("content"), _APPENDS[event["type"]]
@@ -549,19 +420,14 @@ class LiveServerSession(Outgoing):
         delegation_id = event["delegation_id"]
         if delegation_id is not None and (not isinstance(delegation_id, str) or delegation_id not in self._delegations):
             raise refuse("invalid_value", "Unknown client delegation.", "delegation_id")
-        client_id, at_ms = event.get("event_id"), self._in_ms
+        at_ms = self._in_ms
         self._lines.append(content)
-
-        def acknowledge() -> None:
-            start = int(max(at_ms, 1) // _WORD_GRID_MS) * _WORD_GRID_MS + _ACK_MS - _WORD_GRID_MS
-            self._emit(
-                f"session.{lane}.appended", start_ms=start, end_ms=start + _WORD_GRID_MS, client_event_id=client_id
-            )
-
-        self._at_clock(at_ms + _ACK_MS, acknowledge)
+        end_ms = int(max(at_ms, 1) // _WORD_GRID_MS) * _WORD_GRID_MS + _ACK_MS
+        times = {"start_ms": end_ms - _WORD_GRID_MS, "end_ms": end_ms}
+        self._at_clock(at_ms + _ACK_MS, lambda: self._answer(event, f"session.{lane}.appended", **times))
         ordered = lane == "instructions" and content.lower().startswith(("immediately", "say ", "speak "))
         if lane == "commentary" or ordered:
-            wait_ms = _COMMENTARY_MS if lane == "commentary" else 1_200
+            wait_ms = _COMMENTARY_MS if lane == "commentary" else _ORDER_MS
             # An order to speak moves a session that fell silent (egma#354, the cure called "nudge").
             # What answers a delegation is said; a bare order makes it reply.
             text = content if delegation_id is not None else None
@@ -570,13 +436,11 @@ class LiveServerSession(Outgoing):
     def _mute(self, event: dict[str, Any]) -> None:
         self._muted = event["type"].endswith(".mute")
         self._turn, self._loud_from_ms = [], None
-        name = "session.input_audio." + ("muted" if self._muted else "unmuted")
-        self._after_s(0.06, lambda: self._emit(name, client_event_id=event.get("event_id")))
+        name = f"{event['type']}d"
+        self._after_s(0.06, lambda: self._answer(event, name))
 
     def _update(self, event: dict[str, Any]) -> None:
-        changes = event.get("session")
-        changes = changes if isinstance(changes, dict) else {}
-        _check_types(changes)
+        changes = shaped(event.get("session"))
         for name in changes:
             if name not in ("delegation", "triggers"):
                 message = f"'{name}' cannot change after session startup."
@@ -591,9 +455,7 @@ class LiveServerSession(Outgoing):
             self._settings["delegation"] = current | ({"responses": merged} if merged else {})
         if "triggers" in changes:
             self._settings["triggers"] = changes["triggers"]
-        self._after_s(
-            0.1, lambda: self._emit("session.updated", session=self._settings, client_event_id=event.get("event_id"))
-        )
+        self._after_s(0.1, lambda: self._answer(event, "session.updated", session=self._settings))
 
     def _fixture(self, event: dict[str, Any]) -> None:
         try:
@@ -602,37 +464,32 @@ class LiveServerSession(Outgoing):
             raise refuse("invalid_value", "audio must be base64 of whole samples.", "audio") from None
         if not len(pcm) or len(pcm) / 24 > 30_000:
             raise refuse("invalid_value", "A fixture lasts at most 30 seconds.", "audio")
-        client_id = event.get("event_id")
         self._interrupted()
-        at_ms = float(self._n_out * FRAME_MS)
+        at_ms = float(self.position_ms)
         self._voice.append((at_ms, pcm))
         self._muted = True
-        self._emit("session.output_audio.fixture.playing", client_event_id=client_id)
+        self._answer(event, "session.output_audio.fixture.playing")
 
         def end_fixture() -> None:
             self._muted = False
-            self._emit("session.output_audio.fixture.played", client_event_id=client_id)
+            self._answer(event, "session.output_audio.fixture.played")
 
         self._at_clock(at_ms + len(pcm) / 24 + _TRACK_LAG_MS, end_fixture)
 
-    # --------------------------------------------------------------------------------------------------------- backend
-
-    # One delegation at a time (recorded). A Responses round:
+    # The backend: one delegation at a time (recorded). A Responses round:
     #
     # caller or `response.create` → created, response.created → a function call? → completed, its output is owed
     #                                                         → else the text, completed → the voice says it
     # outputs by `response.item.create`, then `response.create` → the same delegation's next response → text → voice
 
-    def _delegate(self, client_id: object = None) -> None:
+    def _delegate(self, event: Mapping[str, Any]) -> None:
         """Hand a piece of work to the client or to the backend, and say so."""
-        unix, target = int(self._unix()), self._settings["delegation"].get("type", "client")
-        fields: dict[str, Any] = {"id": new_id("item", unix), "type": "delegation", "target": target}
-        response_id = new_id("resp", unix)
+        target = self._settings["delegation"].get("type", "client")
+        fields: dict[str, Any] = {"id": self.new_id("item"), "type": "delegation", "target": target}
+        response_id = self.new_id("resp")
         if target == "responses":
             fields["response_id"] = response_id
-        self._emit(
-            "session.delegation.created", offset_ms=int(self._in_ms), delegation=fields, client_event_id=client_id
-        )
+        self._answer(event, "session.delegation.created", offset_ms=int(self._in_ms), delegation=fields)
         if target == "client":
             self._delegations.add(fields["id"])  # answered by appends that name it; nothing closes it
         elif target == "responses":
@@ -641,7 +498,7 @@ class LiveServerSession(Outgoing):
 
     def _respond(self, response_id: str) -> None:
         """Run one response of the backend, under the delegation that is open."""
-        delegation_id, unix, numbers = self._backend_id, int(self._unix()), itertools.count()
+        delegation_id, numbers = self._backend_id, itertools.count()
         # Snapshots are cut, even in `completed` (15 of 15, habemus-papadum/pdum_aiui).
         snapshot: dict[str, Any] = {
             "id": response_id,
@@ -661,15 +518,15 @@ class LiveServerSession(Outgoing):
 
         def finish() -> None:
             if calls:
-                call_id = f"call_{new_id('', unix).lstrip('_')}"
+                call_id = self.new_id("call")
                 self._owed.add(call_id)
                 call = {"type": "function_call", "name": name, "call_id": call_id, "arguments": "{}"}
-                item = call | {"id": new_id("fc", unix), "status": "completed"}
+                item = call | {"id": self.new_id("fc"), "status": "completed"}
                 # Call id, name and the whole arguments come together here alone.
                 nested("response.output_item.done", output_index=0, item=item)
             else:
                 self._backend_id, self._outputs = "", []
-                fields = {"item_id": new_id("msg", unix), "output_index": 0, "content_index": 0, "logprobs": []}
+                fields = {"item_id": self.new_id("msg"), "output_index": 0, "content_index": 0, "logprobs": []}
                 nested("response.output_text.done", text=text, **fields)
             usage = {"input_tokens": 40, "output_tokens": 12, "total_tokens": 52}
             nested("response.completed", response=snapshot | {"status": "completed", "usage": usage})
@@ -698,7 +555,7 @@ class LiveServerSession(Outgoing):
         if item["type"] == "function_call_output":
             self._owed.discard(item.get("call_id"))
             self._outputs.append(item)
-        self._lines.append(_words(item))
+        self._lines.append(words_of(item))
 
     def _backend_run(self, event: dict[str, Any]) -> None:
         self._check_backend()
@@ -706,30 +563,26 @@ class LiveServerSession(Outgoing):
             message = "Function call outputs are required before the next response."
             raise refuse("function_call_outputs_required", message)
         if self._backend_id:
-            self._respond(new_id("resp", int(self._unix())))
+            self._respond(self.new_id("resp"))
         else:
-            self._delegate(event.get("event_id"))
-
-    # What is for the Decisions API, which stands beside the voice, is accepted; nothing is decided here.
+            self._delegate(event)
 
     def _decision(self, event: dict[str, Any]) -> None:
-        if not isinstance(event.get("event_id"), str):
-            raise Refused(missing("event_id"))
-
-    def _decision_item(self, event: dict[str, Any]) -> None:
-        item = event.get("item")
-        if not isinstance(item, dict):
+        """Take what is for the Decisions API, which stands beside the voice; nothing is decided here."""
+        kind = event["type"]
+        if kind == "decision.create":
+            if not isinstance(event.get("event_id"), str):
+                raise Refused(missing("event_id"))
+        elif kind == "decision.item.delete":
+            self._answer(event, "decision.item.deleted", item_id=str(event.get("item_id")))
+        elif isinstance(item := event.get("item"), dict):
+            content = item.get("content")
+            parts = {"content": [{"type": "input_text", "text": content}]} if isinstance(content, str) else {}
+            self._answer(event, "decision.item.created", item={"id": self.new_id("item")} | item | parts)
+        else:
             raise Refused(missing("item"))
-        stored: dict[str, Any] = {"id": new_id("item", int(self._unix()))} | item
-        if isinstance(stored.get("content"), str):
-            stored["content"] = [{"type": "input_text", "text": stored["content"]}]
-        self._emit("decision.item.created", item=stored, client_event_id=event.get("event_id"))
 
-    def _decision_item_deleted(self, event: dict[str, Any]) -> None:
-        item_id = str(event.get("item_id"))
-        self._emit("decision.item.deleted", item_id=item_id, client_event_id=event.get("event_id"))
-
-    # ------------------------------------------------------------------------------------------------------- its end
+    # The end
 
     def _report_usage(self) -> None:
         seconds = float(int(self.now_s - self._started_s))
@@ -740,19 +593,13 @@ class LiveServerSession(Outgoing):
     def _close_requested(self, event: dict[str, Any]) -> None:
         self.state = "closing"
         self._on_clock.clear()
-        self._after_s(_CLOSE_S, lambda: self._closed("close_requested", event.get("event_id")))
+        self._after_s(_CLOSE_S, lambda: self._closed(event, "close_requested"))
 
-    def _closed(self, reason: str, client_id: object = None) -> None:
+    def _closed(self, event: Mapping[str, Any], reason: str) -> None:
         if self.over:
             return
         seconds = float(round(self.now_s - self._started_s)) if self._started_s else 0.0
-        self._emit(
-            "session.closed",
-            reason=reason,
-            session=self._settings,
-            usage={"seconds": seconds},
-            client_event_id=client_id,
-        )
+        self._answer(event, "session.closed", reason=reason, session=self._settings, usage={"seconds": seconds})
         self._keep()
         self.state, self.closing = "over", (1000, "")
 
@@ -760,9 +607,9 @@ class LiveServerSession(Outgoing):
         self.state, self.cut = "over", True
 
     def _keep(self) -> None:
+        """Store the session for forks, if it asked for that."""
         if self._settings.get("store"):
-            names: tuple[str, ...] = ("model", "delegation", "store")
-            settings = {name: self._settings[name] for name in names if name in self._settings}
+            settings = {name: self._settings[name] for name in ("model", "delegation", "store")}
             settings["voice"] = self._settings["audio"]["output"]["voice"]
             self._store[self.id] = StoredSession(settings, list(self._lines))
             if len(self._store) > _MAX_STORED:
@@ -771,17 +618,14 @@ class LiveServerSession(Outgoing):
 
 _HANDLERS: dict[str, Callable[[LiveServerSession, dict[str, Any]], None]] = {
     **dict.fromkeys(_APPENDS, LiveServerSession._append),
+    **dict.fromkeys(("session.input_audio.mute", "session.input_audio.unmute"), LiveServerSession._mute),
+    **dict.fromkeys(("decision.create", "decision.item.create", "decision.item.delete"), LiveServerSession._decision),
     "session.input_audio.append": LiveServerSession._append_audio,
     "session.update": LiveServerSession._update,
     "session.close": LiveServerSession._close_requested,
-    "session.input_audio.mute": LiveServerSession._mute,
-    "session.input_audio.unmute": LiveServerSession._mute,
     "response.item.create": LiveServerSession._backend_item,
     "response.create": LiveServerSession._backend_run,
     "session.output_audio.fixture.play": LiveServerSession._fixture,
-    "decision.create": LiveServerSession._decision,
-    "decision.item.create": LiveServerSession._decision_item,
-    "decision.item.delete": LiveServerSession._decision_item_deleted,
 }
 
 
@@ -795,22 +639,86 @@ def _decoded(frame: str | bytes) -> dict[str, Any]:
     return event
 
 
-def _check_types(session: Mapping[str, Any]) -> None:
-    """Raise what refuses a session object whose parts are of other types than they can be."""
-    for path, (kind, expected) in _SHAPES.items():
-        value: Any = session
-        for name in path:
-            value = value.get(name) if isinstance(value, dict) else None
-        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
-            raise Refused(wrong_type(f"session.{'.'.join(path)}", expected, value))
-
-
 def _message(role: str, kind: str, text: str) -> dict[str, Any]:
-    """A message as `session.start` spells those of a history."""
+    """Return a message as `session.start` spells those of a history."""
     return {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}
 
 
-def _words(message: object) -> str:
-    content = message.get("content") if isinstance(message, dict) else None
-    parts = content if isinstance(content, list) else []
-    return " ".join(part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str))
+class LiveSideband(Core):
+    """A second socket on a session that runs: an observer that may speak up. It shares the session's state.
+
+    | what happens | what the sideband sees (recorded by pydantic-ai, kit/wire/LIVE.md, "Attaching") |
+    |---|---|
+    | it attaches | the events of the last seconds again, under their old ids: `session.started` only if it is that new |
+    | the caller is heard | `session.input_audio.append`, 200 ms of PCM at 24 kHz, as it came before muting, without an id |
+    | the model is heard | `session.output_audio.delta` of 200 ms, with `start_ms` and `end_ms` |
+    | it sends a command | as if the caller had sent it; a refusal comes here alone. It sends no sound and starts nothing |
+    | the session ends | its events, then a close with ``graceful_close=true``, else the socket is cut |
+
+    Args:
+        session: The one that it listens to.
+        graceful: End with a closing handshake (the query's ``graceful_close``).
+    """
+
+    def __init__(self, session: LiveServerSession, *, graceful: bool) -> None:
+        super().__init__("live", session._unix)
+        self.session = session
+        self.id = session.id
+        self._graceful = graceful
+        since_s = session.now_s - _REPLAYED_S
+        self._out = [frame for at_s, frame in session._recent if at_s >= since_s]
+        # Sound of either side that does not fill a frame yet, and where on the timeline the next output frame begins.
+        self._caller_pcm, self._model_pcm = b"", b""
+        self._position_ms = session.position_ms
+        session.sidebands.append(self)
+
+    # What the session calls
+
+    def event(self, frame: bytes) -> None:
+        """Pass on an event of the session's."""
+        self._out.append(frame)
+        self.wake()
+
+    def caller_sound(self, pcm: bytes) -> None:
+        """Pass on the caller's sound."""
+        pieces, self._caller_pcm = _whole_frames(self._caller_pcm + pcm)
+        for piece in pieces:
+            self.event(encode({"type": "session.input_audio.append", "audio": piece}))
+
+    def model_sound(self, pcm: bytes) -> None:
+        """Pass on the model's track."""
+        pieces, self._model_pcm = _whole_frames(self._model_pcm + pcm)
+        for piece in pieces:
+            times = {"start_ms": self._position_ms, "end_ms": self._position_ms + _SIDEBAND_MS}
+            self._position_ms += _SIDEBAND_MS
+            self.event(encode({"type": "session.output_audio.delta", "delta": piece} | times))
+
+    def session_over(self) -> None:
+        """End as the session does."""
+        if self._graceful:
+            self.closing = (1000, "")
+        else:
+            self.cut = True
+        self.wake()
+
+    # What the server calls
+
+    def receive(self, frame: str | bytes) -> bool:
+        accepted = self.session.receive(frame, sideband=self)
+        self.session.wake()
+        return accepted
+
+    def items(self) -> list[dict[str, Any]]:
+        return self.session.items()
+
+    def close(self) -> None:
+        """Leave the session, which goes on."""
+        if self in self.session.sidebands:
+            self.session.sidebands.remove(self)
+
+
+def _whole_frames(pcm: bytes) -> tuple[list[str], bytes]:
+    """Return whole frames of sound, in base64, and what is left over."""
+    size = _SIDEBAND_MS * BYTES_PER_MS["pcm16"]
+    end = len(pcm) // size * size
+    return [pybase64.b64encode(pcm[start : start + size]).decode() for start in range(0, end, size)], pcm[end:]

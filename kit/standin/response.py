@@ -5,11 +5,11 @@ So the session that drives it may stream in real time or all at once, and may st
 
 | status | the response | how it is reached |
 |---|---|---|
-| ``in_progress`` | thinks, waits for the user's words, or streams | `steps` |
-| ``completed`` | all of the plan is out | `steps` |
-| ``incomplete`` | stopped at `max_output_tokens`, or midway by a fault | `steps`, `cut_short` |
-| ``cancelled`` | stopped by the client or by the user's speech | `cancel` |
-| ``failed`` | the model never began | `fail` |
+| ``in_progress`` | thinks, waits for the user's words, or streams | `stream` |
+| ``completed`` | all of the plan is out | `stream` |
+| ``incomplete`` | stopped at `max_output_tokens`, or midway by a fault | `end` |
+| ``cancelled`` | stopped by the client or by the user's speech | `end` |
+| ``failed`` | the model never began, or no rule matches | `fail` |
 
 The orders of events are those of wire logs (wire/README.md, Event orders).
 """
@@ -21,9 +21,10 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from ..wire.refusals import Refusal
 from .drift import Silence
 from .faults import Fault
-from .frames import DeltaFrame, InjectedFrame, Outbox, encode, new_call_id
+from .frames import DeltaFrame, InjectedFrame, Outbox, encode, error_fields
 from .items import (
     ASSISTANT_MS_PER_TOKEN,
     Conversation,
@@ -34,6 +35,7 @@ from .items import (
     rate_limits,
     usage,
 )
+from .options import Options
 from .replies import Call, NoRuleMatches, Output, RuleFails, Say
 from .settings import ResponseRequest, Settings
 from .sound import CHUNK_MS, pieces, spoken
@@ -58,8 +60,8 @@ class Response:
         context: The items that it reads.
         aloud: Whether it will speak.
         plan: Returns what it will produce, in order; ``None`` while that cannot be said yet.
+        options: How fast it is.
         sideband: Whether its audio goes to a call, and this connection is only told when it is played.
-        first_s, token_s: Seconds of real time to the first content and between two text deltas; ``None``: by its own clock.
     """
 
     def __init__(
@@ -70,14 +72,18 @@ class Response:
         context: Sequence[Item],
         aloud: bool,
         plan: Callable[[], list[Output] | None],
+        options: Options,
         *,
         sideband: bool = False,
-        first_s: float | None = None,
-        token_s: float | None = None,
     ) -> None:
         self.id = outbox.new_id("resp")
         self.status = "in_progress"
         self.request = request
+        self.outbox = outbox
+        # What it does, step by step; a fault or a silence takes other steps.
+        self.steps = self.stream()
+        # Where it is on the session's clock: when its own was 0, and when its next step is due (∞: it waits for something else).
+        self.began_s = self.due_s = 0.0
         # Whether it waits for the user's words to be recognised.
         self.waiting = False
         # Seconds of real time by which its clock is to be put back, whatever the pace; the session takes them.
@@ -86,12 +92,11 @@ class Response:
         self.done_frame = b""
         # ``None`` for a response that leaves the conversation as it is.
         self.conversation_id = None if request.out_of_band else conversation.id
-        self._outbox = outbox
         self._conversation = conversation
         self._aloud = aloud
         self._plan = plan
         self._sideband = sideband
-        self._first_s, self._token_s = first_s, token_s
+        self._first_s, self._token_s = options.first_s, options.token_s
         # What it made so far: shown in `response.done`, and counted in its usage.
         self._items: list[Item] = []
         # Output index, item and content part that are being streamed; a call has no part.
@@ -111,7 +116,7 @@ class Response:
 
     def show(self) -> dict[str, Any]:
         """Return the response object, its keys in wire order (wire/README.md, Response object)."""
-        d, request = self._outbox.d, self.request
+        d, request = self.outbox.d, self.request
         done = self.status != "in_progress"
         shown: dict[str, Any] = {
             "object": "realtime.response",
@@ -152,9 +157,9 @@ class Response:
 
     # Its life
 
-    def steps(self) -> Iterator[float]:
+    def stream(self) -> Iterator[float]:
         """Emit what is due; yield when to go on, in seconds since the response began (∞: when something else happens)."""
-        self._outbox.emit("response.created", response=self.show())
+        self.outbox.emit("response.created", response=self.show())
         if self._first_s is None:
             self._at_s = THINKING_S["audio" if self._aloud else "text"]
         else:
@@ -171,47 +176,44 @@ class Response:
                 self._close_item("completed", last=index == len(plan) - 1)
         except (NoRuleMatches, RuleFails) as exc:
             code = "rule_fails" if isinstance(exc, RuleFails) else "no_rule_matches"
-            self._fail({"type": "invalid_request_error", "code": code, "message": str(exc)})
+            self.fail(Refusal(code, str(exc)))
         except _LimitReached:
-            self.cut_short("max_output_tokens")
+            self.end("incomplete", "max_output_tokens")
         else:
-            self._end("completed", None)
+            self.end("completed")
 
-    def cancel(self, reason: str) -> None:
-        """Stop where it is: what is open is closed as incomplete, usage counts what was made."""
-        self._end("cancelled", {"type": "cancelled", "reason": reason})
-
-    def cut_short(self, reason: str) -> None:
-        """End as incomplete, where it is."""
-        self._end("incomplete", {"type": "incomplete", "reason": reason})
-
-    def finish_empty(self) -> None:
-        """End as completed, with no output."""
-        self._end("completed", None)
-
-    def fail(self, error: dict[str, Any]) -> Iterator[float]:
-        """Take the steps of a response that the model never began: no `error` event, no output, nothing used."""
-        self._outbox.emit("response.created", response=self.show())
-        yield THINKING_S["text"]
-        self._fail(error)
-
-    def _fail(self, error: dict[str, Any]) -> None:
-        self._usage = usage((), (), text_out=0, audio_out=0, d=self._outbox.d, is_2x=self.request.is_2x)
+    def fail(self, refusal: Refusal) -> None:
+        """End without output and with nothing used; no `error` event says so."""
+        self._usage = usage((), (), text_out=0, audio_out=0, d=self.outbox.d, is_2x=self.request.is_2x)
+        error = error_fields(refusal)
+        del error["param"]
         self._details = {"type": "failed", "error": error}
         self._finish("failed")
+
+    def end(self, status: str, reason: str | None = None) -> None:
+        """End where it is. What is open is closed, as incomplete unless `status` is ``completed``; usage counts what was made."""
+        self._close_item("completed" if status == "completed" else "incomplete", last=True)
+        self._details = {"type": status, "reason": reason} if reason else None
+        # what a transcript adds to its words was 1.4 tokens a piece and 4 more (five replies, 2025-06 and 2026-07)
+        aloud = any(part.kind == "audio" for item in self._items for part in item.parts)
+        text_out = round(1.4 * self._text_out + 4) if aloud else self._text_out
+        before, self._conversation.last_read = self._conversation.last_read, self._reads
+        is_2x, audio_out = self.request.is_2x, self._audio_out()
+        self._usage = usage(self._reads, before, text_out=text_out, audio_out=audio_out, d=self.outbox.d, is_2x=is_2x)
+        self._finish(status)
 
     # Its items
 
     def _begin_item(self, index: int, item: Item) -> None:
         self._items.append(item)
-        shown = item.show(self._outbox.d)
-        self._outbox.emit("response.output_item.added", response_id=self.id, output_index=index, item=shown)
+        shown = item.show(self.outbox.d)
+        self.outbox.emit("response.output_item.added", response_id=self.id, output_index=index, item=shown)
         if self.conversation_id is not None:
             before = self._conversation.add(item)
-            self._outbox.emit("conversation.item.added", previous_item_id=before, item=shown)
+            self.outbox.emit("conversation.item.added", previous_item_id=before, item=shown)
 
     def _say(self, index: int, say: Say) -> Iterator[float]:
-        item = Item(self._outbox.new_id("item"), "message", "assistant", "in_progress")
+        item = Item(self.outbox.new_id("item"), "message", "assistant", "in_progress")
         phase = say.phase or ("final_answer" if self.request.is_2x else None)  # the 2.x family marks every message
         if phase is not None:
             item.fields["phase"] = phase
@@ -219,23 +221,23 @@ class Response:
         part = Part("audio" if say.aloud else "text", "")
         place = {"response_id": self.id, "item_id": item.id, "output_index": index, "content_index": 0}
         empty = {"type": "audio", "transcript": ""} if say.aloud else {"type": "text", "text": ""}
-        self._outbox.emit("response.content_part.added", **place, part=empty)
+        self.outbox.emit("response.content_part.added", **place, part=empty)
         item.parts.append(part)
         self._open = (index, item, part)
         yield from (self._stream_speech if say.aloud else self._stream_text)(place, part, say.text)
 
     def _stream_text(self, place: dict[str, Any], part: Part, text: str) -> Iterator[float]:
-        outbox = self._outbox
+        outbox = self.outbox
         frame = DeltaFrame("response.output_text.delta", outbox.d, place, noise=True)
         self._text_out += 2  # a text of 12 pieces is 14 tokens, one of 11 is 13 (recordings of 2026-07)
         for piece in pieces(text):
             self._spend(1)
-            outbox.put(frame.text(outbox.event_id(), piece))
+            outbox.put(frame.text(outbox.new_id("event"), piece))
             part.text = f"{part.text}{piece}"
             yield self._next_token()
 
     def _stream_speech(self, place: dict[str, Any], part: Part, text: str) -> Iterator[float]:
-        outbox = self._outbox
+        outbox = self.outbox
         words = DeltaFrame("response.output_audio_transcript.delta", outbox.d, place, noise=True)
         sound = DeltaFrame("response.output_audio.delta", outbox.d, place)
         speech = spoken(text, self.request.output_format)
@@ -247,17 +249,18 @@ class Response:
             ahead = speech.pieces_before(n)
             for piece in speech.pieces[n_pieces:ahead]:
                 self._spend(1)
-                outbox.put(words.text(outbox.event_id(), piece))
+                outbox.put(words.text(outbox.new_id("event"), piece))
                 part.text = f"{part.text}{piece}"
             n_pieces = ahead
             self._spend(0, CHUNK_MS)
             if not self._sideband:
-                outbox.put(sound.base64(outbox.event_id(), chunk))
+                outbox.put(sound.base64(outbox.new_id("event"), chunk))
             part.pcm = pcm[: (n + 1) * CHUNK_MS * 48]
             yield self._later(CHUNK_MS / 1000)
 
     def _stream_call(self, index: int, call: Call) -> Iterator[float]:
-        outbox, call_id = self._outbox, new_call_id()
+        # ``call_`` and sixteen letters and digits: without the second that other ids begin with
+        outbox, call_id = self.outbox, f"call_{self.outbox.new_id('')[6:]}"
         item = Item(outbox.new_id("item"), "function_call", status="in_progress")
         item.fields = {"name": call.name, "call_id": call_id, "arguments": ""}
         self._begin_item(index, item)
@@ -266,7 +269,7 @@ class Response:
         frame = DeltaFrame("response.function_call_arguments.delta", outbox.d, place, noise=True)
         for piece in pieces(json.dumps(call.arguments, ensure_ascii=False)):
             self._spend(1)
-            outbox.put(frame.text(outbox.event_id(), piece))
+            outbox.put(frame.text(outbox.new_id("event"), piece))
             item.fields["arguments"] += piece
             yield self._next_token()
 
@@ -297,7 +300,7 @@ class Response:
             return
         (index, item, part), self._open = self._open, None
         item.status = status
-        outbox = self._outbox
+        outbox = self.outbox
         if last:
             self._send_limits(early=True)
         place = {"response_id": self.id, "item_id": item.id, "output_index": index}
@@ -323,42 +326,25 @@ class Response:
             outbox.emit("conversation.item.done", previous_item_id=before, item=shown)
         outbox.emit("response.output_item.done", response_id=self.id, output_index=index, item=shown)
 
-    def _end(self, status: str, details: dict[str, Any] | None) -> None:
-        self._close_item("completed" if status == "completed" else "incomplete", last=True)
-        self._details = details
-        # what a transcript adds to its words was 1.4 tokens a piece and 4 more (five replies, 2025-06 and 2026-07)
-        aloud = any(part.kind == "audio" for item in self._items for part in item.parts)
-        text_out = round(1.4 * self._text_out + 4) if aloud else self._text_out
-        before, self._conversation.last_read = self._conversation.last_read, self._reads
-        self._usage = usage(
-            self._reads,
-            before,
-            text_out=text_out,
-            audio_out=self._audio_out(),
-            d=self._outbox.d,
-            is_2x=self.request.is_2x,
-        )
-        self._finish(status)
-
     def _finish(self, status: str) -> None:
         self.status = status
         self._send_limits(early=True)
-        self._outbox.emit("response.done", response=self.show())
-        self.done_frame = self._outbox.last
+        self.outbox.emit("response.done", response=self.show())
+        self.done_frame = self.outbox.last
         self._send_limits(early=False)
         if self._sideband and self.audio_ms:
             # cleared by an interruption, stopped when all was played: here that is at once
             event = "output_audio_buffer.cleared" if status == "cancelled" else "output_audio_buffer.stopped"
-            self._outbox.emit(event, response_id=self.id)
+            self.outbox.emit(event, response_id=self.id)
 
     def _send_limits(self, *, early: bool) -> None:
         """Emit `rate_limits.updated`: beta before the closing events, GA after `response.done` (logs of 2025-06, 2026-09)."""
-        d = self._outbox.d
+        d = self.outbox.d
         if self._limits_sent or early != (d.name == "beta"):
             return
         self._limits_sent = True
         tokens = self._usage["total_tokens"] if self._usage else sum(count.text + count.audio for count in self._reads)
-        self._outbox.emit("rate_limits.updated", rate_limits=rate_limits(tokens, d))
+        self.outbox.emit("rate_limits.updated", rate_limits=rate_limits(tokens, d))
 
 
 # How a reply goes wrong on purpose: `faults.KINDS` says what each fault is.
@@ -371,49 +357,53 @@ _HUGE_BYTES = 3_476_354
 
 def silent_steps(response: Response, silence: Silence) -> Iterator[float]:
     """Take the steps of a response that a drift rule makes silent, empty or late."""
-    steps = response.steps()
+    steps = response.stream()
     yield next(steps)  # `response.created` comes in time
     if silence.kind == "silent":
         while True:
             yield math.inf
     elif silence.kind == "empty":
-        response.finish_empty()
+        response.end("completed")
     else:
         response.hold_s = silence.late_s
         yield 0.0
         yield from steps
 
 
-def faulty_steps(response: Response, fault: Fault, outbox: Outbox, settings: Settings) -> Iterator[float]:
+def faulty_steps(response: Response, fault: Fault, settings: Settings) -> Iterator[float]:
     """Take the steps of a response that has a fault."""
-    name = fault.name
+    name, outbox = fault.name, response.outbox
     if name == "slow-start":
         response.hold_s = fault.value
         yield 0.0
-        yield from response.steps()
+        yield from response.stream()
     elif name in ("failed", "rate-limit", "quota"):
-        yield from response.fail(failure(fault, settings))
+        outbox.emit("response.created", response=response.show())
+        yield THINKING_S["text"]
+        response.fail(_failure(fault, settings))
         if name == "quota":
             outbox.closing = (1000, "insufficient_quota")  # with which code the service closes then is unverified
     elif name == "late":
         delta = b""
-        for at_s in response.steps():
+        for at_s in response.stream():
             if b'.delta","event_id"' in outbox.last[:80]:
                 delta = outbox.last
             yield at_s
         outbox.put(InjectedFrame(delta))
     else:
-        for n, at_s in enumerate(response.steps()):
+        for n, at_s in enumerate(response.stream()):
             yield at_s
             if n == MIDWAY:
-                yield from _midway(response, fault, outbox)
+                yield from _midway(response, fault)
                 if response.status != "in_progress":
                     return
         if name == "duplicate":
             outbox.put(InjectedFrame(response.done_frame))
 
 
-def _midway(response: Response, fault: Fault, outbox: Outbox) -> Iterator[float]:
+def _midway(response: Response, fault: Fault) -> Iterator[float]:
+    outbox = response.outbox
+    injected: bytes | dict[str, Any] = b""
     match fault.name:
         case "stall":
             while True:
@@ -425,37 +415,38 @@ def _midway(response: Response, fault: Fault, outbox: Outbox) -> Iterator[float]
         case "cut":
             outbox.cut = True
         case "incomplete":
-            response.cut_short("content_filter")
+            response.end("incomplete", "content_filter")
         case "duplicate":
-            outbox.put(InjectedFrame(outbox.last))
+            injected = outbox.last
         case "malformed":
-            outbox.put(InjectedFrame(b'{"type":"response.output_audio.delta","event_id":'))
+            injected = b'{"type":"response.output_audio.delta","event_id":'
         case "unknown-event":
-            event = {"type": "response.weather.delta", "event_id": outbox.event_id(), "delta": "sunny"}
-            outbox.put(InjectedFrame(encode(event)))
+            injected = {"type": "response.weather.delta", "event_id": outbox.new_id("event"), "delta": "sunny"}
         case "huge":
-            event = {"type": "response.output_padding", "event_id": outbox.event_id(), "padding": "x" * _HUGE_BYTES}
-            outbox.put(InjectedFrame(encode(event)))
+            padding = "x" * _HUGE_BYTES
+            injected = {"type": "response.output_padding", "event_id": outbox.new_id("event"), "padding": padding}
+    if injected:
+        outbox.put(InjectedFrame(encode(injected) if isinstance(injected, dict) else injected))
 
 
-def failure(fault: Fault, settings: Settings) -> dict[str, Any]:
+def _failure(fault: Fault, settings: Settings) -> Refusal:
     """Return the error of a failed reply, in the service's words."""
     if fault.name == "rate-limit":
         message = (
             f"Rate limit reached for {settings.model} in organization org-standin on tokens per min (TPM): "
             f"Limit 40000, Used 40000, Requested 1000. Please try again in {fault.value:g}s."
         )
-        return {"type": "tokens", "code": "rate_limit_exceeded", "message": message}
+        return Refusal("rate_limit_exceeded", message, type="tokens")
     if fault.name == "quota":
         message = "You exceeded your current quota, please check your plan and billing details."
-        return {"type": "insufficient_quota", "code": "insufficient_quota", "message": message}
+        return Refusal("insufficient_quota", message, type="insufficient_quota")
     return server_error(settings)
 
 
-def server_error(settings: Settings) -> dict[str, Any]:
+def server_error(settings: Settings) -> Refusal:
     """Return the error for which the service itself is at fault, in its words."""
     message = (
         "The server had an error while processing your request. Sorry about that! "
         f"(asked for of a stand-in; session ID: {settings.session['id']})"
     )
-    return {"type": "server_error", "code": None, "message": message}
+    return Refusal(None, message, type="server_error")

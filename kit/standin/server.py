@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -25,7 +26,7 @@ from ..wire.dialect import GA, MARK_HEADER
 from ..wire.refusals import Refusal
 from .drift import Draws, Rule, rule
 from .faults import Fault, Faults
-from .frames import InjectedFrame, encode, new_id
+from .frames import Core, InjectedFrame, Job, encode, error_fields, new_id
 from .handshake import (
     CALL_MODEL,
     DEFAULT_MODEL,
@@ -34,6 +35,7 @@ from .handshake import (
     HttpRequest,
     PlainRequest,
     Rejection,
+    Secret,
     Secrets,
     answer_mint,
     connection_request,
@@ -45,22 +47,19 @@ from .handshake import (
     rejection,
 )
 from .journal import Journal, Recorder
-from .listener import Connection, Listener
-from .live import LiveServerSession, Store
-from .options import SESSION_S, Door, Limits, LiveOptions, Options, live_door, values_of, with_options
+from .listener import Connection, Listener, make_certificate
+from .live import LiveServerSession, LiveSideband
+from .live_settings import LiveOptions, StoredSession
+from .options import SESSION_S, Limits, Options, values_of, with_options
 from .replies import Reply, ReplyRule
-from .session import Job, ServerSession
-from .sideband import LiveSideband
-from .tls import make_certificate
+from .session import ServerSession
 
 PING_S = 20.26  # the service's own interval, its pings carry four bytes (capture of 2026-09)
 BACKLOG_FRAMES = 512  # unsent answers, after which a client that does not read is not listened to either
 _BURST = 8  # steps of a reply between two looks at what the client sent
 _RATE_WINDOW = 256  # messages between two looks at how fast they come
 
-AnySession = ServerSession | LiveServerSession | LiveSideband
-
-SawFrame = Callable[[AnySession, Literal["client", "server"], str | bytes, bool], None]
+SawFrame = Callable[[Core, Literal["client", "server"], str | bytes, bool], None]
 """Called with a session, who sent the frame, the frame, and whether it was refused."""
 
 
@@ -70,9 +69,7 @@ class SessionDriver:
     `saw` is called with each frame; a client is read no faster than `messages_per_s`.
     """
 
-    def __init__(
-        self, connection: Connection, session: AnySession, saw: SawFrame | None, messages_per_s: float
-    ) -> None:
+    def __init__(self, connection: Connection, session: Core, saw: SawFrame | None, messages_per_s: float) -> None:
         self.session = session
         self._connection = connection
         self._saw = saw
@@ -197,7 +194,11 @@ class ObservedFrame:
 
 
 OBSERVERS: list[Callable[[ObservedFrame], None]] = []
-"""Called with every frame of every stand-in in this process. For the test suite, which checks them all."""
+"""Called with every frame of every stand-in in this process: for the test suite, which checks them all."""
+
+
+# Where a GPT-Live client knocks: at a new session's, at a stored one's by its id (fork), or at one that runs (attach).
+_LIVE_PATH = re.compile(r"/live/sessions(?:/([^/]+)/(fork|attach))?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +214,11 @@ class _About:
     number: int
     # The stand-in's options, and what the connection set for itself.
     options: Options
-    # Where a GPT-Live client knocked; ``None`` for Realtime.
-    live: Door | None
-    live_options: LiveOptions
+    # How a GPT-Live session behaves; ``None`` for Realtime.
+    live: LiveOptions | None
+    # ``fork`` or ``attach``, and of which session; nothing for a new one.
+    verb: str
+    session_id: str
 
 
 class StandIn(Listener):
@@ -240,7 +243,6 @@ class StandIn(Listener):
         token_ms: Real time between two deltas of text or arguments, whatever the pace; ``None``: the same.
         faults: What shall go wrong, and when or how often: ``NAME[=VALUE][@WHEN]``, such as ``stall@2`` or ``drop@p=0.1``
             (`kit.standin.faults`).
-        on_frame: Called with ``(direction, text, session_id)`` for each frame; direction is ``client`` or ``server``.
         require_key: The only API key that is let in; ``None`` lets everybody in but ``sk-wrong…``.
         session_s: How long a session may last, in seconds.
         limits: What it takes before it refuses.
@@ -272,7 +274,6 @@ class StandIn(Listener):
         first_ms: float | None = None,
         token_ms: float | None = None,
         faults: Sequence[str | Fault] = (),
-        on_frame: Callable[[str, str, str], None] | None = None,
         require_key: str | None = None,
         session_s: float = SESSION_S,
         limits: Limits | None = None,
@@ -307,14 +308,13 @@ class StandIn(Listener):
         self.ca_path: Path | None = None
         if tls:
             self._ssl, self.ca_path = make_certificate(host)
-        # Who else is told of each frame: a log of each session, a callback.
+        # Who else is told of each frame.
         self._recorder = recorder
-        self._on_frame = on_frame
         self._on_notice = on_notice
         # How GPT-Live sessions behave. They run in real time, or they could not be spoken to.
         self.live = LiveOptions.from_words(live or {}, pace=pace or 1.0)
         # GPT-Live sessions that ended, by id, to be forked.
-        self._stored: Store = {}
+        self._stored: dict[str, StoredSession] = {}
         # Which dialect a connection may speak: ``ga``, ``beta`` or ``both``.
         self.dialect = dialect
         self.beta_disabled = beta_disabled
@@ -355,26 +355,28 @@ class StandIn(Listener):
             return _json(connection, HTTPStatus.OK, {"status": "ok", "sessions": self.n_sessions})
         if path == "/journal":
             return self._show_journal(connection, request)
-        door = live_door(request.path)
-        if door is None and not path.endswith("/realtime"):
+        live_path = _LIVE_PATH.search(path)
+        if live_path is None and not path.endswith("/realtime"):
             text = f"{self!r}: connect a websocket to /v1/realtime?model=… or to /v1/live/sessions; GET /health, /journal\n"
             return connection.respond(HTTPStatus.NOT_FOUND, text)
-        if door is not None and door.session_id is not None and not self._has(door):
+        session_id, verb = (word or "" for word in live_path.groups()) if live_path is not None else ("", "")
+        if (verb == "fork" and session_id not in self._stored) or (verb == "attach" and not self._running(session_id)):
             error = {"message": "No session found for the provided session_id", "type": "invalid_request_error"}
             error |= {"param": "session_id", "code": "session_id_not_found"}
             return _json(connection, HTTPStatus.NOT_FOUND, {"error": error})
         if len(self._drivers) >= self.limits.sessions:
             text = f"{self.limits.sessions} sessions are open already\n"
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, text)
+        options, live = self.options, self.live if live_path is not None else None
         try:
             texts = option_texts(request)
-            live_options = self.live.with_texts(texts) if texts and door is not None else self.live
-            # What a Live connection says, how fast and when it falls silent is in options of its own.
-            shared = {name: text for name, text in texts.items() if door is None or name in ("seed", "faults")}
-            options = self.options
-            if shared:  # to try a rule, and to speak a text, takes a while
-                options = await asyncio.to_thread(with_options, options, **values_of(shared))
-            unfit = door is not None and any(fault.kind.of != "connection" for fault in options.faults)
+            if texts and live is not None:
+                live = live.with_texts(texts)
+                # What it says, how fast and when it falls silent is in options of its own.
+                texts = {name: text for name, text in texts.items() if name in ("seed", "faults")}
+            if texts:  # to try a rule, and to speak a text, takes a while
+                options = await asyncio.to_thread(with_options, options, **values_of(texts))
+            unfit = live is not None and any(fault.kind.of != "connection" for fault in options.faults)
             if unfit and "faults" in texts:
                 raise InputError("a GPT-Live connection can have faults of the connection only, such as http-error=503")
         except KitError as exc:
@@ -385,19 +387,14 @@ class StandIn(Listener):
         # those of connections are counted over the stand-in, unless the connection brings its own
         faults = self._faults if options.faults is self.options.faults else Faults(options.faults)
         fault = faults.due("connection", Draws(options.seed, trial, client.attempt).of_attempt())
-        connection.about = _About(
-            client, trial, fault.name if fault is not None else "", number, options, door, live_options
-        )
-        if fault is not None and fault.name == "http-error":
+        name = fault.name if fault is not None else ""
+        connection.about = _About(client, trial, name, number, options, live, verb, session_id)
+        if fault is not None and name == "http-error":
             status = HTTPStatus(int(fault.value))
             return connection.respond(status, "this was asked for of a stand-in: http-error\n")
         return None
 
-    def _has(self, door: Door) -> bool:
-        """Whether the session at this door is stored (fork), or runs (attach)."""
-        return door.session_id in self._stored if door.verb == "fork" else self._running(door.session_id) is not None
-
-    def _running(self, session_id: str | None) -> LiveServerSession | None:
+    def _running(self, session_id: str) -> LiveServerSession | None:
         sessions = (driver.session for driver in self._drivers)
         return next((s for s in sessions if isinstance(s, LiveServerSession) and s.id == session_id), None)
 
@@ -445,41 +442,41 @@ class StandIn(Listener):
             await self._reject(connection, why, request)
         elif about.fault == "silent":
             await connection.wait_closed()
-        elif about.live is not None and about.live.verb == "attach":
-            if (running := self._running(about.live.session_id)) is not None:  # it may have ended since the handshake
-                await self._drive(connection, LiveSideband(running, graceful=about.live.graceful))
-        elif about.live is not None:
-            await self._drive(connection, self._live_session(about))
-        else:
+        elif (session := self._session(about, request, secret)) is not None:
+            await self._drive(connection, session)
+
+    def _session(self, about: _About, request: ConnectionRequest, secret: Secret | None) -> Core | None:
+        """Make the session of a connection; ``None`` to attach to one that has ended since the handshake."""
+        options, live, now = about.options, about.live, asyncio.get_running_loop().time
+        if live is None:
             transcribes = request.intent == "transcription"
-            session = ServerSession(
-                about.options,
+            return ServerSession(
+                options,
                 GA if transcribes else request.dialect,
                 model=None if transcribes else request.model or CALL_MODEL,
                 sideband=request.call_id is not None,
                 trial=about.trial,
                 attempt=request.attempt,
-                now=asyncio.get_running_loop().time,
+                now=now,
                 unix=time.time,
                 update=secret.update if secret is not None else None,
             )
-            await self._drive(connection, session)
-
-    def _live_session(self, about: _About) -> LiveServerSession:
-        assert about.live is not None
+        if about.verb == "attach":
+            running = self._running(about.session_id)
+            return None if running is None else LiveSideband(running, graceful=request.graceful_close)
         return LiveServerSession(
-            about.live_options,
-            Draws(about.options.seed, about.trial),
+            live,
+            Draws(options.seed, about.trial),
             self._stored,
-            now=asyncio.get_running_loop().time,
+            now=now,
             unix=time.time,
-            simulated={"drift": f"live-silent={about.live_options.silence}", "seed": about.options.seed},
-            source=self._stored.get(about.live.session_id or ""),
+            simulated={"drift": f"live-silent={live.silence}", "seed": options.seed},
+            source=self._stored.get(about.session_id),
         )
 
-    async def _drive(self, connection: Connection, session: AnySession) -> None:
+    async def _drive(self, connection: Connection, session: Core) -> None:
         recorders = self._recorders(connection.about, session)
-        saw = functools.partial(self._saw, recorders) if recorders or self._on_frame or OBSERVERS else None
+        saw = functools.partial(_saw, recorders) if recorders or OBSERVERS else None
         driver = SessionDriver(connection, session, saw, self.limits.messages_per_s)
         self._drivers.add(driver)
         try:
@@ -490,7 +487,7 @@ class StandIn(Listener):
                 recorder.end(connection.close_code, connection.close_reason or "")
             session.close()
 
-    def _recorders(self, about: _About, session: AnySession) -> list[Recorder]:
+    def _recorders(self, about: _About, session: Core) -> list[Recorder]:
         if self.journal is None and self._recorder is None:
             return []
         facts = {
@@ -500,7 +497,7 @@ class StandIn(Listener):
             "attempt": about.request.attempt,
             "model": about.request.model,
             "dialect": session.dialect,
-            "drift": str(about.options.drift if about.live is None else about.live_options.silence),
+            "drift": str(about.options.drift if about.live is None else about.live.silence),
         }
         recorders: list[Recorder] = []
         if self.journal is not None:
@@ -510,36 +507,31 @@ class StandIn(Listener):
         return recorders
 
     async def _reject(self, connection: Connection, why: Rejection, request: ConnectionRequest) -> None:
-        refusal = why.refusal
-        error = {"type": refusal.type, "code": refusal.code, "message": refusal.message, "param": refusal.param}
-        event = {"type": "error", "event_id": new_id("event", int(time.time())), "error": error | {"event_id": None}}
-        frame = encode(event)
-        self._observe(ObservedFrame("server", frame.decode(), "", request.dialect.name))
+        error = error_fields(why.refusal) | {"event_id": None}
+        frame = encode({"type": "error", "event_id": new_id("event", int(time.time())), "error": error})
+        _observe(ObservedFrame("server", frame.decode(), "", request.dialect.name))
         await connection.send(frame, text=True)
         await connection.close(why.close_code, why.reason)
 
-    # Observers
 
-    def _saw(
-        self,
-        recorders: Sequence[Recorder],
-        session: AnySession,
-        direction: Literal["client", "server"],
-        frame: str | bytes,
-        refused: bool,
-    ) -> None:
-        for recorder in recorders:
-            recorder.frame(direction, frame, refused)
-        if OBSERVERS or self._on_frame is not None:
-            on_purpose = isinstance(frame, InjectedFrame)
-            text = frame if isinstance(frame, str) else frame.decode() if direction == "server" else repr(frame)
-            self._observe(ObservedFrame(direction, text, session.id, session.dialect, refused, on_purpose))
+def _saw(
+    recorders: Sequence[Recorder],
+    session: Core,
+    direction: Literal["client", "server"],
+    frame: str | bytes,
+    refused: bool,
+) -> None:
+    for recorder in recorders:
+        recorder.frame(direction, frame, refused)
+    if OBSERVERS:
+        on_purpose = isinstance(frame, InjectedFrame)
+        text = frame if isinstance(frame, str) else frame.decode() if direction == "server" else repr(frame)
+        _observe(ObservedFrame(direction, text, session.id, session.dialect, refused, on_purpose))
 
-    def _observe(self, frame: ObservedFrame) -> None:
-        for observer in OBSERVERS:
-            observer(frame)
-        if self._on_frame is not None:
-            self._on_frame(frame.direction, frame.text, frame.session_id)
+
+def _observe(frame: ObservedFrame) -> None:
+    for observer in OBSERVERS:
+        observer(frame)
 
 
 def _json(connection: Connection, status: HTTPStatus, body: dict[str, Any]) -> Response:

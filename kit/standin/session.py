@@ -21,7 +21,7 @@ The responses, of which one at most writes to the conversation:
 
 | state | where it is kept | leaves it when |
 |---|---|---|
-| due at a time | `_Running.due_s` | `advance` takes its next step |
+| due at a time | `Response.due_s` | `advance` takes its next step |
 | waiting for words | `due_s` is ∞, `Response.waiting` | the recogniser, or the search of the rules, is done |
 | stalled | `due_s` is ∞ | cancelled, or the session ends |
 | over | no longer in `_running` | – |
@@ -31,9 +31,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -44,7 +43,7 @@ from ..wire.refusals import Refusal, invalid_value, missing, too_long, unknown_p
 from . import hearing
 from .drift import Draws, Silence
 from .faults import Faults
-from .frames import DeltaFrame, Outbox
+from .frames import DeltaFrame, Job, Outbox
 from .hearing import InputAudio, Started
 from .items import (
     USER_MS_PER_TOKEN,
@@ -84,29 +83,8 @@ CLIENT_FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "response.cancel": ((), ("response_id",)),
 }
 
-
 # The service's list of supported events names these two as well (2026-09): they belong to translation sessions.
 TRANSLATION_EVENTS = ("session.close", "session.input_audio_buffer.append")
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """Work that takes long. Run it anywhere, then call `done` with its result or its exception."""
-
-    run: Callable[[], Any]
-    done: Callable[[Any], None]
-
-
-@dataclass(slots=True)
-class _Running:
-    """A response and where it is on the session's clock."""
-
-    response: Response
-    steps: Iterator[float]
-    # When its own clock was 0.
-    began_s: float
-    # When its next step is due; ∞ while it waits for something else than time.
-    due_s: float
 
 
 class ServerSession(Outbox):
@@ -141,7 +119,6 @@ class ServerSession(Outbox):
         # The dialect is fixed by the handshake: the service has no way to change it either.
         super().__init__(d, unix)
         self._options = options
-        # A clock that is passed in: tests move it by hand, the server passes its loop's.
         self._now = now
         # One decoder per session: making one for each frame costs more than decoding most frames.
         self._decoder = msgspec.json.Decoder()
@@ -175,7 +152,7 @@ class ServerSession(Outbox):
         # Output
 
         # Responses that are not over: one at most writes to the conversation, any number are out of band.
-        self._running: list[_Running] = []
+        self._running: list[Response] = []
         # Which reply is next: the script and drawn lines go by it.
         self._n_replies = 0
         # Texts of replies so far: no line comes twice while another is left.
@@ -189,33 +166,26 @@ class ServerSession(Outbox):
         if not sideband:
             self.emit("session.created", session=self._shown_settings())
 
-    # Out
-
     def jobs(self) -> list[Job]:
-        """Remove and return the work that is to be done elsewhere."""
         jobs, self._jobs = self._jobs, []
         return jobs
 
     def items(self) -> list[dict[str, Any]]:
-        """Return the conversation as a client would be shown it, without sound."""
         return [item.show(self.d) for item in self._conversation]
 
     def close(self) -> None:
-        """Free what the session holds: the connection is gone."""
         self._audio.close()
 
     # Time
 
     @property
     def wake_at(self) -> float | None:
-        """When `advance` has something to do, on the clock `now`; ``None`` while nothing is planned."""
         if self.over:
             return None
-        response_s = min((running.due_s for running in self._running), default=math.inf)
+        response_s = min((response.due_s for response in self._running), default=math.inf)
         return -math.inf if self._unheard else min(response_s, self._idle_at_s, self._expires_at_s)
 
     def advance(self) -> bool:
-        """Take one step with everything that is due; return whether anything was."""
         now_s, wake_at = self._now(), self.wake_at
         if wake_at is None or wake_at > now_s:
             return False
@@ -225,22 +195,21 @@ class ServerSession(Outbox):
         self._listen()
         if now_s >= self._idle_at_s:
             self._time_out()
-        for running in self._running[:]:
-            if running.due_s <= now_s and running in self._running:
-                self._step(running)
+        for response in self._running[:]:
+            if response.due_s <= now_s and response in self._running:
+                self._step(response)
         return True
 
     def _expire(self) -> None:
         minutes = self._session_s / 60
         span = f"{minutes:g} minutes" if minutes >= 1 else f"{self._session_s:g} seconds"
         message = f"Your session hit the maximum duration of {span}."
-        self.error("invalid_request_error", "session_expired", message, None, None)
+        self.error(Refusal("session_expired", message), None)
         self.closing = (1001, message)
 
     # In
 
     def receive(self, frame: str | bytes) -> bool:
-        """Take a client's frame: a text as `str`, anything else as `bytes`. Return whether the service would have taken it."""
         event_id = None
         try:
             event = self._decoded(frame)
@@ -251,12 +220,9 @@ class ServerSession(Outbox):
                     self._listen()
             _HANDLERS[event["type"]](self, event)
         except Refused as exc:
-            self._refuse(exc.refusal, event_id)
+            self.error(exc.refusal, event_id)
             return False
         return True
-
-    def _refuse(self, refusal: Refusal, event_id: object) -> None:
-        self.error(refusal.type, refusal.code, refusal.message, refusal.param, event_id)
 
     def _decoded(self, frame: str | bytes) -> dict[str, Any]:
         if isinstance(frame, bytes):
@@ -325,17 +291,13 @@ class ServerSession(Outbox):
     def _create_item(self, event: dict[str, Any]) -> None:
         fault = self._faults.due("item", self._fault_draws)
         if fault is not None and fault.name == "refuse-item":
-            self._refuse_on_purpose(event.get("event_id"))
+            self.error(server_error(self._settings), event.get("event_id"))
             return
         new_id = self.new_id("item")
         item = item_from_client(event["item"], self.d, self._settings.input_format, new_id)
         before = self._conversation.add(item, event.get("previous_item_id"))
         if fault is None:
             self._announce(item, before)
-
-    def _refuse_on_purpose(self, event_id: object) -> None:
-        error = server_error(self._settings)
-        self.error(error["type"], error["code"], error["message"], None, event_id)
 
     def _retrieve_item(self, event: dict[str, Any]) -> None:
         item = self._conversation.get(event["item_id"], "retrieve")
@@ -432,7 +394,7 @@ class ServerSession(Outbox):
         try:
             self._add_turn(item_id, pcm)
         except Refused as exc:
-            self._refuse(exc.refusal, None)
+            self.error(exc.refusal, None)
             return
         answers = self._vad.get("create_response", True) and self._settings.is_conversation
         # what the service does while another reply, which was not to be interrupted, is still made is unverified
@@ -476,9 +438,9 @@ class ServerSession(Outbox):
     def _go_on(self) -> None:
         """Let the responses look again that waited for words, or for what a rule makes of them."""
         now_s = self._now()
-        for running in self._running:
-            if running.due_s == math.inf and running.response.waiting:
-                running.began_s = running.due_s = now_s
+        for response in self._running:
+            if response.due_s == math.inf and response.waiting:
+                response.began_s = response.due_s = now_s
 
     def _transcribe(self, item: Item, result: str | Exception, model: str) -> None:
         place = {"item_id": item.id, "content_index": 0}
@@ -491,16 +453,16 @@ class ServerSession(Outbox):
         frame = DeltaFrame(f"{event}.delta", self.d, place, noise=True)
         for piece in (result,) if model == "whisper-1" else pieces(result):  # whisper-1 sends one delta with all of it
             if piece:
-                self.put(frame.text(self.event_id(), piece))
+                self.put(frame.text(self.new_id("event"), piece))
         item.parts[0].text = result
         usage = _transcription_usage(model, duration_ms(item.parts[0].pcm), result)
         self.emit(f"{event}.completed", **place, transcript=result, usage=usage)
 
     # Responses
 
-    def _active(self) -> _Running | None:
+    def _active(self) -> Response | None:
         """Return the response that is writing to the conversation."""
-        return next((running for running in self._running if running.response.conversation_id is not None), None)
+        return next((response for response in self._running if response.conversation_id is not None), None)
 
     def _create_response(self, event: dict[str, Any]) -> None:
         request = ResponseRequest(event.get("response"), self._settings)
@@ -509,7 +471,7 @@ class ServerSession(Outbox):
         if active is not None:
             raise refuse(
                 "conversation_already_has_active_response",
-                f"Conversation already has an active response in progress: {active.response.id}. "
+                f"Conversation already has an active response in progress: {active.id}. "
                 "Wait until the response is finished before creating a new one.",
             )
         self._begin(request, context, event.get("event_id"))
@@ -537,7 +499,7 @@ class ServerSession(Outbox):
     def _begin(self, request: ResponseRequest, context: list[Item], event_id: object) -> None:
         fault = self._faults.due("reply", self._fault_draws)
         if fault is not None and fault.name == "error-event":
-            self._refuse_on_purpose(event_id)
+            self.error(server_error(self._settings), event_id)
             return
         # the rule is asked for each reply that is to be spoken, and for no other
         drift = self._drifts(context_facts(context)) if request.speech else True
@@ -552,20 +514,18 @@ class ServerSession(Outbox):
             context,
             aloud,
             lambda: self._plan(request, context, aloud, turn, ruled),
+            self._options,
             sideband=self._sideband,
-            first_s=self._options.first_s,
-            token_s=self._options.token_s,
         )
         if fault is not None:
-            steps = faulty_steps(response, fault, self, self._settings)
-        else:
-            steps = response.steps() if silence is None else silent_steps(response, silence)
+            response.steps = faulty_steps(response, fault, self._settings)
+        elif silence is not None:
+            response.steps = silent_steps(response, silence)
         # The words are made out while it thinks, or a spoken question would be answered later by what the recogniser takes.
         self._unrecognised(answered_item(context))
-        now_s = self._now()
-        running = _Running(response, steps, now_s, now_s)
-        self._running.append(running)
-        self._step(running)
+        response.began_s = response.due_s = self._now()
+        self._running.append(response)
+        self._step(response)
 
     def _plan(
         self, request: ResponseRequest, context: list[Item], aloud: bool, turn: int, ruled: Future[Reply | None]
@@ -613,21 +573,20 @@ class ServerSession(Outbox):
 
             self._jobs.append(Job(search, done))
 
-    def _step(self, running: _Running) -> None:
+    def _step(self, response: Response) -> None:
         """Let a response do what is due, and plan its next step."""
-        at_s = next(running.steps, None)
-        response, pace = running.response, self._options.pace
+        at_s, pace = next(response.steps, None), self._options.pace
         if at_s is None:
-            if running in self._running:
-                self._running.remove(running)
+            if response in self._running:
+                self._running.remove(response)
             if response.conversation_id is not None and response.status == "completed":
-                self._count_silence(max(self._now(), running.began_s + response.audio_ms / 1000 / (pace or 1)))
+                self._count_silence(max(self._now(), response.began_s + response.audio_ms / 1000 / (pace or 1)))
         elif at_s == math.inf:
-            running.due_s = at_s
+            response.due_s = at_s
         else:
-            running.began_s += response.hold_s
+            response.began_s += response.hold_s
             response.hold_s = 0.0
-            running.due_s = running.began_s + at_s / pace if pace else running.began_s
+            response.due_s = response.began_s + at_s / pace if pace else response.began_s
 
     def _count_silence(self, played_at_s: float) -> None:
         """Start the idle timeout: a reply will have been played at `played_at_s`."""
@@ -638,19 +597,19 @@ class ServerSession(Outbox):
 
     def _cancel(self, event: dict[str, Any]) -> None:
         response_id = event.get("response_id")
-        running = self._active()
+        response = self._active()
         if response_id is not None:
-            running = next((running for running in self._running if running.response.id == response_id), None)
-        if running is None:
+            response = next((response for response in self._running if response.id == response_id), None)
+        if response is None:
             raise refuse("response_cancel_not_active", "Cancellation failed: no active response found")
-        self._stop(running, "client_cancelled")
+        self._stop(response, "client_cancelled")
 
-    def _stop(self, running: _Running, reason: str) -> None:
-        if running.response.speaking:
-            self._step(running)  # a delta that was under way still arrives
-        if running in self._running and running.response.status == "in_progress":
-            self._running.remove(running)
-            running.response.cancel(reason)
+    def _stop(self, response: Response, reason: str) -> None:
+        if response.speaking:
+            self._step(response)  # a delta that was under way still arrives
+        if response in self._running and response.status == "in_progress":
+            self._running.remove(response)
+            response.end("cancelled", reason)
 
 
 def _transcription_usage(model: str, ms: float, transcript: str) -> dict[str, Any]:
