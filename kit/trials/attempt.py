@@ -431,7 +431,7 @@ class RealtimeAttempt(Attempt):
                 self._so_far = self._so_far + added
             self._begin_turn(n)
             last = await self._answer(self.session, until)
-        if last is not None and last.words:
+        if last is not None and last.words and n < len(self.prepared.turns):
             self._so_far = self._so_far.assistant(last.words)
         # Nothing more can be asked for while a reply is still to come.
         return *self._end_turn("silent"), last is not None
@@ -545,7 +545,9 @@ class RealtimeAttempt(Attempt):
         session, outcome = self.session, self.outcome
         assert session is not None
         self._end_rows()
-        outcome.session |= self.facts() | {
+        if "seed_ms" not in outcome.session:  # it was lost before they were taken down
+            outcome.session |= self.facts()
+        outcome.session |= {
             "reply_asked": int(self._n_sent("response.create") > 0),
             "n_items_sent": self._n_sent("conversation.item.create"),
             "n_updates_sent": self._n_sent("session.update"),

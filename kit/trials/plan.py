@@ -366,15 +366,18 @@ class Plan:
         """Every trial, controls included, in planned order."""
         # By name and not by hash: Python's own hash of text differs between processes.
         draw = random.Random(f"kit plan {self.seed}")
+        # A name is put together at every call, and there may be 100,000 trials.
+        names = {id(how): how.name for how in (*self.arms, _arms.as_is)}
+        cells: list[tuple[Case, Arm, int]] = [
+            (item, how, n)
+            for item in self.cases
+            for how in self.arms
+            for n in range(len(self.settings))
+            if (item.name, names[id(how)], n) not in self.skipped
+        ]
         rows: list[tuple[Role, Case, Arm, int, int]] = []
         for repeat in range(self.repeats):
-            row: list[tuple[Role, Case, Arm, int, int]] = [
-                ("measure", item, how, n, repeat)
-                for item in self.cases
-                for how in self.arms
-                for n in range(len(self.settings))
-                if (item.name, how.name, n) not in self.skipped
-            ]
+            row: list[tuple[Role, Case, Arm, int, int]] = [("measure", *cell, repeat) for cell in cells]
             for control in range(self.controls):
                 if control * self.repeats // self.controls == repeat:  # spread over the plan
                     for n in range(len(self.settings)):
@@ -382,8 +385,6 @@ class Plan:
                             row.append((role, _CONTROLS[role], _arms.as_is, n, control))
             draw.shuffle(row)
             rows += row
-        # A name is put together at every call, and there may be 100,000 trials.
-        names = {id(how): how.name for how in (*self.arms, _arms.as_is)}
         trials = []
         for at, (role, item, how, n, repeat) in enumerate(rows):
             cell = (item.name, names[id(how)], n)

@@ -36,7 +36,7 @@ def _row(table: str, *mappings: Mapping[str, Any]) -> _Work:
     values: dict[str, Any] = {}
     for mapping in reversed(mappings):
         values |= mapping
-    return _INSERT[table], [values.get(name) for name in TABLES[table]]
+    return _INSERT[table], list(map(values.get, TABLES[table]))
 
 
 class Writer:
@@ -189,8 +189,8 @@ class Writer:
                 "trial_id": trial.trial_id,
                 "n": trial.n,
                 "role": trial.role,
-                "case_name": trial.case.name,
-                "arm": trial.arm.name,
+                "case_name": trial.cell[0],
+                "arm": trial.cell[1],
                 "settings": trial.settings_n,
                 "settings_name": trial.settings.name,
                 "endpoint": trial.settings.where.label,
@@ -209,7 +209,9 @@ class Writer:
             for suffix in ("-wal", "-shm", "-journal"):
                 path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
         unfinished.unlink(missing_ok=True)
-        self._db = _connect(unfinished)
+        self._db = sqlite3.connect(unfinished, isolation_level=None)
+        # Whatever dies here leaves a file that nobody opens, so that no journal has to bring it back.
+        self._db.execute("PRAGMA journal_mode = OFF")
         self._write(
             [*((sql, ()) for sql in statements()), _row("plan", row), *(_row("trials", trial) for trial in trials)]
         )
@@ -389,8 +391,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _update(attempt_id: int, columns: Row) -> tuple[str, list[Any]]:
-    names = ", ".join(f"{name} = ?" for name in columns)
-    return f"UPDATE attempts SET {names} WHERE attempt_id = ?", [*columns.values(), attempt_id]
+    return f"UPDATE attempts SET {' = ?, '.join(columns)} = ? WHERE attempt_id = ?", [*columns.values(), attempt_id]
 
 
 def _turn(attempt_id: int, trial_id: str, turn: Row, responses: Sequence[Row]) -> list[_Work]:
