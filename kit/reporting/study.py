@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -349,11 +350,12 @@ class Study(StagedStudy):
             measured = [row for row in rows if row["role"] == "measure"]
             # One attempt per trial counts; the others are in `lost`, if they were lost after asking.
             decided = [row for row in measured if row["counts"] and row["known"]]
-            texts, of_history = [row["text"] for row in decided], [row["case_name"] for row in decided]
-            k, n, n_lost = sum(texts), len(texts), sum(not row["known"] for row in measured)
+            n_of = Counter(row["case_name"] for row in decided)
+            k_of = Counter(row["case_name"] for row in decided if row["text"])
+            k, n, n_lost = k_of.total(), n_of.total(), sum(not row["known"] for row in measured)
             # All alike: the spread between histories cannot be seen, so the histories are what counts.
-            n_histories = len(set(of_history))
-            interval = wilson(k and n_histories, n_histories) if k in (0, n) else clustered(texts, of_history)
+            all_alike = wilson(k and len(n_of), len(n_of)) if k in (0, n) else None
+            interval = all_alike or clustered([k_of[name] for name in n_of], list(n_of.values()))
             without = [row for row in rows if row["role"] == "negative" and row["counts"] and row["known"]]
             background_k = sum(row["text"] for row in without)
             p = fisher(k, n, background_k, len(without))

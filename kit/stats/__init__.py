@@ -10,7 +10,7 @@ Which for what:
 - a rate over turns that share trials: `clustered` (turns of one trial are not independent: drift sticks)
 - two rates: `compare`; over cases: `mantel_haenszel`; then `adjusted` over the family, then `sentence`; `equivalence` with a margin
 - before: `trials_needed`; during: `StopRule`, the only interval here that may be looked at after every trial
-- drift over turns: `p_text_given_text`, `kaplan_meier`; latencies: `median_interval`
+- drift over turns: `kaplan_meier`; latencies: `median_interval`
 
 scipy takes up to a second to import, so it is imported when first called.
 """
@@ -42,7 +42,7 @@ from kit.stats.intervals import (
     wilson,
     wilson_array,
 )
-from kit.stats.survival import Survival, kaplan_meier, p_text_given_text, survival_of_counts
+from kit.stats.survival import Survival, kaplan_meier
 
 __all__ = [
     "Comparison",
@@ -55,9 +55,9 @@ __all__ = [
     "clustered",
     "clustered_array",
     "compare",
-    "equivalence",
     "confidence_sequence",
     "confidence_sequence_array",
+    "equivalence",
     "fisher",
     "fisher_power",
     "holm",
@@ -65,9 +65,7 @@ __all__ = [
     "mantel_haenszel",
     "median_interval",
     "newcombe",
-    "p_text_given_text",
     "sentence",
-    "survival_of_counts",
     "trials_needed",
     "trials_needed_per_stratum",
     "wilson",

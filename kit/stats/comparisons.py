@@ -25,9 +25,6 @@ from kit.stats.intervals import (
     z_of,
 )
 
-# As the caller wrote them, for errors.
-_NAMES_1, _NAMES_0 = ("k1", "n1"), ("k0", "n0")
-
 
 def newcombe(k1: int, n1: int, k0: int, n0: int, level: float = 0.95) -> Interval:
     """The difference ``k1/n1 - k0/n0`` of two independent arms with Newcombe's hybrid score interval.
@@ -38,17 +35,17 @@ def newcombe(k1: int, n1: int, k0: int, n0: int, level: float = 0.95) -> Interva
     Raises:
         InputError: If not ``0 <= k <= n`` in an arm, or `level` is no probability.
     """
-    (k1, n1), (k0, n0) = k_of_n(k1, n1, _NAMES_1), k_of_n(k0, n0, _NAMES_0)
-    z_of(level)
+    k1, n1, k0, n0 = _two_arms((k1, n1, k0, n0))
+    z = z_of(level)
     if not n1 or not n0:
-        return Interval(None, None, None, level, "Newcombe", n1 + n0, _empty(n1, n0))
-    low, high = _square_and_add(k1 / n1, n1, k0 / n0, n0, z_of(level))
+        arms = "both arms" if not n1 and not n0 else "the arm" if not n1 else "the baseline"
+        return Interval(None, None, None, level, "Newcombe", n1 + n0, f"no completed trials in {arms}")
+    low, high = _square_and_add(k1 / n1, n1, k0 / n0, n0, z)
     return Interval(k1 / n1 - k0 / n0, low, high, level, "Newcombe", n1 + n0)
 
 
-# Newcombe's method 10, and with effective sizes the pooled row's and the clustered one's.
 def _square_and_add(rate1: float, n1: float, rate0: float, n0: float, z: float) -> tuple[float, float]:
-    """Combine the Wilson bounds of two rates into bounds of their difference; sizes may be effective ones."""
+    """Combine the Wilson bounds of two rates into bounds of their difference (method 10); sizes may be effective ones."""
     low1, high1 = (float(bound) for bound in score_bounds(np.float64(rate1), np.float64(n1), z))
     low0, high0 = (float(bound) for bound in score_bounds(np.float64(rate0), np.float64(n0), z))
     difference = rate1 - rate0
@@ -64,7 +61,7 @@ def fisher(k1: int, n1: int, k0: int, n0: int) -> float | None:
     Raises:
         InputError: If not ``0 <= k <= n`` in an arm.
     """
-    (k1, n1), (k0, n0) = k_of_n(k1, n1, _NAMES_1), k_of_n(k0, n0, _NAMES_0)
+    k1, n1, k0, n0 = _two_arms((k1, n1, k0, n0))
     if not n1 or not n0:
         return None
     from scipy.stats import fisher_exact
@@ -116,11 +113,12 @@ def compare(
         InputError: If not ``0 <= k <= n`` in an arm, or `level` is no probability.
     """
     difference = newcombe(k1, n1, k0, n0, level)
-    (k1, n1), (k0, n0) = k_of_n(k1, n1, _NAMES_1), k_of_n(k0, n0, _NAMES_0)
+    k1, n1, k0, n0 = _two_arms((k1, n1, k0, n0))
     rate1, rate0 = (k / n if n else None for k, n in ((k1, n1), (k0, n0)))
     p = fisher(k1, n1, k0, n0)
-    names: dict[str, Any] = {"arm": arm, "baseline": baseline, "stratum": stratum}
-    return Comparison(k1, n1, k0, n0, rate1, rate0, difference, p, "Fisher exact", note=difference.note, **names)
+    return Comparison(
+        k1, n1, k0, n0, rate1, rate0, difference, p, "Fisher exact", arm, baseline, stratum, note=difference.note
+    )
 
 
 def adjusted(family: Iterable[Comparison]) -> tuple[Comparison, ...]:
@@ -136,19 +134,15 @@ def adjusted(family: Iterable[Comparison]) -> tuple[Comparison, ...]:
     )
 
 
-def chi2_p(statistic: float) -> float:
-    """The upper tail of chi-square with one degree of freedom, right also where it is tiny."""
-    # 1 less the distribution function would be 0 below 1e-16.
-    return math.erfc(math.sqrt(statistic / 2))
-
-
-def _empty(n1: int, n0: int) -> str:
-    arms = "both arms" if not n1 and not n0 else "the arm" if not n1 else "the baseline"
-    return f"no completed trials in {arms}"
+def _two_arms(counts: Sequence[object], where: str = "") -> tuple[int, int, int, int]:
+    try:
+        k1, n1, k0, n0 = counts
+    except (TypeError, ValueError):
+        raise InputError(f"{where}must be four counts (k1, n1, k0, n0), got {clipped(counts)}") from None
+    return *k_of_n(k1, n1, (f"{where}k1", "n1")), *k_of_n(k0, n0, (f"{where}k0", "n0"))
 
 
 # Two arms over several cases, without letting the mix of cases decide.
-
 
 _TEST = "Cochran-Mantel-Haenszel"
 
@@ -191,7 +185,7 @@ def mantel_haenszel(
         InputError: If a stratum is not four counts with ``k <= n``, or `names` are too few or too many.
     """
     z = z_of(level)
-    rows = [_four(stratum, at) for at, stratum in enumerate(strata)]
+    rows = [_two_arms(stratum, f"stratum {at}: ") for at, stratum in enumerate(strata)]
     if names is not None and len(names) != len(rows):
         raise InputError(f"names must be one per stratum, got {len(names)} for {len(rows)} strata")
     called = list(names) if names is not None else [f"stratum {at}" for at in range(len(rows))]
@@ -243,26 +237,18 @@ def _hybrid(n1: Floats, n0: Floats, rate1: float, rate0: float, weight: Floats, 
 
 
 def _cmh(k1: Floats, n1: Floats, k0: Floats, n0: Floats) -> tuple[float, str]:
-    """Cochran-Mantel-Haenszel, with a p that stays above 0 below 1e-16 and a note where nothing varies."""
+    """Cochran-Mantel-Haenszel's p, and a note where nothing varies."""
     n, k = n1 + n0, k1 + k0
     excess = (k1 - n1 * k / n).sum()
     # Hypergeometric: the variance of the arm's count, given each stratum's margins.
     spread = (n1 * n0 * k * (n - k) / (n**2 * np.maximum(n - 1, 1))).sum()
     if spread == 0:
         return 1.0, "every trial of a stratum had the same outcome in both arms"
-    return chi2_p(float(excess**2 / spread)), ""
-
-
-def _four(stratum: Sequence[int], at: int) -> tuple[int, int, int, int]:
-    try:
-        k1, n1, k0, n0 = stratum
-    except (TypeError, ValueError):
-        raise InputError(f"stratum {at} must be four counts (k1, n1, k0, n0), got {clipped(stratum)}") from None
-    return *k_of_n(k1, n1, (f"stratum {at}: k1", "n1")), *k_of_n(k0, n0, (f"stratum {at}: k0", "n0"))
+    # The upper tail of chi-square: 1 less its distribution function would be 0 below 1e-16.
+    return math.erfc(math.sqrt(float(excess**2 / spread) / 2)), ""
 
 
 # How many trials, before the first one is paid for.
-
 
 EXACT_UP_TO = 2_000
 """Trials per arm up to which power is enumerated; beyond, the formula it starts from is within 1 % of it."""
@@ -292,14 +278,14 @@ def trials_needed(p0: float, p1: float, alpha: float = 0.05, power: float = 0.8,
     start = _formula(p0, p1, per_test, power)
     if start > EXACT_UP_TO:
         return start
-    n = max(start, 1)
-    while _power(p1, p0, n, per_test) < power:
+    n = start
+    while fisher_power(p1, p0, n, per_test) < power:
         n += 1
     best, misses = n, 0
     # Down again while the saw still suffices: five numbers in a row that do not, end it.
     while n > 1 and misses < 5:
         n -= 1
-        if _power(p1, p0, n, per_test) >= power:
+        if fisher_power(p1, p0, n, per_test) >= power:
             best, misses = n, 0
         else:
             misses += 1
@@ -334,6 +320,7 @@ def trials_needed_per_stratum(
     return max(1, math.ceil((z_alpha * math.sqrt(null) + z_power * math.sqrt(alternative)) ** 2 / difference**2))
 
 
+@lru_cache(maxsize=4096)
 def fisher_power(p1: float, p0: float, n: int, alpha: float = 0.05) -> float:
     """The exact chance that Fisher's two-sided test calls the difference, with `n` trials in each arm.
 
@@ -342,13 +329,9 @@ def fisher_power(p1: float, p0: float, n: int, alpha: float = 0.05) -> float:
     Raises:
         InputError: If a value is out of range.
     """
-    n = whole_number(n, "n", at_least=1)
-    return _power(rate(p1, "p1"), rate(p0, "p0"), n, probability(alpha, "alpha", example="0.05"))
-
-
-@lru_cache(maxsize=4096)
-def _power(p1: float, p0: float, n: int, alpha: float) -> float:
-    """Arms of one size make the table's distribution symmetric, so the two-sided p is twice the smaller tail."""
+    p1, p0, n = rate(p1, "p1"), rate(p0, "p0"), whole_number(n, "n", at_least=1)
+    alpha = probability(alpha, "alpha", example="0.05")
+    # Arms of one size make the table's distribution symmetric, so the two-sided p is twice the smaller tail.
     # Logarithms: from some 500 trials per arm on, the coefficients themselves pass float64.
     choose = _log_choose(n)
     choose_all = _log_choose(2 * n)
@@ -391,7 +374,6 @@ def _formula(p0: float, p1: float, alpha: float, power: float) -> int:
 
 
 # A comparison in plain words that claim no more than it shows.
-
 
 _MANY = 100_000  # more than this per arm is another question
 
@@ -485,6 +467,9 @@ def sentence(
 
 
 def _needs(c: Comparison, alpha: float, power: float) -> str:
+    def about(n: int) -> str:
+        return f"about {n:,}" if n <= _MANY else f"more than {_MANY:,}"
+
     rate1, rate0, gap = c.rate1 or 0.0, c.rate0 or 0.0, c.difference
     if abs(rate1 - rate0) < 1e-12:
         widest = max(abs(gap.low or 0.0), abs(gap.high or 0.0))
@@ -494,15 +479,11 @@ def _needs(c: Comparison, alpha: float, power: float) -> str:
         if abs(sum(p1 - p0 for p0, p1 in rates)) < 1e-12:
             return "The differences of the cases cancel out when they are weighted alike."
         n = trials_needed_per_stratum(rates, alpha, power, comparisons=c.family or 1)
-        number = f"{_about(n)} trials per arm in each case, {_about(n * len(rates))} per arm in all {len(rates)},"
+        number = f"{about(n)} trials per arm in each case, {about(n * len(rates))} per arm in all {len(rates)},"
     else:
         n = trials_needed(rate0, rate1, alpha, power, comparisons=c.family or 1)
-        number = f"{_about(n)} trials per arm{' in it' if c.stratum else ''}"
+        number = f"{about(n)} trials per arm{' in it' if c.stratum else ''}"
     return f"A true difference of this size needs {number} to be shown with {percent(power)} power."
-
-
-def _about(n: int) -> str:
-    return f"about {n:,}" if n <= _MANY else f"more than {_MANY:,}"
 
 
 def _sides(c: Comparison, rate1: float, rate0: float) -> str:

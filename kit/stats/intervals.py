@@ -1,9 +1,9 @@
-"""One rate: Wilson's interval, and what the missing could have done."""
+"""One rate with its interval: of trials, of turns that share trials, of what may be missing, and while one looks on; and medians."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TypeGuard
@@ -13,19 +13,18 @@ import numpy.typing as npt
 
 from kit.errors import InputError, clipped
 
+Floats = npt.NDArray[np.float64]
+
 # What a count, a rate and a level may be; each refusal names the value.
 
 
-Floats = npt.NDArray[np.float64]
-
-
-def is_number(value: object) -> TypeGuard[float]:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
 def whole_number(value: object, name: str, *, at_least: int = 0) -> int:
     """A count as an int. Whole floats pass (pandas makes them of columns with gaps); truth values do not."""
-    if is_number(value) and math.isfinite(value) and value == int(value) and value >= at_least:
+    if _is_number(value) and math.isfinite(value) and value == int(value) and value >= at_least:
         return int(value)
     raise InputError(f"{name} must be a whole number of {at_least} or more, got {clipped(value)}")
 
@@ -44,10 +43,9 @@ def k_of_n_arrays(k: npt.ArrayLike, n: npt.ArrayLike) -> tuple[Floats, Floats]:
     for name, values_in in (("k", k), ("n", n)):
         try:
             values = np.asarray(values_in)
-            numeric = values.dtype.kind in "iuf"
-        except ValueError:
-            numeric = False
-        if not numeric:
+        except ValueError:  # rows of different lengths
+            values = np.array("")
+        if values.dtype.kind not in "iuf":
             raise InputError(f"{name} must be an array of whole numbers, got {clipped(values_in)}")
         pair.append(values.astype(np.float64))
     try:
@@ -57,24 +55,22 @@ def k_of_n_arrays(k: npt.ArrayLike, n: npt.ArrayLike) -> tuple[Floats, Floats]:
     # one comparison per rule, NaN fails every one of them
     good = (count >= 0) & (count <= total) & (total < np.inf) & (count == np.floor(count)) & (total == np.floor(total))
     if not good.all():
-        at = tuple(int(i) for i in np.argwhere(~good)[0])
+        at = tuple(np.argwhere(~good)[0].tolist())
         where = at[0] if len(at) == 1 else at
-        raise InputError(
-            f"row {where}: k of n must be whole numbers with 0 <= k <= n, got {count[at]:g} of {total[at]:g}"
-        )
+        raise InputError(f"row {where}: k of n are whole numbers with 0 <= k <= n, not {count[at]:g} of {total[at]:g}")
     return count, total
 
 
 def probability(value: object, name: str, *, example: str) -> float:
     """A number strictly between 0 and 1; the usual slip is percent."""
-    if is_number(value) and 0 < value < 1:
+    if _is_number(value) and 0 < value < 1:
         return float(value)
     raise InputError(f"{name} must lie between 0 and 1 (such as {example}), got {clipped(value)}")
 
 
 def rate(value: object, name: str) -> float:
     """A number from 0 to 1, ends included."""
-    if is_number(value) and 0 <= value <= 1:
+    if _is_number(value) and 0 <= value <= 1:
         return float(value)
     raise InputError(f"{name} must be a rate from 0 to 1, got {clipped(value)}")
 
@@ -85,9 +81,6 @@ def z_of(level: object) -> float:
     if upper >= 1:
         raise InputError(f"level is too near 1 for a number of 64 bits, got {clipped(level)}")
     return NormalDist().inv_cdf(upper)
-
-
-# What comes back: one interval, or one comparison of two arms.
 
 
 def percent(rate: float) -> str:
@@ -344,47 +337,33 @@ that hold any text no interval lies wholly below the truth, so that one of equal
 97.5 %. Smaller values bring more of it under 97 %, and p = 0.07 at ICC 0.3 down to 91 % (4) or 90 % (3)."""
 
 
-def clustered(text: Sequence[object], trial: Sequence[Hashable], level: float = 0.95) -> Interval:
-    """The share of text among pooled turns, with an interval that knows which turns share a trial.
+def clustered(
+    k: npt.ArrayLike, n: npt.ArrayLike, level: float = 0.95, *, times: npt.ArrayLike | None = None
+) -> Interval:
+    """The share of text among pooled turns, with an interval that knows which turns share a trial: see `clustered_array`.
 
     Args:
-        text: Per turn, whether it was text: truth values or 0 and 1, length ``n_turns``.
-        trial: Per turn, the id of its trial, same length, in any order.
+        k, n: Text turns and all turns of each trial, shape ``(n_trials,)``; trials of 0 turns do not count.
         level: Confidence level.
+        times: How many trials have these counts, where equal ones were put together; once each unless given.
 
     Returns:
         `n` counts turns, `clusters` trials. Of one trial alone there is an estimate and no interval.
 
     Raises:
-        InputError: If a turn has no trial (``None``, NaN, an empty text, or a negative number: the code of pandas for
-            a missing category), if a value is neither true nor false, or the lengths differ.
-    """
-    values = _truths(text)
-    codes = _codes(trial)
-    if len(values) != len(codes):
-        raise InputError(f"text and trial must be equally long, got {len(values)} turns and {len(codes)} ids")
-    return from_counts(np.bincount(codes, weights=values), np.bincount(codes), level)
-
-
-def from_counts(
-    k: npt.ArrayLike, n: npt.ArrayLike, level: float = 0.95, *, times: npt.ArrayLike | None = None
-) -> Interval:
-    """`clustered` for counts that are made already: ``k[i]`` of ``n[i]`` turns of trial ``i``; trials of 0 turns do not count.
-
-    Args:
-        times: How many trials have these counts, where equal ones were put together; once each unless given.
+        InputError: Naming the first entry that is not ``0 <= k <= n``.
     """
     count, total = k_of_n_arrays(k, n)
     often = np.ones_like(total) if times is None else k_of_n_arrays(times, times)[0]
     estimate, low, high, effective = (float(x) for x in _core(count, total, level, often))
     trials, turns = int((often * (total > 0)).sum()), int((often * total).sum())
+    method = "Wilson, clustered by trial"
     if trials == 0:
-        return Interval(None, None, None, level, "Wilson, clustered by trial", 0, "no turns, so no rate", 0)
+        return Interval(None, None, None, level, method, 0, "no turns, so no rate", 0)
     if trials == 1:
         note = "turns of one trial cannot show how trials differ"
-        return Interval(estimate, None, None, level, "Wilson, clustered by trial", turns, note, 1)
-    method = f"Wilson, clustered by trial, effective n {effective:.4g}"
-    return Interval(estimate, low, high, level, method, turns, "", trials)
+        return Interval(estimate, None, None, level, method, turns, note, 1)
+    return Interval(estimate, low, high, level, f"{method}, effective n {effective:.4g}", turns, "", trials)
 
 
 def clustered_array(k: npt.ArrayLike, n: npt.ArrayLike, level: float = 0.95) -> tuple[Floats, Floats, Floats]:
@@ -438,50 +417,6 @@ def _core(k: Floats, n: Floats, level: float, times: Floats) -> tuple[Floats, Fl
     low, high = score_bounds(rate, effective, t)
     enough = trials > 1
     return np.where(turns > 0, rate, np.nan), np.where(enough, low, np.nan), np.where(enough, high, np.nan), effective
-
-
-def _truths(values: Sequence[object]) -> Floats:
-    array = np.asarray(values)
-    if array.ndim != 1:
-        raise InputError(f"text must hold one value per turn, got shape {array.shape}")
-    if array.dtype.kind in "biuf":
-        wrong = ~((array == 0) | (array == 1))
-    else:
-        wrong = np.array([not isinstance(v, bool | np.bool_ | int) or v not in (0, 1) for v in array], dtype=bool)
-    if wrong.any():
-        at = int(np.argmax(wrong))
-        raise InputError(
-            f"turn {at}: text must be true or false, got {clipped(array[at])}; leave out turns without a reply"
-        )
-    return array.astype(np.float64)
-
-
-def _codes(ids: Sequence[Hashable]) -> npt.NDArray[np.intp]:
-    if getattr(getattr(ids, "dtype", None), "kind", "O") in "iu":  # an integer column: no loop over a million ids
-        array = np.asarray(ids)
-        if array.size and array.min() < 0:
-            at = int(np.argmax(array < 0))
-            raise InputError(f"turn {at} belongs to no trial, got id {int(array[at])}; pooled turns need their trial")
-        return np.unique(array, return_inverse=True)[1].astype(np.intp)
-    codes_by_id: dict[Hashable, int] = {}
-    codes = np.empty(len(ids), dtype=np.intp)
-    for at, value in enumerate(ids):
-        if _is_missing(value):
-            raise InputError(f"turn {at} belongs to no trial, got id {clipped(value)}; pooled turns need their trial")
-        try:
-            codes[at] = codes_by_id.setdefault(value, len(codes_by_id))
-        except TypeError:
-            raise InputError(f"turn {at}: a trial id must be hashable, got {clipped(value)}") from None
-    return codes
-
-
-def _is_missing(value: object) -> bool:
-    if value is None or value == "":
-        return True
-    try:
-        return bool(value != value) or bool(isinstance(value, int | float | np.integer | np.floating) and value < 0)
-    except TypeError:  # pandas.NA: not even its own equal
-        return True
 
 
 # Looking after every trial, and stopping when it is enough, without fooling oneself.
@@ -571,17 +506,6 @@ class StopRule:
     def enough(self, k: int, n: int) -> bool:
         """Whether one arm is known well enough."""
         return bool((self.interval(k, n).width or 0.0) <= self.width)
-
-    def stop(self, counts: Iterable[tuple[int, int]]) -> bool:
-        """Whether all arms are: one ``(k, n)`` per arm, of completed trials in planned order.
-
-        Raises:
-            InputError: If there are not `n_arms` of them; an arm without trials is ``(0, 0)``.
-        """
-        arms = list(counts)
-        if len(arms) != self.n_arms:
-            raise InputError(f"the rule is for {self.n_arms} arms, got counts of {len(arms)}: {clipped(arms)}")
-        return all(self.enough(k, n) for k, n in arms)
 
     def trials_per_arm(self, p: float = 0.5) -> int:
         """About how many trials an arm takes whose rate is `p`; one half takes the most. For the price of a plan."""

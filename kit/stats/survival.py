@@ -1,50 +1,13 @@
-"""Drift over the turns of a trial: does it stick, and how long until it comes."""
+"""Drift over the turns of a trial: how long until it comes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from kit.errors import InputError, clipped
-from kit.stats.intervals import Floats, Interval, from_counts, is_number, score_bounds, z_of
-
-Whole = npt.NDArray[np.int64]
-
-
-def p_text_given_text(sequences: Iterable[Sequence[bool | None]], level: float = 0.95) -> Interval:
-    """How often a turn after a text turn is text again, with an interval clustered by trial.
-
-    Pairs of neighbouring turns are pooled over trials, ``sum(text, then text) / sum(text, then anything)``; see
-    `clusters` for the interval. Pooling keeps the bias small that averaging one share per trial would have (J. B. Miller,
-    A. Sanjurjo (2018), Econometrica 86:2019-2047).
-
-    Args:
-        sequences: One per trial: per turn in order whether its final reply was text, ``None`` where it is not known
-            (failed, missing). A pair with an unknown turn does not count.
-        level: Confidence level.
-
-    Returns:
-        `n` counts pairs, `clusters` the trials that have one.
-
-    Raises:
-        InputError: If a turn is something else.
-    """
-    again, pairs = [], []
-    for at, turns in enumerate(sequences):
-        if not isinstance(turns, Iterable):
-            raise InputError(f"trial {at} must be a sequence of turns, got {clipped(turns)}")
-        flags = [_turn(value, at, index) for index, value in enumerate(turns)]
-        after_text = [b for a, b in pairwise(flags) if a and b is not None]
-        again.append(sum(after_text))
-        pairs.append(len(after_text))
-    if not sum(pairs):
-        note = "no turn came after a text turn"
-        return Interval(None, None, None, level, "Wilson, clustered by trial", 0, note, 0)
-    return from_counts(np.array(again), np.array(pairs), level)
+from kit.stats.intervals import Floats, Interval, score_bounds, z_of
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -74,7 +37,9 @@ class Survival:
         return f"Kaplan-Meier of {self.n} trials, {sum(self.events)} drifted: {end}; median {self.median!r}"
 
 
-def kaplan_meier(times: Sequence[float], observed: Sequence[bool], level: float = 0.95) -> Survival:
+def kaplan_meier(
+    turns: npt.ArrayLike, at_risk: npt.ArrayLike, events: npt.ArrayLike, n: int, level: float = 0.95
+) -> Survival:
     """Turns until drift, where many trials end before it comes.
 
     E. L. Kaplan, P. Meier (1958), J. Am. Stat. Assoc. 53:457-481, variance of M. Greenwood (1926), bounds on the
@@ -86,38 +51,10 @@ def kaplan_meier(times: Sequence[float], observed: Sequence[bool], level: float 
     It takes the trials that ended early to be like the others. If a failure is itself a sign of drift, it is not so.
 
     Args:
-        times: Per trial the turn (from 1) of its first drift, or its last turn without.
-        observed: Per trial whether that was a drift (true) or the end of watching (false).
-        level: Confidence level, pointwise.
-
-    Raises:
-        InputError: If a time is not a finite number above 0, a flag neither true nor false, or the lengths differ.
-    """
-    z_of(level)
-    if len(times) != len(observed):
-        raise InputError(f"times and observed must be equally long, got {len(times)} and {len(observed)}")
-    for at, (time, flag) in enumerate(zip(times, observed, strict=True)):
-        # True is an int to Python, and would be turn 1.
-        if not is_number(time) or not 0 < time < np.inf:
-            raise InputError(f"times[{at}] must be a turn, counted from 1, got {clipped(time)}")
-        if not isinstance(flag, bool | np.bool_ | int | np.integer) or flag not in (0, 1):
-            raise InputError(f"observed[{at}] must be true or false, got {clipped(flag)}")
-    # Trials that were watched to this turn or longer are at risk in it.
-    when, drifted = np.asarray(times, dtype=np.float64), np.asarray(observed, dtype=bool)
-    turns, events = np.unique(when[drifted], return_counts=True)
-    at_risk = len(when) - np.searchsorted(np.sort(when), turns, side="left")
-    return survival_of_counts(turns, at_risk, events, len(when), level)
-
-
-def survival_of_counts(
-    turns: npt.ArrayLike, at_risk: npt.ArrayLike, events: npt.ArrayLike, n: int, level: float = 0.95
-) -> Survival:
-    """`kaplan_meier` for counts that are made already: what a million turns come to.
-
-    Args:
         turns: Turns (from 1) at which some trial drifted first, ascending.
         at_risk, events: Trials still watched without drift when that turn came, and those that drifted at it (1 or more).
         n: Trials in all.
+        level: Confidence level, pointwise.
     """
     z = z_of(level)
     when, risk, drifts = np.asarray(turns, np.float64), np.asarray(at_risk, np.int64), np.asarray(events, np.int64)
@@ -137,7 +74,9 @@ def survival_of_counts(
     )
 
 
-def _log_log(survival: Floats, at_risk: Whole, events: Whole, z: float) -> tuple[Floats, Floats]:
+def _log_log(
+    survival: Floats, at_risk: npt.NDArray[np.int64], events: npt.NDArray[np.int64], z: float
+) -> tuple[Floats, Floats]:
     n_left = at_risk - events
     # Greenwood divides by those that are left; where all have drifted, the bounds come from those that were at risk.
     some_left = n_left > 0
@@ -158,20 +97,10 @@ def _median(turns: Floats, survival: Floats, low: Floats, high: Floats, level: f
 
     tolerance = 1e-12  # products of fractions miss one half by an ulp
     # The median's bounds are where the curve's own bounds cross one half (Brookmeyer, Crowley 1982).
-    estimate = first(survival <= 0.5 + tolerance)
-    lower = first(low <= 0.5 + tolerance)
-    upper = first(high <= 0.5 + tolerance)
+    estimate, lower, upper = (first(curve <= 0.5 + tolerance) for curve in (survival, low, high))
     note = ""
     if estimate is None:
         note = "fewer than half of the trials drifted while watched" if n else "no trials"
     elif upper is None:
         note = "no upper bound: too few trials are left to tell"
     return Interval(estimate, lower, upper, level, "Brookmeyer-Crowley, log-log", n, note)
-
-
-def _turn(value: object, trial: int, index: int) -> bool | None:
-    if value is None:
-        return None
-    if isinstance(value, bool | np.bool_ | int | np.integer) and value in (0, 1):
-        return bool(value)
-    raise InputError(f"trial {trial}, turn {index}: must be true (text), false or None (unknown), got {clipped(value)}")

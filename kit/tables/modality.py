@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import show, stats
 from ..errors import InputError, clipped
-from ..stats.intervals import Interval, from_counts, percent
+from ..stats.intervals import Interval, percent
 from .frames import LABELS, MODALITIES, STATES, STOPPED, Role, Source, counted_turns
 
 if TYPE_CHECKING:
@@ -269,7 +269,7 @@ class Groups:
 
         Trials with the same counts are put together: an interval costs as much as there are kinds of trials.
         """
-        return [from_counts(kinds[k], kinds[n], level, times=kinds["times"]) for kinds in self._kinds(k, n)]
+        return [stats.clustered(kinds[k], kinds[n], level, times=kinds["times"]) for kinds in self._kinds(k, n)]
 
     def survival(self, level: float) -> list[tuple[stats.Survival, Any, Any]]:
         """Return the turns until drift of each group (Kaplan-Meier), and by turn, counted from 1 (entry 0 is before the first), the
@@ -283,7 +283,7 @@ class Groups:
             at_risk = (n - np.concatenate(([0], np.cumsum(left_at)[:-1]))).astype(np.int64)
             events = np.bincount(drift[drift > 0], times[drift > 0], minlength=longest + 1).astype(np.int64)
             turns = np.flatnonzero(events)
-            out.append((stats.survival_of_counts(turns, at_risk[turns], events[turns], n, level), at_risk, events))
+            out.append((stats.kaplan_meier(turns, at_risk[turns], events[turns], n, level), at_risk, events))
         return out
 
     def _kinds(self, k: str, n: str) -> list[pd.DataFrame]:

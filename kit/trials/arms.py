@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 
 from .. import show
 from ..clip import Clip
-from ..endpoint import Endpoint, Protocol
+from ..endpoint import Endpoint
 from ..errors import InputError, clipped
 from ..history import History, HistoryItem, HistoryPart
 from ..live import Feed, LiveSession
@@ -42,10 +42,6 @@ from ..wire.records import Response
 # Both carry messages of user, assistant and system (GPT-Live: developer) as a history.
 BOTH = frozenset({"realtime", "live"})
 LIVE = frozenset({"live"})
-
-
-# What an endpoint must be able to do for its measure to mean something: over Realtime that is drift to text.
-_MEASURED: dict[Protocol, tuple[str, ...]] = {"realtime": ("answers_in_text",), "live": ()}
 
 
 class Arm:
@@ -117,8 +113,10 @@ class Arm:
             carried = ", ".join(item.name for item in all_arms(where.protocol))
             return f"{self.name} cannot be carried by {where.protocol}; there are {carried}"
         seeded = self.history(history)
+        # Over Realtime the measure is drift to text, which means something only where a reply can be text.
+        measured = () if where.protocol == "live" else ("answers_in_text",)
         return where.cannot(
-            *_MEASURED[where.protocol],
+            *measured,
             *self.needs,
             roles={item.role for item in seeded if item.role},
             with_sound=any(part.clip is not None for item in seeded for part in item.parts),
@@ -172,7 +170,7 @@ class Arm:
 
     def __repr__(self) -> str:
         line = (type(self).__doc__ or "").strip().partition("\n")[0]
-        return f"<Arm {self.name}: {line}>" if line else f"<Arm {self.name}>"
+        return f"<Arm {self.name}{': ' * bool(line)}{line}>"
 
     def _repr_html_(self) -> str:
         facts = [
@@ -684,47 +682,19 @@ class Nudge(Arm):
 
 # ------------------------------------------------------------------------------------------------------ the namespace
 
-as_is = AsIs()
-one_user_message = OneUserMessage()
-user_messages_with_labels = UserMessagesWithLabels()
-history_in_instructions = HistoryInInstructions()
-assistant_as_system = AssistantAsSystem()
-summary = Summary()
-summary_as_assistant = SummaryAsAssistant()
-spoken_user_turns = SpokenUserTurns()
-assistant_audio = AssistantAudio()
-one_at_a_time = OneAtATime()
-silent_audio = SilentAudio()
-update_again = UpdateAgain()
-text_then_audio = TextThenAudio()
-text_beside = TextBeside()
-compaction = Compaction()
-modality_each_response = ModalityEachResponse()
-forcing_instructions = ForcingInstructions()
-out_of_band = OutOfBand()
-delete_and_retry = DeleteAndRetry()
-short_tail = ShortTail()
-summary_and_tail = SummaryAndTail()
-past_by_thinking = PastByThinking()
-past_by_instructions = PastByInstructions()
-line_and_ping = LineAndPing()
-unfed = Unfed()
-burst = Burst()
-forked = Forked()
-commentary_ping = CommentaryPing()
-nudge = Nudge()
-
-# Made of the classes above and of no list, so that none can be forgotten: a class without its line here has its name all the same.
-_ALL: tuple[Arm, ...] = tuple(
-    globals().setdefault(kind().name, kind())
+# Made of the classes above and of no list, so that none can be forgotten.
+_ALL: dict[str, Arm] = {
+    kind().name: kind()
     for kind in list(globals().values())
     if isinstance(kind, type) and issubclass(kind, Arm) and kind is not Arm
-)
+}
+globals().update(_ALL)  # arms.one_user_message, arms.summary, …
+as_is = _ALL["as_is"]  # the one that the kit itself names, for the checker
 
 
 def all_arms(wire: str = "realtime") -> Arms:
     """Return the arms of the kit that a protocol carries (``realtime`` or ``live``), in the order in which they stand here."""
-    return Arms(item for item in _ALL if wire in item.wires)
+    return Arms(item for item in _ALL.values() if wire in item.wires)
 
 
 def arm(name: str | Arm | type[Arm]) -> Arm:
@@ -737,10 +707,9 @@ def arm(name: str | Arm | type[Arm]) -> Arm:
         return name
     if isinstance(name, type) and issubclass(name, Arm):
         return name()
-    arms = {item.name: item for item in _ALL}
-    if not isinstance(name, str) or name not in arms:
-        raise InputError(f"no arm is called {clipped(name)}; there are {', '.join(arms)}")
-    return arms[name]
+    if not isinstance(name, str) or name not in _ALL:
+        raise InputError(f"no arm is called {clipped(name)}; there are {', '.join(_ALL)}")
+    return _ALL[name]
 
 
 # -------------------------------------------------------------------------------------------------------------- parts
