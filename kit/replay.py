@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import itertools
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -23,9 +24,8 @@ import msgspec
 from websockets.http11 import Request, Response
 
 from .errors import InputError, clipped
-from .eventlog.reading import recordings
+from .eventlog.reading import AnySession, RecordedSession, Step, recordings
 from .eventlog.redact import MARK
-from .eventlog.sessions import RecordedSession, gap_s
 from .eventlog.writing import without_audio
 from .standin import MAX_FRAME_BYTES, Access, Connection, Listener, key_of_request
 from .wire.conversation import TAG
@@ -36,7 +36,7 @@ from .wire.live_conversation import ReplyPolicy
 # A microphone's or a feeder's: never the same twice. GPT-Live's are its clock, so they are counted all the same.
 _APPENDS = ("input_audio_buffer.append", "session.input_audio.append")
 _HUM = b"\xd0\x07\x30\xf8"  # ±2,000 as 16 bits: 12 kHz; of G.711, no silence either
-# `RecordedSession.simulated`, as the handshake's header says it.
+# `LoggedSession.simulated`, as the handshake's header says it.
 _ORIGINS = {True: "simulated", False: "service", None: "unknown"}
 
 
@@ -87,15 +87,19 @@ class Replay(Listener):
         self._next = itertools.count()
 
     @property
-    def first(self) -> RecordedSession:
+    def first(self) -> AnySession:
         """What the first connection gets."""
-        return self.recordings[0]
+        return self.recordings[0].session
 
     def __repr__(self) -> str:
         first, n = self.first, len(self.recordings)
-        about = f"{first.name}, {first.model or 'model unknown'}, {first.dialect}, {_ORIGINS[first.simulated]}"
+        about = f"{first.file}, {first.model or 'model unknown'}, {first.dialect}, {_ORIGINS[first.simulated]}"
         stand_in_sound = "a hum" if first.dialect == "live" else "silence"
-        sound = f", sound as {stand_in_sound} (its digest was kept)" if first.digests else ""
+        sound = (
+            f", sound as {stand_in_sound} (its digest was kept)"
+            if (first.header or {}).get("audio") == "digest"
+            else ""
+        )
         return f"<Replay of {about}{f', {n} sessions' if n > 1 else ''}{sound}>"
 
     async def admit(self, connection: Connection, request: Request) -> Response | None:
@@ -106,9 +110,9 @@ class Replay(Listener):
     def headers(self, connection: Connection) -> dict[str, str]:
         n = next(self._next) % len(self.recordings)
         connection.about = recording = self.recordings[n]
-        origin = _ORIGINS[recording.simulated]
+        origin = _ORIGINS[recording.session.simulated]
         headers = {REPLAY_HEADER: f"realtime-history-kit; session={n}; origin={origin}"}
-        return headers | ({MARK_HEADER: "realtime-history-kit; replay"} if recording.simulated else {})
+        return headers | ({MARK_HEADER: "realtime-history-kit; replay"} if recording.session.simulated else {})
 
     async def talk(self, connection: Connection) -> None:
         await _Playing(self, connection.about, connection).run()
@@ -133,7 +137,12 @@ class _Playing:
     """One connection to one recording."""
 
     def __init__(self, replay: Replay, recording: RecordedSession, connection: Connection) -> None:
-        self._replay, self._recording, self._connection = replay, recording, connection
+        self._replay, self._session, self._steps, self._connection = (
+            replay,
+            recording.session,
+            recording.steps,
+            connection,
+        )
         # Which of the client's ids stand for which recorded ones.
         self._ids = Ids()
         # Taken from the socket, not yet compared.
@@ -149,18 +158,18 @@ class _Playing:
 
     async def _play(self) -> None:
         before = None
-        steps = self._recording.steps
+        steps = self._steps
         for n, step in enumerate(steps):
             if step.direction == "client":
                 # GPT-Live is fed all the time, and never so many frames twice.
-                fed = self._recording.dialect == "live" or (n > 0 and steps[n - 1].data.get("type") in _APPENDS)
+                fed = self._session.dialect == "live" or (n > 0 and steps[n - 1].data.get("type") in _APPENDS)
                 await self._compare(step.data, more_sound=fed)
             else:
                 if self._replay.pace is not None:
-                    await asyncio.sleep(gap_s(before, step) / self._replay.pace)
+                    await asyncio.sleep(_gap_s(before, step) / self._replay.pace)
                 await self._connection.send(encode(_sounding(self._ids.now(step.data))), text=True)
             before = step
-        end = self._recording.end or {}
+        end = self._session.end or {}
         code = end.get("code")
         # Codes that may be sent in a close frame; 1015 may not, and 1000 is a client's own close, so the client goes on to close.
         if isinstance(code, int) and (code == 1001 or 1007 <= code <= 4999):
@@ -200,7 +209,7 @@ class _Playing:
 
     async def _tell(self, departed: _Departed) -> None:
         sentence = "This is a replay{name}, and your frame {n} departs from it: {where}. Do what was recorded, or record again."
-        quoted = sentence.format(name=f" of {self._recording.name}", n=self._n_sent, where=departed.quoted)
+        quoted = sentence.format(name=f" of {self._session.file}", n=self._n_sent, where=departed.quoted)
         message = quoted if self._replay.quote else sentence.format(name="", n=self._n_sent, where=departed.place)
         if self._replay.on_departed is not None:
             self._replay.on_departed(quoted)
@@ -212,6 +221,12 @@ class _Playing:
         await self._connection.send(encode(frame), text=True)
         # As the service closes for a wrong request (wire/README.md, Handshake failures).
         await self._connection.close(4000, "replay_departed")
+
+
+def _gap_s(before: Step | None, step: Step) -> float:
+    """Seconds from the frame before to this one, where the log says so."""
+    gap_ms = step.at_ms - before.at_ms if before is not None else 0.0
+    return 0.0 if math.isnan(gap_ms) else max(0.0, gap_ms / 1000)
 
 
 def _sounding(value: Any) -> Any:

@@ -14,23 +14,30 @@ import pytest
 
 from kit import Case, History, Plan, Settings, StandIn, cases, connect, read_log, run
 from kit.cli import main
-from kit.eventlog.live import LIVE_COLUMNS, live_sessions, outcomes
+from kit.eventlog.live import LIVE_COLUMNS, LiveSorter, outcomes
+from kit.eventlog.times import Instant
 from kit.plots.timeline import pair, timeline
 from kit.reporting import bundle
 
 HISTORY = History().user("Tell me a joke.").assistant("Why don't skeletons fight each other? They don't have the guts!")
 ASK = "Tell me another joke."
 Record = namedtuple("Record", "kind data at key")
-At = namedtuple("At", "ms clock")
 
 
 def records_of(path):
     """The records of a log of the kit's, as the parser tells them."""
     for line in path.read_text().splitlines():
         fields = json.loads(line)
-        at = At(fields["at_ms"], "atms") if "at_ms" in fields else None
+        at = Instant(fields["at_ms"], "atms") if "at_ms" in fields else None
         kind = "header" if "opened_at" in fields else next(k for k in ("event", "end") if k in fields)
         yield Record(kind, fields if kind == "header" else fields[kind], at, fields["log"])
+
+
+def live_sessions(records, file=""):
+    sorter = LiveSorter(file)
+    for record in records:
+        sorter.take(record)
+    return sorter.finish()
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +65,12 @@ def test_a_log_reads_as_the_session_was(logs, audio):
     assert (spoken["outcome"], spoken["asked_by"], spoken["by_words"]) == ("spoken", "commentary", False)
     assert 0 < spoken["first_word_ms"] <= spoken["first_voice_ms"] < spoken["last_voice_ms"] and spoken["words"]
     assert (spoken["n_seeded"], spoken["seconds_confirmed"], spoken["close_reason"]) == (2, True, "close_requested")
-    assert session.simulated and session.usd == 0 and session.appends[0].acked_at_ms and tuple(spoken) == LIVE_COLUMNS
+    assert (
+        session.simulated
+        and session.usd == 0
+        and session.conversation.appends[0].acked_at_ms
+        and tuple(spoken) == LIVE_COLUMNS
+    )
     assert "1 silent, 1 spoken" in next(outcomes(session.rows)) and "acknowledged after" in session.facts()[1]
     assert any(reply.sound for reply in session.replies) == (audio == "keep")
 

@@ -15,16 +15,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .events import LogRecord as LogRecord
-    from .lines import ParseReport as ParseReport
-    from .lines import log_files as log_files
-    from .reading import Log as Log
-    from .reading import read_log as read_log
-    from .reading import read_logs as read_logs
-    from .reading import recordings as recordings
-    from .sessions import COLUMNS as COLUMNS
-    from .sessions import LoggedSession as LoggedSession
-    from .sessions import RecordedSession as RecordedSession
+    from .lines import ParseReport, log_files
+    from .reading import Log, read_log, read_logs
+    from .sessions import COLUMNS, LoggedSession
 
 from .redact import Redactor as Redactor  # noqa: E402
 from .writing import LogWriter as LogWriter  # noqa: E402
@@ -32,16 +25,13 @@ from .writing import LogWriter as LogWriter  # noqa: E402
 __all__ = [
     "COLUMNS",
     "Log",
-    "LogRecord",
     "LogWriter",
     "LoggedSession",
     "ParseReport",
-    "RecordedSession",
     "Redactor",
     "log_files",
     "read_log",
     "read_logs",
-    "recordings",
 ]
 
 

@@ -398,30 +398,31 @@ def split_prefix(line: str) -> tuple[str, int]:
     return kinds, at
 
 
-_CRI = re.compile(r"(\d{4}-\d\d-\d\dT\S{8,30} (?:stdout|stderr) )([FP])(?: |$)")
+_CRI = re.compile(r"(\d{4}-\d\d-\d\dT\S{8,30} )(stdout|stderr) ([FP])(?: |$)")
 
 
 class SplitLines:
-    """Put together the lines that a container runtime cut in pieces: CRI tags them P … F."""
+    """Put together the lines that a container runtime cut in pieces: Docker's end with the last one's line break, CRI tags them P … F."""
 
     def __init__(self) -> None:
-        self._pieces: dict[str, list[str]] = {}  # by stream
+        self.pieces: dict[str, list[str]] = {}  # by stream
+
+    def add(self, stream: str, piece: str, *, is_last: bool) -> str | None:
+        """The line, whole; ``None`` while pieces of it are to come."""
+        pieces = self.pieces.setdefault(stream, [])
+        pieces.append(piece)
+        if not is_last and sum(map(len, pieces)) < MAX_LINE_BYTES:
+            return None
+        return "".join(self.pieces.pop(stream))
 
     def join(self, line: str) -> str | None:
-        """The line, whole; ``None`` while pieces of it are to come."""
-        match = _CRI.match(line)
-        if match is None:
+        """The same of a line that may be one of CRI's."""
+        if (match := _CRI.match(line)) is None:
             return line
-        stream = match[1].split()[-1]
-        if match[2] == "P":
-            pieces = self._pieces.setdefault(stream, [match[1] + "F "])
-            if sum(map(len, pieces)) < MAX_LINE_BYTES:
-                pieces.append(line[match.end() :])
-            return None
-        pieces = self._pieces.pop(stream, [])
-        return "".join([*pieces, line[match.end() :]]) if pieces else line
+        piece = line[match.end() :] if match[2] in self.pieces else f"{match[1]}{match[2]} F {line[match.end() :]}"
+        return self.add(match[2], piece, is_last=match[3] == "F")
 
     def unended(self) -> list[str]:
         """Lines whose end never came."""
-        pieces, self._pieces = self._pieces, {}
+        pieces, self.pieces = self.pieces, {}
         return ["".join(line) for line in pieces.values()]

@@ -24,10 +24,10 @@ from ..wire.dialect import CLIENT_EVENTS as REALTIME_CLIENT_EVENTS
 from ..wire.dialect import GA_NAME
 from ..wire.events import DIGEST, UNKNOWN_PEAK, Event, digest, loudness
 from ..wire.live import CLIENT_EVENTS, SERVER_EVENTS, is_live
-from ..wire.live_conversation import Append, Delegation, LiveConversation, Reply, ReplyPolicy, decoded_audio, peak_of
+from ..wire.live_conversation import LiveConversation, Reply, ReplyPolicy, decoded_audio, peak_of
 from ..wire.view import LiveView
-from .events import Direction
-from .sessions import MAX_EVENTS, Logged, Record
+from .events import Direction, LogRecord
+from .sessions import MAX_EVENTS, Logged
 from .writing import without_audio
 
 LIVE_COLUMNS = (
@@ -41,7 +41,6 @@ _REALTIME = frozenset(GA_NAME) | frozenset(REALTIME_CLIENT_EVENTS)
 _FRAME_MS = 100.0  # of the track, and of what the kit and others feed
 _SOUND = {"session.output_audio.delta": "delta", "session.input_audio.append": "audio"}
 _WHOLE_BYTES = 160  # of a frame of 20 ms of G.711: the shortest that any client sends; what is below was shortened
-_DAY_MS = 86_400_000.0
 
 
 class LoggedLiveSession(Logged[LiveConversation], LiveView):
@@ -60,8 +59,7 @@ class LoggedLiveSession(Logged[LiveConversation], LiveView):
     ) -> None:
         super().__init__(LiveConversation(policy, keep_audio=keep_audio), file, key, keep_audio)
         self.has_times = True
-        self._zero: Any = None  # the instant of its first event
-        self._at_ms = 0.0  # of its latest event, since the first
+        self._at_ms = 0.0  # of its latest event; it does not go back
         self._has_idle_input = False  # silence is fed in zeros, so what is no zeros is somebody's voice
 
     @property
@@ -89,22 +87,12 @@ class LoggedLiveSession(Logged[LiveConversation], LiveView):
         return self.conversation.start_at_ms is not None
 
     @property
-    def appends(self) -> list[Append]:
-        """Context that was added after the start."""
-        return list(self.conversation.appends)
-
-    @property
-    def delegations(self) -> list[Delegation]:
-        """Work that was handed to a backend, or to the client."""
-        return list(self.conversation.delegations)
-
-    @property
     def rows(self) -> list[dict[str, Any]]:
         """A row per reply (`LIVE_COLUMNS`)."""
         common = {
             "session_id": self.id, "model": self.model, "n_seeded": len(self.conversation.past), "seconds": self.seconds,
             "seconds_confirmed": self.seconds_confirmed, "usd": self.usd, "close_reason": self.conversation.close_reason,
-            "n_appends": len(self.appends), "n_delegations": len(self.delegations), "has_times": self.has_times,
+            "n_appends": len(self.conversation.appends), "n_delegations": len(self.conversation.delegations), "has_times": self.has_times,
             "simulated": self.simulated, "file": self.file,
         }  # fmt: skip
         rows = []
@@ -154,14 +142,14 @@ class LoggedLiveSession(Logged[LiveConversation], LiveView):
 
     # ------------------------------------------------------------------------------------------------------- being read
 
-    def take(self, record: Record) -> None:
+    def take(self, record: LogRecord) -> None:
         """Fold one record in."""
         if record.kind in ("event", "live"):
             self._take_event(record)
         else:
             self._note(record)
 
-    def _take_event(self, record: Record) -> None:
+    def _take_event(self, record: LogRecord) -> None:
         data = record.data
         kind = data.get("type")
         self.n_events += 1
@@ -200,14 +188,11 @@ class LoggedLiveSession(Logged[LiveConversation], LiveView):
     def _clock(self, at: Any) -> float:
         """Milliseconds since the first event; without times, by the frames of whichever side has more of them."""
         if self.n_events == 1:
-            self._zero, self.has_times = at, at is not None
+            self.has_times = at is not None
         if not self.has_times:
             return max(self.conversation.n_input_frames, self.conversation.n_output_frames) * _FRAME_MS
-        if at is not None and at.clock == self._zero.clock:
-            at_ms = at.ms - self._zero.ms
-            if at.clock == "day" and at_ms < self._at_ms - _DAY_MS / 2:  # past midnight
-                at_ms += _DAY_MS
-            self._at_ms = max(self._at_ms, at_ms)
+        at_ms = self._since_first(at)
+        self._at_ms = self._at_ms if math.isnan(at_ms) else max(self._at_ms, at_ms)
         return self._at_ms
 
     @property
@@ -243,7 +228,7 @@ class LiveSorter:
         self._latest: LoggedLiveSession | None = None
         self._spoke_last = False  # a GPT-Live event was the last that only one protocol has
 
-    def take(self, record: Record) -> LoggedLiveSession | None:
+    def take(self, record: LogRecord) -> LoggedLiveSession | None:
         """Fold a record into its session, and return that; ``None`` if it is none of GPT-Live's."""
         kind = record.data.get("type")
         if record.kind == "header":
@@ -265,7 +250,7 @@ class LiveSorter:
         session.take(record)
         return session
 
-    def _session_of(self, record: Record) -> LoggedLiveSession:
+    def _session_of(self, record: LogRecord) -> LoggedLiveSession:
         latest = self._by_key.get(record.key) if record.key is not None else self._latest
         kind = record.data.get("type")
         if latest is not None and record.kind in ("event", "live"):
@@ -291,14 +276,6 @@ class LiveSorter:
         for session in self.sessions:
             session.finish(simulated)
         return [session for session in self.sessions if session.n_events]
-
-
-def live_sessions(records: Iterable[Record], file: str = "") -> list[LoggedLiveSession]:
-    """The GPT-Live sessions among a log's records."""
-    sorter = LiveSorter(file)
-    for record in records:
-        sorter.take(record)
-    return sorter.finish()
 
 
 def outcomes(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:

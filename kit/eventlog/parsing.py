@@ -24,7 +24,7 @@ from ..wire.live import is_live
 from . import advice, events, times, values
 from .documents import Piece, csv_pieces, decoded, json_pieces, kind_of, yaml_pieces
 from .events import CLIENT_NAMES, ENDED, MENTION, LogRecord, Origin, is_event, sender
-from .joining import MAX_GROUP_CHARS, Group, Wrapped
+from .joining import Group, Wrapped
 from .lines import HEAD_BYTES, ParseReport, SplitLines, lines, open_log, without_colours
 
 _MAX_NODES = 20_000  # of one value that is looked through for events; 50 times that of a list, which may hold many
@@ -63,9 +63,8 @@ class _Reader:
 
     def __init__(self, report: ParseReport, outer: _Reader | None = None) -> None:
         self.report = report
-        # Pieces of lines that a container runtime cut: CRI's, and by stream Docker's, which cuts at 16 kB.
-        self._split = SplitLines()
-        self._pieces: dict[Any, list[str]] = {}
+        # Pieces of lines that a container runtime cut: CRI's, and Docker's, which cuts at 16 kB.
+        self._split, self._docker = SplitLines(), SplitLines()
         # An object that goes on in the next lines. Lines that turn out to be none are read again, up to a bound.
         self._group: Group | None = None
         self._wrapped = Wrapped()
@@ -145,12 +144,12 @@ class _Reader:
                 return [*self._give_up(), *self._of_damaged("shortened in the middle", text, origin)]
         is_wrapped = isinstance(value, dict) and not is_event(value)
         inner = self._inner = events.text_field(value) if is_wrapped else None
-        if inner is not None and _is_piece(value, inner, self._pieces):
+        if inner is not None and _is_piece(value, inner, self._docker):
             return self._wrapped_text(value, inner, n_line)
         n_foreign = self.report.n_foreign
         if (parsed := list(self._of_value(value, origin))) or self.report.n_foreign > n_foreign:
             return [*self._give_up(), *parsed]  # another record begins, so what was begun before never ends
-        if inner is not None and (self._group is not None or self._pieces or _needs_reading(inner)):
+        if inner is not None and (self._group is not None or self._docker.pieces or _needs_reading(inner)):
             return self._wrapped_text(value, inner, n_line)
         if self._group is not None:
             return None
@@ -161,11 +160,10 @@ class _Reader:
         """The records in a line of text that a logger or a container wrapped in JSON, or in a piece of one."""
         stream = fields.get("stream")
         if "log" in fields and isinstance(stream, str):  # Docker's json-file: a piece without \n goes on
-            pieces = self._pieces.setdefault(stream, [])
-            pieces.append(text)
-            if not text.endswith("\n") and sum(map(len, pieces)) < MAX_GROUP_CHARS:
+            whole = self._docker.add(stream, text, is_last=text.endswith("\n"))
+            if whole is None:
                 return
-            text = "".join(self._pieces.pop(stream))
+            text = whole
         key, direction = events.session_key({**fields, "log": None}), events.direction_of(fields)
         origin = Origin(times.of_fields(fields), key, direction, n_line)
         for part in text.splitlines() or [""]:
@@ -192,11 +190,15 @@ class _Reader:
             if state == "complete" and (parsed := self._of_group(group)) is not None:
                 yield from parsed
                 continue
-            # It never was one object: its first line tells what it can, the others are read for themselves.
-            (first, origin_of_first), *again = group.lines if state == "complete" else [*group.lines, (line, where)]
-            self._n_chars_again += sum(len(line) for line, _ in again)
-            yield from self._without_event(first, origin_of_first, reason="cut off")
+            # It never was one object: the others are read for themselves.
+            (first, its_origin), *again = group.lines if state == "complete" else [*group.lines, (line, where)]
+            yield from self._first_of(first, its_origin, again)
             waiting.extendleft(reversed(again))
+
+    def _first_of(self, first: str, origin: Origin, again: list[tuple[str, Origin]]) -> Iterator[LogRecord]:
+        """What the first line tells of lines that seemed to be one object; the others are read again."""
+        self._n_chars_again += sum(len(line) for line, _ in again)
+        return self._without_event(first, origin, reason="cut off")
 
     def _one_line(self, line: str, origin: Origin) -> Iterator[LogRecord]:
         if _OF_COMPLAINT.search(line):
@@ -272,16 +274,14 @@ class _Reader:
         while (group := self._group) is not None:
             self._group = None
             (first, origin), *again = group.lines
-            self._n_chars_again += sum(len(line) for line, _ in again)
-            yield from self._without_event(first, origin, reason="cut off")
+            yield from self._first_of(first, origin, again)
             for line, where in again:
                 yield from self._text(line, where)
 
     def _flush(self, n_line: int) -> Iterator[LogRecord]:
         """A file ends, with that line."""
-        for line in [*self._split.unended(), *map("".join, self._pieces.values())]:
+        for line in [*self._split.unended(), *self._docker.unended()]:
             yield from self._text(line, Origin(n_line=n_line))
-        self._pieces.clear()
         yield from self._texts(self._wrapped.end())
         yield from self._give_up()
 
@@ -473,9 +473,9 @@ def _needs_reading(text: str) -> bool:
     return text.rstrip().endswith(("{", "[", "(", ",")) or values.HINT.search(text) is not None or "\n" in text.strip()
 
 
-def _is_piece(fields: dict[str, Any], text: str, pieces: dict[Any, list[str]]) -> bool:
+def _is_piece(fields: dict[str, Any], text: str, split: SplitLines) -> bool:
     """Whether Docker cut a line in pieces of 16 kB, and this is one: only the last ends the line."""
-    return "log" in fields and isinstance(fields.get("stream"), str) and (bool(pieces) or not text.endswith("\n"))
+    return "log" in fields and isinstance(fields.get("stream"), str) and (bool(split.pieces) or not text.endswith("\n"))
 
 
 def _is_damaged(value: Any, text: str) -> bool:

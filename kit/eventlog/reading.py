@@ -6,11 +6,14 @@ import csv
 import io
 import itertools
 import json
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .. import show
 from ..errors import InputError, clipped
@@ -21,7 +24,7 @@ from .events import LogRecord
 from .lines import STDIN, ParseReport, PathLike, family, log_files
 from .live import LiveSorter, LoggedLiveSession
 from .parsing import records
-from .sessions import COLUMNS, LoggedSession, RecordedSession, Sorter, Step, in_order
+from .sessions import COLUMNS, LoggedSession, Sorter
 from .times import Instant
 
 
@@ -165,7 +168,7 @@ def read_log(path: PathLike, *more: PathLike, audio: bool = True) -> Log:
     if order.is_broken and str(paths[0]) != STDIN:
         report = ParseReport()
         sessions = _Sessions(str(paths[-1]), report, keep_audio=audio)
-        for record in in_order(_records(paths, report)):
+        for record in order.restore(_records(paths, report)):
             sessions.take(record)
         report.notes["its lines were put in the order of their times"] = 1
     realtime, live = sessions.finish()
@@ -193,21 +196,59 @@ class _Sessions:
         return self._realtime.finish(simulated), self._live.finish(simulated)
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One frame: who sent it, what it was, and when (ms since the session's first; NaN where the log does not say)."""
+
+    direction: Literal["server", "client"]
+    data: dict[str, Any]
+    at_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedSession:
+    """One session of a log or a ledger, step by step: a replay plays it, a bundle shows it.
+
+    Attributes:
+        session: Its responses, folded from the steps.
+        steps: Its frames, in order.
+        attempt: What a ledger says of it; empty for a log.
+    """
+
+    session: AnySession
+    steps: list[Step]
+    attempt: Mapping[str, Any]
+
+    def utc(self, at_ms: float | None) -> str | None:
+        """An instant of the session's clock in UTC, ISO 8601 with milliseconds; ``None`` where the start is not known."""
+        # A ledger knows when its attempt began; a log says it in its header.
+        opened = self.attempt.get("started_at")
+        try:
+            if not isinstance(opened, int | float):
+                opened = datetime.fromisoformat(str((self.session.header or {}).get("opened_at"))).timestamp()
+            if at_ms is None:
+                return None
+            return datetime.fromtimestamp(opened + at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+        except (OverflowError, ValueError, OSError):  # no date; a year that no calendar has
+            return None
+
+
 def stepped(
     records: Iterable[LogRecord],
-    report: ParseReport,
     name: str,
     *,
     simulated: bool | None = None,
     policy: ReplyPolicy | None = None,
-) -> list[tuple[AnySession, list[Step]]]:
+    attempt: Mapping[str, Any] | None = None,
+) -> list[RecordedSession]:
     """The sessions among records, each with its steps.
 
     Args:
         simulated: What is known of who answered, where the records do not say.
         policy: By which the replies of GPT-Live are inferred, where it was another than the default.
+        attempt: What a ledger says of them.
     """
-    sessions = _Sessions(name, report, policy=policy)
+    sessions = _Sessions(name, ParseReport(), policy=policy)
     steps: dict[int, list[Step]] = {}
     for record in records:
         session = sessions.take(record)
@@ -215,7 +256,7 @@ def stepped(
             steps.setdefault(id(session), []).append(Step(record.direction, record.data, session.last_ms))
     realtime, live = sessions.finish(simulated)
     every: list[AnySession] = [*live, *realtime]
-    return [(session, steps.get(id(session), [])) for session in every if session.n_events]
+    return [RecordedSession(s, steps.get(id(s), []), attempt or {}) for s in every if s.n_events]
 
 
 def _records(paths: list[Path], report: ParseReport) -> Iterator[LogRecord]:
@@ -223,7 +264,7 @@ def _records(paths: list[Path], report: ParseReport) -> Iterator[LogRecord]:
 
 
 class _Order:
-    """Whether the records of a log come in the order in which things happened.
+    """Whether the records of a log come in the order in which things happened, and if not, which that is.
 
     Times alone do not tell: clocks are set, and loggers of several threads mix their lines. But no response ends before it begins.
     """
@@ -236,6 +277,16 @@ class _Order:
     @property
     def is_broken(self) -> bool:
         return self._n_down > 0 and (self._n_late > 0 or self._n_down > self._n_up)
+
+    def restore(self, records: Iterable[LogRecord]) -> list[LogRecord]:
+        """Records by their times, for a log that was exported newest first or in no order. One without a time stays behind its neighbour."""
+        timed = list(records)
+        if self._n_down > self._n_up:
+            timed.reverse()  # so that those of the same millisecond come in their order
+        keys: list[float] = []
+        for record in timed:
+            keys.append(record.at.ms if record.at is not None else keys[-1] if keys else -math.inf)
+        return [record for _, record in sorted(zip(keys, timed, strict=True), key=itemgetter(0))]
 
     def take(self, record: LogRecord) -> None:
         if record.at is not None and record.at.clock in ("unix", "local", "day"):
@@ -265,23 +316,10 @@ def recordings(path: PathLike) -> list[RecordedSession]:
         InputError: If it cannot be read, or has no such session.
     """
     where = named_path(path)
-    sessions = stepped(records(where, report := ParseReport()), report, where.name)
-    if any(session.n_withheld for session, _ in sessions):
+    sessions = stepped(records(where, ParseReport()), where.name)
+    if any(recorded.session.n_withheld for recorded in sessions):
         raise InputError(f"{where.name} cannot be played again: a redaction hook kept nothing of some frames")
-    playable = [
-        RecordedSession(
-            name=where.name,
-            steps=tuple(steps),
-            dialect=session.dialect,
-            model=session.model,
-            simulated=session.simulated,
-            opened_at=(session.header or {}).get("opened_at"),
-            end=session.end,
-            digests=(session.header or {}).get("audio") == "digest",
-        )
-        for session, steps in sessions
-        if session.has_client
-    ]
+    playable = [recorded for recorded in sessions if recorded.session.has_client]
     if not playable:
         why = "it has what the server sent only" if sessions else "there is no event of a session in it"
         raise InputError(

@@ -36,25 +36,11 @@ _NAMES = (
     "id_token", "password", "secret",
 )  # fmt: skip
 _HEADER = "|".join(re.escape(name) for name in _NAMES)
-_NAME_MARKERS = (
-    "authoriz",
-    "key",
-    "org",
-    "proj",
-    "cookie",
-    "secret",
-    "access_token",
-    "refresh_token",
-    "id_token",
-    "passw",
-)
+_NAME_MARKERS = "authoriz key org proj cookie secret access_token refresh_token id_token passw"
 
 
-def _rule(
-    markers: str | tuple[str, ...], pattern: str, replacement: str
-) -> tuple[set[bytes], re.Pattern[bytes], bytes]:
-    words = markers.split() if isinstance(markers, str) else markers
-    return {word.encode() for word in words}, re.compile(pattern.encode(), re.IGNORECASE), replacement.encode()
+def _rule(markers: str, pattern: str, replacement: str) -> tuple[set[bytes], re.Pattern[bytes], bytes]:
+    return set(markers.encode().split()), re.compile(pattern.encode(), re.IGNORECASE), replacement.encode()
 
 
 # Markers, expression, replacement. Whatever an expression matches holds one of its markers in small letters. Most frames hold no

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import math
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from .. import show
-from ..errors import RemoteProtocolError
 from ..wire import records as wire_records
 from ..wire.conversation import Conversation
 from ..wire.dialect import BETA_NAME, GA_NAME
@@ -64,15 +63,6 @@ it was asked for (ISO 8601), `n_seeded` how many assistant messages stood before
 were lost."""
 
 
-class Record(Protocol):
-    """What is read of a record of a log; see `parsing.LogRecord`."""
-
-    kind: Any
-    data: dict[str, Any]
-    at: Any
-    key: str | None
-
-
 class Logged(SessionView[Fold]):
     """What every session of a log has, whichever protocol it is of. It reads like a live session that is over.
 
@@ -96,6 +86,22 @@ class Logged(SessionView[Fold]):
         self.header: dict[str, Any] | None = None
         self.end: dict[str, Any] | None = None
         self.n_events = self.n_malformed = self.n_withheld = 0
+        # Where its clock began: the first time that the log tells. Instants of another clock cannot be compared.
+        self._zero: Instant | None = None
+        self._latest_ms = math.nan  # on that clock
+
+    def _since_first(self, at: Instant | None) -> float:
+        """Milliseconds since the session's first time; NaN where the log does not say, or on another clock."""
+        if at is None or (self._zero is not None and at.clock != self._zero.clock):
+            return math.nan
+        if self._zero is None:
+            self._zero = at._replace(ms=0.0) if at.clock == "atms" else at
+        at_ms = at.ms - self._zero.ms
+        if at.clock == "day" and at_ms < self._latest_ms - _DAY_MS / 2:  # past midnight
+            self._zero = self._zero._replace(ms=self._zero.ms - _DAY_MS)
+            at_ms += _DAY_MS
+        self._latest_ms = at_ms
+        return at_ms
 
     @property
     def model(self) -> str | None:
@@ -107,7 +113,7 @@ class Logged(SessionView[Fold]):
         """How many responses or replies there are."""
         return len(self._conversation.responses)
 
-    def _note(self, record: Record) -> None:
+    def _note(self, record: LogRecord) -> None:
         """Take a record that is no event."""
         if record.kind == "header":
             self.header = record.data
@@ -147,9 +153,6 @@ class LoggedSession(Logged[Conversation], ConversationView):
         self.has_client = self._spoke_beta = False
         self.last_ms = math.nan
         self.elsewhere: set[str | None] = set()
-        # The clock of its first time, and that time. Instants of another clock cannot be compared: the event has none then.
-        self._clock: str | None = None
-        self._zero_ms = 0.0
         # Whether its `session.created` was seen. Without, a conversation without messages may only have lost its beginning.
         self._begun = False
         # Ids of responses that are being made: a line that is lost meanwhile may have been about any of them.
@@ -244,10 +247,10 @@ class LoggedSession(Logged[Conversation], ConversationView):
 
     def wall_time(self, at_ms: float | None) -> str | None:
         """An instant of the session as ISO 8601; ``None`` where the log does not say."""
-        if at_ms is None or math.isnan(at_ms) or self._clock is None:
+        if at_ms is None or math.isnan(at_ms) or self._zero is None:
             return None
-        if self._clock in ("unix", "local", "day"):
-            return wall_time(Instant(at_ms + self._zero_ms, self._clock))
+        if self._zero.clock in ("unix", "local", "day"):
+            return wall_time(self._zero._replace(ms=self._zero.ms + at_ms))
         opened = of_text(text_of(self.header or {}, "opened_at") or "")
         return wall_time(Instant(at_ms + opened.ms, opened.clock)) if opened else None
 
@@ -273,11 +276,7 @@ class LoggedSession(Logged[Conversation], ConversationView):
             if self._keep_audio:
                 self._keep(Event(str(data["type"]), without_audio(data), at_ms, "client"))
             return
-        try:
-            event = event_from(data, at_ms)
-        except RemoteProtocolError:  # it has a type, so this does not happen
-            self.n_malformed += 1
-            return
+        event = event_from(data, at_ms)
         if record.n_audio_bytes and not event.pcm:
             event.n_audio_bytes = record.n_audio_bytes
         if not self._keep_audio and event.pcm:
@@ -418,20 +417,9 @@ class LoggedSession(Logged[Conversation], ConversationView):
 
     def _at_ms(self, record: LogRecord, report: ParseReport) -> float:
         """Milliseconds since the session's first event; NaN where the log does not say."""
-        if record.at is None:
-            self.last_ms = math.nan
-            return math.nan
-        at_ms, clock = record.at
-        if self._clock is None:
-            self._clock = clock
-            self._zero_ms = 0.0 if clock == "atms" else at_ms
-        elif clock != self._clock:
+        at_ms = self._since_first(record.at)
+        if math.isnan(at_ms) and record.at is not None:
             report.notes["events whose time is on another clock than their session's have none"] += 1
-            return math.nan
-        at_ms -= self._zero_ms
-        if clock == "day" and at_ms < self.last_ms - _DAY_MS / 2:  # past midnight
-            self._zero_ms -= _DAY_MS
-            at_ms += _DAY_MS
         self.last_ms = at_ms
         return at_ms
 
@@ -503,26 +491,6 @@ _OVERLAP = (
 )
 
 
-class _Recent:
-    """Sessions by the ids that were seen last: what came long before does not come again."""
-
-    def __init__(self) -> None:
-        self._latest: dict[str, LoggedSession] = {}
-        self._before: dict[str, LoggedSession] = {}
-
-    def get(self, name: str) -> LoggedSession | None:
-        return self._latest.get(name) or self._before.get(name)
-
-    def set(self, name: str, session: LoggedSession) -> None:
-        if len(self._latest) >= _MAX_IDS:
-            self._latest, self._before = {}, self._latest
-        self._latest[name] = session
-
-    def first(self, names: Iterable[str]) -> LoggedSession | None:
-        """The session of the first id that is known."""
-        return next((session for name in names if (session := self.get(name)) is not None), None)
-
-
 class Sorter:
     """Which session of a log a record belongs to.
 
@@ -546,7 +514,7 @@ class Sorter:
         self._file, self._keep_audio = file, keep_audio
         # By what the log says beside the events; by the ids of responses, items and sessions in the events.
         self._by_key: dict[str, LoggedSession] = {}
-        self._by_id = _Recent()
+        self._by_id: OrderedDict[str, LoggedSession] = OrderedDict()  # the last `_MAX_IDS`
         # Ids in what the client sent since the server's last word: if that is another session's first, they are of it.
         self._unanswered: list[str] = []
         # Of the record before: an event that names nothing goes there.
@@ -590,8 +558,8 @@ class Sorter:
         if session is not self._latest and self._latest is not None and session.key is None and session.n_events:
             self._report.notes[_OVERLAP] = 1
         for name in names:
-            if self._by_id.get(name) is None:
-                self._by_id.set(name, session)
+            if name not in self._by_id:
+                self._remember(name, session)
         self._unanswered = [*self._unanswered, *names][-_MAX_SEARCHED:] if record.direction == "client" else []
         self._latest = session
         return session
@@ -607,11 +575,11 @@ class Sorter:
             return self._of_key(key, names, fresh, own_id if begins else None)
         if isinstance(own_id, str):
             session = self._by_id.get(own_id) or fresh or (self._new(None) if begins else latest) or self._new(None)
-            self._by_id.set(own_id, session)
+            self._remember(own_id, session)
             return session
         if begins:
             return fresh if fresh is not None and not fresh.n_lost else self._new(None)
-        if (known := self._by_id.first(names)) is not None:
+        if (known := self._known(names)) is not None:
             return known
         # Lines that are cut may have lost their key.
         if latest is not None and latest.key is not None and record.kind != "partial" and not latest.n_lost:
@@ -630,7 +598,7 @@ class Sorter:
         """
         session = self._by_key.get(key)
         if session is None:
-            known = self._by_id.first(names)
+            known = self._known(names)
             if known is not None and (known.n_lost if known.key is None else known.key.startswith(key.rstrip(".…"))):
                 session = known
             elif fresh is not None and fresh.n_lost:
@@ -646,73 +614,19 @@ class Sorter:
         self.sessions.append(session)
         if key is None:
             for name in self._unanswered:  # the client's first events, in a log that had another session before
-                self._by_id.set(name, session)
+                self._remember(name, session)
         return session
 
+    def _remember(self, name: str, session: LoggedSession) -> None:
+        """Note whose an id is. What came long before does not come again."""
+        self._by_id[name] = session
+        if len(self._by_id) > _MAX_IDS:
+            self._by_id.popitem(last=False)
 
-_MAX_IDS = 100_000  # of responses, items and sessions, twice
+    def _known(self, names: Iterable[str]) -> LoggedSession | None:
+        """The session of the first id that is known."""
+        return next((self._by_id[name] for name in names if name in self._by_id), None)
+
+
+_MAX_IDS = 200_000  # of responses, items and sessions
 _MAX_SEARCHED = 64  # sessions at once, looked through for a free one
-
-
-# A session of a log, step by step, as it can be played again.
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One frame: who sent it, what it was, and when (ms since the session's first; NaN where the log does not say)."""
-
-    direction: Literal["server", "client"]
-    data: dict[str, Any]
-    at_ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedSession:
-    """One session of a log, to be played again.
-
-    Attributes:
-        name: The file's name.
-        steps: Every event, both ways.
-        simulated: As the log says of itself.
-        digests: Whether audio is missing in it: its hash and length were kept.
-    """
-
-    name: str
-    steps: tuple[Step, ...]
-    dialect: Literal["ga", "beta", "live"]
-    model: str | None
-    simulated: bool | None
-    opened_at: str | None
-    end: dict[str, Any] | None
-    digests: bool
-
-    @property
-    def protocol(self) -> Literal["realtime", "live"]:
-        return "live" if self.dialect == "live" else "realtime"
-
-
-def gap_s(before: Step | None, step: Step) -> float:
-    """Seconds from the frame before to this one, where the log says so."""
-    gap_ms = step.at_ms - before.at_ms if before is not None else 0.0
-    return 0.0 if math.isnan(gap_ms) else max(0.0, gap_ms / 1000)
-
-
-def in_order(records: Iterable[LogRecord]) -> Iterator[LogRecord]:
-    """Records by their times, for a log that was exported newest first or in no order. One without a time stays behind its neighbour."""
-    timed = list(records)
-    n_down = n_up = 0
-    before: Instant | None = None
-    for record in timed:
-        if record.at is not None and before is not None and record.at.clock == before.clock:
-            n_down += record.at.ms < before.ms
-            n_up += record.at.ms > before.ms
-        before = record.at or before
-    if n_down > n_up:
-        timed.reverse()  # so that those of the same millisecond come in their order
-    keys: list[float] = []
-    latest = -math.inf
-    for record in timed:
-        latest = record.at.ms if record.at is not None else latest
-        keys.append(latest)
-    for _, record in sorted(zip(keys, timed, strict=True), key=lambda pair: pair[0]):
-        yield record

@@ -21,7 +21,7 @@ from .. import plots, show, tables
 from ..errors import InputError, clipped
 from ..eventlog import COLUMNS, Redactor
 from ..eventlog.live import LIVE_COLUMNS
-from ..eventlog.reading import csv_line
+from ..eventlog.reading import RecordedSession, csv_line
 from ..eventlog.redact import Hook
 from ..eventlog.writing import LineFormat, without_audio
 from ..files import writable_path
@@ -31,7 +31,7 @@ from ..version import __version__
 from ..wire.live_conversation import Reply
 from ..wire.records import Response
 from .pieces import written_by_a_run
-from .reproduction import SessionEvidence, Source, reproduction, sessions_of, source_of
+from .reproduction import Source, reproduction, sessions_of, source_of
 
 Effect = Callable[[Any], bool]
 """Of a `Response`, or a `Reply` of GPT-Live: both have ``modality``, ``outcome``, ``words``, times, and what was asked for."""
@@ -148,8 +148,8 @@ class _Selection:
     def __init__(self, effect: Effect, n_each: int) -> None:
         # Which responses show it, and the most sessions of each kind whose logs are kept.
         self.effect, self.n_each = effect, n_each
-        self.showing: list[SessionEvidence] = []  # sessions with the effect, at most `n_each`
-        self.others: list[SessionEvidence] = []  # as many without it
+        self.showing: list[RecordedSession] = []  # sessions with the effect, at most `n_each`
+        self.others: list[RecordedSession] = []  # as many without it
         self.ids: list[dict[str, Any]] = []  # of ids.csv
         # By columns, which differ between the protocols: of responses.csv, or of replies.csv.
         self.rows: dict[tuple[str, ...], list[dict[str, Any]]] = {}
@@ -167,7 +167,7 @@ class _Selection:
     def simulated(self) -> bool | None:
         return next(iter(self.origins)) if len(self.origins) == 1 else None
 
-    def take(self, evidence: SessionEvidence) -> None:
+    def take(self, evidence: RecordedSession) -> None:
         session = evidence.session
         showing = [response for response in session.responses if self.effect(response)]
         self.n_sessions += 1
@@ -202,7 +202,7 @@ class _Selection:
                 }
             )
 
-    def script(self, evidence: SessionEvidence) -> str | None:
+    def script(self, evidence: RecordedSession) -> str | None:
         first = next(response for response in evidence.session.responses if self.effect(response))
         return reproduction(evidence, first, show.origin_word(evidence.session.simulated))
 
@@ -307,7 +307,7 @@ The words that were spoken are there: look through `logs/` and the tables before
 {script}"""
 
 
-def _lines(evidence: SessionEvidence, redactor: Redactor, hook: Hook | None) -> Iterator[bytes]:
+def _lines(evidence: RecordedSession, redactor: Redactor, hook: Hook | None) -> Iterator[bytes]:
     """A session's frames in the format of the kit's own logs, without audio and without secrets."""
     session, header = evidence.session, evidence.session.header or {}
     lines = LineFormat("bundle", redactor, hook=hook)

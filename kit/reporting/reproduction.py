@@ -9,8 +9,6 @@ import pprint
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -23,8 +21,7 @@ from ..cases import all_cases
 from ..errors import InputError, clipped
 from ..eventlog import Log, ParseReport, log_files
 from ..eventlog.parsing import records, records_of
-from ..eventlog.reading import AnySession, stepped
-from ..eventlog.sessions import Step
+from ..eventlog.reading import RecordedSession, stepped
 from ..files import named_path, regular_file
 from ..trials.ledger import Ledger, inflate
 from ..wire.conversation import TAG
@@ -40,37 +37,6 @@ SELECT e.attempt_id, e.trial_id, a.started_at, a.simulated, a.policy, t.case_nam
 FROM events e JOIN attempts a USING (attempt_id) JOIN trials t ON t.trial_id = a.trial_id WHERE a.counts = 1 AND t.role = 'measure'
 ORDER BY a.attempt_id
 """
-
-
-@dataclass(frozen=True, slots=True)
-class SessionEvidence:
-    """One recorded session.
-
-    Attributes:
-        session: Its responses, folded from the steps.
-        steps: Its frames, in order.
-        attempt: What a ledger says of it; empty for a log.
-    """
-
-    session: AnySession
-    steps: list[Step]
-    attempt: dict[str, Any] = field(default_factory=dict)
-
-    def utc(self, at_ms: float | None) -> str | None:
-        """An instant of the session's clock in UTC, ISO 8601 with milliseconds; ``None`` where the start is not known."""
-        # A ledger knows when its attempt began; a log says it in its header.
-        opened = self.attempt.get("started_at")
-        if not isinstance(opened, int | float):
-            try:
-                opened = datetime.fromisoformat(str((self.session.header or {}).get("opened_at"))).timestamp()
-            except ValueError:
-                return None
-        if at_ms is None:
-            return None
-        try:
-            return datetime.fromtimestamp(opened + at_ms / 1000, UTC).isoformat(timespec="milliseconds")
-        except (OverflowError, ValueError, OSError):  # a year that no calendar has
-            return None
 
 
 def source_of(source: Source) -> Ledger | list[Path]:
@@ -94,7 +60,7 @@ def source_of(source: Source) -> Ledger | list[Path]:
     raise InputError(f"evidence is made of a ledger or a log, not {clipped(source)}")
 
 
-def sessions_of(source: Ledger | list[Path]) -> Iterator[SessionEvidence]:
+def sessions_of(source: Ledger | list[Path]) -> Iterator[RecordedSession]:
     """Read the sessions one at a time; of a ledger those whose events were kept, and only the attempts that count.
 
     Raises:
@@ -106,15 +72,12 @@ def sessions_of(source: Ledger | list[Path]) -> Iterator[SessionEvidence]:
             # One attempt at a time: the events of a whole run may not fit into memory.
             lines = inflate(events["jsonl"], f"attempt {attempt['attempt_id']} in {source.path}").splitlines()
             simulated = None if attempt["simulated"] is None else bool(attempt["simulated"])
-            report = ParseReport()
-            stored, policy = records_of(lines, report), ReplyPolicy.named(attempt["policy"] or "")
-            for session, steps in stepped(stored, report, str(attempt["trial_id"]), simulated=simulated, policy=policy):
-                yield SessionEvidence(session, steps, dict(attempt))
+            policy = ReplyPolicy.named(attempt["policy"] or "")
+            name, stored = str(attempt["trial_id"]), records_of(lines, ParseReport())
+            yield from stepped(stored, name, simulated=simulated, policy=policy, attempt=dict(attempt))
     else:
         for path in source:
-            report = ParseReport()
-            for session, steps in stepped(records(path, report), report, path.name):
-                yield SessionEvidence(session, steps)
+            yield from stepped(records(path, ParseReport()), path.name)
 
 
 # By protocol: the template, its title, the address, and the model where nobody names one.
@@ -138,7 +101,7 @@ _HOSTS = {
 }
 
 
-def reproduction(evidence: SessionEvidence, response: Response | Reply, origin: str) -> str | None:
+def reproduction(evidence: RecordedSession, response: Response | Reply, origin: str) -> str | None:
     """A script that does what the client did up to this response; ``None`` where the log does not say what it did."""
     session, header = evidence.session, evidence.session.header or {}
     endpoint = str(header.get("endpoint") or evidence.attempt.get("endpoint") or "openai")
@@ -181,7 +144,7 @@ def _words(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9 _.,:;+()/\n-]", "?", text)
 
 
-def _sent_before(evidence: SessionEvidence, response: Response | Reply) -> tuple[list[dict[str, Any]], int]:
+def _sent_before(evidence: RecordedSession, response: Response | Reply) -> tuple[list[dict[str, Any]], int]:
     """What the client sent before this response was created, without the kit's own marks, and how many pieces of sound are
     missing in it; empty where the log does not say."""
     events: list[dict[str, Any]] = []
@@ -204,7 +167,7 @@ _FRAME_BYTES = 4_800  # of the kit's feeder: 100 ms of PCM
 _ONSET_MS = 300  # of sound before its first loud frame
 
 
-def _said_before(evidence: SessionEvidence, response: Response | Reply) -> tuple[list[dict[str, Any]], int]:
+def _said_before(evidence: RecordedSession, response: Response | Reply) -> tuple[list[dict[str, Any]], int]:
     """What a client of GPT-Live sent up to the ask of this reply, each question as one ``clip`` where it ends; empty for a fork,
     whose past is in no log."""
     owed = getattr(response, "ask", None)
