@@ -91,15 +91,12 @@ class LineFormat:
         self.hook = hook
 
     def header(
-        self, *, endpoint: Any, url: Any, model: Any, dialect: Any, simulated: bool | None, opened_at: str | None
+        self, *, endpoint: Any, url: Any, model: Any, dialect: Any, simulated: Any, opened_at: str | None
     ) -> bytes:
         """The first line."""
-        return self._line(
-            {
-                "kit": __version__, "format": FORMAT, "endpoint": endpoint, "url": url, "model": model, "dialect": dialect,
-                "simulated": simulated, "audio": self.audio, "opened_at": opened_at,
-            }
-        )  # fmt: skip
+        versions, facts = {"kit": __version__, "format": FORMAT}, {"endpoint": endpoint, "url": url, "model": model}
+        facts |= {"dialect": dialect, "simulated": simulated, "audio": self.audio, "opened_at": opened_at}
+        return self._line(versions | facts)
 
     def frames(
         self, n: int, direction: str, bodies: Iterable[Body], *, at_ms: float | None, unix: float | None = None
@@ -148,7 +145,7 @@ class LineFormat:
         """What is kept of a frame that is no event: its text."""
         return b"raw", self.redactor(frame).decode("utf-8", "replace")
 
-    def end(self, end: Mapping[str, Any], *, at_ms: float | None = None, unix: float | None = None) -> bytes:
+    def last(self, end: Mapping[str, Any], *, at_ms: float | None = None, unix: float | None = None) -> bytes:
         """The last line: how the session ended."""
         return self._line({**_clocks(at_ms, unix), "end": dict(end)})
 
@@ -168,8 +165,8 @@ def _frame_without_audio(frame: bytes) -> bytes:
         return frame
 
 
-class LogWriter:
-    """Write one session to a file.
+class LogWriter(LineFormat):
+    """Write one session to a file. The connection sets a redactor which knows the key that was sent.
 
     Args:
         path: The file; a second session is appended to it. Made readable by its owner only.
@@ -191,22 +188,9 @@ class LogWriter:
         self.path = named_path(path).absolute()
         self.n_frames = 0
         self.problem: str | None = None
-        self._format = LineFormat(secrets.token_hex(4), Redactor(), audio=audio, hook=redact)
+        super().__init__(secrets.token_hex(4), Redactor(), audio=audio, hook=redact)
         self._file: int | None = _open(self.path)  # a descriptor; None once closed or given up
         self._lines: list[bytes] | None = None  # inside of `in_one_write`: what waits for its end
-
-    @property
-    def audio(self) -> Audio:
-        return self._format.audio
-
-    @property
-    def redactor(self) -> Redactor:
-        """What takes secrets out; the connection sets its own, which knows the key that was sent."""
-        return self._format.redactor
-
-    @redactor.setter
-    def redactor(self, redactor: Redactor) -> None:
-        self._format.redactor = redactor
 
     def __repr__(self) -> str:
         state = "open" if self._file is not None else f"stopped: {self.problem}" if self.problem else "closed"
@@ -215,11 +199,8 @@ class LogWriter:
     def begin(self, *, endpoint: str, url: str, model: str | None, dialect: str, simulated: bool | None) -> None:
         """Write the first line."""
         opened_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self._write(
-            self._format.header(
-                endpoint=endpoint, url=url, model=model, dialect=dialect, simulated=simulated, opened_at=opened_at
-            )
-        )
+        facts = {"endpoint": endpoint, "url": url, "model": model, "dialect": dialect, "simulated": simulated}
+        self._write(self.header(**facts, opened_at=opened_at))
 
     def server(
         self, frames: Sequence[bytes], events: Sequence[Event | Exception], at_ms: float, unix: float | None = None
@@ -233,16 +214,16 @@ class LogWriter:
         bodies = []
         for frame, event in zip(frames, events, strict=True):
             if isinstance(event, Exception):
-                bodies.append(self._format.raw(frame))
+                bodies.append(self.raw(frame))
             elif event.pcm and self.audio == "digest":  # its base64 is decoded already
-                bodies.append(self._format.event(event.data | {"delta": digest(event.pcm)}))
+                bodies.append(self.event(event.data | {"delta": digest(event.pcm)}))
             else:
-                bodies.append(self._format.event(frame))
+                bodies.append(self.event(frame))
         self._write_frames("server", bodies, at_ms, unix)
 
     def client(self, frames: Sequence[bytes], at_ms: float, unix: float | None = None) -> None:
         """Write frames that are sent together."""
-        self._write_frames("client", [self._format.event(frame) for frame in frames], at_ms, unix)
+        self._write_frames("client", [self.event(frame) for frame in frames], at_ms, unix)
 
     @contextlib.contextmanager
     def in_one_write(self) -> Iterator[None]:
@@ -257,7 +238,7 @@ class LogWriter:
     def end(self, *, code: int | None = None, reason: str = "", problem: str = "", at_ms: float | None = None) -> None:
         """Write the last line and close the file."""
         end = {"code": code, "reason": reason} | ({"problem": problem} if problem else {})
-        self._write(self._format.end(end, at_ms=at_ms, unix=time.time()))
+        self._write(self.last(end, at_ms=at_ms, unix=time.time()))
         self.close()
 
     def close(self) -> None:
@@ -268,7 +249,7 @@ class LogWriter:
 
     def _write_frames(self, direction: str, bodies: Sequence[Body], at_ms: float, unix: float | None) -> None:
         unix = time.time() if unix is None else unix
-        lines = self._format.frames(self.n_frames + 1, direction, bodies, at_ms=at_ms, unix=unix)
+        lines = self.frames(self.n_frames + 1, direction, bodies, at_ms=at_ms, unix=unix)
         if bodies and self._write(lines):
             self.n_frames += len(bodies)
 

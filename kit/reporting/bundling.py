@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import os
@@ -37,19 +35,9 @@ Effect = Callable[[Any], bool]
 """Of a `Response`, or a `Reply` of GPT-Live: both have ``modality``, ``outcome``, ``words``, times, and what was asked for."""
 # Variables whose values are taken out wherever they stand: a server may repeat a key in an error.
 _SECRETS = (
-    "OPENAI_API_KEY",
-    "AZURE_OPENAI_API_KEY",
-    "AZURE_OPENAI_AD_TOKEN",
-    "XAI_API_KEY",
-    "OPENAI_ORG_ID",
-    "OPENAI_PROJECT_ID",
-)
-_TABLES = {COLUMNS: "responses.csv", LIVE_COLUMNS: "replies.csv"}
-# Columns of ids.csv; what a vendor looks for first is first.
-_IDS = (
-    "shows_effect", "session_id", "response_id", "model", "session_opened_at", "response_asked_at", "modality", "outcome", "asked",
-    "status", "simulated", "trial_id", "case", "arm",
+    "OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "XAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID",
 )  # fmt: skip
+_TABLES = {COLUMNS: "responses.csv", LIVE_COLUMNS: "replies.csv"}
 
 
 def drifted(response: Response | Reply) -> bool:
@@ -81,11 +69,11 @@ class Bundle:
 
     def _repr_html_(self) -> str:
         script = "a script that makes it happen again" if self.reproduces else "no script that makes it happen again"
-        facts = [
-            ("in it:", f"logs of {self.n_with} sessions with the effect and {self.n_without} without"),
-            ("", script),
-        ]
-        return show.card(f"<b>bundle</b> {show.link(self.path)} {show.origin(self.simulated)}", show.facts(facts))
+        logs = f"logs of {self.n_with} sessions with the effect and {self.n_without} without"
+        return show.card(
+            f"<b>bundle</b> {show.link(self.path)} {show.origin(self.simulated)}",
+            show.facts([("in it:", logs), ("", script)]),
+        )
 
 
 def bundle(
@@ -183,24 +171,14 @@ class _Selection:
         for response in session.responses:
             # When it was asked for; where turn detection asked, when the server made it.
             asked_at_ms = response.started_at_ms if response.started_at_ms is not None else response.created_at_ms
-            self.ids.append(
-                {
-                    "shows_effect": response in showing,
-                    "session_id": session.id,
-                    "response_id": response.id,
-                    "model": session.model,
-                    "session_opened_at": evidence.utc(0.0),
-                    "response_asked_at": evidence.utc(asked_at_ms),
-                    "modality": response.modality,
-                    "outcome": response.outcome,
-                    "asked": "+".join(response.asked or ()),
-                    "status": response.status,
-                    "simulated": {True: "true", False: "false", None: "unknown"}[response.simulated],
-                    "trial_id": evidence.attempt.get("trial_id"),
-                    "case": evidence.attempt.get("case_name"),
-                    "arm": evidence.attempt.get("arm"),
-                }
-            )
+            self.ids.append({  # what a vendor looks for first is first
+                "shows_effect": str(response in showing), "session_id": session.id, "response_id": response.id, "model": session.model,
+                "session_opened_at": evidence.utc(0.0), "response_asked_at": evidence.utc(asked_at_ms),
+                "modality": response.modality, "outcome": response.outcome, "asked": "+".join(response.asked or ()),
+                "status": response.status, "simulated": response.simulated,
+                "trial_id": evidence.attempt.get("trial_id"), "case": evidence.attempt.get("case_name"),
+                "arm": evidence.attempt.get("arm"),
+            })  # fmt: skip
 
     def script(self, evidence: RecordedSession) -> str | None:
         first = next(response for response in evidence.session.responses if self.effect(response))
@@ -226,7 +204,7 @@ def _members(
     """Name and text of every file in the bundle."""
     yield "README.md", _readme(origin, work, script)
     yield "versions.json", json.dumps(_versions(), indent=1)
-    yield "ids.csv", _csv(_IDS, work.ids)
+    yield "ids.csv", "".join([csv_line(columns=work.ids[0]), *(csv_line(row, columns=row) for row in work.ids)])
     for columns, rows in work.rows.items():
         lines = (csv_line(row, columns=columns) for row in rows)
         yield _TABLES[columns], csv_line(columns=columns) + "".join(lines)
@@ -311,37 +289,18 @@ def _lines(evidence: RecordedSession, redactor: Redactor, hook: Hook | None) -> 
     """A session's frames in the format of the kit's own logs, without audio and without secrets."""
     session, header = evidence.session, evidence.session.header or {}
     lines = LineFormat("bundle", redactor, hook=hook)
-    yield lines.header(
-        endpoint=header.get("endpoint"),
-        url=header.get("url"),
-        model=session.model,
-        dialect=session.dialect,
-        simulated=session.simulated,
-        opened_at=evidence.utc(0.0),
-    )
+    facts = {"endpoint": header.get("endpoint"), "url": header.get("url"), "model": session.model}
+    facts |= {"dialect": session.dialect, "simulated": session.simulated, "opened_at": evidence.utc(0.0)}
+    yield lines.header(**facts)
     for n, step in enumerate(evidence.steps, 1):
         # NaN is no JSON: a line without a time has none.
         at_ms = None if math.isnan(step.at_ms) else step.at_ms
         yield lines.frames(n, step.direction, [lines.event(without_audio(step.data))], at_ms=at_ms)
     if session.end is not None:
-        yield lines.end(session.end)
+        yield lines.last(session.end)
 
 
 def _versions() -> dict[str, Any]:
     packages = {name: version(name) for name in ("websockets", "msgspec", "pandas", "numpy", "matplotlib")}
-    return {
-        "kit": __version__,
-        "python": sys.version.split()[0],
-        "system": platform.system(),
-        "machine": platform.machine(),
-        **packages,
-        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _csv(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, columns)
-    writer.writeheader()
-    writer.writerows({name: show.csv_cell(value) for name, value in row.items()} for row in rows)
-    return out.getvalue()
+    machine = {"python": sys.version.split()[0], "system": platform.system(), "machine": platform.machine()}
+    return {"kit": __version__, **machine, **packages, "made_at": datetime.now(UTC).isoformat(timespec="seconds")}

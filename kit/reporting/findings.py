@@ -35,44 +35,34 @@ def in_short(m: Material) -> dict[str, Any]:
     if m.comparisons is not None:
         pooled = m.comparisons["pooled"].astype(bool)
         single = m.comparisons[~pooled]
-        n_shown = int(single["shown"].sum())
-        notes.append(
-            f"Within single cases {n_shown} of {plural(len(single), 'comparison')} show a difference; all are listed below."
-        )
+        shares = f"{int(single['shown'].sum())} of {plural(len(single), 'comparison')}"
+        notes.append(f"Within single cases {shares} show a difference; all are listed below.")
         # The pooled rows and what is shown; hundreds of single cases without a difference are no summary.
         chosen = m.comparisons[pooled | m.comparisons["shown"]] if pooled.any() else m.comparisons
-        sentences += [
-            (m.brief_settings(row), bool(row["shown"])) for row in _rows(chosen.sort_values("pooled", kind="stable"))
-        ]
+        for row in _rows(chosen.sort_values("pooled", kind="stable")):
+            sentences.append((m.brief_settings(row), bool(row["shown"])))
     return {"sentences": sentences, "notes": notes}
 
 
 def case_sentence(m: Material, row: Any) -> str:
     """One case of one arm that was answered: how many first turns came as text, with the interval, and how many lost the voice."""
-    n, k = int(row["first_turns"]), int(row["text"])
+    n, k, percents = int(row["first_turns"]), int(row["text"]), percent(row["level"])
     # Of the row: a ledger may hold what was simulated and what was measured.
     mark = show.origin_word(flag(row["simulated"]))
     where = f"[{mark}] " * bool(mark) + (f"{m.called('settings', row)}, " if m.over else "")
-    name = (
-        "interval of the stop rule, good at any look,"
-        if str(row.get("run_ended")).startswith("stop rule")
-        else "interval"
-    )
+    where += f"case {row['case']}, {spaced(row['arm'])}"
+    stopped = str(row.get("run_ended")).startswith("stop rule")
+    name = "interval of the stop rule, good at any look," if stopped else "interval"
     # GPT-Live has no text, so "answered in text" would be 0 by its nature.
     if m.is_live:
         n_lost = int(row["lost_voice"])
         interval = stats.wilson(n_lost, n, float(row["level"]))
-        return (
-            f"{where}case {row['case']}, {spaced(row['arm'])}: {n_lost} of {n} first turns had no voice in time ({percent(n_lost / n)}, "
-            f"{percent(row['level'])} {name} {100 * (interval.low or 0.0):.1f} to {100 * (interval.high or 0.0):.1f})."
-        )
-    sentence = (
-        f"{where}case {row['case']}, {spaced(row['arm'])}: {k} of {n} first turns were answered in text ({percent(k / n)}, "
-        f"{percent(row['level'])} {name} {100 * row['drift_low']:.1f} to {100 * row['drift_high']:.1f})."
-    )
+        bounds = f"{100 * (interval.low or 0.0):.1f} to {100 * (interval.high or 0.0):.1f}"
+        return f"{where}: {n_lost} of {n} first turns had no voice in time ({percent(n_lost / n)}, {percents} {name} {bounds})."
+    bounds = f"{100 * row['drift_low']:.1f} to {100 * row['drift_high']:.1f}"
+    sentence = f"{where}: {k} of {n} first turns were answered in text ({percent(k / n)}, {percents} {name} {bounds})."
     # Ledgers of schema 1 did not record silence; 0 would be a claim.
-    n_voiceless = None if not m.timed else int(row["lost_voice"])
-    sentence += " Silence is not known." if n_voiceless is None else f" The voice was lost in {n_voiceless} of {n}."
+    sentence += f" The voice was lost in {int(row['lost_voice'])} of {n}." if m.timed else " Silence is not known."
     sentence += _beside_the_background(m, row, k, n)
     if row["turns_after_text"]:
         again = plural(int(row["turns_after_text"]), "turn")
@@ -107,19 +97,12 @@ def controls(m: Material) -> Grid | None:
     rows: list[list[Any]] = []
     verdicts = {True: "fit", False: Markup("<strong>unfit</strong>"), None: "not known"}
     for row in _rows(m.controls):
-        positive = row["role"] == "positive"
-        background = (
-            "–"
-            if positive
-            else f"{row['text']} text: {points(row['rate'])} % ({points(row['low'])}–{points(row['high'])})"
-        )
+        positive, is_known = row["role"] == "positive", row["rate"] == row["rate"]
+        share = f"{row['text']} text: {points(row['rate'])} % ({points(row['low'])}–{points(row['high'])})"
         cells = [row["settings"], "text asked" if positive else "no history", badge(row["must_read"])]
-        cells += [
-            f"{row['completed']} of {row['planned']}",
-            row["read"] or "–",
-            background if row["rate"] == row["rate"] else "–",
-        ]
-        rows.append([*cells, verdicts[flag(row["fit"])], origin(row["simulated"])])
+        cells += [f"{row['completed']} of {row['planned']}", row["read"] or "–"]
+        cells += [share if is_known and not positive else "–", verdicts[flag(row["fit"])], origin(row["simulated"])]
+        rows.append(cells)
     names = ["settings", "control", "should read", "completed", "read", "background", "verdict", "origin"]
     return Grid(names, rows, group=1) if rows else None
 
@@ -141,13 +124,10 @@ def fitness(m: Material) -> tuple[str, str, str]:
     if not df["completed"].sum():
         return "", "Controls not answered yet", f"None of {df['planned'].sum()} has completed."
     text = text_read(df)
-    negative = [
-        f"{row['text']} of {row['completed']}" for row in _rows(df[df["role"] == "negative"]) if row["completed"]
-    ]
-    if negative:
-        text += (
-            f". Without a history {' and '.join(negative)} came as text: the background that a case is compared with"
-        )
+    answered = df[(df["role"] == "negative") & (df["completed"] > 0)]
+    if len(answered):
+        shares = " and ".join(f"{row['text']} of {row['completed']}" for row in _rows(answered))
+        text += f". Without a history {shares} came as text: the background that a case is compared with"
     if m.fit is None:
         fit = df[(df["role"] == "positive") & df["fit"].fillna(False)]["settings"].astype(str)
         unknown = "; ".join(name for name in ordered(df, "settings") if name not in set(fit))
@@ -157,13 +137,12 @@ def fitness(m: Material) -> tuple[str, str, str]:
 
 def flow(m: Material) -> Grid:
     """How many trials of each arm came how far."""
-    names = ["planned", "connected", "seeded", "asked", "answered", "lost"]
+    by, names = [*m.over, "arm"], ["planned", "connected", "seeded", "asked", "answered", "lost"]
     rows = []
-    for row in _rows(tables.flow_df(m.ledger, [*m.over, "arm"])):
-        counts = (row[name] for name in names)
-        cells = ["–" if n is None or n != n else f"{n:,}" for n in counts]
-        rows.append([*(m.called(name, row) for name in (*m.over, "arm")), *cells])
-    return Grid([*m.over, "arm", *names[:-1], "attempts lost after asking"], rows)
+    for row in _rows(tables.flow_df(m.ledger, by)):
+        cells = ["–" if row[name] is None or row[name] != row[name] else f"{row[name]:,}" for name in names]
+        rows.append([*(m.called(name, row) for name in by), *cells])
+    return Grid([*by, *names[:-1], "attempts lost after asking"], rows)
 
 
 def definitions(m: Material) -> Grid:
@@ -185,39 +164,37 @@ def days(m: Material) -> dict[str, Any]:
     # By the planned order and not by time: a run that was gone on with has a gap in its hours.
     middle = m.trials["n"].median()
     trials["half"] = ["first half of the order" if n <= middle else "second half" for n in trials["n"]]
-    keys = [*m.over, "arm"]
-    rows, dates = [], ordered(trials, "day")
+    trials["lost"] = trials["first_turn_modality"].astype(str) == "text"
+    if m.rate == "lost_voice":
+        trials["lost"] |= trials["first_turn_outcome"].astype(str).isin(["silent", "late"])
+    keys, dates, halves = [*m.over, "arm"], sorted(ordered(trials, "day")), ["first half of the order", "second half"]
+    rows = []
     for key, df in trials.groupby(keys, observed=True, sort=False):
         cells: list[Any] = [m.called(name, dict(zip(keys, key, strict=True))) for name in keys]
-        for column, words in (("day", sorted(dates)), ("half", ["first half of the order", "second half"])):
-            for word in words:
-                part = df[df[column] == word]
-                lost = part["first_turn_modality"].astype(str) == "text"
-                if m.rate == "lost_voice":
-                    lost |= part["first_turn_outcome"].astype(str).isin(["silent", "late"])
-                cells.append(f"{int(lost.sum())} of {len(part)}" if len(part) else "–")
-        rows.append(cells)
+        parts = [df[df["day"] == date] for date in dates] + [df[df["half"] == half] for half in halves]
+        rows.append(cells + [f"{int(part['lost'].sum())} of {len(part)}" if len(part) else "–" for part in parts])
     note = ""
     # The intervals know nothing of a service that changes overnight.
     if len(dates) == 1:
         note = f"All of it is from one day, {dates[0]}: the intervals allow for chance on that day, and say nothing of another."
-    return {"grid": Grid([*keys, *sorted(dates), "first half of the order", "second half"], rows), "note": note}
+    return {"grid": Grid([*keys, *dates, *halves], rows), "note": note}
 
 
 def chosen_later(m: Material) -> str:
     """What of the analysis was chosen when the report was made, and not frozen with the trials; empty if nothing was."""
+    chosen = "Chosen when this page was made, not with the plan: "
     if m.analysis is None:
         return (
-            "Chosen when this page was made, not with the plan: the baseline, the outcome, the family of tests, "
-            f"α = {m.alpha:g} and the level of {percent(m.level)}. The plan of this ledger froze the trials alone."
+            f"{chosen}the baseline, the outcome, the family of tests, α = {m.alpha:g} and the level of {percent(m.level)}. The plan of "
+            "this ledger froze the trials alone."
         )
     later = []
+    # Chosen afterwards is not wrong, but a reader must know.
     if m.analysis.get("baseline") != m.baseline:
         later.append(f"the baseline “{spaced(m.baseline)}” (planned: “{spaced(m.analysis.get('baseline'))}”)")
-    # Chosen afterwards is not wrong, but a reader must know.
     if m.analysis.get("level") != m.level:
         later.append(f"the level of {percent(m.level)} (planned: {percent(m.analysis.get('level') or 0.95)})")
-    return f"Chosen when this page was made, not with the plan: {' and '.join(later)}." if later else ""
+    return f"{chosen}{' and '.join(later)}." if later else ""
 
 
 def ended(m: Material) -> tuple[str, str] | None:
@@ -237,10 +214,8 @@ def ended(m: Material) -> tuple[str, str] | None:
     if not n["missing"]:
         return None
     if reason == "budget":
-        return (
-            "Not finished",
-            f"{not_run} The budget ended the run{note}; the order is balanced, so what was run is a smaller plan.",
-        )
+        text = f"{not_run} The budget ended the run{note}; the order is balanced, so what was run is a smaller plan."
+        return "Not finished", text
     return "Not finished", (
         f"{not_run}{f' The last run ended by: {reason}{note}.' if reason else ''} If somebody watched the counts and stopped it, tests and "
         "intervals do not hold: they assume that the number of trials was fixed before (stopping at a good moment makes 5 % of false "

@@ -16,19 +16,15 @@ from .. import plots, show, tables
 from ..stats.intervals import percent
 from ..tables.modality import heard_after, points
 from ..trials import arms
-from . import findings
+from . import findings, pieces
 from .pieces import (
     Grid,
     Material,
     badge,
     bar,
     code,
-    days_of,
-    download,
     figure,
     listing,
-    milliseconds,
-    number,
     ordered,
     origin,
     outline,
@@ -94,8 +90,8 @@ def context(m: Material, question: str) -> dict[str, Any]:
         "versions": versions(m),
         "ids": ids(m),
         "downloads": {
-            "table": download(m.table, "table.csv", "The whole table as CSV"),
-            "trials": download(m.trials, "trials.csv", "every trial as CSV"),
+            "table": pieces.download(m.table, "table.csv", "The whole table as CSV"),
+            "trials": pieces.download(m.trials, "trials.csv", "every trial as CSV"),
         },
     }
 
@@ -108,13 +104,12 @@ def lead(m: Material) -> str:
     n = m.ledger.counts()
     # In the plan's order, as every table of the page has them.
     cases, arm_names = (ordered(m.trials, name) for name in ("case", "arm"))
-    hosts = [
-        host for host in m.hosts if not any(host in name for name in m.settings)
-    ]  # one without a name is called by it
+    # An endpoint without a name is called by its host.
+    hosts = [host for host in m.hosts if not any(host in name for name in m.settings)]
     at = f" at {', '.join(hosts)}" if hosts else ""
     return (
         f"{n['completed']:,} of {n['planned']:,} planned trials completed: {plural(len(cases), 'case')} "
-        f"({', '.join(cases)}), {plural(len(arm_names), 'arm')}, on {'; '.join(m.settings)}{at}{days_of(m.trials['started_at'].dropna())}."
+        f"({', '.join(cases)}), {plural(len(arm_names), 'arm')}, on {'; '.join(m.settings)}{at}{pieces.days_of(m.trials['started_at'].dropna())}."
     )
 
 
@@ -154,16 +149,12 @@ def _pictures(m: Material, name: str, n: int) -> Iterator[Markup]:
         return m.of(df, name).drop(columns="settings", errors="ignore")
 
     table, by_arm, turns = of(m.table), of(m.arms), m.of(m.turns, name)
+    outcome = "lost_voice" if m.rate == "lost_voice" else "text"
     # Links only where the list of trials is on the page.
     strip = partial(plots.strip, link="#trial-" if has_trials(m) else "")
     yield figure(strip, turns, f"f{n}a-", "Every trial as a strip of its turns, coloured by modality")
-    outcome = "lost_voice" if m.rate == "lost_voice" else "text"
-    yield figure(
-        partial(plots.modality, outcome=outcome),
-        table,
-        f"f{n}b-",
-        "Share of modalities of the first turn per case and arm, with intervals",
-    )
+    alt = "Share of modalities of the first turn per case and arm, with intervals"
+    yield figure(partial(plots.modality, outcome=outcome), table, f"f{n}b-", alt)
     # With one turn each there is nothing to see over time.
     if (turns["turn"] > 0).any():
         alt = "Share of trials not drifted yet, by reply"
@@ -173,8 +164,8 @@ def _pictures(m: Material, name: str, n: int) -> Iterator[Markup]:
     if len(ordered(by_arm, "arm")) > 1:
         # Where all arms ask equally often, they differ in what they send.
         cost = "responses_per_turn" if by_arm["responses_per_turn"].nunique() > 1 else "items_sent"
-        draw = lambda df, ax: plots.cure_cost(df, cost=cost, outcome=outcome, ax=ax)  # noqa: E731
-        yield figure(draw, by_arm, f"f{n}e-", "Drift against cost, a point per arm")
+        cure_cost = partial(plots.cure_cost, cost=cost, outcome=outcome)
+        yield figure(cure_cost, by_arm, f"f{n}e-", "Drift against cost, a point per arm")
     # A line through several lengths is honest only where each is one case: else it would join unlike cases.
     lengths = table[["case", "history_items"]].drop_duplicates()["history_items"]
     if len(lengths) > 2 and lengths.is_unique:
@@ -246,8 +237,8 @@ def costs(m: Material) -> Grid | None:
             value = float("nan") if mean is None else mean[name]
             extra = 0.0 if usual is None else value - usual[name]
             # Rounded: a difference of 1e-16 is none.
-            bracket = f" ({number(extra, sign='+')})" if round(extra, 9) else ""
-            cells.append("–" if value != value else number(value) + bracket)
+            bracket = f" ({pieces.number(extra, sign='+')})" if round(extra, 9) else ""
+            cells.append("–" if value != value else pieces.number(value) + bracket)
         rows.append([*cells, heard_after(row)])
     return Grid([*keys, spaced(m.rate), *COSTS.values(), "heard after"], rows)
 
@@ -259,17 +250,14 @@ def reported(m: Material) -> dict[str, Any] | None:
         return None
     source = show.origin_word(m.simulated) or f"measured {when(m.trials['started_at'].min())[:10]}"
     names = [*m.over, "case, as it is", "reported", "in words", f"found ({source})", "as reported"]
+    arm_names = [*m.over, "arm", "reported", "where", f"found ({source}), all cases"]
     first = len(m.over)
     return {
         # The stand-in's default rule was written after those reports: that it agrees with them shows nothing.
         "circular": m.simulated is not False and any(map(_documented, m.plan.get("settings", ()))),
         "cases": Grid(names, cases, wide=[first + 2]) if cases else None,
-        "arms": Grid(
-            [*m.over, "arm", "reported", "where", f"found ({source}), all cases"], cures, wide=[first + 1, first + 2]
-        )
-        if cures
-        else None,
-    }  # fmt: skip
+        "arms": Grid(arm_names, cures, wide=[first + 1, first + 2]) if cures else None,
+    }
 
 
 def _reported_cases(m: Material) -> list[list[Any]]:
@@ -322,20 +310,15 @@ def trials(m: Material) -> dict[str, Any]:
     """Every turn of every trial with the words of its replies; the strips of the first picture lead here."""
     if not has_trials(m):
         return {"note": f"{len(m.trials):,} trials are too many for a page; the ledger has them.", "grid": Grid([], [])}
-    responses = tables.responses_df(m.ledger, words=True)
-    texts = responses[["transcript", "text"]].astype("string").fillna("")
-    is_audio = responses["modality"].astype("string").fillna("") == "audio"
+    replies = tables.responses_df(m.ledger, words=True)
+    texts = replies[["transcript", "text"]].astype("string").fillna("")
+    is_audio = replies["modality"].astype("string").fillna("") == "audio"
     # What was said of a voice, what was written of a text; a reply may have both, or neither.
-    words = texts["transcript"].where(is_audio, texts["text"].where(texts["text"] != "", texts["transcript"]))
-    # By trial and turn: a turn that asked again has several.
-    replies: dict[tuple[str, int], list[str]] = {}
-    for trial, turn, reply in zip(responses["trial_id"].astype(str), responses["turn"], words, strict=True):
-        replies.setdefault((trial, int(turn)), []).append(show.plain(reply, MAX_WORDS))
-    ids: dict[tuple[str, int], list[str]] = {}
-    for trial, turn, response_id in zip(
-        responses["trial_id"].astype(str), responses["turn"], responses["response_id"], strict=True
-    ):
-        ids.setdefault((trial, int(turn)), []).append(str(response_id))
+    replies["words"] = texts["transcript"].where(
+        is_audio, texts["text"].where(texts["text"] != "", texts["transcript"])
+    )
+    # A turn that asked again has several.
+    of_turn = dict(iter(replies.groupby([replies["trial_id"].astype(str), "turn"])))
     # Up to a bound: what is over it is in the ledger.
     sounds = m.ledger.sounds(max_bytes=MAX_SOUND_BYTES)
     rows: list[list[Any]] = []
@@ -349,16 +332,14 @@ def trials(m: Material) -> dict[str, Any]:
         modality = str(row["modality"])
         # A turn without a modality failed or was not run: the state says which.
         came_as = badge(modality) if modality in show.COLOURS else str(row["state"])
-        words_of_turn = " → ".join(replies.get((trial, turn), [])) or "–"
+        own = of_turn.get((trial, turn), replies[:0])
         players = [
-            show.sound(sounds[trial, name], "audio/flac")
-            for name in ids.get((trial, turn), ())
-            if (trial, name) in sounds
+            show.sound(sounds[trial, name], "audio/flac") for name in own["response_id"] if (trial, name) in sounds
         ]
-        words_cell = Markup("<br>").join([words_of_turn, *map(Markup, players)])
-        rows.append(
-            [code(trial), *cells, int(row["repeat"]) + 1, turn + 1, came_as, milliseconds(row["heard_ms"]), words_cell]
-        )
+        said = " → ".join(show.plain(reply, MAX_WORDS) for reply in own["words"]) or "–"
+        words = Markup("<br>").join([said, *map(Markup, players)])
+        heard = pieces.milliseconds(row["heard_ms"])
+        rows.append([code(trial), *cells, int(row["repeat"]) + 1, turn + 1, came_as, heard, words])
     names = ["trial", *m.over, "case", "arm", "repeat", "turn", "came as", "heard after", "words"]
     summary = f"{plural(len(m.trials), 'trial')}, {plural(len(rows), 'turn')}"
     if sounds:
@@ -375,7 +356,7 @@ def comparisons(m: Material) -> dict[str, Any] | None:
         "n_tests": int(df["p"].notna().sum()),
         "shown": [(sentence, True) for sentence in df[df["shown"]]["sentence"]],
         "plain": [(sentence, False) for sentence in df[~df["shown"]]["sentence"]],
-        "download": download(df, "comparisons.csv", "Comparisons as CSV"),
+        "download": pieces.download(df, "comparisons.csv", "Comparisons as CSV"),
     }
 
 
@@ -402,19 +383,14 @@ def plan(m: Material) -> dict[str, Any]:
         "facts": [("hash", code(m.ledger.plan_hash)), ("repeats", repeats), ("tries", limits), ("stops", until)],
         "cases": [_case(case) for case in p.get("cases", ())],
         "arms": Grid(["arm", "options", "responses per turn, at most"], arm_rows),
-        "settings": [
-            (
-                settings.get("name"),
-                [
-                    (name, listing(value) if isinstance(value, dict) else value)
-                    for name, value in settings.items()
-                    if name != "name" and value not in ("", {}, None)
-                ],
-            )
-            for settings in p.get("settings", ())
-        ],
+        "settings": [(settings.get("name"), _facts(settings)) for settings in p.get("settings", ())],
         "json": Markup(show.esc(json.dumps(p, indent=1, ensure_ascii=False), limit=MAX_PLAN_CHARS)),
     }
+
+
+def _facts(settings: dict[str, Any]) -> list[tuple[str, Any]]:
+    given = {name: value for name, value in settings.items() if name != "name" and value not in ("", {}, None)}
+    return [(name, listing(value) if isinstance(value, dict) else value) for name, value in given.items()]
 
 
 def _case(case: dict[str, Any]) -> dict[str, Any]:
@@ -491,23 +467,15 @@ def ids(m: Material) -> dict[str, Any] | None:
     df = m.drifted
     if not len(df):
         return None
-    rows = [
-        [
-            when(row["started_at"]),
-            row["model"],
-            code(row["session_id"]),
-            code(row["response_id"]),
-            row["case"],
-            spaced(row["arm"]),
-            row["turn"],
-        ]
-        for _, row in df.head(MAX_IDS).iterrows()
-    ]
+    rows = []
+    for _, row in df.head(MAX_IDS).iterrows():
+        ids_of_row = code(row["session_id"]), code(row["response_id"])
+        rows.append([when(row["started_at"]), row["model"], *ids_of_row, row["case"], spaced(row["arm"]), row["turn"]])
     simulated = "a local stand-in made them, so no vendor has them"
     return {
         "n": len(df),
         "where": simulated if m.simulated else "to be looked up in the service's own logs",
         "more": f" The first {MAX_IDS} are listed." if len(df) > MAX_IDS else "",
         "grid": Grid(["session began (UTC)", "model", "session", "response", "case", "arm", "turn"], rows),
-        "download": download(df[ID_COLUMNS], "text-replies.csv", "All of them as CSV"),
+        "download": pieces.download(df[ID_COLUMNS], "text-replies.csv", "All of them as CSV"),
     }

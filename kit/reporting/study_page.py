@@ -37,7 +37,9 @@ def context(study: Study) -> dict[str, Any]:
         "models": models(rates),
         "lengths": lengths(study),
         "cures": cures(study),
-        "cure_words": [(spaced(name), _docstring(study, name)) for name in study.design.cures],
+        "cure_words": [
+            (spaced(arm.name), " ".join((type(arm).__doc__ or "").split())) for arm in map(arm_of, study.cures)
+        ],
         "not_asked": not_asked(study),
         "alpha": f"{study.design.alpha:g}",
         "stages": stages(study),
@@ -64,28 +66,21 @@ def verdicts(study: Study) -> Iterator[tuple[str, str, str]]:
     """Boxes, as class, word and text: where it comes from, whether it is whole, whether the instrument was fit, whether replies
     could be cut."""
     # First of all boxes: no number of a stand-in may be read as a model's.
-    if study.simulated is not False:
-        word = "Simulated" if study.simulated else "Origin not known"
-        yield (
-            "simulated",
-            word,
-            (
-                f"A stand-in on this machine answered, by the rule “{study.drift}”. This shows the instrument, and nothing of any model."
-                if study.simulated
-                else "Not all of it says where it comes from, or it comes from several places."
-            ),
-        )
+    if study.simulated:
+        yield "simulated", "Simulated", (
+            f"A stand-in on this machine answered, by the rule “{study.drift}”. This shows the instrument, and nothing of any model."
+        )  # fmt: skip
+    elif study.simulated is None:
+        text = "Not all of it says where it comes from, or it comes from several places."
+        yield "simulated", "Origin not known", text
     if not study.complete:
         yield "bad", "Not complete", f"{study.state[0].upper()}{study.state[1:]}. What is here may change."
     controls = tables.controls_df(study.as_is_ledgers)
     fit = tables.fit_of(controls)
     positives = text_read(controls)
     if fit is False:
-        yield (
-            "bad",
-            "Unfit",
-            f"Only {positives}, or every session without a history was text. The numbers should not be relied on.",
-        )
+        text = f"Only {positives}, or every session without a history was text. The numbers should not be relied on."
+        yield "bad", "Unfit", text
     elif fit:
         yield "good", "Controls as they must be", f"{positives}: what is text is seen."
     else:
@@ -93,19 +88,14 @@ def verdicts(study: Study) -> Iterator[tuple[str, str, str]]:
     # Before the last block there is nothing to compare whole replies with.
     if len(study.results) >= len(study.design.blocks):
         (k0, n0), (k1, n1) = study.design.whole_and_cut(study.results)
-        compared = f"{k0} of {n0} whole replies were text, and {k1} of {n1} that were cut after about a second ({p_words(study.design.p_of_cutting(study.results))})"
+        p = p_words(study.design.p_of_cutting(study.results))
+        text = f"{k0} of {n0} whole replies were text, and {k1} of {n1} that were cut after about a second ({p})"
         if study.design.cutting_changes(study.results):
-            yield (
-                "bad",
-                "Cutting replies seems to change them",
-                f"{compared}: the cures were asked about with whole ones.",
-            )
+            text += ": the cures were asked about with whole ones."
+            yield "bad", "Cutting replies seems to change them", text
         else:
-            yield (
-                "",
-                "Replies were cut",
-                f"{compared}. No difference is shown, and the first part of a reply decides what it is.",
-            )
+            text += ". No difference is shown, and the first part of a reply decides what it is."
+            yield "", "Replies were cut", text
 
 
 def in_short(study: Study, rates: list[ModelRate]) -> list[tuple[str, bool]]:
@@ -126,34 +116,29 @@ def in_short(study: Study, rates: list[ModelRate]) -> list[tuple[str, bool]]:
     sentences = [(f"{mark}With a seeded history {first}.", bool(n_more))]
     # Those with a result; what was not asked about has a sentence of its own (`not_asked`).
     compared = [verdict for verdict in study.verdicts() if verdict.n1]
+    words = {
+        "cures": "less text",
+        "harms": "more text",
+        "given up": f"less than {100 * FUTILITY:.0f} points better, and given up",
+        "open": "no difference shown",
+    }
     for cure in dict.fromkeys(verdict.cure for verdict in compared):
-        by_outcome = {
-            outcome: [verdict.model for verdict in compared if (verdict.cure, verdict.outcome) == (cure, outcome)]
-            for outcome in ("cures", "harms", "given up", "open")
-        }
-        words = {
-            "cures": "less text",
-            "harms": "more text",
-            "given up": f"less than {100 * FUTILITY:.0f} points better, and given up",
-            "open": "no difference shown",
-        }
+        of_cure = {word: [v for v in compared if (v.cure, v.outcome) == (cure, word)] for word in words}
         text = "; ".join(
-            f"{words[outcome]} on {_models(names, study)}{_shares(compared, cure, outcome)}"
-            for outcome, names in by_outcome.items()
-            if names
+            f"{words[word]} on {_models([v.model for v in chosen], study)}{_shares(chosen)}"
+            for word, chosen in of_cure.items()
+            if chosen
         )
-        sentences.append((f"{mark}{spaced(cure)}: {text}.", bool(by_outcome["cures"] or by_outcome["harms"])))
+        sentences.append((f"{mark}{spaced(cure)}: {text}.", bool(of_cure["cures"] or of_cure["harms"])))
     return sentences
 
 
-def _shares(compared: list[Verdict], cure: str, outcome: str) -> str:
+def _shares(verdicts: list[Verdict]) -> str:
     """The shares of text with a cure and beside it, from the least to the most of the models, where a difference is shown."""
-    chosen = [verdict for verdict in compared if (verdict.cure, verdict.outcome) == (cure, outcome) and verdict.n0]
-    if outcome not in ("cures", "harms") or not chosen:
-        return ""
+    chosen = [v for v in verdicts if v.n0 and v.outcome in ("cures", "harms")]
     # With the cure, then as it is beside it.
     sides = ([v.k1 / v.n1 for v in chosen], [v.k0 / v.n0 for v in chosen])
-    return f" ({' instead of '.join(map(_range_of, sides))})"
+    return f" ({' instead of '.join(map(_range_of, sides))})" if chosen else ""
 
 
 def _range_of(shares: list[float]) -> str:
@@ -207,12 +192,9 @@ def lengths(study: Study) -> Grid | None:
 def cures(study: Study) -> Grid:
     """A row per model and cure that was asked about."""
     rows: list[list[Any]] = []
+    says = {"open": "no difference shown", "given up": f"given up: less than {100 * FUTILITY:.0f} points better"}
     for v in study.verdicts():
         if v.n1:
-            says = {
-                "open": "no difference shown",
-                "given up": f"given up: less than {100 * FUTILITY:.0f} points better",
-            }
             rows.append([
                 v.model, spaced(v.cure), f"{v.k1} of {v.n1} ({percent(v.k1 / v.n1)})", f"{v.k0} of {v.n0} ({percent(v.k0 / v.n0)})" if v.n0 else "–",
                 says.get(v.outcome, v.outcome), p_words(v.p), v.look,
@@ -238,10 +220,8 @@ def stages(study: Study) -> Grid:
         # Ledgers are kept in the order of the stages, one for each set of arms (`Study.plans`).
         own, ledgers = ledgers[:n_ledgers], ledgers[n_ledgers:]
         times = [at for ledger in own for at in times_of(ledger)]
-        n_lost = sum(
-            len(ledger.rows("SELECT 1 FROM turns WHERE turn = 0 AND outcome IN ('failed', 'censored')"))
-            for ledger in own
-        )
+        lost = "SELECT 1 FROM turns WHERE turn = 0 AND outcome IN ('failed', 'censored')"
+        n_lost = sum(len(ledger.rows(lost)) for ledger in own)
         failed = sum(ledger.counts()["failed"] for ledger in own)
         arms = dict.fromkeys(arm for arms in stage.arms.values() for arm in arms)
         rows.append([
@@ -263,9 +243,8 @@ def rules(study: Study) -> list[tuple[str, str]]:
     """The design, in pairs of a word and what it means."""
     design = study.design
     looks, alphas = ", ".join(map(str, LOOKS)), ", ".join(f"{share:g}" for share in SPENDING)
-    days = (
-        f", spread over {design.days} days" if design.days > 1 else " on one day: the ranges say nothing of another day"
-    )
+    spread = f", spread over {design.days} days"
+    days = spread if design.days > 1 else " on one day: the ranges say nothing of another day"
     return [
         ("histories", f"{design.n_histories} written dialogues, 1b and 2b of the test cases among them; each asked once whole and {CUT_ROUNDS} times cut{days}"),
         ("without a history", "one user message (case 1a), to see what is text for another reason than the history; compared by Fisher's test, Holm over the models"),
@@ -275,11 +254,6 @@ def rules(study: Study) -> list[tuple[str, str]]:
         ("unknown", "a session that was lost before the first part of its reply is asked again, and counted as lost after asking; the rate with them allows for either"),
         ("left out", f"{', '.join(study.left_out)}: the service switches them off soon" if study.left_out else "nothing"),
     ]  # fmt: skip
-
-
-def _docstring(study: Study, name: str) -> str:
-    arm = next((arm_of(cure) for cure in study.cures if arm_of(cure).name == name), None)
-    return " ".join((type(arm).__doc__ or "").split()) if arm is not None else ""
 
 
 def _share(k: int, n: int, low: float, high: float) -> str:
