@@ -86,11 +86,12 @@ Schema 1 (kit 0.1) is read as well: columns that it does not have are NULL, not 
 
 from __future__ import annotations
 
+import copy
 import json
 import sqlite3
 import zlib
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,8 @@ class Ledger:
         check_file(self.path)
         # Read at first use: a plan may be megabytes of JSON, and most questions need none of it.
         self._plan: tuple[str, dict[str, Any]] | None = None
+        # Of a copy that answers several questions (`_on_one_connection`); None: each has a connection of its own.
+        self._db: sqlite3.Connection | None = None
 
     # ---------------------------------------------------------------------------------------------------- what it holds
 
@@ -227,11 +230,18 @@ class Ledger:
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """Run a query on a connection of its own."""
-        with closing(self.connect()) as db:
+        with nullcontext(self._db) if self._db is not None else closing(self.connect()) as db:
             try:
                 return db.execute(sql, values).fetchall()
             except sqlite3.DatabaseError as exc:
                 raise damage(self.path, exc) or LedgerError(f"{exc}, in: {clipped(sql)}") from exc
+
+    @contextmanager
+    def _on_one_connection(self) -> Iterator[Ledger]:
+        """Yield a copy whose questions share a connection: to open one costs more than to ask."""
+        same = copy.copy(self)
+        with closing(self.connect()) as same._db:
+            yield same
 
     @property
     def plan_hash(self) -> str:
@@ -375,14 +385,15 @@ class Ledger:
         return facts
 
     def __repr__(self) -> str:
-        mark = show.origin_word(self.simulated)
-        facts = ", ".join(f"{name} {value}" for name, value in self.facts())
+        with self._on_one_connection() as ledger:
+            mark = show.origin_word(ledger.simulated)
+            facts = ", ".join(f"{name} {value}" for name, value in ledger.facts())
         return f"<Ledger {self.path}: {facts}{f', {mark}' if mark else ''}>"
 
     def _repr_html_(self) -> str:
-        return show.card(
-            f"<b>ledger</b> <code>{show.esc(self.path)}</code> {show.origin(self.simulated)}", show.facts(self.facts())
-        )
+        with self._on_one_connection() as ledger:
+            title = f"<b>ledger</b> <code>{show.esc(self.path)}</code> {show.origin(ledger.simulated)}"
+            return show.card(title, show.facts(ledger.facts()))
 
 
 def _list(value: Any) -> list[Any]:
