@@ -22,7 +22,7 @@ from .history import History
 
 if TYPE_CHECKING:
     from .clip import Clip
-    from .wire.view import ConversationView
+    from .wire.conversation import ConversationView
 
 # The words are those of the original test cases: another joke would be another case.
 SKELETON = "Why don't skeletons fight each other? They don't have the guts!"

@@ -12,7 +12,7 @@ import math
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,15 +34,12 @@ FULL_SCALE = 32_768.0
 
 _LONGEST_MS = 4 * 3_600_000.0  # what it takes at all: 690 MB of samples. A megabyte of FLAC may hold days of silence
 _STREAMED_BYTES = 1_900_000_000  # a WAV that claims more was written as a stream, whose end its writer did not know
-# The whole file is in memory while it is repaired.
-_MAX_REPAIRED_BYTES = 512 * 1024 * 1024
+_MAX_REPAIRED_BYTES = 512 * 1024 * 1024  # the whole file is in memory while it is repaired
 _MAX_COMMENT_CHARS = 30_000  # libsndfile keeps a WAV header under 100 kB
 _MARK = "realtime-history-kit"  # tells our comment in a file from anybody else's
 _PLAYER_MAX_MS = 120_000.0  # a player carries its sound in the page: two minutes are 7.7 MB of base64
-# What keeps int16 exactly, by libsndfile's name.
-_FORMATS = {".wav": "WAV", ".flac": "FLAC"}
-# Endings that say nothing of rate and channels.
-_BARE = (".raw", ".pcm")
+_FORMATS = {".wav": "WAV", ".flac": "FLAC"}  # which keep int16 exactly, by libsndfile's name
+_BARE = (".raw", ".pcm")  # endings that say nothing of rate and channels
 # Telephone sound as it came off the wire. It has one rate, and is mono unless its owner says otherwise.
 _G711 = {
     f".{ending}": law for law in ("ULAW", "ALAW") for ending in (law.lower(), law[:2].lower(), f"pcm{law[0].lower()}")
@@ -52,16 +49,19 @@ _SAMPLE_WORDS = {"PCM_16": "int16", "PCM_24": "int24", "PCM_32": "int32", "PCM_U
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a clip came from. It is saved with the sound and comes back with it."""
+    """Where a clip came from. It is saved with the sound and comes back with it; empty is unknown.
+
+    Attributes:
+        kind: ``file``, ``microphone``, ``synthesised``, or the caller's own word.
+        text: The words that are spoken.
+        when: When it was made, as ISO 8601.
+        details: What else is known: the file's name, the voice, the device. Must be JSON; never a path of this machine.
+    """
 
     kind: str = ""
-    """``file``, ``microphone``, ``synthesised``, or the caller's own word; empty where unknown."""
     text: str = ""
-    """The words that are spoken, where they are known."""
     when: str = ""
-    """When it was made, as ISO 8601; empty where unknown."""
     details: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """What else is known: the file's name, the voice, the device. Must be JSON; never a path of this machine."""
 
     def to_comment(self) -> str:
         """Encode it for a sound file's comment field, in ASCII, so that no player's encoding can spoil it."""
@@ -73,8 +73,7 @@ class Provenance:
             raise InputError(f"the details of a clip's provenance must be JSON to be saved with it: {exc}") from exc
         if len(comment) > _MAX_COMMENT_CHARS:
             raise InputError(
-                f"the provenance of this clip takes {len(comment):,} characters and a file keeps {_MAX_COMMENT_CHARS:,}; "
-                "shorten its text or details"
+                f"the provenance takes {len(comment):,} characters and a file keeps {_MAX_COMMENT_CHARS:,}; shorten its text"
             )
         return comment
 
@@ -84,16 +83,19 @@ class Provenance:
         unknown = cls("file", details={"file": name})
         try:
             fields = json.loads(comment or "")
-        except (ValueError, RecursionError):
+            kind, text, when, details = (fields[key] for key in ("kind", "text", "when", "details"))
+        except (
+            ValueError,
+            RecursionError,
+            TypeError,
+            KeyError,
+        ):  # somebody else's: a title, a licence, an encoder's name
             return unknown
-        # Somebody else's comment: a title, a licence, an encoder's name.
-        if not isinstance(fields, dict) or _MARK not in fields:
-            return unknown
-        kind, text, when, details = (fields.get(key) for key in ("kind", "text", "when", "details"))
         # A file may come from anywhere: the mark alone proves nothing.
-        if isinstance(kind, str) and isinstance(text, str) and isinstance(when, str) and isinstance(details, dict):
-            return cls(kind, text, when, details)
-        return unknown
+        is_ours = (
+            _MARK in fields and all(isinstance(word, str) for word in (kind, text, when)) and isinstance(details, dict)
+        )
+        return cls(kind, text, when, details) if is_ours else unknown
 
 
 @dataclass(frozen=True, slots=True, init=False, eq=False, repr=False)
@@ -104,14 +106,10 @@ class Clip:
 
     Args:
         pcm: int16 samples, shape ``(n_samples,)``, mono at 24 kHz; copied, unless they lie in `bytes`, which cannot change.
-            Open files with `Clip.load`.
         source: ``file``, ``microphone``, ``synthesised``, or your own word.
         text: The words that are spoken, if known.
         provenance: All that is known of its origin, in place of `source` and `text`.
         converted: What was done to make it a clip; empty where nothing was.
-
-    Raises:
-        AudioFormatError: If `pcm` isn't one-dimensional int16, or is empty.
     """
 
     pcm: NDArray[np.int16]
@@ -127,20 +125,14 @@ class Clip:
         provenance: Provenance | None = None,
         converted: str = "",
     ) -> None:
-        if not isinstance(pcm, np.ndarray):
+        if not isinstance(pcm, np.ndarray) or pcm.ndim != 1 or pcm.dtype != np.int16:
+            got = f"{pcm.dtype} {pcm.shape}" if isinstance(pcm, np.ndarray) else type(pcm).__name__
             raise AudioFormatError(
-                f"expected int16 samples of shape (n,), got {type(pcm).__name__}; open files with Clip.load(), "
-                "bytes with Clip.from_pcm()"
-            )
-        if pcm.ndim != 1 or pcm.dtype != np.int16:
-            raise AudioFormatError(
-                f"expected int16 samples of shape (n,), got {pcm.dtype} {pcm.shape}; open files with Clip.load(), "
+                f"expected int16 samples of shape (n,), got {got}; open files with Clip.load(), bytes with Clip.from_pcm(), "
                 "floats with Clip.from_float()"
             )
         if not pcm.size:
-            raise AudioFormatError(
-                "expected at least one sample, got none: there is no empty clip; use None for no sound"
-            )
+            raise AudioFormatError("expected at least one sample, got none; use None for no sound")
         # Bytes cannot change; any other memory may be written to by another name.
         if pcm.flags.writeable or not isinstance(pcm.base, bytes):
             pcm = np.array(pcm)
@@ -163,39 +155,26 @@ class Clip:
 
     @classmethod
     def from_pcm(
-        cls,
-        data: bytes | bytearray | memoryview,
-        *,
-        source: str = "",
-        text: str = "",
-        provenance: Provenance | None = None,
-        audio_format: str = "pcm16",
+        cls, data: bytes | bytearray | memoryview, *, source: str = "", text: str = "", audio_format: str = "pcm16"
     ) -> Clip:
         """Take what the API sends: little-endian int16, mono, 24 kHz; or one of its other formats (`to_bytes`)."""
         if audio_format != "pcm16":
-            import soundfile
             import soxr
 
-            rate_hz, subtype = _wire_format(audio_format)
-            samples, _ = soundfile.read(
-                io.BytesIO(data), samplerate=rate_hz, channels=1, format="RAW", subtype=subtype, dtype="int16"
-            )
-            pcm = np.asarray(soxr.resample(samples, rate_hz, RATE_HZ), np.int16)
-            return cls(pcm, source=source, text=text, provenance=provenance)
+            rate_hz, _ = _wire_format(audio_format)
+            pcm = np.asarray(soxr.resample(samples_of(data, audio_format), rate_hz, RATE_HZ), np.int16)
+            return cls(pcm, source=source, text=text)
         # Not `len`, which counts elements: those of a memoryview may be wider than a byte.
         n_bytes = memoryview(data).nbytes
         if n_bytes % 2:
             raise AudioFormatError(
-                f"expected int16 samples of 2 bytes each, got {n_bytes:,} bytes, an odd number; "
-                "join the pieces before making a clip of them"
+                f"expected int16 samples of 2 bytes, got {n_bytes:,} bytes, an odd number; join the pieces first"
             )
         pcm = np.frombuffer(data, dtype="<i2").astype(np.int16, copy=False)
-        return cls(pcm, source=source, text=text, provenance=provenance)
+        return cls(pcm, source=source, text=text)
 
     @classmethod
-    def from_float(
-        cls, array: NDArray[np.floating[Any]], *, source: str = "", text: str = "", provenance: Provenance | None = None
-    ) -> Clip:
+    def from_float(cls, array: NDArray[np.floating[Any]]) -> Clip:
         """Take float samples at 24 kHz between −1 and 1, shape ``(n_samples,)``.
 
         Raises:
@@ -206,14 +185,14 @@ class Clip:
             raise AudioFormatError(f"expected float samples of shape (n,), got {samples.dtype} {samples.shape}")
         _refuse_beyond_one(samples, "sample {index:,} of {total:,}")
         pcm, _ = _quantised(samples.astype(np.float64))
-        return cls(pcm, source=source, text=text, provenance=provenance)
+        return cls(pcm)
 
     @classmethod
     def silence(cls, ms: float) -> Clip:
         """Make digital zero, `ms` milliseconds long."""
         n = _n_samples(ms, "silence")
         if not n:
-            raise InputError(f"a silence of {ms:g} ms holds no sample; there is no empty clip")
+            raise InputError(f"a silence of {ms:g} ms holds no sample")
         return cls(np.zeros(n, np.int16), source="silence")
 
     @classmethod
@@ -263,7 +242,6 @@ class Clip:
                     problem = _length_problem(sound, name)
                     if problem is None:
                         return cls._decoded(sound, name, channel, allow_long)
-                # A WAV whose writer could not go back to fill in its length holds sound all the same.
                 repaired = _with_length(file, size)
                 if repaired is None:
                     raise AudioFormatError(problem)
@@ -271,12 +249,11 @@ class Clip:
                     return cls._decoded(sound, name, channel, allow_long)
         except soundfile.LibsndfileError as exc:
             reason = exc.error_string.removeprefix("Error : ").rstrip(".")
-            # libsndfile's word for a WAV that ends within its header.
-            if "No 'data' chunk" in reason:
+            if "No 'data' chunk" in reason:  # of a WAV that ends within its header
                 reason = "it is cut short: it ends before its samples begin"
             raise AudioFormatError(
-                f"{name} is not a sound file that can be read ({reason}): cut short or damaged? WAV, FLAC, OGG and MP3 can be "
-                "read; others become one: ffmpeg -i FILE clip.wav; bare samples need rate_hz and channels"
+                f"{name} is not a sound file that can be read ({reason}); others than WAV, FLAC, OGG and MP3 become one by "
+                "ffmpeg -i FILE clip.wav; bare samples need rate_hz and channels"
             ) from exc
 
     @classmethod
@@ -285,11 +262,11 @@ class Clip:
         _check_rate(name, sound.samplerate)
         ms = sound.frames / sound.samplerate * 1000
         # Before anything is decoded: a small FLAC may announce days of silence.
-        if ms > (_LONGEST_MS if allow_long else MAX_MS):
+        limit_ms = _LONGEST_MS if allow_long else MAX_MS
+        if ms > limit_ms:
             hint = "" if allow_long or ms > _LONGEST_MS else f", or say Clip.load({name!r}, allow_long=True)"
-            limit = (_LONGEST_MS if allow_long else MAX_MS) / 60_000
             raise AudioFormatError(
-                f"{name} is {ms / 60_000:,.1f} minutes long, more than the {limit:.0f} of a turn; cut it{hint}"
+                f"{name} is {ms / 60_000:,.1f} minutes long, more than the {limit_ms / 60_000:.0f} of a turn; cut it{hint}"
             )
         if channel is not None and not (isinstance(channel, int) and 0 <= channel < sound.channels):
             raise AudioFormatError(f"{name} has no channel {clipped(channel)}; it has {sound.channels}, counted from 0")
@@ -309,8 +286,7 @@ class Clip:
             frames = sound.read(min(block, sound.frames - n_read), dtype="float32", always_2d=True)
             if not len(frames):
                 raise AudioFormatError(
-                    f"{name} is cut short: its header announces {sound.frames:,} frames and {n_read:,} can be read; "
-                    "record or copy it again"
+                    f"{name} is cut short: of {sound.frames:,} frames {n_read:,} can be read; record or copy it again"
                 )
             if as_float:
                 _refuse_beyond_one(frames.reshape(-1), f"{name}: a sample after {n_read / sound.samplerate:.1f} s")
@@ -326,13 +302,13 @@ class Clip:
         return cls(np.concatenate(pieces), provenance=provenance, converted=converted)
 
     @classmethod
-    def named(cls, name: str, *, allow_long: bool = False) -> Clip:
+    def named(cls, name: str) -> Clip:
         """Open a clip of the clip folder by its name, with or without its ending: ``Clip.named("tell-me-a-joke")``."""
         folder = clips_dir()
         for ending in ("", ".wav", ".flac", ".ogg"):
             file = _inside(folder, name, ending)
             if file.is_file():
-                return cls.load(file, allow_long=allow_long)
+                return cls.load(file)
         names = sorted(p.stem for p in folder.glob("*") if p.suffix in (".wav", ".flac", ".ogg"))
         listed = show.one_line(", ".join(names[:12]) or "none", 400)
         raise AudioFormatError(f"no clip is named {clipped(name)}; there are: {listed}")
@@ -392,20 +368,6 @@ class Clip:
         out = io.BytesIO()
         soundfile.write(out, self.pcm, RATE_HZ, "PCM_16", format="FLAC")
         return out.getvalue()
-
-    def chunks(self, chunk_ms: int = 20) -> Iterator[NDArray[np.int16]]:
-        """Cut speech into the pieces that a microphone would have delivered.
-
-        Args:
-            chunk_ms: Length of each piece in milliseconds; 20 ms is 480 samples.
-
-        Yields:
-            Views into ``clip.pcm`` (nothing is copied), shape ``(480,)`` at the default length; the last may be shorter.
-        """
-        n = _n_samples(chunk_ms, "chunk")
-        if not n:
-            raise InputError(f"a chunk of {chunk_ms:g} ms holds no sample; 20 is usual")
-        return (self.pcm[start : start + n] for start in range(0, self.n_samples, n))
 
     # -------------------------------------------------------------------------------------------- what can be made of it
 
@@ -483,10 +445,9 @@ class Clip:
         comment = self.provenance.to_comment()
         import soundfile
 
-        # Beside its place, so that the move is one step, and a failed write leaves the old file whole.
+        # Beside its place: the move is one step, and a failed write leaves the old file whole.
         temporary = file.with_name(f".{secrets.token_hex(8)}.part")
         try:
-            # Named, since the temporary file's ending says nothing to libsndfile.
             kind = _FORMATS[file.suffix.lower()]
             with soundfile.SoundFile(str(temporary), "w", RATE_HZ, 1, "PCM_16", format=kind) as out:
                 out.comment = comment
@@ -546,7 +507,7 @@ def _unpickled(data: bytes, provenance: Provenance, converted: str) -> Clip:
 
 
 def _bare_options(file: BinaryIO, name: str, size: int, rate_hz: int | None, channels: int | None) -> dict[str, Any]:
-    """What libsndfile has to be told of samples without a header; empty for a file that has one."""
+    """Return what libsndfile has to be told of samples without a header; nothing for a file that has one."""
     suffix = Path(name).suffix.lower()
     subtype = _G711.get(suffix)
     if suffix == ".g711":
@@ -560,17 +521,15 @@ def _bare_options(file: BinaryIO, name: str, size: int, rate_hz: int | None, cha
         rate_hz, channels = rate_hz or 8_000, channels or 1
     if rate_hz is None or channels is None:
         raise AudioFormatError(
-            f"{name} holds bare samples and no header says of which kind; "
-            f"say it: Clip.load({name!r}, rate_hz=24_000, channels=1)"
+            f"{name} holds bare samples and no header; say Clip.load({name!r}, rate_hz=24_000, channels=1)"
         )
     if not 1 <= channels <= 32:
         raise AudioFormatError(f"{name} cannot have {channels} channels; 1 is mono, 2 is stereo")
     _check_rate(name, rate_hz)
-    # A remainder: the layout was guessed wrong, or the copy broke off.
     if size % (channels * (1 if subtype else 2)):
         raise AudioFormatError(
-            f"{name} has {size:,} bytes, which is no whole number of {'G.711' if subtype else 'int16'} samples in {channels} "
-            f"channel{'s' * (channels != 1)}; check rate_hz and channels, or copy it again"
+            f"{name} has {size:,} bytes, which is no whole number of {'G.711' if subtype else 'int16'} samples in {channels} channel{'s' * (channels != 1)}; check rate_hz and "
+            "channels, or copy it again"
         )
     options: dict[str, Any] = {"samplerate": rate_hz, "channels": channels, "format": "RAW"}
     return options | ({"subtype": subtype} if subtype else {"subtype": "PCM_16", "endian": "LITTLE"})
@@ -584,6 +543,19 @@ def _wire_format(audio_format: str) -> tuple[int, str]:
     if audio_format not in _WIRE_FORMATS:
         raise InputError(f"an audio format is one of pcm16, {', '.join(_WIRE_FORMATS)}, not {audio_format!r}")
     return _WIRE_FORMATS[audio_format]
+
+
+def samples_of(data: bytes | bytearray | memoryview, audio_format: str) -> NDArray[np.int16]:
+    """Decode bytes of one of the API's formats into int16 samples of that format's rate; half a sample at the end is left out."""
+    if audio_format.startswith("pcm"):
+        return np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.int16, copy=False)
+    import soundfile
+
+    rate_hz, law = _wire_format(audio_format)
+    samples, _ = soundfile.read(
+        io.BytesIO(data), samplerate=rate_hz, channels=1, format="RAW", subtype=law, dtype="int16"
+    )
+    return np.asarray(samples, np.int16)
 
 
 def _has_header(file: BinaryIO) -> bool:
@@ -600,16 +572,14 @@ def _has_header(file: BinaryIO) -> bool:
 
 
 def _length_problem(sound: Any, name: str) -> str | None:
-    """Why the length that a file announces cannot be trusted; ``None`` if it can.
+    """Return why the length that a file announces cannot be trusted; ``None`` if it can.
 
-    libsndfile reads what is left of a WAV that was cut short. It does not raise, but it notes the difference.
+    libsndfile reads what is left of a WAV that was cut short, and says so in its log alone: "data : 96000 (should be 51200)".
     """
-    # In libsndfile's log: "data : 96000 (should be 51200)".
     note = re.search(r"^data : (\d+) \(should be (\d+)\)", sound.extra_info, re.M)
     if note and int(note[1]) < _STREAMED_BYTES:
         return (
-            f"{name} is cut short: its header announces {int(note[1]):,} bytes of sound and {int(note[2]):,} are there; "
-            "record or copy it again"
+            f"{name} is cut short: its header announces {int(note[1]):,} bytes of sound and {int(note[2]):,} are there"
         )
     return None if sound.frames else f"{name} holds no samples, only a header; record or copy it again"
 
@@ -628,9 +598,7 @@ def _with_length(file: BinaryIO, size: int) -> BinaryIO | None:
 
 def _check_rate(name: str, rate_hz: int) -> None:
     if not 4_000 <= rate_hz <= 768_000:
-        raise AudioFormatError(
-            f"{name} states its rate as {rate_hz:,} Hz; speech has 4 000 to 768 000, and most files 48 000"
-        )
+        raise AudioFormatError(f"{name} states its rate as {rate_hz:,} Hz; speech has 4 000 to 768 000")
 
 
 def _refuse_beyond_one(samples: NDArray[np.floating[Any]], where: str) -> None:
@@ -639,11 +607,7 @@ def _refuse_beyond_one(samples: NDArray[np.floating[Any]], where: str) -> None:
     if outside.any():
         index = int(np.argmax(outside))
         value = float(samples[index])
-        advice = (
-            "replace what is not a number before making a clip"
-            if math.isnan(value)
-            else "scale it first, such as by its peak"
-        )
+        advice = "replace what is not a number" if math.isnan(value) else "scale it first, such as by its peak"
         raise AudioFormatError(
             f"{where.format(index=index, total=samples.size)} is {value:g}, and float samples lie within ±1; {advice}"
         )
@@ -702,15 +666,12 @@ def _inside(folder: Path, name: str, ending: str) -> Path:
     # On Windows `con.wav` is the console.
     if not re.fullmatch(r"(?!(?i:con|prn|aux|nul|com\d|lpt\d)\W*(\.|$))\w[\w .,()+-]{0,99}", name):
         raise AudioFormatError(
-            f"{clipped(name)} is no name for a clip: use letters, digits, dashes and spaces, at most 100 of them; a file "
-            "elsewhere is opened by Clip.load() and written by clip.save()"
+            f"{clipped(name)} is no name for a clip: use letters, digits, dashes and spaces; Clip.load() opens a file elsewhere"
         )
     file = folder / f"{name}{ending}"
     # A link in the folder may lead anywhere.
     if not file.resolve().is_relative_to(folder.resolve()):
-        raise AudioFormatError(
-            f"{clipped(name)} leads out of the clip folder; a file elsewhere is opened by Clip.load()"
-        )
+        raise AudioFormatError(f"{clipped(name)} leads out of the clip folder; Clip.load() opens a file elsewhere")
     return file
 
 

@@ -22,7 +22,6 @@ from urllib.parse import urlencode, urlsplit
 from websockets.exceptions import ConnectionClosed
 
 from .base import OpenSession
-from .dial import dial, refusal_of
 from .endpoint import Auth, Endpoint, Protocol, endpoint, live_address
 from .errors import (
     HandshakeRefused,
@@ -35,7 +34,7 @@ from .errors import (
 )
 from .eventlog.redact import Hook, Redactor
 from .eventlog.writing import Audio, LogWriter
-from .link import Link, in_background, simulated_by
+from .link import Link, dial, in_background, refusal_of, simulated_by
 from .session import Session
 from .show import plain
 from .wire.conversation import Conversation
@@ -124,10 +123,18 @@ class connect:
         **stand_in: Any,
     ) -> None:
         # A stand-in of the caller's; None: one of this session's own, or none at all.
-        self._running = None if isinstance(where, str | Endpoint) else _running_stand_in(where)
-        # A running stand-in counts as `standin` too: its port is put in when the socket is opened (`_url`).
+        self._running: StandIn | None = None
+        if not isinstance(where, str | Endpoint):
+            from .standin import StandIn
+
+            if not isinstance(where, StandIn):
+                raise InputError(
+                    f"connect() takes an endpoint's name, a ws:// URL, an Endpoint or a StandIn, not {clipped(where)}"
+                )
+            # It counts as `standin`, too: its port is put in when the socket is opened (`_url`).
+            self._running, where = where, "standin"
         self._endpoint = endpoint(
-            where if isinstance(where, str | Endpoint) else "standin",
+            where,
             model=model,
             dialect_name=dialect,
             key_env=key_env,
@@ -146,7 +153,9 @@ class connect:
             raise InputError(f"{', '.join(stand_in)}: a replay takes pace= and session= only")
         if replay is None and stand_in and (self._running or self._endpoint.name != "standin"):
             reason = "is running already" if self._running else "is not it"
-            raise InputError(f"{', '.join(stand_in)}: only the stand-in takes this, and {where!r} {reason}")
+            raise InputError(
+                f"{', '.join(stand_in)}: only the stand-in takes this, and {self._running or where!r} {reason}"
+            )
         # A log to be played again, and what the server that is started for this session is made with.
         self._replay, self._stand_in = replay, stand_in
         # Only a stand-in is told of them, in its query.
@@ -356,16 +365,6 @@ class connect:
             query |= {"attempt": str(self._attempt)} if self._trial and self._attempt > 1 else {}
             url += f"?{urlencode({name: value for name, value in query.items() if value})}"
         return live_address(url, fork=where.fork, attach=where.attach) if where.protocol == "live" else url
-
-
-def _running_stand_in(where: object) -> StandIn:
-    from .standin import StandIn
-
-    if not isinstance(where, StandIn):
-        raise InputError(
-            f"connect() takes an endpoint's name, a ws:// URL, an Endpoint or a StandIn, not {clipped(where)}"
-        )
-    return where
 
 
 async def _stop(server: Any, starting: asyncio.Task[Any]) -> None:

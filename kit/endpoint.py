@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from . import show
 from .errors import EndpointError, InputError, clipped
-from .services import ALL_ROLES, CANNOT, HISTORY_HZ, SERVICES, UNKNOWN, Capabilities, Service, service_at
+from .services import ALL_ROLES, CANNOT, HISTORY_HZ, SERVICES, UNKNOWN, Capabilities, Service, is_at, service_at
 from .wire.dialect import Name, dialect
 from .wire.events import dict_of, int_of
 from .wire.live import USD_PER_SECOND, is_live_model
@@ -53,8 +53,7 @@ class Price:
     def __post_init__(self) -> None:
         for kind, n in (("text", 3), ("audio", 3), ("image", 2)):
             rates = getattr(self, kind)
-            numbers = isinstance(rates, tuple | list) and len(rates) == n and all(map(_is_rate, rates))
-            if not numbers:
+            if not (isinstance(rates, tuple | list) and len(rates) == n and all(map(_is_rate, rates))):
                 meaning = "input, cached input, output" if n == 3 else "input, cached input"
                 raise InputError(
                     f"a price's {kind} is {n} rates in USD per million tokens ({meaning}), not {clipped(rates)}"
@@ -78,15 +77,14 @@ class Price:
             return cls(**{"image": (0.0, 0.0)} | numbers, as_of="given", source="given")
         except (TypeError, ValueError):
             raise InputError(
-                f"{clipped(text)} is no price: write 'text=4/0.4/24 audio=32/0.4/64' (USD per million tokens: input, cached input, "
-                f"output; image=5/0.5 may follow), or one of {', '.join(PRICES)}"
+                f"{clipped(text)} is no price: write 'text=4/0.4/24 audio=32/0.4/64' (USD per million tokens: input, cached, output), "
+                f"or one of {', '.join(PRICES)}"
             ) from None
 
     def __str__(self) -> str:
         """As `parse` reads it."""
-        return " ".join(
-            f"{kind}={'/'.join(f'{rate:g}' for rate in getattr(self, kind))}" for kind in ("text", "audio", "image")
-        )
+        kinds = ("text", "audio", "image")
+        return " ".join(f"{kind}={'/'.join(f'{rate:g}' for rate in getattr(self, kind))}" for kind in kinds)
 
     def usd(self, usage: Mapping[str, Any]) -> float | None:
         """Return what a response with this `usage` cost (the object of `response.done`).
@@ -269,9 +267,7 @@ class Endpoint:
         """Whether a key goes out: in a header, or in the URL's query or user."""
         parts = urlsplit(self.url)
         in_url = any(KEY_IN_URL.search(name) for name, _ in parse_qsl(parts.query))
-        return (self.key_env is not None and self.auth != "none") or bool(
-            self.extra_headers or parts.username or in_url
-        )
+        return bool(self.key_env and self.auth != "none") or bool(self.extra_headers or parts.username or in_url)
 
     @property
     def price(self) -> Price | None:
@@ -513,7 +509,7 @@ def _service(service: Service, env: Mapping[str, str], model: str | None, dialec
     if model and service.model_in_url:
         url = _with_query(url, model=model)
     # OPENAI_BASE_URL may lead anywhere: what is known of the service, its prices too, does not hold there.
-    name = service.name if _is_at(url, *service.domains) else "url"
+    name = service.name if is_at(urlsplit(url).hostname or "", *service.domains) else "url"
     d = dialect(dialect_name or service.dialect).name
     return Endpoint(name, url, d, model, service.key_env, service.auth)
 
@@ -531,7 +527,7 @@ def _azure(env: Mapping[str, str], model: str | None, d: Name) -> Endpoint:
         version = env.get("OPENAI_API_VERSION") or "2024-10-01-preview"
         url = _realtime(f"{resource}/openai", base_of="AZURE_OPENAI_ENDPOINT")
         url = _with_query(url, **{"api-version": version, "deployment": model})
-    name = "azure" if _is_at(url, "azure.com", "azure.us", "azure.cn") else "url"
+    name = "azure" if is_at(urlsplit(url).hostname or "", *SERVICES["azure"].domains) else "url"
     return Endpoint(name, url, d, model, "AZURE_OPENAI_API_KEY", "api-key", "AZURE_OPENAI_AD_TOKEN")
 
 
@@ -544,8 +540,7 @@ def _with_model(where: Endpoint, model: str | None, dialect_name: str | None) ->
         )
     if model is None or model == where.model:
         return where
-    # Azure's preview path calls the model so.
-    field = "deployment" if "deployment" in dict(parse_qsl(urlsplit(where.url).query)) else "model"
+    field = "deployment" if "deployment" in dict(parse_qsl(urlsplit(where.url).query)) else "model"  # Azure's preview
     return replace(where, model=model, url=where.url and _with_query(where.url, **{field: model}))
 
 
@@ -587,12 +582,6 @@ def _bare(address: str) -> str:
     scheme, mark, hosted = address.rpartition("://")
     host, slash, path = hosted.partition("/")
     return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
-
-
-def _is_at(url: str, *domains: str) -> bool:
-    """Whether a host is one of these domains or below one."""
-    host = urlsplit(url).hostname or ""
-    return any(host == domain or host.endswith(f".{domain}") for domain in domains)
 
 
 def _realtime(address: str, base_of: str | None = None) -> str:

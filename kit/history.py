@@ -120,8 +120,7 @@ def _item(entry: Mapping[str, Any], n: int) -> HistoryItem:
         return HistoryItem(kind, role, (HistoryPart(text_value(content, f"entry {n}")),), fields)
     if not isinstance(content, list) or not all(isinstance(part, Mapping) for part in content):
         raise HistoryError(
-            f"entry {n} has content {clipped(content)}; it must be a list of content parts (chat messages are read by "
-            "History.from_chat)"
+            f"entry {n} has content {clipped(content)}, not a list of content parts (chat messages: History.from_chat)"
         )
     return HistoryItem(kind, role, tuple(_part(part, str(role), n) for part in content), fields)
 
@@ -152,48 +151,34 @@ def _part(fields: Mapping[str, Any], role: str, n: int) -> HistoryPart:
     return HistoryPart(text if isinstance(text, str) else None, clip, None if same else kind, extra)
 
 
-class _Order:
-    """Where each event's ``previous_item_id`` puts its item: a linked list, so that any order is found in linear time."""
-
-    def __init__(self) -> None:
-        # As they came; a place is an index into it.
-        self.items: list[HistoryItem] = []
-        self._next: dict[
-            int, int
-        ] = {}  # place of an item in `items` → the place of the one after it; −1 is the beginning
-        # The place at the end, after which an item without a predecessor goes.
-        self._last = -1
-        # Id of an item → its place. Of two with one id the first counts; `lint` names the second.
-        self._by_id: dict[object, int] = {}
-
-    def add(self, item: HistoryItem, previous: object) -> None:
-        if previous is None:
-            place = self._last
-        elif previous == "root":
-            place = -1
-        elif isinstance(previous, str) and previous in self._by_id:
-            place = self._by_id[previous]
-        else:
+def _in_order(entries: Iterable[tuple[HistoryItem, object]]) -> Iterator[HistoryItem]:
+    """Put each item after the one whose id is beside it: a linked list, so that any order is found in linear time."""
+    # As they came; a place is an index into it, and −1 the beginning.
+    items: list[HistoryItem] = []
+    following: dict[int, int] = {}  # place of an item → the place of the one after it
+    last = -1
+    # Of two with one id the first counts; `lint` names the second.
+    places: dict[str, int] = {"root": -1}
+    for n, (item, previous) in enumerate(entries):
+        place = last if previous is None else places.get(previous) if isinstance(previous, str) else None
+        if place is None:
             raise HistoryError(
-                f"entry {len(self.items)} goes after item {clipped(previous)}, which is not before it in the list; "
-                "add that item, or leave previous_item_id out"
+                f"entry {n} goes after item {clipped(previous)}, which is not before it in the list; add that item, or leave "
+                "previous_item_id out"
             )
-        n = len(self.items)
-        self.items.append(item)
+        items.append(item)
         if isinstance(item_id := item.get("id"), str):
-            self._by_id.setdefault(item_id, n)
+            places.setdefault(item_id, n)
         # Put in between: what came after its predecessor now comes after it.
-        if place in self._next:
-            self._next[n] = self._next[place]
-        self._next[place] = n
-        if place == self._last:
-            self._last = n
-
-    def __iter__(self) -> Iterator[HistoryItem]:
-        place = -1
-        while place in self._next:
-            place = self._next[place]
-            yield self.items[place]
+        if place in following:
+            following[n] = following[place]
+        following[place] = n
+        if place == last:
+            last = n
+    place = -1
+    while place in following:
+        place = following[place]
+        yield items[place]
 
 
 # ------------------------------------------------- what the service would refuse, before anything is sent or paid for
@@ -324,8 +309,7 @@ class History:
         # `History([…])` is a likely mistake, and a list could change under every longer history.
         if not isinstance(self.items, tuple) or not all(isinstance(item, HistoryItem) for item in self.items):
             raise HistoryError(
-                f"History() begins empty and is built with .user() and its siblings, not of {clipped(self.items)}; "
-                "History.from_events() takes a list of items"
+                f"History() is built with .user() and its siblings, not of {clipped(self.items)}; History.from_events() takes a list"
             )
 
     # ------------------------------------------------------------------------------------------------------- builders
@@ -452,18 +436,20 @@ class History:
         Raises:
             HistoryError: Naming the first entry that is neither an item nor an event that creates one.
         """
-        order = _Order()
-        for n, entry in enumerate(chats.of_agents(chats.objects(events, "entry", "item"))):
-            kind, previous = entry.get("type"), None
-            if kind == "conversation.item.create" and isinstance(entry.get("item"), Mapping):
-                previous, entry = entry.get("previous_item_id"), entry["item"]
-            # Events have a dot in their name, items have none.
-            elif isinstance(kind, str) and "." in kind:
-                raise HistoryError(
-                    f"entry {n} has type {clipped(kind)}; a history takes conversation.item.create events and bare items"
-                )
-            order.add(_item(entry, n), previous)
-        return cls(tuple(order))
+
+        def entries() -> Iterator[tuple[HistoryItem, object]]:
+            for n, entry in enumerate(chats.of_agents(chats.objects(events, "entry", "item"))):
+                kind, previous = entry.get("type"), None
+                if kind == "conversation.item.create" and isinstance(entry.get("item"), Mapping):
+                    previous, entry = entry.get("previous_item_id"), entry["item"]
+                # Events have a dot in their name, items have none.
+                elif isinstance(kind, str) and "." in kind:
+                    raise HistoryError(
+                        f"entry {n} has type {clipped(kind)}; a history takes conversation.item.create events and bare items"
+                    )
+                yield _item(entry, n), previous
+
+        return cls(tuple(_in_order(entries())))
 
     @classmethod
     def from_chat(cls, messages: Iterable[Any] | str | Path, *, line: int = 0) -> History:
@@ -528,13 +514,11 @@ class History:
             entries = json.loads(text)
         except (ValueError, RecursionError) as exc:
             raise HistoryError(
-                f"{source} is not JSON ({exc}); a history file is a JSON list of items, and a chat file (JSON Lines too) is "
-                "read by History.from_chat"
+                f"{source} is not JSON ({exc}); a history file is a JSON list of items (chat messages: History.from_chat)"
             ) from exc
         if not isinstance(entries, list):
             raise HistoryError(
-                f"{source} holds {clipped(entries, 40)}, not a list; a history file is a JSON list of items, and a chat file "
-                "is read by History.from_chat"
+                f"{source} holds {clipped(entries, 40)}; a history file is a JSON list of items (chat messages: History.from_chat)"
             )
         return cls.from_events(entries)
 

@@ -22,14 +22,13 @@ import contextlib
 import copy
 import inspect
 import weakref
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import pybase64
 
 from . import show
 from .base import OpenSession, check_history, verb
-from .dial import refusal_of
 from .errors import (
     HistoryError,
     InputError,
@@ -41,11 +40,10 @@ from .errors import (
     clipped,
 )
 from .history import History
-from .link import Link, in_background, new_id
+from .link import Link, in_background, new_id, refusal_of
 from .wire.events import dict_of, digest
 from .wire.live import FORMATS, LANES, MAX_APPEND_TOKENS, Lane, lint_past, pieces, spell_past, spell_start, tokens_of
-from .wire.live_conversation import Append, Delegation, LiveConversation, Reply, ReplyPolicy, peak_of
-from .wire.view import LiveView
+from .wire.live_conversation import Append, Delegation, LiveConversation, LiveView, Reply, ReplyPolicy, peak_of
 
 if TYPE_CHECKING:
     from .clip import Clip
@@ -55,7 +53,6 @@ LEAD_IN_MS = 1_000  # of silence before the first clip, so that the track has be
 PING = "Reply to the caller now, aloud. Do not wait for the caller to speak first. After that, pause and listen."
 """The commentary that asks for a reply to what is in the history already (LiveKit's and others' wording of it)."""
 
-_BYTES_PER_MS = {"pcm16": 48, "pcm16-16k": 32, "g711_ulaw": 8, "g711_alaw": 8}
 # Silence, by format: G.711's zero is 0xFF in µ-law and 0xD5 in A-law.
 _IDLE = {"pcm16": b"\0", "pcm16-16k": b"\0", "g711_ulaw": b"\xff", "g711_alaw": b"\xd5"}
 _BURST_MS = 14_000  # of silence behind a clip that is fed in a burst: what the recorded session sent
@@ -91,7 +88,7 @@ class Feeder:
         # The format is a key of `FORMATS`; the pace is how fast the session's time runs.
         self._link, self._format, self._pace, self._feed = link, audio_format, pace, feed
         # Bytes of sound in one frame.
-        self._n_bytes = _BYTES_PER_MS[audio_format] * FRAME_MS
+        self._n_bytes = FORMATS[audio_format][1] * (2 if audio_format.startswith("pcm") else 1) * FRAME_MS // 1000
         # Most frames of a session are this one, so it is made once.
         self._idle_frame = _append_frame(_IDLE[audio_format] * self._n_bytes)
         # What is left of the clip that is being sent, a frame each.
@@ -99,7 +96,6 @@ class Feeder:
         # Set at the frame that holds the clip's last loud sample: all times of the reply count from there.
         self._sent: asyncio.Future[float] | None = None
         self._n_loud = 0  # frames until then
-        self._last_loud_at_ms = 0.0
         self._heard_at_s = float("-inf")  # when a microphone last brought sound, on the loop's clock
         self.n_frames = self.n_late = 0
         self.worst_ms = self.skipped_ms = 0.0
@@ -136,9 +132,8 @@ class Feeder:
         self.n_frames += 1
         if self._n_loud:
             self._n_loud -= 1
-            self._last_loud_at_ms = self._link.now_ms()
             if not self._n_loud and self._sent is not None and not self._sent.done():
-                self._sent.set_result(self._last_loud_at_ms)
+                self._sent.set_result(self._link.now_ms())
 
     async def hear(self, data: bytes) -> None:
         """Send sound as it comes, from a microphone; silence is fed again `_MICROPHONE_GAP_S` after the last of it."""
@@ -204,8 +199,8 @@ class LiveSession(OpenSession, LiveView):
         # For the feeder, which is made at the start.
         self._feed: Feed = "paced"
         self._on_delegation = on_delegation
-        # There from the start on, and then it feeds until the session is closed.
-        self._feeder: Feeder | None = None
+        # There from the start on, and then it feeds until the session is closed; with counts of what it fed.
+        self.feeder: Feeder | None = None
         self._feeding: asyncio.Task[Any] | None = None
         # Whatever runs for this session beside its verbs; it ends with it.
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -226,11 +221,6 @@ class LiveSession(OpenSession, LiveView):
     def audio_format(self) -> str:
         """The format of its sound, both ways: a key of `kit.wire.live.FORMATS`."""
         return str(self._settings.get("format", "pcm16"))
-
-    @property
-    def feeder(self) -> Feeder | None:
-        """What feeds the session, with its counts; ``None`` before the start."""
-        return self._feeder
 
     @property
     def seconds(self) -> float | None:
@@ -299,20 +289,16 @@ class LiveSession(OpenSession, LiveView):
     def _check_unstarted(self, else_: str) -> None:
         if self._door == "attach":
             raise LocalProtocolError("this is a sideband: its caller starts, feeds and asks; append() adds context")
-        if self._feeder is not None or self.conversation.start_at_ms is not None:
+        if self.feeder is not None or self.conversation.start_at_ms is not None:
             raise LocalProtocolError(f"this session has started; {else_}")
 
     def configure(self, *, policy: ReplyPolicy | None = None, feed: Feed | None = None, **settings: Any) -> None:
         """Change what the start will say, how replies are inferred, or what is fed, before the session has started.
 
         Args:
-            policy: How replies are inferred.
             feed: ``paced`` silence between clips (default); only the ``clips``, so that the session's clock stands between them;
                 or each clip in a ``burst`` with the 14 s of silence after it.
             **settings: As `connect` takes them.
-
-        Raises:
-            LocalProtocolError: If it has started: settings cannot change then.
         """
         self._check_unstarted("GPT-Live's settings go into its start")
         self._settings |= settings
@@ -333,7 +319,7 @@ class LiveSession(OpenSession, LiveView):
         messages = spell_past(past) if past is not None else []
         # Sent by a call that was cancelled or gave up waiting.
         on_its_way = (
-            self._feeder is None
+            self.feeder is None
             and self.conversation.start_at_ms is not None
             and (past is None or messages == self.conversation.past)
         )
@@ -354,11 +340,11 @@ class LiveSession(OpenSession, LiveView):
             if not self.conversation.errors:
                 raise
             raise refusal_of(self.endpoint, self.conversation.errors[-1], self._link.socket.close_code) from None
-        if self._feeder is not None:  # of another call, which waited for the same start
+        if self.feeder is not None:  # of another call, which waited for the same start
             return
-        self.conversation.tell_asks()
-        self._feeder = Feeder(self._link, self.audio_format, pace=self._pace, feed=self._feed)
-        self._feeding = self._spawn(self._feeder.run())
+        self.conversation.asks_are_told = True
+        self.feeder = Feeder(self._link, self.audio_format, pace=self._pace, feed=self._feed)
+        self._feeding = self._spawn(self.feeder.run())
         self._spawn(_watch(weakref.ref(self)))
 
     @verb
@@ -366,15 +352,12 @@ class LiveSession(OpenSession, LiveView):
         """Start the session with this history.
 
         Args:
-            history: Messages of text; what GPT-Live would refuse is named before anything is sent.
-            check: Raise for what `lint_past` finds. ``False`` lets the service refuse it.
-            timeout_s: For the start.
+            check: Raise `HistoryError` for what `lint_past` finds, before anything is sent. ``False`` lets the service refuse it.
 
         Returns:
             The messages as the server echoed them. GPT-Live confirms no message singly.
 
         Raises:
-            HistoryError: See `check`.
             LocalProtocolError: If the session has started already.
         """
         check_history(history)
@@ -406,29 +389,24 @@ class LiveSession(OpenSession, LiveView):
             SessionClosed: If the connection was lost before the deadline.
         """
         clip = await self._clip_of(content)
-        if self._feeder is None:
-            await self.start()
-        assert self._feeder is not None
-        self._check_free()
-        data, n_loud = _encoded(clip, self.audio_format)
-        if self._feed == "paced" and self._feeder.n_frames * FRAME_MS < LEAD_IN_MS:
-            await self._sleep_ms(LEAD_IN_MS - self._feeder.n_frames * FRAME_MS)
-        self.conversation.tell_asks()  # this clip's end is known to the frame
-        self._asking = True
-        try:
-            began_at_ms = self.now_ms
-            clip_sent = self._feeder.play(data, n_loud)
-            # A clip goes out in real time, so it takes its own length; the rest is room for a busy machine.
-            limit_s = (clip.duration_ms + 5_000) / 1000 / self._pace + 1
-            asked_at_ms = await self._unless_closed(clip_sent, limit_s)
-            ask = self.conversation.asked(asked_at_ms, "clip", began_at_ms=began_at_ms)
-            return await self._decided(self._reply_to(ask), timeout_s)
-        except BaseException:
-            # What is left of this clip would be heard as the beginning of the next.
-            self._feeder.clear()
-            raise
-        finally:
-            self._asking = False
+        feeder = await self._started()
+        with self._one_ask():
+            data, n_loud = _encoded(clip, self.audio_format)
+            if self._feed == "paced" and feeder.n_frames * FRAME_MS < LEAD_IN_MS:
+                await self._sleep_ms(LEAD_IN_MS - feeder.n_frames * FRAME_MS)
+            self.conversation.asks_are_told = True  # this clip's end is known to the frame
+            try:
+                began_at_ms = self.now_ms
+                clip_sent = feeder.play(data, n_loud)
+                # A clip goes out in real time, so it takes its own length; the rest is room for a busy machine.
+                limit_s = (clip.duration_ms + 5_000) / 1000 / self._pace + 31
+                asked_at_ms = await self._unless_closed(clip_sent, limit_s)
+                self.conversation.asked(asked_at_ms, "clip", began_at_ms=began_at_ms)
+                return await self._decided(self.conversation.replies[-1], timeout_s)
+            except BaseException:
+                # What is left of this clip would be heard as the beginning of the next.
+                feeder.clear()
+                raise
 
     @verb
     async def respond(self, prompt: str = PING, *, timeout_s: float | None = None) -> Reply:
@@ -436,16 +414,12 @@ class LiveSession(OpenSession, LiveView):
 
         GPT-Live cannot be ordered to speak; a commentary is the nearest thing to `response.create`.
         """
-        if self._feeder is None and self._door != "attach":
-            await self.start()
-        self._check_free()
-        self._asking = True
-        try:
+        if self._door != "attach":
+            await self._started()
+        with self._one_ask():
             # Unconfirmed, since the voice may come before the acknowledgement (wire/LIVE.md, Events).
             await self.append("commentary", prompt, confirmed=False)
             return await self._decided(self.conversation.replies[-1], timeout_s)
-        finally:
-            self._asking = False
 
     @verb
     async def append(
@@ -454,11 +428,9 @@ class LiveSession(OpenSession, LiveView):
         """Add context: ``commentary`` is said aloud in the model's words, ``instructions`` are obeyed, ``thinking`` is known.
 
         Args:
-            lane: Which of the three.
             text: At most 500 tokens; `kit.wire.live.pieces` cuts a longer one.
             delegation_id: Of the client delegation that it answers.
             confirmed: Wait for the acknowledgement, which comes when the session's clock has passed it.
-            timeout_s: For the acknowledgement.
 
         Raises:
             InputError: For another lane, or a text that is certainly too long.
@@ -495,17 +467,13 @@ class LiveSession(OpenSession, LiveView):
         Args:
             audio: A `Clip`, or bytes in the session's format.
         """
-        if self._feeder is None:
-            await self.start()
-        assert self._feeder is not None
+        feeder = await self._started()
         data = audio if isinstance(audio, bytes) else audio.to_bytes(self.audio_format)
-        # Where a microphone's sound will end is not known beforehand. `send_frame` passes the fold by, so that it is
-        # told of the loudness here.
-        self.conversation.tell_asks(False)
-        self.conversation.feed(
-            {"type": "session.input_audio.append"}, self.now_ms, "client", peak=peak_of(data, self.audio_format)
-        )
-        await self._feeder.hear(data)
+        # Where a microphone's sound will end is not known beforehand: `send_frame` passes the fold by, so it is told of the loudness.
+        self.conversation.asks_are_told = False
+        event, peak = {"type": "session.input_audio.append"}, peak_of(data, self.audio_format)
+        self.conversation.feed(event, self.now_ms, "client", peak=peak)
+        await feeder.hear(data)
 
     @verb
     async def mute(self, muted: bool = True, *, timeout_s: float = 10) -> None:
@@ -524,24 +492,15 @@ class LiveSession(OpenSession, LiveView):
         return dict_of(event.data, "session")
 
     @verb
-    async def run_backend(self, *items: Mapping[str, Any], timeout_s: float = 10) -> None:
+    async def run_backend(self, *items: Mapping[str, Any]) -> None:
         """Queue items for the Responses backend and run it (delegation of type ``responses`` only).
 
         Args:
             *items: Responses input items, such as a ``function_call_output``.
-            timeout_s: For the delegation that it opens; the answer of a call that is owed opens none.
         """
         for item in items:
             await self._link.send({"type": "response.item.create", "event_id": new_id("event"), "item": dict(item)})
         await self._link.send({"type": "response.create", "event_id": new_id("event")})
-
-    @verb
-    async def play_fixture(self, clip: Clip, *, timeout_s: float = 45) -> None:
-        """Play a recording as the model's own output (at most 30 s), and wait until it has played."""
-        data = pybase64.b64encode(clip.to_bytes()).decode("ascii")
-        event = {"type": "session.output_audio.fixture.play", "audio": data}
-        summary = {"type": event["type"], "audio": f"({len(clip.to_bytes())} bytes)"}
-        await self._request(event, "session.output_audio.fixture.played", timeout_s, listed=summary)
 
     def interrupted(self, played_ms: float) -> None:
         """Note where a listener stopped hearing the last reply. Nothing is sent: the caller's voice alone interrupts."""
@@ -610,18 +569,28 @@ class LiveSession(OpenSession, LiveView):
             raise copy.copy(self._link.closed)
         return reply
 
-    def _reply_to(self, ask: object) -> Reply:
-        return next(reply for reply in reversed(self.conversation.replies) if reply.ask is ask)
-
-    def _check_free(self) -> None:
+    @contextlib.contextmanager
+    def _one_ask(self) -> Iterator[None]:
         if self._asking:
             raise LocalProtocolError("an ask() is under way; wait for its reply")
+        self._asking = True
+        try:
+            yield
+        finally:
+            self._asking = False
+
+    async def _started(self) -> Feeder:
+        """Start the session if it has not been; what feeds it."""
+        if self.feeder is None:
+            await self.start()
+        assert self.feeder is not None
+        return self.feeder
 
     async def _sleep_ms(self, ms: float) -> None:
         await asyncio.sleep(ms / 1000 / self._pace)
 
     async def _unless_closed(self, clip_sent: asyncio.Future[float], limit_s: float) -> float:
-        async with asyncio.timeout(limit_s + 30):
+        async with asyncio.timeout(limit_s):
             while not clip_sent.done():
                 if self._link.closed is not None:
                     raise copy.copy(self._link.closed)
@@ -679,7 +648,3 @@ def _encoded(clip: Clip, audio_format: str) -> tuple[bytes, int]:
     share = (int(loud[-1]) + 1) / len(clip.pcm) if len(loud) else 1.0
     data = clip.to_bytes(audio_format)
     return data, max(1, int(len(data) * share))
-
-
-# A format that is added there needs its width and its silence here.
-assert set(_BYTES_PER_MS) == set(FORMATS)

@@ -15,7 +15,8 @@ from .history import History
 from .services import ALL_ROLES, WORDS, Capabilities
 from .session import Session
 from .wire.events import dict_of, int_of
-from .wire.records import Response
+
+_ASK: dict[str, Any] = {"content": "Say hello.", "metadata": {"kit_probe": "1"}}
 
 
 class Probe:
@@ -23,34 +24,90 @@ class Probe:
 
     Attributes:
         endpoint: Which.
-        found: What it did.
+        found: What it did; what was not tried, or could not be, stays ``None``.
         notes: What it said when it refused, by what it was asked for.
     """
 
-    def __init__(self, endpoint: Endpoint, capabilities: Capabilities, notes: dict[str, str]) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self.found = capabilities
-        self.notes = notes
+        self.found = Capabilities()
+        self.notes: dict[str, str] = {}
 
     @property
     def rows(self) -> list[tuple[str, str, str, str]]:
         """Capability, what was found, what was known, and a remark where the two differ."""
         rows = []
-        for name in [
-            field.name for field in fields(Capabilities) if field.name not in ("known_from", "source", "remark")
-        ]:
-            value, row_value = getattr(self.found, name), getattr(self.endpoint.capabilities, name)
-            differs = "differs" if None not in (value, row_value) and value != row_value else ""
-            rows.append((name, _word(value), _word(row_value), self.notes.get(name, differs)))
+        for name in [f.name for f in fields(Capabilities) if f.name not in ("known_from", "source", "remark")]:
+            value, known = getattr(self.found, name), getattr(self.endpoint.capabilities, name)
+            differs = "differs" if None not in (value, known) and value != known else ""
+            rows.append((name, _word(value), _word(known), self.notes.get(name, differs)))
         return rows
 
     def __repr__(self) -> str:
         return "\n".join(
-            f"{name:16s} {value:24s} {row_value:24s} {note}".rstrip() for name, value, row_value, note in self.rows
+            f"{name:16s} {value:24s} {known:24s} {note}".rstrip() for name, value, known, note in self.rows
         )
 
     def _repr_html_(self) -> str:
         return show.table([[show.esc(cell) for cell in row] for row in self.rows], ["", "found", "known", ""])
+
+    def _note(self, **capabilities: Any) -> None:
+        self.found = replace(self.found, **capabilities)
+
+    async def _try(self, name: str, attempt: Awaitable[Any]) -> Any:
+        """Try something; what the server says if it refuses is a note."""
+        try:
+            return await attempt
+        except (ServerError, HistoryError, ResponseTimeout) as exc:
+            self.notes[name] = show.one_line(str(exc), 120)
+            return None
+
+    async def _speech(self, session: Session, timeout_s: float) -> None:
+        with contextlib.suppress(KitError):
+            response = await session.ask(**_ASK, modality="audio", timeout_s=timeout_s)
+            reply_item = next((item for item in reversed(session.items) if item.role == "assistant"), None)
+            if response.modality == "audio" and reply_item is not None:
+                await self._try("truncates", session.truncate_item(reply_item, 100, timeout_s=timeout_s))
+                self._note(truncates="truncates" not in self.notes)
+        # Only GA's session object says a rate; elsewhere it stays unknown.
+        sound = dict_of(dict_of(session.settings, "audio"), "input")
+        self._note(input_hz=int_of(dict_of(sound, "format"), "rate"))
+
+    async def _text(self, session: Session, timeout_s: float) -> None:
+        response = await self._try("answers_in_text", session.ask(**_ASK, modality="text", timeout_s=timeout_s))
+        if response is None:
+            self._note(answers_in_text=False)
+            return
+        done = session.events.of("response.done")[-1]
+        metadata = dict_of(dict_of(done.data, "response"), "metadata")
+        # Any price does: what is asked is whether the counts can be believed.
+        priced = next(iter(PRICES.values())).usd(response.usage or {})
+        self._note(
+            answers_in_text=response.modality == "text",
+            echoes_metadata="kit_probe" in metadata,
+            counts_tokens=priced is not None,
+        )
+        if response.modality != "text":
+            self.notes["answers_in_text"] = f"asked for text, it answered in {response.modality}"
+
+    async def _items(self, session: Session, timeout_s: float) -> None:
+        roles, refused = [], []
+        for role in ALL_ROLES:
+            history = getattr(History(), role)("Please be brief.")
+            # `check=False` asks the service, not the kit.
+            if await self._try("seeds", session.seed(history, check=False, timeout_s=timeout_s)):
+                roles.append(role)
+            else:
+                refused.append(f"{role}: {self.notes.get('seeds', 'not confirmed')}")
+        self.notes |= {"seeds": "; ".join(refused)} if refused else {}
+        # A service that renames items confirms them all the same, so what counts is whether one of the kit's ids is there.
+        ids = {item.id for item in session.items}
+        sent_ids = {dict_of(event.data, "item").get("id") for event in session.events.of("conversation.item.create")}
+        self._note(seeds=tuple(roles), keeps_ids=bool(ids & sent_ids) if roles else None)
+        item = next((item for item in session.items if item.role == "user"), None)
+        if item is not None:
+            await self._try("deletes", session.delete_item(item, timeout_s=timeout_s))
+            self._note(deletes="deletes" not in self.notes)
 
 
 def _word(value: object) -> str:
@@ -70,85 +127,8 @@ async def probe(where: str | Endpoint = "standin", *, timeout_s: float = 20, **o
         ConnectError: If no session comes about.
     """
     async with connect(where, keep_audio=False, **options) as session:
-        return await _Prober(session, timeout_s).run()
-
-
-class _Prober:
-    def __init__(self, session: Session, timeout_s: float) -> None:
-        self.session, self.timeout_s = session, timeout_s
-        # What was seen so far; what was not tried, or could not be, stays ``None``.
-        self.found = Capabilities()
-        # What the service said where it refused, by what it was asked for.
-        self.notes: dict[str, str] = {}
-
-    async def run(self) -> Probe:
-        await self._ask_for_speech()  # first: text in the history is what may end speech
-        await self._ask_for_text()
-        await self._seed()
-        item = next((item for item in self.session.items if item.role == "user"), None)
-        if item is not None:
-            await self._can("deletes", self.session.delete_item(item, timeout_s=self.timeout_s))
-        return Probe(self.session.endpoint, self.found, self.notes)
-
-    async def _can(self, name: str, attempt: Awaitable[Any]) -> Any:
-        """Try something; what the server says if it refuses is a note."""
-        result, done = None, False
-        try:
-            result, done = await attempt, True
-        except (ServerError, HistoryError, ResponseTimeout) as exc:
-            self.notes[name] = show.one_line(str(exc), 120)
-        # `seeds user` and its like are no capabilities: `_seed` sums them up.
-        if hasattr(self.found, name):
-            self._note(**{name: done})
+        result = Probe(session.endpoint)
+        await result._speech(session, timeout_s)  # first: text in the history is what may end speech
+        await result._text(session, timeout_s)
+        await result._items(session, timeout_s)
         return result
-
-    def _note(self, **capabilities: Any) -> None:
-        self.found = replace(self.found, **capabilities)
-
-    async def _seed(self) -> None:
-        roles = []
-        for role in ALL_ROLES:
-            history = getattr(History(), role)("Please be brief.")
-            # `check=False` asks the service, not the kit
-            if await self._can(f"seeds {role}", self.session.seed(history, check=False, timeout_s=self.timeout_s)):
-                roles.append(role)
-        # A service that renames items confirms them all the same, so what counts is whether one of the kit's ids is there.
-        ids = {item.id for item in self.session.items}
-        sent_ids = [
-            dict_of(event.data, "item").get("id") for event in self.session.events.of("conversation.item.create")
-        ]
-        self._note(seeds=tuple(roles), keeps_ids=bool(ids & set(sent_ids)) if roles else None)
-        refused = [f"{role}: {self.notes.pop(f'seeds {role}')}" for role in ALL_ROLES if f"seeds {role}" in self.notes]
-        if refused:
-            self.notes["seeds"] = "; ".join(refused)
-
-    async def _ask_for_text(self) -> None:
-        response = await self._can("answers_in_text", self._respond("text"))
-        if response is None:
-            return
-        done = self.session.events.of("response.done")[-1]
-        metadata = dict_of(dict_of(done.data, "response"), "metadata")
-        # Any price does: what is asked is whether the counts can be believed.
-        priced = next(iter(PRICES.values())).usd(response.usage or {})
-        self._note(
-            answers_in_text=response.modality == "text",
-            echoes_metadata="kit_probe" in metadata,
-            counts_tokens=priced is not None,
-        )
-        if response.modality != "text":
-            self.notes["answers_in_text"] = f"asked for text, it answered in {response.modality}"
-
-    async def _ask_for_speech(self) -> None:
-        with contextlib.suppress(KitError):
-            response = await self._respond("audio")
-            reply_item = next((item for item in reversed(self.session.items) if item.role == "assistant"), None)
-            if response.modality == "audio" and reply_item is not None:
-                await self._can("truncates", self.session.truncate_item(reply_item, 100, timeout_s=self.timeout_s))
-        # Only GA's session object says a rate; elsewhere it stays unknown.
-        sound = dict_of(dict_of(self.session.settings, "audio"), "input")
-        self._note(input_hz=int_of(dict_of(sound, "format"), "rate"))
-
-    async def _respond(self, modality: str) -> Response:
-        # It comes back in `response.done`, where metadata are echoed.
-        metadata = {"kit_probe": "1"}
-        return await self.session.ask("Say hello.", modality=modality, metadata=metadata, timeout_s=self.timeout_s)

@@ -44,12 +44,12 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 
 from . import show
-from .dial import dial
 from .endpoint import KEY_IN_URL, Endpoint, endpoint, is_local
 from .errors import HandshakeRefused, InputError, KitError, RemoteProtocolError
 from .eventlog import LogWriter, Redactor
 from .files import named_path
 from .intake import FastConnection
+from .link import dial
 from .standin import Access, Connection, HttpRequest, Listener, PlainRequest, http_answer, key_of, key_of_request
 from .wire.conversation import Conversation
 from .wire.events import Event, decode

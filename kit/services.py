@@ -91,152 +91,102 @@ class Service:
 # The service whose protocol it is, as recorded (kit/wire/README.md): the others are told by how they differ.
 _OPENAI = Capabilities(True, True, True, True, True, True, ALL_ROLES, 24_000, "recordings", "kit/wire/README.md")
 
-SERVICES = {
-    service.name: service
-    for service in (
-        # Held to its row by tests/test_probe.py.
-        Service("standin", replace(_OPENAI, known_from="tests", source="kit/standin", remark="simulated")),
-        Service(
-            "openai",
-            _OPENAI,
-            url="https://api.openai.com/v1",
-            key_env="OPENAI_API_KEY",
-            model="gpt-realtime-2.1",
-            domains=("api.openai.com",),
+# fmt: off
+_SERVICES = (
+    # Held to its row by tests/test_probe.py.
+    Service("standin", replace(_OPENAI, known_from="tests", source="kit/standin", remark="simulated")),
+    Service(
+        "openai", _OPENAI, url="https://api.openai.com/v1", key_env="OPENAI_API_KEY", model="gpt-realtime-2.1",
+        domains=("api.openai.com",),
+    ),
+    # The user's own resource, by AZURE_OPENAI_ENDPOINT; the model is its deployment.
+    Service(
+        "azure", replace(_OPENAI, known_from="documents", source="learn.microsoft.com, realtime audio reference"),
+        key_env="AZURE_OPENAI_API_KEY", auth="api-key", domains=("azure.com", "azure.us", "azure.cn"),
+    ),
+    # Another service on the same resource. Its metadata comes back since 2026-09 (pydantic-ai's recorded sessions).
+    Service(
+        "azure-voice-live",
+        Capabilities(
+            echoes_metadata=True, answers_in_text=True, counts_tokens=True, seeds=ALL_ROLES, input_hz=24_000,
+            known_from="recordings", source="azure-ai-voicelive 1.3.1; pydantic-ai's recorded sessions of 2026-09",
+            remark="beta's session shape with events of its own",
         ),
-        # The user's own resource, by AZURE_OPENAI_ENDPOINT; the model is its deployment.
-        Service(
-            "azure",
-            replace(_OPENAI, known_from="documents", source="learn.microsoft.com, realtime audio reference"),
-            key_env="AZURE_OPENAI_API_KEY",
-            auth="api-key",
-            domains=("azure.com", "azure.us", "azure.cn"),
+        key_env="AZURE_VOICELIVE_API_KEY", auth="api-key", dialect="beta", domains=("services.ai.azure.com",),
+    ),
+    # It ignores a request for text, says nothing of usage in `response.usage`, and keeps the ids of items.
+    Service(
+        "xai",
+        Capabilities(
+            keeps_ids=True, answers_in_text=False, seeds=ALL_ROLES, input_hz=24_000,
+            known_from="reports", source="pydantic-ai-slim 2.68.0, litellm 1.110.2",
+            remark="always speaks, so drift to text cannot be seen; may bill each text item that is seeded; usage beside the response",
         ),
-        # Another service on the same resource. Its metadata comes back since 2026-09 (pydantic-ai's recorded sessions).
-        Service(
-            "azure-voice-live",
-            Capabilities(
-                echoes_metadata=True,
-                answers_in_text=True,
-                counts_tokens=True,
-                seeds=ALL_ROLES,
-                input_hz=24_000,
-                known_from="recordings",
-                source="azure-ai-voicelive 1.3.1; pydantic-ai's recorded sessions of 2026-09",
-                remark="beta's session shape with events of its own",
-            ),
-            key_env="AZURE_VOICELIVE_API_KEY",
-            auth="api-key",
-            dialect="beta",
-            domains=("services.ai.azure.com",),
+        url="https://api.x.ai/v1", key_env="XAI_API_KEY", model="grok-voice-latest", domains=("api.x.ai",),
+    ),
+    # The model is a field of the session, not of the address.
+    Service(
+        "elevenlabs",
+        Capabilities(
+            answers_in_text=True, deletes=False, counts_tokens=False, known_from="reports", source="pydantic-ai-slim 2.68.0",
+            remark="semantic turn detection only; 10 minutes, 1 minute idle",
         ),
-        # It ignores a request for text, says nothing of usage in `response.usage`, and keeps the ids of items.
-        Service(
-            "xai",
-            Capabilities(
-                keeps_ids=True,
-                answers_in_text=False,
-                seeds=ALL_ROLES,
-                input_hz=24_000,
-                known_from="reports",
-                source="pydantic-ai-slim 2.68.0, litellm 1.110.2",
-                remark="always speaks, so drift to text cannot be seen; may bill each text item that is seeded; usage beside the response",
-            ),
-            url="https://api.x.ai/v1",
-            key_env="XAI_API_KEY",
-            model="grok-voice-latest",
-            domains=("api.x.ai",),
+        url="https://api.elevenlabs.io/v1/convai/realtime", key_env="ELEVENLABS_API_KEY", auth="xi-api-key", model_in_url=False,
+        domains=("api.elevenlabs.io",),
+    ),
+    # ``key`` in its address is an id; the secret goes as Basic authorization (docs.inworld.ai).
+    Service(
+        "inworld",
+        Capabilities(
+            deletes=False, counts_tokens=False, known_from="reports", source="pipecat-ai 1.14.0; docs.inworld.ai",
+            remark="a cascade: text is made first, and spoken by another model",
         ),
-        # The model is a field of the session, not of the address.
-        Service(
-            "elevenlabs",
-            Capabilities(
-                answers_in_text=True,
-                deletes=False,
-                counts_tokens=False,
-                known_from="reports",
-                source="pydantic-ai-slim 2.68.0",
-                remark="semantic turn detection only; 10 minutes, 1 minute idle",
-            ),
-            url="https://api.elevenlabs.io/v1/convai/realtime",
-            key_env="ELEVENLABS_API_KEY",
-            auth="xi-api-key",
-            model_in_url=False,
-            domains=("api.elevenlabs.io",),
+        url="https://api.inworld.ai/api/v1/realtime/session?key=kit&protocol=realtime", key_env="INWORLD_API_KEY", auth="basic",
+        model_in_url=False, domains=("api.inworld.ai",),
+    ),
+    # No address of its own: each workspace has one. Which roles of a seeded history it takes is not verified.
+    Service(
+        "qwen",
+        Capabilities(
+            keeps_ids=False, echoes_metadata=False, answers_in_text=True, input_hz=16_000,
+            known_from="reports", source="dashscope 2.0.2; sierra-research/tau2-bench",
+            remark="give your workspace's URL; tools are nested as in chat",
         ),
-        # ``key`` in its address is an id; the secret goes as Basic authorization (docs.inworld.ai).
-        Service(
-            "inworld",
-            Capabilities(
-                deletes=False,
-                counts_tokens=False,
-                known_from="reports",
-                source="pipecat-ai 1.14.0; docs.inworld.ai",
-                remark="a cascade: text is made first, and spoken by another model",
-            ),
-            url="https://api.inworld.ai/api/v1/realtime/session?key=kit&protocol=realtime",
-            key_env="INWORLD_API_KEY",
-            auth="basic",
-            model_in_url=False,
-            domains=("api.inworld.ai",),
+        key_env="DASHSCOPE_API_KEY", dialect="beta", domains=("aliyuncs.com",),
+    ),
+    # Its SDK creates items of two kinds only: a user's text, and a function's output.
+    Service(
+        "glm",
+        Capabilities(
+            counts_tokens=False, seeds=("user",), known_from="reports", source="MetaGLM/glm-realtime-sdk",
+            remark="takes no assistant items; wants beta_fields.chat_mode and WAV",
         ),
-        # No address of its own: each workspace has one. Which roles of a seeded history it takes is not verified.
-        Service(
-            "qwen",
-            Capabilities(
-                keeps_ids=False,
-                echoes_metadata=False,
-                answers_in_text=True,
-                input_hz=16_000,
-                known_from="reports",
-                source="dashscope 2.0.2; sierra-research/tau2-bench",
-                remark="give your workspace's URL; tools are nested as in chat",
-            ),
-            key_env="DASHSCOPE_API_KEY",
-            dialect="beta",
-            domains=("aliyuncs.com",),
-        ),
-        # Its SDK creates items of two kinds only: a user's text, and a function's output.
-        Service(
-            "glm",
-            Capabilities(
-                counts_tokens=False,
-                seeds=("user",),
-                known_from="reports",
-                source="MetaGLM/glm-realtime-sdk",
-                remark="takes no assistant items; wants beta_fields.chat_mode and WAV",
-            ),
-            url="https://open.bigmodel.cn/api/paas/v4/realtime",
-            key_env="ZHIPUAI_API_KEY",
-            dialect="beta",
-            model_in_url=False,
-            domains=("open.bigmodel.cn",),
-        ),
-        Service(
-            "stepfun",
-            Capabilities(known_from="documents", source="platform.stepfun.com", remark="30 minutes"),
-            url="https://api.stepfun.com/v1",
-            key_env="STEPFUN_API_KEY",
-            dialect="beta",
-            model="step-audio-2",
-            domains=("api.stepfun.com",),
-        ),
-    )
-}
+        url="https://open.bigmodel.cn/api/paas/v4/realtime", key_env="ZHIPUAI_API_KEY", dialect="beta", model_in_url=False,
+        domains=("open.bigmodel.cn",),
+    ),
+    Service(
+        "stepfun", Capabilities(known_from="documents", source="platform.stepfun.com", remark="30 minutes"),
+        url="https://api.stepfun.com/v1", key_env="STEPFUN_API_KEY", dialect="beta", model="step-audio-2",
+        domains=("api.stepfun.com",),
+    ),
+)
+# fmt: on
+SERVICES = {service.name: service for service in _SERVICES}
 """Every service that has a name, in the order in which they are shown. As of 2026-11."""
 
 
 @lru_cache(maxsize=256)  # a session asks for each item that it seeds
 def service_at(host: str) -> Service | None:
-    """Return the service that a host belongs to, the most particular one."""
+    """Return the service that a host belongs to, the most particular one: services.ai.azure.com before azure.com."""
     matches = [
-        (len(domain), service)
-        for service in SERVICES.values()
-        for domain in service.domains
-        if host == domain or host.endswith(f".{domain}")
+        (len(domain), service.name) for service in _SERVICES for domain in service.domains if is_at(host, domain)
     ]
-    # services.ai.azure.com is Azure Voice Live's, all else below azure.com is Azure's: the longer domain wins.
-    return max(matches, key=lambda match: match[0])[1] if matches else None
+    return SERVICES[max(matches)[1]] if matches else None
+
+
+def is_at(host: str, *domains: str) -> bool:
+    """Whether a host is one of these domains or below one."""
+    return any(host == domain or host.endswith(f".{domain}") for domain in domains)
 
 
 COLUMNS = ("name", "wire", "text", "ids kept", "metadata", "usage", "delete", "truncate", "seeds", "Hz", "from")
@@ -253,14 +203,3 @@ def rows() -> list[tuple[str, ...]]:
         hz = str(can.input_hz or "?")
         rows.append((service.name, service.dialect, *(WORDS[flag] for flag in flags), seeds, hz, can.known_from))
     return rows
-
-
-def table() -> str:
-    """Return `rows` as the table of wire/README.md, with the remarks."""
-    remarks = [service.can.remark for service in SERVICES.values()]
-    lines = [
-        (*COLUMNS, ""),
-        ("---",) * (len(COLUMNS) + 1),
-        *((*row, note) for row, note in zip(rows(), remarks, strict=True)),
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -21,13 +21,12 @@ from . import show
 from .base import OpenSession, check_history, verb
 from .errors import HistoryError, InputError, LocalProtocolError, SeedRefused, ServerError, clipped
 from .history import History, HistoryItem
-from .link import Link, Pending, new_id
+from .link import Link, new_id
 from .services import HISTORY_HZ
-from .wire.conversation import TAG, Conversation
+from .wire.conversation import TAG, Conversation, ConversationView
 from .wire.dialect import MAX_APPEND_BYTES, Dialect, dialect, spell_response, spell_session
 from .wire.events import Event, dict_of, encode_append, text_of
 from .wire.records import Item, Items, Response
-from .wire.view import ConversationView
 
 if TYPE_CHECKING:
     from .clip import Clip
@@ -45,11 +44,6 @@ class Seeding:
     answers nothing             if, asked for that id by the next `seed`, it has the item (`conversation.item.retrieve`).
                                 Only then is it known that nothing is sent twice
     ==========================  =======================================================================================
-
-    Args:
-        history: What to seed.
-        conversation: Where to: what it holds now stays before the history.
-        own_ids: Whether the server is known to give items ids of its own.
     """
 
     def __init__(self, history: History, conversation: Conversation, *, own_ids: bool = False) -> None:
@@ -112,23 +106,14 @@ class Seeding:
                 f"this server names items by ids of its own and did not confirm items {unknown}, so they may be in the "
                 "conversation or not; seed the history into a new session"
             )
-        waiting: list[tuple[int, Pending]] = []
-        deadline = link.loop.time() + timeout_s
-        try:
-            events = []
-            for n in unknown:
-                event = {"type": "conversation.item.retrieve", "event_id": new_id("event"), "item_id": self.ids[n]}
-                waiting.append((n, link.expect(event["event_id"], "conversation.item.retrieved", self._is_item(n))))
-                events.append((event, event))
-            if events:
-                await link.send_all(events)
-            for n, pending in waiting:
-                with contextlib.suppress(ServerError):  # it has none of that id
-                    await link.answer(pending, max(0.001, deadline - link.loop.time()), f"word of item {n}")
-                    self.accepted.add(n)
-        finally:
-            for _, pending in waiting:
-                link.forget(pending)
+        # Refused: the server has none of that id.
+        events = [
+            {"type": "conversation.item.retrieve", "event_id": new_id("event"), "item_id": self.ids[n]} for n in unknown
+        ]
+        requests = dict(zip(unknown, zip(events, events, strict=True), strict=True))
+        await self._request_each(
+            link, requests, "conversation.item.retrieved", self._is_item, timeout_s, "word of item"
+        )
         self.find(link.conversation)
 
     async def send(self, link: Link[Conversation], d: Dialect, timeout_s: float) -> None:
@@ -141,38 +126,49 @@ class Seeding:
         missing = [n for n in range(len(self.items)) if n not in self.accepted]
         # Only of these can "it is there already" mean success: at a first sending, the history itself has an id twice.
         sent_before = self.sent.copy()
-        waiting: list[tuple[int, Pending]] = []
+        creates = {n: self._create(d, n) for n in missing}
+        # Before the sending: a call that is cancelled in its middle does not know what went out.
+        self.sent.update(missing)
         refused: list[tuple[int, ServerError]] = []
-        deadline = link.loop.time() + timeout_s
-        try:
-            creates = [self._create(d, n) for n in missing]
-            for n, (create, _) in zip(missing, creates, strict=True):
-                # Registered before anything is sent: confirmations come while the rest still goes out.
-                waiting.append((n, link.expect(create["event_id"], "conversation.item.added", self._confirms(n))))
-            if creates:
-                # Before the sending: a call that is cancelled in its middle does not know what went out.
-                self.sent.update(missing)
-                await link.send_all(creates)
-            for n, pending in waiting:
-                left_s = max(0.001, deadline - link.loop.time())
-                try:
-                    await link.answer(pending, left_s, f"confirmation of item {n}")
-                except ServerError as exc:
-                    if n in sent_before and exc.code == "item_create_duplicate_item_id":
-                        self.accepted.add(n)  # it is there, though the server did not say so when asked
-                        continue
-                    refused.append((n, exc))
-                    # It is certainly not there, so the next `seed` need not ask for it.
-                    self.sent.discard(n)
-                else:
-                    self.accepted.add(n)
-        finally:
-            for _, pending in waiting:
-                link.forget(pending)
+        reply, subject = "conversation.item.added", "confirmation of item"
+        for n, error in await self._request_each(link, creates, reply, self._confirms, timeout_s, subject):
+            if n in sent_before and error.code == "item_create_duplicate_item_id":
+                self.accepted.add(n)  # it is there, though the server did not say so when asked
+            else:
+                refused.append((n, error))
+                self.sent.discard(n)  # it is certainly not there, so the next `seed` need not ask for it
         if refused:
             index, error = refused[0]
             missing = sorted(set(range(len(self.items))) - self.accepted)
             raise SeedRefused(index=index, accepted=sorted(self.accepted), not_accepted=missing, error=error)
+
+    async def _request_each(
+        self,
+        link: Link[Conversation],
+        requests: Mapping[int, tuple[dict[str, Any], dict[str, Any]]],
+        reply: str,
+        match: Callable[[int], Callable[[Event], bool]],
+        timeout_s: float,
+        subject: str,
+    ) -> list[tuple[int, ServerError]]:
+        """Send a request for each of these items at once, accept those that are answered, and return the others' refusals."""
+        refused: list[tuple[int, ServerError]] = []
+        deadline = link.loop.time() + timeout_s
+        # Registered before anything is sent: replies come while the rest still goes out.
+        waiting = [(n, link.expect(event["event_id"], reply, match(n))) for n, (event, _) in requests.items()]
+        try:
+            if requests:
+                await link.send_all(list(requests.values()))
+            for n, pending in waiting:
+                try:
+                    await link.answer(pending, max(0.001, deadline - link.loop.time()), f"{subject} {n}")
+                    self.accepted.add(n)
+                except ServerError as exc:
+                    refused.append((n, exc))
+        finally:
+            for _, pending in waiting:
+                link.forget(pending)
+        return refused
 
     def _create(self, d: Dialect, n: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """The event that creates an item, and what the event list keeps of it."""
@@ -214,18 +210,14 @@ class Seeding:
         if not waiting:
             return None
         # The one of the same words; the first, if the server repeats none or changes them.
-        n = next((n for n in waiting if _texts(item) == [part.text for part in self.items[n].parts]), waiting[0])
+        words = [part.get("text") for part in Item(item_id, dict(item)).parts]
+        n = next((n for n in waiting if words == [part.text for part in self.items[n].parts]), waiting[0])
         if item_id is not None:
             self._spent.add(item_id)
             self.ids[n] = item_id
         self._keeps_ids = False
         self.accepted.add(n)  # now, so that the next one of the same words confirms another
         return n
-
-
-def _texts(item: Mapping[str, Any]) -> list[object]:
-    content = item.get("content")
-    return [part.get("text") for part in content if isinstance(part, dict)] if isinstance(content, list) else []
 
 
 def _without_audio(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -335,16 +327,13 @@ class Session(OpenSession, ConversationView):
         timed-out seed, the same call goes on: what the conversation holds is not sent again.
 
         Args:
-            history: What to seed.
-            check: Raise `HistoryError`, before anything is sent, for what `History.lint` finds. ``False`` lets the service
-                refuse it.
+            check: Raise `HistoryError` for what `History.lint` finds, before anything is sent. ``False`` lets the service refuse it.
             timeout_s: For all confirmations together.
 
         Returns:
             The items as the server confirmed them, in order.
 
         Raises:
-            HistoryError: See `check`.
             SeedRefused: Names the first item that the service refused, and which were accepted.
             ResponseTimeout: If a confirmation does not come.
             LocalProtocolError: If the last seed is incomplete and `history` is not a correction of it.
@@ -429,11 +418,10 @@ class Session(OpenSession, ConversationView):
 
         Args:
             timeout_s: For the turn's confirmation, and again for the response.
-            **settings: As `respond` takes them.
+            **settings: As `respond` takes them; it raises what `respond` raises.
 
         Raises:
             SeedRefused: If the service refuses the turn.
-            LocalProtocolError, ServerError, SessionClosed, ResponseTimeout: As `respond` raises them.
         """
         turn = History().user(content)
         if not settings.get("partial"):
@@ -546,10 +534,7 @@ class Session(OpenSession, ConversationView):
     ) -> None:
         """Cut a spoken assistant item where the user stopped hearing it.
 
-        The server drops the item's whole transcript with the sound after that point.
-
-        Args:
-            audio_end_ms: How much of the item's sound was heard, in milliseconds.
+        The server drops the item's whole transcript with the sound after that point, `audio_end_ms` milliseconds of it.
         """
         await self._on_item(
             "truncate", "truncated", item, timeout_s, content_index=content_index, audio_end_ms=int(audio_end_ms)

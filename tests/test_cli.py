@@ -17,8 +17,8 @@ from websockets.sync.client import connect as websocket
 from kit import connect
 from kit.cli import _parser, main
 from kit.cli.screen import in_flags, keep_sound
-from kit.dial import _refusal
 from kit.endpoint import endpoint
+from kit.link import _refusal
 
 KIT = [sys.executable, "-m", "kit"]
 

@@ -10,7 +10,7 @@ import kit
 from kit import Settings
 from kit.endpoint import DEFAULT_MODEL, NAMES, PRICES, Endpoint, Price, endpoint
 from kit.errors import EndpointError, InputError
-from kit.services import SERVICES, table
+from kit.services import COLUMNS, SERVICES, rows
 
 KEY = "sk-canary-0123456789abcdef"
 RESOURCE = "https://res.openai.azure.com"
@@ -534,7 +534,11 @@ def test_an_endpoint_without_a_name_is_called_by_its_host():
 
 
 def test_every_row_of_what_is_known_says_from_where_and_is_in_the_docs():
-    assert table() in (Path(kit.__file__).parent / "wire" / "README.md").read_text(encoding="utf-8")
+    remarks = [service.can.remark for service in SERVICES.values()]
+    lines = [(*COLUMNS, ""), ("---",) * (len(COLUMNS) + 1)]
+    lines += [(*row, remark) for row, remark in zip(rows(), remarks, strict=True)]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    assert table in (Path(kit.__file__).parent / "wire" / "README.md").read_text(encoding="utf-8")
     for service in SERVICES.values():
         assert service.can.known_from and service.can.source
 

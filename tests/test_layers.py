@@ -18,7 +18,7 @@ RANKS = [
     ["clip", "services", "stats"],
     ["speech", "wire", "chats"],
     ["history", "endpoint", "eventlog", "standin", "intake"],
-    ["cases", "dial", "link", "replay"],
+    ["cases", "link", "replay"],
     ["base"],
     ["session", "live"],
     ["connecting"],
@@ -33,7 +33,7 @@ NOT_LAYERED = {"__init__", "__main__", "repertoire"}  # the front door, `python 
 # The stand-in is a server that could leave: it shares the words of the wire with the client, never its reading of it.
 DOOR_OF_THE_STAND_IN = {"kit.errors", "kit.clip", "kit.files", "kit.speech", "kit.wire.dialect", "kit.wire.refusals"}
 HOMES = {
-    "websockets": {"intake", "dial", "link", "connecting", "standin", "replay", "relay"},
+    "websockets": {"intake", "link", "connecting", "standin", "replay", "relay"},
     "sounddevice": {"audio"},
     "pandas": {"tables", "plots", "reporting", "cli"},  # outside tables: the type of a frame, for the checker alone
     "matplotlib": {"plots"},

@@ -24,8 +24,7 @@ from ..wire.dialect import CLIENT_EVENTS as REALTIME_CLIENT_EVENTS
 from ..wire.dialect import GA_NAME
 from ..wire.events import DIGEST, UNKNOWN_PEAK, Event, digest, loudness
 from ..wire.live import CLIENT_EVENTS, SERVER_EVENTS, is_live
-from ..wire.live_conversation import LiveConversation, Reply, ReplyPolicy, decoded_audio, peak_of
-from ..wire.view import LiveView
+from ..wire.live_conversation import LiveConversation, LiveView, Reply, ReplyPolicy, decoded_audio, peak_of
 from .events import Direction, LogRecord
 from .sessions import MAX_EVENTS, Logged
 from .writing import without_audio

@@ -15,11 +15,10 @@ from typing import Any, Literal
 
 from .. import show
 from ..wire import records as wire_records
-from ..wire.conversation import Conversation
+from ..wire.conversation import Conversation, ConversationView, Fold, SessionView
 from ..wire.dialect import BETA_NAME, GA_NAME
 from ..wire.events import AUDIO_DELTA, DIGEST, Event, dict_of, event_of, text_of
 from ..wire.records import Item, Response
-from ..wire.view import ConversationView, Fold, SessionView
 from .events import LogRecord, ids
 from .lines import ParseReport
 from .packing import packed, unpacked

@@ -20,14 +20,15 @@ whose error it is      ``error.event_id``, which names the client event that cau
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Literal, TypeVar
 
 from ..errors import ServerError
 from .dialect import read_session
+from .event_list import EventList
 from .events import MAX_ERRORS, Event, dict_of, error_of, int_of, text_of
-from .records import PART_KINDS, ContentPart, FunctionCall, Item, Kind, Response
+from .records import PART_KINDS, ContentPart, FunctionCall, Item, Items, Kind, Response
 
 TAG = "kit_request"
 """Metadata key by which a response is matched to our `response.create`, where the server echoes metadata."""
@@ -642,3 +643,99 @@ _HANDLERS: dict[str, Callable[[Conversation, Event], None]] = {
     "response.function_call_arguments.done": Conversation._arguments_done,
     "rate_limits.updated": Conversation._rate_limits,
 }
+
+
+# ----------------------------------------------------------------------------- what can be read of a session, live or logged
+
+Fold = TypeVar("Fold", bound=Any)  # a `Conversation` or a `LiveConversation`
+
+
+class SessionView(Generic[Fold]):
+    """The read-only face of a fold and its events, whichever protocol it is of.
+
+    Args:
+        conversation: The fold that is looked at. It goes on while the session does: every property reads it anew.
+        events: The events that are kept, oldest first: a live list, which the owner appends to.
+    """
+
+    def __init__(self, conversation: Fold, events: Sequence[Event]) -> None:
+        self._conversation: Fold = conversation
+        self._events = events
+
+    @property
+    def id(self) -> str | None:
+        """The session's id, as the server named it."""
+        return text_of(self._conversation.session, "id")
+
+    @property
+    def model(self) -> str | None:
+        """The model, as the server names it."""
+        return text_of(self._conversation.session, "model")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The session object, as the server last sent it."""
+        session: dict[str, Any] = self._conversation.session
+        return session
+
+    @property
+    def simulated(self) -> bool | None:
+        """True: a stand-in answers. False: a service does. ``None``: unknown."""
+        simulated: bool | None = self._conversation.simulated
+        return simulated
+
+    @property
+    def errors(self) -> list[ServerError]:
+        """Every `error` event so far."""
+        return list(self._conversation.errors)
+
+    @property
+    def unknown(self) -> dict[str, int]:
+        """Event types that are in no reference, with how often they came."""
+        return dict(self._conversation.unknown)
+
+    @property
+    def events(self) -> EventList:
+        """Every event so far, both ways, as a table. Audio is left out: it is in its response or reply; fed silence is not listed."""
+        return EventList(self._events, self._n_dropped)
+
+    @property
+    def _n_dropped(self) -> int:
+        """How many older events are no longer kept: none of a log."""
+        return 0
+
+
+class ConversationView(SessionView[Conversation]):
+    """The face of Realtime. `kit.Session` and a log's session inherit it."""
+
+    protocol: Literal["realtime", "live"] = "realtime"
+
+    @property
+    def drift_rule(self) -> str | None:
+        """The rule by which a stand-in decides when to answer in text; ``None`` for a service, which has no such field."""
+        return text_of(dict_of(self._conversation.session, "simulated"), "drift")
+
+    @property
+    def items(self) -> Items:
+        """The conversation's items, in its order."""
+        return Items(self._conversation.items)
+
+    @property
+    def responses(self) -> list[Response]:
+        """Every response so far, in the order in which they began."""
+        return list(self._conversation.responses)
+
+    @property
+    def asks(self) -> list[Any]:
+        """None: when the user spoke, the server says (`input_audio_buffer.speech_started`)."""
+        return []
+
+    @property
+    def rate_limits(self) -> list[Any]:
+        """The last `rate_limits.updated`, as the server sent it; empty before the first."""
+        return self._conversation.rate_limits
+
+    @property
+    def n_sent(self) -> Counter[str]:
+        """How many client events of each type were sent."""
+        return self._conversation.n_sent

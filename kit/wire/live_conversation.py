@@ -27,7 +27,7 @@ import functools
 import math
 import re
 from bisect import bisect_right
-from collections import Counter, deque
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -37,13 +37,16 @@ import pybase64
 
 from .. import show
 from ..errors import ServerError
+from .conversation import SessionView
 from .events import MAX_ERRORS, Event, dict_of, digest, error_of, text_of
-from .live import CLIENT_EVENTS, FORMATS, SERVER_EVENTS
+from .live import CLIENT_EVENTS, FORMATS, SERVER_EVENTS, USD_PER_SECOND
 
 if TYPE_CHECKING:
     from ..clip import Clip
 
 Outcome = Literal["spoken", "late", "silent", "censored", "failed"]
+
+_MAX_EVENT_IDS = 4_096  # remembered, so that a replayed event is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,17 +250,16 @@ class Reply:
     def __repr__(self) -> str:
         when = f" after {self.first_audio_ms / 1000:.2f} s" if self.first_audio_ms is not None else ""
         mark = show.origin_word(self.simulated)
-        words = show.one_line(self.words)
-        return f"<Reply {self.outcome or 'open'}{when} {words!r}{f', {mark}' if mark else ''}>"
+        return f"<Reply {self.outcome or 'open'}{when} {show.one_line(self.words)!r}{f', {mark}' if mark else ''}>"
 
     def _repr_html_(self) -> str:
         clip = self.audio if self.ended else None
-        durations = {
-            "first voice": self.first_audio_ms,
-            "first word": self.first_transcript_ms,
-            "last voice": self.done_ms,
-        }
-        facts: list[tuple[str, object]] = [(name, show.ms(v)) for name, v in durations.items() if v is not None]
+        durations = (
+            ("first voice", self.first_audio_ms),
+            ("first word", self.first_transcript_ms),
+            ("last voice", self.done_ms),
+        )
+        facts: list[tuple[str, object]] = [(name, show.ms(v)) for name, v in durations if v is not None]
         facts += [("audio", f"{clip.duration_ms / 1000:.2f} s")] if clip else []
         facts.append(("its end", f"{self.ended or 'not yet'}, inferred"))
         # The finding comes first, as on a Realtime card; the end of a reply is nothing that anybody said.
@@ -288,7 +290,7 @@ class LiveConversation:
         self.session: dict[str, Any] = {}
         # The history as it was given, from `session.start`; a fork's is not on the wire.
         self.past: list[dict[str, Any]] = []
-        # When the start was sent, and when the server said that it had: seconds are billed from the second.
+        # When the start was sent, and when the server said that it had: seconds are billed from then on.
         self.start_at_ms: float | None = None
         self.started_at_ms: float | None = None
         self.closed_at_ms: float | None = None
@@ -325,11 +327,10 @@ class LiveConversation:
         # Where the caller is: the first and the last loud frame of the ask that is being spoken.
         self._loud_from_ms: float | None = None
         self._loud_until_ms: float | None = None
-        # An attached session replays its last seconds under their old ids.
-        self._event_ids: deque[str] = deque(maxlen=4_096)
-        self._known_ids: set[str] = set()
+        # Those of the last events: an attached session replays its last seconds under their old ids.
+        self._event_ids: OrderedDict[str, None] = OrderedDict()
         # The client that is asking says itself when its clip ended; then loudness decides nothing.
-        self._asks_are_told = False
+        self.asks_are_told = False
         # The caller's sound is in this log; else its words are the only trace of an ask.
         self._saw_input = False
         self._ended = False
@@ -369,7 +370,6 @@ class LiveConversation:
         """Take one event, as it went over the wire.
 
         Args:
-            event: As it went over the wire.
             at_ms: Its arrival, or its sending, on the caller's clock.
             direction: ``client`` or ``server``; where a log does not say, the type tells it.
             pcm: The bytes of an output frame, where they were decoded already.
@@ -396,12 +396,12 @@ class LiveConversation:
             self._backend(event, at_ms)
         elif kind == "session.start":
             self.start_at_ms = at_ms
-            self.past = [m for m in _list(dict_of(event, "session"), "input") if isinstance(m, dict)]
+            self.past = _messages(dict_of(event, "session"))
         elif kind in ("session.started", "session.updated"):
             self.session = dict_of(event, "session")
             if kind == "session.started":
                 self.started_at_ms = at_ms
-                self.past = self.past or [m for m in _list(self.session, "input") if isinstance(m, dict)]
+                self.past = self.past or _messages(self.session)
         elif kind == "session.usage.updated":
             self._usage(event)
         elif kind == "session.closed":
@@ -420,8 +420,7 @@ class LiveConversation:
                 del self.errors[:MAX_ERRORS]
         elif kind.startswith("session.") and kind.endswith(".append"):
             lane = kind.split(".")[1]
-            content = event.get("content")
-            append = Append(lane, content if isinstance(content, str) else "", at_ms, text_of(event, "event_id"))
+            append = Append(lane, text_of(event, "content") or "", at_ms, text_of(event, "event_id"))
             self.appends.append(append)
             # One without an id is acknowledged in its turn, so any key of its own will do.
             self._unconfirmed.setdefault(lane, {})[append.event_id or f"the {len(self.appends)}th"] = append
@@ -439,22 +438,16 @@ class LiveConversation:
         """Note an ask whose end is known; `at_ms` is the sending of its last loud sample, or of the order."""
         reply = self._open_reply()
         ask = Ask(at_ms, by, began_at_ms)
-        if reply is not None and reply.first_voice_at_ms is not None and reply.ended is None:
+        if reply is not None:
             # Voice within half a pause of the caller's end: the model had not stopped speaking.
-            if (reply.last_voice_at_ms or 0) > at_ms - self.policy.caller_gap_ms / 2:
-                ask.overlapped = True
-            self._close_reply(reply, "next ask")
-        elif reply is not None:
+            just_now_ms = at_ms - self.policy.caller_gap_ms / 2
+            ask.overlapped = reply.last_voice_at_ms is not None and reply.last_voice_at_ms > just_now_ms
             self._close_reply(reply, "next ask")
         self.asks.append(ask)
         owed = self._new_reply(ask)
         if ask.overlapped:
             owed.outcome = "censored"
         return ask
-
-    def tell_asks(self, by_caller: bool = True) -> None:
-        """Leave it to the caller of `asked` to say when a clip ended: loudness then decides nothing. Or hear it again."""
-        self._asks_are_told = by_caller
 
     def settle(self, now_ms: float) -> None:
         """Decide what time alone decides: an ask that fell quiet, a reply that ended, a deadline that passed."""
@@ -471,10 +464,7 @@ class LiveConversation:
             reply.outcome = "silent"
             reply.ended = "quiet"
 
-    @property
-    def responses(self) -> list[Reply]:
-        """Its replies, by the name that Realtime's have."""
-        return self.replies
+    responses = property(lambda self: self.replies)  # by the name that Realtime's have
 
     def end(self, at_ms: float, *, lost: bool | None = False) -> None:
         """The session, or the log, is over. `lost`: the connection broke, which is no silence of the model's; ``None``: unless
@@ -558,7 +548,7 @@ class LiveConversation:
 
     def _input(self, event: Mapping[str, Any], at_ms: float, peak: int | None) -> None:
         self.n_input_frames += 1
-        if self._asks_are_told:
+        if self.asks_are_told:
             return
         if peak is None:
             data = decoded_audio(event.get("audio"))
@@ -593,7 +583,7 @@ class LiveConversation:
         if not text:
             return
         self.caller.append(Words(text, at_ms, _number(event, "start_ms"), _number(event, "end_ms")))
-        if self._saw_input or self._asks_are_told:
+        if self._saw_input or self.asks_are_told:
             return
         # No sound of the caller in this log: its words are the only trace of the ask, and come 0.2 to 0.35 s late.
         if self._loud_from_ms is None:
@@ -610,25 +600,20 @@ class LiveConversation:
 
     def _delegated(self, event: Mapping[str, Any], at_ms: float) -> None:
         fields = dict_of(event, "delegation")
-        target = fields.get("target")
-        kind = text_of(target, "type") if isinstance(target, dict) else target
-        delegation = self._delegation_by_id.get(text_of(fields, "id"))
-        # Promptfoo has seen a `response.event` before it (wire/LIVE.md, "Events").
-        if delegation is not None:
-            delegation.target, delegation.offset_ms = _str(kind), _number(event, "offset_ms")
-            return
-        self._new_delegation(Delegation(text_of(fields, "id"), _str(kind), at_ms, _number(event, "offset_ms")))
+        target = text_of(dict_of(fields, "target"), "type") or text_of(fields, "target")
+        delegation = self._delegation_of(text_of(fields, "id"), at_ms)
+        delegation.target, delegation.offset_ms = target, _number(event, "offset_ms")
 
-    def _new_delegation(self, delegation: Delegation) -> Delegation:
-        self.delegations.append(delegation)
-        self._delegation_by_id[delegation.id] = delegation
+    def _delegation_of(self, delegation_id: str | None, at_ms: float) -> Delegation:
+        """Promptfoo has seen a `response.event` before `session.delegation.created` (wire/LIVE.md, "Events")."""
+        delegation = self._delegation_by_id.get(delegation_id)
+        if delegation is None:
+            delegation = self._delegation_by_id[delegation_id] = Delegation(delegation_id, "responses", at_ms)
+            self.delegations.append(delegation)
         return delegation
 
     def _backend(self, event: Mapping[str, Any], at_ms: float) -> None:
-        delegation_id = text_of(event, "delegation_id")
-        delegation = self._delegation_by_id.get(delegation_id)
-        if delegation is None:
-            delegation = self._new_delegation(Delegation(delegation_id, "responses", at_ms))
+        delegation = self._delegation_of(text_of(event, "delegation_id"), at_ms)
         inner = dict_of(event, "event")
         kind = text_of(inner, "type") or ""
         if kind == "response.created":
@@ -663,13 +648,11 @@ class LiveConversation:
         return tells
 
     def _repeated(self, event_id: str) -> bool:
-        if event_id in self._known_ids:
-            return True
-        if len(self._event_ids) == self._event_ids.maxlen:
-            self._known_ids.discard(self._event_ids[0])
-        self._event_ids.append(event_id)
-        self._known_ids.add(event_id)
-        return False
+        repeated = event_id in self._event_ids
+        self._event_ids[event_id] = None
+        if len(self._event_ids) > _MAX_EVENT_IDS:
+            self._event_ids.popitem(last=False)
+        return repeated
 
     def sound_format(self) -> str:
         """The format of the sound, both ways: the session's; on a sideband always PCM at 24 kHz."""
@@ -704,16 +687,59 @@ class LiveConversation:
         return (usage for delegation in self.delegations for usage in delegation.usage)
 
 
+class LiveView(SessionView[LiveConversation]):
+    """The face of GPT-Live. `kit.live.LiveSession` and a log's session inherit it."""
+
+    protocol: Literal["realtime", "live"] = "live"
+
+    @property
+    def conversation(self) -> LiveConversation:
+        """The fold: asks, replies, appends, delegations, seconds."""
+        return self._conversation
+
+    @property
+    def replies(self) -> list[Reply]:
+        """Every reply so far, silent ones included."""
+        return list(self._conversation.replies)
+
+    responses = replies  # what a reader of either protocol may ask for
+
+    @property
+    def asks(self) -> list[Ask]:
+        """What the caller asked, as this side knows it."""
+        return list(self._conversation.asks)
+
+    @property
+    def n_seeded(self) -> int | None:
+        """How many messages of the assistant it was given; ``None`` where its start is not known."""
+        fold = self._conversation
+        has_started = fold.start_at_ms is not None or fold.started_at_ms is not None
+        return sum(message.get("role") == "assistant" for message in fold.past) if has_started else None
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds billed, as the server said last."""
+        return self._conversation.seconds
+
+    @property
+    def seconds_confirmed(self) -> bool:
+        """Whether `session.closed` said so."""
+        return self._conversation.seconds_confirmed
+
+    @property
+    def usd(self) -> float | None:
+        """What the seconds cost; the backend's tokens are billed beside them. The stand-in costs nothing."""
+        if self.simulated:
+            return 0.0
+        return None if self.seconds is None else self.seconds * USD_PER_SECOND
+
+
 # ------------------------------------------------------------------------------------------- fields that may be anything
 
 
-def _list(event: Mapping[str, Any], name: str) -> list[Any]:
-    value = event.get(name)
-    return value if isinstance(value, list) else []
-
-
-def _str(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+def _messages(session: Mapping[str, Any]) -> list[dict[str, Any]]:
+    messages = session.get("input")
+    return [message for message in messages if isinstance(message, dict)] if isinstance(messages, list) else []
 
 
 def _number(event: Mapping[str, Any], name: str) -> float | None:
@@ -743,19 +769,10 @@ _ZEROS = bytes(9_600)
 
 
 def peak_of(data: bytes, output_format: str) -> int:
-    """The largest sample of a frame, as 16 bits; of a G.711 frame, an upper bound by its code."""
+    """The largest sample of a frame, as 16 bits."""
     if not data or (len(data) <= len(_ZEROS) and data == _ZEROS[: len(data)] and output_format.startswith("pcm")):
         return 0  # most frames of a session
-    import numpy as np
+    from ..clip import samples_of
 
-    if output_format.startswith("pcm"):
-        samples = np.frombuffer(data[: len(data) // 2 * 2], "<i2")
-        return int(max(int(samples.max(initial=0)), -int(samples.min(initial=0))))
-    codes = np.frombuffer(data, np.uint8)
-    if output_format == "g711_ulaw":
-        inverted = ~codes & 0x7F
-        return int(((((inverted & 0x0F).astype(int) << 3) + 0x84 << (inverted >> 4)) - 0x84).max(initial=0))
-    toggled = (codes ^ 0x55) & 0x7F
-    exponent, mantissa = toggled >> 4, (toggled & 0x0F).astype(int)
-    linear = np.where(exponent == 0, (mantissa << 4) + 8, ((mantissa << 4) + 0x108) << np.maximum(exponent, 1) - 1)
-    return int(linear.max(initial=0))
+    samples = samples_of(data, output_format)
+    return int(max(int(samples.max(initial=0)), -int(samples.min(initial=0))))

@@ -15,7 +15,6 @@ from .events import dict_of, int_of, text_of
 Kind = Literal["audio", "text"]
 if TYPE_CHECKING:
     from ..clip import Clip
-    from .live_conversation import Reply
 
     Modality = Literal["audio", "text", "mixed", "function", "empty"]
     Ended = Literal["complete", "cut", "cancelled", "broken"]
@@ -416,8 +415,8 @@ COLUMNS = (
 """The columns of `row`, in order."""
 
 
-def row(response: Response | Reply) -> dict[str, Any]:
-    """Describe a response as a row of `COLUMNS`: the one that the ledger, logs, tables and bundles build on.
+def row(response: Any) -> dict[str, Any]:
+    """Describe a `Response`, or a `Reply` of GPT-Live, as a row of `COLUMNS`: ledger, logs, tables and bundles build on it.
 
     Times are milliseconds, rounded to microseconds; `started_at_ms` is on the session's clock, the others count from it.
     `modality` is all that arrived, `first_modality` what came first, `ended` how the reply ended (see `Response`).
