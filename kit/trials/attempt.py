@@ -495,24 +495,25 @@ class RealtimeAttempt(Attempt):
         assert self.turn is not None and self.session is not None
         answers = self.answers
         rows = [self._response(self.turn, n, response) for n, response in enumerate(answers)]
+        outcomes = [response.outcome for response in answers]
         # The user keeps what the last response with content brought; a failure after it takes nothing back.
-        with_content = [response for response in answers if response.outcome not in (None, "silent")]
-        final = with_content[-1] if with_content else answers[-1] if answers else None
+        with_content = [n for n, outcome in enumerate(outcomes) if outcome not in (None, "silent")]
+        final = with_content[-1] if with_content else len(answers) - 1
         started = next((r.started_at_ms for r in answers if r.started_at_ms is not None), None)
         first_ms = _since(started, [_first_content_at_ms(response) for response in answers])
         # After a pause of this process nothing was late by the server's fault.
         in_time = first_ms is None or first_ms <= self.deadline_s * 1000 or self.paused_s() > self._paused_before_s
         reply_end = None
         if with_content:
-            reply_end = with_content[-1].ended or ("unfinished" if without_content == "silent" else "broken")
+            reply_end = answers[final].ended or ("unfinished" if without_content == "silent" else "broken")
         turn = {
             "turn": self.turn,
             "n_responses": len(answers),
-            "first_modality": answers[0].modality if answers else None,
-            "final_modality": final.modality if final else None,
-            "final_status": final.status if final else None,
-            "first_outcome": _outcome(answers[:1], in_time, without_content),
-            "outcome": _outcome(with_content[-1:] or answers[-1:], in_time, without_content),
+            "first_modality": rows[0]["modality"] if rows else None,
+            "final_modality": rows[final]["modality"] if rows else None,
+            "final_status": rows[final]["status"] if rows else None,
+            "first_outcome": _outcome(outcomes[0] if outcomes else None, in_time, without_content),
+            "outcome": _outcome(outcomes[final] if outcomes else None, in_time, without_content),
             "ended": reply_end,
             "first_ms": first_ms,
             "heard_ms": _since(started, [response.first_audio_at_ms for response in answers]),
@@ -628,8 +629,8 @@ _TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
 RESPONSE_COLUMNS = frozenset(TABLES["responses"])
 
 
-def _outcome(answers: list[Response], in_time: bool, without_content: str) -> str:
-    outcome = (answers[0].outcome if answers else None) or without_content
+def _outcome(outcome: str | None, in_time: bool, without_content: str) -> str:
+    outcome = outcome or without_content
     return "late" if not in_time and outcome in ("spoken", "text", "both") else outcome
 
 
