@@ -100,7 +100,7 @@ def test_an_arm_of_ones_own_is_known_by_its_code():
         (lambda: Settings("wss://example.test/v1", price="text=4"), "price is a Price"),
         (lambda: Plan("1a", stop=StopRule(0.2, n_arms=3)), "watches 1"),
         (lambda: Plan("1a", settings="openai"), "Settings(endpoint="),
-        (lambda: Plan(17), "not 17"),
+        (lambda: Plan(17), "no case is called 17"),
         (lambda: Settings(max_output_tokens=-1), "not -1"),
         (lambda: Settings("openai", stand_in={"drift": "never"}), "only the stand-in takes this"),
     ],

@@ -1,14 +1,13 @@
-"""Lines: drift against the length of the history, time to first audio, time until drift."""
+"""Lines and points: drift against the length of the history, time to first audio, time until drift, and arms side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ..errors import InputError, clipped
-from . import style as look_up
 from .style import (
     ARM_COLOURS,
     ARM_MARKERS,
@@ -25,7 +24,8 @@ from .style import (
     need,
     percent_axis,
     prologue,
-)  # fmt: skip
+    words,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,20 +49,15 @@ def drift_by_length(
     for n, (name, part, colour, marker) in enumerate(lines):
         # A length without an answer has no rate, and the line goes on to the next.
         part = part[part["first_turns"] > 0].sort_values("history_items")
-        nudge = 0.12 * (n - (len(lines) - 1) / 2)  # intervals at one length stand side by side
-        x, rate = part["history_items"].to_numpy(float) + nudge, part["drift_rate"].to_numpy(float)
+        # Intervals at one length stand side by side.
+        x = part["history_items"].to_numpy(float) + 0.12 * (n - (len(lines) - 1) / 2)
         ax.vlines(x, part["drift_low"], part["drift_high"], color=colour, linewidth=1.6, alpha=0.65)
-        ax.plot(
-            x, rate, color=colour, marker=marker, markersize=6.5, markeredgecolor=look.page, linewidth=1.8, label=name
-        )
+        mark: dict[str, Any] = {"marker": marker, "markersize": 6.5, "markeredgecolor": look.page}
+        ax.plot(x, part["drift_rate"].to_numpy(float), color=colour, linewidth=1.8, label=name, **mark)
     ax.set(ylim=(-0.03, 1.03), xlabel="items in the history", ylabel="first turns answered in text")
     _integer_axis(ax)
-    grid(ax, look)
-    percent_axis(ax.yaxis)
-    below = _name(ax, look, len(lines))
-    n_all = int(table["first_turns"].sum())
-    look_up.words(ax, look, table, title=title or "Does a longer history drift more?", subtitle=f"Lines are {interval_words(table)}",
-                  n=f"{n_all:,} first turns", below=below)  # fmt: skip
+    _finish(ax, look, table, len(lines), title or "Does a longer history drift more?", f"Lines are {interval_words(table)}",
+            f"{int(table['first_turns'].sum()):,} first turns")  # fmt: skip
     return ax
 
 
@@ -82,39 +77,24 @@ def first_audio(
     # What failed has no modality, and is in no denominator.
     first = turns[(turns["turn"] == 0) & turns["modality"].notna()]
     # The axis must end somewhere also where nobody heard anything.
-    longest = float(first["heard_ms"].max()) if first["heard_ms"].notna().any() else 1.0
+    end_ms = 1.05 * (float(first["heard_ms"].max()) if first["heard_ms"].notna().any() else 1.0)
     lines = list(_lines(first, by))
     for n, (name, part, colour, _) in enumerate(lines):
         times_ms = np.sort(part["heard_ms"].dropna().to_numpy(float))
-        share = np.arange(1, len(times_ms) + 1) / len(part)
-        # A step from 0, and on to the axis's end, so that where the line stops short of 100 % is seen.
-        x = np.concatenate(([0.0], times_ms, [longest * 1.05]))
-        y = np.concatenate(([0.0], share, share[-1:] if len(share) else [0.0]))
         # Those that never heard a voice stay in the denominator: the line ends below 100 % by them.
         n_silent = len(part) - len(times_ms)
+        # A step from 0, and on to the axis's end, so that where the line stops short of 100 % is seen.
+        x = np.concatenate(([0.0], times_ms, [end_ms]))
+        y = np.minimum(np.arange(len(x)), len(times_ms)) / len(part)
         label = f"{name}  ({n_silent} of {len(part)} never)" if n_silent else f"{name}  (all {len(part)})"
         # Beyond the colours that there are, arms of one colour differ in their dashes.
-        ax.step(
-            x,
-            y,
-            where="post",
-            color=colour,
-            linewidth=2,
-            label=label,
-            linestyle=("-", "--", ":")[n // len(ARM_COLOURS) % 3],
-        )
-    ax.set(
-        xlim=(0, longest * 1.05),
-        ylim=(0, 1.03),
-        xlabel="from asking until audio came (ms)",
-        ylabel="first turns heard by then",
-    )
-    grid(ax, look, "both")
-    percent_axis(ax.yaxis)
-    below = _name(ax, look, len(lines))
-    look_up.words(ax, look, first, title=title or "How long until there is a voice?",
-                  subtitle="All responses that a turn took are counted in; where a line stops short of 100 %, no voice came",
-                  n=f"{len(first):,} answered first turns", below=below)  # fmt: skip
+        dashes = ("-", "--", ":")[n // len(ARM_COLOURS) % 3]
+        ax.step(x, y, where="post", color=colour, linewidth=2, label=label, linestyle=dashes)
+    ax.set(xlim=(0, end_ms), ylim=(0, 1.03), ylabel="first turns heard by then")
+    ax.set_xlabel("from asking until audio came (ms)")
+    _finish(ax, look, first, len(lines), title or "How long until there is a voice?",
+            "All responses that a turn took are counted in; where a line stops short of 100 %, no voice came",
+            f"{len(first):,} answered first turns", axis="both")  # fmt: skip
     return ax
 
 
@@ -137,35 +117,21 @@ def until_drift(
         wide = min(2 + 1.5 * (len(lines) - 1 - at), 8)  # a line under another one shows at its sides
         x, n = part["after_turns"].to_numpy(float), int(part["trials"].iloc[0])
         total += n
-        ax.fill_between(
-            x,
-            part["low"].to_numpy(float),
-            part["high"].to_numpy(float),
-            step="post",
-            color=colour,
-            alpha=0.16,
-            linewidth=0,
-        )
-        ax.step(
-            x,
-            part["not_drifted"],
-            where="post",
-            color=colour,
-            linewidth=wide,
-            solid_capstyle="butt",
-            marker=marker,
-            markersize=4 + wide,
-            markeredgecolor=look.page,
-            markeredgewidth=0.6,
-            label=f"{name}  ({n} trials)",
-        )
+        low, high = part["low"].to_numpy(float), part["high"].to_numpy(float)
+        ax.fill_between(x, low, high, step="post", color=colour, alpha=0.16, linewidth=0)
+        mark: dict[str, Any] = {
+            "marker": marker,
+            "markersize": 4 + wide,
+            "markeredgecolor": look.page,
+            "markeredgewidth": 0.6,
+        }
+        ax.step(x, part["not_drifted"], where="post", color=colour, linewidth=wide, solid_capstyle="butt",
+                label=f"{name}  ({n} trials)", **mark)  # fmt: skip
     ax.set(ylim=(0, 1.03), xlim=(0, None), xlabel="replies so far", ylabel="trials not drifted yet")
     _integer_axis(ax)
-    grid(ax, look)
-    percent_axis(ax.yaxis)
-    below = _name(ax, look, len(lines))
-    look_up.words(ax, look, curve, title=title or "How long does the voice last?",
-                  subtitle=f"Kaplan-Meier, bands: {interval_words(curve)} at each reply; a trial that ended early counts up to its last answer", n=f"{total:,} trials", below=below)  # fmt: skip
+    _finish(ax, look, curve, len(lines), title or "How long does the voice last?",
+            f"Kaplan-Meier, bands: {interval_words(curve)} at each reply; a trial that ended early counts up to its last answer",
+            f"{total:,} trials")  # fmt: skip
     return ax
 
 
@@ -191,17 +157,21 @@ def _integer_axis(ax: Axes) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
 
 
-def _name(ax: Axes, look: Style, n: int, **entries: Any) -> float:
-    """Say which is which in a legend of n rows; returns how far under the axes the small print may begin, in points."""
-    ax.xaxis.label.set_fontsize(BODY)
-    ax.yaxis.label.set_fontsize(BODY)
-    if n:
-        legend_below(ax, look, 42, labelspacing=0.3, **entries)
-    return 46 + 15.5 * n
+def _finish(
+    ax: Axes, look: Style, df: Frame, n_entries: int, title: str, subtitle: str, n: str, *,
+    axis: Literal["both", "y"] = "y", **legend: Any
+) -> None:  # fmt: skip
+    """Draw the grid, the legend with a row for each of its entries, and the words round the picture."""
+    grid(ax, look, axis)
+    percent_axis(ax.yaxis)
+    for label in (ax.xaxis.label, ax.yaxis.label):
+        label.set_fontsize(BODY)
+    if n_entries:
+        legend_below(ax, look, 42, labelspacing=0.3, **legend)
+    words(ax, look, df, title=title, subtitle=subtitle, n=n, below=46 + 15.5 * n_entries)
 
 
 # Arms side by side: what a cure costs, and how far each is from the baseline.
-
 
 COSTS = {
     "heard_median_ms": "median time until the user hears something (ms)",
@@ -232,66 +202,57 @@ def cure_cost(
         outcome: What is up: ``"text"``, or ``"lost_voice"`` (text, silent or late).
         style, ax, title: See `kit.plots`.
     """
-    if outcome not in ("text", "lost_voice"):
-        raise InputError(f"{clipped(outcome)} is nothing that a cure mends; there are text and lost_voice")
+    rates = {"text": "drift", "lost_voice": "lost_voice"}
+    if outcome not in rates:
+        raise InputError(f"{clipped(outcome)} is nothing that a cure mends; there are {' and '.join(rates)}")
     from matplotlib.transforms import offset_copy
 
     # A table has what a row cost in all; per trial it can be compared between arms of different size.
     if cost == "usd_per_trial" and "usd" in table and cost not in table:
         table = table.assign(usd_per_trial=table["usd"] / table["completed"].astype(float))
-    rate = "lost_voice" if outcome == "lost_voice" else "drift"
+    rate = rates[outcome]
     columns = ("arm", cost, f"{rate}_rate", f"{rate}_low", f"{rate}_high", "first_turns")
     look, ax = _canvas(table, "modality_df", columns, style, ax, "arm")
-    shown_rows, arms = table[(table["first_turns"] > 0) & table[cost].notna()], groups(table, "arm")
-    low, high = (float(end) for end in (shown_rows[cost].min(), shown_rows[cost].max())) if len(shown_rows) else (0, 0)
-    reach = high - low or 1.0
-    costs_so_far: list[float] = []
+    shown, arms = table[(table["first_turns"] > 0) & table[cost].notna()], groups(table, "arm")
+    costs = shown[cost].to_numpy(float)
+    reach = float(np.ptp(costs)) or 1.0 if len(costs) else 1.0
     dodged = False
     fig: Any = ax.get_figure()
-    for _, row in shown_rows.iterrows():
+    for at, (_, row) in enumerate(shown.iterrows()):
         # By its place in the plan, so that an arm has one colour in all pictures.
         colour, marker = _mark(arms.index(str(row["arm"])))
-        beside = sum(abs(x - row[cost]) < 0.015 * reach for x in costs_so_far)  # points at one cost stand side by side
-        # Only the mark is moved, in points of the paper: its place on the axis is that of the cost.
-        among = int(((shown_rows[cost] - row[cost]).abs() < 0.015 * reach).sum())
-        step = min(9.0, 50 / among)  # points of the paper: all of them stay within the margin
-        costs_so_far.append(row[cost])
+        # Points at one cost stand side by side. Only the mark is moved, in points of the paper: its place on the axis is that of the
+        # cost, and all of them stay within the margin.
+        same = np.abs(costs - costs[at]) < 0.015 * reach
+        beside = int(same[:at].sum())
         dodged = dodged or beside > 0
+        step = min(9.0, 50 / int(same.sum()))
         place = offset_copy(ax.transData, fig, x=step * ((beside + 1) // 2) * (-1) ** beside, units="points")
-        ax.vlines(
-            row[cost], row[f"{rate}_low"], row[f"{rate}_high"], color=colour, linewidth=2, alpha=0.65, transform=place
-        )
+        low, high = row[f"{rate}_low"], row[f"{rate}_high"]
+        ax.vlines(row[cost], low, high, color=colour, linewidth=2, alpha=0.65, transform=place)
         ax.plot(row[cost], row[f"{rate}_rate"], marker=marker, markersize=9, color=colour, markeredgecolor=look.page, linestyle="none",
                 label=foreign(row["arm"], 40).replace("_", " "), transform=place)  # fmt: skip
-    if len(shown_rows):
+    if len(costs):
         # What has a transform of its own is not autoscaled.
-        ax.set_xlim(low - 0.12 * reach, high + 0.12 * reach)
+        ax.set_xlim(costs.min() - 0.12 * reach, costs.max() + 0.12 * reach)
     if dodged:
         # Only costs that there are: marks beside a tick would be read off a scale.
-        costs: list[float] = []
-        for x in sorted(float(value) for value in shown_rows[cost]):
-            if not costs or x - costs[-1] > 0.08 * reach:
-                costs.append(x)
-        ax.set_xticks(costs, [f"{x:.3g}" for x in costs])
-    ax.set(
-        ylim=(-0.04, 1.04),
-        xlabel=COSTS.get(cost, cost),
-        ylabel="first turns answered in text" if rate == "drift" else "first turns that lost their voice",
-    )
-    grid(ax, look, "both")
-    percent_axis(ax.yaxis)
+        ticks: list[float] = []
+        for x in np.sort(costs):
+            if not ticks or x - ticks[-1] > 0.08 * reach:
+                ticks.append(x)
+        ax.set_xticks(ticks, [f"{x:.3g}" for x in ticks])
+    happened = "answered in text" if rate == "drift" else "that lost their voice"
+    ax.set(ylim=(-0.04, 1.04), xlabel=COSTS.get(cost, cost), ylabel=f"first turns {happened}")
     handles, names = ax.get_legend_handles_labels()
     # An arm with several rows has several marks, and one entry.
     unique = dict(zip(names, handles, strict=True))
     n_columns = 1 + (len(unique) > 6)
-    entries = {"ncols": n_columns, "handles": list(unique.values()), "labels": list(unique)}
-    below = _name(ax, look, -(-len(unique) // n_columns), **entries)
-    n_left_out = len(table) - len(shown_rows)
+    n_left_out = len(table) - len(shown)
     remarks = f"; {n_left_out} without a number left out" if n_left_out else ""
-    if dodged:
-        remarks += "; arms of the same cost stand side by side"
-    look_up.words(ax, look, table, title=title or "What a cure costs", subtitle=f"Down and left is better; lines are {interval_words(table)}{remarks}",
-                  n=f"{int(shown_rows['first_turns'].sum()):,} first turns", below=below)  # fmt: skip
+    remarks += "; arms of the same cost stand side by side" if dodged else ""
+    _finish(ax, look, table, -(-len(unique) // n_columns), title or "What a cure costs", f"Down and left is better; lines are {interval_words(table)}{remarks}",
+            f"{int(shown['first_turns'].sum()):,} first turns", axis="both", ncols=n_columns, handles=list(unique.values()), labels=list(unique))  # fmt: skip
     return ax
 
 
@@ -309,11 +270,12 @@ def differences(
     # A table of `compare_df` begins with its labels; `baseline` is the first column after them.
     names = list(compared.columns[: list(compared.columns).index("baseline")])
     several = [name for name in names if len(groups(compared, name)) > 1] or ["arm"]
-    y = -np.arange(len(compared), dtype=float)
-    starts = [n > 0 and compared["arm"].iloc[n] != compared["arm"].iloc[n - 1] for n in range(len(compared))]
     # A gap before each arm: its cases belong together.
-    y -= 0.6 * np.cumsum(starts)
-    height_in = 2.5 + 0.42 * (len(compared) + 0.6 * sum(starts))
+    arm = compared["arm"].astype(str)
+    starts = (arm != arm.shift()).to_numpy(copy=True)
+    starts[:1] = False
+    y = -(np.arange(len(compared)) + 0.6 * np.cumsum(starts))
+    height_in = 2.5 + 0.42 * (len(compared) + 0.6 * starts.sum())
     look, ax = prologue(compared, "compare_df", columns, style, ax, height_in)
     ax.axvline(0, color=look.muted, linewidth=1)
     for at, (_, row) in zip(y, compared.iterrows(), strict=True):
@@ -321,8 +283,7 @@ def differences(
             ax.text(0, at, " nothing to compare", fontsize=SMALL, color=look.muted, va="center")
             continue
         # The pooled row is what to look at; the single cases are beside it.
-        wide = 2.6 if row["pooled"] else 1.6
-        ax.hlines(at, row["low"], row["high"], color=look.ink, linewidth=wide)
+        ax.hlines(at, row["low"], row["high"], color=look.ink, linewidth=2.6 if row["pooled"] else 1.6)
         ax.plot(row["difference"], at, marker="D" if row["pooled"] else "o", markersize=7, linestyle="none", markeredgecolor=look.ink,
                 markerfacecolor=look.ink if row["shown"] else look.page)  # fmt: skip
     rows = [
@@ -333,16 +294,15 @@ def differences(
     names_above(ax, y + 0.12, rows)
     grid(ax, look, "x")
     ax.xaxis.set_major_formatter(lambda gap, _: f"{100 * gap:+.0f}".replace("-", "−") if round(100 * gap) else "0")
-    base = ", ".join(foreign(word, 40).replace("_", " ") for word in groups(compared, "baseline"))
+    base = ", ".join(_called("arm", word) for word in groups(compared, "baseline"))
     arms = groups(compared, "arm")
     subject = f"“{_called('arm', arms[0])}”" if len(arms) == 1 else "Each arm"
     ax.set_xlabel(f"difference from “{base}”, in percentage points (left is better)", fontsize=BODY)
     # The pooled row counts the same turns once more.
-    single = compared[~compared["pooled"].astype(bool)]
-    total = int(single["n"].sum())
-    look_up.words(ax, look, compared, title=title or f"{subject} against “{base}”",
-                  subtitle=f"{interval_words(compared).capitalize()}, unadjusted; filled: shown after Holm's correction; diamonds: all cases pooled",
-                  n=f"{total:,} first turns of arms, each case beside its own baseline")  # fmt: skip
+    total = int(compared["n"][~compared["pooled"].astype(bool)].sum())
+    words(ax, look, compared, title=title or f"{subject} against “{base}”",
+          subtitle=f"{interval_words(compared).capitalize()}, unadjusted; filled: shown after Holm's correction; diamonds: all cases pooled",
+          n=f"{total:,} first turns of arms, each case beside its own baseline")  # fmt: skip
     return ax
 
 

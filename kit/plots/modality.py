@@ -1,20 +1,21 @@
-"""Modality share per arm and case, with intervals."""
+"""What the replies came as: every trial as a strip, and shares per arm and case with intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import show
 from ..errors import InputError, clipped
-from . import style as look_up
 from .style import (
     BODY,
     HATCHES,
     SMALL,
+    Style,
     groups,
     interval_words,
     labels,
@@ -23,6 +24,7 @@ from .style import (
     need,
     percent_axis,
     prologue,
+    words,
 )
 
 if TYPE_CHECKING:
@@ -67,39 +69,32 @@ def strip(
     columns = ("trial_id", "turn", "modality", "state")
     need(turns, "turns_df", *columns)
     bands = _bands(turns, by or _by(turns))
-    height, gap = _heights(bands)
-    look, ax = prologue(turns, "turns_df", columns, style, ax, 3.1 + 0.17 * (sum(height) + sum(gap)))
+    # Above each band a line of words, and more room where another case begins.
+    gaps = [2.4 if band.first != before.first else 1.7 for before, band in pairwise(bands)]
+    look, ax = prologue(
+        turns, "turns_df", columns, style, ax, 3.1 + 0.17 * (sum(band.height for band in bands) + sum(gaps))
+    )
     # Down from 0, in turns; each band begins under the words of the one before.
     top, shades = 0.0, set()
-    for at, (band, tall, before) in enumerate(zip(bands, height, gap, strict=True)):
-        top -= before
-        for x, words, side in ((0.0, band.name, "left"), (1.0, band.share, "right")):
-            ax.text(x, top + 0.25, words, ha=side, va="bottom", fontsize=SMALL, color=look.ink)
+    for at, (band, gap) in enumerate(zip(bands, [0.0, *gaps], strict=False)):
+        top -= gap
+        for x, text, side in ((0.0, band.name, "left"), (1.0, band.share, "right")):
+            ax.text(x, top + 0.25, text, ha=side, va="bottom", fontsize=SMALL, color=look.ink)
         shades |= _draw(ax, look, band, top, at, link)
-        top -= tall
+        top -= band.height
     ax.set(xlim=(0, 1), ylim=(top - 0.2, 1.6), yticks=[])
     ax.tick_params(axis="y", length=0)
     ax.spines[["left", "bottom"]].set_visible(False)
     percent_axis(ax.xaxis)
     ax.set_xlabel("share of trials, sorted by what came first", fontsize=BODY)
-    _legend(ax, look, [shade for shade in SHADES if shade in shades])
-    n = f"{sum(band.trials for band in bands):,} trials, {sum(band.trials * band.cells.shape[0] for band in bands):,} turns"
+    handles = [_patch(shade, look) for shade in SHADES if shade in shades]
+    legend_below(ax, look, 42, ncols=4, handles=handles, handlelength=1.1, columnspacing=1.2, labelspacing=0.3)
     # Cases differ in turns; the subtitle speaks of the longest.
-    most = max((band.cells.shape[0] for band in bands), default=0)
-    sub = (
-        f"Each narrow strip is one session, its {most} turns from top to bottom"
-        if most > 1
-        else "Each narrow strip is one session"
-    )
-    look_up.words(
-        ax,
-        look,
-        turns,
-        title=title or "Trial by trial, turn by turn",
-        subtitle=sub,
-        n=n,
-        below=64 + 16 * (len(shades) > 4),
-    )
+    most = max((len(band.cells) for band in bands), default=0)
+    how = f", its {most} turns from top to bottom" if most > 1 else ""
+    n = f"{sum(len(band.trial_ids) for band in bands):,} trials, {sum(band.cells.size for band in bands):,} turns"
+    words(ax, look, turns, title=title or "Trial by trial, turn by turn", subtitle=f"Each narrow strip is one session{how}",
+          n=n, below=64 + 16 * (len(shades) > 4))  # fmt: skip
     return ax
 
 
@@ -115,8 +110,9 @@ class Band:
     trial_ids: list[str]
 
     @property
-    def trials(self) -> int:
-        return int(self.cells.shape[1])
+    def height(self) -> float:
+        """A turn is 1, and no band is too thin to see."""
+        return max(LEAST, float(len(self.cells)))
 
 
 def _by(turns: Frame) -> tuple[str, ...]:
@@ -134,28 +130,24 @@ def _bands(turns: Frame, by: tuple[str, ...]) -> list[Band]:
     word = "lost" if text < min(_shades(turns), default=text) <= late else "text"
     out = []
     for key, rows in turns.groupby(list(by), observed=True, sort=True, dropna=False) if by else [((), turns)]:
-        words = dict(zip(by, key, strict=True))
-        trial = (
-            # Several ledgers in one frame may use the same id for different trials.
-            rows.groupby([name for name in ("plan", "trial_id") if name in rows], observed=True, sort=False)
-            .ngroup()
-            .to_numpy()
-        )
+        # Several ledgers in one frame may use the same id for different trials.
+        ids_of = [name for name in ("plan", "trial_id") if name in rows]
+        trial = rows.groupby(ids_of, observed=True, sort=False).ngroup().to_numpy()
         turn = rows["turn"].to_numpy(int)
         # Whatever has no row counts as not run.
         cells = np.full((turn.max() + 1, trial.max() + 1), SHADES.index("not run"))
         cells[turn, trial] = _shades(rows)
         ids = np.array([""] * cells.shape[1], object)
-        ids[trial] = rows["trial_id"].astype(str) if "trial_id" in rows else ""
+        ids[trial] = rows["trial_id"].astype(str)
         # By the first turn, then the second, …: where the top row changes colour is a share that can be read off the axis.
         order = np.lexsort(cells[::-1])
         cells, ids = cells[:, order], ids[order]
-        # Failed and not run are last in `SHADES`; what is before them is an answer.
-        is_answered = cells[0] < SHADES.index("failed")
         k = int((cells[0] <= (late if word == "lost" else text)).sum())
-        n = int(is_answered.sum())
+        # Failed and not run are last in `SHADES`; what is before them is an answer.
+        n = int((cells[0] < SHADES.index("failed")).sum())
         share = f"{100 * k / n:.0f} % {word}  ({k} of {n})" if n else "no answer"
-        name = " · ".join(names_of[name].get(str(words[name]), "–") for name in several) or "all"
+        label = dict(zip(by, key, strict=True))
+        name = " · ".join(names_of[name].get(str(label[name]), "–") for name in several) or "all"
         out.append(Band(name, str(key[0]) if key else "", cells, share, list(ids)))
     return out
 
@@ -173,21 +165,12 @@ def _shades(rows: Frame) -> Any:
     return np.where(np.isnan(codes), missing, np.nan_to_num(codes)).astype(int)
 
 
-def _heights(bands: list[Band]) -> tuple[list[float], list[float]]:
-    """Per band: how tall it is (a turn is 1, and no band is too thin to see), and the gap above it."""
-    height = [max(LEAST, float(band.cells.shape[0])) for band in bands]
-    gap = [
-        0.0 if n == 0 else 2.4 if band.first != bands[n - 1].first else 1.7 for n, band in enumerate(bands)
-    ]  # a line of words
-    return height, gap
-
-
-def _draw(ax: Axes, look: look_up.Style, band: Band, top: float, at: int, link: str) -> set[str]:
+def _draw(ax: Axes, look: Style, band: Band, top: float, at: int, link: str) -> set[str]:
     """A band: cells that run into each other downwards, and a hair of the page between trials, so that each is a strip."""
     from matplotlib.collections import PolyCollection
 
     n_turns, n_trials = band.cells.shape
-    tall = max(LEAST, float(n_turns)) / n_turns
+    tall = band.height / n_turns
     x, y = np.linspace(0, 1, n_trials + 1), top - tall * np.arange(n_turns + 1)
     many = band.cells.size > _FEW
     runs = _runs(band.cells)
@@ -196,12 +179,11 @@ def _draw(ax: Axes, look: look_up.Style, band: Band, top: float, at: int, link: 
         word = SHADES[shade]
         shades.add(word)
         chosen = runs[band.cells[runs[:, 1], runs[:, 0]] == shade]
-        boxes = [
-            [(x[c], y[first]), (x[c + 1], y[first]), (x[c + 1], y[last]), (x[c], y[last])] for c, first, last in chosen
-        ]
+        left, right, above, below = x[chosen[:, 0]], x[chosen[:, 0] + 1], y[chosen[:, 1]], y[chosen[:, 2]]
+        boxes = np.stack([left, above, right, above, right, below, left, below], axis=1).reshape(-1, 4, 2)
         # One shape of many boxes per shade: a page with thousands of rectangles of their own would crawl.
         cells = PolyCollection(
-            boxes, facecolor=_colour(word, look), linewidth=0, gid=f"strip-{word}-{at}", rasterized=many
+            list(boxes), facecolor=_colour(word, look), linewidth=0, gid=f"strip-{word}-{at}", rasterized=many
         )
         cells.set(edgecolor=look.page, hatch=_hatch(word, look) or None)  # the edge's colour is the pattern's
         # A shape that is drawn as pixels has no parts to click on.
@@ -209,23 +191,14 @@ def _draw(ax: Axes, look: look_up.Style, band: Band, top: float, at: int, link: 
             cells.set_urls([f"{link}{band.trial_ids[c]}" for c, _, _ in chosen])
         ax.add_collection(cells)
     if n_trials > 1:
-        ax.vlines(
-            x[1:-1],
-            top,
-            y[-1],
-            color=look.page,
-            linewidth=min(1.6, 90 / n_trials),
-            zorder=3,
-            rasterized=many,
-            gid=f"seam-{at}",
-        )
+        ax.vlines(x[1:-1], top, y[-1], color=look.page, linewidth=min(1.6, 90 / n_trials), zorder=3, rasterized=many,
+                  gid=f"seam-{at}")  # fmt: skip
     if n_turns > 1:  # a hair between turns too, or two that came to the same look like one
         ax.hlines(y[1:-1], 0, 1, color=look.page, linewidth=0.7, zorder=3, gid=f"seam-turns-{at}")
         labelled = range(n_turns) if n_turns <= _MOST_LABELLED else (0, n_turns - 1)
         for turn in labelled:
-            ax.text(
-                -0.008, y[turn] - tall / 2, str(turn + 1), ha="right", va="center", fontsize=SMALL, color=look.muted
-            )
+            middle = y[turn] - tall / 2
+            ax.text(-0.008, middle, str(turn + 1), ha="right", va="center", fontsize=SMALL, color=look.muted)
     return shades
 
 
@@ -240,34 +213,24 @@ def _runs(cells: Any) -> Any:
     return np.stack([trial[:-1][same], edge[:-1][same], edge[1:][same]], axis=1)
 
 
-def _colour(word: str, look: look_up.Style) -> str:
+def _colour(word: str, look: Style) -> str:
     return look.ink if word == "silent" else LOST.get(word) or show.COLOURS.get(word, look.grid)
 
 
-def _hatch(word: str, look: look_up.Style) -> str:
+def _hatch(word: str, look: Style) -> str:
     """What failed is hatched in every style: its red is near the colour of text for some eyes."""
     return HATCHES.get(word, "") if look.hatched else "////" if word in ("failed", "late") else ""
 
 
-def _legend(ax: Axes, look: look_up.Style, words: list[str]) -> None:
+def _patch(word: str, look: Style) -> Any:
+    """An entry of the legend."""
     from matplotlib.patches import Patch
 
-    def patch(word: str) -> Patch:
-        colour = _colour(word, look)
-        return Patch(facecolor=colour, edgecolor=look.page, hatch=_hatch(word, look),
-                     label=f"{show.SIGNS.get(word) or LOST_SIGNS.get(word, '')} {word}".strip())  # fmt: skip
+    label = f"{show.SIGNS.get(word) or LOST_SIGNS.get(word, '')} {word}".strip()
+    return Patch(facecolor=_colour(word, look), edgecolor=look.page, hatch=_hatch(word, look), label=label)
 
-    legend_below(
-        ax,
-        look,
-        42,
-        ncols=4,
-        handles=[patch(word) for word in words],
-        handlelength=1.1,
-        columnspacing=1.2,
-        labelspacing=0.3,
-    )
 
+# Shares: a bar per row of a table.
 
 LIFT = 0.28  # rows: from the middle of a bar to the words above it
 ORDER = ("text", "mixed", "function", "empty", "audio")
@@ -307,12 +270,7 @@ def modality(
     count = prefix + "text"
     if outcome == "lost_voice":
         rate = count = "lost_voice"
-    columns = [
-        *(prefix + word for word in ORDER),
-        total,
-        count,
-        *(f"{rate}_{end}" for end in ("rate", "low", "high")),
-    ]
+    columns = [*(prefix + word for word in ORDER), total, count, *(f"{rate}_{end}" for end in ("rate", "low", "high"))]
     need(table, "modality_df", *columns)
     names, gaps = _labels(table)
     # Rows go down from 0; a row that begins another case stands a third of a row apart.
@@ -331,17 +289,7 @@ def modality(
         starts += share
     _intervals(ax, look, table, y, rate)
     if truth is not None:
-        ax.plot(
-            truth,
-            y,
-            "D",
-            color=look.page,
-            markeredgecolor=look.ink,
-            markersize=7,
-            zorder=6,
-            linestyle="none",
-            label="the truth",
-        )
+        ax.plot(truth, y, "D", color=look.page, markeredgecolor=look.ink, markersize=7, zorder=6, label="the truth")
     for at, (_, row) in zip(y, table.iterrows(), strict=True):
         ax.text(1, at + LIFT, _counts(row, count, total, rate), ha="right", va="bottom", fontsize=SMALL, color=look.ink)
     ax.set(xlim=(0, 1), ylim=(y.min() - 0.5, y.max() + 1.05) if len(y) else (0, 1))
@@ -355,8 +303,8 @@ def modality(
     has_diamond = first and outcome == "text" and _lost_voice(ax, look, table, y)
     diamond = "; the diamond is lost voice: text, silent or late" if has_diamond else ""
     question = "Spoken or written?" if outcome == "text" else "Spoken, or the voice lost?"
-    look_up.words(ax, look, table, title=title or question, subtitle=f"{sub}; the line is {share} ({interval_words(table).removesuffix(' intervals')}){diamond}",
-                  n=n_words, below=64)  # fmt: skip
+    words(ax, look, table, title=title or question, subtitle=f"{sub}; the line is {share} ({interval_words(table).removesuffix(' intervals')}){diamond}",
+          n=n_words, below=64)  # fmt: skip
     return ax
 
 
@@ -366,47 +314,32 @@ def _labels(table: Frame) -> tuple[list[str], list[bool]]:
     names = list(table.columns[: list(table.columns).index("simulated")]) if "simulated" in table else []
     rows = [[str(table[name].iloc[at]) for name in names] for at in range(len(table))]
     names_of = {name: labels(table, name) for name in names}
-    words = [
+    called = [
         " · ".join(names_of[name].get(word, "–") for name, word in zip(names, row, strict=True)) or "all"
         for row in rows
     ]
     gaps = [at > 0 and len(names) > 1 and rows[at][0] != rows[at - 1][0] for at in range(len(rows))]
-    return words, gaps
+    return called, gaps
 
 
-def _intervals(ax: Axes, look: look_up.Style, table: Frame, y: Any, rate: str) -> None:
+def _intervals(ax: Axes, look: Style, table: Frame, y: Any, rate: str) -> None:
     low, high = table[f"{rate}_low"].to_numpy(float), table[f"{rate}_high"].to_numpy(float)
     # A line of the page's colour under that of the ink: it is seen on both colours of the bar.
-    for width, colour in ((4.2, look.page), (1.7, look.ink)):
-        ax.hlines(
-            y,
-            low,
-            high,
-            color=colour,
-            linewidth=width,
-            zorder=4 if width > 2 else 5,
-            gid="interval" if width < 2 else None,
-        )
+    ax.hlines(y, low, high, color=look.page, linewidth=4.2, zorder=4)
+    ax.hlines(y, low, high, color=look.ink, linewidth=1.7, zorder=5, gid="interval")
     ends = np.concatenate([low, high])
     ax.plot(ends, np.concatenate([y, y]), "|", color=look.ink, markersize=6, markeredgewidth=1.4, zorder=5)
 
 
-def _lost_voice(ax: Axes, look: look_up.Style, table: Frame, y: Any) -> bool:
+def _lost_voice(ax: Axes, look: Style, table: Frame, y: Any) -> bool:
     """Mark the share of first turns that lost their voice, where it is known and more than text."""
     if "lost_voice" not in table:
         return False
     is_marked = (table["lost_voice"].fillna(0) > table["text"]).to_numpy(bool)
     if is_marked.any():
-        rate = table["lost_voice_rate"].to_numpy(float)
+        rate = table["lost_voice_rate"].to_numpy(float)[is_marked]
         ax.plot(
-            rate[is_marked],
-            y[is_marked],
-            "D",
-            color=look.ink,
-            markerfacecolor=look.page,
-            markersize=6,
-            zorder=6,
-            gid="lost-voice",
+            rate, y[is_marked], "D", color=look.ink, markerfacecolor=look.page, markersize=6, zorder=6, gid="lost-voice"
         )
     return bool(is_marked.any())
 

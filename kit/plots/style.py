@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -38,15 +41,8 @@ STYLES = {
     "print": Style("print", "#fffffe", "#000000", "#404040", "#cccccc", hatched=True),
 }
 HATCHES = {
-    "audio": "",
-    "text": "////",
-    "mixed": "xxx",
-    "function": "..",
-    "empty": "--",
-    "failed": "++",
-    "silent": "..",
-    "late": "\\\\\\\\",
-}
+    "audio": "", "text": "////", "mixed": "xxx", "function": "..", "empty": "--", "failed": "++", "silent": "..", "late": r"\\\\",
+}  # fmt: skip
 
 # For arms: Okabe and Ito's hues that no modality has taken first, then those that some have, each with a marker of its own,
 # so that colour is never alone.
@@ -71,7 +67,7 @@ def style(name: str) -> Style:
 
 def blank(height_in: float = 3.0) -> Axes:
     """Axes in the kit's light style, for your own picture: draw on them, and show it by ``Picture(ax)``."""
-    ax = axes(figure(), STYLES["light"], WIDTH, height_in)
+    ax = axes(figure(), STYLES["light"], height_in)
     grid(ax, STYLES["light"])
     return ax
 
@@ -99,32 +95,26 @@ def prologue(
     """
     need(df, maker, *columns)
     look = style(name)
-    return look, axes(ax, look, WIDTH, height_in)
+    return look, axes(ax, look, height_in)
 
 
-def axes(ax: Any, look: Style, width_in: float, height_in: float) -> Axes:
-    """Return the axes to draw on, dressed in the style: the given ones, or new ones in a figure of that size."""
+def axes(ax: Any, look: Style, height_in: float) -> Axes:
+    """Return the axes to draw on, dressed in the style: the given ones, or new ones in a figure of that height."""
     if ax is None:  # a new figure of pyplot's, so that a plot at the end of a cell shows itself
         from matplotlib import pyplot
 
         ax = pyplot.figure(layout="constrained")
     # A figure. Axes of the caller's own keep the size that they have.
     if hasattr(ax, "set_size_inches"):
-        ax.set_size_inches(width_in, height_in)
+        ax.set_size_inches(WIDTH, height_in)
         ax = ax.subplots()
-    fig = ax.get_figure()
-    if fig is not None:
-        fig.set_facecolor(look.page)
-    ax.set_facecolor(look.page)
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        ax.spines[side].set_color(look.muted)
-        ax.spines[side].set_linewidth(0.8)
+    for ground in (ax.get_figure(), ax):
+        ground.set_facecolor(look.page)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set(color=look.muted, linewidth=0.8)
     ax.tick_params(colors=look.muted, labelcolor=look.ink, labelsize=SMALL, length=3, width=0.8)
-    ax.title.set_color(look.ink)
-    ax.xaxis.label.set_color(look.muted)
-    ax.yaxis.label.set_color(look.muted)
+    for text, colour in ((ax.title, look.ink), (ax.xaxis.label, look.muted), (ax.yaxis.label, look.muted)):
+        text.set_color(colour)
     return ax  # type: ignore[no-any-return]
 
 
@@ -142,10 +132,9 @@ def words(ax: Axes, look: Style, df: Frame, *, title: str, subtitle: str, n: str
     up = 14 + 13.5 * len(lines)
     ax.set_title(title, loc="left", fontsize=TITLE, fontweight="bold", color=look.ink, pad=up + 3)
     _note(ax, "\n".join(lines), 12, fontsize=BODY, color=look.muted, va="bottom", linespacing=1.25)
-    small_print = [n, *textwrap.wrap(" · ".join(origin(df)), 80)]
+    small_print = [n, *textwrap.wrap(" · ".join(_origin(df)), 80)]
     _note(ax, "\n".join(small_print), -below, above=False, fontsize=SMALL, color=look.muted, va="top", linespacing=1.25)
-    mark = origin_mark(df)
-    if mark:  # over the title: it goes wherever the picture goes
+    if mark := _origin_mark(df):  # over the title: it goes wherever the picture goes
         box = {"boxstyle": "round,pad=0.35", "fc": look.page, "ec": look.ink, "ls": (0, (4, 2)), "lw": 0.9}
         _note(ax, mark, up + 25, indent=4, fontsize=SMALL, color=look.ink, va="bottom", bbox=box, gid="origin")
 
@@ -157,7 +146,7 @@ def _note(ax: Axes, text: str, points: float, *, above: bool = True, indent: flo
     )
 
 
-def origin(df: Frame) -> list[str]:
+def _origin(df: Frame) -> list[str]:
     """Date and endpoint, as the frame's columns tell them."""
     # A day, or "2026-11-02 to 2026-11-05" of a table's row.
     days = sorted({day for text in _distinct(df, "day") for day in text.split(" to ")})
@@ -168,19 +157,15 @@ def origin(df: Frame) -> list[str]:
     return [span or "date unknown", where, *_distinct(df, "model")[:3]]
 
 
-def origin_mark(df: Frame) -> str:
+def _origin_mark(df: Frame) -> str:
     """What a picture must say if a stand-in, or an unknown server, answered in any of its rows."""
     if "simulated" not in df or not len(df):
         return show.UNKNOWN_ORIGIN
-    is_known = df["simulated"].notna()
     # By its word: a table that was read from CSV has text in this column.
-    kinds = {str(value) == "True" for value in df["simulated"][is_known]} | ({None} if not is_known.all() else set())
-    if kinds == {False}:
-        return ""
-    if kinds == {True}:
-        return show.SIMULATED
-    parts = [show.SIMULATED if True in kinds else "", show.UNKNOWN_ORIGIN if None in kinds else ""]
-    return " and ".join(part for part in parts if part) + (", beside measured" if False in kinds else "")
+    words = df["simulated"].astype("string")
+    kinds = {word == "True" for word in words.dropna()}
+    marks = [show.SIMULATED] * (True in kinds) + [show.UNKNOWN_ORIGIN] * bool(words.isna().any())
+    return " and ".join(marks) + (", beside measured" if marks and False in kinds else "")
 
 
 def need(df: Any, maker: str, *names: str) -> None:
@@ -189,24 +174,21 @@ def need(df: Any, maker: str, *names: str) -> None:
     Raises:
         InputError: Naming the column, and the function that makes it.
     """
-    columns = getattr(df, "columns", None)
-    if columns is None:
+    if not hasattr(df, "columns"):
         raise InputError(f"a plot takes a DataFrame, here what tables.{maker} makes, not {clipped(df)}")
-    lacking = [name for name in names if name not in columns]
-    if lacking:
-        raise InputError(f"the frame has no column {clipped(lacking[0])}; this plot takes what tables.{maker} makes")
+    for name in names:
+        if name not in df:
+            raise InputError(f"the frame has no column {clipped(name)}; this plot takes what tables.{maker} makes")
 
 
 def groups(df: Frame, name: str) -> list[str]:
     """The different words of a column, in the order of its categories, else in which they come."""
     if name not in df:
         return []
-    values = df[name]
-    if hasattr(values, "cat"):
-        # Categories keep words that a filter has left no rows of.
-        present = set(values.dropna().unique())
-        return [str(word) for word in values.cat.categories if word in present]
-    return [str(word) for word in values.dropna().unique()]
+    words = df[name].dropna().unique()
+    # Categories are in the order of the plan, and keep words that a filter has left no rows of.
+    present = set(words)
+    return [str(word) for word in getattr(df[name].dtype, "categories", words) if word in present]
 
 
 def foreign(word: object, limit: int = 60) -> str:
@@ -242,8 +224,12 @@ def _distinct(df: Frame, name: str) -> list[str]:
 
 def legend_below(ax: Axes, look: Style, points: float, *, ncols: int = 1, **options: Any) -> None:
     """Put the legend under the axes, at a distance in points from their lower edge: at their side it would take half the picture."""
+    from matplotlib.transforms import ScaledTranslation
+
     # Anchored to points under the axes, so that it stays clear of the labels whatever the picture's height.
-    ax.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=under(ax, points), ncols=ncols, frameon=False, fontsize=SMALL,
+    fig: Any = ax.get_figure()
+    under = ax.transAxes + ScaledTranslation(0, -points / 72, fig.dpi_scale_trans)
+    ax.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=under, ncols=ncols, frameon=False, fontsize=SMALL,
               labelcolor=look.ink, borderaxespad=0, borderpad=0, **options)  # fmt: skip
 
 
@@ -254,13 +240,6 @@ def names_above(ax: Axes, y: Any, names: Sequence[str]) -> None:
     ax.spines["left"].set_visible(False)
     for label in ax.get_yticklabels():
         label.set(ha="left", va="bottom")
-
-
-def under(ax: Axes, points: float) -> Any:
-    """Return axes coordinates, moved down by a number of points."""
-    from matplotlib.transforms import ScaledTranslation
-
-    return ax.transAxes + ScaledTranslation(0, -points / 72, ax.get_figure().dpi_scale_trans)  # type: ignore[union-attr]
 
 
 def interval_words(df: Frame) -> str:
@@ -301,9 +280,6 @@ def svg(ax: Axes, *, themed: bool | Literal["notebook"] = False, alt: str = "", 
         alt: What it shows, for those who do not see it.
         prefix: Put before every id, so that several pictures can stand on one page.
     """
-    import io
-    import re
-
     import matplotlib
 
     out = io.StringIO()
@@ -317,8 +293,8 @@ def svg(ax: Axes, *, themed: bool | Literal["notebook"] = False, alt: str = "", 
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
     if themed:
         # Each colour of the light style is used for one thing only, so that it can be replaced in the finished text.
-        light = STYLES["light"]
-        ink = _NOTEBOOK["ink"] if themed == "notebook" else "var(--ink)"
+        variables = _NOTEBOOK if themed == "notebook" else {name: f"var(--{name})" for name in _NOTEBOOK}
+        ink = variables["ink"]
         # Coloured words are mixed with the page's ink: read on white, and on black. A sample: `<g id="words"><g style="fill: #c24e00"`.
         text = re.sub(
             r'<g id="words">.*?(?=<g id=|$)',
@@ -326,14 +302,12 @@ def svg(ax: Axes, *, themed: bool | Literal["notebook"] = False, alt: str = "", 
             text,
             flags=re.DOTALL,
         )
-        for name in ("page", "ink", "muted", "grid"):
-            variable = _NOTEBOOK[name] if themed == "notebook" else f"var(--{name})"
-            text = text.replace(getattr(light, name), variable)
+        for name, variable in variables.items():
+            text = text.replace(getattr(STYLES["light"], name), variable)
     # Every id and what refers to it: `id="p1"`, `href="#p1"`, `url(#p1)`.
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}", text)
-    text = re.sub(
-        r'(<g id="[^"]*seam-[^"]*")', r'\1 pointer-events="none"', text
-    )  # a click between two turns is a click on both
+    # A click between two turns is a click on both.
+    text = re.sub(r'(<g id="[^"]*seam-[^"]*")', r'\1 pointer-events="none"', text)
     text = re.sub(r'(<a [^>]*href="#[^>]*) target="_blank"', r"\1", text)  # a link within the page stays in the page
     return text.replace("<svg ", f'<svg role="img" aria-label="{show.esc(alt)}" ', 1)
 
@@ -364,15 +338,12 @@ class Picture:
         return f"<Picture {self.alt}>"
 
     def _repr_html_(self) -> str:
-        import base64
-        import io
-
         # 200 dots an inch: sharp on a screen with two pixels to the point.
         png = io.BytesIO()
         self.ax.get_figure().savefig(png, format="png", dpi=200, bbox_inches="tight")  # type: ignore[union-attr]
         files = [("picture.png", "image/png", png.getvalue())]
         if self.df is not None:
-            files.append(("table.csv", "text/csv", self.df.to_csv(index=False).encode()))
+            files.append(("table.csv", "text/csv", show.csv_of(self.df).encode()))
         links = " · ".join(
             f'<a download="{name}" href="data:{kind};base64,{base64.b64encode(data).decode()}">{name.rpartition(".")[2].upper()}</a>'
             for name, kind, data in files
@@ -384,8 +355,7 @@ class Picture:
 def alt_text(ax: Axes) -> str:
     """Return what is written on a picture, in one line: its title, what is under it and what was counted."""
     # The mark of a stand-in follows the title: the text may be cut at its end.
-    texts = [text.get_text() for text in ax.texts if text.get_gid() != "origin"]
-    origin_words = [text.get_text() for text in ax.texts if text.get_gid() == "origin"]
+    texts = [text.get_text() for text in sorted(ax.texts, key=lambda text: text.get_gid() != "origin")]
     labels = [label.get_text() for label in ax.get_yticklabels() if any(char.isalpha() for char in label.get_text())]
-    parts = [ax.get_title(loc="left"), *origin_words, *texts, *labels]
+    parts = [ax.get_title(loc="left"), *texts, *labels]
     return show.one_line(". ".join(part.replace("\n", " ").replace("\\$", "$") for part in parts if part), 600)

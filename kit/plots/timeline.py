@@ -18,7 +18,7 @@ from ..wire.events import Event, loudness
 from ..wire.live_conversation import Ask, Reply, ReplyPolicy
 from ..wire.records import Response
 from . import style as look_up
-from .style import BODY, SMALL, foreign, sized, svg
+from .style import BODY, SMALL, foreign, grid, sized, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,14 +46,12 @@ class Session(Protocol):
 class Mark:
     """A span in a lane (or an instant, where it ends as it begins); ms since the session was opened."""
 
-    # One of `_LANES`.
-    lane: str
+    lane: str  # one of `_LANES`
     start_ms: float
     end_ms: float
     colour: str
-    # Words for a pointer that rests on it; and those that are written on it, as far as they fit.
-    says: str
-    label: str = ""
+    says: str  # to a pointer that rests on it
+    label: str = ""  # written on it, as far as it fits
 
 
 class Timeline:
@@ -63,20 +61,19 @@ class Timeline:
         marks: What is drawn, in ms since the session was opened.
         lanes: From top to bottom.
         end_ms: Where the line of time ends.
+        note: What is left out of the picture, said under it.
     """
 
     def __init__(self, marks: Sequence[Mark], simulated: bool | None, note: str = "") -> None:
-        self.marks = tuple(marks)
-        self.simulated = simulated
-        # What is left out of the picture, said under it.
-        self.note = note
+        self.marks, self.simulated, self.note = tuple(marks), simulated, note
         used = {mark.lane for mark in self.marks}
         self.lanes = [lane for lane in _LANES if lane in used]
         self.end_ms = max((mark.end_ms for mark in self.marks), default=0.0)
 
     def __repr__(self) -> str:
         mark = show.origin_word(self.simulated)
-        return f"<Timeline {self.end_ms / 1000:.1f} s, {len(self.marks)} marks in {len(self.lanes)} lanes{f', {mark}' if mark else ''}>"
+        size = f"{self.end_ms / 1000:.1f} s, {len(self.marks)} marks in {len(self.lanes)} lanes"
+        return f"<Timeline {size}{f', {mark}' if mark else ''}>"
 
     def _repr_html_(self) -> str:
         return f'<div style="overflow-x:auto">{sized(self.svg())}</div>'
@@ -84,7 +81,7 @@ class Timeline:
     def draw(self, ax: Axes | Figure | None = None, style: str = "light") -> Axes:
         """Draw it on axes, or on an empty figure."""
         look = look_up.style(style)
-        ax = look_up.axes(ax, look, look_up.WIDTH, 0.9 + 0.32 * max(1, len(self.lanes)))
+        ax = look_up.axes(ax, look, 0.9 + 0.32 * max(1, len(self.lanes)))
         # Under three seconds the ticks would all be fractions.
         seconds = self.end_ms >= 3_000
         scale = 1000.0 if seconds else 1.0
@@ -93,52 +90,31 @@ class Timeline:
             instants = [mark for _, mark in marks if mark.end_ms == mark.start_ms]
             # Thousands of shapes with a title each would make a page crawl.
             if len(instants) > _MAX_TITLED:
-                ax.vlines(
-                    [mark.start_ms / scale for mark in instants],
-                    row - 0.3,
-                    row + 0.3,
-                    color=instants[0].colour,
-                    linewidth=1,
-                )
+                x = [mark.start_ms / scale for mark in instants]
+                ax.vlines(x, row - 0.3, row + 0.3, color=instants[0].colour, linewidth=1)
                 marks = [(n, mark) for n, mark in marks if mark.end_ms > mark.start_ms]
             for n, mark in marks:
                 self._draw(ax, n, mark, row, scale)
-        ax.set(
-            ylim=(max(1, len(self.lanes)) - 0.5, -0.5),
-            xlim=(0, max(self.end_ms, 1.0) / scale),
-            yticks=range(len(self.lanes)),
-        )
-        ax.set_yticklabels(self.lanes)
+        ax.set(ylim=(max(1, len(self.lanes)) - 0.5, -0.5), xlim=(0, max(self.end_ms, 1.0) / scale))
+        ax.set_yticks(range(len(self.lanes)), self.lanes)
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
-        ax.grid(axis="x", color=look.grid, linewidth=0.8)
-        ax.set_axisbelow(True)
-        words = [
-            f"time since the session was opened ({'s' if seconds else 'ms'})",
-            self.note,
-            show.origin_word(self.simulated),
-        ]
-        ax.set_xlabel(" · ".join(filter(None, words)), fontsize=SMALL)
+        grid(ax, look, "x")
+        unit = f"time since the session was opened ({'s' if seconds else 'ms'})"
+        ax.set_xlabel(" · ".join(filter(None, (unit, self.note, show.origin_word(self.simulated)))), fontsize=SMALL)
         return ax
 
     def _draw(self, ax: Axes, n: int, mark: Mark, row: int, scale: float) -> None:
         from matplotlib.patches import Rectangle
 
         # An instant is as wide as can still be seen.
-        width = max(mark.end_ms - mark.start_ms, 0.0015 * self.end_ms) / scale
-        ax.add_patch(
-            Rectangle((mark.start_ms / scale, row - 0.33), width, 0.66, color=mark.colour, linewidth=0, gid=f"mark-{n}")
-        )
+        x, width = mark.start_ms / scale, max(mark.end_ms - mark.start_ms, 0.0015 * self.end_ms) / scale
+        ax.add_patch(Rectangle((x, row - 0.33), width, 0.66, color=mark.colour, linewidth=0, gid=f"mark-{n}"))
         room = int(62 * (mark.end_ms - mark.start_ms) / max(self.end_ms, 1.0))  # characters that fit the span
         if mark.label and room >= 2:
-            ax.text(
-                mark.start_ms / scale,
-                row,
-                f" {foreign(show.one_line(mark.label, room))}",
-                color="#fffffe",  # not the page's own white, which `svg` makes the theme's
-                va="center",
-                fontsize=BODY - 2,
-            )
+            # Not the page's own white, which `svg` makes the theme's.
+            words = f" {foreign(show.one_line(mark.label, room))}"
+            ax.text(x, row, words, color="#fffffe", va="center", fontsize=BODY - 2)
 
     def svg(self, *, standalone: bool = False) -> str:
         """Return the picture as SVG, each mark with its words for a pointer that rests on it.
@@ -147,9 +123,8 @@ class Timeline:
             standalone: For a file of its own, on white; else in the colours of the page that it stands in.
         """
         words = " · ".join(filter(None, (repr(self).strip("<>"), self.note)))
-        text = svg(
-            self.draw(look_up.figure()), themed=False if standalone else "notebook", alt=words, prefix="timeline-"
-        )
+        ax = self.draw(look_up.figure())
+        text = svg(ax, themed=False if standalone else "notebook", alt=words, prefix="timeline-")
 
         def titled(match: re.Match[str]) -> str:
             return f"{match[0]}<title>{show.esc(self.marks[int(match[1])].says, 300)}</title>"
@@ -212,9 +187,8 @@ def timeline(session: Session) -> Timeline:
                 marks.append(Mark(lane, at_ms, at_ms, colour, f"{at_ms:.0f} ms: {says}"))
     for ask in session.asks:
         began_ms = ask.at_ms if ask.began_at_ms is None else ask.began_at_ms
-        marks.append(
-            Mark("user speaks", began_ms, ask.at_ms, _USER, f"asked by {ask.by}, until {ask.at_ms:.0f} ms", "speech")
-        )
+        says = f"asked by {ask.by}, until {ask.at_ms:.0f} ms"
+        marks.append(Mark("user speaks", began_ms, ask.at_ms, _USER, says, "speech"))
     for response in session.responses:
         marks += _response_marks(response)
     note = f"{n_untimed:,} events without a time are left out" if n_untimed else ""
@@ -249,17 +223,10 @@ def _response_marks(response: Response | Reply) -> Iterable[Mark]:
     label = f"{show.SIGNS.get(word, '…')} {word}{'' if status in ('completed', 'spoken') else f', {how}'}"
     yield Mark("response", start, end, show.COLOURS.get(word, "#7F7F7F"), says, label)
     if response.first_audio_at_ms is not None and response.output_format == "pcm16" and response.n_audio_bytes:
-        length_ms = response.n_audio_bytes / _BYTES_PER_MS
-        says = f"{length_ms / 1000:.1f} s of audio, if played as it arrived"
-        at = response.first_audio_at_ms
-        yield Mark(
-            "audio lasts",
-            at,
-            at + length_ms,
-            show.COLOURS["audio"],
-            says,
-            response.transcript or f"{length_ms / 1000:.1f} s",
-        )
+        at, length_ms = response.first_audio_at_ms, response.n_audio_bytes / _BYTES_PER_MS
+        length = f"{length_ms / 1000:.1f} s"
+        says, label = f"{length} of audio, if played as it arrived", response.transcript or length
+        yield Mark("audio lasts", at, at + length_ms, show.COLOURS["audio"], says, label)
 
 
 def _number(value: Any) -> float:
@@ -294,7 +261,7 @@ def pair(
         InputError: If a session has no such response.
     """
     look = look_up.style(style)
-    ax = look_up.axes(ax, look, look_up.WIDTH, 5.0)
+    ax = look_up.axes(ax, look, 5.0)
     replies = [_reply(source, response) for source in (control, session)]
     until = max(4.0, *(_ends_s(reply) for reply in replies))
     for row, (source, reply, name) in enumerate(zip((control, session), replies, names, strict=True)):
@@ -303,22 +270,13 @@ def pair(
         modality = reply.modality or "empty"
         colour = show.COLOURS.get(modality, look.muted)
         heading = foreign(name) if name else _given_before(source, reply)
-        sign = f"{show.SIGNS.get(modality, '')} {modality}"
-        size = f"{reply.n_audio_bytes / 1e3:,.0f} kB of audio" if reply.n_audio_bytes else "0 bytes of audio"
-        ax.text(0, middle + 0.95, heading, fontsize=BODY + 1, fontweight="bold", color=look.ink, va="bottom")
+        size = f"{reply.n_audio_bytes / 1e3:,.0f} kB" if reply.n_audio_bytes else "0 bytes"
+        came = f"{show.SIGNS.get(modality, '')} {modality}, {size} of audio"
         # Words need more contrast than a wave: darker on white, and on black mixed with the ink.
         ink = _mixed(colour, look.ink) if look.name == "dark" else show.badge_style(modality)[2]
-        ax.text(
-            until,
-            middle + 0.95,
-            f"{sign}, {size}",
-            fontsize=SMALL,
-            color=ink,
-            va="bottom",
-            ha="right",
-            fontweight="bold",
-            gid="words",
-        )
+        bold: dict[str, Any] = {"fontweight": "bold", "va": "bottom"}
+        ax.text(0, middle + 0.95, heading, fontsize=BODY + 1, color=look.ink, **bold)
+        ax.text(until, middle + 0.95, came, fontsize=SMALL, color=ink, ha="right", gid="words", **bold)
         ax.hlines(middle, 0, until, color=look.muted, linewidth=0.8)
         if reply.n_audio_bytes:
             _wave(ax, reply, middle, colour)
@@ -388,26 +346,16 @@ def _given_before(session: Session, reply: Response | Reply) -> str:
 
 def _day(session: Session) -> str | None:
     """The day of a log's session; a live one is drawn while it is open, today."""
-    wall_time = getattr(session, "wall_time", None)
-    if wall_time is None:
-        return datetime.now(UTC).date().isoformat()
-    at = wall_time(0.0)
-    return at[:10] if at else None
+    wall_time = getattr(session, "wall_time", lambda _: datetime.now(UTC).isoformat())
+    return (wall_time(0.0) or "")[:10] or None
 
 
 def _origin_frame(control: Session, session: Session) -> Any:
     """Make the columns by which a picture says where it comes from."""
     import pandas as pd
 
-    endpoint = {True: "standin", False: ""}
     rows = [
-        {
-            "simulated": item.simulated,
-            "endpoint": endpoint.get(bool(item.simulated), ""),
-            "model": getattr(item, "model", None),
-            "day": _day(item),
-        }
+        (item.simulated, "standin" if item.simulated else None, getattr(item, "model", None), _day(item))
         for item in (control, session)
     ]
-    df = pd.DataFrame(rows)
-    return df.assign(simulated=df["simulated"].astype("boolean"), endpoint=df["endpoint"].replace("", None))
+    return pd.DataFrame(rows, columns=["simulated", "endpoint", "model", "day"], dtype=object)

@@ -12,7 +12,7 @@ from .. import show, stats
 from ..errors import InputError, clipped
 from ..stats.intervals import Comparison
 from .frames import LABELS, STOPPED, Source, attempts_df, counted_turns, ledgers_of, trials_df
-from .modality import BY, SIMULATED, WHERE, modality_table
+from .modality import BY, SIMULATED, WHERE, joined, modality_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,19 +46,17 @@ def controls_df(source: Source, *, level: float = 0.95) -> pd.DataFrame:
     keys = ["plan", "settings", "endpoint", "model", "role"]
     rows = []
     for key, group in trials.groupby(keys, observed=True, sort=False, dropna=False):
-        labels = dict(zip(keys, key, strict=True))
-        read_trials = group[group["first_turn_modality"].notna()]
-        read = read_trials["first_turn_modality"].astype("string")
-        text, right = int((read == "text").sum()), int((read == MUST_READ[labels["role"]]).sum())
-        rate = stats.wilson(text, len(read), level)
-        fit = None if not len(read) else right == len(read) if labels["role"] == "positive" else text < len(read)
-        origins = read_trials["simulated"]
-        cells = (
-            MUST_READ[labels["role"]], len(group), int((group["state"] == "completed").sum()), len(read), right,
-            ", ".join(f"{word} {n}" for word, n in read.value_counts().items()), text, rate.estimate, rate.low, rate.high, fit,
-            None if origins.isna().any() or not len(origins) else bool(origins.any()),
-        )  # fmt: skip
-        rows.append((*key, *cells))
+        must_read = MUST_READ[key[keys.index("role")]]
+        answered = group[group["first_turn_modality"].notna()]
+        read, origins = answered["first_turn_modality"].astype("string"), answered["simulated"]
+        text, right, n = int((read == "text").sum()), int((read == must_read).sum()), len(read)
+        rate = stats.wilson(text, n, level)
+        rows.append((
+            *key, must_read, len(group), int((group["state"] == "completed").sum()), n, right,
+            ", ".join(f"{word} {count}" for word, count in read.value_counts().items()), text, rate.estimate, rate.low, rate.high,
+            None if not n else right == n if must_read == "text" else text < n,
+            None if not n or origins.isna().any() else bool(origins.any()),
+        ))  # fmt: skip
     names = ["must_read", "planned", "completed", "known", "as_it_must", "read", "text", "rate", "low", "high", "fit"]
     out = pd.DataFrame(rows, columns=[*keys, *names, "simulated"])
     return out.astype({"fit": "boolean", "simulated": "boolean", "rate": float, "low": float, "high": float})
@@ -69,12 +67,12 @@ def fit_of(controls: pd.DataFrame) -> bool | None:
     ``None``: not known."""
     if not len(controls):
         return None
-    if (controls["fit"] == False).any():  # noqa: E712 (a nullable column)
+    if not controls["fit"].fillna(True).all():
         return False
     keys = ["plan", "settings", "endpoint", "model"]
-    positive = controls[(controls["role"] == "positive") & controls["fit"].fillna(False)]
+    positive = controls[(controls["role"] == "positive") & controls["fit"].notna()]
     # One control that was not answered leaves its setting unknown, and so the whole.
-    return True if positive[keys].drop_duplicates().shape[0] == controls[keys].drop_duplicates().shape[0] else None
+    return True if len(positive[keys].drop_duplicates()) == len(controls[keys].drop_duplicates()) else None
 
 
 def flow_df(source: Source, by: Sequence[str] | str = ("arm",)) -> pd.DataFrame:
@@ -89,25 +87,20 @@ def flow_df(source: Source, by: Sequence[str] | str = ("arm",)) -> pd.DataFrame:
         by: Columns of `trials_df`, such as ``["model", "arm"]``.
     """
     trials, attempts = trials_df(source), attempts_df(source, role="measure")
-    by, ids = _names(by), ["plan", "trial_id"]
+    by, ids, asked = _names(by), ["plan", "trial_id"], attempts["reply_asked"]
     for name in by:
         if name not in trials:
             raise InputError(f"trials are not labelled by {clipped(name)}")
-    reached = attempts.assign(
-        connected=attempts["session_id"].notna(),
-        seeded=attempts["stage"].isin(["seeded", "answered"]),
-        asked=attempts["reply_asked"],
-    )
-    # Schema 1 has no `reply_asked`: then it is known of no attempt.
-    unknown = bool(len(attempts)) and attempts["reply_asked"].isna().all()
+    seeded = attempts["stage"].isin(["seeded", "answered"])
+    reached = attempts.assign(connected=attempts["session_id"].notna(), seeded=seeded, asked=asked)
     # A trial came as far as the best of its attempts.
     flags = reached.groupby(ids, observed=True)[["connected", "seeded", "asked"]].max().reset_index()
-    trials = trials.merge(flags, how="left", on=ids)
+    trials = trials.merge(flags, how="left", on=ids).assign(planned=1)
     trials["answered"] = trials["first_turn_modality"].notna()
-    # Summed flags are counts; an <NA> in `asked` is left out of the sum, so that an old ledger is handled below.
-    groups = trials.assign(planned=1).groupby([*by, SIMULATED], observed=True, dropna=False)
+    # Summed flags are counts.
+    groups = trials.groupby([*by, SIMULATED], observed=True, dropna=False)
     out = groups[["planned", "connected", "seeded", "asked", "lost", "answered"]].sum().astype("Int64").reset_index()
-    if unknown:
+    if len(asked) and asked.isna().all():  # schema 1 does not know it: then the sum of nothing is no count
         out["asked"] = None
     return out
 
@@ -116,9 +109,9 @@ DEFINITIONS: dict[str, tuple[tuple[str, ...], str]] = {
     "text": (("text",), "what drift means everywhere else"),
     "no voice at all": (("text", "empty"), "text, or empty or silent"),
     "not wholly voice": (("text", "empty", "mixed"), "text and audio mixed, too"),
-    "lost voice": ((), "text, silent, or late"),
+    "lost voice": (("lost_voice",), "text, silent, or late"),
 }
-"""What may be meant by drift: modalities of the first turn (lost voice is one of outcomes), and in words."""
+"""What may be meant by drift: the columns of `modality_df` that count it, and in words."""
 
 
 def definitions_df(source: Source, by: Sequence[str] | str = BY, *, level: float = 0.95) -> pd.DataFrame:
@@ -133,15 +126,13 @@ def definitions_df(source: Source, by: Sequence[str] | str = BY, *, level: float
     table: Any = source if _is_table(source) else modality_table(counted_turns(source), names, level)
     rows = []
     for _, row in table.iterrows():
-        counts = {word: int(sum(row[name] for name in modalities)) for word, (modalities, _) in DEFINITIONS.items()}
-        if pd.isna(row["lost_voice"]):
-            del counts["lost voice"]
-        else:
-            counts["lost voice"] = int(row["lost_voice"])
-        for word, k in counts.items():
-            rate = stats.wilson(k, int(row["first_turns"]), level)
+        for word, (counted, _) in DEFINITIONS.items():
+            k = row[list(counted)].sum(skipna=False)
+            if pd.isna(k):
+                continue
+            rate = stats.wilson(int(k), int(row["first_turns"]), level)
             rates = {"rate": rate.estimate, "low": rate.low, "high": rate.high, "level": level}
-            cells = {"definition": word, "k": k, "n": rate.n} | rates
+            cells = {"definition": word, "k": int(k), "n": rate.n} | rates
             rows.append({name: row[name] for name in names} | cells | {SIMULATED: row[SIMULATED]})
     return pd.DataFrame(rows).astype({SIMULATED: "boolean", "rate": float, "low": float, "high": float})
 
@@ -203,19 +194,19 @@ def compare_df(
 
 def _told_apart(labels: pd.DataFrame, within: Sequence[str]) -> list[str]:
     """Return the fewest labels that keep endpoints, models and settings apart."""
-    before_arm = list(labels.columns)
-    # Settings that name one model each need no model beside them: each further label has to tell something apart.
-    names = [name for name in TOLD_APART if name in before_arm and name not in within and labels[name].nunique() > 1]
-    if "first_turns" in before_arm:  # a table: what it was grouped by stands before `simulated`
-        grouped = before_arm[: before_arm.index(SIMULATED)] if SIMULATED in before_arm else []
+    columns = list(labels.columns)
+    if _is_table(labels):  # what it was grouped by stands before `simulated`
+        grouped = columns[: columns.index(SIMULATED)] if SIMULATED in columns else []
         return [name for name in grouped if name in LABELS and name not in (*within, "arm")]
-    labels_kept: list[str] = []
-    for name in names:
-        if len(labels[[*labels_kept, name]].dropna().drop_duplicates()) > (
-            len(labels[labels_kept].dropna().drop_duplicates()) if labels_kept else 1
-        ):
-            labels_kept.append(name)
-    return labels_kept
+    apart: list[str] = []
+    n_apart = 1
+    # Settings that name one model each need no model beside them: each further label has to tell something apart.
+    for name in TOLD_APART:
+        if name in columns and name not in within:
+            n = len(labels[[*apart, name]].dropna().drop_duplicates())
+            if n > n_apart:
+                apart, n_apart = [*apart, name], n
+    return apart
 
 
 def _planned_margin(source: Any) -> float | None:
@@ -248,7 +239,8 @@ def _family(
         labels = dict(zip(keys, key, strict=True))
         rows = {(tuple(row[name] for name in within), str(row["arm"])): row for _, row in part.iterrows()}
         strata = list(dict.fromkeys(stratum for stratum, _ in rows))
-        where = {name: _joined(part, name) for name in (*WHERE, "run_ended") if name in part and name not in labels}
+        origin = [name for name in (*WHERE, "run_ended") if name in part and name not in labels]
+        where = {name: joined(part[name].dropna().astype(str).unique(), name) for name in origin}
         for arm in dict.fromkeys(arm for _, arm in rows if arm != baseline):
             # A stratum without one of the two arms compares nothing.
             pairs = [(rows[s, arm], rows[s, baseline]) for s in strata if (s, arm) in rows and (s, baseline) in rows]
@@ -275,13 +267,8 @@ def _n_missing(pairs: Sequence[tuple[Any, Any]], missing: str) -> dict[str, Any]
     (arm, base), *more_pairs = pairs
     # Bounds of a pooled rate are not defined by those of its strata, so that only a single pair has them.
     overlap = not more_pairs and arm["drift_least"] <= base["drift_most"] and base["drift_least"] <= arm["drift_most"]
-    arm_lost, baseline_lost = (sum(int(pair[side][missing]) for pair in pairs) for side in (0, 1))
-    return {
-        "lost": arm_lost,
-        "baseline_lost": baseline_lost,
-        "overlap": bool(overlap and (arm_lost or baseline_lost)),
-        "missing": missing,
-    }
+    n, n_base = (sum(int(pair[side][missing]) for pair in pairs) for side in (0, 1))
+    return {"lost": n, "baseline_lost": n_base, "overlap": bool(overlap and (n or n_base)), "missing": missing}
 
 
 def _frame(
@@ -318,8 +305,8 @@ def _frame(
     df[numbers] = df[numbers].astype(np.float64)
     df[SIMULATED] = pd.array([None if pd.isna(v) else bool(v) for v in df[SIMULATED]], dtype="boolean")
     for name in (*over, *within, "arm", "baseline"):
-        words = list(dict.fromkeys(str(word) for word in df[name]))
-        df[name] = pd.Categorical(df[name].astype(str), categories=words)
+        words = df[name].astype(str)
+        df[name] = pd.Categorical(words, categories=words.unique())
     return df.astype({"family": "Int64", "lost": "Int64", "baseline_lost": "Int64", "equivalent": "boolean"})
 
 
@@ -354,12 +341,3 @@ def _names(names: Sequence[str] | str) -> list[str]:
 
 def _is_table(source: Any) -> bool:
     return hasattr(source, "columns") and "first_turns" in source.columns
-
-
-def _joined(part: pd.DataFrame, name: str) -> str | None:
-    """Return the different words of a column in one; of days the first and the last."""
-    words = list(dict.fromkeys(str(word) for word in part[name].dropna()))
-    if name == "day":
-        days = sorted({day for word in words for day in word.split(" to ")})
-        return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}" if days else None
-    return ", ".join(words) or None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -160,26 +160,21 @@ def until_drift_df(
     rows: list[tuple[Any, ...]] = []
     for g, (curve, at_risk, events) in enumerate(groups.survival(level)):
         # The curve has an entry only for turns at which somebody drifted; in between it stays as it was.
-        step = {int(turn): at for at, turn in enumerate(curve.times)}
-        step_reached = False
-        share: Any = 1.0
-        low: Any = 1.0
-        high: Any = 1.0
+        steps = dict(zip(curve.times, zip(curve.survival, curve.low, curve.high, strict=True), strict=True))
+        step: tuple[Any, Any, Any] = (1.0, 1.0, 1.0)
         for turn, (risk, drifted) in enumerate(zip(at_risk, events, strict=True)):
-            if (
-                turn and not step_reached
-            ):  # before the first drift: a proportion, none of those that were watched so far
-                low, high = stats.wilson(int(risk), int(risk), level).low, 1.0
-            if turn in step:
-                step_reached = True
-                share, low, high = (values[step[turn]] for values in (curve.survival, curve.low, curve.high))
-            rows.append((g, turn, int(risk), int(drifted), share, low, high, curve.n))
+            if turn and turn < min(steps, default=math.inf):
+                # Before the first drift: a proportion, none of those that were watched so far.
+                step = 1.0, stats.wilson(int(risk), int(risk), level).low, 1.0
+            step = steps.get(turn, step)
+            rows.append((g, turn, int(risk), int(drifted), *step, curve.n))
     names = ("group", "after_turns", "at_risk", "drifted", "not_drifted", "low", "high", "trials")
     curves = pd.DataFrame(rows, columns=list(names)).astype({"low": float, "high": float})
-    labels = pd.DataFrame(groups.keys).iloc[curves["group"]].reset_index(drop=True)
-    origin = pd.DataFrame(groups.origin(), index=range(len(groups))).iloc[curves["group"]].reset_index(drop=True)
-    curves["level"] = level
-    return pd.concat([labels, curves.drop(columns="group"), origin], axis=1)
+    labels, origin = (
+        pd.DataFrame(columns, index=range(len(groups))).iloc[curves["group"]].reset_index(drop=True)
+        for columns in (groups.keys, groups.origin())
+    )
+    return pd.concat([labels, curves.drop(columns="group").assign(level=level), origin], axis=1)
 
 
 class Groups:
@@ -238,18 +233,13 @@ class Groups:
         turns = self.turns
         outcome, text = turns["outcome"], (turns["modality"] == "text").to_numpy()
         # One turn of schema 1 in a group, and the group's count would be too small: then it is unknown.
-        outcomes_known = self.count(turns, decided & outcome.notna().to_numpy()) == first_turns
+        is_known = self.count(turns, decided & outcome.notna().to_numpy()) == first_turns
         silent, late = ((outcome == word).to_numpy() & decided for word in ("silent", "late"))
-        lost_turns = self.count(turns, decided & (text | silent | late))
-        columns: dict[str, Any] = {
-            "silent": if_known(self.count(turns, silent), outcomes_known),
-            "late": if_known(self.count(turns, late), outcomes_known),
-            "lost_voice": if_known(lost_turns, outcomes_known),
-        }
-        return columns | {
-            name: np.where(outcomes_known, values, np.nan)
-            for name, values in _wilson("lost_voice", lost_turns, first_turns, level).items()
-        }
+        counts = {"silent": silent, "late": late, "lost_voice": decided & (text | silent | late)}
+        n_of = {name: self.count(turns, flags) for name, flags in counts.items()}
+        rates = _wilson("lost_voice", n_of["lost_voice"], first_turns, level)
+        columns: dict[str, Any] = {name: if_known(n, is_known) for name, n in n_of.items()}
+        return columns | {name: np.where(is_known, values, np.nan) for name, values in rates.items()}
 
     def origin(self) -> dict[str, Any]:
         """Return the columns that say where and when, and why the run ended."""
@@ -311,15 +301,13 @@ class Groups:
 
     def numbers(self) -> dict[str, Any]:
         """Return numbers of the trial: dollars are summed (unknown if one is), the rest is a mean over the trials that have it."""
-        out: dict[str, Any] = {}
-        for name in NUMBERS:
-            if name in self.trials:
-                # Dollars that are unknown once are unknown in sum; the rest describes trials and not money.
-                values = self.trials[name].astype(np.float64).groupby(self.trials["group"])
-                out[name] = (
-                    values.sum(min_count=1).where(values.count() == values.size()) if name == "usd" else values.mean()
-                )
-        return {name: column.to_numpy(np.float64) for name, column in out.items()}
+        present = [name for name in NUMBERS if name in self.trials]
+        groups = self.trials[present].astype(np.float64).groupby(self.trials["group"])
+        columns = groups.mean()
+        if "usd" in present:
+            # Dollars that are unknown once are unknown in sum; the rest describes trials and not money.
+            columns["usd"] = groups["usd"].sum(min_count=1).where(groups["usd"].count() == groups.size())
+        return {name: columns[name].to_numpy(np.float64) for name in present}
 
     def words(self, name: str) -> pd.Categorical | None:
         """Return what each group says of a label that it is not grouped by: its words, or the first and last of many days."""
@@ -328,12 +316,17 @@ class Groups:
         if name not in self.trials:
             return None
         present = self.tally(self.trials, name) > 0
-        labels = np.array([str(word) for word in self.trials[name].cat.categories], object)
-        words = [list(labels[row]) for row in present]
-        if name == "day":
-            words = [[min(days), max(days)] if len(days) > 1 else days for days in words]
-        joint = [(" to " if name == "day" else ", ").join(group) or None for group in words]
+        labels = self.trials[name].cat.categories.astype(str)
+        joint = [joined(labels[row], name) for row in present]
         return pd.Categorical(joint, categories=list(dict.fromkeys(filter(None, joint))))
+
+
+def joined(words: Iterable[str], name: str) -> str | None:
+    """Put different words of a label in one; of days the first and the last."""
+    if name == "day":
+        days = sorted(day for word in words for day in word.split(" to "))
+        return " to ".join(dict.fromkeys((days[0], days[-1]))) if days else None
+    return ", ".join(words) or None
 
 
 def if_known(counts: Any, is_known: Any) -> pd.Series:
@@ -383,8 +376,8 @@ def _wilson(name: str, k: Any, n: Any, level: float) -> dict[str, Any]:
 
 def _ends(name: str, estimate: str, intervals: Sequence[Interval]) -> dict[str, Any]:
     """Return the estimate and the bounds of intervals as columns, NaN where there is none."""
-    ends = zip((estimate, "low", "high"), ("estimate", "low", "high"), strict=True)
-    return {f"{name}_{end}": np.array([getattr(i, field) for i in intervals], np.float64) for end, field in ends}
+    ends = np.array([(i.estimate, i.low, i.high) for i in intervals], np.float64).reshape(-1, 3)
+    return {f"{name}_{end}": values for end, values in zip((estimate, "low", "high"), ends.T, strict=True)}
 
 
 def _share(k: Any, n: Any) -> Any:
@@ -403,8 +396,9 @@ def brief_df(table: pd.DataFrame) -> pd.DataFrame:
     out = {
         name: table[name].astype("string").fillna("–") for name in table.columns[: list(table.columns).index(SIMULATED)]
     }
-    lines = [row for _, row in table.iterrows()]
-    out["trials"] = [_of(row["completed"], row["planned"]) for row in lines]
+    lines: list[Any] = [row for _, row in table.iterrows()]
+    completed = zip(table["completed"], table["planned"], table["planned"].isna(), strict=True)
+    out["trials"] = ["unknown" if unknown else f"{int(k)} of {int(n)}" for k, n, unknown in completed]
     out["answered"] = [f"{row['first_turns']}" for row in lines]
     out["text"] = [f"{row['text']}" for row in lines]
     out["drift"] = [_rate(row, "drift") for row in lines]
@@ -413,7 +407,7 @@ def brief_df(table: pd.DataFrame) -> pd.DataFrame:
         out["lost voice"] = [_rate(row, "lost_voice") for row in lines]
     if "lost" in table and table["lost"].fillna(0).sum():
         out["lost"] = [f"{row['lost']}" for row in lines]
-    if any(row["text"] != row["first_response_drifted"] for row in lines):
+    if (table["text"] != table["first_response_drifted"]).any():
         out["first response"] = [_rate(row, "first_response") for row in lines]
     if (table["turns"] > table["first_turns"]).any():
         out["all turns"] = [_rate(row, "turn_drift") for row in lines]
@@ -422,7 +416,8 @@ def brief_df(table: pd.DataFrame) -> pd.DataFrame:
         if table[name].sum():
             out[name] = [f"{row[name]}" for row in lines]
     out["heard after"] = [heard_after(row) for row in lines]
-    out["origin"] = [show.origin_word(_flag(row[SIMULATED])) or "measured" for row in lines]
+    simulated = table[SIMULATED].astype(object).where(table[SIMULATED].notna(), None)
+    out["origin"] = [show.origin_word(flag) or "measured" for flag in simulated]
     return pd.DataFrame(out)
 
 
@@ -453,16 +448,13 @@ def in_words(table: pd.DataFrame) -> show.Words:
 
 def _sentence(row: pd.Series, keys: list[str]) -> str:
     names = ", ".join(_label(key, row[key]) for key in keys if row[key] is not None)
-    incomplete = ""
+    incomplete, counts = "", "no first turn was answered"
     if row.notna()["planned"] and row["completed"] < row["planned"]:  # a log has no plan
         incomplete = f" ({int(row['planned'] - row['completed'])} of {int(row['planned'])} did not complete)"
-    if not row["first_turns"]:
-        counts = "no first turn was answered"
-    else:
-        counts = (
-            f"text in {int(row['text'])} of {int(row['first_turns'])} sessions, {100 * row['drift_rate']:.0f} % "
-            f"({percent(row.get('level', 0.95))} interval {100 * row['drift_low']:.0f} to {100 * row['drift_high']:.0f} %)"
-        )
+    if row["first_turns"]:
+        rate, low, high = (f"{100 * row[f'drift_{end}']:.0f}" for end in ("rate", "low", "high"))
+        interval = f"{percent(row.get('level', 0.95))} interval {low} to {high} %"
+        counts = f"text in {int(row['text'])} of {int(row['first_turns'])} sessions, {rate} % ({interval})"
     origin = {True: "simulated by the stand-in", False: "measured"}.get(row["simulated"], show.UNKNOWN_ORIGIN)
     return f"**{names or 'all'}**: {counts}{incomplete}; {origin}."
 
@@ -471,10 +463,6 @@ def _label(key: str, value: object) -> str:
     # Names come from files, and the sentence is Markdown.
     text = show.plain(value).replace("_", " ").replace("*", "\\*")
     return text if key in ("arm", "model", "settings", "beginning") else f"{key} {text}"
-
-
-def _of(k: Any, n: Any) -> str:
-    return "unknown" if _flag(n) is None else f"{int(k)} of {int(n)}"
 
 
 def _rate(row: Any, name: str, n: int | None = None) -> str:
@@ -493,9 +481,3 @@ def points(rate: float) -> str:
     value = 100 * rate
     # 9.96 would be written as 10.0; a share below 0.05 as 0.0.
     return f"{value:.0f}" if value >= 9.95 or value < 0.05 else f"{value:.1f}"
-
-
-def _flag(value: Any) -> Any:
-    import pandas as pd
-
-    return None if pd.isna(value) else value if not isinstance(value, np.bool_) else bool(value)

@@ -14,6 +14,7 @@ import inspect
 import json
 import math
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -36,9 +37,8 @@ Role = Literal["measure", "positive", "negative"]
 
 CONTROLS_WHEN_PAID = 3  # of each kind: a session that cannot speak, or cannot write, shows in all of them
 _MAX_TRIALS = 1_000_000  # each is an object and a row; a month at a service's pace
-MAX_OUTPUT_TOKENS = (
-    1_024  # some 40 s of speech: a joke never reaches it, and a budget can be kept (models allow 4,096 and more)
-)
+# Some 40 s of speech: a joke never reaches it, and a budget can be kept (models allow 4,096 and more).
+MAX_OUTPUT_TOKENS = 1_024
 # OpenAI's own yardstick for GPT-Live: a request is answered if voice begins within 5,000 ms, later voice is late and repairs
 # nothing (openai-cookbook, examples/audio/duplex_voice_agent_evaluation, metrics contract v2, 2026).
 DEADLINE_S = 5.0
@@ -81,14 +81,10 @@ class Settings:
     more: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        where = self.where
-        # Now, and not when the first reply is to be paid.
-        if not isinstance(self.price, Price | None):
-            raise InputError(
-                f"price is a Price, such as kit.endpoint.Price.parse('text=4/0.4/24 audio=32/0.4/64'), not {clipped(self.price)}"
-            )
-        if self.stand_in and where.name != "standin":
-            raise InputError(f"{', '.join(self.stand_in)}: only the stand-in takes this, and {where.name} is not it")
+        if not isinstance(self.price, Price | None):  # now, and not when the first reply is to be paid
+            raise InputError(f"price is a Price, see kit.endpoint.Price.parse, not {clipped(self.price)}")
+        if self.where.name != "standin" and self.stand_in:  # an endpoint that is none is known at once, too
+            raise InputError(f"{', '.join(self.stand_in)}: only the stand-in takes this, not {self.where.name}")
         if self.stand_in:
             _try_out(self.stand_in)
         limit = self.max_output_tokens
@@ -111,16 +107,12 @@ class Settings:
     @property
     def name(self) -> str:
         """The name in tables: the endpoint, its model, and the stand-in's drift rule and faults."""
-        options = self.stand_in
-        if self.where.name != "standin":
-            rules = []
-        elif self.live:
+        options, rules = self.stand_in, []
+        if self.where.name == "standin" and self.live:
             rules = [f"silence={options.get('live', {}).get('silence', 'documented')}"]
-        else:
-            rules = [
-                f"drift={options.get('drift', 'documented')}",
-                *(f"fault={name}" for name in options.get("faults", ())),
-            ]
+        elif self.where.name == "standin":
+            faults = (f"fault={name}" for name in options.get("faults", ()))
+            rules = [f"drift={options.get('drift', 'documented')}", *faults]
         return " ".join([self.where.label, self.where.model or "?", *rules])
 
     @property
@@ -296,6 +288,7 @@ class Plan:
     analysis: Analysis
     skipped: dict[tuple[str, str, int], str]
     """Cells (case, arm, which settings) that an endpoint cannot carry, each with the reason. They have no trials."""
+    _cells: list[tuple[Case, Arm, int]]
 
     def __init__(
         self,
@@ -312,52 +305,49 @@ class Plan:
         controls: int | None = None,
         analysis: Analysis | None = None,
     ) -> None:
-        fields: dict[str, Any] = {
-            "cases": tuple(item if isinstance(item, Case) else case(item) for item in _listed(cases, Case)),
-            "arms": tuple(arm(item) for item in _listed(arms, Arm)),
-            "settings": tuple(_listed(settings or Settings(), Settings)),
-            "repeats": _integer(repeats, "repeats", 1),
-            "seed": _integer(seed, "seed", None),
-            "max_attempts": _integer(max_attempts, "max_attempts", 1),
-            "timeout_s": _seconds(timeout_s, "timeout_s"),
-            "deadline_s": _seconds(deadline_s, "deadline_s"),
-        }
-        _refuse_duplicates("case", [item.name for item in fields["cases"]])
-        _refuse_duplicates("arm", [item.name for item in fields["arms"]])
+        # Frozen: set here and nowhere else.
+        vars(self).update(
+            cases=tuple(item if isinstance(item, Case) else case(item) for item in _listed(cases)),
+            arms=tuple(arm(item) for item in _listed(arms)),
+            settings=tuple(_listed(settings or Settings())),
+            repeats=_integer(repeats, "repeats", 1),
+            seed=_integer(seed, "seed", None),
+            max_attempts=_integer(max_attempts, "max_attempts", 1),
+            timeout_s=_seconds(timeout_s, "timeout_s"),
+            deadline_s=_seconds(deadline_s, "deadline_s"),
+        )
+        if not all(isinstance(item, Settings) for item in self.settings):
+            raise InputError(f"settings are Settings(endpoint=…, model=…), one or a list, not {clipped(settings)}")
+        _refuse_duplicates("case", [item.name for item in self.cases])
+        _refuse_duplicates("arm", [item.name for item in self.arms])
         # Settings may share a name and differ in what it leaves out, so that all of them is compared.
-        _refuse_duplicates("settings", [json.dumps(item.describe(), sort_keys=True) for item in fields["settings"]])
-        # On a stand-in a control shows only that the stand-in works, so they are asked for there.
-        paid = not all(item.free for item in fields["settings"])
-        fields["controls"] = CONTROLS_WHEN_PAID * paid if controls is None else _integer(controls, "controls", 0)
-        fields["skipped"] = {
-            (item.name, how.name, n): reason
-            for item in fields["cases"]
-            for how in fields["arms"]
-            for n, settings in enumerate(fields["settings"])
-            if (reason := how.unsupported(settings.where, item.history))
+        _refuse_duplicates("settings", [json.dumps(item.describe(), sort_keys=True) for item in self.settings])
+        cells = [(item, how, n) for item in self.cases for how in self.arms for n in range(len(self.settings))]
+        reasons = [how.unsupported(self.settings[n].where, item.history) for item, how, n in cells]
+        vars(self)["skipped"] = {
+            (item.name, how.name, n): reason for (item, how, n), reason in zip(cells, reasons, strict=True) if reason
         }
-        n_cells = len(fields["cases"]) * len(fields["arms"]) * len(fields["settings"]) - len(fields["skipped"])
-        if not n_cells:
-            raise InputError(f"nothing of this plan can be run: {next(iter(fields['skipped'].values()))}")
-        n_trials = n_cells * fields["repeats"] + 2 * len(fields["settings"]) * fields["controls"]
-        if n_trials > _MAX_TRIALS:
+        vars(self)["_cells"] = [cell for cell, reason in zip(cells, reasons, strict=True) if not reason]
+        if not self._cells:
+            raise InputError(f"nothing of this plan can be run: {reasons[0]}")
+        # On a stand-in a control shows only that the stand-in works, so they are asked for there.
+        paid = not all(item.free for item in self.settings)
+        vars(self)["controls"] = CONTROLS_WHEN_PAID * paid if controls is None else _integer(controls, "controls", 0)
+        n_all = self.n_trials + self.n_controls
+        if n_all > _MAX_TRIALS:
+            raise InputError(f"this plan has {n_all:,} trials, and at most {_MAX_TRIALS:,} are run: take fewer repeats")
+        rule = stop if isinstance(stop, StopRule | None) else StopRule(width=stop, n_arms=len(self._cells))
+        if rule is not None and rule.n_arms != len(self._cells):
             raise InputError(
-                f"this plan has {n_trials:,} trials, and at most {_MAX_TRIALS:,} are run: take fewer repeats"
+                f"the stop rule is for {rule.n_arms} arms, and this plan watches {len(self._cells)} (cases × arms × settings); "
+                "give a width, stop=0.2"
             )
-        rule = stop if isinstance(stop, StopRule | None) else StopRule(width=stop, n_arms=n_cells)
-        if rule is not None and rule.n_arms != n_cells:
-            raise InputError(
-                f"the stop rule is for {rule.n_arms} arms, and this plan watches {n_cells} (cases × arms × settings); "
-                "give a width, stop=0.2, and the kit splits alpha over them"
-            )
-        fields["stop"] = rule
         # GPT-Live has no text to drift into: there a voice is lost to silence.
-        outcome = "lost_voice" if all(settings.live for settings in fields["settings"]) else "final"
-        fields["analysis"] = analysis or Analysis(baseline=fields["arms"][0].name, outcome=outcome)
-        if fields["analysis"].baseline not in [item.name for item in fields["arms"]]:
-            raise InputError(f"the baseline {clipped(fields['analysis'].baseline)} is no arm of this plan")
-        for name, value in fields.items():
-            object.__setattr__(self, name, value)  # frozen: this is the one place that sets them
+        outcome = "lost_voice" if all(item.live for item in self.settings) else "final"
+        analysis = analysis or Analysis(baseline=self.arms[0].name, outcome=outcome)
+        if analysis.baseline not in [item.name for item in self.arms]:
+            raise InputError(f"the baseline {clipped(analysis.baseline)} is no arm of this plan")
+        vars(self).update(stop=rule, analysis=analysis)
 
     # ----------------------------------------------------------------------------------------------------- its trials
 
@@ -368,39 +358,26 @@ class Plan:
         draw = random.Random(f"kit plan {self.seed}")
         # A name is put together at every call, and there may be 100,000 trials.
         names = {id(how): how.name for how in (*self.arms, _arms.as_is)}
-        cells: list[tuple[Case, Arm, int]] = [
-            (item, how, n)
-            for item in self.cases
-            for how in self.arms
-            for n in range(len(self.settings))
-            if (item.name, names[id(how)], n) not in self.skipped
-        ]
-        rows: list[tuple[Role, Case, Arm, int, int]] = []
+        trials: list[Trial] = []
         for repeat in range(self.repeats):
-            row: list[tuple[Role, Case, Arm, int, int]] = [("measure", *cell, repeat) for cell in cells]
+            row: list[tuple[Role, Case, Arm, int, int]] = [("measure", *cell, repeat) for cell in self._cells]
             for control in range(self.controls):
                 if control * self.repeats // self.controls == repeat:  # spread over the plan
-                    for n in range(len(self.settings)):
-                        for role in self.settings[n].controls:
-                            row.append((role, _CONTROLS[role], _arms.as_is, n, control))
+                    for n, settings in enumerate(self.settings):
+                        row += [(role, _CONTROLS[role], _arms.as_is, n, control) for role in settings.controls]
             draw.shuffle(row)
-            rows += row
-        trials = []
-        for at, (role, item, how, n, repeat) in enumerate(rows):
-            cell = (item.name, names[id(how)], n)
-            trials.append(Trial(self._id(role, cell, repeat), at, role, item, how, self.settings[n], n, repeat, cell))
+            for role, item, how, n, of_cell in row:
+                cell = (item.name, names[id(how)], n)
+                # Not by its place in the order: with more repeats or arms, the trials that were there keep their ids.
+                about = json.dumps([self.seed, role, *cell, of_cell])
+                trial_id = hashlib.sha256(about.encode()).hexdigest()[:16]
+                trials.append(Trial(trial_id, len(trials), role, item, how, self.settings[n], n, of_cell, cell))
         return tuple(trials)
-
-    def _id(self, role: Role, cell: tuple[str, str, int], repeat: int) -> str:
-        # Not the place in the order: with more repeats or arms, the trials that were there keep their ids.
-        about = json.dumps([self.seed, role, *cell, repeat])
-        return hashlib.sha256(about.encode()).hexdigest()[:16]
 
     @property
     def n_trials(self) -> int:
         """Trials that are measured; controls come on top."""
-        n_cells = len(self.cases) * len(self.arms) * len(self.settings) - len(self.skipped)
-        return n_cells * self.repeats
+        return len(self._cells) * self.repeats
 
     @property
     def n_controls(self) -> int:
@@ -414,17 +391,12 @@ class Plan:
         This is what is hashed. The kit's version stands for the code of its own cases and arms.
         """
         analysis = asdict(self.analysis) | {"within": list(self.analysis.within), "over": list(self.analysis.over)}
-        return self._describe_1() | {
-            "plan": 2,
-            "deadline_s": self.deadline_s,
-            "analysis": analysis,
-            "kit_version": __version__,
-            "skipped": [[*cell, reason] for cell, reason in self.skipped.items()],
-        }
+        skipped = [[*cell, reason] for cell, reason in self.skipped.items()]
+        more = {"analysis": analysis, "kit_version": __version__, "skipped": skipped}
+        return self._describe_1() | {"plan": 2, "deadline_s": self.deadline_s} | more
 
     def _describe_1(self) -> dict[str, Any]:
         """What kit 0.1 froze, so that a ledger of then can be gone on with."""
-        stop = self.stop
         return {
             "plan": 1,
             "cases": [_case(item) for item in self.cases],
@@ -434,7 +406,7 @@ class Plan:
             "seed": self.seed,
             "max_attempts": self.max_attempts,
             "timeout_s": self.timeout_s,
-            "stop": {"width": stop.width, "alpha": stop.alpha, "n_arms": stop.n_arms} if stop else None,
+            "stop": asdict(self.stop) if self.stop else None,
             "controls": self.controls,
         }
 
@@ -452,54 +424,49 @@ class Plan:
         return f"<Plan {self.hash[:12]}: {estimate(self)}>"
 
     def _repr_html_(self) -> str:
-        controls = f"{self.controls} positive and {self.controls} negative per setting" if self.controls else "none"
-        stops = f"when every rate is known to ±{50 * self.stop.width:g} points" if self.stop else "at its end"
         facts = [
             ("cases", ", ".join(item.name for item in self.cases)),
             ("arms", ", ".join(item.name for item in self.arms)),
             ("settings", "; ".join(item.name for item in self.settings)),
             ("repeats", f"{self.repeats} of each, order by seed {self.seed}"),
-            ("controls", controls),
-            ("stops", stops),
+            (
+                "controls",
+                f"{self.controls} positive and {self.controls} negative per setting" if self.controls else "none",
+            ),
+            ("stops", f"when every rate is known to ±{50 * self.stop.width:g} points" if self.stop else "at its end"),
             *[("left out", f"{arm_} of {case_}: {reason}") for (case_, arm_, _), reason in self.skipped.items()],
         ]
-        rows = [[name, show.esc(value)] for name, value in facts]
+        table = show.table([[name, show.esc(value)] for name, value in facts], ["", ""])
+        cost = estimate(self)
         return show.card(
-            f"<b>plan</b> <code>{self.hash[:12]}</code>",
-            _boxes(estimate(self)),
-            show.esc(show.units(str(estimate(self)))),
-            show.table(rows, ["", ""]),
+            f"<b>plan</b> <code>{self.hash[:12]}</code>", _boxes(cost), show.esc(show.units(str(cost))), table
         )
 
 
 # Nothing but the session's setting differs from an ordinary question, so that what is read is due to it.
-_POSITIVE = Case("control: text asked", History().user("Tell me a joke."), "text", note="the session asks for text")
-_NEGATIVE = Case("control: no history", History().user("Tell me a joke."), "audio", note="one user turn, nothing else")
-_CONTROLS = {"positive": _POSITIVE, "negative": _NEGATIVE}
+_JOKE = History().user("Tell me a joke.")
+_CONTROLS = {
+    "positive": Case("control: text asked", _JOKE, "text", note="the session asks for text"),
+    "negative": Case("control: no history", _JOKE, "audio", note="one user turn, nothing else"),
+}
 
 
 # ---------------------------------------------------------------------------------------------------------------- parts
 
 
-def _listed(value: Any, kind: type) -> list[Any]:
-    single = isinstance(value, str | kind) or (isinstance(value, type) and issubclass(value, kind))
-    if not single and not isinstance(value, Iterable):
-        raise InputError(f"expected {kind.__name__} objects or names, not {clipped(value)}")
-    items = [value] if single else list(value)
-    if kind is Settings and not all(isinstance(item, Settings) for item in items):
-        raise InputError(f"settings are Settings(endpoint=…, model=…), one or a list, not {clipped(value)}")
-    return items
+def _listed(value: Any) -> list[Any]:
+    """One or several, as a list; what each is, is looked at by whoever takes it."""
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
 
 
 def _refuse_duplicates(kind: str, names: list[str]) -> None:
     if not names:
         raise InputError(f"a plan needs at least one {kind}")
-    duplicates = {name for name in names if names.count(name) > 1}
+    duplicates = [name for name, n in Counter(names).items() if n > 1]
     if duplicates:
         hint = "; give one another: dataclasses.replace(case, name=…), or rename its file" if kind == "case" else ""
-        raise InputError(
-            f"two {kind.removesuffix('s')}s are the same or have the same name: {clipped(min(duplicates))}{hint}"
-        )
+        plural = f"{kind.removesuffix('s')}s"
+        raise InputError(f"two {plural} are the same or have the same name: {clipped(min(duplicates))}{hint}")
 
 
 def _integer(value: object, name: str, at_least: int | None) -> int:
@@ -524,10 +491,8 @@ def _try_out(stand_in: Mapping[str, Any]) -> None:
         StandIn(**{name: value for name, value in stand_in.items() if name != "replies"})
     except TypeError:
         names = inspect.signature(StandIn).parameters
-        unknown = [name for name in stand_in if name not in names]
-        raise InputError(
-            f"a stand-in takes {', '.join(names)}, not {', '.join(unknown) or clipped(stand_in)}"
-        ) from None
+        unknown = ", ".join(name for name in stand_in if name not in names) or clipped(stand_in)
+        raise InputError(f"a stand-in takes {', '.join(names)}, not {unknown}") from None
 
 
 def _sha256(description: Mapping[str, Any]) -> str:
@@ -538,17 +503,15 @@ def _sha256(description: Mapping[str, Any]) -> str:
 
 def _case(item: Case) -> dict[str, Any]:
     turns = [_clip(turn) if isinstance(turn, Clip) else turn for turn in item.turns]
-    items = [_item(entry) for entry in item.history]
-    fields = {"name": item.name, "reported": item.reported, "items": items, "turns": turns}
-    return fields | ({"note": item.note} if item.note else {})
-
-
-def _item(item: Any) -> dict[str, Any]:
-    fields: dict[str, Any] = dict(item.serialize(GA))
-    for part, content in zip(item.parts, fields.get("content", ()), strict=False):
-        if part.clip is not None:
-            content["audio"] = _clip(part.clip)
-    return fields
+    items = []
+    for entry in item.history:
+        fields: Any = entry.serialize(GA)
+        for part, content in zip(entry.parts, fields.get("content", ()), strict=False):
+            if part.clip is not None:
+                content["audio"] = _clip(part.clip)
+        items.append(fields)
+    described = {"name": item.name, "reported": item.reported, "items": items, "turns": turns}
+    return described | ({"note": item.note} if item.note else {})
 
 
 def _clip(clip: Clip) -> dict[str, Any]:
@@ -618,14 +581,11 @@ class Estimate:
         elif self.usd is None:
             cost = "unpriced: the kit does not know what this costs"
         else:
-            cost = (
-                f"about ${self.usd:,.2f}{self.as_of}; a budget of ${self.enough_usd:,.0f} is enough if replies are as long as expected, "
-                f"${self.worst_usd:,.2f} at worst"
-            )
-        return (
-            f"{_n(self.n_trials, 'trial')}{controls}, {_n(self.n_sessions, 'session')}, about {_n(self.n_responses, 'response')} and {tokens}: "
-            f"{cost}; about {show.duration(60 * self.minutes)} at {AT_ONCE} at once{self.elsewhere}"
-        )
+            enough = f"a budget of ${self.enough_usd:,.0f} is enough if replies are as long as expected"
+            cost = f"about ${self.usd:,.2f}{self.as_of}; {enough}, ${self.worst_usd:,.2f} at worst"
+        size = f"{_n(self.n_trials, 'trial')}{controls}, {_n(self.n_sessions, 'session')}, about {_n(self.n_responses, 'response')}"
+        time = f"about {show.duration(60 * self.minutes)} at {AT_ONCE} at once"
+        return f"{size} and {tokens}: {cost}; {time}{self.elsewhere}"
 
 
 def _boxes(cost: Estimate) -> str:
@@ -740,15 +700,15 @@ def worst_usd(trial: Trial) -> float | None:
     if price is None:
         return None
     arm, history = trial.arm, trial.case.history
-    most_out = _most_output(settings)
-    instructions = settings.instructions
+    limit = settings.max_output_tokens
+    most_out = limit if isinstance(limit, int) else _LEAST_KNOWN_OUTPUT.get(settings.where.model or "", _MOST_OUTPUT)
+    text, audio = _size(arm.history(history), bytes_per_token=1)
     # A server's own instructions are not known beforehand: ten times what was seen.
-    text = len(instructions.encode()) if instructions else 10 * _INSTRUCTIONS_TOKENS
+    text += len(settings.instructions.encode()) if settings.instructions else 10 * _INSTRUCTIONS_TOKENS
     # Tools, and whatever else the session or a response is told in words, is input of every response.
-    told_fields = {name: value for name, value in arm.asks(history).items() if name != "input"}
-    text += sum(_json_bytes(value) for value in (settings.more, arm.settings(history), told_fields))
-    items_text, audio = _size(arm.history(history), bytes_per_token=1)
-    text += items_text
+    asked = {name: value for name, value in arm.asks(history).items() if name != "input"}
+    for fields in filter(None, (settings.more, arm.settings(history), asked)):
+        text += len(json.dumps(dict(fields), default=str, ensure_ascii=False).encode("utf-8", "replace"))
     usd = 0.0
     for turn in (None, *trial.case.turns):
         if turn is not None:
@@ -814,24 +774,11 @@ def tokens_of(trial: Trial) -> int:
     return text + audio + replies * (_REPLY_AUDIO_TOKENS + _REPLY_TEXT_TOKENS)
 
 
-def _json_bytes(value: Mapping[str, Any]) -> int:
-    return len(json.dumps(dict(value), default=str, ensure_ascii=False).encode("utf-8", "replace")) if value else 0
-
-
-def _most_output(settings: Settings) -> int:
-    limit = settings.max_output_tokens
-    if isinstance(limit, int):
-        return limit
-    return _LEAST_KNOWN_OUTPUT.get(settings.where.model or "", _MOST_OUTPUT)
-
-
 def _likely(trial: Trial) -> tuple[int, int, int]:
     """Return input tokens of text and of audio over all responses, and the number of responses."""
-    arm: Arm = trial.arm
-    history = arm.history(trial.case.history)
-    instructions = trial.settings.instructions or ""
-    extra = str(arm.settings(trial.case.history).get("instructions", ""))
-    text, audio = _size(history, bytes_per_token=4)
+    history, instructions = trial.case.history, trial.settings.instructions or ""
+    extra = str(trial.arm.settings(history).get("instructions", ""))
+    text, audio = _size(trial.arm.history(history), bytes_per_token=4)
     text += (len(instructions) // 4 if instructions else _INSTRUCTIONS_TOKENS) + len(extra) // 4
     total_text = total_audio = 0
     for turn in (None, *trial.case.turns):
