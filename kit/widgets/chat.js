@@ -27,7 +27,7 @@ export default () => {
       try {
         await speaker().open();
         const opened = await openMicrophone({
-          rate: 24000, blockMs: 40, processing, deviceId: s.deviceId,
+          rate: 24000, processing, deviceId: s.deviceId,
           onBlock: ({ pcm, first, peak }) => {
             s.mine = peak;
             if (pcm.byteLength) tell({ kind: 'pcm', first }, [pcm]);

@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from typing import Any, ClassVar, Literal
 
 import traitlets
@@ -30,7 +31,7 @@ from ..errors import DeviceError, InputError, KitError, LocalProtocolError, clip
 from ..session import Session
 from ..wire.events import Event
 from ..wire.records import Item, Response
-from .page import BrowserMicrophone, BrowserSpeaker, Content, PageWidget, css, esm, soon
+from .page import BrowserMicrophone, BrowserSpeaker, Content, PageWidget, css, esm, settle, soon
 
 _CLOSED = "the session is closed; connect again, and run this cell again"
 _MAX_TURNS = 200  # shown: the conversation's last ones
@@ -44,7 +45,7 @@ Turn = dict[str, Any]
 class Chat(PageWidget):
     """``Chat(session)`` as a cell's last line: type a turn, or choose a clip, and see and hear the reply as it arrives.
 
-    With ``talk=True`` (`VoiceChat`) press Start and speak, too; headphones are advised. With turn detection on (the service's
+    With `VoiceChat` press Start and speak, too; headphones are advised. With turn detection on (the service's
     default) the microphone is open and the server hears when you begin and end; with
     ``await session.update(turn_detection=None)`` there is a button to hold. When you speak, what you hear stops, and the server
     is told how much of it you heard. What you say is written down where the session transcribes it:
@@ -56,7 +57,6 @@ class Chat(PageWidget):
 
     Args:
         session: An open session.
-        talk: Show the microphone.
         where: Whose microphone and speaker: the ``"browser"``'s, or the ``"kernel"``'s.
         half_duplex: The microphone is silent while the model is heard: no echo, and no interruption by voice.
         echo_cancellation: The browser's own, or with ``where="kernel"`` the extra ``echo``.
@@ -67,6 +67,8 @@ class Chat(PageWidget):
     _css = css("sound")
     # Every message that the page may send; anything else is ignored.
     KINDS: ClassVar[tuple[str, ...]] = ("here", "press", "say", "replay", "pcm", "heard", "opened", "problem", "left")
+    # Whether it shows the microphone.
+    talk: ClassVar[bool] = False
     # Synchronised: the page itself waits for that much before it plays.
     prebuffer_ms = traitlets.Float(60).tag(sync=True)
 
@@ -74,7 +76,6 @@ class Chat(PageWidget):
         self,
         session: Session,
         *,
-        talk: bool = False,
         where: Where = "browser",
         half_duplex: bool = False,
         echo_cancellation: bool = True,
@@ -83,7 +84,6 @@ class Chat(PageWidget):
         if where not in ("browser", "kernel"):
             raise InputError(f"where is 'browser' or 'kernel', not {clipped(where)}")
         self.session = session
-        self.talk = talk
         self.where = where
         self.half_duplex = half_duplex
         self.echo_cancellation = echo_cancellation
@@ -148,12 +148,14 @@ class Chat(PageWidget):
     async def _on_loop(self, coroutine: Coroutine[Any, Any, None]) -> None:
         if asyncio.get_running_loop() is self._loop:
             await coroutine
-        elif self._loop.is_closed():  # the session's thread ended with it
-            # Or Python warns that it was never awaited.
-            coroutine.close()
-            raise LocalProtocolError(_CLOSED)
         else:
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
+            await asyncio.wrap_future(self._scheduled(coroutine))
+
+    def _scheduled(self, coroutine: Coroutine[Any, Any, None]) -> Future[None]:
+        if self._loop.is_closed():  # the session's thread ended with it
+            coroutine.close()  # or Python warns that it was never awaited
+            raise LocalProtocolError(_CLOSED)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def release_devices(self) -> None:
         """Let go of microphone and speaker, from any thread, and close the session of a talk that is on no page any more."""
@@ -176,16 +178,13 @@ class Chat(PageWidget):
             try:
                 if self.session.closed:
                     raise LocalProtocolError(_CLOSED)
-                if self._running is None:  # a talk plays its replies itself
-                    await self._speaker.stop()  # of an earlier reply: the reader has gone on
-                    async with play_replies(self.session, self._speaker) as self._playback:
-                        await self.session.ask(content)
-                else:
+                async with contextlib.AsyncExitStack() as stack:
+                    if self._running is None:  # a talk plays its replies itself
+                        await self._speaker.stop()  # of an earlier reply: the reader has gone on
+                        self._playback = await stack.enter_async_context(play_replies(self.session, self._speaker))
                     await self.session.ask(content)
-            except InputError as exc:
-                self._problem = str(exc)
             except KitError as exc:
-                self._problem = _CLOSED if self.session.closed else str(exc)
+                self._problem = _CLOSED if self.session.closed and not isinstance(exc, InputError) else str(exc)
             if isinstance(content, Clip):
                 new = [i.id for i in self.session.items if i.id not in before and i.role == "user" and i.id]
                 self._clips |= dict.fromkeys(new[:1], content)
@@ -214,23 +213,22 @@ class Chat(PageWidget):
 
     async def _open_page(self, stack: contextlib.AsyncExitStack) -> Voice:
         self._opened = self._loop.create_future()
-        on = self.echo_cancellation
-        self._processing = {"echoCancellation": on, "noiseSuppression": on, "autoGainControl": on}
-        # A page that is only just being drawn is told in `_arrived` what it is to open.
-        is_drawn = self._page_here.is_set()
+        self._processing = dict.fromkeys(
+            ("echoCancellation", "noiseSuppression", "autoGainControl"), self.echo_cancellation
+        )
         # Before it is told to open: whatever fails from here on, the page's microphone is closed.
         stack.callback(self.send, {"kind": "close"})
-        if is_drawn:
+        limit_s: float | None = _HERE_S  # a page that is only just being drawn is told in `_arrived` what it is to open
+        if self._page_here.is_set():
             self.send({"kind": "open", "processing": self._processing})
+            limit_s = None  # it may ask its reader for long
         try:
-            async with asyncio.timeout(
-                None if is_drawn else _HERE_S
-            ):  # a page that is there may ask its reader for long
+            async with asyncio.timeout(limit_s):
                 await self._opened
         except TimeoutError:
             raise DeviceError(
-                f"no page answered within {_HERE_S:g} s: show the chat as the last line of a cell of its own, and press "
-                'Start there; or VoiceChat(session, where="kernel")'
+                f"no page answered within {_HERE_S:g} s: press Start in the chat's own cell, or use "
+                'VoiceChat(session, where="kernel")'
             ) from None
         finally:
             # A page that is drawn later must not open a microphone that nobody waits for.
@@ -273,9 +271,9 @@ class Chat(PageWidget):
             await asyncio.sleep(0.08)
 
     async def _stop(self) -> None:
-        if self._opened is not None and not self._opened.done():
+        if self._opened is not None:
             # A press on "Give up": `_open_page` waits on this, and takes everything down.
-            self._opened.set_exception(DeviceError("given up before the microphone was open"))
+            settle(self._opened, DeviceError("given up before the microphone was open"))
         if self._running is not None:
             self._running.cancel()
             # Until the devices are closed; how it ended is shown by `_run`.
@@ -289,7 +287,7 @@ class Chat(PageWidget):
             await self.session.close()
             self._draw()
 
-        if self._running is not None or (self._opened is not None and not self._opened.done()):
+        if self._state != "idle":
             self._problem = f"{words} The session is closed, too.".strip()
             self._leaving = self._loop.create_task(leave(), name="kit: talk left")
 
@@ -369,31 +367,28 @@ class Chat(PageWidget):
     def _on_opened(self, _content: Content, _buffers: list[memoryview]) -> None:
         # Made here, on the thread of the message, so that the first block already finds it.
         self._microphone = BrowserMicrophone(self._loop)
-        soon(self._loop, self._settle, None)
+        if self._opened is not None:
+            settle(self._opened, None)
 
     def _on_problem(self, content: Content, _buffers: list[memoryview]) -> None:
-        soon(self._loop, self._settle, str(content.get("words")))
+        soon(self._loop, self._fail, str(content.get("words")))
 
     def _on_left(self, content: Content, _buffers: list[memoryview]) -> None:
         soon(self._loop, self._leave, str(content.get("words") or ""))
 
-    def _settle(self, problem: str | None) -> None:
-        if self._opened is not None and not self._opened.done():
-            if problem is None:
-                self._opened.set_result(None)
-            else:
-                self._opened.set_exception(DeviceError(problem))
-        elif problem is not None:
+    def _fail(self, problem: str) -> None:
+        if self._state == "opening" and self._opened is not None:
+            settle(self._opened, DeviceError(problem))
+        else:
             self._problem = problem
             self._loop.create_task(self._stop())
 
     def _run_soon(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        if self._loop.is_closed():
-            coroutine.close()
-            self._problem = _CLOSED
+        try:
+            self._scheduled(coroutine)
+        except LocalProtocolError as exc:
+            self._problem = str(exc)
             self._draw()
-        else:
-            asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     # -------------------------------------------------------------------------------------------------------- its picture
 
@@ -480,7 +475,7 @@ class Chat(PageWidget):
             text,
             id=item.id,
             badge=show.badge_style(response.modality),
-            n_heard=_n_heard_chars(text, self._heard_ms(item), audio_ms),
+            heard=_n_heard_chars(text, self._heard_ms(item), audio_ms),
             warn=warn,
             sound=audio_ms > 0 and response.status != "in_progress",
             done=response.status != "in_progress",
@@ -529,52 +524,16 @@ class Chat(PageWidget):
 
 
 class VoiceChat(Chat):
-    """``VoiceChat(session)`` is ``Chat(session, talk=True)``: press Start and talk, or type. See `Chat`."""
+    """A `Chat` with a microphone: press Start and talk, or type."""
 
-    def __init__(
-        self,
-        session: Session,
-        *,
-        where: Where = "browser",
-        half_duplex: bool = False,
-        echo_cancellation: bool = True,
-        prebuffer_ms: float = 60,
-    ) -> None:
-        super().__init__(
-            session,
-            talk=True,
-            where=where,
-            half_duplex=half_duplex,
-            echo_cancellation=echo_cancellation,
-            prebuffer_ms=prebuffer_ms,
-        )
+    talk = True
 
 
-def _turn(
-    speaker: str,
-    text: str,
-    *,
-    id: str | None = None,
-    badge: tuple[str, str, str, str] | None = None,
-    n_heard: int | None = None,
-    note: str = "",
-    warn: str = "",
-    sound: bool = False,
-    done: bool = True,
-) -> Turn:
-    """One turn as the page draws it. `n_heard` counts the characters that were; all of them, if left out."""
+def _turn(speaker: str, text: str, **more: Any) -> Turn:
+    """One turn as the page draws it: `heard` counts the characters of the text that were; `done` is false while more comes."""
     text = show.plain(text, 4_000)
-    return {
-        "who": show.plain(speaker, 40),
-        "text": text,
-        "id": id,
-        "badge": badge,
-        "heard": len(text) if n_heard is None else n_heard,
-        "note": note,
-        "warn": warn,
-        "sound": sound,
-        "done": done,
-    }
+    turn = {"who": show.plain(speaker, 40), "text": text, "heard": len(text)}
+    return turn | {"id": None, "badge": None, "note": "", "warn": "", "sound": False, "done": True} | more
 
 
 def _n_heard_chars(text: str, heard_ms: float | None, audio_ms: float) -> int:

@@ -69,7 +69,6 @@ class Recorder(PageWidget):
         echo_cancellation: Asked of the browser: ``echoCancellation``.
         noise_suppression: Asked of the browser: ``noiseSuppression``.
         auto_gain_control: Asked of the browser: ``autoGainControl``.
-        block_ms: How much sound one message carries.
         max_s: The recording ends by itself after this long.
     """
 
@@ -81,7 +80,6 @@ class Recorder(PageWidget):
     echo_cancellation = traitlets.Bool(False).tag(sync=True)
     noise_suppression = traitlets.Bool(False).tag(sync=True)
     auto_gain_control = traitlets.Bool(False).tag(sync=True)
-    block_ms = traitlets.Int(40).tag(sync=True)
 
     def __init__(
         self,
@@ -91,13 +89,10 @@ class Recorder(PageWidget):
         echo_cancellation: bool = False,
         noise_suppression: bool = False,
         auto_gain_control: bool = False,
-        block_ms: int = 40,
         max_s: float = MAX_MS / 1000,
     ) -> None:
         if microphone not in ("browser", "kernel"):
             raise InputError(f"microphone is 'browser' or 'kernel', not {clipped(microphone)}")
-        if not 10 <= block_ms <= 1_000:
-            raise InputError(f"blocks of {block_ms} ms: take 10 to 1 000; 40 is usual")
         if not 0 < max_s <= MAX_MS / 1000:
             raise InputError(f"a recording of {max_s:g} s: take more than 0 and at most {MAX_MS / 1000:g}")
         # For the kernel's microphone alone; a browser asks its reader.
@@ -129,7 +124,6 @@ class Recorder(PageWidget):
             echo_cancellation=echo_cancellation,
             noise_suppression=noise_suppression,
             auto_gain_control=auto_gain_control,
-            block_ms=block_ms,
         )
 
     # ----------------------------------------------------------------------------------------------------- what it holds
