@@ -20,17 +20,15 @@ from ..eventlog.advice import recipes
 from ..eventlog.answer import BY, Answer, counted
 from ..eventlog.live import LIVE_COLUMNS, outcomes
 from ..eventlog.reading import csv_line
-from .options import Verbs, add_options
-from .screen import badge, complain, console, print_sentence, say
+from .options import Verbs, add_options, add_verb
+from .screen import Columns, badge, complain, console, print_sentence, say
 
 _SAY_EVERY = 1_000  # files, where standard error is no terminal
 _MAX_TABLE_ROWS = 1_000  # --csv has all
 _MAX_NAMED = 5  # files that were passed over, lines that were not understood: as many as are read
 _MAX_HELD = 100_000  # partial rows, kept back in case another file has the reply whole
-_LIVE_WIDTHS = {
-    "session": 12, "turn": 4, "asked by": 10, "outcome": 14, "first word": 10, "first voice": 11, "says": 60,
-}  # fmt: skip
-_WIDTHS = {"session": 12, "time": 8, "turn": 4, "arrived": 10, "end": 10, "first": 8, "says": 60}
+_LIVE_WIDTHS = {"session": 12, "turn": 4, "asked by": 10, "outcome": 14, "first word": 10, "first voice": 11}
+_WIDTHS = {"session": 12, "time": 8, "turn": 4, "arrived": 10, "end": 10, "first": 8}
 
 
 def _log(args: argparse.Namespace) -> int:
@@ -152,14 +150,18 @@ class _Count:
         """What was lost on the way to the rate, in words; empty where nothing was."""
         n = self.report.n_not_understood
         words = [f"{counted(n, 'line')} about events not understood"] if n else []
-        words += [f"{counted(self.n_unread, 'file')} not read"] if self.n_unread else []
-        words += [f"{counted(self.n_torn, 'file')} whose last line breaks off"] if self.n_torn else []
+        words += [*self._unread, *self._torn]
         words += [f"{text} ({_times(n_seen)})" for text, n_seen in self.report.sightings.items()] if n else []
-        return (
-            f"{', '.join(words)}: replies may be missing, and more often those in text, whose lines are longer."
-            if n
-            else (f"{', '.join(words)}: replies may be missing." if words else "")
-        )
+        bias = ", and more often those in text, whose lines are longer" if n else ""
+        return f"{', '.join(words)}: replies may be missing{bias}." if words else ""
+
+    @property
+    def _unread(self) -> list[str]:
+        return [f"{counted(self.n_unread, 'file')} not read"] if self.n_unread else []
+
+    @property
+    def _torn(self) -> list[str]:
+        return [f"{counted(self.n_torn, 'file')} whose last line breaks off"] if self.n_torn else []
 
     @property
     def exit_code(self) -> int:
@@ -188,13 +190,12 @@ class _Count:
         if report.reasons:
             why = ", ".join(f"{n:,} {reason}" for reason, n in report.reasons.most_common())
             facts.append(f"{counted(report.n_not_understood, 'line')} about events not understood ({why})")
-        facts += [f"{counted(self.n_torn, 'file')} whose last line breaks off"] if self.n_torn else []
-        facts += [f"{counted(self.n_twice, 'response')} found twice, counted once"] if self.n_twice else []
-        facts += (
-            [f"{counted(report.n_foreign, 'event')} of another API (Responses) left out"] if report.n_foreign else []
+        left_out = (
+            (self.n_twice, "response", " found twice, counted once"),
+            (report.n_foreign, "event", " of another API (Responses) left out"),
+            (report.n_other, "other line", ""),
         )
-        facts += [f"{counted(report.n_other, 'other line')}"] if report.n_other else []
-        facts += [f"{counted(self.n_unread, 'file')} not read"] if self.n_unread else []
+        facts += [*self._torn, *(f"{counted(n, thing)}{what}" for n, thing, what in left_out if n), *self._unread]
         if True in self.simulated:
             facts.append(show.SIMULATED if self.simulated == {True} else f"partly {show.SIMULATED}")
         elif None in self.simulated:
@@ -209,10 +210,8 @@ class _Count:
             few = "no event is whole: replies are counted by what is left of their events"
             lines.append(few if answer.n_rows else "no event was understood")
         if report.n_not_understood or answer.n_partial or (not report.n_events and not report.n_live):
-            lines += [
-                "how to log what is needed:",
-                *(f"  {line}" for text in recipes(report.frameworks) for line in text.splitlines()),
-            ]
+            lines.append("how to log what is needed:")
+            lines += [f"  {line}" for text in recipes(report.frameworks) for line in text.splitlines()]
         return lines
 
 
@@ -258,27 +257,35 @@ def _json(rows: Iterator[dict[str, Any]]) -> None:
 
 def _table(rows: Iterator[dict[str, Any]], count: _Count) -> None:
     """The answer, then a line for each reply: 80 columns or as many as the terminal has."""
-    table_rows = [_cells(row) for row in itertools.islice(rows, _MAX_TABLE_ROWS)]
+    table_rows = list(itertools.islice(rows, _MAX_TABLE_ROWS))
     n_more = sum(1 for _ in rows)
-    screen = console()
     if count.n_sessions or table_rows or not count.n_live_sessions:
         for line in count.answer.lines(count.losses, count.report.sightings.total()):
             say(line)
     _live_table(count)
     if not table_rows:
         return
-    screen.print()
-    widths = list(_WIDTHS.values())
-    used = sum(widths[:-1]) + 2 * (len(widths) - 1)
-    widths[-1] = max(20, (screen.width if sys.stdout.isatty() else 160) - used)
-    screen.print(_line(list(_WIDTHS), widths))
+    say("")
+    columns = Columns(_WIDTHS.values(), fold=False)
+    columns.row(*_WIDTHS, "says")
     day = ""
-    for cells in table_rows:
-        if cells[1][:10] != day and len(cells[1]) > 13:
-            day = cells[1][:10]
-            screen.print(Text(day, style="dim"))
-        cells[1] = cells[1][11:19] if len(cells[1]) > 13 else cells[1][:8]
-        screen.print(_line(cells, widths))
+    for row in table_rows:
+        at = row["at"] or "–"
+        if at[:10] != day and len(at) > 13:
+            day = at[:10]
+            say(day, "dim")
+        calls = ", ".join(f"{call['name']}(…)" for call in row["function_calls"])
+        end = "partial" if row["partial"] else " ".join(filter(None, (row["status"] or "no end", row["reason"])))
+        first = row["first_audio_ms"] if row["modality"] == "audio" else row["first_text_ms"]
+        columns.row(
+            row["session_id"] or "–",
+            at[11:19] if len(at) > 13 else at[:8],
+            str(row["turn"]),
+            badge(row["modality"]) if row["modality"] else "unknown",
+            end,
+            show.ms(first),
+            row["transcript"] or row["text"] or calls,
+        )
     if n_more:
         say(f"… {n_more:,} more; --csv has all")
 
@@ -287,43 +294,24 @@ def _live_table(count: _Count) -> None:
     """GPT-Live's asks by outcome, a line for each, and what is known of its sessions."""
     if not count.n_live_sessions:
         return
-    screen = console()
     for line in outcomes(count.live_rows):
         say(line)
-    widths = [*_LIVE_WIDTHS.values()]
-    widths[-1] = max(20, (screen.width if sys.stdout.isatty() else 160) - sum(widths[:-1]) - 2 * (len(widths) - 1))
+    columns = Columns(_LIVE_WIDTHS.values(), fold=False)
     if count.live_rows:
-        screen.print(_line(list(_LIVE_WIDTHS), widths, badges=False))
+        columns.row(*_LIVE_WIDTHS, "says")
     for row in count.live_rows[:_MAX_TABLE_ROWS]:
-        outcome = f"{row['outcome']}{' (words)' if row['by_words'] else ''}"
-        first, voice = show.ms(row["first_word_ms"]), show.ms(row["first_voice_ms"])
-        says = f"{row['words'] or '–'} | caller: {row['caller']}" if row["caller"] else row["words"] or "–"
-        cells = [row["session_id"] or "–", str(row["turn"]), row["asked_by"] or "unasked", outcome, first, voice, says]
-        screen.print(_line(cells, widths, badges=False))
+        words = row["words"] or "–"
+        columns.row(
+            row["session_id"] or "–",
+            str(row["turn"]),
+            row["asked_by"] or "unasked",
+            f"{row['outcome']}{' (words)' if row['by_words'] else ''}",
+            show.ms(row["first_word_ms"]),
+            show.ms(row["first_voice_ms"]),
+            f"{words} | caller: {row['caller']}" if row["caller"] else words,
+        )
     for line in count.live_facts:
         say(show.one_line(line, 400), "dim")
-
-
-def _cells(row: dict[str, Any]) -> list[str]:
-    calls = ", ".join(f"{call['name']}(…)" for call in row["function_calls"])
-    first = row["first_audio_ms"] if row["modality"] == "audio" else row["first_text_ms"]
-    end = " ".join(filter(None, (row["status"] or "no end", row["reason"])))
-    return [
-        row["session_id"] or "–", row["at"] or "–", str(row["turn"]), row["modality"] or "unknown", "partial" if row["partial"] else end,
-        show.ms(first), row["transcript"] or row["text"] or calls,
-    ]  # fmt: skip
-
-
-def _line(cells: list[str], widths: list[int], *, badges: bool = True) -> Text:
-    line = Text()
-    for n, (cell, width) in enumerate(zip(cells, widths, strict=True)):
-        is_modality = badges and n == 3 and cell not in ("arrived", "unknown")
-        text = badge(cell) if is_modality else Text(show.one_line(cell, 400))
-        text.truncate(width, overflow="ellipsis", pad=n < len(cells) - 1)
-        line.append_text(text)
-        line.append("  ")
-    line.rstrip()
-    return line
 
 
 def _bundle(args: argparse.Namespace) -> int:
@@ -335,31 +323,25 @@ def _bundle(args: argparse.Namespace) -> int:
 
 
 def add(verbs: Verbs) -> None:
-    """Add this verb to the command line."""
-    log = verbs.add_parser(
-        "log",
-        help="count how often a reply came as text, in anyone's log",
+    """Add these verbs to the command line."""
+    log = add_verb(
+        verbs, "log", _log, "count how often a reply came as text, in anyone's log",
         description="How many replies that asked for audio came as text, in how many sessions; then a line for each reply. Reads the "
         "kit's logs; events as JSON, one a line or in one file (a browser's HAR, a notebook); whatever Python, Node and pydantic "
         "print, in lines of text or over several; logfmt, YAML and CSV; gzip, bzip2, xz and zip. Folders are searched, rotated "
         "logs put together. What is not understood is counted and shown.",
-    )
+    )  # fmt: skip
     log.add_argument("files", nargs="+", metavar="FILE", help="files and folders; - is the standard input")
-    log.add_argument(
-        "--by", action="append", default=[], choices=BY, help=f"count apart by {', '.join(BY)}; may be repeated"
-    )
+    by = f"count apart by {', '.join(BY)}; may be repeated"
+    log.add_argument("--by", action="append", default=[], choices=BY, help=by)
     add_options(log.add_mutually_exclusive_group(), "csv", "json")
-    log.set_defaults(run=_log)
-    evidence = verbs.add_parser(
-        "bundle",
-        help="evidence as one zip file: logs, tables, pictures, ids, and a script that makes it happen again",
+    evidence = add_verb(
+        verbs, "bundle", _bundle, "evidence as one zip file: logs, tables, pictures, ids, and a script that makes it happen again", "overwrite",
         description="Of a ledger whose events were kept, a log, or a folder of logs: sessions in which a reply came as text where "
         "audio was asked for (of GPT-Live: silent or late), and as many in which none did.",
-    )
+    )  # fmt: skip
     evidence.add_argument("source", help="a ledger, a log, or a folder of logs")
     evidence.add_argument("zip", help="the file to write")
     evidence.add_argument(
         "--each", type=int, default=3, metavar="N", help="sessions with the effect, and without (default 3)"
     )
-    evidence.add_argument("--overwrite", action="store_true", help="replace a file that is there")
-    evidence.set_defaults(run=_bundle)

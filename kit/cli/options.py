@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -27,10 +28,7 @@ def seconds(text: str) -> float:
 
 def folder(text: str) -> Path:
     """A folder that may still have to be made."""
-    try:
-        path = named_path(text)
-    except InputError as exc:
-        raise argparse.ArgumentTypeError(str(exc)) from None
+    path: Path = in_words(named_path)(text)
     if path.exists() and not path.is_dir():
         raise argparse.ArgumentTypeError(f"{show.one_line(text, 200)} is a file; name a folder")
     return path
@@ -44,12 +42,16 @@ def header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def price(text: str) -> Price:
-    """What an endpoint costs."""
-    try:
-        return Price.parse(text)
-    except InputError as exc:
-        raise argparse.ArgumentTypeError(str(exc)) from None
+def in_words(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Keep the sentence of an error, for which argparse has one of its own."""
+
+    def parse_in_words(text: str) -> Any:
+        try:
+            return parse(text)
+        except InputError as exc:
+            raise argparse.ArgumentTypeError(str(exc)) from None
+
+    return parse_in_words
 
 
 def access(args: argparse.Namespace) -> dict[str, Any]:
@@ -73,11 +75,8 @@ def live_field(text: str) -> tuple[str, str | float | bool]:
 def live_options(args: argparse.Namespace) -> dict[str, Any]:
     """What ``--live`` asks of the stand-in's GPT-Live sessions."""
     fields: dict[str, Any] = {}
-    for name, value in getattr(args, "live", []):
-        if name in ("replies", "hears"):
-            fields.setdefault(name, []).append(value)
-        else:
-            fields[name] = value
+    for name, value in args.live:
+        fields[name] = [*fields.get(name, ()), value] if name in ("replies", "hears") else value
     return fields
 
 
@@ -94,76 +93,46 @@ def _help_of_drift() -> str:
 
 OPTIONS: dict[str, dict[str, Any]] = {
     # where to connect
-    "endpoint": {
-        "default": "standin",
-        "metavar": "WHERE",
-        "help": f"connect there: {', '.join(NAMES)}, or a ws:// URL (default: standin)",
-    },
+    "endpoint": {"default": "standin", "metavar": "WHERE", "help": f"connect there: {', '.join(NAMES)}, or a ws:// URL (default: standin)"},
     "model": {"help": "use this model, or deployment of Azure's"},
     "dialect": {"choices": ("ga", "beta"), "help": "speak GA or beta (default: what the endpoint speaks)"},
-    "protocol": {
-        "choices": get_args(Protocol),
-        "help": "speak Realtime or GPT-Live (default: what the model belongs to; gpt-live-1.1 to GPT-Live)",
-    },
+    "protocol": {"choices": get_args(Protocol), "help": "speak Realtime or GPT-Live (default: what the model belongs to)"},
     "key-env": {"metavar": "NAME", "help": "read the key for a URL from this environment variable"},
     "auth": {"choices": get_args(Auth), "help": "send the key this way (default: as the endpoint wants it; bearer)"},
     "header": {
-        "action": "append",
-        "type": header,
-        "metavar": "NAME: VALUE",
+        "action": "append", "type": header, "metavar": "NAME: VALUE",
         "help": "send this header when connecting; kept nowhere; may be repeated",
     },
     "price": {
-        "type": price,
-        "metavar": "PRICE",
+        "type": in_words(Price.parse), "metavar": "PRICE",
         "help": "what the endpoint costs, where the kit does not know: a model's name, or 'text=4/0.4/24 audio=32/0.4/64 image=5/0.5' in "
-        "USD per million tokens (input, cached, output)",
+                "USD per million tokens (input, cached, output)",
     },
     "call-id": {"metavar": "ID", "help": "join this WebRTC or SIP call beside the caller"},
     "timeout": {"type": seconds, "default": 60, "metavar": "S", "help": "wait this long for a response (default: 60)"},
     # the stand-in
-    "drift": {
-        "default": "documented",
-        "metavar": "RULE",
-        "help": _help_of_drift,
-    },
+    "drift": {"default": "documented", "metavar": "RULE", "help": _help_of_drift},
     "live": {
-        "action": "append",
-        "default": [],
-        "type": live_field,
-        "metavar": "NAME[=V]",
+        "action": "append", "default": [], "type": live_field, "metavar": "NAME[=V]",
         "help": "let the stand-in's GPT-Live sessions be so: silence=RULE (documented, never, always, p=Q, p=Q@N messages), "
-        "late_ms=MS, drops_after_s=S, replies=TEXT, hears=TEXT, null_codes, greets, usage=no; may be repeated",
+                "late_ms=MS, drops_after_s=S, replies=TEXT, hears=TEXT, null_codes, greets, usage=no; may be repeated",
     },
     "seed": {"type": int, "default": 0, "metavar": "N", "help": "seed the order and the stand-in's draws (default: 0)"},
-    "pace": {
-        "type": float,
-        "metavar": "FACTOR",
-        "help": "let the stand-in speak at FACTOR times real time (default: at once)",
-    },
+    "pace": {"type": float, "metavar": "FACTOR", "help": "let the stand-in speak at FACTOR times real time (default: at once)"},
     "fault": {
-        "action": "append",
-        "default": [],
-        "metavar": "NAME[=V][@WHEN]",
+        "action": "append", "default": [], "metavar": "NAME[=V][@WHEN]",
         "help": "let the stand-in fail, the Nth time (@N, @N-M), @every time or by chance (@p=0.1); may be repeated",
     },
     # a server
     "host": {"default": "127.0.0.1", "help": "listen on this address (default: 127.0.0.1)"},
     "port": {"type": int, "default": 8765, "metavar": "N", "help": "listen on this port; 0: any (default: 8765)"},
-    "origin": {
-        "action": "append",
-        "default": [],
-        "metavar": "URL",
-        "help": "let this web page connect; may be repeated",
-    },
+    "origin": {"action": "append", "default": [], "metavar": "URL", "help": "let this web page connect; may be repeated"},
     # what to keep, and where
     "wav": {"type": folder, "metavar": "DIR", "help": "keep every spoken reply in this folder"},
+    "log": {"metavar": "DIR", "help": "keep an event log of each session in this folder"},
     "out": {"metavar": "PATH", "help": "write there"},
     "overwrite": {"action": "store_true", "help": "replace a file that exists"},
-    "sound": {
-        "action": "store_true",
-        "help": "keep the sound of every reply in the ledger, about 25 kB a second: the report plays it",
-    },
+    "sound": {"action": "store_true", "help": "keep the sound of every reply in the ledger, 25 kB a second: the report plays it"},
     "no-events": {"action": "store_true", "help": "keep no events: a smaller ledger, of which no bundle can be made"},
     # how to run
     "say": {"action": "append", "default": [], "metavar": "TEXT", "help": "say this next; may be repeated"},
@@ -174,7 +143,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "baseline": {"metavar": "ARM", "help": "compare the other arms with this one (default: as planned, else as_is)"},
     "csv": {"action": "store_true", "help": "print every column as CSV"},
     "json": {"action": "store_true", "help": "print every column as JSON"},
-}
+}  # fmt: skip
 
 
 def add_options(parser: argparse._ActionsContainer, *names: str, **changes: dict[str, Any]) -> None:
@@ -183,6 +152,22 @@ def add_options(parser: argparse._ActionsContainer, *names: str, **changes: dict
         option = OPTIONS[name] | changes.get(name.replace("-", "_"), {})
         text = option["help"]
         parser.add_argument(f"--{name}", **option | {"help": text() if callable(text) else text})
+
+
+def add_verb(
+    verbs: Verbs,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    help: str,
+    *options: str,
+    description: str | None = None,
+    **changes: dict[str, Any],
+) -> argparse.ArgumentParser:
+    """Add a verb that calls `run`, with options of the table; `changes` as in `add_options`."""
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=help, description=description)
+    parser.set_defaults(run=run)
+    add_options(parser, *options, **changes)
+    return parser
 
 
 def stand_in(args: argparse.Namespace) -> dict[str, Any]:

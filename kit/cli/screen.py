@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 import textwrap
@@ -156,18 +157,31 @@ def keep_sound(response: Response | Reply, folder: Path | None) -> Path | None:
 
 
 class Columns:
-    """A table whose rows are printed one by one, as they become known: the widths are fixed, the last column takes the rest."""
+    """A table whose rows are printed one by one, as they become known: the widths are fixed, the last column takes the rest.
 
-    def __init__(self, widths: Sequence[int], *, last: str = "fold") -> None:
-        self._widths, self._last, self._console = widths, last, console()
+    Args:
+        fold: The last column goes on below where it has no room; or else it is cut.
+    """
+
+    def __init__(self, widths: Iterable[int], *, fold: bool = True) -> None:
+        self._widths, self._fold, self._console = tuple(widths), fold, console()
+        self._indent = sum(width + 2 for width in self._widths)
 
     def row(self, *cells: str | Text) -> None:
-        grid = Table.grid(padding=(0, 2, 0, 0))
-        for width in self._widths:
-            grid.add_column(width=width, no_wrap=True, overflow="ellipsis")
-        grid.add_column(ratio=1, overflow=self._last, no_wrap=self._last == "ellipsis")  # type: ignore[arg-type]
-        grid.add_row(*(cell if isinstance(cell, Text) else Text(show.plain(cell)) for cell in cells))
-        self._console.print(grid)
+        if not self._fold:
+            cells = tuple(cell if isinstance(cell, Text) else show.one_line(cell, 400) for cell in cells)
+        *texts, last = (cell if isinstance(cell, Text) else Text(show.plain(cell)) for cell in cells)
+        line = Text()
+        for text, width in zip(texts, self._widths, strict=True):
+            text.truncate(width, overflow="ellipsis", pad=True)
+            line.append_text(text).append("  ")
+        room = max(self._console.width - self._indent, 20)
+        if self._fold:
+            last = Text("\n" + " " * self._indent).join(last.wrap(self._console, room))
+        else:
+            last.truncate(room, overflow="ellipsis")
+        line.append_text(last).rstrip()
+        self._console.print(line)
 
 
 def draw_table(
@@ -183,59 +197,58 @@ def draw_table(
         legend: What columns mean; of those that are shown it is printed below.
     """
     cells = [[show.plain(cell, 60) for cell in row] for row in rows]
-    shared = [n for n, name in enumerate(names) if name in CONSTANT and len({row[n] for row in cells}) == 1]
-    chosen = [n for n in range(len(names)) if n not in shared]
-    notes = [f"{names[n]}: {cells[0][n]}" for n in shared if cells[0][n] != "–"]
+    columns = {name: [row[n] for row in cells] for n, name in enumerate(names)}
+    screen, notes = console(), []
 
-    def width_of(n: int) -> int:
-        return max(cell_len(text) for text in (names[n], *(row[n] for row in cells)))
+    def width(name: str) -> int:
+        return 2 + max(map(cell_len, (name, *columns[name])))
 
-    screen = console()
+    for name in CONSTANT:
+        if len(set(columns.get(name, ()))) == 1:
+            value = columns.pop(name)[0]
+            notes += [f"{name}: {value}"] if value != "–" else []
     room = screen.width + 2
-    if len(cells) > 1 and sum(width_of(n) + 2 for n in chosen) > room:
+    if len(cells) > 1 and sum(map(width, columns)) > room:
         # What every row says, or begins or ends with, goes below, too, rather than a column off the screen.
-        for n in list(chosen):
-            if names[n] == "arm" and len({row[n] for row in cells}) == 1:
-                chosen.remove(n)
-                notes.append(f"arm: {cells[0][n]}")
-            if names[n] not in CONSTANT:
+        for name in [name for name in columns if name in (*CONSTANT, "arm")]:
+            words = [value.split(" ") for value in columns[name]]
+            if name == "arm":
+                notes += [f"arm: {columns.pop(name)[0]}"] if len(set(columns[name])) == 1 else []
                 continue
-            first, last = _shared_words([row[n].split(" ") for row in cells])
+            first, last = _shared_words(words)
             if first or last:
-                notes.append(f"{names[n]}: {' '.join([*first, '…', *last])}")
-                for row in cells:
-                    row[n] = " ".join(row[n].split(" ")[len(first) : -len(last) or None])
-    widths = [width_of(n) for n in chosen]
-    n_room = len(chosen)
-    fitting: list[int] = []
-    for n, width in zip(chosen, widths, strict=True):
-        if width + 2 <= room or len(fitting) < 2:  # a column without room is left out, and a narrower one may follow
-            fitting.append(n)
-            room -= width + 2
-    chosen = fitting
+                notes.append(f"{name}: {' '.join([*first, '…', *last])}")
+                columns[name] = [" ".join(value[len(first) : -len(last) or None]) for value in words]
+    fitting: list[str] = []
+    for name in columns:
+        if width(name) <= room or len(fitting) < 2:  # a column without room is left out, and a narrower one may follow
+            fitting.append(name)
+            room -= width(name)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for n in chosen:
-        number = all(re.fullmatch(r"[\d,.]+|–", row[n]) for row in cells)
-        table.add_column(Text(names[n]), justify="right" if number else "left", overflow="fold")
-    for row in cells:
-        table.add_row(*(Text(row[n]) for n in chosen))
+    for name in fitting:
+        is_number = all(re.fullmatch(r"[\d,.]+|–", value) for value in columns[name])
+        table.add_column(Text(name), justify="right" if is_number else "left", overflow="fold")
+    for values in zip(*(columns[name] for name in fitting), strict=True):
+        table.add_row(*map(Text, values))
     screen.print(table, soft_wrap=False)
-    if meanings := [f"{names[n]}: {legend[names[n]]}" for n in chosen if names[n] in legend]:
+    if meanings := [f"{name}: {legend[name]}" for name in fitting if name in legend]:
         notes.insert(0, "; ".join(meanings))
     for note in notes:
         say(note, "dim")
-    if hidden := n_room - len(chosen):
-        say(f"{hidden} more column{'s' * (hidden != 1)}: {hint}", "dim")
+    if n_hidden := len(columns) - len(fitting):
+        say(f"{n_hidden} more column{'s' * (n_hidden != 1)}: {hint}", "dim")
 
 
 def _shared_words(rows: list[list[str]]) -> tuple[list[str], list[str]]:
     """The words that every row begins with, and those that every row ends with; one word at least stays in each."""
-    shortest = min(map(len, rows)) - 1
-    first = next((n for n in range(shortest) if len({row[n] for row in rows}) > 1), max(shortest, 0))
-    last = next(
-        (n for n in range(shortest - first) if len({row[-1 - n] for row in rows}) > 1), max(shortest - first, 0)
-    )
-    return rows[0][:first], rows[0][len(rows[0]) - last :]
+
+    def first_of(rows: list[list[str]]) -> list[str]:
+        places = itertools.takewhile(lambda words: len(set(words)) == 1, zip(*rows, strict=False))
+        return [words[0] for words in places]
+
+    n_most = min(map(len, rows)) - 1
+    first = first_of(rows)[:n_most]
+    return first, first_of([row[::-1] for row in rows])[: n_most - len(first)][::-1]
 
 
 def draw_frame(df: Frame, legend: Mapping[str, str] = {}) -> None:

@@ -22,7 +22,7 @@ from ..relay import Relay, RelayedReply
 from ..replay import Replay
 from ..standin import FAULTS, SESSION_S, StandIn, json_list
 from ..wire.events import Event, decode
-from .options import Verbs, access, add_options, live_options
+from .options import Verbs, access, add_verb, live_options
 
 # Of a file of replies or rules.
 _MAX_FILE_BYTES = 16 << 20
@@ -176,59 +176,39 @@ def _lab(args: argparse.Namespace) -> int:
 
 def add(verbs: Verbs) -> None:
     """Add these verbs to the command line."""
-    serve = verbs.add_parser(
-        "serve",
-        help="serve the stand-in to any client; the first line printed is its URL",
-        description=f"Faults: {', '.join(kind.name for kind in FAULTS)}. kit/standin/README.md explains them.",
-    )
-    add_options(serve, "host", "port")
     key = {"help": "require the key in this environment variable; needed off loopback"}
     dialect = {"choices": ("ga", "beta", "both"), "default": "both", "help": "speak GA, beta or both (default: both)"}
-    add_options(serve, "dialect", "key-env", "drift", "live", "seed", "pace", "fault", key_env=key, dialect=dialect)
-    serve.add_argument("--beta-disabled", action="store_true", help="refuse beta as the service does since 2026-05")
-    serve.add_argument("--replies", metavar="FILE", help="say these, in order: a JSON list of texts and calls")
-    serve.add_argument(
-        "--rules", metavar="FILE", help="answer what the user says by these rules: a JSON list of {when, reply, after}"
-    )
-    serve.add_argument("--strict", action="store_true", help="fail a response that no reply and no rule is there for")
-    serve.add_argument(
-        "--first-ms", type=float, metavar="MS", help="begin a reply this much real time after it is asked for"
-    )
-    serve.add_argument("--token-ms", type=float, metavar="MS", help="send text this much real time apart")
-    serve.add_argument("--log", metavar="DIR", help="keep an event log of each session in this folder")
-    serve.add_argument(
-        "--tls", action="store_true", help="speak wss:// with a certificate made on the spot (extra: tls)"
-    )
-    add_options(serve, "origin")
-    serve.add_argument(
-        "--session-seconds",
-        type=float,
-        default=SESSION_S,
-        metavar="S",
-        help=f"end a session after this long (default: {SESSION_S:g})",
-    )
-    serve.add_argument(
-        "--replay", metavar="LOG", help="play a recorded session again instead; --pace 1 keeps its times"
-    )
-    serve.set_defaults(run=_serve, defaults={name: serve.get_default(name) for name in _NOT_BESIDE_REPLAY})
-    record = verbs.add_parser(
-        "record",
-        help="pass any client's sessions on to an endpoint and keep them as event logs",
+    serve = add_verb(
+        verbs, "serve", _serve, "serve the stand-in to any client; the first line printed is its URL",
+        "host", "port", "dialect", "key-env", "origin", "log", "drift", "live", "seed", "pace", "fault",
+        description=f"Faults: {', '.join(kind.name for kind in FAULTS)}. kit/standin/README.md explains them.",
+        key_env=key, dialect=dialect,
+    )  # fmt: skip
+    add = serve.add_argument
+    add("--beta-disabled", action="store_true", help="refuse beta as the service does since 2026-05")
+    add("--replies", metavar="FILE", help="say these, in order: a JSON list of texts and calls")
+    add("--rules", metavar="FILE", help="answer what the user says by these: a JSON list of {when, reply, after}")
+    add("--strict", action="store_true", help="fail a response that no reply and no rule is there for")
+    add("--first-ms", type=float, metavar="MS", help="begin a reply this much real time after it is asked for")
+    add("--token-ms", type=float, metavar="MS", help="send text this much real time apart")
+    add("--tls", action="store_true", help="speak wss:// with a certificate made on the spot (extra: tls)")
+    limit = f"end a session after this long (default: {SESSION_S:g})"
+    add("--session-seconds", type=float, default=SESSION_S, metavar="S", help=limit)
+    add("--replay", metavar="LOG", help="play a recorded session again instead; --pace 1 keeps its times")
+    serve.set_defaults(defaults={name: serve.get_default(name) for name in _NOT_BESIDE_REPLAY})
+    key = {"help": "send the key in this environment variable; the client then needs none"}
+    record = add_verb(
+        verbs, "record", _record, "pass any client's sessions on to an endpoint and keep them as event logs",
+        "log", "host", "port", "key-env", "auth", "header", "origin",
         description="Give the client the printed URL in place of the service's; change nothing else. Its own key goes "
         "through and is not kept. A line is printed for each reply: what was asked for, what arrived, and when.",
-    )
+        key_env=key,
+    )  # fmt: skip
     record.add_argument("--to", required=True, metavar="WHERE", help="pass on to this endpoint: a name or a URL")
-    record.add_argument("--log", metavar="DIR", help="keep an event log for each session in this folder")
     record.add_argument("--keep-audio", action="store_true", help="keep the sound, not only its length and digest")
-    add_options(record, "host", "port")
-    key_env = {"help": "send the key in this environment variable; the client then needs none"}
-    add_options(record, "key-env", "auth", "header", key_env=key_env)
     record.add_argument("--client-key-env", metavar="NAME", help="require this key of clients; needed off loopback")
-    add_options(record, "origin")
-    record.set_defaults(run=_record)
-    lab = verbs.add_parser(
-        "lab",
-        help="open the notebooks in JupyterLab",
+    lab = add_verb(
+        verbs, "lab", _lab, "open the notebooks in JupyterLab",
         description="Every option goes to JupyterLab: kit lab --no-browser --port 8890",
-    )
-    lab.set_defaults(run=_lab, passes_on=True)
+    )  # fmt: skip
+    lab.set_defaults(passes_on=True)

@@ -30,7 +30,7 @@ from ..trials.plan import first_ask
 from ..wire.events import Event, dict_of, text_of
 from ..wire.live_conversation import Reply
 from ..wire.records import Response
-from .options import SESSION, Verbs, access, add_options, seconds, stand_in
+from .options import SESSION, Verbs, access, add_verb, seconds, stand_in
 from .screen import Columns, badge, complain, console, draw_response, first_content, in_flags, keep_sound, say
 
 _PROMPT_HELP = "type a turn · /clip FILE says a sound file · /events lists the events · /quit or Ctrl-D ends"
@@ -370,43 +370,36 @@ def _device(text: str) -> int | str:
 
 def add(verbs: Verbs) -> None:
     """Add these verbs to the command line."""
-    cases = verbs.add_parser("cases", help="play the four test cases, a row each")
-    add_options(cases, *SESSION, "wav")
-    cases.set_defaults(run=lambda args: asyncio.run(_cases(args)))
-    one_case = verbs.add_parser("case", help="play one case, then go on by typing")
-    one_case.add_argument(
-        "name", help=f"{', '.join(chosen.name for chosen in all_cases())}, system, tools, '8 turns', 1b+4, …"
+    add_verb(
+        verbs, "cases", lambda args: asyncio.run(_cases(args)), "play the four test cases, a row each", *SESSION, "wav"
     )
-    add_options(one_case, *SESSION, "wav", "say")
-    one_case.set_defaults(run=lambda args: asyncio.run(_talk(args, case(args.name))))
-    chat = verbs.add_parser("chat", help="talk by typing, without a history")
-    add_options(chat, *SESSION, "wav", "say")
-    chat.set_defaults(run=lambda args: asyncio.run(_talk(args, None)))
-    voice = verbs.add_parser("voice", help="talk with this machine's microphone and speaker")
+
+    def play(args: argparse.Namespace) -> int:
+        return asyncio.run(_talk(args, case(args.name)))
+
+    def chat(args: argparse.Namespace) -> int:
+        return asyncio.run(_talk(args, None))
+
+    one_case = add_verb(verbs, "case", play, "play one case, then go on by typing", *SESSION, "wav", "say")
+    names = ", ".join(chosen.name for chosen in all_cases())
+    one_case.add_argument("name", help=f"{names}, system, tools, '8 turns', 1b+4, …")
+    add_verb(verbs, "chat", chat, "talk by typing, without a history", *SESSION, "wav", "say")
     pace = {"default": _PACE, "help": f"let the stand-in speak at FACTOR times real time (default: {_PACE})"}
-    add_options(voice, *SESSION, "wav", pace=pace)
-    voice.add_argument("--devices", action="store_true", help="list the microphones and speakers, and end")
-    voice.add_argument("--input", type=_device, metavar="DEVICE", help="microphone: a number or part of a name")
-    voice.add_argument("--output", type=_device, metavar="DEVICE", help="speaker: a number or part of a name")
+    voice = add_verb(
+        verbs, "voice", _voice, "talk with this machine's microphone and speaker", *SESSION, "wav", pace=pace
+    )
+    add = voice.add_argument
+    add("--devices", action="store_true", help="list the microphones and speakers, and end")
+    add("--input", type=_device, metavar="DEVICE", help="microphone: a number or part of a name")
+    add("--output", type=_device, metavar="DEVICE", help="speaker: a number or part of a name")
     # Full duplex with the extra: on a real-time virtual card the reply's echo at −10 dB interrupted none of its replies, and the
     # user was heard over it (benchmarks/voice_echo.py --card).
-    duplex = voice.add_mutually_exclusive_group()
-    duplex.add_argument(
-        "--half-duplex",
-        action="store_true",
-        default=None,
-        help="mute the microphone while the model speaks (default without the extra 'echo')",
-    )
-    duplex.add_argument(
-        "--full-duplex",
-        dest="half_duplex",
-        action="store_false",
-        help="speak to interrupt it (default with the extra 'echo'; without it wear headphones)",
-    )
-    voice.add_argument("--no-echo-cancellation", action="store_true", help="leave the echo in what is sent")
-    voice.add_argument(
-        "--transcribe", metavar="MODEL", help="have the server write down what you say (a service charges for it)"
-    )
-    voice.add_argument("--show-events", action="store_true", help="print a line for every event")
-    voice.add_argument("--seconds", type=seconds, metavar="S", help="end after this long")
-    voice.set_defaults(run=_voice)
+    duplex = voice.add_mutually_exclusive_group().add_argument
+    half = "mute the microphone while the model speaks (default without the extra 'echo')"
+    full = "speak to interrupt it (default with the extra 'echo'; without it wear headphones)"
+    duplex("--half-duplex", action="store_true", default=None, help=half)
+    duplex("--full-duplex", dest="half_duplex", action="store_false", help=full)
+    add("--no-echo-cancellation", action="store_true", help="leave the echo in what is sent")
+    add("--transcribe", metavar="MODEL", help="have the server write down what you say (a service charges for it)")
+    add("--show-events", action="store_true", help="print a line for every event")
+    add("--seconds", type=seconds, metavar="S", help="end after this long")

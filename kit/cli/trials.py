@@ -29,7 +29,7 @@ from ..files import named_path
 from ..trials import arms, run
 from ..trials.ledger import Ledger
 from ..trials.plan import Plan, estimate
-from .options import Verbs, access, add_options
+from .options import Verbs, access, add_options, add_verb
 from .screen import Bar, Columns, complain, console, draw_facts, draw_frame, in_flags, say
 
 if TYPE_CHECKING:
@@ -407,28 +407,19 @@ def _go_on(path: Path, args: argparse.Namespace) -> int:
 def add(verbs: Verbs) -> None:
     """Add these verbs to the command line."""
     _add_trials(verbs)
-    table = verbs.add_parser("table", help="print which replies were audio and which text")
+    table = add_verb(verbs, "table", _table, "print which replies were audio and which text", "baseline")
     table.add_argument("ledger", nargs="+", help="a ledger, or several")
     table.add_argument(
-        "--by",
-        action="append",
-        metavar="NAME",
+        "--by", action="append", metavar="NAME",
         help="group by plan, case, arm, settings, endpoint, model, voice or day; may be repeated (default: case and arm, and "
         "settings where there are several)",
-    )
+    )  # fmt: skip
     table.add_argument("--rows", choices=_ROWS, default="modality", help="print another table (default: modality)")
-    add_options(table, "baseline")
     add_options(table.add_mutually_exclusive_group(), "csv", "json")
-    table.set_defaults(run=_table)
-    report = verbs.add_parser("report", help="write a ledger as one HTML page that can be sent")
+    out = {"help": "write this file, or report.html in this folder (default: beside the ledger)"}
+    help_text = "write a ledger as one HTML page that can be sent"
+    report = add_verb(verbs, "report", _report, help_text, "out", "baseline", out=out)
     report.add_argument("ledger")
-    add_options(
-        report,
-        "out",
-        "baseline",
-        out={"help": "write this file, or report.html in this folder (default: beside the ledger)"},
-    )
-    report.set_defaults(run=_report)
     _add_study(verbs)
 
 
@@ -439,29 +430,21 @@ def _add_trials(verbs: Verbs) -> None:
         description="A plan is a Python file that says plan = Plan(…): cases, arms, settings and repeats, as in a notebook.",
     )
     steps = trials.add_subparsers(title="verbs", metavar="WHAT")
-    plan = steps.add_parser("plan", help="show what a plan would take: trials, tokens, dollars, minutes")
-    plan.add_argument("plan", metavar="PLAN", help="a Python file that defines plan = Plan(…)")
-    plan.set_defaults(run=_plan)
-    start = steps.add_parser(
-        "run",
-        help="run a plan; run it again to go on",
-        description="Run a plan, or what is left of it, into a ledger. A ledger of kit study, or its folder, needs no plan.",
-    )
-    start.add_argument("plan", metavar="PLAN", help="a Python file that defines plan = Plan(…)")
-    start.add_argument(
-        "ledger",
-        metavar="LEDGER",
-        nargs="?",
-        help="the file to write, such as runs/joke.sqlite, or to go on with; alone: what kit study made",
-    )
+    file = {"metavar": "PLAN", "help": "a Python file that defines plan = Plan(…)"}
+    plan = add_verb(steps, "plan", _plan, "show what a plan would take: trials, tokens, dollars, minutes")
+    plan.add_argument("plan", **file)
     header = {"help": "send this header again, which a study that had it does not keep; may be repeated"}
     key = {"help": "read a URL's key from this environment variable again, which a study does not keep"}
-    add_options(
-        start, "budget", "at-once", "no-events", "sound", "quiet", "key-env", "header", header=header, key_env=key
-    )
-    start.set_defaults(run=_run)
-    arms_ = steps.add_parser("arms", help="list the arms, with where each was reported and what came of it")
-    arms_.set_defaults(run=_arms)
+    start = add_verb(
+        steps, "run", _run, "run a plan; run it again to go on",
+        "budget", "at-once", "no-events", "sound", "quiet", "key-env", "header",
+        description="Run a plan, or what is left of it, into a ledger. A ledger of kit study, or its folder, needs no plan.",
+        header=header, key_env=key,
+    )  # fmt: skip
+    start.add_argument("plan", **file)
+    ledger = "the file to write, such as runs/joke.sqlite, or to go on with; alone: what kit study made"
+    start.add_argument("ledger", metavar="LEDGER", nargs="?", help=ledger)
+    add_verb(steps, "arms", _arms, "list the arms, with where each was reported and what came of it")
 
 
 _PARTS = {
@@ -473,29 +456,23 @@ _PARTS = {
 
 
 def _add_study(verbs: Verbs) -> None:
-    study = verbs.add_parser(
-        "study",
-        help="ask the whole question: price, budget, run, report",
-        description="Run 40 histories as they are on every model, then cures only where replies came as text; on the stand-in a "
-        "rehearsal. The same command goes on where it was stopped.",
-    )
     model = {
         "action": "append",
         "help": "use this model; may be repeated (default: OpenAI's whose price is known and which are not about to end)",
     }
     out = {"metavar": "DIR", "help": "write ledgers and report in this folder (default: runs/study-ENDPOINT)"}
-    add_options(study, "endpoint", "model", "key-env", "auth", "header", "price", model=model)
+    study = add_verb(
+        verbs, "study", _study, "ask the whole question: price, budget, run, report",
+        "endpoint", "model", "key-env", "auth", "header", "price",
+        "budget", "at-once", "out", "seed", "drift", "no-events", "sound", "quiet",
+        description="Run 40 histories as they are on every model, then cures only where replies came as text; on the stand-in a "
+        "rehearsal. The same command goes on where it was stopped.",
+        model=model, out=out,
+    )  # fmt: skip
     study.add_argument("--arm", action="append", metavar="ARM", help="ask about this cure; may be repeated")
-    study.add_argument(
-        "--days",
-        type=int,
-        default=1,
-        metavar="N",
-        help="spread the histories over N days, 1 to 3: the same command goes on each day (default: 1)",
-    )
+    days = "spread the histories over N days, 1 to 3: the same command goes on each day (default: 1)"
+    study.add_argument("--days", type=int, default=1, metavar="N", help=days)
     part = study.add_mutually_exclusive_group()
     for name, help_text in _PARTS.items():
         part.add_argument(f"--{name}", dest="part", action="store_const", const=name, help=help_text)
-    add_options(study, "budget", "at-once", "out", "seed", "drift", "no-events", "sound", "quiet", out=out)
     study.add_argument("--dry-run", action="store_true", help="show the plan and its price, and stop")
-    study.set_defaults(run=_study)
