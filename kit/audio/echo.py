@@ -19,12 +19,11 @@ import numpy as np
 
 from ..clip import RATE_HZ
 from ..errors import MissingExtra
+from .speaker import Samples, Speaker
 
 _FRAME = RATE_HZ // 100  # the canceller takes 10 ms at a time, no more and no less
 _WATCHED_FRAMES = 100  # a second: how long played frames must lag behind before they are caught up with
 _FAR_FRAMES = 100  # the most played frames that wait between two blocks of the microphone; more: no one reads it
-
-Samples = np.ndarray[Any, np.dtype[np.int16]]
 
 
 def echo_cancellation_installed() -> bool:
@@ -70,6 +69,13 @@ class EchoCanceller:
             import soxr
 
             self._resampler = soxr.ResampleStream(far_rate_hz, RATE_HZ, 1, dtype="int16")
+
+    @classmethod
+    def of(cls, speaker: Speaker) -> EchoCanceller:
+        """Make one of what this speaker plays."""
+        canceller = cls(far_rate_hz=speaker.rate_hz)
+        speaker.on_played = canceller.far
+        return canceller
 
     def far(self, samples: Samples) -> None:
         """Note what is being played, silence too. Called on the speaker's thread: the samples are only copied."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -168,6 +171,15 @@ def add_verb(
     parser.set_defaults(run=run)
     add_options(parser, *options, **changes)
     return parser
+
+
+async def until_stopped() -> None:
+    """Wait for Ctrl-C or SIGTERM."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C raises in the loop instead
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
 
 
 def stand_in(args: argparse.Namespace) -> dict[str, Any]:

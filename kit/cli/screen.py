@@ -92,6 +92,12 @@ def say(words: object, style: str = "") -> None:
     print_sentence(console(), show.plain(words), style)
 
 
+def only_the_instrument(simulated: bool | None) -> str:
+    """What goes after a result that is not a model's."""
+    mark = show.origin_word(simulated)
+    return f" – {mark}: this shows the instrument, not what a model does" if mark else ""
+
+
 def complain(error: Exception | str, code: int) -> int:
     """Print one sentence on standard error, with flags where it names Python arguments; returns the exit code."""
     print_sentence(console(stderr=True), f"kit: {in_flags(error)}")

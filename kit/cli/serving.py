@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -22,7 +21,7 @@ from ..relay import Relay, RelayedReply
 from ..replay import Replay
 from ..standin import FAULTS, SESSION_S, StandIn, json_list
 from ..wire.events import Event, decode
-from .options import Verbs, access, add_verb, live_options
+from .options import Verbs, access, add_verb, live_options, until_stopped
 
 # Of a file of replies or rules.
 _MAX_FILE_BYTES = 16 << 20
@@ -142,17 +141,14 @@ async def _run_server(server: StandIn | Replay | Relay, args: argparse.Namespace
         raise InputError(
             f"cannot listen on {args.host}:{args.port} ({exc.strerror or exc}); choose another --port, or 0"
         ) from exc
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):  # before the first line: its reader may end this process at once
-        # Windows has no signal handlers on its loop; Ctrl-C still raises there
-        with contextlib.suppress(NotImplementedError):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stopped = asyncio.create_task(until_stopped())
+    await asyncio.sleep(0)  # it listens before the first line is printed: its reader may end this process at once
     print(server.url, flush=True)  # always the first line: scripts read it
     if isinstance(server, StandIn) and server.ca_path is not None:
         print(f"clients must trust {server.ca_path}; Node: NODE_EXTRA_CA_CERTS={server.ca_path}", flush=True)
     print(f"{server!r}; Ctrl-C ends it", flush=True)
     try:
-        await stop.wait()
+        await stopped
     finally:
         await server.stop()
 

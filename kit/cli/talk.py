@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import contextlib
 import math
-import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -30,8 +29,19 @@ from ..trials.plan import first_ask
 from ..wire.events import Event, dict_of, text_of
 from ..wire.live_conversation import Reply
 from ..wire.records import Response
-from .options import SESSION, Verbs, access, add_verb, seconds, stand_in
-from .screen import Columns, badge, complain, console, draw_response, first_content, in_flags, keep_sound, say
+from .options import SESSION, Verbs, access, add_verb, seconds, stand_in, until_stopped
+from .screen import (
+    Columns,
+    badge,
+    complain,
+    console,
+    draw_response,
+    first_content,
+    in_flags,
+    keep_sound,
+    only_the_instrument,
+    say,
+)
 
 _PROMPT_HELP = "type a turn · /clip FILE says a sound file · /events lists the events · /quit or Ctrl-D ends"
 _PACE = 1.25  # of the stand-in in `voice`: a little ahead of the ear, as services are, so that it can be interrupted
@@ -51,32 +61,34 @@ async def _cases(args: argparse.Namespace) -> int:
     columns.row("case", "items", "reported", "arrived", "first", "it says")
     n_failed, where = 0, ""
     for chosen in all_cases():
-        name, n_items = chosen.name, str(len(chosen.history))
+        about = (chosen.name, str(len(chosen.history)), chosen.reported)
         try:
-            async with _connect(args, quiet=True, trial=f"case {name}") as session:
+            async with _connect(args, quiet=True, trial=f"case {chosen.name}") as session:
                 response = await _play(session, chosen, args)
                 keep_sound(response, args.wav)
-                mark = show.origin_word(session.simulated)
-                where = f"{session.endpoint.name}, {session.model}, {session.spoken}"
+                mark = only_the_instrument(session.simulated)
+                where = f"{session.endpoint.name}, {session.model}, {session.spoken}{mark}"
         except InputError:  # a missing key or an unknown endpoint is the same for every case
             raise
         except KitError as exc:
             n_failed += 1
-            columns.row(name, n_items, chosen.reported, badge("failed"), "–", in_flags(exc))
-            continue
-        columns.row(
-            name, n_items, chosen.reported, badge(response.modality), first_content(response), response.words or ""
-        )
+            columns.row(*about, badge("failed"), "–", in_flags(exc))
+        else:
+            columns.row(*about, badge(response.modality), first_content(response), response.words or "")
     if where:
-        note = f" – {mark}: this shows the instrument, not what a model does" if mark else ""
-        say(f"\n{where}{note}", "dim")
+        say(f"\n{where}", "dim")
     return 1 if n_failed else 0
 
 
 async def _talk(args: argparse.Namespace, start: Case | None) -> int:
     async with _connect(args) as session:
         if start is not None:
-            _draw_history(start)
+            say(f"case {start.name}, reported: {start.reported}", "italic")
+            columns = Columns((2, 9))
+            for n, item in enumerate(start.history):
+                clip = next((part.clip for part in item.parts if part.clip), None)
+                sound = f" (a clip of {clip.duration_ms / 1000:.1f} s)" if clip else ""
+                columns.row(str(n), item.role or item.type, item.text + sound)
             draw_response(await _play(session, start, args), args.wav)
         async for turn in _turns(args, session, piped=start is None):
             try:
@@ -144,15 +156,6 @@ async def _piped() -> AsyncIterator[str]:
             yield line.strip()
 
 
-def _draw_history(chosen: Case) -> None:
-    say(f"case {chosen.name}, reported: {chosen.reported}", "italic")
-    columns = Columns((2, 9))
-    for n, item in enumerate(chosen.history):
-        clip = next((part.clip for part in item.parts if part.clip), None)
-        sound = f" (a clip of {clip.duration_ms / 1000:.1f} s)" if clip else ""
-        columns.row(str(n), item.role or item.type, item.text + sound)
-
-
 # ------------------------------------------------------------------------------------- voice: microphone and speaker
 
 
@@ -171,48 +174,30 @@ async def _talk_voice(args: argparse.Namespace) -> int:
         speaker = await stack.enter_async_context(Speaker(args.output))
         settings = await face_of.prepare(args)
         session = await stack.enter_async_context(_connect(args, settings=settings))
-        canceller = _canceller(args, speaker)
-        half_duplex = _half_duplex(args)
+        canceller, about_echo = _echo(args, speaker)
         face = face_of(session, wav=args.wav, every_event=args.show_events)
-        face.voice = voice = face_of.voice_of(
-            session,
-            microphone,
-            speaker,
-            half_duplex=half_duplex,
-            canceller=canceller,
-            on_event=face.take,
-        )
+        options: dict[str, Any] = {"half_duplex": _half_duplex(args), "canceller": canceller, "on_event": face.take}
+        face.voice = voice = face_of.voice_of(session, microphone, speaker, **options)
         voice.on_interrupted = face.cut_off
-        face.say(
-            f"microphone: {microphone.device.name} · speaker: {speaker.device.name} · {_echo(half_duplex, args, canceller)}"
-        )
+        face.say(f"microphone: {microphone.device.name} · speaker: {speaker.device.name} · {about_echo}")
         await asyncio.sleep(0)  # what the devices' threads have handed over meanwhile
         microphone.clear()  # what came before the prompt is not meant for the model
         face.say("speak; Ctrl-C ends")
+        talking = asyncio.create_task(voice.run())
+        stopping = asyncio.create_task(until_stopped())
         try:
-            await _until_interrupted(face, voice, args.seconds)
+            with face.on_screen():
+                done, _ = await asyncio.wait(
+                    {talking, stopping}, timeout=args.seconds, return_when=asyncio.FIRST_COMPLETED
+                )
+            for task in (talking, stopping):
+                task.cancel()
+            await asyncio.gather(talking, stopping, return_exceptions=True)
+            if talking in done:
+                talking.result()  # raises what ended it
         finally:
             face.summary()  # also of a talk that a device or the server ended
     return 0
-
-
-async def _until_interrupted(face: _Face, voice: Voice, seconds: float | None) -> None:
-    """Ctrl-C, the end of the time, or the end of the session."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C raises in the loop instead
-            loop.add_signal_handler(number, stop.set)
-    talking = loop.create_task(voice.run())
-    stopping = loop.create_task(stop.wait())
-    with face.on_screen():
-        await asyncio.wait({talking, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    is_over = talking.done()  # by itself, not by Ctrl-C or --seconds
-    for task in (talking, stopping):
-        task.cancel()
-    await asyncio.gather(talking, stopping, return_exceptions=True)
-    if is_over:
-        talking.result()  # raises what ended it
 
 
 def _half_duplex(args: argparse.Namespace) -> bool:
@@ -222,24 +207,17 @@ def _half_duplex(args: argparse.Namespace) -> bool:
     return args.no_echo_cancellation or not echo_cancellation_installed()
 
 
-def _canceller(args: argparse.Namespace, speaker: Speaker) -> EchoCanceller | None:
-    if args.no_echo_cancellation or _half_duplex(args) or not echo_cancellation_installed():
-        return None
-    canceller = EchoCanceller(far_rate_hz=speaker.rate_hz)
-    speaker.on_played = canceller.far
-    return canceller
-
-
-def _echo(half_duplex: bool, args: argparse.Namespace, canceller: EchoCanceller | None) -> str:
+def _echo(args: argparse.Namespace, speaker: Speaker) -> tuple[EchoCanceller | None, str]:
+    """What takes the model's voice out of what the microphone hears, and what the user should know of it."""
     install = 'pip install "realtime-history-kit[echo]"'
-    if half_duplex:
+    if _half_duplex(args):
         how = "--full-duplex" if args.half_duplex or echo_cancellation_installed() else install
-        return f"half-duplex: you are not heard while it speaks (to interrupt it: {how})"
-    if canceller is not None:
-        return "echo cancellation on: you can interrupt it"
+        return None, f"half-duplex: you are not heard while it speaks (to interrupt it: {how})"
     if args.no_echo_cancellation:
-        return "echo cancellation off: wear headphones"
-    return f"no echo cancellation ({install}): wear headphones"
+        return None, "echo cancellation off: wear headphones"
+    if not echo_cancellation_installed():
+        return None, f"no echo cancellation ({install}): wear headphones"
+    return EchoCanceller.of(speaker), "echo cancellation on: you can interrupt it"
 
 
 class _Face:
@@ -321,9 +299,8 @@ class _Face:
         """What was said, what was lost, and where the time went."""
         if self.voice is None:
             return
-        cuts = [
-            cut.audio_end_ms for interruption in self.voice.playback.interruptions for cut in interruption.truncations
-        ]
+        interruptions = self.voice.playback.interruptions
+        cuts = [cut.audio_end_ms for interruption in interruptions for cut in interruption.truncations]
         n = len(self._session.responses)
         words = f"{n} replies" if n != 1 else "1 reply"
         if cuts:

@@ -15,7 +15,7 @@ import importlib.util
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,11 +30,11 @@ from ..trials import arms, run
 from ..trials.ledger import Ledger
 from ..trials.plan import Plan, estimate
 from .options import Verbs, access, add_options, add_verb
-from .screen import Bar, Columns, complain, console, draw_facts, draw_frame, in_flags, say
+from .screen import Bar, Columns, complain, console, draw_facts, draw_frame, in_flags, only_the_instrument, say
 
 if TYPE_CHECKING:
     from ..reporting.live_study import LiveStudy
-    from ..reporting.study import Study
+    from ..reporting.study import ModelRate, Study
 
 _ROWS = ("modality", "comparisons", "controls", "trials", "attempts", "turns", "responses", "events")
 _WHY_NONE = {
@@ -106,29 +106,28 @@ def draw_plan(plan: Plan) -> None:
         ("trials", f"{expected.n_trials:,} trials{controls}, {plan.repeats} of each; about {expected.n_responses:,} responses "
                    f"and {tokens} tokens"),
     ))  # fmt: skip
-    time = show.duration(60 * expected.minutes)
+    boxes = {"time": f"{show.duration(60 * expected.minutes)}, 8 at once"}
     if expected.free or expected.usd is None:
-        cost = "free, simulated" if expected.simulated else "free" if expected.free else "unpriced"
-        boxes = {"cost": cost, "time": f"{time}, 8 at once"}
+        boxes = {"cost": ("free, simulated" if expected.simulated else "free") if expected.free else "unpriced"} | boxes
     else:
         boxes = {
             "expected": f"about ${expected.usd:,.2f}",
             "budget": f"${expected.enough_usd:,.0f} is enough",
             "at worst": f"${expected.worst_usd:,.2f}",
-            "time": f"{time}, 8 at once",
-        }
+        } | boxes
     table = Table(*boxes)
-    table.add_row(*(Text(text) for text in boxes.values()))
+    table.add_row(*map(Text, boxes.values()))
     console().print(table, soft_wrap=False)
     if expected.elsewhere:
         say(expected.elsewhere.removeprefix(". "), "dim")
     elif expected.usd is None:
-        words = "Without a price no budget can be kept: give one in the plan, Settings(…, price=Price(…)), or run it whatever it costs: "
-        say(f"{words}--budget inf", "dim")
+        say(
+            "Without a price no budget can be kept: give Settings(…, price=Price(…)) in the plan, or --budget inf",
+            "dim",
+        )
     elif not expected.free:
         prices = expected.as_of.removeprefix(" at the prices of ")
-        words = "a session begins only if its worst case still fits into the budget, which is never passed"
-        say(f"prices of {prices}; {words}", "dim")
+        say(f"prices of {prices}; a session begins only if its worst case still fits into the budget", "dim")
         say("a smaller budget runs a balanced beginning of the plan; the same command with more goes on", "dim")
 
 
@@ -137,9 +136,7 @@ def _budget(usd: float | None, *, is_free: bool) -> float | None:
     if is_free or usd is not None:
         return usd
     if not sys.stdin.isatty():
-        raise InputError(
-            "this costs money: give --budget, the most in US dollars that it may cost (the price is above)"
-        )
+        raise InputError("this costs money: give --budget, the most in US dollars that it may cost")
     text = input("The most that this may cost, in US dollars (nothing: stop here): ").strip().lstrip("$")
     try:
         return float(text)
@@ -167,8 +164,7 @@ def _run(args: argparse.Namespace) -> int:
         return _go_on(named_path(args.plan).resolve(), args)
     if args.header or args.key_env:
         raise InputError(
-            "headers and the key of a plan are in its settings: Settings(…, headers={…}, key_env=…); --header and --key-env are for a "
-            "study's ledger"
+            "--header and --key-env are for a study's ledger; a plan has Settings(…, headers={…}, key_env=…)"
         )
     plan = load_plan(args.plan)
     draw_plan(plan)
@@ -213,20 +209,14 @@ def draw_ledger(ledger: Ledger) -> None:
     df = tables.modality_df(ledger, [*several, "case", "arm"])
     trials = tables.trials_df(ledger)
     reports = dict(zip(trials["case"].astype(str), trials["reported"].astype("string"), strict=True))
-    as_is = df["arm"].astype(str) == arms.as_is.name
-    df["reported"] = df["case"].astype(str).map(reports).where(as_is)
-    modalities = [
-        word for word in ("audio", "text", "mixed", "function", "empty") if word in ("audio", "text") or df[word].sum()
-    ]
-    names = [*several, "case", "arm", "reported", "planned", "completed", "failed", *modalities]
-    draw_frame(df[names].rename(columns={word: f"{show.SIGNS[word]} {word}" for word in modalities}))
-    mark = show.origin_word(ledger.simulated)
-    say(
-        "what the user finally heard of the first turn"
-        + (f" – {mark}: this shows the instrument, not what a model does" if mark else "")
-    )
+    df["reported"] = df["case"].astype(str).map(reports).where(df["arm"].astype(str) == arms.as_is.name)
+    rare = [word for word in ("mixed", "function", "empty") if df[word].sum()]
+    signs = {word: f"{show.SIGNS[word]} {word}" for word in ("audio", "text", *rare)}
+    names = [*several, "case", "arm", "reported", "planned", "completed", "failed", *signs]
+    draw_frame(df[names].rename(columns=signs))
+    say(f"what the user finally heard of the first turn{only_the_instrument(ledger.simulated)}")
     say("reported: what people said in public of the case as it is, without a count; nothing that was seen here")
-    last: dict[str, Any] = dict(ledger.last_run or {})
+    last = ledger.last_run or {}
     if last.get("ended") not in (None, "complete"):
         say(f"ended by {last['ended']}: {last['note']}", "bold")
     if why := dict(ledger.facts()).get("failed most often by"):
@@ -283,71 +273,63 @@ def _report(args: argparse.Namespace) -> int:
 
 def _study(args: argparse.Namespace) -> int:
     from ..endpoint import endpoint
+    from ..reporting.live_study import LiveStudy
     from ..reporting.study import Study
 
-    where = named_path(args.out or f"runs/study-{endpoint(args.endpoint).label.replace(':', '-')}").resolve()
+    place = endpoint(args.endpoint)
+    where = named_path(args.out or f"runs/study-{place.label.replace(':', '-')}").resolve()
     if args.part == "live":
-        return _live_study(where, args)
+        live = LiveStudy(
+            where, args.endpoint, models=args.model, placements=args.arm, seed=args.seed, silence=args.drift
+        )
+        about = f"models: {', '.join(live.models)}; placements: {', '.join(live.placements)}"
+        return _play_study(live, about, live.write, args, is_free=place.key_env is None, again="the same command")
     options = {"models": args.model, "seed": args.seed, "drift": args.drift, "access": access(args)}
     if args.part:
         return _part(where, {"part": args.part, "where": args.endpoint} | options, args)
-    return _play_study(Study(where, args.endpoint, cures=args.arm, days=args.days, **options), args)
+    return _play_realtime_study(Study(where, args.endpoint, cures=args.arm, days=args.days, **options), args)
 
 
-def _live_study(folder: Path, args: argparse.Namespace) -> int:
-    """The study of GPT-Live: say what it costs, run it or what is left of it, and say what came out."""
-    from ..endpoint import endpoint
-    from ..reporting.live_study import LiveStudy
-
-    study = LiveStudy(folder, args.endpoint, models=args.model, placements=args.arm, seed=args.seed, silence=args.drift)
-    say(f"models: {', '.join(study.models)}; placements: {', '.join(study.placements)}")
-    is_free = endpoint(args.endpoint).key_env is None
-    page = _run_study(study, study.write, args, is_free=is_free, again="the same command")
-    if page is None:
-        return 0
-    _say_findings(study, page)
-    return 0 if study.complete else complain("not complete: the same command goes on", 1)
-
-
-def _play_study(study: Study, args: argparse.Namespace) -> int:
-    """Print what it costs, run it or what is left of it, and print what it came to."""
+def _play_realtime_study(study: Study, args: argparse.Namespace) -> int:
     from ..reporting import study_page
 
-    say(f"models: {', '.join(study.design.models)}; cures: {', '.join(study.design.cures)}")
-    again = _again(study.folder, study.access)
-    page = _run_study(study, lambda: study_page.write(study), args, is_free=study.free, again=again)
-    if page is None:
-        return 0
-    for rate in study.rates():
-        say(f"{rate.model}: {rate}")
-    _say_findings(study, page)
-    if study.due:
-        say(f"{study.state}: {again}", "bold")
-        return 0
-    return 0 if study.complete else complain(f"not complete; to go on: {again}", 1)
+    about = f"models: {', '.join(study.design.models)}; cures: {', '.join(study.design.cures)}"
+    write, again = partial(study_page.write, study), _again(study.folder, study.access)
+    return _play_study(study, about, write, args, is_free=study.free, again=again, rates=study.rates)
 
 
-def _run_study(
-    study: Study | LiveStudy, write: Callable[[], Path], args: argparse.Namespace, *, is_free: bool, again: str
-) -> Path | None:
-    """Print the price and run it; return its page, which is written after an interrupt, too; ``None`` if it is not to be run."""
+def _play_study(
+    study: Study | LiveStudy,
+    about: str,
+    write: Callable[[], Path],
+    args: argparse.Namespace,
+    *,
+    is_free: bool,
+    again: str,
+    rates: Callable[[], Iterable[ModelRate]] = tuple,
+) -> int:
+    """Print what it costs, run it or what is left of it, and print what it came to. An interrupt leaves a page, too."""
+    say(about)
     say(f"price: {study.price()}")
     if args.dry_run:
-        return None
-    usd = _budget(args.budget, is_free=is_free)
-    page = None
+        return 0
+    usd, page = _budget(args.budget, is_free=is_free), None
     try:
         _under_a_bar(study.run, args, usd, again)
     finally:
         if study.ledgers:
             page = write()
-    return page
-
-
-def _say_findings(study: Study | LiveStudy, page: Path) -> None:
+    if page is None:
+        return 0
+    for rate in rates():
+        say(f"{rate.model}: {rate}")
     for sentence in study.sentences():
         say(f"- {sentence}")
     say(f"report: {page}")
+    if study.due:
+        say(f"the next block may begin on {study.due} (UTC): {again}", "bold")
+        return 0
+    return 0 if study.complete else complain(f"not complete; to go on: {again}", 1)
 
 
 def _again(path: Path, access: Mapping[str, Any]) -> str:
@@ -395,7 +377,7 @@ def _go_on(path: Path, args: argparse.Namespace) -> int:
         return _part(path.parent, about, args)
     folder = path if path.is_dir() else path.parent
     if path.suffix != ".py" and (folder / ABOUT).is_file():
-        return _play_study(Study.load(folder, **again), args)
+        return _play_realtime_study(Study.load(folder, **again), args)
     if path.suffix == ".py":
         raise InputError(f"name a ledger, too: kit trials run {path.name} runs/{path.stem}.sqlite")
     raise InputError(f"{path} was not made by kit study, so its plan comes first: kit trials run PLAN.py {path.name}")
@@ -430,7 +412,7 @@ def _add_trials(verbs: Verbs) -> None:
         description="A plan is a Python file that says plan = Plan(…): cases, arms, settings and repeats, as in a notebook.",
     )
     steps = trials.add_subparsers(title="verbs", metavar="WHAT")
-    file = {"metavar": "PLAN", "help": "a Python file that defines plan = Plan(…)"}
+    file: dict[str, Any] = {"metavar": "PLAN", "help": "a Python file that defines plan = Plan(…)"}
     plan = add_verb(steps, "plan", _plan, "show what a plan would take: trials, tokens, dollars, minutes")
     plan.add_argument("plan", **file)
     header = {"help": "send this header again, which a study that had it does not keep; may be repeated"}

@@ -243,8 +243,7 @@ class Chat(PageWidget):
         # Half-duplex has no echo to cancel: nothing is sent while the model is heard.
         canceller = None
         if self.echo_cancellation and not self.half_duplex and echo_cancellation_installed():
-            canceller = EchoCanceller(far_rate_hz=speaker.rate_hz)
-            speaker.on_played = canceller.far
+            canceller = EchoCanceller.of(speaker)
         return Voice(self.session, microphone, speaker, half_duplex=self.half_duplex, canceller=canceller)
 
     async def _run(self, voice: Voice, stack: contextlib.AsyncExitStack) -> None:
