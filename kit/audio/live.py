@@ -83,7 +83,7 @@ class LivePlayback:
         heard_ms = max(0, n_heard - self._first) * 1000 // RATE_HZ
         reply_id = self._reply.id if self._reply is not None else ""
         self.session.interrupted(heard_ms)
-        interruption = Interruption((Truncation(reply_id, 0, heard_ms),), None, heard_ms)
+        interruption = Interruption((Truncation(reply_id, 0, heard_ms),))
         self.interruptions.append(interruption)
         return interruption
 

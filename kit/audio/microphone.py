@@ -7,7 +7,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -18,41 +17,37 @@ from ..errors import AudioFormatError, DeviceError, InputError
 from .portaudio import Device, close, find, latency_ms, opened, rate_for
 
 SPEECH_DBFS = -45.0  # a louder peak counts as speech: rooms stay below −55 dBFS, a voice at a laptop is above −35
+_BLOCK_MS = 20
 _SILENT_S = 3.0  # a device that brings no block for this long is gone; the slowest start measured was below one second
 
 
 # ------------------------------------------------------------------------------------------------ one recording, one clip
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """A stretch of a recording that never came. It is silence in the clip, so that what follows keeps its place."""
+class Gap(NamedTuple):
+    """A stretch that never came: silence in the clip, so that what follows keeps its place."""
 
     start_ms: float
     length_ms: float
 
 
 class Recording:
-    """The samples of one recording, each block put where it belongs.
+    """The samples of one recording, each block put where it belongs, in whatever order and on whatever thread it comes.
 
-    Blocks may come in any order and on any thread. A block that never comes leaves a gap of silence that `gaps` names.
-    The samples are held once: ten minutes are 29 MB.
+    A block that never comes leaves a gap of silence that `gaps` names. The samples are held once: ten minutes are 29 MB.
 
     Args:
         rate_hz: Of the blocks. The clip is at 24 kHz whatever this is.
         max_ms: Sound after this is not kept, and `full` is true.
-
-    Attributes:
-        n_blocks: Blocks that came.
-        n_expected: Blocks that there are in all, once the last one has told its number.
     """
 
     def __init__(self, *, rate_hz: int = RATE_HZ, max_ms: float = MAX_MS) -> None:
         if not 4_000 <= rate_hz <= 768_000:
             raise InputError(f"no microphone runs at {rate_hz} Hz; they run at 8 000 to 192 000")
         self.rate_hz = rate_hz
+        # Blocks that came, and how many there are in all, once the last one has told its number.
         self.n_blocks = 0
-        self.n_expected: int | None = None
+        self._n_expected: int | None = None
         # Where keeping ends, in samples at `rate_hz`.
         self._limit = int(max_ms * rate_hz / 1000)
         # Little-endian int16 from the start to the end of the latest block; gaps are zeros.
@@ -91,14 +86,11 @@ class Recording:
                     self._loud_until = max(self._loud_until, end)
             self.n_blocks += 1
             if last:
-                self.n_expected = self.n_blocks if seq is None else seq + 1
+                self._n_expected = self.n_blocks if seq is None else seq + 1
         return dbfs
 
     def _mark(self, first: int, end: int) -> None:
         """Note that the samples from `first` to `end` have come."""
-        if self._spans and self._spans[-1][1] == first:  # nearly always: the next block
-            self._spans[-1] = (self._spans[-1][0], end)
-            return
         merged: list[tuple[int, int]] = []
         for start, stop in sorted([*self._spans, (first, end)]):
             if merged and start <= merged[-1][1]:
@@ -114,18 +106,16 @@ class Recording:
 
     @property
     def ms(self) -> float:
-        """Its length so far."""
         return self.n_samples * 1000 / self.rate_hz
 
     @property
     def full(self) -> bool:
-        """It has reached its limit."""
         return self.n_samples >= self._limit
 
     @property
     def complete(self) -> bool:
         """The last block has come, and as many as its number says."""
-        return self.n_expected is not None and self.n_blocks >= self.n_expected
+        return self._n_expected is not None and self.n_blocks >= self._n_expected
 
     @property
     def quiet_ms(self) -> float:
@@ -134,50 +124,37 @@ class Recording:
 
     @property
     def gaps(self) -> list[Gap]:
-        """What never came."""
         with self._lock:
             # Ends and beginnings in turns, from 0 on: what lies between an end and the next beginning never came.
             edges = [0, *(edge for span in self._spans for edge in span)]
         per_ms = self.rate_hz / 1000
         return [Gap(a / per_ms, (b - a) / per_ms) for a, b in zip(edges[0:-1:2], edges[1::2], strict=True) if b > a]
 
-    def clip(self, *, details: Mapping[str, Any], text: str = "") -> Clip:
+    def clip(self, *, details: Mapping[str, Any]) -> Clip:
         """Make a clip of it, at 24 kHz, that knows its microphone.
 
         Raises:
             AudioFormatError: If nothing came.
         """
         if not self._spans:
-            raise AudioFormatError(
-                "no sound came from the microphone; is it muted, or in use by another program? record again"
-            )
-        details = dict(details)
-        if gaps := self.gaps:
-            details["missing_ms"] = [[round(gap.start_ms, 1), round(gap.length_ms, 1)] for gap in gaps]
+            raise AudioFormatError("no sound came: is the microphone muted, or in use by another program? record again")
+        gaps = [[round(gap.start_ms, 1), round(gap.length_ms, 1)] for gap in self.gaps]
         when = datetime.now(UTC).isoformat(timespec="seconds")
-        samples = np.frombuffer(self._pcm, "<i2")
-        # What was done to the samples, for those who look at the clip; empty: nothing.
-        converted = ""
+        provenance = Provenance("microphone", "", when, {**details, **({"missing_ms": gaps} if gaps else {})})
+        samples, converted = np.frombuffer(self._pcm, "<i2"), ""
         if self.rate_hz != RATE_HZ:
             import soxr
 
             samples = soxr.resample(samples, self.rate_hz, RATE_HZ, quality="HQ")
             converted = f"{self.rate_hz:,} Hz → 24 000 Hz".replace(",", " ")
-        provenance = Provenance("microphone", text, when, details)
         return Clip(samples.astype(np.int16, copy=False), provenance=provenance, converted=converted)
 
 
 def silence_limit_ms(seconds: float | None) -> float | None:
-    """How much quiet ends a recording, in milliseconds; ``None``: no amount does.
-
-    Raises:
-        InputError: If the recording would end before anybody spoke.
-    """
-    if seconds is None:
-        return None
-    if not seconds > 0:
+    """How much quiet ends a recording, in milliseconds; ``None``: no amount does."""
+    if seconds is not None and not seconds > 0:
         raise InputError(f"to stop at a silence of {seconds:g} s: take more than 0; 1 is usual")
-    return seconds * 1000
+    return None if seconds is None else seconds * 1000
 
 
 # ---------------------------------------------------------------------------------------------------- blocks as they come
@@ -270,12 +247,10 @@ class Microphone(BlockQueue):
             async for block in microphone:
                 await session.append_audio(block.pcm)
 
-    The device's own thread copies each block and hands it over; nothing else happens there. A reader that falls behind
-    loses whole blocks, newest first, and `n_dropped` counts their samples.
+    The device's own thread copies each block of 20 ms and hands it over; nothing else happens there.
 
     Args:
         device: Its number or a part of its name (`devices()` lists them); the system's default if left out.
-        block_ms: How much comes at once.
         max_waiting_ms: How much is kept for a reader that is busy.
 
     Attributes:
@@ -287,14 +262,11 @@ class Microphone(BlockQueue):
         DeviceError: If there is no such device, or it cannot be opened.
     """
 
-    def __init__(self, device: int | str | None = None, *, block_ms: int = 20, max_waiting_ms: float = 10_000) -> None:
-        if not 5 <= block_ms <= 1_000:
-            raise InputError(f"blocks of {block_ms} ms: take 5 to 1 000; 20 is usual")
+    def __init__(self, device: int | str | None = None, *, max_waiting_ms: float = 10_000) -> None:
         self.device: Device = find(device, "input")
         self.rate_hz = rate_for(self.device, "input", RATE_HZ)
-        self.block_ms = block_ms
         self.n_overflows = 0
-        super().__init__(max(int(max_waiting_ms / block_ms), 2), silent_s=_SILENT_S)
+        super().__init__(max(int(max_waiting_ms / _BLOCK_MS), 2), silent_s=_SILENT_S)
         # Samples at 24 kHz that came so far, dropped ones included: the next block's `first`.
         self._n_samples = 0
         # PortAudio's stream; None while the device is closed.
@@ -304,7 +276,7 @@ class Microphone(BlockQueue):
 
     @property
     def latency_ms(self) -> float | None:
-        """What the device adds, as its driver reports it; ``None`` while it is closed, or where it does not say."""
+        """What the device adds, as its driver reports it; ``None`` where it is not known."""
         return latency_ms(self._stream)
 
     def __repr__(self) -> str:
@@ -320,7 +292,7 @@ class Microphone(BlockQueue):
                 self.n_overflows += 1
             deliver(bytes(data), now_s)
 
-        options = {"samplerate": self.rate_hz, "blocksize": self.rate_hz * self.block_ms // 1000}
+        options = {"samplerate": self.rate_hz, "blocksize": self.rate_hz * _BLOCK_MS // 1000}
         self._stream = opened(self.device, "input", callback=callback, **options)
         self.heard_at_s = time.perf_counter()
 
@@ -345,21 +317,16 @@ class Microphone(BlockQueue):
         self.stop()
         self.close()
 
-    def _put(self, data: bytes, now_s: float) -> None:
-        pcm = self._at_24k(data)
+    def _put(self, pcm: bytes, now_s: float) -> None:
+        if self.rate_hz != RATE_HZ:
+            import soxr
+
+            if self._resampler is None:
+                self._resampler = soxr.ResampleStream(self.rate_hz, RATE_HZ, 1, dtype="int16")
+            pcm = self._resampler.resample_chunk(np.frombuffer(pcm, np.int16)).tobytes()
         if pcm:
             self.put(Block(pcm, self._n_samples, now_s))
             self._n_samples += len(pcm) // 2
-
-    def _at_24k(self, data: bytes) -> bytes:
-        if self.rate_hz == RATE_HZ:
-            return data
-        import soxr
-
-        if self._resampler is None:
-            self._resampler = soxr.ResampleStream(self.rate_hz, RATE_HZ, 1, dtype="int16")
-        samples: bytes = self._resampler.resample_chunk(np.frombuffer(data, np.int16)).tobytes()
-        return samples
 
     def why_gone(self) -> str:
         return (
@@ -395,9 +362,6 @@ async def record_clip(
 
 def kernel_details(microphone: Microphone) -> dict[str, Any]:
     """What a clip keeps about the kernel's microphone."""
-    return {
-        "where": "kernel",
-        "device": microphone.device.name,
-        "through": microphone.device.host,
-        "rate_hz": microphone.rate_hz,
-    } | ({"n_overflows": microphone.n_overflows} if microphone.n_overflows else {})
+    device, n = microphone.device, microphone.n_overflows
+    details = {"where": "kernel", "device": device.name, "through": device.host, "rate_hz": microphone.rate_hz}
+    return details | ({"n_overflows": n} if n else {})

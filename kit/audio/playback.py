@@ -14,7 +14,7 @@ what still arrives     of an interrupted response is not played
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -26,8 +26,6 @@ from ..wire.events import AUDIO_DELTA, Event, dict_of, int_of, text_of
 from ..wire.records import Response
 
 _MAX_STRETCHES = 64  # remembered, one per content part: a conversation's last few matter
-# What the server answers when the end of a response, or its own interruption, came before our request: no fault at all.
-_TOO_LATE = {"response_cancel_not_active"}
 
 
 class Sink(Protocol):
@@ -98,12 +96,10 @@ class Interruption:
 
     Attributes:
         cancel: The response to cancel; ``None`` where none is in progress, or the server cancels it.
-        heard_ms: Of the reply that was cut off last; 0 where none was.
     """
 
     truncations: tuple[Truncation, ...]
-    cancel: str | None
-    heard_ms: float
+    cancel: str | None = None
 
 
 @dataclass(slots=True)
@@ -119,7 +115,6 @@ class PlaybackPosition:
     interrupted: set[str | None] = field(default_factory=set)
 
     def may_play(self, response_id: str | None) -> bool:
-        """Look whether a response was not interrupted."""
         return response_id not in self.interrupted
 
     def add(self, response_id: str | None, item_id: str | None, content_index: int, *, first: int, n: int) -> None:
@@ -136,37 +131,26 @@ class PlaybackPosition:
         return sum(s.n_heard(n_heard) for s in self.stretches if s.item_id == item_id) * 1000 / RATE_HZ
 
     def interrupt(
-        self, n_heard: int, *, in_progress: Iterable[str | None] = (), server_cancels: bool = False
+        self, n_heard: int, *, in_progress: Sequence[str | None] = (), server_cancels: bool = False
     ) -> Interruption:
-        """The user began to speak when `n_heard` samples had been heard.
+        """The user began to speak when `n_heard` of all samples had been heard.
 
         Args:
-            n_heard: Of all that the speaker was given.
             in_progress: Ids of the responses that are not done.
             server_cancels: Turn detection interrupts them by itself (``interrupt_response``).
         """
-        # An iterable may be read once only, and this is needed three times.
-        active = list(in_progress)
-        cut = [
-            s
-            for s in self.stretches
-            if self.may_play(s.response_id) and (s.n_heard(n_heard) < s.n or s.response_id in active)
-        ]
-        self.interrupted.update(active, (s.response_id for s in cut))
         # What was heard to its end is not truncated: that would drop its whole transcript (wire/README.md, "Retrieve,
         # delete, truncate").
+        cut = [s for s in self.stretches if self.may_play(s.response_id) and s.n_heard(n_heard) < s.n]
+        self.interrupted.update(in_progress, (s.response_id for s in cut))
         truncations = tuple(
             Truncation(s.item_id, s.content_index, s.n_heard(n_heard) * 1000 // RATE_HZ)
             for s in cut
-            if s.item_id is not None and s.n_heard(n_heard) < s.n
+            if s.item_id is not None
         )
         # Without its id a response cannot be named in a cancel.
-        with_id = [response_id for response_id in active if response_id is not None]
-        return Interruption(
-            truncations,
-            with_id[-1] if with_id and not server_cancels else None,
-            truncations[-1].audio_end_ms if truncations else 0.0,
-        )
+        with_id = [None, *(response_id for response_id in in_progress if response_id is not None)]
+        return Interruption(truncations, None if server_cancels else with_id[-1])
 
 
 # ------------------------------------------------------------------------------------------------------- a session's replies
@@ -174,19 +158,12 @@ class PlaybackPosition:
 
 @dataclass(slots=True)
 class Playback:
-    """Feeds a speaker with a session's replies as they arrive.
-
-    It is driven by events (`take`), so that it needs no task of its own; `play_replies` is the task around it.
-
-    Args:
-        session: Whose replies.
-        sink: Where they are heard.
+    """Feeds a speaker with a session's replies as they arrive, event by event; `play_replies` is the task around it.
 
     Attributes:
         position: What was heard of which item.
         interruptions: Those that cut something off, oldest first.
         handed_ms: For each reply, from the arrival of its first sound to its writing to the speaker: the kit's own part.
-        too_late: The server's refusals of cancels that its own doing had overtaken.
 
     Raises:
         InputError: If the session's replies are not PCM.
@@ -197,7 +174,6 @@ class Playback:
     position: PlaybackPosition = field(default_factory=PlaybackPosition)
     interruptions: list[Interruption] = field(default_factory=list)
     handed_ms: list[float] = field(default_factory=list)
-    too_late: list[ServerError] = field(default_factory=list)
     # Bytes already played of each content part: (response, place of its item, content index).
     _n_taken: dict[tuple[str | None, int, int], int] = field(default_factory=dict)
     # The first byte of a sample whose second comes with the next delta.
@@ -272,10 +248,9 @@ class Playback:
         in_progress = [
             r.id
             for r in self.session.responses
-            if r.conversation_id is not None
-            and r.status == "in_progress"
-            and r.created_at_ms is not None
-            and r.created_at_ms < at_ms
+            if r.status == "in_progress"
+            and r.conversation_id is not None
+            and (r.created_at_ms is not None and r.created_at_ms < at_ms)
         ]
         # Before the await: what the deltas bring meanwhile must not be played.
         self._stopping.update(in_progress)
@@ -291,9 +266,8 @@ class Playback:
                 await self.session.cancel_response(interruption.cancel)
             except ServerError as exc:
                 # The response ended on its own while the cancel was on its way (wire/README.md, "Errors").
-                if exc.code not in _TOO_LATE:
+                if exc.code != "response_cancel_not_active":
                     raise
-                self.too_late.append(exc)
         # Unknown is tried: only a server that is known not to truncate is not asked.
         for cut in interruption.truncations if self.session.endpoint.capabilities.truncates is not False else ():
             await self.session.truncate_item(cut.item_id, cut.audio_end_ms, content_index=cut.content_index)
@@ -312,24 +286,17 @@ class Playback:
 
 
 class play_replies:
-    """Hear a session's replies while they arrive::
+    """Hear a session's replies that begin from now on, while they arrive::
 
         async with Speaker() as speaker, play_replies(session, speaker) as playback:
             response = await session.ask("Tell me a joke.")
             await playback.drained()
 
-    Args:
-        session: Whose replies; those that begin from now on.
-        sink: A `Speaker` or a `Player`.
-        on_event: Called with every event of the session.
-
-    Attributes:
-        playback: What was heard, and what was interrupted.
+    The sink is a `Speaker` or a `Player`; `playback` knows what was heard, and what was interrupted.
     """
 
-    def __init__(self, session: Session, sink: Sink, *, on_event: Callable[[Event], None] | None = None) -> None:
+    def __init__(self, session: Session, sink: Sink) -> None:
         self.playback = Playback(session, sink)
-        self._on_event = on_event
         # Follows the session; None before `start`.
         self._task: asyncio.Task[None] | None = None
 
@@ -355,8 +322,6 @@ class play_replies:
     async def _follow(self, events: AsyncIterator[Event]) -> None:
         async for event in events:
             self.playback.take(event)
-            if self._on_event is not None:
-                self._on_event(event)
 
 
 def response_of(session: Session, response_id: str | None) -> Response | None:
