@@ -403,12 +403,10 @@ class RealtimeAttempt(Attempt):
         self._so_far = self.prepared.history
         self.answers: list[Response] = []  # of the open turn, in order; not what else came
         self._n_asked = 0  # responses asked for in the open turn
-        self._n_rows = 0  # responses of the session that are in rows already
         self._n_before = 0  # responses of the session before the last one was asked for
         self._n_items = 0  # items sent before the turn was first asked for
         self._paused_before_s = 0.0  # as it was when the turn started
-        self._in_rows: list[Response] = []  # responses put into rows since `_n_rows` was counted
-        self._n_beside = 0  # responses of no turn so far
+        self._in_rows: list[Response] = []  # responses of turns that have ended
 
     async def seed(self, connection: connect) -> None:
         session, arm = self.session, self.trial.arm
@@ -469,7 +467,6 @@ class RealtimeAttempt(Attempt):
         return response
 
     def _begin_turn(self, n: int) -> None:
-        self._end_rows()
         self.turn, self.answers, self._n_asked = n, [], 0
         self._n_items = self._n_sent("conversation.item.create")
         self._paused_before_s = self.paused_s()
@@ -524,17 +521,6 @@ class RealtimeAttempt(Attempt):
         self.outcome.responses += rows
         return turn, rows
 
-    def _end_rows(self) -> None:
-        """Put responses that belong to no turn into rows: asked for beside the talk by an arm, or not asked for at all."""
-        responses = self.session.responses if self.session is not None else []
-        in_rows = {id(response) for response in self._in_rows}
-        for response in responses[self._n_rows :]:
-            if id(response) not in in_rows:
-                self.outcome.responses.append(self._response(-1, self._n_beside, response))
-                self._n_beside += 1
-        self._n_rows = len(responses)
-        self._in_rows.clear()
-
     # ------------------------------------------------------------------------------------------------------------- ends
 
     def close_turn(self, without_content: str) -> None:
@@ -545,7 +531,10 @@ class RealtimeAttempt(Attempt):
     def collect(self) -> None:
         session, outcome = self.session, self.outcome
         assert session is not None
-        self._end_rows()
+        # Responses of no turn: asked for beside the talk by an arm, or not asked for at all.
+        in_rows = set(map(id, self._in_rows))
+        beside = [response for response in session.responses if id(response) not in in_rows]
+        outcome.responses += [self._response(-1, n, response) for n, response in enumerate(beside)]
         if "seed_ms" not in outcome.session:  # it was lost before they were taken down
             outcome.session |= self.facts()
         outcome.session |= {
