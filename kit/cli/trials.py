@@ -97,7 +97,7 @@ def draw_plan(plan: Plan) -> None:
     """Print what a plan is and, before anything is paid, what it may cost: expected, enough, at worst, and how long."""
     expected = estimate(plan)
     controls = f" and {expected.n_controls:,} controls" if expected.n_controls else ""
-    tokens = f"{expected.n_input_tokens + expected.n_output_tokens:,}"
+    tokens = f"{expected.n_tokens:,}"
     draw_facts((
         ("plan", plan.hash[:12]),
         ("cases", ", ".join(case.name for case in plan.cases)),

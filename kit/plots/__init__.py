@@ -27,20 +27,6 @@ from .style import STYLES, Picture, alt_text, blank, figure, sized, svg
 from .timeline import pair, timeline
 
 __all__ = [
-    "STYLES",
-    "Picture",
-    "alt_text",
-    "blank",
-    "cure_cost",
-    "differences",
-    "drift_by_length",
-    "figure",
-    "first_audio",
-    "modality",
-    "pair",
-    "sized",
-    "strip",
-    "svg",
-    "timeline",
-    "until_drift",
-]
+    "STYLES", "Picture", "alt_text", "blank", "cure_cost", "differences", "drift_by_length", "figure", "first_audio",
+    "modality", "pair", "sized", "strip", "svg", "timeline", "until_drift",
+]  # fmt: skip

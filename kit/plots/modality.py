@@ -263,9 +263,7 @@ def modality(
     """
     first = turns != "all"
     if outcome not in ("text", "lost_voice") or (outcome == "lost_voice" and not first):
-        raise InputError(
-            f"{clipped(outcome)} of {turns} turns cannot be drawn; there are text, and lost_voice of the first"
-        )
+        raise InputError(f"{clipped(outcome)} of {turns} turns cannot be drawn; take text, or lost_voice of the first")
     prefix, total, rate = ("", "first_turns", "drift") if first else ("turns_", "turns", "turn_drift")
     count = prefix + "text"
     if outcome == "lost_voice":

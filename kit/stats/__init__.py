@@ -2,7 +2,8 @@
 
 Nothing here knows a trial, a table or a plot: counts in, small frozen results out. Every result carries the method that
 made it and, where there is no number, a note that says why: an empty arm is an answer, not a crash. A value that cannot be
-(5 of 3, a level of 95, a turn that belongs to no trial) is an `InputError` that names it.
+(5 of 3, a level of 95, rates that are equal where a difference is looked for) is an `InputError` that names it, in every
+function here; in columns it names the first row that is wrong. ``level`` is that of the interval, 0.95 unless given.
 
 Which for what:
 
@@ -45,29 +46,8 @@ from kit.stats.intervals import (
 from kit.stats.survival import Survival, kaplan_meier
 
 __all__ = [
-    "Comparison",
-    "Interval",
-    "StopRule",
-    "Survival",
-    "adjusted",
-    "bounds_if_missing",
-    "bounds_if_missing_array",
-    "clustered",
-    "clustered_array",
-    "compare",
-    "confidence_sequence",
-    "confidence_sequence_array",
-    "equivalence",
-    "fisher",
-    "fisher_power",
-    "holm",
-    "kaplan_meier",
-    "mantel_haenszel",
-    "median_interval",
-    "newcombe",
-    "sentence",
-    "trials_needed",
-    "trials_needed_per_stratum",
-    "wilson",
-    "wilson_array",
-]
+    "Comparison", "Interval", "StopRule", "Survival", "adjusted", "bounds_if_missing", "bounds_if_missing_array",
+    "clustered", "clustered_array", "compare", "confidence_sequence", "confidence_sequence_array", "equivalence",
+    "fisher", "fisher_power", "holm", "kaplan_meier", "mantel_haenszel", "median_interval", "newcombe", "sentence",
+    "trials_needed", "trials_needed_per_stratum", "wilson", "wilson_array",
+]  # fmt: skip

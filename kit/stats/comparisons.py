@@ -31,9 +31,6 @@ def newcombe(k1: int, n1: int, k0: int, n0: int, level: float = 0.95) -> Interva
 
     R. G. Newcombe (1998), Stat. Med. 17:873-890, method 10 (no continuity correction): the distances from each rate to its
     Wilson bounds, squared and added. It is not adjusted for the number of comparisons. For an empty arm it is ``None``, with a note.
-
-    Raises:
-        InputError: If not ``0 <= k <= n`` in an arm, or `level` is no probability.
     """
     k1, n1, k0, n0 = _two_arms((k1, n1, k0, n0))
     z = z_of(level)
@@ -57,9 +54,6 @@ def fisher(k1: int, n1: int, k0: int, n0: int) -> float | None:
     """Fisher's exact two-sided p for two independent arms (R. A. Fisher (1935), J. R. Stat. Soc. 98:39-82), by scipy.
 
     Two-sided means: all tables of the same margins that are no likelier than the one seen. ``None`` with an empty arm.
-
-    Raises:
-        InputError: If not ``0 <= k <= n`` in an arm.
     """
     k1, n1, k0, n0 = _two_arms((k1, n1, k0, n0))
     if not n1 or not n0:
@@ -75,9 +69,6 @@ def holm(pvalues: Iterable[float | None]) -> tuple[float | None, ...]:
 
     S. Holm (1979), Scand. J. Stat. 6:65-70; ``None`` stays ``None`` and does not count: a test that could not be made
     cannot be wrong.
-
-    Raises:
-        InputError: If a value is not from 0 to 1.
     """
     values = list(pvalues)
     for at, p in enumerate(values):
@@ -108,9 +99,6 @@ def compare(
     """One arm against the baseline, within one case: Newcombe's interval and Fisher's p.
 
     Put all comparisons of one question through `adjusted` before saying anything about one of them.
-
-    Raises:
-        InputError: If not ``0 <= k <= n`` in an arm, or `level` is no probability.
     """
     difference = newcombe(k1, n1, k0, n0, level)
     k1, n1, k0, n0 = _two_arms((k1, n1, k0, n0))
@@ -175,14 +163,10 @@ def mantel_haenszel(
 
     Args:
         strata: Per case ``(k1, n1, k0, n0)``: drifted and completed in the arm, then in the baseline.
-        level: Confidence level.
         names: What the strata are called, in order.
 
     Returns:
         The pooled comparison; `within` has each stratum's own. Strata with an empty arm are dropped and counted.
-
-    Raises:
-        InputError: If a stratum is not four counts with ``k <= n``, or `names` are too few or too many.
     """
     z = z_of(level)
     rows = [_two_arms(stratum, f"stratum {at}: ") for at, stratum in enumerate(strata)]
@@ -266,9 +250,6 @@ def trials_needed(p0: float, p1: float, alpha: float = 0.05, power: float = 0.8,
         alpha: Chance of calling a difference where there is none, two-sided.
         power: Chance of calling this one.
         comparisons: Tests in the family. The most demanding step of Holm's procedure is used, alpha / comparisons.
-
-    Raises:
-        InputError: If a value is out of range, or the rates are equal: no number of trials shows nothing.
     """
     p0, p1 = rate(p0, "p0"), rate(p1, "p1")
     per_test = probability(alpha, "alpha", example="0.05") / whole_number(comparisons, "comparisons", at_least=1)
@@ -303,9 +284,6 @@ def trials_needed_per_stratum(
     Args:
         rates: Per stratum, the baseline's and the arm's.
         alpha, power, comparisons: As in `trials_needed`.
-
-    Raises:
-        InputError: If a value is out of range, or the differences cancel out.
     """
     pairs = [(rate(p0, "p0"), rate(p1, "p1")) for p0, p1 in rates]
     per_test = probability(alpha, "alpha", example="0.05") / whole_number(comparisons, "comparisons", at_least=1)
@@ -325,9 +303,6 @@ def fisher_power(p1: float, p0: float, n: int, alpha: float = 0.05) -> float:
     """The exact chance that Fisher's two-sided test calls the difference, with `n` trials in each arm.
 
     Every one of the (n + 1)^2 outcomes is weighed, none simulated.
-
-    Raises:
-        InputError: If a value is out of range.
     """
     p1, p0, n = rate(p1, "p1"), rate(p0, "p0"), whole_number(n, "n", at_least=1)
     alpha = probability(alpha, "alpha", example="0.05")
@@ -387,9 +362,6 @@ def equivalence(comparison: Comparison, margin: float, alpha: float = 0.05) -> I
     Args:
         margin: The largest difference that does not matter, as a rate: 0.1 is 10 points.
         alpha: The chance to call two arms equivalent that differ by the margin.
-
-    Raises:
-        InputError: If `margin` is not between 0 and 1, or `alpha` not between 0 and one half.
     """
     margin = probability(margin, "margin", example="0.1")
     # Two tests, each at alpha, are one interval that leaves out alpha on either side.
@@ -432,9 +404,6 @@ def sentence(
         power: For the number of trials.
         margin: Also say whether the arms are equivalent within this difference (see `equivalence`), if one was planned.
         verb: What is counted, of an arm.
-
-    Raises:
-        InputError: If `alpha`, `power` or `margin` is no probability.
     """
     alpha, power = probability(alpha, "alpha", example="0.05"), probability(power, "power", example="0.8")
     c = comparison

@@ -175,15 +175,11 @@ def wilson(k: int, n: int, level: float = 0.95) -> Interval:
 
     E. B. Wilson (1927), J. Am. Stat. Assoc. 22:209-212, without continuity correction. Its coverage is right on average
     (0.9521 over n from 5 to 100, R. G. Newcombe (1998), Stat. Med. 17:857-872, table II) and not at every rate: 0.925 at
-    p = 0.05 and n = 20. It holds for one look at the end; for a look after every trial see `stopping`.
+    p = 0.05 and n = 20. It holds for one look at the end; for a look after every trial see `confidence_sequence`.
 
     Args:
         k: Trials that drifted.
         n: Trials completed. With none there is no rate: every number is ``None`` and `note` says so.
-        level: Confidence level, 0.95 unless told.
-
-    Raises:
-        InputError: If not ``0 <= k <= n``, or `level` is no probability.
     """
     k, n = k_of_n(k, n)
     z = z_of(level)
@@ -201,9 +197,6 @@ def wilson_array(k: npt.ArrayLike, n: npt.ArrayLike, level: float = 0.95) -> tup
 
     Returns:
         ``(low, high)``, float64 of that shape; NaN where ``n`` is 0.
-
-    Raises:
-        InputError: Naming the first row that is not ``0 <= k <= n``.
     """
     count, total = k_of_n_arrays(k, n)
     z = z_of(level)
@@ -238,10 +231,6 @@ def bounds_if_missing(k: int, n: int, missing: int, level: float = 0.95) -> Inte
     Args:
         k: Trials that drifted, of `n` with an answer.
         missing: Trials that were asked and have no answer: lost, interrupted. One that never began is not missing.
-        level: Confidence level.
-
-    Raises:
-        InputError: If a count is negative, ``k > n``, or `level` is no probability.
     """
     k, n = k_of_n(k, n)
     missing = whole_number(missing, "missing")
@@ -284,10 +273,6 @@ def median_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     Args:
         values: Finite numbers, one per independent trial, in any unit. Leave out replies that never spoke, and say how
             many: a median over those that did is a median over those that did.
-        level: Confidence level.
-
-    Raises:
-        InputError: If a value is missing or not finite.
     """
     level = probability(level, "level", example="0.95")
     try:
@@ -344,14 +329,10 @@ def clustered(
 
     Args:
         k, n: Text turns and all turns of each trial, shape ``(n_trials,)``; trials of 0 turns do not count.
-        level: Confidence level.
         times: How many trials have these counts, where equal ones were put together; once each unless given.
 
     Returns:
         `n` counts turns, `clusters` trials. Of one trial alone there is an estimate and no interval.
-
-    Raises:
-        InputError: Naming the first entry that is not ``0 <= k <= n``.
     """
     count, total = k_of_n_arrays(k, n)
     often = np.ones_like(total) if times is None else k_of_n_arrays(times, times)[0]
@@ -383,9 +364,6 @@ def clustered_array(k: npt.ArrayLike, n: npt.ArrayLike, level: float = 0.95) -> 
 
     Returns:
         ``(estimate, low, high)``, shape ``(...)``; NaN where there is no turn, bounds NaN where there is but one trial.
-
-    Raises:
-        InputError: Naming the first entry that is not ``0 <= k <= n``.
     """
     count, total = k_of_n_arrays(k, n)
     return _core(count, total, level, np.ones_like(total))[:3]
@@ -396,9 +374,7 @@ def _core(k: Floats, n: Floats, level: float, times: Floats) -> tuple[Floats, Fl
 
     upper = 0.5 + probability(level, "level", example="0.95") / 2
     if k.ndim == 0:
-        raise InputError(
-            "k and n must hold one entry per trial, got single numbers; for independent trials see wilson()"
-        )
+        raise InputError("k and n must hold one entry per trial; for independent trials see wilson()")
     turns, texts, trials = (times * n).sum(-1), (times * k).sum(-1), (times * (n > 0)).sum(-1)
     n_turns = np.maximum(turns, 1)
     rate = texts / n_turns
@@ -444,9 +420,6 @@ def confidence_sequence(k: int, n: int, alpha: float = 0.05) -> Interval:
     Args:
         k, n: Drifted, of trials so far. At 0 of 0 it is 0 to 1.
         alpha: Chance that it ever misses.
-
-    Raises:
-        InputError: If not ``0 <= k <= n``, or `alpha` is no probability.
     """
     k, n = k_of_n(k, n)
     low, high = confidence_sequence_array(k, n, alpha)
@@ -483,9 +456,6 @@ class StopRule:
 
     alpha is split evenly over the arms (C. E. Bonferroni (1936)), so with chance at least ``1 - alpha`` no arm's interval
     is wrong at any look, stopped or not. Plain numbers, so that a plan can freeze and hash it.
-
-    Raises:
-        InputError: If `width` or `alpha` is not between 0 and 1, or `n_arms` is not a positive whole number.
     """
 
     width: float

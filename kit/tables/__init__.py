@@ -24,20 +24,6 @@ from .frames import attempts_df, events_df, log_df, responses_df, trials_df, tur
 from .modality import brief_df, in_words, modality_df, until_drift_df
 
 __all__ = [
-    "DEFINITIONS",
-    "attempts_df",
-    "brief_df",
-    "compare_df",
-    "controls_df",
-    "definitions_df",
-    "events_df",
-    "fit_of",
-    "flow_df",
-    "in_words",
-    "log_df",
-    "modality_df",
-    "responses_df",
-    "trials_df",
-    "turns_df",
-    "until_drift_df",
-]
+    "DEFINITIONS", "attempts_df", "brief_df", "compare_df", "controls_df", "definitions_df", "events_df", "fit_of",
+    "flow_df", "in_words", "log_df", "modality_df", "responses_df", "trials_df", "turns_df", "until_drift_df",
+]  # fmt: skip

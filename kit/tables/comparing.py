@@ -224,9 +224,8 @@ def _family(
     """Make every comparison that was asked for, and what else its row says."""
     arms = list(dict.fromkeys(table["arm"].astype(str)))
     if baseline not in arms:
-        raise InputError(
-            f"no trial has the arm {clipped(baseline)} to compare with; there are {', '.join(arms) or 'none'}"
-        )
+        there_are = ", ".join(arms) or "none"
+        raise InputError(f"no trial has the arm {clipped(baseline)} to compare with; there are {there_are}")
     if len(arms) < 2:
         raise InputError(f"{baseline} is the only arm, so there is nothing to compare it with")
     family: list[Comparison] = []

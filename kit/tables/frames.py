@@ -23,7 +23,7 @@ import os
 import sqlite3
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -241,7 +241,7 @@ def events_df(source: Source, *, role: Role | None = None, words: bool = False) 
         for place, event in enumerate(inflate(line[-1]).splitlines())
     ]
     names = ("plan", *list(columns)[:-1], *_EVENT, *(("json",) if words else ()))
-    return _frame(names, rows, plan_order(source))
+    return _frame(names, rows, _plan_order(source))
 
 
 def _event(line: bytes, words: bool) -> tuple[Any, ...]:
@@ -282,16 +282,13 @@ def log_df(source: LogSource | Iterable[LogSource], *, asked: str | None = "audi
     return _frame(_LOG, [tuple(map(fields.get, _LOG)) for fields in rows], {})
 
 
-def _logs(source: LogSource | Iterable[LogSource]) -> Iterator[Log]:
+def _logs(source: Any) -> Iterator[Log]:
+    if isinstance(source, InputError):  # a file of a folder that could not be read
+        raise source
     if isinstance(source, Log):
         yield source
-    elif isinstance(source, str | os.PathLike):
-        for log in read_logs(source):
-            if isinstance(log, InputError):
-                raise log
-            yield log
-    elif isinstance(source, Iterable):
-        for part in source:
+    elif isinstance(source, Iterable | os.PathLike):
+        for part in read_logs(source) if isinstance(source, str | os.PathLike) else source:
             yield from _logs(part)
     else:
         raise InputError(f"log_df() takes logs, files and folders, not {clipped(source)}")
@@ -299,7 +296,9 @@ def _logs(source: LogSource | Iterable[LogSource]) -> Iterator[Log]:
 
 def _log_rows(log: Log, session: AnySession, n: int, modality: str | None) -> Iterator[dict[str, Any]]:
     header = session.header or {}
-    opened_at = _unix(header.get("opened_at"))
+    opened_at = None
+    with suppress(TypeError, ValueError):  # anybody may have written the log: a date that is none is unknown
+        opened_at = datetime.fromisoformat(header["opened_at"]).timestamp() if "opened_at" in header else None
     of_session = {
         "trial_id": f"{session.id or f'{log.path.name} {n}'} #{n}", "role": "measure", "case": "as logged", "arm": "as logged",
         "settings": log.path.name, "endpoint": header.get("endpoint") or "log", "model": session.model,
@@ -317,14 +316,6 @@ def _log_rows(log: Log, session: AnySession, n: int, modality: str | None) -> It
         }  # fmt: skip
 
 
-def _unix(iso: object) -> float | None:
-    try:
-        # Anybody may have written the log: a date that is none is unknown.
-        return datetime.fromisoformat(iso).timestamp() if isinstance(iso, str) else None
-    except ValueError:
-        return None
-
-
 # -------------------------------------------------------------------------------------------------- from SQL to a frame
 
 
@@ -337,54 +328,51 @@ def ledgers_of(source: object) -> list[Ledger]:
     """
     parts = _flat(source)
     if not all(isinstance(part, Ledger) for part in parts):
-        raise InputError(
-            f"a source is a ledger, its path, or a list of those (event logs: log_df), not {clipped(source)}"
-        )
+        raise InputError(f"a source is a ledger, its path, or a list of those (logs: log_df), not {clipped(source)}")
     return parts
 
 
-def same_trials(ledgers: Sequence[Ledger]) -> list[str]:
+def _same_trials(ledgers: Sequence[Ledger]) -> list[str]:
     """Return, for each ledger, a JSON list of the trials that another one of the same plan already has.
 
     A copy of a ledger is not more trials. Of a plan that is in several files each trial is taken from the first one that decided
     it, and a warning says how many were left out.
     """
-    left_out: list[list[str]] = [[] for _ in ledgers]
-    plans: dict[str, list[int]] = {}
-    for at, ledger in enumerate(ledgers):
-        plans.setdefault(ledger.plan_hash, []).append(at)
-    for places in plans.values():
-        owner: dict[str, int] = {}
-        planned: dict[int, list[str]] = {}
-        # A plan that is in one file alone shares nothing, and its trials need not be read.
-        for at in places if len(places) > 1 else ():
-            rows = ledgers[at].rows("SELECT trial_id, state != 'missing' FROM trial_states")
-            planned[at] = [trial_id for trial_id, _ in rows]
-            owner |= {trial_id: at for trial_id, decided in rows if decided and trial_id not in owner}
-        # Whoever decided a trial first has it; where no ledger has, the first one that plans it.
-        for at, trial_ids in planned.items():
-            left_out[at] = [trial_id for trial_id in trial_ids if owner.setdefault(trial_id, at) != at]
-    n = sum(map(len, left_out))
-    if n:
-        warnings.warn(
-            f"the same plan is in several ledgers: {n} trials that are in two of them are counted once", stacklevel=4
-        )
+    plans = [ledger.plan_hash for ledger in ledgers]
+    # A plan that is in one file alone shares nothing, and its trials need not be read.
+    trials = [
+        ledger.rows("SELECT trial_id, state != 'missing' FROM trial_states") if plans.count(plan) > 1 else []
+        for ledger, plan in zip(ledgers, plans, strict=True)
+    ]
+    # Whoever decided a trial first has it; where no ledger has, the first one that plans it.
+    owner: dict[tuple[str, str], int] = {}
+    for wanted in (True, False):
+        for at, rows in enumerate(trials):
+            for trial_id, decided in rows:
+                if bool(decided) is wanted:
+                    owner.setdefault((plans[at], trial_id), at)
+    left_out = [[row[0] for row in rows if owner[plans[at], row[0]] != at] for at, rows in enumerate(trials)]
+    if n := sum(map(len, left_out)):
+        says = f"the same plan is in several ledgers: {n} trials that are in two of them are counted once"
+        warnings.warn(says, stacklevel=4)
     return [json.dumps(trial_ids) for trial_ids in left_out]
 
 
 @contextmanager
-def reading(ledger: Ledger) -> Iterator[sqlite3.Connection]:
-    """Open a ledger that may be written to meanwhile: every query inside sees the same moment."""
+def _selected(
+    ledger: Ledger, columns: Iterable[str], clauses: str, role: Role | None, left_out: str
+) -> Iterator[sqlite3.Cursor]:
+    """Query a ledger, which may be written to meanwhile; `left_out` is of `_same_trials`."""
     with closing(ledger.connect()) as db:
         db.row_factory = None  # plain tuples: names for each row would be a third of reading it
+        values = {"role": role, "plan": ledger.plan_hash[:12], "left_out": left_out}
         try:
-            db.execute("BEGIN")
-            yield db
+            yield db.execute(f"{_SERVED} SELECT {', '.join(columns)} {clauses}", values)
         except sqlite3.DatabaseError as exc:
             raise damage(ledger.path, exc) or exc from exc
 
 
-def plan_order(source: object) -> dict[str, list[str]]:
+def _plan_order(source: object) -> dict[str, list[str]]:
     """Return the names of cases, arms and settings in the order of the plans; trials come shuffled."""
     order: dict[str, list[str]] = {"case": [], "arm": [], "settings": []}
     for ledger in ledgers_of(source):
@@ -395,17 +383,16 @@ def plan_order(source: object) -> dict[str, list[str]]:
 
 def _rows(source: object, columns: Mapping[str, str], clauses: str, role: Role | None) -> list[tuple[Any, ...]]:
     """Query each ledger of a source; the first column is the plan, the others are `columns`."""
-    query = f"{_SERVED} SELECT :plan, {', '.join(columns.values())} {clauses}"
     ledgers = ledgers_of(source)
     rows: list[tuple[Any, ...]] = []
-    for ledger, left_out in zip(ledgers, same_trials(ledgers), strict=True):
-        with reading(ledger) as db:
-            rows += db.execute(query, {"role": role, "plan": ledger.plan_hash[:12], "left_out": left_out})
+    for ledger, left_out in zip(ledgers, _same_trials(ledgers), strict=True):
+        with _selected(ledger, [":plan", *columns.values()], clauses, role, left_out) as selected:
+            rows += selected
     return rows
 
 
 def _read(source: object, columns: Mapping[str, str], clauses: str, role: Role | None) -> pd.DataFrame:
-    return _frame(("plan", *columns), _rows(source, columns, clauses, role), plan_order(source))
+    return _frame(("plan", *columns), _rows(source, columns, clauses, role), _plan_order(source))
 
 
 def _read_kinds(
@@ -420,18 +407,16 @@ def _read_kinds(
     """
     place: dict[str, int] = {}
     kinds, ids, numbers = [], [], []
-    query = (
-        f"{_SERVED} SELECT json_array(:plan, {', '.join(repeated.values())}), {', '.join(single.values())} {clauses}"
-    )
-    with reading(ledger) as db:
+    columns = [f"json_array(:plan, {', '.join(repeated.values())})", *single.values()]
+    with _selected(ledger, columns, clauses, role, skip) as rows:
         # Not fetched first and turned into columns then: a million tuples at once take as long again.
-        for kind, row_id, number in db.execute(query, {"role": role, "plan": ledger.plan_hash[:12], "left_out": skip}):
+        for kind, row_id, number in rows:
             kinds.append(place.setdefault(kind, len(place)))
             ids.append(row_id)
             numbers.append(number)
-    df = _frame(("plan", *repeated), [json.loads(kind) for kind in place], plan_order(ledger))
-    columns = {name: _column(name, values, ()) for name, values in zip(single, (ids, numbers), strict=True)}
-    return df.take(kinds).reset_index(drop=True).assign(**columns)
+    df = _frame(("plan", *repeated), [json.loads(kind) for kind in place], _plan_order(ledger))
+    singles = {name: _column(name, values, ()) for name, values in zip(single, (ids, numbers), strict=True)}
+    return df.take(kinds).reset_index(drop=True).assign(**singles)
 
 
 def _frame(names: Sequence[str], rows: list[tuple[Any, ...]], order: Mapping[str, Sequence[str]]) -> pd.DataFrame:
@@ -506,7 +491,7 @@ def counted_turns(source: Source, role: Role | None = "measure") -> pd.DataFrame
         LedgerError: If a path leads to no ledger.
     """
     sources = _flat(source)
-    left_out = iter(same_trials([part for part in sources if isinstance(part, Ledger)]))
+    left_out = iter(_same_trials([part for part in sources if isinstance(part, Ledger)]))
     parts = [
         _turns_of_ledger(part, next(left_out), role) if isinstance(part, Ledger) else _turns_of_responses(part, role)
         for part in sources
@@ -554,7 +539,7 @@ def _stacked(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     start = 0
     for part in parts:
         part["trial"] += start
-        start = int(part["trial"].iloc[-1]) + 1 if len(part) else start
+        start = int(part["trial"].max()) + 1 if len(part) else start
     categories = dict.fromkeys(name for part in parts for name in part if hasattr(part[name], "cat"))
     for name in categories:
         words = dict.fromkeys(word for part in parts if name in part for word in part[name].cat.categories)
@@ -572,15 +557,13 @@ def _turns_of_responses(df: pd.DataFrame, role: Role | None) -> pd.DataFrame:
     """Fold a frame of `responses_df`, fresh or saved and read again, into turns."""
     import pandas as pd
 
-    lacking = [name for name in _NEEDED if name not in df]
-    if lacking:
-        raise InputError(
-            f"the frame has no column {clipped(lacking[0])}; a frame to count is one of tables.responses_df"
-        )
-    in_conversation = (df["turn"] >= 0).to_numpy()  # -1: asked for beside the conversation, and no turn of it
+    for name in _NEEDED:
+        if name not in df:
+            raise InputError(f"the frame has no column {clipped(name)}; a frame to count is one of tables.responses_df")
+    counted = (df["turn"] >= 0).to_numpy()  # -1: asked for beside the conversation, and no turn of it
     if role is not None and "role" in df:
-        in_conversation = in_conversation & (df["role"] == role).to_numpy()
-    df = df if in_conversation.all() else df[in_conversation]
+        counted = counted & (df["role"] == role).to_numpy()
+    df = df if counted.all() else df[counted]
     # Numbers, not texts: comparing neighbours is all that is needed to find where a trial begins.
     trial = _codes(df["trial_id"])
     if "plan" in df:  # the same trial id in two plans is two trials
@@ -665,7 +648,5 @@ def _flag(column: pd.Series) -> Any:
     if column.dtype.kind == "b" or column.dtype == "boolean":
         return column.astype("boolean").array
     # CSV and spreadsheets give them back as words or as numbers.
-    words = column.astype("string").str.lower()
-    return pd.array(
-        words.map({"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}), dtype="boolean"
-    )
+    flags = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+    return pd.array(column.astype("string").str.lower().map(flags), dtype="boolean")

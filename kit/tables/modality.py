@@ -439,9 +439,7 @@ def in_words(table: pd.DataFrame) -> show.Words:
         return show.Words("\n".join(f"- {sentence}" for sentence in table["sentence"]))
     missing = {"planned", "completed", "first_turns", "text", "drift_rate", "simulated"} - set(table.columns)
     if missing:
-        raise InputError(
-            f"in_words() takes a table of modality_df() or compare_df(); this one has no {sorted(missing)[0]!r}"
-        )
+        raise InputError(f"in_words() takes a table of modality_df or compare_df; this has no {min(missing)!r}")
     keys = list(table.columns[: table.columns.get_loc("simulated")])
     return show.Words("\n".join(f"- {_sentence(row, keys)}" for _, row in table.iterrows()))
 

@@ -748,7 +748,5 @@ def _source(function: FunctionType) -> str:
     try:
         return textwrap.dedent(inspect.getsource(function))
     except (OSError, TypeError) as exc:
-        raise InputError(
-            f"a plan is hashed with the source of its own arms, and that of {function.__qualname__} cannot be read; "
-            "define the arm in a file or a notebook cell"
-        ) from exc
+        name = function.__qualname__
+        raise InputError(f"the source of {name} cannot be read; define the arm in a file or a notebook cell") from exc

@@ -14,26 +14,24 @@ task: a worker reads its own environment when it connects.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import itertools
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ConnectError, KitError, MissingExtra
 from .attempt import Outcome, Prepared
 from .limits import Heartbeat, RateLimiter, Reservation
-from .plan import Settings, Trial
+from .plan import Trial
 from .runner import ATTEMPTS, Runner, StandIns
 
-ROUNDS_PER_BATCH = (
-    4  # a batch is this many times what runs at once on a worker: the pause between batches is then small
-)
+_ROUNDS = 4  # a batch is this many times what runs at once on a worker: the pause between batches is then small
 _LOOK_S = 0.25  # how often it is looked whether the workers are still there, and on a worker whether to stop
 _NO_WORKER_S = 60.0
-
 
 # A turn of which nothing will ever be known: it may have been asked for, or not.
 CENSORED = {"turn": 0, "n_responses": 0, "first_outcome": "censored", "outcome": "censored", "n_items_sent": 0}
@@ -63,7 +61,7 @@ class _OpenBatch:
     worker: str
     future: Any
     # Attempts that have not come back yet, by id.
-    open: dict[int, Trial] = field(default_factory=dict)
+    open: dict[int, Trial]
 
 
 async def run_on(runner: Runner, client: Any, at_once: int, budget_usd: float | None) -> None:
@@ -102,7 +100,7 @@ class _Cluster:
         self._open_batches: dict[str, _OpenBatch] = {}
         # Outcomes that came as messages, ahead of the batch that they belong to: a ledger that waited for whole batches would lose
         # minutes of paid work with its process.
-        self._inbox: asyncio.Queue[tuple[int, dict[str, Any]]] = asyncio.Queue()
+        self._inbox: deque[tuple[int, dict[str, Any]]] = deque()
         # Something has come, or a batch is over.
         self._news = asyncio.Event()
         # Dask takes two tasks of the same key for the same task, and would play the second one never.
@@ -121,10 +119,11 @@ class _Cluster:
                 await self._send(workers)
                 idle_s = 0.0 if self._open_batches or workers else idle_s + _LOOK_S
                 if idle_s > _NO_WORKER_S:
-                    raise KitError(
-                        f"the cluster has had no worker for {_NO_WORKER_S:.0f} s; start one and run it again"
-                    )
-                await self._wait()
+                    raise KitError(f"the cluster has no worker since {_NO_WORKER_S:.0f} s; start one and run it again")
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_S):
+                        await self._news.wait()
+                self._news.clear()
                 await self._take()
         except BaseException:
             await self._abandon()
@@ -136,37 +135,29 @@ class _Cluster:
 
     async def _send(self, workers: set[str]) -> None:
         """One batch to each worker that has none, as far as plan and budget go."""
+        runner, plan = self._runner, self._runner.plan
         for worker in sorted(workers - self._open_batches.keys()):
             # Waits until sessions may begin; a worker does not know what the service told another one.
-            await self._runner.rate_limiter.wait()
+            await runner.rate_limiter.wait()
             reserved: list[tuple[Trial, Reservation]] = []
-            while self._left and len(reserved) < self._at_once * ROUNDS_PER_BATCH:
-                if not self._runner.budget.room_for(self._runner.worst_usd(self._left[0]) or 0.0) and (
-                    reserved or self._open_batches
-                ):
+            while self._left and len(reserved) < self._at_once * _ROUNDS:
+                has_room = runner.budget.room_for(runner.worst_usd(self._left[0]) or 0.0)
+                if not has_room and (reserved or self._open_batches):
                     break  # what is in flight may give some of its reservation back
-                reservation = await self._runner.reserve(self._left[0])
+                reservation = await runner.reserve(self._left[0])
                 if reservation is None:
                     break
                 reserved.append((self._left.popleft(), reservation))
             if not reserved:
                 return
-            plan = self._runner.plan
-            trials = [trial for trial, _ in reserved]
-            ids = self._runner.begin_attempts(reserved, worker=worker)
-            batch = Batch(
-                self._topic,
-                plan.seed,
-                plan.timeout_s,
-                plan.deadline_s,
-                self._runner.keep_events,
-                self._runner.keep_sound,
-                self._at_once,
-                tuple(
-                    (n, trial, self._runner.prepared(trial), self._runner.attempt_there(trial))
-                    for n, trial in zip(ids, trials, strict=True)
-                ),
+            trials = dict(
+                zip(runner.begin_attempts(reserved, worker=worker), (trial for trial, _ in reserved), strict=True)
             )
+            tries = tuple(
+                (n, trial, runner.prepared(trial), runner.attempt_there(trial)) for n, trial in trials.items()
+            )
+            limits, kept = (plan.timeout_s, plan.deadline_s), (runner.keep_events, runner.keep_sound)
+            batch = Batch(self._topic, plan.seed, *limits, *kept, self._at_once, tries)
             future = self._client.submit(
                 play_batch,
                 batch,
@@ -178,7 +169,7 @@ class _Cluster:
                 retries=0,
             )
             future.add_done_callback(lambda _: self._wake())
-            self._open_batches[worker] = _OpenBatch(worker, future, dict(zip(ids, trials, strict=True)))
+            self._open_batches[worker] = _OpenBatch(worker, future, trials)
 
     async def _ask(self, method: Callable[..., Any], *args: Any) -> Any:
         """Call the client, whichever kind it is, without blocking this loop."""
@@ -191,20 +182,11 @@ class _Cluster:
 
     def _on_message(self, event: Any) -> None:
         """A worker logged an outcome. Called on the client's own thread."""
-        _, (attempt_id, outcome) = event
-        self._loop.call_soon_threadsafe(self._inbox.put_nowait, (attempt_id, outcome))
+        self._loop.call_soon_threadsafe(self._inbox.append, event[1])
         self._wake()
 
     def _wake(self) -> None:
         self._loop.call_soon_threadsafe(self._news.set)
-
-    async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(_LOOK_S):
-                await self._news.wait()
-        except TimeoutError:
-            return
-        self._news.clear()
 
     async def _take(self) -> None:
         """Write down what has come, then look which batches are over."""
@@ -215,16 +197,14 @@ class _Cluster:
                     self._decide(attempt_id, outcome)
             elif batch.future.status == "error":
                 problem = await self._ask(batch.future.exception)
-                raise (
-                    problem
-                    if isinstance(problem, KitError)
-                    else KitError(f"a worker could not play its trials: {problem}")
-                )
+                if not isinstance(problem, KitError):
+                    problem = KitError(f"a worker could not play its trials: {problem}")
+                raise problem
             self._lose(batch)
 
     def _empty_inbox(self) -> None:
-        while not self._inbox.empty():
-            self._decide(*self._inbox.get_nowait())
+        while self._inbox:
+            self._decide(*self._inbox.popleft())
 
     def _decide(self, attempt_id: int, fields: dict[str, Any]) -> None:
         """An outcome has come: by a message and once more with its batch, and what comes first counts."""
@@ -243,13 +223,9 @@ class _Cluster:
     def _lose(self, batch: _OpenBatch) -> None:
         """What a batch has not brought is lost; its worker is free, or gone."""
         del self._open_batches[batch.worker]
+        error = f"the worker {batch.worker} was gone before this came back; what it used is not known"
+        failure = {"kind": "worker_lost", "error_type": "WorkerLost", "error": error, "expected": 0}
         for attempt_id, trial in batch.open.items():
-            failure = {
-                "kind": "worker_lost",
-                "error_type": "WorkerLost",
-                "error": f"the worker {batch.worker} was gone before this came back; what it used is not known",
-                "expected": 0,
-            }
             outcome = Outcome("failed", failure=failure, turns=[CENSORED], usd=None)
             if self._runner.decide(trial, attempt_id, outcome):
                 self._left.append(trial)
@@ -287,7 +263,7 @@ def play_batch(batch: Batch) -> list[tuple[int, dict[str, Any]]]:
 async def _play_batch(
     batch: Batch, tell: Callable[[int, dict[str, Any]], None], stopped: Callable[[], bool]
 ) -> list[tuple[int, dict[str, Any]]]:
-    settings: dict[int, Settings] = {trial.settings_n: trial.settings for _, trial, _, _ in batch.tries}
+    settings = {trial.settings_n: trial.settings for _, trial, _, _ in batch.tries}
     done: list[tuple[int, dict[str, Any]]] = []
     # Of this batch alone; what other workers were told holds back the next batch, in `_send`.
     limiter = RateLimiter()
@@ -298,9 +274,8 @@ async def _play_batch(
             await limiter.wait()
             connection = stand_ins.connect(trial, n_attempt, batch.timeout_s)
             try:
-                attempt = ATTEMPTS[trial.settings.where.protocol](
-                    trial, prepared, outcome, batch.timeout_s, batch.deadline_s, heartbeat.look
-                )
+                kind = ATTEMPTS[trial.settings.where.protocol]
+                attempt = kind(trial, prepared, outcome, batch.timeout_s, batch.deadline_s, heartbeat.look)
                 await attempt.play(connection, keep_events=batch.keep_events)
                 was_stopped = False
             finally:
@@ -327,9 +302,7 @@ async def _play_batch(
         await asyncio.wait([playing], timeout=_LOOK_S)
         if not playing.done() and await asyncio.to_thread(stopped):
             playing.cancel()
-    if playing.cancelled():
-        return done
-    problem = playing.exception()
+    problem = None if playing.cancelled() else playing.exception()
     if isinstance(problem, BaseExceptionGroup):
         raise problem.exceptions[0]
     if problem is not None:

@@ -26,29 +26,24 @@ def check_budget(
     Raises:
         InputError: If somebody pays and no cap is given, or a cap is given where prices are unknown and it could not be kept.
     """
-    if budget_usd is not None and not (
-        isinstance(budget_usd, int | float) and not isinstance(budget_usd, bool) and budget_usd >= 0
-    ):
+    is_number = isinstance(budget_usd, int | float) and not isinstance(budget_usd, bool)
+    if budget_usd is not None and not (is_number and budget_usd >= 0):
         raise InputError(f"budget_usd must be dollars, such as 2.50, not {clipped(budget_usd)}")
     for item in settings:
         if item.free:
             continue
         if budget_usd is None:
             usd = f"{enough() or 2.5:.2f}"
-            raise InputError(
-                f"{item.name} costs money: say how much it may, run(…, budget_usd={usd}), or --budget {usd} in a terminal; "
-                "the plan shows what to expect"
-            )
-        uncounted = item.where.cannot("counts_tokens")
-        if uncounted is not None and budget_usd != math.inf:
-            raise InputError(
-                f"{uncounted}, and a budget of ${budget_usd:.2f} could not be kept; say budget_usd=float('inf'), or --budget inf"
-            )
-        if not item.is_priced and budget_usd != math.inf:
-            raise InputError(
-                f"the kit knows no price for {item.name}, so a budget of ${budget_usd:.2f} could not be kept; give one, "
-                "Settings(…, price=Price(text=(…), audio=(…), image=(…))), or say budget_usd=float('inf')"
-            )
+            how = f"run(…, budget_usd={usd}), or --budget {usd} in a terminal"
+            raise InputError(f"{item.name} costs money: say how much it may, {how}; the plan shows what to expect")
+        if budget_usd == math.inf:
+            continue
+        cannot = f"so a budget of ${budget_usd:.2f} could not be kept"
+        if uncounted := item.where.cannot("counts_tokens"):
+            raise InputError(f"{uncounted}, {cannot}; say budget_usd=float('inf'), or --budget inf")
+        if not item.is_priced:
+            how = "give one, Settings(…, price=Price.parse(…)), or say budget_usd=float('inf')"
+            raise InputError(f"the kit knows no price for {item.name}, {cannot}; {how}")
     return math.inf if budget_usd is None else float(budget_usd)
 
 

@@ -18,7 +18,7 @@ from ..link import in_background
 from ..live import LiveSession
 from ..speech import say
 from ..wire.live import PRICED_MODELS, USD_PER_SECOND
-from ..wire.live_conversation import Reply, ReplyPolicy
+from ..wire.live_conversation import ReplyPolicy
 from ..wire.records import row
 from .attempt import RESPONSE_COLUMNS, Attempt, MachinePaused, Row
 from .plan import first_ask
@@ -106,13 +106,15 @@ class LiveAttempt(Attempt):
         self._n_rows += len(replies)
         # What the model said unasked is no answer, unless nothing else came.
         answers = [reply for reply in replies if reply.ask is not None] or replies
-        final: Reply | None = next(
-            (reply for reply in reversed(answers) if reply.n_voiced), answers[-1] if answers else None
-        )
+        voiced = [reply for reply in answers if reply.n_voiced]
+        final = (voiced or answers)[-1] if answers else None
         first = answers[0] if answers else None
         asked_at_ms = first.ask.at_ms if first and first.ask else None
-        heard_at_ms = next((reply.first_voice_at_ms for reply in answers if reply.n_voiced), None)
+        heard_at_ms = voiced[0].first_voice_at_ms if voiced else None
         heard_ms = None if heard_at_ms is None or asked_at_ms is None else heard_at_ms - asked_at_ms
+        ended = None
+        if final is not None and final.n_voiced:
+            ended = "unfinished" if final.ended == "session ended" else "complete"
         turn = {
             "turn": self.turn,
             "n_responses": len(answers),
@@ -121,11 +123,7 @@ class LiveAttempt(Attempt):
             "final_status": final.status if final else None,
             "first_outcome": first.outcome if first else "failed",
             "outcome": final.outcome if final else "failed",
-            "ended": None
-            if final is None or not final.n_voiced
-            else "unfinished"
-            if final.ended == "session ended"
-            else "complete",
+            "ended": ended,
             # There are no written replies, so that the first content is the first voice.
             "first_ms": heard_ms,
             "heard_ms": heard_ms,
@@ -137,11 +135,11 @@ class LiveAttempt(Attempt):
             rows.append(
                 {name: int(value) if isinstance(value, bool) else value for name, value in fields.items()}
                 # No event echoes what was asked for; there is only the voice (wire/LIVE.md, In ten lines).
-                | {"turn": self.turn, "response": n, "asked": "audio", "ended": turn["ended"], "n_calls": 0}
+                | {"turn": self.turn, "response": n, "asked": "audio", "ended": ended, "n_calls": 0}
                 # Money runs by the session's seconds: a reply has no price of its own.
                 | {"cost_usd": None if not self.trial.settings.free else 0.0, "cost_estimated": 0}
             )
-        self.outcome.reply_begun = self.outcome.reply_begun or any(reply.n_voiced for reply in answers)
+        self.outcome.reply_begun = self.outcome.reply_begun or bool(voiced)
         self.outcome.turns.append(turn)
         self.outcome.responses += rows
         self.turn = None
@@ -194,9 +192,5 @@ class LiveAttempt(Attempt):
         sessions = [session] if self._source is None else [self._source, session]
         if all(paid.conversation.seconds_confirmed for paid in sessions):
             outcome.session["seconds"] = sum(paid.conversation.seconds or 0.0 for paid in sessions)
-        billed_s = [self._billed_s(paid) for paid in sessions]
-        known_s = [seconds for seconds in billed_s if seconds is not None]
-        if self.trial.settings.free:
-            outcome.usd = 0.0
-        else:
-            outcome.usd = sum(known_s) * USD_PER_SECOND if len(known_s) == len(billed_s) else None
+        billed_s = [0.0] if self.trial.settings.free else [self._billed_s(paid) for paid in sessions]
+        outcome.usd = None if None in billed_s else sum(filter(None, billed_s)) * USD_PER_SECOND

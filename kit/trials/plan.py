@@ -338,10 +338,8 @@ class Plan:
             raise InputError(f"this plan has {n_all:,} trials, and at most {_MAX_TRIALS:,} are run: take fewer repeats")
         rule = stop if isinstance(stop, StopRule | None) else StopRule(width=stop, n_arms=len(self._cells))
         if rule is not None and rule.n_arms != len(self._cells):
-            raise InputError(
-                f"the stop rule is for {rule.n_arms} arms, and this plan watches {len(self._cells)} (cases × arms × settings); "
-                "give a width, stop=0.2"
-            )
+            n = len(self._cells)
+            raise InputError(f"the rule is for {rule.n_arms} arms, and this plan watches {n}; give a width, stop=0.2")
         # GPT-Live has no text to drift into: there a voice is lost to silence.
         outcome = "lost_voice" if all(item.live for item in self.settings) else "final"
         analysis = analysis or Analysis(baseline=self.arms[0].name, outcome=outcome)
@@ -553,8 +551,7 @@ class Estimate:
     n_trials: int
     n_controls: int
     n_responses: int
-    n_input_tokens: int
-    n_output_tokens: int
+    n_tokens: int
     usd: float | None
     worst_usd: float | None
     """If every reply were as long as it may be, and every retry used."""
@@ -575,7 +572,7 @@ class Estimate:
 
     def __str__(self) -> str:
         controls = f" and {self.n_controls:,} controls" if self.n_controls else ""
-        tokens = f"{self.n_input_tokens + self.n_output_tokens:,} tokens"
+        tokens = f"{self.n_tokens:,} tokens"
         if self.free:
             cost = "free, simulated" if self.simulated else "no key is sent, so no cost is computed"
         elif self.usd is None:
@@ -609,8 +606,7 @@ class _Cost(NamedTuple):
     """What one attempt at a trial likely takes."""
 
     n_responses: int
-    n_input_tokens: int
-    n_output_tokens: int
+    n_tokens: int
     usd: float
     usd_elsewhere: float
     """Of a rehearsal: as the measurement that it stands for."""
@@ -623,17 +619,17 @@ class _Cost(NamedTuple):
 def _cost(trial: Trial, elsewhere: Price) -> _Cost:
     settings = trial.settings
     text, audio, replies = _likely(trial)
-    n_output_tokens = replies * (_REPLY_AUDIO_TOKENS + _REPLY_TEXT_TOKENS)
     if settings.live:
-        usd = usd_elsewhere = live_usd(trial, worst=False)
+        usd_elsewhere = live_usd(trial, worst=False)
+        usd = 0.0 if settings.free else usd_elsewhere
         # It runs at the pace of speech, or at that of the stand-in's clock.
         seconds = live_seconds(trial, worst=False) / float(settings.stand_in.get("pace") or 1.0)
     else:
         price = settings.reckoned_price
-        usd = 0.0 if price is None else _usd(price, text, audio, replies, settings)
+        usd = 0.0 if price is None or settings.free else _usd(price, text, audio, replies, settings)
         usd_elsewhere = _usd(elsewhere, text, audio, replies, settings)
         seconds = (_STAND_IN_S if settings.where.name == "standin" else _SERVICE_S) * trial.n_turns
-    return _Cost(replies, text + audio, n_output_tokens, usd, usd_elsewhere, seconds, worst_usd(trial))
+    return _Cost(replies, tokens_of(trial), usd, usd_elsewhere, seconds, worst_usd(trial))
 
 
 def estimate(plan: Plan) -> Estimate:
@@ -643,24 +639,23 @@ def estimate(plan: Plan) -> Estimate:
         # A rehearsal is priced as the measurement that it stands for.
         models = [DEFAULT_MODEL]  # what a stand-in's one model is called says nothing of what would be measured
     # Repeats of a cell cost the same, so that each cell is reckoned once.
-    cells: dict[object, _Cost] = {}
-    costs: list[_Cost] = []
-    for trial in plan.trials:
-        if (key := (trial.role, *trial.cell)) not in cells:
-            model = trial.settings.where.model or ""
-            cells[key] = _cost(trial, PRICES[model if model in models else models[0]])
-        costs.append(cells[key])
-    n_responses = sum(cost.n_responses for cost in costs)
-    elsewhere = sum(cost.usd_elsewhere for cost in costs)
-    paid = [cost for trial, cost in zip(plan.trials, costs, strict=True) if not trial.settings.free]
+    n_of = Counter((trial.role, *trial.cell) for trial in plan.trials)
+    costs: list[tuple[int, _Cost]] = []
+    for trial in {(trial.role, *trial.cell): trial for trial in plan.trials}.values():
+        model = trial.settings.where.model or ""
+        cost = _cost(trial, PRICES[model if model in models else models[0]])
+        costs.append((n_of[trial.role, *trial.cell], cost))
+    n_responses = sum(n * cost.n_responses for n, cost in costs)
+    elsewhere = sum(n * cost.usd_elsewhere for n, cost in costs)
+    # What is free costs 0 in any case; a price that is not known makes the sum unknown.
     unpriced = any(not settings.free and not settings.is_priced for settings in plan.settings)
-    usd = None if unpriced else sum((cost.usd for cost in paid), 0.0)
-    worst_each = [cost.worst_usd for cost in paid if cost.worst_usd is not None]
-    worst = sum(worst_each, 0.0) if len(worst_each) == len(paid) else None
+    usd = None if unpriced else sum((n * cost.usd for n, cost in costs), 0.0)
+    worst_each = [(n, cost.worst_usd) for n, cost in costs if cost.worst_usd is not None]
+    worst = sum((n * most for n, most in worst_each), 0.0) if len(worst_each) == len(costs) else None
     enough = None
     if usd is not None and worst is not None:
         # At the end of a budget as many attempts as run at once have reserved their worst case.
-        enough = float(math.ceil(min(usd + AT_ONCE * max(worst_each, default=0.0), worst)))
+        enough = float(math.ceil(min(usd + AT_ONCE * max(most for _, most in worst_each), worst)))
     simulated = all(settings.where.name == "standin" for settings in plan.settings)
     on = models[0] if len(models) == 1 else f"OpenAI's {len(models)} models of these names"
     when = _dates(PRICES[name] for name in models)
@@ -676,12 +671,11 @@ def estimate(plan: Plan) -> Estimate:
         n_trials=plan.n_trials,
         n_controls=plan.n_controls,
         n_responses=n_responses,
-        n_input_tokens=sum(cost.n_input_tokens for cost in costs),
-        n_output_tokens=sum(cost.n_output_tokens for cost in costs),
+        n_tokens=sum(n * cost.n_tokens for n, cost in costs),
         usd=usd,
         worst_usd=worst,
         enough_usd=enough,
-        minutes=sum(cost.seconds for cost in costs) / AT_ONCE / 60,
+        minutes=sum(n * cost.seconds for n, cost in costs) / AT_ONCE / 60,
         free=all(settings.free for settings in plan.settings),
         simulated=simulated,
         as_of=_dates(price for settings in plan.settings if (price := settings.reckoned_price)),
