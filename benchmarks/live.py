@@ -8,6 +8,7 @@ process per session-second: the kit's `LiveSession` (feeder, reader, fold) and a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import resource
 import subprocess
@@ -19,6 +20,7 @@ import pybase64
 from running import absolute, interleaved, option, report, status
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
+from websockets.exceptions import ConnectionClosed
 
 from kit.connecting import connect as connect_kit
 
@@ -48,7 +50,8 @@ async def be_server() -> None:
                 break
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
-        await socket.send(CLOSED)
+        with contextlib.suppress(ConnectionClosed):  # a client that closes at once does not wait for it
+            await socket.send(CLOSED)
 
     async with serve(handle, "127.0.0.1", 0, compression=None, max_size=None) as listening:
         print(f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1/live/sessions", flush=True)
