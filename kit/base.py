@@ -19,15 +19,13 @@ import sys
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 from .errors import InputError, KitError, LocalProtocolError, SessionClosed, clipped
 from .history import History
 from .link import Link, new_id
+from .wire.conversation import SessionView
 from .wire.events import Event
-
-if TYPE_CHECKING:
-    from .wire.event_list import EventList
 
 T = TypeVar("T")
 V = TypeVar("V", bound=Callable[..., Coroutine[Any, Any, Any]])
@@ -83,13 +81,10 @@ def sessions() -> list[OpenSession]:
 def check_history(history: object) -> None:
     """Refuse what somebody seeds that is no `History`."""
     if not isinstance(history, History):
-        raise InputError(
-            f"seed() takes a History, not {clipped(history)}; a list of items or events: History.from_events(…), "
-            "chat messages: History.from_chat(…)"
-        )
+        raise InputError(f"seed() takes a History, not {clipped(history)}: History.from_events(…) or from_chat(…)")
 
 
-class OpenSession:
+class OpenSession(SessionView[Any]):
     """One open session, made by `connect`.
 
     Attributes:
@@ -98,6 +93,7 @@ class OpenSession:
     """
 
     def __init__(self, link: Link[Any]) -> None:
+        super().__init__(link.conversation, link.events)
         self.endpoint = link.endpoint
         self.redactor = link.redactor
         # The socket. It must not know the session, or the session would never be collected.
@@ -111,17 +107,6 @@ class OpenSession:
         self._finalizer.atexit = False  # the loop is gone by then, and the operating system closes sockets
         _open.add(self)
 
-    if TYPE_CHECKING:  # what each protocol's read-only face has
-
-        @property
-        def id(self) -> str | None: ...
-        @property
-        def model(self) -> str | None: ...
-        @property
-        def simulated(self) -> bool | None: ...
-        @property
-        def events(self) -> EventList: ...
-
     def _greeting(self, place: str) -> str:
         """One line for who has just connected to this place: what it is and who pays."""
         raise NotImplementedError
@@ -130,6 +115,11 @@ class OpenSession:
         """Do what the protocol does first, once the socket is open; `settings` are those of `connect`."""
 
     # ------------------------------------------------------------------------------------------------------ what it is
+
+    @property
+    def model(self) -> str | None:
+        """The model, as the server names it; else as it was asked for."""
+        return super().model or self.endpoint.model
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -178,9 +168,6 @@ class OpenSession:
 
     async def follow(self, *, from_now: bool = False) -> AsyncIterator[Event]:
         """Iterate over events as they come and go, both ways, until the session ends.
-
-        Args:
-            from_now: Leave out those that are there already.
 
         Raises:
             KitError: If the reader falls so far behind that events it has not seen are no longer kept.
@@ -241,8 +228,9 @@ class OpenSession:
             await asyncio.sleep(0)
         if inspect.getcoroutinestate(call) == inspect.CORO_CREATED:
             call.close()
+            name = call.__name__
             raise LocalProtocolError(
-                f"{call.__name__}() was called before without await, so it did nothing; write: await session.{call.__name__}(…)"
+                f"{name}() was called before without await and did nothing; write: await session.{name}(…)"
             )
 
     # --------------------------------------------------------------------------------------------------------- closing

@@ -102,15 +102,9 @@ class Case:
             line: Which conversation of a JSON Lines file, from 0.
             ask_again: How many of the last user turns are not seeded but asked one by one, each after the model's own reply to
                 the one before (what the file says was replied to them is left out).
-
-        Raises:
-            HistoryError: If it cannot be read, is no such file, or has no user turn.
         """
         if not isinstance(file, str | Path):
-            raise HistoryError(
-                f"{clipped(file, 40)} is no path of a file; for messages that you have already: "
-                "Case(name, History.from_chat(messages), 'unknown')"
-            )
+            raise HistoryError(f"{clipped(file, 40)} is no path; of messages: Case(name, History.from_chat(messages))")
         for name, n in (("line", line), ("ask_again", ask_again)):
             if not isinstance(n, int) or isinstance(n, bool) or n < 0:
                 raise HistoryError(f"{name} is a whole number of at least 0, not {clipped(n)}")
@@ -120,8 +114,7 @@ class Case:
         if len(users) <= ask_again:
             roles = ", ".join(dict.fromkeys(clipped(message.get("role")) for message in messages)) or "none"
             raise HistoryError(
-                f"{path} has {len(users)} turns of the role 'user' (its roles: {roles}), and {ask_again + 1} are needed: one to be answered first"
-                f"{f', and {ask_again} to ask again' if ask_again else ''}"
+                f"{path} has {len(users)} turns of the role 'user' (roles: {roles}); {ask_again + 1} needed"
             )
         try:
             # Seeded is what ends with the turn that is answered first. The turns to ask are read by the same importer,
@@ -149,10 +142,6 @@ class Case:
             file: A log that `kit.read_log` reads, such as one that the relay wrote.
             session: Which of its sessions, from 0; those of GPT-Live come after those of Realtime.
             reply: Before which reply of the session, from 1. What that came as becomes `reported`.
-
-        Raises:
-            HistoryError: If there is no such session or reply, or nothing to seed.
-            InputError: If the file cannot be read.
         """
         sessions = read_log(file).all
         if not 0 <= session < len(sessions):
@@ -184,14 +173,7 @@ class Case:
 
 
 def outcome(*sessions: tuple[Case, ConversationView]) -> show.Words:
-    """Say what cases came to beside what was reported, one session each.
-
-    Args:
-        sessions: A case and the session that it was seeded into, with at least one reply.
-
-    Raises:
-        InputError: If a session has no reply yet.
-    """
+    """Say what cases came to beside what was reported, one session each."""
     sentences = []
     for case, session in sessions:
         if not session.responses:
@@ -251,9 +233,7 @@ def growing(n_turns: Iterable[int] = (2, 4, 8, 16, 40)) -> list[Case]:
     grown = []
     for n in n_turns:  # each a joke of its own: forty of the same would be a history that a model answers otherwise
         if not isinstance(n, int) or isinstance(n, bool) or n % 2 or not 0 <= n <= 2 * len(JOKES):
-            raise InputError(
-                f"a growing history has an even number of turns from 0 to {2 * len(JOKES)}, not {clipped(n)}"
-            )
+            raise InputError(f"growing histories have an even number of turns, 0 to {2 * len(JOKES)}, not {clipped(n)}")
         history = History().user("Tell me a joke.")
         for joke in JOKES[: n // 2]:
             history = history.assistant(joke).user("Another one, please.")
@@ -280,9 +260,6 @@ def histories() -> tuple[Case, ...]:
 def case(name: str) -> Case:
     """Return the case of that name: ``1a 1b 2a 2b``, ``system``, ``text-first``, ``audio-first``, ``tools``, or ``8 turns`` (`growing`).
     ``1b+4`` asks four times more after the first reply, and so with any of them.
-
-    Raises:
-        InputError: For any other name.
     """
     cases = _named()
     key = name.lower() if isinstance(name, str) else ""
@@ -294,8 +271,8 @@ def case(name: str) -> Case:
         return growing([int(count)])[0]
     if key not in cases:
         raise InputError(
-            f"no case is called {clipped(name)}; there are {', '.join(cases)}, '8 turns' (0 to 40), and each of them with turns that "
-            f"follow, such as 1b+4 (1 to {_MOST_TIMES}); a history becomes one by Case('mine', history)"
+            f"no case is called {clipped(name)}; there are {', '.join(cases)}, '8 turns' (0 to 40), and each with more turns, such as "
+            f"1b+4 (1 to {_MOST_TIMES}); a history becomes one by Case('mine', history)"
         )
     return cases[key]
 

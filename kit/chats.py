@@ -16,8 +16,7 @@ from typing import Any
 from .errors import HistoryError, InputError, clipped
 from .files import read_text
 
-Items = tuple[list[dict[str, Any]], list[str]]
-"""Bare items, and what was left out."""
+Items = tuple[list[dict[str, Any]], list[str]]  # bare items, and what was left out
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
 ROLES = ("system", "user", "assistant")
@@ -33,19 +32,14 @@ def text_value(value: object, name: str) -> str:
     """Check that a value is text that can be sent.
 
     JSON's escapes can say half of a surrogate pair, and UTF-8 cannot.
-
-    Raises:
-        HistoryError: If it is something else; `name` says what it is for.
     """
     if not isinstance(value, str):
         raise HistoryError(f"{name} must be text, not {clipped(value)}")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as exc:
-        raise HistoryError(
-            f"{name} holds half of a character (a lone surrogate) at position {exc.start}: {clipped(value)}; "
-            "read it as UTF-8, or take that character out"
-        ) from exc
+        problem = f"half of a character (a lone surrogate) at position {exc.start}: {clipped(value)}"
+        raise HistoryError(f"{name} holds {problem}; read it as UTF-8, or take that character out") from exc
     return value
 
 
@@ -85,7 +79,7 @@ def of_chat(messages: object) -> Items:
         where, role = f"message {n}", message.get("role")
         if role not in ("system", "developer", "user", "assistant", "tool", "function"):
             raise HistoryError(
-                f"{where} has role {clipped(role)}; there are system, developer, user, assistant, tool and function"
+                f"{where} has role {clipped(role)}; use system, developer, user, assistant, tool or function"
             )
         parts = _parts(message.get("content"), role, where, notes)
         texts = [part["text"] for part in parts or () if "text" in part]
@@ -171,8 +165,7 @@ def _assistant(
         calls = [*calls, {"id": f"call_{n}", "function": legacy}]
     if not texts and not calls:
         raise HistoryError(
-            f"{where} is an assistant's and has neither content nor tool_calls: {clipped(dict(message))}; "
-            "give its words as content, or leave it out"
+            f"{where} is an assistant's, without content and tool_calls; leave it out: {clipped(dict(message))}"
         )
     # A message with nothing but calls makes no item of its own.
     if any(texts) or not calls:
@@ -198,9 +191,6 @@ def read_chat(path: str | Path, line: int = 0) -> list[Mapping[str, Any]]:
     Args:
         path: JSON, a list of messages or an object with ``messages``; or JSON Lines, with one of these or one message per line.
         line: Which conversation of a JSON Lines file, from 0.
-
-    Raises:
-        HistoryError: If it cannot be read, is no such file, or has no such line.
     """
     text = read_text(path, MAX_FILE_BYTES, error=HistoryError)
     documents: list[Any]

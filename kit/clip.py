@@ -73,7 +73,7 @@ class Provenance:
             raise InputError(f"the details of a clip's provenance must be JSON to be saved with it: {exc}") from exc
         if len(comment) > _MAX_COMMENT_CHARS:
             raise InputError(
-                f"the provenance takes {len(comment):,} characters and a file keeps {_MAX_COMMENT_CHARS:,}; shorten its text"
+                f"{len(comment):,} characters of provenance, and a file keeps {_MAX_COMMENT_CHARS:,}; shorten its text"
             )
         return comment
 
@@ -167,9 +167,7 @@ class Clip:
         # Not `len`, which counts elements: those of a memoryview may be wider than a byte.
         n_bytes = memoryview(data).nbytes
         if n_bytes % 2:
-            raise AudioFormatError(
-                f"expected int16 samples of 2 bytes, got {n_bytes:,} bytes, an odd number; join the pieces first"
-            )
+            raise AudioFormatError(f"expected int16 samples, got {n_bytes:,} bytes, an odd number; join the pieces")
         pcm = np.frombuffer(data, dtype="<i2").astype(np.int16, copy=False)
         return cls(pcm, source=source, text=text)
 
@@ -217,9 +215,6 @@ class Clip:
             channels: Of bare samples; 1 for G.711 unless it is given.
             channel: Take this one alone, from 0: one side of a telephone call.
             allow_long: Take more than ten minutes (at most four hours).
-
-        Raises:
-            AudioFormatError: If the file is missing, empty, cut short, damaged, too long or no sound.
         """
         import soundfile
 
@@ -285,9 +280,7 @@ class Clip:
         while n_read < sound.frames:
             frames = sound.read(min(block, sound.frames - n_read), dtype="float32", always_2d=True)
             if not len(frames):
-                raise AudioFormatError(
-                    f"{name} is cut short: of {sound.frames:,} frames {n_read:,} can be read; record or copy it again"
-                )
+                raise AudioFormatError(f"{name} is cut short: of {sound.frames:,} frames {n_read:,} can be read")
             if as_float:
                 _refuse_beyond_one(frames.reshape(-1), f"{name}: a sample after {n_read / sound.samplerate:.1f} s")
             n_read += len(frames)
@@ -402,18 +395,13 @@ class Clip:
         Args:
             below_dbfs: Pieces of 10 ms whose peak stays below this are quiet.
             keep_ms: How much quiet to leave on either side.
-
-        Raises:
-            InputError: If nothing is louder than that.
         """
         size = RATE_HZ // 100
         # int32, since the magnitude of −32,768 does not fit into int16.
         pieces = np.pad(self.pcm, (0, -self.n_samples % size)).reshape(-1, size).astype(np.int32)
         loud = np.flatnonzero(np.abs(pieces).max(axis=1) >= FULL_SCALE * 10 ** (below_dbfs / 20))
         if not loud.size:
-            raise InputError(
-                f"nothing in this clip is louder than {below_dbfs:g} dBFS: its peak is {_level_word(self.peak_dbfs)}"
-            )
+            raise InputError(f"nothing in this clip is louder than {below_dbfs:g} dBFS: {_level_word(self.peak_dbfs)}")
         keep = _n_samples(keep_ms, "kept quiet")
         first, last = int(loud[0]) * size - keep, (int(loud[-1]) + 1) * size + keep
         return self._with_pcm(self.pcm[max(first, 0) : last], self.provenance)
@@ -439,9 +427,8 @@ class Clip:
         if file.suffix.lower() not in _FORMATS:
             raise AudioFormatError(f"{name} does not end in .wav or .flac, which are what a clip is saved as")
         if not file.parent.is_dir():
-            raise AudioFormatError(
-                f"there is no folder {show.one_line(str(file.parent), 200)} to save {name} in; make it first"
-            )
+            folder = show.one_line(str(file.parent), 200)
+            raise AudioFormatError(f"there is no folder {folder} to save {name} in; make it first")
         comment = self.provenance.to_comment()
         import soundfile
 
@@ -468,9 +455,7 @@ class Clip:
         folder = clips_dir()
         file = _inside(folder, name, "" if Path(name).suffix.lower() in _FORMATS else ".wav")
         if file.exists() and not replace:
-            raise AudioFormatError(
-                f"there is a clip named {clipped(name)} already; choose another name, or replace=True"
-            )
+            raise AudioFormatError(f"there is a clip named {clipped(name)} already; take another name, or replace=True")
         return self.save(file)
 
     # ----------------------------------------------------------------------------------------------- how it shows itself
@@ -520,9 +505,7 @@ def _bare_options(file: BinaryIO, name: str, size: int, rate_hz: int | None, cha
     if subtype is not None:
         rate_hz, channels = rate_hz or 8_000, channels or 1
     if rate_hz is None or channels is None:
-        raise AudioFormatError(
-            f"{name} holds bare samples and no header; say Clip.load({name!r}, rate_hz=24_000, channels=1)"
-        )
+        raise AudioFormatError(f"{name} holds bare samples only; say Clip.load({name!r}, rate_hz=24_000, channels=1)")
     if not 1 <= channels <= 32:
         raise AudioFormatError(f"{name} cannot have {channels} channels; 1 is mono, 2 is stereo")
     _check_rate(name, rate_hz)
@@ -608,9 +591,8 @@ def _refuse_beyond_one(samples: NDArray[np.floating[Any]], where: str) -> None:
         index = int(np.argmax(outside))
         value = float(samples[index])
         advice = "replace what is not a number" if math.isnan(value) else "scale it first, such as by its peak"
-        raise AudioFormatError(
-            f"{where.format(index=index, total=samples.size)} is {value:g}, and float samples lie within ±1; {advice}"
-        )
+        which = where.format(index=index, total=samples.size)
+        raise AudioFormatError(f"{which} is {value:g}, and float samples lie within ±1; {advice}")
 
 
 def _quantised(samples: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int16], int]:
@@ -645,9 +627,8 @@ def _n_samples(ms: float, name: str) -> int:
     if not 0 <= ms < math.inf:  # NaN too
         raise InputError(f"a {name} of {ms:g} ms is not a length; give milliseconds from 0 up")
     if ms > MAX_MS:
-        raise InputError(
-            f"a {name} of {ms / 60_000:,.1f} minutes is longer than any clip; the limit is {MAX_MS / 60_000:.0f}"
-        )
+        minutes = f"{ms / 60_000:,.1f} minutes"
+        raise InputError(f"a {name} of {minutes} is longer than any clip; the limit is {MAX_MS / 60_000:.0f}")
     return round(ms * RATE_HZ / 1000)
 
 
@@ -665,9 +646,7 @@ def _inside(folder: Path, name: str, ending: str) -> Path:
     """The path of a name in the clip folder; refuses every name that is more than a name."""
     # On Windows `con.wav` is the console.
     if not re.fullmatch(r"(?!(?i:con|prn|aux|nul|com\d|lpt\d)\W*(\.|$))\w[\w .,()+-]{0,99}", name):
-        raise AudioFormatError(
-            f"{clipped(name)} is no name for a clip: use letters, digits, dashes and spaces; Clip.load() opens a file elsewhere"
-        )
+        raise AudioFormatError(f"{clipped(name)} is no name for a clip: use letters, digits, spaces, or Clip.load()")
     file = folder / f"{name}{ending}"
     # A link in the folder may lead anywhere.
     if not file.resolve().is_relative_to(folder.resolve()):
@@ -676,13 +655,7 @@ def _inside(folder: Path, name: str, ending: str) -> Path:
 
 
 def waveform(pcm: NDArray[np.int16], *, width: int = 480, height: int = 56) -> str:
-    """Draw the outline of speech as a small SVG in the colour of the text around it: lowest and highest sample per column.
-
-    Args:
-        pcm: int16 samples, shape ``(n_samples,)``.
-        width: In pixels; one column for every two of them.
-        height: In pixels; full scale reaches both edges.
-    """
+    """Draw the outline of speech as a small SVG in the colour of the text around it: lowest and highest sample per column."""
     columns = min(width // 2, int(pcm.size))
     # `reduceat` takes the samples from each edge to the next: one column.
     edges = np.linspace(0, pcm.size, columns, endpoint=False).astype(np.intp)

@@ -37,12 +37,7 @@ NAMES = tuple(name for name in SERVICES if name != "qwen")  # its address is eac
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars per million tokens: input, cached input, output; text and audio apart, images as input only.
-
-    Attributes:
-        as_of: When the source was read.
-        source: Which page, or what stands in for it.
-    """
+    """US dollars per million tokens: input, cached input, output; text and audio apart, images as input only."""
 
     text: tuple[float, float, float]
     audio: tuple[float, float, float]
@@ -56,7 +51,7 @@ class Price:
             if not (isinstance(rates, tuple | list) and len(rates) == n and all(map(_is_rate, rates))):
                 meaning = "input, cached input, output" if n == 3 else "input, cached input"
                 raise InputError(
-                    f"a price's {kind} is {n} rates in USD per million tokens ({meaning}), not {clipped(rates)}"
+                    f"a price's {kind} is {n} rates in USD per million tokens: {meaning}; not {clipped(rates)}"
                 )
             object.__setattr__(self, kind, tuple(rates))
 
@@ -64,9 +59,6 @@ class Price:
     def parse(cls, text: str) -> Price:
         """Read a price as it is written in a terminal: ``text=4/0.4/24 audio=32/0.4/64 image=5/0.5``, in US dollars per million
         tokens; images may be left out. Or the name of a model whose price is known.
-
-        Raises:
-            InputError: For anything else.
         """
         if text in PRICES:
             return PRICES[text]
@@ -209,9 +201,7 @@ class Endpoint:
             EndpointError: If a key is needed and not set, or would go unencrypted to another machine.
         """
         if urlsplit(self.url).scheme == "ws" and not is_local(self.url) and self.sends_key:
-            raise EndpointError(
-                f"a key would go to {self.host} unencrypted; use wss:// (in OPENAI_BASE_URL and AZURE_OPENAI_ENDPOINT https://)"
-            )
+            raise EndpointError(f"a key would go to {self.host} unencrypted; use wss:// (in OPENAI_BASE_URL https://)")
         # The values are looked at elsewhere: a frame that raises has none of them, so no traceback can print one.
         headers, problem = self._headers(environ)
         if problem:
@@ -386,17 +376,12 @@ def endpoint(
         auth, headers, call_id, protocol, fork, attach: As `kit.connect` takes them.
         environ: Instead of the process's environment. Read here: ``OPENAI_BASE_URL``, ``AZURE_OPENAI_ENDPOINT``,
             ``OPENAI_API_VERSION``, ``AZURE_VOICELIVE_ENDPOINT``, ``AZURE_VOICELIVE_API_VERSION``.
-
-    Raises:
-        EndpointError: For a name that is none of these, a URL without scheme or host, or an Azure resource not named.
     """
     if model is not None and (not isinstance(model, str) or not model.strip()):
         raise EndpointError(f"a model is named by text such as {DEFAULT_MODEL!r}, not {clipped(model)}")
     if key_env is not None and not (isinstance(key_env, str) and re.fullmatch("[A-Z_][A-Z0-9_]*", key_env)):
         # The key itself may have been passed here, so what was passed is not repeated.
-        raise EndpointError(
-            "key_env is the name of an environment variable, in capitals, such as 'OPENAI_API_KEY'; not the key itself"
-        )
+        raise EndpointError("key_env names an environment variable, such as 'OPENAI_API_KEY'; not the key itself")
     if auth is not None and auth not in get_args(Auth):
         raise EndpointError(f"auth is one of {', '.join(get_args(Auth))}, not {clipped(auth)}")
     where = _named(spec, model, dialect_name, os.environ if environ is None else environ)
@@ -421,9 +406,7 @@ def endpoint(
     if protocol == "live" or (protocol is None and by_name):
         return _live(where, model, fork, attach)
     if (fork or attach) is not None:
-        raise EndpointError(
-            "fork and attach are GPT-Live's: a Realtime session has neither (a call's sideband: call_id)"
-        )
+        raise EndpointError("fork and attach are GPT-Live's: a Realtime session has neither (for a call: call_id)")
     return where
 
 
@@ -473,15 +456,12 @@ def _named(spec: str | Endpoint, model: str | None, dialect_name: str | None, en
         return _service(SERVICES[spec], env, model, dialect_name)
     if "://" not in spec:
         hint = f" (did you mean ws://{_bare(spec)}?)" if ":" in spec or "/" in spec else ""
-        raise EndpointError(
-            f"no endpoint is called {clipped(_bare(spec))}; there are {', '.join(NAMES)}, and ws:// or wss:// URLs{hint}"
-        )
+        names = ", ".join(NAMES)
+        raise EndpointError(f"no endpoint is called {clipped(_bare(spec))}; there are {names}, and ws:// URLs{hint}")
     url = _realtime(spec)
     query = dict(parse_qsl(urlsplit(url).query))
     if model is not None and query.get("model", model) != model:
-        raise EndpointError(
-            f"the URL names the model {clipped(query['model'])} and model= says {clipped(model)}; give it once"
-        )
+        raise EndpointError(f"the URL names {clipped(query['model'])}, model= says {clipped(model)}; give it once")
     # OpenAI wants a model (or a call, or an intent) in the query, others do not. A server on this machine gets the default:
     # it is a stand-in, or something like it. Elsewhere what is not named is not sent, and the server says what it misses.
     model = model or (DEFAULT_MODEL if is_local(url) else None)
@@ -534,10 +514,7 @@ def _azure(env: Mapping[str, str], model: str | None, d: Name) -> Endpoint:
 def _with_model(where: Endpoint, model: str | None, dialect_name: str | None) -> Endpoint:
     """The same endpoint with another model."""
     if dialect_name is not None and dialect(dialect_name).name != where.dialect:
-        raise EndpointError(
-            f"this endpoint speaks {where.dialect}, and its address may depend on it; "
-            f"make one with endpoint({where.name!r}, dialect_name={dialect_name!r})"
-        )
+        raise EndpointError(f"this endpoint speaks {where.dialect}; make another: endpoint(…, dialect_name=…)")
     if model is None or model == where.model:
         return where
     field = "deployment" if "deployment" in dict(parse_qsl(urlsplit(where.url).query)) else "model"  # Azure's preview
@@ -601,7 +578,7 @@ def _realtime(address: str, base_of: str | None = None) -> str:
         where = f" (from {base_of})" if base_of else ""
         looks = "https://host/v1" if base_of else "wss://host/v1/realtime"
         raise EndpointError(
-            f"{clipped(_bare(address))}{where} is not an address of a Realtime server; it looks like {looks}"
+            f"{clipped(_bare(address))}{where} is no address of a Realtime server: it looks like {looks}"
         )
     path = parts.path.rstrip("/")
     if base_of or path.endswith("/v1"):

@@ -22,11 +22,7 @@ _KINDS = (
 
 
 def named_path(path: str | os.PathLike[str], *, error: type[InputError] = InputError) -> Path:
-    """Return the path that somebody named; ``~`` stands for the home folder. There need be nothing yet.
-
-    Raises:
-        InputError: Or `error`, for a name that no file can have.
-    """
+    """Return the path that somebody named; ``~`` stands for the home folder. There need be nothing yet."""
     try:
         file = Path(path).expanduser()
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
@@ -60,13 +56,8 @@ def regular_file(
     name that no file can have.
 
     Args:
-        path: ``~`` stands for the home folder.
         max_bytes: Refuse a longer file. A file that grows while it is read, or that has no size (``/proc``), passes:
             read at most this many bytes of it (`read_bytes` does).
-        error: What to raise.
-
-    Raises:
-        InputError: Or `error`, with a sentence that names the file and what is wrong with it.
     """
     try:
         file = Path(path).expanduser()

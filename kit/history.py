@@ -35,6 +35,7 @@ __all__ = ["Finding", "Findings", "History", "HistoryItem", "HistoryPart"]
 
 ASSISTANT_AUDIO = ("audio", "output_audio")  # what a server's own dump calls it
 _MAX_ROWS = 200  # of a table in a cell
+_FILE_FORM = "a history file is a JSON list of items (chat messages: History.from_chat)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,18 +120,14 @@ def _item(entry: Mapping[str, Any], n: int) -> HistoryItem:
     if isinstance(content, str):
         return HistoryItem(kind, role, (HistoryPart(text_value(content, f"entry {n}")),), fields)
     if not isinstance(content, list) or not all(isinstance(part, Mapping) for part in content):
-        raise HistoryError(
-            f"entry {n} has content {clipped(content)}, not a list of content parts (chat messages: History.from_chat)"
-        )
+        raise HistoryError(f"entry {n} has content {clipped(content)}, no list of content parts (chats: from_chat)")
     return HistoryItem(kind, role, tuple(_part(part, str(role), n) for part in content), fields)
 
 
 def _part(fields: Mapping[str, Any], role: str, n: int) -> HistoryPart:
     kind = fields.get("type")
     if not isinstance(kind, str):
-        raise HistoryError(
-            f"entry {n} has a content part without a type: {clipped(fields)}; it is input_text or the like"
-        )
+        raise HistoryError(f"entry {n} has a content part without a type, such as input_text: {clipped(fields)}")
     text, audio = fields.get("text"), fields.get("audio")
     clip = None
     if isinstance(text, str):
@@ -163,8 +160,7 @@ def _in_order(entries: Iterable[tuple[HistoryItem, object]]) -> Iterator[History
         place = last if previous is None else places.get(previous) if isinstance(previous, str) else None
         if place is None:
             raise HistoryError(
-                f"entry {n} goes after item {clipped(previous)}, which is not before it in the list; add that item, or leave "
-                "previous_item_id out"
+                f"entry {n} goes after item {clipped(previous)}, not before it; leave previous_item_id out"
             )
         items.append(item)
         if isinstance(item_id := item.get("id"), str):
@@ -309,7 +305,7 @@ class History:
         # `History([…])` is a likely mistake, and a list could change under every longer history.
         if not isinstance(self.items, tuple) or not all(isinstance(item, HistoryItem) for item in self.items):
             raise HistoryError(
-                f"History() is built with .user() and its siblings, not of {clipped(self.items)}; History.from_events() takes a list"
+                f"build a History() with .user() and its siblings, or from_events(), not {clipped(self.items)}"
             )
 
     # ------------------------------------------------------------------------------------------------------- builders
@@ -334,7 +330,7 @@ class History:
                 arguments = json.dumps(dict(arguments), allow_nan=False)
             except (TypeError, ValueError, RecursionError) as exc:
                 raise HistoryError(
-                    f"arguments cannot be made JSON ({exc}): {clipped(arguments)}; use text, numbers, lists and mappings"
+                    f"arguments are no JSON ({exc}): {clipped(arguments)}; use text, numbers, lists"
                 ) from exc
         if not isinstance(arguments, str):
             raise HistoryError(f"arguments must be JSON text or a mapping, not {clipped(arguments)}")
@@ -361,9 +357,7 @@ class History:
                 hint = "; open a sound file with Clip.load()" if role == "user" else ""
                 raise HistoryError(f"a {role} turn is {kinds}, not {clipped(value)}{hint}")
             if role != "user":
-                raise HistoryError(
-                    f"the API takes no {role} audio from a client, in neither dialect; give the turn's transcript"
-                )
+                raise HistoryError(f"the API takes no {role} audio from a client; give the turn's transcript")
             parts.append(HistoryPart(clip=value))
         return self._add(HistoryItem("message", role, tuple(parts)))
 
@@ -432,9 +426,6 @@ class History:
         A content type that is right in one of the dialects is respelled when sent in the other. One that is wrong for its
         role in both is kept, and `lint` names it. An event's ``previous_item_id`` is followed: the items are in the order of
         the conversation that the events would make. What was spoken becomes seedable by `with_transcripts`.
-
-        Raises:
-            HistoryError: Naming the first entry that is neither an item nor an event that creates one.
         """
 
         def entries() -> Iterator[tuple[HistoryItem, object]]:
@@ -444,9 +435,7 @@ class History:
                     previous, entry = entry.get("previous_item_id"), entry["item"]
                 # Events have a dot in their name, items have none.
                 elif isinstance(kind, str) and "." in kind:
-                    raise HistoryError(
-                        f"entry {n} has type {clipped(kind)}; a history takes conversation.item.create events and bare items"
-                    )
+                    raise HistoryError(f"entry {n} is {clipped(kind)}, neither an item nor a conversation.item.create")
                 yield _item(entry, n), previous
 
         return cls(tuple(_in_order(entries())))
@@ -462,9 +451,6 @@ class History:
             messages: A list of messages or of an SDK's message objects, an object with ``messages``, or the path of a file of
                 them (JSON or JSON Lines).
             line: Which conversation of a JSON Lines file, from 0.
-
-        Raises:
-            HistoryError: Naming the first message that cannot be an item.
         """
         return cls._of(chats.of_chat(chats.read_chat(messages, line) if isinstance(messages, str | Path) else messages))
 
@@ -489,11 +475,7 @@ class History:
         return replace(cls.from_events(items), notes=tuple(notes))
 
     def save(self, path: str | Path) -> Path:
-        """Write the items as a JSON list, spelled for GA, audio included; returns the absolute path.
-
-        Raises:
-            HistoryError: If it cannot be written there.
-        """
+        """Write the items as a JSON list, spelled for GA, audio included; returns the absolute path."""
         target = writable_path(_path(path), error=HistoryError).resolve()
         try:
             target.write_text(json.dumps(self.serialize("ga"), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
@@ -503,23 +485,15 @@ class History:
 
     @classmethod
     def load(cls, path: str | Path) -> History:
-        """Read what `save` wrote, or any JSON list that `from_events` takes.
-
-        Raises:
-            HistoryError: If there is no such file, or it is not a JSON list of items.
-        """
+        """Read what `save` wrote, or any JSON list that `from_events` takes."""
         source = _path(path)
         text = read_text(source, MAX_FILE_BYTES, error=HistoryError)
         try:
             entries = json.loads(text)
         except (ValueError, RecursionError) as exc:
-            raise HistoryError(
-                f"{source} is not JSON ({exc}); a history file is a JSON list of items (chat messages: History.from_chat)"
-            ) from exc
+            raise HistoryError(f"{source} is not JSON ({exc}); {_FILE_FORM}") from exc
         if not isinstance(entries, list):
-            raise HistoryError(
-                f"{source} holds {clipped(entries, 40)}; a history file is a JSON list of items (chat messages: History.from_chat)"
-            )
+            raise HistoryError(f"{source} holds {clipped(entries, 40)}; {_FILE_FORM}")
         return cls.from_events(entries)
 
     def with_transcripts(self) -> History:

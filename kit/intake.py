@@ -61,11 +61,7 @@ class FastConnection(ClientConnection):
     _n_received = 0
 
     async def receive(self) -> bytes:
-        """Return the next message that was not handed over, as bytes, whether it is text or binary.
-
-        Raises:
-            ConnectionClosed: If the connection is.
-        """
+        """Return the next message that was not handed over, as bytes, whether it is text or binary."""
         message = await self.recv(decode=False)
         self._n_received += 1
         return message
@@ -77,11 +73,7 @@ class FastConnection(ClientConnection):
         return message
 
     async def send_all(self, messages: Sequence[bytes]) -> None:
-        """Send text messages in one write: a system call each would cost more than the rest of it.
-
-        Raises:
-            ConnectionClosed: If the connection is.
-        """
+        """Send text messages in one write: a system call each would cost more than the rest of it."""
         async with self.send_context():
             for message in messages:
                 self.protocol.send_text(message)

@@ -101,14 +101,6 @@ async def dial(
 ) -> FastConnection:
     """Open a socket and shake hands.
 
-    Args:
-        endpoint: Whose address this is, for the words of errors.
-        url: The address itself; a stand-in's has more in its query.
-        headers: As `Endpoint.headers` returned them.
-        redactor: Takes what was sent as a secret out of a refusal's words.
-        timeout_s: For all of it.
-        subprotocols: To be offered.
-
     Raises:
         EndpointError: If the address, or the proxy that the environment names, is none.
         Unreachable: If nothing answers in time.
@@ -142,24 +134,19 @@ async def dial(
         raise EndpointError(f"{clipped(endpoint.shown_url or url)} is not a websocket address: {exc.msg}") from None
     except (InvalidProxy, ValueError):  # what it says holds the proxy's password
         raise EndpointError(
-            "the proxy that the environment names (HTTPS_PROXY, SOCKS_PROXY …) is not an address such as http://host:port"
+            "the environment's proxy (HTTPS_PROXY, SOCKS_PROXY …) is not like http://host:port"
         ) from None
     except ImportError as exc:
-        raise MissingExtra(
-            f"the environment names a SOCKS proxy: pip install python-socks, or unset it ({exc})"
-        ) from None
+        raise MissingExtra(f"the environment names a SOCKS proxy: pip install python-socks ({exc})") from None
     except (InvalidHandshake, WebSocketException) as exc:
         raise ConnectError(f"{host} answered, but not as a websocket server: {redactor.text(str(exc))}") from None
     except TimeoutError:
-        raise Unreachable(
-            f"{host} did not answer within {timeout_s:g} s; check the address and the network{hint}"
-        ) from None
+        raise Unreachable(f"{host} did not answer within {timeout_s:g} s; check address and network{hint}") from None
     except OSError as exc:
         if exc.errno in _LOCAL_ERRORS:
             raise
-        raise Unreachable(
-            f"cannot reach {endpoint.shown_url or url}: {exc.strerror or exc}; check the address and the network{hint}"
-        ) from None
+        where = endpoint.shown_url or url
+        raise Unreachable(f"cannot reach {where}: {exc.strerror or exc}; check address and network{hint}") from None
     assert isinstance(ws, FastConnection)
     _forget_secrets(ws)
     raw = ws.transport.get_extra_info("socket")
@@ -249,16 +236,7 @@ class Pending:
 
 
 class Link(Generic[Fold]):
-    """One open socket and its fold.
-
-    Args:
-        endpoint: Where it is connected to.
-        socket: The connection, after its handshake.
-        conversation: The fold, of the protocol that is spoken.
-        now_ms: The session's clock: milliseconds since it was opened.
-        redactor: Knows what was sent as a secret.
-        log: Keeps every frame, if there is one.
-    """
+    """One open socket and its fold."""
 
     def __init__(
         self,
@@ -387,9 +365,8 @@ class Link(Generic[Fold]):
     def _end(self, exc: ConnectionClosed) -> None:
         """Note how the connection ended, and fail whatever still waits."""
         close = exc.rcvd or exc.sent
-        reason = (
-            self.redactor.text(close.reason) if close and close.reason else ""
-        )  # the server may repeat the key in it
+        # The server may repeat the key in it.
+        reason = self.redactor.text(close.reason) if close and close.reason else ""
         if close is None:
             cause = f" ({exc.__cause__})" if exc.__cause__ else ""
             sentence = f"the connection broke without a close frame{cause}"
@@ -485,9 +462,6 @@ class Link(Generic[Fold]):
     async def answer(self, pending: Pending, timeout_s: float | None, name: str) -> Event:
         """Wait for a reply.
 
-        Args:
-            name: What to call it in an error.
-
         Raises:
             ServerError: If the server refused the event that it belongs to.
             SessionClosed: If the socket closed first.
@@ -504,9 +478,8 @@ class Link(Generic[Fold]):
             hint = f"; meanwhile the server said: {untied[-1]}" if untied else ""
             raise ResponseTimeout(f"no {name} within {timeout_s:g} s{hint}", self.tail()) from None
         except SessionClosed as exc:
-            raise SessionClosed(
-                f"{exc.sentence}, while waiting for {name}", code=exc.code, reason=exc.reason, tail=exc.tail
-            ) from None
+            sentence = f"{exc.sentence}, while waiting for {name}"
+            raise SessionClosed(sentence, code=exc.code, reason=exc.reason, tail=exc.tail) from None
         except (ServerError, RemoteProtocolError) as exc:
             raise exc.with_traceback(None) from None
         finally:

@@ -173,10 +173,7 @@ class LiveSession(OpenSession, LiveView):
     """One GPT-Live session. Made by `connect`.
 
     Args:
-        link: The open socket, and its fold.
-        settings: For `session.start`, in the kit's words (`kit.wire.live.spell_start`).
         pace: How fast time runs; other than 1 only with a stand-in that runs as fast.
-        on_delegation: Answers work that the voice hands to the client; its result is said aloud.
         door: ``fork``: the address is a stored session's, model and history are its own. ``attach``: it is a running session's, whose
             caller feeds and asks; it has started already, and closing this one does not close it.
     """
@@ -190,8 +187,7 @@ class LiveSession(OpenSession, LiveView):
         on_delegation: OnDelegation | None = None,
         door: Literal["new", "fork", "attach"] = "new",
     ) -> None:
-        OpenSession.__init__(self, link)
-        LiveView.__init__(self, link.conversation, link.events)
+        super().__init__(link)
         # For `session.start`; nothing of it can change later.
         self._settings = dict(settings or {})
         # How fast its time runs; and whether it is new, a fork, or a sideband.
@@ -211,11 +207,6 @@ class LiveSession(OpenSession, LiveView):
     # ------------------------------------------------------------------------------------------------- what it is
 
     spoken = "GPT-Live"
-
-    @property
-    def model(self) -> str | None:
-        """The model, as the server names it; else as it was asked for."""
-        return super().model or self.endpoint.model
 
     @property
     def audio_format(self) -> str:
@@ -356,9 +347,6 @@ class LiveSession(OpenSession, LiveView):
 
         Returns:
             The messages as the server echoed them. GPT-Live confirms no message singly.
-
-        Raises:
-            LocalProtocolError: If the session has started already.
         """
         check_history(history)
         findings = lint_past(history) if check else []
@@ -383,10 +371,6 @@ class LiveSession(OpenSession, LiveView):
 
         Returns:
             The reply, also a silent one: `outcome` says what came.
-
-        Raises:
-            MissingExtra: For a text that nothing here can speak.
-            SessionClosed: If the connection was lost before the deadline.
         """
         clip = await self._clip_of(content)
         feeder = await self._started()
@@ -431,17 +415,11 @@ class LiveSession(OpenSession, LiveView):
             text: At most 500 tokens; `kit.wire.live.pieces` cuts a longer one.
             delegation_id: Of the client delegation that it answers.
             confirmed: Wait for the acknowledgement, which comes when the session's clock has passed it.
-
-        Raises:
-            InputError: For another lane, or a text that is certainly too long.
-            ServerError: If the service refuses it; the session goes on.
         """
         if lane not in LANES:
             raise InputError(f"a lane is one of {', '.join(LANES)}, not {clipped(lane)}")
         if tokens_of([text])[0] > MAX_APPEND_TOKENS:
-            raise InputError(
-                f"one append takes {MAX_APPEND_TOKENS} tokens, and this is more; kit.wire.live.pieces() cuts a text"
-            )
+            raise InputError(f"one append takes {MAX_APPEND_TOKENS} tokens, and this is more: kit.wire.live.pieces()")
         # The delegation's id may be null, but has to be there (wire/LIVE.md, Events).
         event = {"type": f"session.{lane}.append", "delegation_id": delegation_id, "content": text}
         if confirmed:
@@ -463,9 +441,6 @@ class LiveSession(OpenSession, LiveView):
         """Send the caller's sound as it comes, from a microphone; silence is fed where none comes.
 
         Where an ask ends is then heard by its loudness (`ReplyPolicy.caller_gap_ms`), as it is in a log.
-
-        Args:
-            audio: A `Clip`, or bytes in the session's format.
         """
         feeder = await self._started()
         data = audio if isinstance(audio, bytes) else audio.to_bytes(self.audio_format)
@@ -483,21 +458,13 @@ class LiveSession(OpenSession, LiveView):
 
     @verb
     async def update(self, *, timeout_s: float = 10, **fields: Any) -> dict[str, Any]:
-        """Change what may change after the start: ``delegation`` (not its type) and ``triggers``.
-
-        Raises:
-            ServerError: ``immutable_field_update`` for anything else.
-        """
+        """Change what may change after the start: ``delegation`` (not its type) and ``triggers``."""
         event = await self._request({"type": "session.update", "session": fields}, "session.updated", timeout_s)
         return dict_of(event.data, "session")
 
     @verb
     async def run_backend(self, *items: Mapping[str, Any]) -> None:
-        """Queue items for the Responses backend and run it (delegation of type ``responses`` only).
-
-        Args:
-            *items: Responses input items, such as a ``function_call_output``.
-        """
+        """Queue items for the Responses backend and run it (delegation of type ``responses`` only)."""
         for item in items:
             await self._link.send({"type": "response.item.create", "event_id": new_id("event"), "item": dict(item)})
         await self._link.send({"type": "response.create", "event_id": new_id("event")})
@@ -612,8 +579,7 @@ class LiveSession(OpenSession, LiveView):
             return await asyncio.to_thread(say, content)
         except MissingExtra as exc:
             raise MissingExtra(
-                f"GPT-Live takes no typed question, so the kit speaks it, and {exc}; "
-                "or ask(Clip.load(…)), or respond() for what the history ends with"
+                f"GPT-Live takes no typed question; the kit speaks it, and {exc}; or ask(a Clip)"
             ) from None
 
 

@@ -73,10 +73,7 @@ class Seeding:
         """Replace the items by corrected ones, of which only those that are missing are still to be sent."""
         same = len(history) == len(self.items) and all(history.items[n] == self.items[n] for n in self.accepted)
         if self.accepted and not same:
-            raise LocalProtocolError(
-                "the last seed is incomplete, and this history differs from it in items that are in the conversation "
-                "already; seed it into a new session"
-            )
+            raise LocalProtocolError("this history differs from what the last seed put in already; open a new session")
         # An item that was sent keeps its id: should it be there after all, the server refuses a second one of that id.
         ids = self.ids + [new_id("item") for _ in history.items[len(self.ids) :]]
         self.ids = [
@@ -102,10 +99,8 @@ class Seeding:
         self.find(link.conversation)
         unknown = sorted(self.sent - self.accepted)
         if unknown and self._keeps_ids is False:
-            raise LocalProtocolError(
-                f"this server names items by ids of its own and did not confirm items {unknown}, so they may be in the "
-                "conversation or not; seed the history into a new session"
-            )
+            problem = f"this server names items by ids of its own and did not confirm items {unknown}"
+            raise LocalProtocolError(f"{problem}; they may be there or not: seed the history into a new session")
         # Refused: the server has none of that id.
         events = [
             {"type": "conversation.item.retrieve", "event_id": new_id("event"), "item_id": self.ids[n]} for n in unknown
@@ -235,8 +230,7 @@ class Session(OpenSession, ConversationView):
     """
 
     def __init__(self, link: Link[Conversation]) -> None:
-        OpenSession.__init__(self, link)
-        ConversationView.__init__(self, link.conversation, link.events)
+        super().__init__(link)
         self.dialect: Dialect = dialect(link.endpoint.dialect)
         self.spoken = self.dialect.name
         # A seed that did not go in as a whole: `respond` refuses until it is mended.
@@ -256,11 +250,6 @@ class Session(OpenSession, ConversationView):
             await self.update(**settings)
 
     # ------------------------------------------------------------------------------------------------------ what it is
-
-    @property
-    def model(self) -> str | None:
-        """The model, as the server names it; else as it was asked for."""
-        return super().model or self.endpoint.model
 
     def __repr__(self) -> str:
         mark = show.origin_word(self.simulated)
@@ -440,9 +429,9 @@ class Session(OpenSession, ConversationView):
             return
         self._seeding.find(self._conversation)
         if not self._seeding.is_complete:
+            n_in = f"{sorted(self._seeding.accepted)} of {len(self._seeding.ids)}"
             raise LocalProtocolError(
-                f"the last seed is incomplete (in the conversation are items {sorted(self._seeding.accepted)} of "
-                f"{len(self._seeding.ids)}); seed the mended history, or respond(partial=True)"
+                f"the last seed is incomplete (items {n_in}); seed it mended, or respond(partial=True)"
             )
         self._seeding = None
 
@@ -456,11 +445,8 @@ class Session(OpenSession, ConversationView):
                 raise HistoryError(f"item {n}: {reason}; nothing was sent (seed(history, check=False) tries it)")
         findings = history.lint(self.dialect)
         if findings:
-            raise HistoryError(
-                f"{len(findings)} of {len(history)} items would be refused, so nothing was sent: {findings[0]} "
-                "(seed(history, check=False) lets the service refuse it)",
-                findings,
-            )
+            problem = f"{len(findings)} of {len(history)} items would be refused, so nothing was sent: {findings[0]}"
+            raise HistoryError(f"{problem} (seed(history, check=False) lets the service refuse it)", findings)
 
     @verb
     async def append_audio(self, audio: Clip | bytes) -> None:
@@ -572,7 +558,5 @@ def _bytes_of(audio: object, rate_hz: int) -> bytes:
     from .clip import Clip  # with numpy, which a session of text has no use for
 
     if not isinstance(audio, Clip):
-        raise InputError(
-            f"append_audio() takes a Clip or bytes, not {clipped(audio)}; open a sound file with Clip.load()"
-        )
+        raise InputError(f"append_audio() takes a Clip or bytes, not {clipped(audio)}; a sound file: Clip.load()")
     return audio.to_bytes("pcm16-16k" if rate_hz == 16_000 else "pcm16")

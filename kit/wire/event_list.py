@@ -97,13 +97,7 @@ def _name(event: Event, n: int) -> str:
 
 
 def gist(event: Event, n: int, size: int) -> str:
-    """Say in a few words what a reader looks for first in this event.
-
-    Args:
-        event: The first of a run.
-        n: How many events are in the run.
-        size: Their bytes of audio.
-    """
+    """Say in a few words what a reader looks for first in this event."""
     data = event.data
     if size:
         return f"{size:,} bytes of audio"

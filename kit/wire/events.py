@@ -82,8 +82,7 @@ _LONGEST_HEAD = 1_024  # bytes before the delta: two ids, two indexes and room t
 DIGEST = re.compile(r"sha256:([0-9a-f]{64}):(\d{1,12})(?::(\d{1,5}))?\Z")
 """What stands for audio that was not kept: its SHA-256, its length in bytes and, where it was looked at, its largest sample. No base64
 looks like this."""
-UNKNOWN_PEAK = 32_767
-"""Stands for the loudness of sound of which only the digest is known, and that is no silence."""
+UNKNOWN_PEAK = 32_767  # stands for the loudness of sound of which only the digest is known, and that is no silence
 
 _DELTA_KEY, _SPACED_DELTA_KEY = b',"delta":"', b', "delta": "'
 
@@ -95,8 +94,7 @@ _encode_json = msgspec.json.Encoder().encode
 class Event(msgspec.Struct, gc=False, eq=False):
     """One frame, either way."""
 
-    type: str
-    """GA's name for it, also when it came in beta's spelling; an unknown type stays as it came."""
+    type: str  # GA's name for it, also when it came in beta's spelling; an unknown type stays as it came
     data: dict[str, Any]
     """The frame as a dict, as it came, but for audio: an audio delta's base64 is left out (``delta`` is "")."""
     at_ms: float
@@ -104,10 +102,8 @@ class Event(msgspec.Struct, gc=False, eq=False):
     direction: Literal["server", "client"] = "server"
     pcm: bytes | None = None
     """The bytes of an audio delta until the fold takes them; then ``None``: audio is held once, in its response."""
-    n_audio_bytes: int | None = None
-    """How many bytes of audio there were; ``None`` for an event without audio."""
-    bad_audio: str | None = None
-    """Why the base64 of an audio delta could not be decoded, else ``None``."""
+    n_audio_bytes: int | None = None  # how many bytes of audio there were; ``None`` for an event without audio
+    bad_audio: str | None = None  # why the base64 of an audio delta could not be decoded, else ``None``
 
     @property
     def wire_type(self) -> str:
@@ -151,7 +147,6 @@ def decode(frame: bytes | str, at_ms: float) -> Event:
     """Decode a server's frame.
 
     Args:
-        frame: UTF-8 JSON, one object with a ``type``.
         at_ms: When it arrived: taken before decoding, so that decoding is not part of what is measured.
 
     Raises:
@@ -192,11 +187,7 @@ def _without_lone_surrogates(frame: bytes) -> bytes:
 
 
 def event_of(data: object, at_ms: float, *, head: bytes = b"") -> Event:
-    """Make an event of a decoded object; the audio of an audio delta is taken out of it.
-
-    Raises:
-        RemoteProtocolError: If it is not an object or has no type.
-    """
+    """Make an event of a decoded object; the audio of an audio delta is taken out of it."""
     if not isinstance(data, dict):
         raise RemoteProtocolError("the server sent JSON that is not an object", _head(head) or repr(data)[:80])
     wire_type = data.get("type")

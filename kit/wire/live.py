@@ -77,8 +77,6 @@ def spell_start(
     """Spell the ``session`` object of `session.start`.
 
     Args:
-        model: Such as ``gpt-live-1.1``; it goes into the body, not into the query.
-        past: The history as `spell_past` spells it.
         settings: In the kit's words: ``instructions``, ``voice`` (a name, or ``{"id": …}``), ``format`` (a key of
             `FORMATS`), ``delegation`` (``"client"``, ``"responses"`` or the whole object), ``triggers``, ``store``,
             ``safety_identifier``, ``client``.
@@ -89,10 +87,7 @@ def spell_start(
     words = dict(settings or {})
     unknown = sorted(set(words) - set(_START_FIELDS))
     if unknown:
-        raise InputError(
-            f"GPT-Live has no setting {clipped(unknown[0])}; there are {', '.join(_START_FIELDS)} "
-            "(no modality, no turn detection: it speaks, and it listens, always)"
-        )
+        raise InputError(f"GPT-Live has no setting {clipped(unknown[0])}; there are {', '.join(_START_FIELDS)}")
     body: dict[str, Any] = {"model": model, "input": [dict(message) for message in past]}
     audio: dict[str, Any] = {}
     if "format" in words:
@@ -126,9 +121,6 @@ def spell_past(items: Iterable[Any]) -> list[dict[str, Any]]:
     A message has one text part: several are joined by line breaks. System messages become developer messages, as in
     every framework that was read; calls and their outputs become developer text, so that what a tool said is not
     mistaken for what the user said.
-
-    Args:
-        items: A `History`, or its items.
 
     Raises:
         HistoryError: For audio without a transcript, which this wire does not carry.

@@ -59,12 +59,10 @@ class ReplyPolicy:
     """A frame of the caller is loud above it: room noise in the recordings peaks at 206, speech above 700."""
     quiet_ms: float = 2_000
     """Without voice and words for so long, a reply is over (OpenAI's own TranscriptGrouper, pydantic-ai)."""
-    caller_gap_ms: float = 1_200
-    """A pause of the caller that does not end the ask, while the model says nothing."""
+    caller_gap_ms: float = 1_200  # A pause of the caller that does not end the ask, while the model says nothing
     deadline_ms: float = 5_000
     """For the first voice: the yardstick of OpenAI's cookbook (duplex_voice_agent_evaluation)."""
-    window_ms: float = 10_000
-    """How long a session is observed after an ask before it is called silent for good."""
+    window_ms: float = 10_000  # how long a session is observed after an ask before it is called silent for good
     settling_ms: float = 500
     """After the first output frame, a voiced frame without words is the track's start, not speech."""
 
@@ -105,8 +103,7 @@ class Ask:
     by: str
     """``clip`` (the caller's sound), ``words`` (the caller's transcript, where a log has no sound) or ``commentary``."""
     began_at_ms: float | None = None
-    overlapped: bool = False
-    """The model was speaking when it ended; the official metric leaves such an opportunity out."""
+    overlapped: bool = False  # the model was speaking when it ended; the official metric leaves such an opportunity out
 
 
 @dataclass(slots=True)
@@ -118,8 +115,7 @@ class Append:
     at_ms: float
     event_id: str | None = None
     acked_at_ms: float | None = None
-    start_ms: float | None = None
-    """Where on the session's timeline it was taken in."""
+    start_ms: float | None = None  # where on the session's timeline it was taken in
 
 
 @dataclass(slots=True)
@@ -132,11 +128,9 @@ class Delegation:
     offset_ms: float | None = None
     tools: list[dict[str, Any]] = field(default_factory=list)
     """The finished function calls: ``name``, ``call_id``, ``arguments``."""
-    text: str = ""
-    """The backend's own answer, before the voice says it in its words."""
+    text: str = ""  # the backend's own answer, before the voice says it in its words
     usage: list[dict[str, Any]] = field(default_factory=list)
-    n_open: int = 0
-    """Responses of the backend that began and did not end."""
+    n_open: int = 0  # responses of the backend that began and did not end
     status: str | None = None
 
 
@@ -163,12 +157,10 @@ class Reply:
     last_voice_at_ms: float | None = None
     ended: Literal["quiet", "next ask", "session ended"] | None = None
     """How its end is known: always inferred. ``None`` while it goes on."""
-    outcome: Outcome | None = None
-    """``None`` while it is not decided."""
+    outcome: Outcome | None = None  # ``None`` while it is not decided
     by_words: bool = False
     """Its outcome was decided by its words alone: the log's frames are shortened, or have no sound."""
-    played_ms: float | None = None
-    """Where a listener stopped hearing it; ``None`` if it was not interrupted."""
+    played_ms: float | None = None  # where a listener stopped hearing it; ``None`` if it was not interrupted
     _trailing: list[bytes] = field(default_factory=list)
     """Quiet frames since the last voiced one: a pause if voice comes again, else not part of the reply."""
 
@@ -206,22 +198,11 @@ class Reply:
     def _since_ask(self, at_ms: float | None) -> float | None:
         return None if at_ms is None or self.ask is None else at_ms - self.ask.at_ms
 
-    @property
-    def first_audio_ms(self) -> float | None:
-        """From the end of the ask to the arrival of the first voiced frame."""
-        return self._since_ask(self.first_voice_at_ms)
-
-    @property
-    def first_transcript_ms(self) -> float | None:
-        """From the end of the ask to the first word, which comes 0.2 to 0.4 s before its sound."""
-        return self._since_ask(self.first_word_at_ms)
-
+    # From the end of the ask to the first voiced frame; to the first word, 0.2 to 0.4 s before its sound; to the last voiced frame.
+    first_audio_ms = property(lambda self: self._since_ask(self.first_voice_at_ms))
+    first_transcript_ms = property(lambda self: self._since_ask(self.first_word_at_ms))
+    done_ms = property(lambda self: self._since_ask(self.done_at_ms))
     first_text_ms = property(lambda self: None)
-
-    @property
-    def done_ms(self) -> float | None:
-        """From the end of the ask to the last voiced frame; its end is inferred, so this is known afterwards only."""
-        return self._since_ask(self.done_at_ms)
 
     def frames(self, n_taken: int) -> list[tuple[bytes, bool]]:
         """Return its frames after the first `n_taken`, each with whether it is in the reply for good: a quiet one at its end is not

@@ -35,10 +35,8 @@ class Item:
     # ``None`` where a server names none, or a log was cut.
     id: str | None
     data: dict[str, Any]
-    transcript: str | None = None
-    """Of a user's audio, where input transcription is on and has completed."""
-    truncated_at_ms: int | None = None
-    """Where a truncation cut its audio: ms from the start of the audio."""
+    transcript: str | None = None  # of a user's audio, where input transcription is on and has completed
+    truncated_at_ms: int | None = None  # where a truncation cut its audio: ms from the start of the audio
 
     @property
     def type(self) -> str | None:
@@ -105,8 +103,7 @@ class FunctionCall:
     call_id: str | None = None
     status: str | None = None
     item_id: str | None = None
-    pieces: list[str] = field(default_factory=list)
-    """Its arguments as the deltas brought them."""
+    pieces: list[str] = field(default_factory=list)  # its arguments as the deltas brought them
 
     @property
     def arguments(self) -> str:
@@ -131,8 +128,7 @@ class ContentPart:
     """The complete text or transcript, once a ``done`` event has brought it; until then the deltas are all there is."""
     chunks: list[bytes] = field(default_factory=list)
     """The bytes of an audio part as they came; `sound` joins them, once, and is then the only chunk."""
-    n_not_kept: int = 0
-    """Bytes of audio that came and are not here: a log that keeps their hash and length only."""
+    n_not_kept: int = 0  # bytes of audio that came and are not here: a log that keeps their hash and length only
 
     @property
     def text(self) -> str:
@@ -175,8 +171,7 @@ class Response:
     """``in_progress``, ``completed``, ``cancelled``, ``incomplete`` or ``failed``; ``None`` if its end never came."""
     reason: str | None = None
     """Why it did not complete: ``client_cancelled``, ``turn_detected``, ``max_output_tokens``, or an error's code."""
-    error: dict[str, Any] | None = None
-    """Of a failed response: ``type``, ``code`` and ``message``, as sent."""
+    error: dict[str, Any] | None = None  # of a failed response: ``type``, ``code`` and ``message``, as sent
     asked: tuple[str, ...] | None = None
     """The modalities that were asked for, as the server echoes them. They never decide `modality`."""
     started_by: Literal["create", "vad"] | None = None
@@ -190,27 +185,22 @@ class Response:
     first_text_at_ms: float | None = None
     first_transcript_at_ms: float | None = None
     done_at_ms: float | None = None
-    usage: dict[str, Any] | None = None
-    """As sent; `tokens` reads it."""
+    usage: dict[str, Any] | None = None  # as sent; `tokens` reads it
     item_ids: list[str] = field(default_factory=list)
     index_of: dict[str, int] = field(default_factory=dict)
     """Output index by item id: `response.done` and an item's own events may count differently, or not at all."""
-    conversation_id: str | None = None
-    """``None`` for an out-of-band response."""
+    conversation_id: str | None = None  # ``None`` for an out-of-band response
     metadata: dict[str, Any] | None = None
     voice: str | None = None
-    event_id: str | None = None
-    """The id of the `response.create` that it answers."""
+    event_id: str | None = None  # the id of the `response.create` that it answers
     # Of the bytes in `sound`, in the kit's words.
     output_format: str = "pcm16"
     simulated: bool | None = None
     parts: dict[tuple[int, int, str], ContentPart] = field(default_factory=dict)
     """By (output index, content index, kind), in the order in which they came."""
     calls_by_index: dict[int, FunctionCall] = field(default_factory=dict)
-    n_surplus: int = 0
-    """Deltas that came a second time, or after its end; they are not part of it."""
-    n_bad_audio: int = 0
-    """Audio deltas whose base64 was cut or broken."""
+    n_surplus: int = 0  # deltas that came a second time, or after its end; they are not part of it
+    n_bad_audio: int = 0  # audio deltas whose base64 was cut or broken
     partial: bool = False
     """Of a log that lost lines: there may be more in it than is known. `modality` is then what was seen, ``None`` if nothing was."""
 
@@ -308,7 +298,7 @@ class Response:
             return None
         if self.output_format != "pcm16":
             raise AudioFormatError(
-                f"this reply came as {self.output_format}, not as PCM at 24 000 Hz; its bytes are in response.sound"
+                f"this reply came as {self.output_format}, not as PCM at 24 000 Hz: see response.sound"
             )
         from ..clip import Clip  # with numpy, which a reply in text has no use for
 
