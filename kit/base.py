@@ -65,9 +65,8 @@ class _Sessions(list["OpenSession"]):
     """Open sessions, shown with the names that a notebook or a script has for them."""
 
     def __repr__(self) -> str:
-        named = [
-            (name, value) for name, value in list(vars(sys.modules["__main__"]).items()) if not name.startswith("_")
-        ]
+        main = list(vars(sys.modules["__main__"]).items())
+        named = [(name, value) for name, value in main if not name.startswith("_")]
         names = [" = ".join(name for name, value in named if value is session) for session in self]
         lines = [f"{name} = {item!r}" if name else repr(item) for name, item in zip(names, self, strict=True)]
         return "[" + ",\n ".join(lines) + "]"
@@ -230,7 +229,7 @@ class OpenSession(SessionView[Any]):
             call.close()
             name = call.__name__
             raise LocalProtocolError(
-                f"{name}() was called before without await and did nothing; write: await session.{name}(…)"
+                f"{name}() was called before without await, so nothing was done: await session.{name}(…)"
             )
 
     # --------------------------------------------------------------------------------------------------------- closing

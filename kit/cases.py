@@ -113,9 +113,7 @@ class Case:
         users = [n for n, message in enumerate(messages) if message.get("role") == "user"]
         if len(users) <= ask_again:
             roles = ", ".join(dict.fromkeys(clipped(message.get("role")) for message in messages)) or "none"
-            raise HistoryError(
-                f"{path} has {len(users)} turns of the role 'user' (roles: {roles}); {ask_again + 1} needed"
-            )
+            raise HistoryError(f"{path} has {len(users)} turns of role 'user' (roles: {roles}); {ask_again + 1} needed")
         try:
             # Seeded is what ends with the turn that is answered first. The turns to ask are read by the same importer,
             # so that they have the words that a seeded turn would have.
@@ -125,9 +123,8 @@ class Case:
             raise HistoryError(f"{path}: {exc}") from exc
         name = path.stem if not line else f"{path.stem}:{line}"
         dropped = [message for message in messages[users[-1 - ask_again] + 1 :] if message.get("role") == "assistant"]
-        left_out = (
-            [f"{len(dropped)} later message{'s' * (len(dropped) != 1)} of the assistant left out"] if dropped else []
-        )
+        n_dropped = f"{len(dropped)} later message{'s' * (len(dropped) != 1)}"
+        left_out = [f"{n_dropped} of the assistant left out"] if dropped else []
         note = "; ".join([f"from {path.name}", *left_out, *history.notes])
         turns = tuple(item.text for item in user_items[len(user_items) - ask_again :])
         return cls(name, history, "unknown", turns, note=note)

@@ -79,7 +79,7 @@ def of_chat(messages: object) -> Items:
         where, role = f"message {n}", message.get("role")
         if role not in ("system", "developer", "user", "assistant", "tool", "function"):
             raise HistoryError(
-                f"{where} has role {clipped(role)}; use system, developer, user, assistant, tool or function"
+                f"{where} has role {clipped(role)}; it is system, developer, user, assistant, tool, function"
             )
         parts = _parts(message.get("content"), role, where, notes)
         texts = [part["text"] for part in parts or () if "text" in part]
@@ -115,11 +115,8 @@ def _parts(content: object, role: object, where: str, notes: list[str]) -> list[
         fields = {"type": "text", "text": part} if isinstance(part, str) else part
         kind = fields.get("type", fields.get("content_type")) if isinstance(fields, Mapping) else None
         # A spoken reply's part has a transcript, a refusal's a field of its own.
-        texts = (
-            [fields[name] for name in ("text", "transcript", "refusal") if isinstance(fields.get(name), str)]
-            if kind
-            else []
-        )
+        names = ("text", "transcript", "refusal") if kind else ()
+        texts = [fields[name] for name in names if isinstance(fields.get(name), str)]
         # A user's only: no other role's sound can be seeded (wire/README.md, Content types by role).
         sound = fields.get("input_audio") if kind == "input_audio" and role == "user" else None
         if isinstance(sound, Mapping) and (audio := _pcm(sound.get("data"))):
@@ -164,9 +161,7 @@ def _assistant(
         legacy_ids[str(legacy.get("name"))] = f"call_{n}"
         calls = [*calls, {"id": f"call_{n}", "function": legacy}]
     if not texts and not calls:
-        raise HistoryError(
-            f"{where} is an assistant's, without content and tool_calls; leave it out: {clipped(dict(message))}"
-        )
+        raise HistoryError(f"{where} has no content and no tool_calls; leave it out: {clipped(dict(message))}")
     # A message with nothing but calls makes no item of its own.
     if any(texts) or not calls:
         yield _message("assistant", text_value("\n".join(texts), f"{where}'s content"))
@@ -253,9 +248,7 @@ def of_livekit(context: object) -> Items:
             # `of_chat` saw one message, and counted from 0.
             notes += [note.replace("message 0", f"item {n}") for note in message_notes]
         elif kind in ("function_call", "function_call_output"):
-            fields = (
-                ("type", "call_id", "name", "arguments") if kind == "function_call" else ("type", "call_id", "output")
-            )
+            fields = ("type", "call_id", *(("name", "arguments") if kind == "function_call" else ("output",)))
             items.append({name: entry[name] for name in fields if name in entry})
         else:
             notes.append(f"item {n}: {clipped(kind)} was left out")

@@ -128,7 +128,9 @@ class connect:
             from .standin import StandIn
 
             if not isinstance(where, StandIn):
-                raise InputError(f"connect() takes a name, a ws:// URL, an Endpoint or a StandIn, not {clipped(where)}")
+                raise InputError(
+                    f"connect() takes an endpoint's name, a URL, an Endpoint or a StandIn, not {clipped(where)}"
+                )
             # It counts as `standin`, too: its port is put in when the socket is opened (`_url`).
             self._running, where = where, "standin"
         self._endpoint = endpoint(
@@ -152,7 +154,7 @@ class connect:
         if replay is None and stand_in and (self._running or self._endpoint.name != "standin"):
             reason = "is running already" if self._running else "is not it"
             raise InputError(
-                f"{', '.join(stand_in)}: only a stand-in takes it, and {self._running or where!r} {reason}"
+                f"{', '.join(stand_in)}: only the stand-in takes this, and {self._running or where!r} {reason}"
             )
         # A log to be played again, and what the server that is started for this session is made with.
         self._replay, self._stand_in = replay, stand_in

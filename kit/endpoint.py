@@ -50,9 +50,7 @@ class Price:
             rates = getattr(self, kind)
             if not (isinstance(rates, tuple | list) and len(rates) == n and all(map(_is_rate, rates))):
                 meaning = "input, cached input, output" if n == 3 else "input, cached input"
-                raise InputError(
-                    f"a price's {kind} is {n} rates in USD per million tokens: {meaning}; not {clipped(rates)}"
-                )
+                raise InputError(f"a price's {kind} is {n} rates in USD per million tokens: {meaning}")
             object.__setattr__(self, kind, tuple(rates))
 
     @classmethod
@@ -381,7 +379,7 @@ def endpoint(
         raise EndpointError(f"a model is named by text such as {DEFAULT_MODEL!r}, not {clipped(model)}")
     if key_env is not None and not (isinstance(key_env, str) and re.fullmatch("[A-Z_][A-Z0-9_]*", key_env)):
         # The key itself may have been passed here, so what was passed is not repeated.
-        raise EndpointError("key_env names an environment variable, such as 'OPENAI_API_KEY'; not the key itself")
+        raise EndpointError("key_env is the name of a variable, such as 'OPENAI_API_KEY'; not the key itself")
     if auth is not None and auth not in get_args(Auth):
         raise EndpointError(f"auth is one of {', '.join(get_args(Auth))}, not {clipped(auth)}")
     where = _named(spec, model, dialect_name, os.environ if environ is None else environ)
@@ -577,9 +575,7 @@ def _realtime(address: str, base_of: str | None = None) -> str:
     if not ok:
         where = f" (from {base_of})" if base_of else ""
         looks = "https://host/v1" if base_of else "wss://host/v1/realtime"
-        raise EndpointError(
-            f"{clipped(_bare(address))}{where} is no address of a Realtime server: it looks like {looks}"
-        )
+        raise EndpointError(f"{clipped(_bare(address))}{where} is no address of a Realtime server, like {looks}")
     path = parts.path.rstrip("/")
     if base_of or path.endswith("/v1"):
         path = f"{path}/realtime"

@@ -159,9 +159,7 @@ def _in_order(entries: Iterable[tuple[HistoryItem, object]]) -> Iterator[History
     for n, (item, previous) in enumerate(entries):
         place = last if previous is None else places.get(previous) if isinstance(previous, str) else None
         if place is None:
-            raise HistoryError(
-                f"entry {n} goes after item {clipped(previous)}, not before it; leave previous_item_id out"
-            )
+            raise HistoryError(f"entry {n} goes after item {clipped(previous)}, unknown; leave previous_item_id out")
         items.append(item)
         if isinstance(item_id := item.get("id"), str):
             places.setdefault(item_id, n)
@@ -215,9 +213,7 @@ class Findings(list[Finding]):
     def _repr_html_(self) -> str:
         if not self:
             return f"✓ lint ({show.esc(self.dialect)}): the service should take all {self.n_items} items"
-        rows = [
-            [str(f.index), show.esc(f.code), show.esc(f.message), show.esc(f.param), show.esc(f.advice)] for f in self
-        ]
+        rows = [[show.esc(cell) for cell in (f.index, f.code, f.message, f.param, f.advice)] for f in self]
         return show.table(rows, ["item", "code", "the service's error", "param", "what to do"])
 
 
@@ -304,9 +300,7 @@ class History:
     def __post_init__(self) -> None:
         # `History([…])` is a likely mistake, and a list could change under every longer history.
         if not isinstance(self.items, tuple) or not all(isinstance(item, HistoryItem) for item in self.items):
-            raise HistoryError(
-                f"build a History() with .user() and its siblings, or from_events(), not {clipped(self.items)}"
-            )
+            raise HistoryError(f"build a History() with .user() or from_events(), not {clipped(self.items)}")
 
     # ------------------------------------------------------------------------------------------------------- builders
 
@@ -329,9 +323,7 @@ class History:
                 # NaN would become a word that is no JSON.
                 arguments = json.dumps(dict(arguments), allow_nan=False)
             except (TypeError, ValueError, RecursionError) as exc:
-                raise HistoryError(
-                    f"arguments are no JSON ({exc}): {clipped(arguments)}; use text, numbers, lists"
-                ) from exc
+                raise HistoryError(f"arguments are no JSON ({exc}): {clipped(arguments)}; use text or numbers") from exc
         if not isinstance(arguments, str):
             raise HistoryError(f"arguments must be JSON text or a mapping, not {clipped(arguments)}")
         fields = {"call_id": text_value(call_id, "call_id"), "name": text_value(name, "name"), "arguments": arguments}
@@ -506,9 +498,8 @@ class History:
             words = _transcript(item, part)
             return part if words is None else HistoryPart(words)
 
-        return replace(
-            self, items=tuple(replace(i, parts=tuple(seedable(i, part) for part in i.parts)) for i in self.items)
-        )
+        items = (replace(item, parts=tuple(seedable(item, part) for part in item.parts)) for item in self.items)
+        return replace(self, items=tuple(items))
 
 
 def _path(path: object) -> Path:

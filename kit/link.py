@@ -133,9 +133,7 @@ async def dial(
     except InvalidURI as exc:
         raise EndpointError(f"{clipped(endpoint.shown_url or url)} is not a websocket address: {exc.msg}") from None
     except (InvalidProxy, ValueError):  # what it says holds the proxy's password
-        raise EndpointError(
-            "the environment's proxy (HTTPS_PROXY, SOCKS_PROXY …) is not like http://host:port"
-        ) from None
+        raise EndpointError("the environment's proxy (HTTPS_PROXY, SOCKS_PROXY …) is no http://host:port") from None
     except ImportError as exc:
         raise MissingExtra(f"the environment names a SOCKS proxy: pip install python-socks ({exc})") from None
     except (InvalidHandshake, WebSocketException) as exc:

@@ -579,7 +579,7 @@ class LiveSession(OpenSession, LiveView):
             return await asyncio.to_thread(say, content)
         except MissingExtra as exc:
             raise MissingExtra(
-                f"GPT-Live takes no typed question; the kit speaks it, and {exc}; or ask(a Clip)"
+                f"GPT-Live takes no typed question; the kit speaks it, and {exc}; or Clip.load()"
             ) from None
 
 

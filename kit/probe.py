@@ -44,9 +44,7 @@ class Probe:
         return rows
 
     def __repr__(self) -> str:
-        return "\n".join(
-            f"{name:16s} {value:24s} {known:24s} {note}".rstrip() for name, value, known, note in self.rows
-        )
+        return "\n".join(f"{name:16} {value:24} {known:24} {note}".rstrip() for name, value, known, note in self.rows)
 
     def _repr_html_(self) -> str:
         return show.table([[show.esc(cell) for cell in row] for row in self.rows], ["", "found", "known", ""])

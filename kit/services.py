@@ -178,9 +178,7 @@ SERVICES = {service.name: service for service in _SERVICES}
 @lru_cache(maxsize=256)  # a session asks for each item that it seeds
 def service_at(host: str) -> Service | None:
     """Return the service that a host belongs to, the most particular one: services.ai.azure.com before azure.com."""
-    matches = [
-        (len(domain), service.name) for service in _SERVICES for domain in service.domains if is_at(host, domain)
-    ]
+    matches = [(len(domain), s.name) for s in _SERVICES for domain in s.domains if is_at(host, domain)]
     return SERVICES[max(matches)[1]] if matches else None
 
 

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from .clip import Clip
 
 
+_ITEM_ADDED = "conversation.item.added"
+
+
 class Seeding:
     """A history on its way into a conversation: sent at once, each item confirmed, and mended if some did not go in.
 
@@ -125,7 +128,7 @@ class Seeding:
         # Before the sending: a call that is cancelled in its middle does not know what went out.
         self.sent.update(missing)
         refused: list[tuple[int, ServerError]] = []
-        reply, subject = "conversation.item.added", "confirmation of item"
+        reply, subject = _ITEM_ADDED, "confirmation of item"
         for n, error in await self._request_each(link, creates, reply, self._confirms, timeout_s, subject):
             if n in sent_before and error.code == "item_create_duplicate_item_id":
                 self.accepted.add(n)  # it is there, though the server did not say so when asked
@@ -273,14 +276,11 @@ class Session(OpenSession, ConversationView):
             for n, r in enumerate(self._conversation.responses)
         ]
         drift = self.drift_rule
-        facts: list[tuple[str, object]] = [
-            ("model", self.model),
-            ("dialect", self.dialect.name),
-            ("items", len(self.items)),
-        ]
+        facts: dict[str, object] = {"model": self.model, "dialect": self.dialect.name, "items": len(self.items)}
+        facts |= {"drift rule": drift} if drift else {}
         return show.card(
             f"<b>session</b> at {show.esc(self.endpoint.name)} {show.origin(self.simulated)} {'closed' if self.closed else 'open'}",
-            show.facts([*facts, ("drift rule", drift)] if drift else facts),
+            show.facts(facts.items()),
             show.table(rows, ["", "modality", "says", "status", "first audio", "done"]) if rows else "no responses yet",
         )
 
@@ -376,9 +376,8 @@ class Session(OpenSession, ConversationView):
             self._check_seeded()
         event_id = new_id("event")
         if input is not None:
-            settings["input"] = (
-                input.serialize(self.dialect) if isinstance(input, History) else [dict(item) for item in input]
-            )
+            items = input.serialize(self.dialect) if isinstance(input, History) else input
+            settings["input"] = [dict(item) for item in items]
         # By its mark a response is known. Where it would not come back, their order has to do, and no mark is sent: a server that
         # does not know the field may refuse it.
         mark = {} if self.endpoint.cannot("echoes_metadata") else {TAG: event_id}
@@ -431,7 +430,7 @@ class Session(OpenSession, ConversationView):
         if not self._seeding.is_complete:
             n_in = f"{sorted(self._seeding.accepted)} of {len(self._seeding.ids)}"
             raise LocalProtocolError(
-                f"the last seed is incomplete (items {n_in}); seed it mended, or respond(partial=True)"
+                f"the last seed is incomplete: in it are items {n_in}; mend it, or respond(partial=True)"
             )
         self._seeding = None
 
@@ -464,9 +463,8 @@ class Session(OpenSession, ConversationView):
             piece = bytes(pcm[start : start + most])
             event_id = new_id("event")
             event = {"type": "input_audio_buffer.append", "event_id": event_id}
-            await self._link.send(
-                event, encoded=encode_append(piece, event_id), listed=event | {"audio": f"({len(piece)} bytes)"}
-            )
+            listed = event | {"audio": f"({len(piece)} bytes)"}
+            await self._link.send(event, encoded=encode_append(piece, event_id), listed=listed)
 
     @verb
     async def commit_audio(self, *, timeout_s: float = 10) -> Item:
@@ -477,16 +475,13 @@ class Session(OpenSession, ConversationView):
         """
         # `committed` only names the item, which comes in an event of its own (wire/README.md, Event orders). Expected
         # before the commit goes out, or it may come first.
-        added = self._link.expect(
-            None, "conversation.item.added", lambda e: dict_of(e.data, "item").get("role") == "user"
-        )
+        added = self._link.expect(None, _ITEM_ADDED, lambda event: dict_of(event.data, "item").get("role") == "user")
         try:
-            event = await self._request(
-                {"type": "input_audio_buffer.commit"}, "input_audio_buffer.committed", timeout_s
-            )
+            commit = {"type": "input_audio_buffer.commit"}
+            event = await self._request(commit, "input_audio_buffer.committed", timeout_s)
             item_id = str(event.data.get("item_id"))
             if self._conversation.item(item_id) is None:
-                await self._link.answer(added, timeout_s, "conversation.item.added")
+                await self._link.answer(added, timeout_s, _ITEM_ADDED)
         finally:
             self._link.forget(added)
         return self._conversation.item(item_id) or Item(item_id, {})
@@ -522,9 +517,8 @@ class Session(OpenSession, ConversationView):
 
         The server drops the item's whole transcript with the sound after that point, `audio_end_ms` milliseconds of it.
         """
-        await self._on_item(
-            "truncate", "truncated", item, timeout_s, content_index=content_index, audio_end_ms=int(audio_end_ms)
-        )
+        where = {"content_index": content_index, "audio_end_ms": int(audio_end_ms)}
+        await self._on_item("truncate", "truncated", item, timeout_s, **where)
 
     @verb
     async def delete_item(self, item: Item | str, *, timeout_s: float = 10) -> None:

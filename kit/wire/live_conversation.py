@@ -235,12 +235,12 @@ class Reply:
 
     def _repr_html_(self) -> str:
         clip = self.audio if self.ended else None
-        durations = (
-            ("first voice", self.first_audio_ms),
-            ("first word", self.first_transcript_ms),
-            ("last voice", self.done_ms),
-        )
-        facts: list[tuple[str, object]] = [(name, show.ms(v)) for name, v in durations if v is not None]
+        durations = {
+            "first voice": self.first_audio_ms,
+            "first word": self.first_transcript_ms,
+            "last voice": self.done_ms,
+        }
+        facts: list[tuple[str, object]] = [(name, show.ms(v)) for name, v in durations.items() if v is not None]
         facts += [("audio", f"{clip.duration_ms / 1000:.2f} s")] if clip else []
         facts.append(("its end", f"{self.ended or 'not yet'}, inferred"))
         # The finding comes first, as on a Realtime card; the end of a reply is nothing that anybody said.
