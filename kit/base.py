@@ -99,8 +99,7 @@ class OpenSession(SessionView[Any]):
         self._link = link
         # The verb that was called last, so that the next one can tell if it was never awaited.
         self._last_call: CoroutineType[Any, Any, Any] | None = None
-        # Replies are drawn in a notebook's cell while they arrive.
-        self.shows_replies = False
+        self.shows_replies = False  # replies are drawn in a notebook's cell while they arrive
         # Closes the socket of a session that nobody holds any more.
         self._finalizer = weakref.finalize(self, link.drop)
         self._finalizer.atexit = False  # the loop is gone by then, and the operating system closes sockets

@@ -288,5 +288,4 @@ def __getattr__(name: str) -> Case:
 
 
 def __dir__() -> list[str]:
-    # So that completion offers the cases that are not made yet.
-    return sorted([*globals(), *_SHORT])
+    return sorted([*globals(), *_SHORT])  # so that completion offers the cases that are not made yet

@@ -65,9 +65,11 @@ def _message(role: str, text: str) -> dict[str, Any]:
     return {"type": "message", "role": role, "content": [part]}
 
 
+def _output(call_id: object, output: str) -> dict[str, Any]:
+    return {"type": "function_call_output", "call_id": call_id, "output": output}
+
+
 # ------------------------------------------------------------------------------------------------------- Chat Completions
-
-
 def of_chat(messages: object) -> Items:
     """Read Chat Completions messages, with tool calls, legacy function calls, refusals and spoken replies."""
     if isinstance(messages, Mapping) and "messages" in messages:
@@ -83,21 +85,17 @@ def of_chat(messages: object) -> Items:
             )
         parts = _parts(message.get("content"), role, where, notes)
         texts = [part["text"] for part in parts or () if "text" in part]
+        content = None if parts is None else "\n".join(texts)
         if role in ("tool", "function"):
             call_id = message.get("tool_call_id") if role == "tool" else legacy_ids.get(str(message.get("name")))
             items.append(
-                {
-                    "type": "function_call_output",
-                    "call_id": text_value(call_id, f"{where}'s tool_call_id"),
-                    "output": text_value(None if parts is None else "\n".join(texts), f"{where}'s content"),
-                }
+                _output(text_value(call_id, f"{where}'s tool_call_id"), text_value(content, f"{where}'s content"))
             )
         elif role == "user" and parts and len(texts) < len(parts):  # with sound
             items.append({"type": "message", "role": "user", "content": parts})
         elif role != "assistant":
-            text = text_value(None if parts is None else "\n".join(texts), f"{where}'s content")
             # Newer models call a system message a developer's.
-            items.append(_message("user" if role == "user" else "system", text))
+            items.append(_message("user" if role == "user" else "system", text_value(content, f"{where}'s content")))
         else:
             items += _assistant(message, texts, n, legacy_ids)
     return items, notes
@@ -139,8 +137,7 @@ def _pcm(data: object) -> str | None:
 
     try:
         clip = Clip.load(io.BytesIO(base64.b64decode(data if isinstance(data, str) else "", validate=True)))
-    # It is left out, and a note says so.
-    except (ValueError, InputError):
+    except (ValueError, InputError):  # it is left out, and a note says so
         return None
     return base64.b64encode(clip.to_bytes()).decode()
 
@@ -190,8 +187,7 @@ def read_chat(path: str | Path, line: int = 0) -> list[Mapping[str, Any]]:
     text = read_text(path, MAX_FILE_BYTES, error=HistoryError)
     documents: list[Any]
     try:
-        # As a whole first: one document may have line breaks anywhere.
-        documents = [json.loads(text)]
+        documents = [json.loads(text)]  # as a whole first: one document may have line breaks anywhere
     except (ValueError, RecursionError):
         try:
             documents = [json.loads(row) for row in text.splitlines() if row.strip()]
@@ -232,7 +228,7 @@ def of_agents(items: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]
         # Where it has no call id, the item's serves: its output below names the same.
         yield {"id": item_id, "call_id": item_id} | call
         if isinstance(output := item.get("output"), str):
-            yield {"type": "function_call_output", "call_id": call.get("call_id", item_id), "output": output}
+            yield _output(call.get("call_id", item_id), output)
 
 
 def of_livekit(context: object) -> Items:

@@ -266,15 +266,13 @@ class Clip:
         if channel is not None and not (isinstance(channel, int) and 0 <= channel < sound.channels):
             raise AudioFormatError(f"{name} has no channel {clipped(channel)}; it has {sound.channels}, counted from 0")
         provenance = Provenance.from_comment(sound.comment, name)
-        # A stream: blocks that were resampled one by one would click where they meet.
-        resampler = None
+        resampler = None  # a stream: blocks that were resampled one by one would click where they meet
         if sound.samplerate != RATE_HZ:
             import soxr
 
             resampler = soxr.ResampleStream(sound.samplerate, RATE_HZ, 1, dtype="float32", quality="HQ")
         as_float = sound.subtype in ("FLOAT", "DOUBLE")  # the only ones that can say anything beyond ±1 on purpose
-        # A megabyte of float32, however many channels there are.
-        block = max(262_144 // sound.channels, 1_024)
+        block = max(262_144 // sound.channels, 1_024)  # a megabyte of float32, however many channels there are
         pieces: list[NDArray[np.int16]] = []
         n_read = n_clipped = 0
         while n_read < sound.frames:

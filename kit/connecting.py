@@ -34,7 +34,7 @@ from .errors import (
 )
 from .eventlog.redact import Hook, Redactor
 from .eventlog.writing import Audio, LogWriter
-from .link import Link, dial, in_background, refusal_of, simulated_by
+from .link import Link, dial, in_background, refusal, simulated_by
 from .session import Session
 from .show import plain
 from .wire.conversation import Conversation
@@ -162,8 +162,7 @@ class connect:
         self._trial, self._attempt = trial, attempt
         # Sent as soon as the session is there, so that its first response has them.
         self._settings = dict(settings or {})
-        # For the handshake and the first event together.
-        self._timeout_s = timeout_s
+        self._timeout_s = timeout_s  # for the handshake and the first event together
         self._quiet = quiet
         self._keep_audio = keep_audio
         # Where every frame is written, what is kept of its sound, and the caller's say in what is written.
@@ -323,7 +322,7 @@ class connect:
         except TimeoutError:
             await asyncio.shield(in_background(ws.close()))
             if link.conversation.errors:  # it refused, and left the socket open
-                raise refusal_of(where, link.conversation.errors[-1], ws.close_code) from None
+                raise _refusal(link) from None
             raise Unreachable(f"{where.host or url} connected, but sent nothing within {self._timeout_s:g} s") from None
         except ConnectionClosed as exc:
             message = redactor.text(f"closed at once: {exc}.")  # its reason may repeat what was sent
@@ -371,6 +370,11 @@ async def _stop(server: Any, starting: asyncio.Task[Any]) -> None:
     await server.stop()
 
 
+def _refusal(link: Link[Any]) -> HandshakeRefused:
+    error = link.conversation.errors[-1]
+    return refusal(link.endpoint, error.code, error.message, link.socket.close_code)
+
+
 async def _first_event(link: Link[Any]) -> None:
     """Read until the session is known. A sideband sends nothing by itself: it answers an update (wire/README.md, Other servers)."""
     sideband = "call_id=" in urlsplit(link.endpoint.url).query
@@ -382,7 +386,7 @@ async def _first_event(link: Link[Any]) -> None:
             raise copy.copy(link.malformed[0])
         if link.events[-1].type == "error":
             await link.socket.wait_closed()
-            raise refusal_of(link.endpoint, link.conversation.errors[-1], link.socket.close_code)
+            raise _refusal(link)
         if not sideband or link.conversation.session:
             return
 
@@ -448,8 +452,7 @@ async def in_thread(opening: connect) -> Session:
         KitError: What `connect` raises.
     """
     loop = asyncio.new_event_loop()
-    # Set on the new loop once the session is closed, or could not be opened.
-    over = asyncio.Event()
+    over = asyncio.Event()  # set on the new loop once the session is closed, or could not be opened
 
     async def end() -> None:
         over.set()

@@ -64,8 +64,7 @@ class KitError(Exception):
         Where an error is kept (`Session.errors`), a copy is raised: a traceback keeps the frames that it names, and with
         them the session, which would then never be collected.
         """
-        # Not by `__init__`, whose arguments are keywords.
-        error = type(self).__new__(type(self), *self.args)
+        error = type(self).__new__(type(self), *self.args)  # not by `__init__`, whose arguments are keywords
         error.__dict__.update(self.__dict__)
         return error
 
@@ -123,8 +122,7 @@ class RemoteProtocolError(KitError):
     def __init__(self, problem: str, head: str = "") -> None:
         super().__init__(problem, head)
         self.problem = problem
-        # Enough to recognise it by: a frame may be megabytes of audio.
-        self.head = head
+        self.head = head  # enough to recognise it by: a frame may be megabytes of audio
 
     def __str__(self) -> str:
         return f"{self.problem}; the frame begins {clipped(self.head)}" if self.head else self.problem
@@ -161,8 +159,7 @@ class HandshakeRefused(ConnectError):
     def __str__(self) -> str:
         named = f"{self.code}, " if self.code else ""
         sentence = f"the service refused the connection ({named}{self.close_code}): {self.message} {self.advice}"
-        # The words are the service's, and may hold anything.
-        return printable(sentence.rstrip())
+        return printable(sentence.rstrip())  # the words are the service's, and may hold anything
 
 
 class ServerError(KitError):
@@ -208,14 +205,8 @@ class SeedRefused(ServerError):
     """
 
     def __init__(self, *, index: int, accepted: Sequence[int], not_accepted: Sequence[int], error: ServerError) -> None:
-        super().__init__(
-            type=error.type,
-            code=error.code,
-            message=error.message,
-            param=error.param,
-            event_id=error.event_id,
-            caused_by=error.caused_by,
-        )
+        fields = ("type", "code", "message", "param", "event_id", "caused_by")
+        super().__init__(**{name: getattr(error, name) for name in fields})
         self.index = index
         self.accepted = tuple(accepted)
         self.not_accepted = tuple(not_accepted)
@@ -285,14 +276,12 @@ def _rendered(error: BaseException, name: str, sentence: str) -> list[str]:
     if shell is not None and shell.InteractiveTB.mode != "Context":  # IPython's default
         lines: list[str] = shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
         return lines
-    # Red, as IPython prints the name of any error.
-    return [f"\x1b[31m{name}\x1b[0m: {sentence}"]
+    return [f"\x1b[31m{name}\x1b[0m: {sentence}"]  # red, as IPython prints the name of any error
 
 
 def _shell() -> Any:
     """IPython's shell, or ``None`` where it does not run."""
-    # Not imported: where it is not loaded, no shell runs.
-    ipython = sys.modules.get("IPython")
+    ipython = sys.modules.get("IPython")  # not imported: where it is not loaded, no shell runs
     return ipython.get_ipython() if ipython else None
 
 
@@ -314,20 +303,15 @@ def show_interrupts_in_one_sentence() -> None:
         # Modules that the traceback goes through: the reader's own loop is interrupted as ever.
         walked = [frame for frame, _ in traceback.walk_tb(tb)]
         frames = [frame.f_globals.get("__name__", "") for frame in walked]
-        if (
-            isinstance(error, NameError) and walked and walked[-1].f_locals is shell.user_ns
-        ):  # in the cell, not in a function
-            lines = _rendered(
-                error,
-                "NameError",
-                f"{error}: run the cells above first, if one of them makes it; else look at its spelling.",
-            )
+        in_a_cell = bool(walked) and walked[-1].f_locals is shell.user_ns  # not in a function
+        if isinstance(error, NameError) and in_a_cell:
+            sentence = f"{error}: run the cells above first, if one of them makes it; else look at its spelling."
+            lines = _rendered(error, "NameError", sentence)
         elif not any(name == "kit" or name.startswith("kit.") for name in frames):
             lines = shell.InteractiveTB.structured_traceback(kind, error, tb, tb_offset=tb_offset)
         else:
-            lines = _rendered(
-                error, "Interrupted", "run this cell again to go on; the cells below may need what it makes."
-            )
+            sentence = "run this cell again to go on; the cells below may need what it makes."
+            lines = _rendered(error, "Interrupted", sentence)
         # With a handler of one's own, IPython shows nothing by itself.
         shell._showtraceback(kind, error, lines)
         return lines

@@ -46,8 +46,7 @@ class HistoryPart:
     that the kit does not build, such as ``input_image``): that type is kept, so that `History.lint` can name it.
     """
 
-    # ``None`` of sound, and of parts that the kit does not build.
-    text: str | None = None
+    text: str | None = None  # ``None`` of sound, and of parts that the kit does not build
     clip: Clip | None = None
     wire_type: str | None = None
     extra: tuple[tuple[str, Any], ...] = ()
@@ -150,12 +149,10 @@ def _part(fields: Mapping[str, Any], role: str, n: int) -> HistoryPart:
 
 def _in_order(entries: Iterable[tuple[HistoryItem, object]]) -> Iterator[HistoryItem]:
     """Put each item after the one whose id is beside it: a linked list, so that any order is found in linear time."""
-    # As they came; a place is an index into it, and −1 the beginning.
-    items: list[HistoryItem] = []
+    items: list[HistoryItem] = []  # as they came; a place is an index into it, and −1 the beginning
     following: dict[int, int] = {}  # place of an item → the place of the one after it
     last = -1
-    # Of two with one id the first counts; `lint` names the second.
-    places: dict[str, int] = {"root": -1}
+    places: dict[str, int] = {"root": -1}  # of two with one id the first counts; `lint` names the second
     for n, (item, previous) in enumerate(entries):
         place = last if previous is None else places.get(previous) if isinstance(previous, str) else None
         if place is None:

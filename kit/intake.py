@@ -45,12 +45,9 @@ class FastConnection(ClientConnection):
 
     # Called with messages that arrived together, in order.
     on_messages: Callable[[list[bytes]], None] | None = None
-    # The response to the handshake so far; None once its head is complete.
-    _head: bytes | None = b""
-    # Something unusual came: from here on the library reads alone.
-    _hands_off = False
-    # A fragmented message has begun and not ended.
-    _in_fragments = False
+    _head: bytes | None = b""  # the response to the handshake so far; None once its head is complete
+    _hands_off = False  # something unusual came: from here on the library reads alone
+    _in_fragments = False  # a fragmented message has begun and not ended
     # The beginning of a frame that is not complete, and the bytes that it still lacks; 0: its length is not known yet.
     _frame_start: bytes = b""
     _n_missing = 0

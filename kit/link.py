@@ -184,7 +184,8 @@ _ADVICE: dict[str | int | None, str] = {
 }
 
 
-def _refusal(endpoint: Endpoint, code: str | None, message: str, close_code: int | None) -> HandshakeRefused:
+def refusal(endpoint: Endpoint, code: str | None, message: str, close_code: int | None) -> HandshakeRefused:
+    """Say what a refusal means, whether it came as an `error` event and a close code or as an HTTP status."""
     key_env = endpoint.key_env
     advice = (_ADVICE.get(code) or _ADVICE.get(close_code) or "").format(
         check_key=f"Check the key in {key_env}." if key_env else "This server wants a key: key_env='…'.",
@@ -196,11 +197,6 @@ def _refusal(endpoint: Endpoint, code: str | None, message: str, close_code: int
     return HandshakeRefused(code=code, message=message, close_code=close_code, advice=advice)
 
 
-def refusal_of(endpoint: Endpoint, error: ServerError, close_code: int | None) -> HandshakeRefused:
-    """Return the refusal that came as an `error` event."""
-    return _refusal(endpoint, error.code, error.message, close_code)
-
-
 def _refusal_by_status(endpoint: Endpoint, redactor: Redactor, exc: InvalidStatus) -> HandshakeRefused:
     """The refusal that came as an HTTP answer, in the words of its body."""
     status = exc.response.status_code
@@ -210,7 +206,7 @@ def _refusal_by_status(endpoint: Endpoint, redactor: Redactor, exc: InvalidStatu
         error = msgspec.json.decode(body)
         error = error.get("error", error)
         code, message = error.get("code"), str(error.get("message", message))[:2_000]
-    return _refusal(endpoint, code if isinstance(code, str) else None, message, status)
+    return refusal(endpoint, code if isinstance(code, str) else None, message, status)
 
 
 # --------------------------------------------------------------------------------------------------------- holding it
@@ -264,19 +260,16 @@ class Link(Generic[Fold]):
         self.malformed: deque[RemoteProtocolError] = deque(maxlen=TAIL_EVENTS)
         # How it ended; ``None`` while it is open. Also only raised as a copy.
         self.closed: SessionClosed | None = None
-        # We closed it: then an end is told as ours.
-        self.closing = False
+        self.closing = False  # we closed it: then an end is told as ours
         # Run when it is closed, the last first: the stand-in of this session, its thread.
         self.on_close: list[Callable[[], Awaitable[None]]] = []
         # Requests without a reply, the oldest first, and the types that could be one: most events are none.
         self._pending: list[Pending] = []
         self._awaited: set[str] = set()
-        # Set at each event, for those who follow all of them.
-        self._arrived = asyncio.Event()
+        self._arrived = asyncio.Event()  # set at each event, for those who follow all of them
         # Reads what `socket` does not hand over by itself, until it closes.
         self._reader: asyncio.Task[None] | None = None
-        # It was closed, and its thread (if it has one) is about to end.
-        self._is_over = False
+        self._is_over = False  # it was closed, and its thread (if it has one) is about to end
         # Runs to its end even if everybody who waits for it is cancelled.
         self._closer: asyncio.Task[None] | None = None
 

@@ -40,7 +40,7 @@ from .errors import (
     clipped,
 )
 from .history import History
-from .link import Link, in_background, new_id, refusal_of
+from .link import Link, in_background, new_id, refusal
 from .wire.events import dict_of, digest
 from .wire.live import FORMATS, LANES, MAX_APPEND_TOKENS, Lane, lint_past, pieces, spell_past, spell_start, tokens_of
 from .wire.live_conversation import Append, Delegation, LiveConversation, LiveView, Reply, ReplyPolicy, peak_of
@@ -91,8 +91,7 @@ class Feeder:
         self._n_bytes = FORMATS[audio_format][1] * (2 if audio_format.startswith("pcm") else 1) * FRAME_MS // 1000
         # Most frames of a session are this one, so it is made once.
         self._idle_frame = _append_frame(_IDLE[audio_format] * self._n_bytes)
-        # What is left of the clip that is being sent, a frame each.
-        self._queue: list[bytes] = []
+        self._queue: list[bytes] = []  # what is left of the clip that is being sent, a frame each
         # Set at the frame that holds the clip's last loud sample: all times of the reply count from there.
         self._sent: asyncio.Future[float] | None = None
         self._n_loud = 0  # frames until then
@@ -188,12 +187,10 @@ class LiveSession(OpenSession, LiveView):
         door: Literal["new", "fork", "attach"] = "new",
     ) -> None:
         super().__init__(link)
-        # For `session.start`; nothing of it can change later.
-        self._settings = dict(settings or {})
+        self._settings = dict(settings or {})  # for `session.start`; nothing of it can change later
         # How fast its time runs; and whether it is new, a fork, or a sideband.
         self._pace, self._door = pace, door
-        # For the feeder, which is made at the start.
-        self._feed: Feed = "paced"
+        self._feed: Feed = "paced"  # for the feeder, which is made at the start
         self._on_delegation = on_delegation
         # There from the start on, and then it feeds until the session is closed; with counts of what it fed.
         self.feeder: Feeder | None = None
@@ -201,8 +198,7 @@ class LiveSession(OpenSession, LiveView):
         # Whatever runs for this session beside its verbs; it ends with it.
         self._tasks: set[asyncio.Task[Any]] = set()
         self._n_delegations = 0  # handed to `on_delegation` so far
-        # One ask at a time: a second clip would be heard as part of the first.
-        self._asking = False
+        self._asking = False  # one ask at a time: a second clip would be heard as part of the first
 
     # ------------------------------------------------------------------------------------------------- what it is
 
@@ -330,7 +326,8 @@ class LiveSession(OpenSession, LiveView):
             # An `error` before `session.started` ends the session, whether it names the start or not.
             if not self.conversation.errors:
                 raise
-            raise refusal_of(self.endpoint, self.conversation.errors[-1], self._link.socket.close_code) from None
+            error = self.conversation.errors[-1]
+            raise refusal(self.endpoint, error.code, error.message, self._link.socket.close_code) from None
         if self.feeder is not None:  # of another call, which waited for the same start
             return
         self.conversation.asks_are_told = True
@@ -575,8 +572,7 @@ class LiveSession(OpenSession, LiveView):
         from .speech import say
 
         try:
-            # A synthesiser blocks, and the feeder must go on.
-            return await asyncio.to_thread(say, content)
+            return await asyncio.to_thread(say, content)  # a synthesiser blocks, and the feeder must go on
         except MissingExtra as exc:
             raise MissingExtra(
                 f"GPT-Live takes no typed question; the kit speaks it, and {exc}; or Clip.load()"

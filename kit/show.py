@@ -89,8 +89,7 @@ def csv_cell(value: object) -> object:
 
 def csv_of(df: Any) -> str:
     """A pandas frame as CSV with the cells of `csv_cell`."""
-    # The caller's frame stays as it is.
-    safe = df.copy(deep=False)
+    safe = df.copy(deep=False)  # the caller's frame stays as it is
     for name in safe.columns:
         if safe[name].dtype.kind == "O":  # text; numbers and dates cannot be formulas
             safe[name] = safe[name].astype(object).map(csv_cell, na_action="ignore")

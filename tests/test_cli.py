@@ -18,7 +18,7 @@ from kit import connect
 from kit.cli import _parser, main
 from kit.cli.screen import in_flags, keep_sound
 from kit.endpoint import endpoint
-from kit.link import _refusal
+from kit.link import refusal
 
 KIT = [sys.executable, "-m", "kit"]
 
@@ -187,7 +187,7 @@ def test_a_mistyped_endpoint_option_is_answered_by_flags(words, flag, capsys, mo
 
 
 def test_a_server_that_wants_a_key_is_told_one_by_a_flag():
-    refused = _refusal(endpoint("ws://127.0.0.1:9/v1/realtime"), None, "Unauthorized", 401)
+    refused = refusal(endpoint("ws://127.0.0.1:9/v1/realtime"), None, "Unauthorized", 401)
 
     assert in_flags(refused).endswith("This server wants a key: --key-env NAME.")
 

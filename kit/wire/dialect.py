@@ -181,8 +181,7 @@ def _spell(
                 raise InputError(f"{word} must be one of {', '.join(AUDIO_FORMATS)}, not {clipped(value)}")
             # A copy: a caller that changes its event must not change the table.
             value = dict(AUDIO_FORMATS[value]) if d.name == "ga" else value
-        # GA nests its settings (`audio.output.voice`); a path of beta's has one step.
-        target = result
+        target = result  # GA nests its settings (`audio.output.voice`); a path of beta's has one step
         for name in path[:-1]:
             target = target.setdefault(name, {})
         target[path[-1]] = value

@@ -22,8 +22,7 @@ class EventList(Sequence[Event]):
     """
 
     def __init__(self, events: Iterable[Event], n_dropped: int = 0) -> None:
-        # As they are now: a session's own list goes on growing.
-        self._events = tuple(events)
+        self._events = tuple(events)  # as they are now: a session's own list goes on growing
         self.n_dropped = n_dropped
 
     def __len__(self) -> int:

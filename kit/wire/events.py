@@ -168,8 +168,7 @@ def decode_plain(frame: bytes, at_ms: float) -> Event:
         data = _decode_json(frame)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         try:
-            # The slow parser, for what is rare.
-            data = _decode_json(_without_lone_surrogates(frame))
+            data = _decode_json(_without_lone_surrogates(frame))  # the slow parser, for what is rare
         except (ValueError, RecursionError):
             raise RemoteProtocolError(f"the server sent a frame that is not JSON ({exc})", _head(frame)) from exc
     return event_of(data, at_ms, head=frame)

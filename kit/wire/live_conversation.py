@@ -59,7 +59,7 @@ class ReplyPolicy:
     """A frame of the caller is loud above it: room noise in the recordings peaks at 206, speech above 700."""
     quiet_ms: float = 2_000
     """Without voice and words for so long, a reply is over (OpenAI's own TranscriptGrouper, pydantic-ai)."""
-    caller_gap_ms: float = 1_200  # A pause of the caller that does not end the ask, while the model says nothing
+    caller_gap_ms: float = 1_200  # a pause of the caller that does not end the ask, while the model says nothing
     deadline_ms: float = 5_000
     """For the first voice: the yardstick of OpenAI's cookbook (duplex_voice_agent_evaluation)."""
     window_ms: float = 10_000  # how long a session is observed after an ask before it is called silent for good
@@ -280,8 +280,7 @@ class LiveConversation:
         # Whole seconds so far, cumulative. Confirmed only by `session.closed`.
         self.seconds: float | None = None
         self.seconds_confirmed = False
-        # Of the context window of 128,000 tokens.
-        self.usage_ratio: float | None = None
+        self.usage_ratio: float | None = None  # of the context window of 128,000 tokens
         self.replies: list[Reply] = []
         self.asks: list[Ask] = []
         self.appends: list[Append] = []
@@ -296,15 +295,13 @@ class LiveConversation:
         self.errors: list[ServerError] = []
         # Types that are in no table of GPT-Live, with how often each came.
         self.unknown: Counter[str] = Counter()
-        # The track always runs: most of its frames are silence.
-        self.n_output_frames = 0
+        self.n_output_frames = 0  # the track always runs: most of its frames are silence
         self.n_input_frames = 0
         # True where the session object carries the stand-in's mark; else what the caller knows.
         self.simulated = simulated
         # Of the first output frame: the track's own start is not silent (`ReplyPolicy.settling_ms`).
         self._output_began_at_ms: float | None = None
-        # The latest instant that any event had.
-        self._now_ms = 0.0
+        self._now_ms = 0.0  # the latest instant that any event had
         # Where the caller is: the first and the last loud frame of the ask that is being spoken.
         self._loud_from_ms: float | None = None
         self._loud_until_ms: float | None = None

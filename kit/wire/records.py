@@ -193,8 +193,7 @@ class Response:
     metadata: dict[str, Any] | None = None
     voice: str | None = None
     event_id: str | None = None  # the id of the `response.create` that it answers
-    # Of the bytes in `sound`, in the kit's words.
-    output_format: str = "pcm16"
+    output_format: str = "pcm16"  # of the bytes in `sound`, in the kit's words
     simulated: bool | None = None
     parts: dict[tuple[int, int, str], ContentPart] = field(default_factory=dict)
     """By (output index, content index, kind), in the order in which they came."""
@@ -336,8 +335,7 @@ class Response:
     def __repr__(self) -> str:
         reason = f" ({self.reason})" if self.reason else ""
         calls = f" calls {', '.join(call.name or '?' for call in self.calls)}" if self.calls else ""
-        # 48,000 bytes of it are a second.
-        pcm = self.output_format == "pcm16" and self.n_audio_bytes
+        pcm = self.output_format == "pcm16" and self.n_audio_bytes  # 48,000 bytes of it are a second
         seconds = f" {self.n_audio_bytes / 48_000:.1f} s" if pcm else ""
         head = show.one_line(f"{self.modality or 'pending'}{seconds} {self.status or 'no end'}{reason}{calls}", 120)
         mark = show.origin_word(self.simulated)
