@@ -296,7 +296,7 @@ class Response:
         if len(data) < 2:
             return None
         if self.output_format != "pcm16":
-            raise AudioFormatError(f"this reply came as {self.output_format}, not PCM at 24 000 Hz: see response.sound")
+            raise AudioFormatError(f"it came as {self.output_format}, not as PCM at 24 000 Hz: see response.sound")
         from ..clip import Clip  # with numpy, which a reply in text has no use for
 
         # A reply that was cut may end within a sample.
