@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kit.standin import server as standin_server
+from kit.standin.frames import InjectedFrame
 
 # Where the suite runs in the background of a shell, Ctrl-C is ignored by it and by every program that it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -36,15 +37,8 @@ class Watch:
         self.item = None
         self.whole_suite = False
 
-    def __call__(self, seen):
-        expected = self.item is not None and self.item.get_closest_marker("refusal") is not None
-        self.record.take(
-            seen.text,
-            dialect=seen.dialect,
-            direction=seen.direction,
-            test=self.item.nodeid if self.item else "?",
-            exempt=seen.on_purpose or (seen.refused and expected),
-        )
+    def __call__(self, facts):
+        return WatchedConnection(self, facts["dialect"])
 
     def complaints(self):
         """Sentences on frames that are not the official types', and, of a whole suite, on types that never passed."""
@@ -52,6 +46,25 @@ class Watch:
             yield f"{problem}\n    {where}"
         if self.whole_suite:
             yield from (f"no test sends a {' '.join(kind)}" for kind in sorted(self.record.left_out()))
+
+
+class WatchedConnection:
+    def __init__(self, watch, dialect):
+        self.watch, self.dialect = watch, dialect
+
+    def frame(self, direction, frame, refused):
+        item = self.watch.item
+        expected = item is not None and item.get_closest_marker("refusal") is not None
+        self.watch.record.take(
+            frame if isinstance(frame, str) else frame.decode() if direction == "server" else repr(frame),
+            dialect=self.dialect,
+            direction=direction,
+            test=item.nodeid if item else "?",
+            exempt=isinstance(frame, InjectedFrame) or (refused and expected),
+        )
+
+    def end(self, code, reason):
+        pass
 
 
 WATCH = pytest.StashKey[Watch]()

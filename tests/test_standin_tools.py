@@ -7,7 +7,7 @@ from talk import speech_of, talk
 
 from kit.errors import InputError
 from kit.standin import Call, Reasoned, StandIn
-from kit.standin.replies import arguments
+from kit.standin.replies import _arguments
 
 WEATHER = {
     "type": "function",
@@ -149,10 +149,10 @@ def test_a_reply_that_is_none_is_refused_at_once(reply):
         (None, {}),
         ({"type": "object", "properties": {}}, {}),
         ({"properties": {"a": {"type": "string"}}, "required": ["a"]}, {"a": "Paris"}),
-        ({"properties": {"a": {"type": "number", "minimum": 3}}, "required": ["a"]}, {"a": 3}),
+        ({"properties": {"a": {"type": "number"}}, "required": ["a"]}, {"a": 1}),
         ({"required": ["a"]}, {"a": "Paris"}),
         ("nonsense", {}),
     ],
 )
 def test_arguments_fit_their_schema(schema, expected):
-    assert arguments(schema, "What about Paris?") == expected
+    assert _arguments(schema, "What about Paris?") == expected

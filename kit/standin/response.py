@@ -36,7 +36,7 @@ from .items import (
     usage,
 )
 from .options import Options
-from .replies import Call, NoRuleMatches, Output, RuleFails, Say
+from .replies import Call, NoReply, Output, Say
 from .settings import ResponseRequest, Settings
 from .sound import CHUNK_MS, pieces, spoken
 
@@ -127,23 +127,18 @@ class Response:
             "conversation_id": self.conversation_id,
             d.modalities: request.get("modality"),
         }
-        limit, metadata = request.get("max_output_tokens"), request.get("metadata")
+        limit, voice, format = (request.get(name) for name in ("max_output_tokens", "voice", "output_format"))
         if d.name == "ga":
-            output = {"format": request.get("output_format"), "voice": request.get("voice")}
-            return shown | {
+            shown |= {"max_output_tokens": limit, "audio": {"output": {"format": format, "voice": voice}}}
+        else:
+            temperature = request.get("temperature")
+            shown |= {
+                "voice": voice,
+                "output_audio_format": format,
+                "temperature": temperature,
                 "max_output_tokens": limit,
-                "audio": {"output": output},
-                "usage": self._usage,
-                "metadata": metadata,
             }
-        return shown | {
-            "voice": request.get("voice"),
-            "output_audio_format": request.get("output_format"),
-            "temperature": request.get("temperature"),
-            "max_output_tokens": limit,
-            "usage": self._usage,
-            "metadata": metadata,
-        }
+        return shown | {"usage": self._usage, "metadata": request.get("metadata")}
 
     @property
     def speaking(self) -> bool:
@@ -174,9 +169,8 @@ class Response:
             for index, output in enumerate(plan):
                 yield from self._stream_call(index, output) if isinstance(output, Call) else self._say(index, output)
                 self._close_item("completed", last=index == len(plan) - 1)
-        except (NoRuleMatches, RuleFails) as exc:
-            code = "rule_fails" if isinstance(exc, RuleFails) else "no_rule_matches"
-            self.fail(Refusal(code, str(exc)))
+        except NoReply as exc:
+            self.fail(Refusal(exc.code, str(exc)))
         except _LimitReached:
             self.end("incomplete", "max_output_tokens")
         else:
@@ -227,14 +221,19 @@ class Response:
         yield from (self._stream_speech if say.aloud else self._stream_text)(place, part, say.text)
 
     def _stream_text(self, place: dict[str, Any], part: Part, text: str) -> Iterator[float]:
-        outbox = self.outbox
-        frame = DeltaFrame("response.output_text.delta", outbox.d, place, noise=True)
         self._text_out += 2  # a text of 12 pieces is 14 tokens, one of 11 is 13 (recordings of 2026-07)
+        for piece in self._pieces("response.output_text.delta", place, text):
+            part.text = f"{part.text}{piece}"
+            yield self._next_token()
+
+    def _pieces(self, ga_name: str, place: dict[str, Any], text: str) -> Iterator[str]:
+        """Emit a delta for each piece of a text, and yield it once it is out."""
+        outbox = self.outbox
+        frame = DeltaFrame(ga_name, outbox.d, place, noise=True)
         for piece in pieces(text):
             self._spend(1)
             outbox.put(frame.text(outbox.new_id("event"), piece))
-            part.text = f"{part.text}{piece}"
-            yield self._next_token()
+            yield piece
 
     def _stream_speech(self, place: dict[str, Any], part: Part, text: str) -> Iterator[float]:
         outbox = self.outbox
@@ -266,10 +265,8 @@ class Response:
         self._begin_item(index, item)
         self._open = (index, item, None)
         place = {"response_id": self.id, "item_id": item.id, "output_index": index, "call_id": call_id}
-        frame = DeltaFrame("response.function_call_arguments.delta", outbox.d, place, noise=True)
-        for piece in pieces(json.dumps(call.arguments, ensure_ascii=False)):
-            self._spend(1)
-            outbox.put(frame.text(outbox.new_id("event"), piece))
+        arguments = json.dumps(call.arguments, ensure_ascii=False)
+        for piece in self._pieces("response.function_call_arguments.delta", place, arguments):
             item.fields["arguments"] += piece
             yield self._next_token()
 

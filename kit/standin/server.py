@@ -15,18 +15,18 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from ..errors import InputError, KitError, clipped
-from ..wire.dialect import GA, MARK_HEADER
+from ..wire.dialect import GA, MARK_HEADER, Dialect
 from ..wire.refusals import Refusal
 from .drift import Draws, Rule, rule
 from .faults import Fault, Faults
-from .frames import Core, InjectedFrame, Job, encode, error_fields, new_id
+from .frames import Core, Job, encode, error_fields, new_id
 from .handshake import (
     CALL_MODEL,
     DEFAULT_MODEL,
@@ -59,20 +59,25 @@ BACKLOG_FRAMES = 512  # unsent answers, after which a client that does not read 
 _BURST = 8  # steps of a reply between two looks at what the client sent
 _RATE_WINDOW = 256  # messages between two looks at how fast they come
 
-SawFrame = Callable[[Core, Literal["client", "server"], str | bytes, bool], None]
-"""Called with a session, who sent the frame, the frame, and whether it was refused."""
+OBSERVERS: list[Callable[[dict[str, Any]], Recorder]] = []
+"""Recorders of every connection to every stand-in in this process: for the test suite, which checks all frames."""
+
+# Where a GPT-Live client knocks: at a new session's, at a stored one's by its id (fork), or at one that runs (attach).
+_LIVE_PATH = re.compile(r"/live/sessions(?:/([^/]+)/(fork|attach))?$")
 
 
 class SessionDriver:
     """Drive one session over one websocket: one task reads, one writes, and work that takes long runs in a thread.
 
-    `saw` is called with each frame; a client is read no faster than `messages_per_s`.
+    `recorders` are told of each frame; a client is read no faster than `messages_per_s`.
     """
 
-    def __init__(self, connection: Connection, session: Core, saw: SawFrame | None, messages_per_s: float) -> None:
+    def __init__(
+        self, connection: Connection, session: Core, recorders: Sequence[Recorder], messages_per_s: float
+    ) -> None:
         self.session = session
         self._connection = connection
-        self._saw = saw
+        self._recorders = recorders
         self._messages_per_s = messages_per_s
         # Set when there may be something to send: a client's frame came, a time is due, a job is done.
         self._wake = asyncio.Event()
@@ -108,8 +113,8 @@ class SessionDriver:
         count, since_s = 0, loop.time()
         async for frame in self._connection:
             accepted = session.receive(frame)
-            if self._saw is not None:
-                self._saw(session, "client", frame, not accepted)
+            for recorder in self._recorders:
+                recorder.frame("client", frame, not accepted)
             self._start_jobs()
             self._wake.set()
             # Back-pressure: who does not read is not listened to, or the answers would fill the memory.
@@ -128,9 +133,9 @@ class SessionDriver:
         session, connection = self.session, self._connection
         while True:
             frames = session.take()
-            if self._saw is not None:
+            for recorder in self._recorders:
                 for frame in frames:
-                    self._saw(session, "server", frame, False)
+                    recorder.frame("server", frame, False)
             if frames:
                 await connection.send_all(frames)
             self._room.set()
@@ -176,29 +181,6 @@ class SessionDriver:
             result = exc
         job.done(result)
         self._wake.set()
-
-
-@dataclass(frozen=True, slots=True)
-class ObservedFrame:
-    """A frame that passed, for observers."""
-
-    direction: Literal["client", "server"]
-    text: str
-    session_id: str
-    # ``ga``, ``beta`` or ``live``.
-    dialect: str
-    # Whether it is a client's frame that was answered with an `error`.
-    refused: bool = False
-    # Whether it is a frame that no Realtime server should send: a fault that was asked for.
-    on_purpose: bool = False
-
-
-OBSERVERS: list[Callable[[ObservedFrame], None]] = []
-"""Called with every frame of every stand-in in this process: for the test suite, which checks them all."""
-
-
-# Where a GPT-Live client knocks: at a new session's, at a stored one's by its id (fork), or at one that runs (attach).
-_LIVE_PATH = re.compile(r"/live/sessions(?:/([^/]+)/(fork|attach))?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,7 +421,7 @@ class StandIn(Listener):
             message = "Incorrect API key provided: asked for of a stand-in."
             why = Rejection(Refusal("invalid_api_key", message), 3000)
         if why is not None:
-            await self._reject(connection, why, request)
+            await self._reject(connection, why, request.dialect)
         elif about.fault == "silent":
             await connection.wait_closed()
         elif (session := self._session(about, request, secret)) is not None:
@@ -476,8 +458,7 @@ class StandIn(Listener):
 
     async def _drive(self, connection: Connection, session: Core) -> None:
         recorders = self._recorders(connection.about, session)
-        saw = functools.partial(_saw, recorders) if recorders or OBSERVERS else None
-        driver = SessionDriver(connection, session, saw, self.limits.messages_per_s)
+        driver = SessionDriver(connection, session, recorders, self.limits.messages_per_s)
         self._drivers.add(driver)
         try:
             await driver.run()
@@ -488,8 +469,11 @@ class StandIn(Listener):
             session.close()
 
     def _recorders(self, about: _About, session: Core) -> list[Recorder]:
-        if self.journal is None and self._recorder is None:
-            return []
+        makers = [*OBSERVERS]
+        if self.journal is not None:
+            makers.append(functools.partial(self.journal.open, items=session.items))
+        if self._recorder is not None:
+            makers.append(self._recorder)
         facts = {
             "connection": about.number,
             "session": session.id,
@@ -499,39 +483,15 @@ class StandIn(Listener):
             "dialect": session.dialect,
             "drift": str(about.options.drift if about.live is None else about.live.silence),
         }
-        recorders: list[Recorder] = []
-        if self.journal is not None:
-            recorders.append(self.journal.open(facts, session.items))
-        if self._recorder is not None:
-            recorders.append(self._recorder(facts))
-        return recorders
+        return [make(facts) for make in makers]
 
-    async def _reject(self, connection: Connection, why: Rejection, request: ConnectionRequest) -> None:
+    async def _reject(self, connection: Connection, why: Rejection, d: Dialect) -> None:
         error = error_fields(why.refusal) | {"event_id": None}
         frame = encode({"type": "error", "event_id": new_id("event", int(time.time())), "error": error})
-        _observe(ObservedFrame("server", frame.decode(), "", request.dialect.name))
+        for make in OBSERVERS:
+            make({"dialect": d.name}).frame("server", frame, False)
         await connection.send(frame, text=True)
         await connection.close(why.close_code, why.reason)
-
-
-def _saw(
-    recorders: Sequence[Recorder],
-    session: Core,
-    direction: Literal["client", "server"],
-    frame: str | bytes,
-    refused: bool,
-) -> None:
-    for recorder in recorders:
-        recorder.frame(direction, frame, refused)
-    if OBSERVERS:
-        on_purpose = isinstance(frame, InjectedFrame)
-        text = frame if isinstance(frame, str) else frame.decode() if direction == "server" else repr(frame)
-        _observe(ObservedFrame(direction, text, session.id, session.dialect, refused, on_purpose))
-
-
-def _observe(frame: ObservedFrame) -> None:
-    for observer in OBSERVERS:
-        observer(frame)
 
 
 def _json(connection: Connection, status: HTTPStatus, body: dict[str, Any]) -> Response:

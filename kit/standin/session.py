@@ -57,7 +57,7 @@ from .items import (
     text_tokens,
 )
 from .options import Options
-from .replies import NoRuleMatches, Output, Reply, Say, answered_item, choose, outputs, tool_call, words_of
+from .replies import NoReply, Output, Reply, Say, answered_item, choose, outputs, tool_call, words_of
 from .response import Response, faulty_steps, server_error, silent_steps
 from .settings import Refused, ResponseRequest, Settings, demand, refuse
 from .sound import BYTES_PER_MS, duration_ms, pieces
@@ -276,7 +276,7 @@ class ServerSession(Outbox):
 
     def _configure_audio(self) -> None:
         self._audio.set(self._settings.input_format, self._settings.get("turn_detection"))
-        if not self._audio.speaking:
+        if self._audio.turn_from_ms is None:
             self._turn_item_id = None
 
     # Items
@@ -545,9 +545,8 @@ class ServerSession(Outbox):
         if answer is not None:
             plan = outputs(answer, aloud)
         elif self._options.strict:
-            raise NoRuleMatches(
-                f"No reply and no rule matches {clipped(words_of(item) or (item and item.type) or 'nothing')}."
-            )
+            asked = clipped(words_of(item) or (item and item.type) or "nothing")
+            raise NoReply("no_rule_matches", f"No reply and no rule matches {asked}.")
         elif call is not None:
             plan = [call]
         else:
@@ -591,7 +590,7 @@ class ServerSession(Outbox):
     def _count_silence(self, played_at_s: float) -> None:
         """Start the idle timeout: a reply will have been played at `played_at_s`."""
         idle_ms = self._vad.get("idle_timeout_ms")
-        if idle_ms is not None and not self._audio.speaking:
+        if idle_ms is not None and self._audio.turn_from_ms is None:
             self._idle_at_s = played_at_s + idle_ms / 1000 / (self._options.pace or 1)
             self._reply_end_ms = self._audio.now_ms
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
-from ..wire.dialect import BETA, GA, RESPONSE_FIELDS, SESSION_FIELDS, Dialect, spell_session
+from ..wire.dialect import BETA, GA, RESPONSE_FIELDS, SESSION_FIELDS, Dialect, read_session, spell_session
 from ..wire.refusals import Refusal, invalid_value, missing, too_long, unknown_parameter, wrong_type
 from .sound import AudioFormat
 
@@ -42,16 +43,17 @@ def demand(refusal: Refusal | None) -> None:
         raise Refused(refusal)
 
 
+def _typed(kind: type, expected: str) -> Check:
+    return lambda value, path: None if isinstance(value, kind) else wrong_type(path, expected, value)
+
+
+text = _typed(str, "a string")
+flag = _typed(bool, "a boolean")
+_object = _typed(dict, "an object")
+
+
 def anything(value: object, path: str) -> Refusal | None:
     return None
-
-
-def text(value: object, path: str) -> Refusal | None:
-    return None if isinstance(value, str) else wrong_type(path, "a string", value)
-
-
-def flag(value: object, path: str) -> Refusal | None:
-    return None if isinstance(value, bool) else wrong_type(path, "a boolean", value)
 
 
 def nullable(check: Check) -> Check:
@@ -64,7 +66,12 @@ def one_of(*values: str) -> Check:
     )
 
 
-def _bounded(kind: str, low: float, high: float | None) -> Check:
+def either(word: str, check: Check) -> Check:
+    """Accept one fixed word, or what `check` accepts."""
+    return lambda value, path: None if value == word else check(value, path)
+
+
+def _bounded(kind: str, low: float, high: float | None = None) -> Check:
     def check(value: object, path: str) -> Refusal | None:
         if isinstance(value, bool) or not isinstance(value, int if kind == "integer" else (int, float)):
             return wrong_type(path, f"a{'n' if kind == 'integer' else ''} {kind}", value)
@@ -81,17 +88,8 @@ def _bounded(kind: str, low: float, high: float | None) -> Check:
     return check
 
 
-def integer(low: int, high: int | None = None) -> Check:
-    return _bounded("integer", low, high)
-
-
-def decimal(low: float, high: float | None = None) -> Check:
-    return _bounded("decimal", low, high)
-
-
-def either(word: str, check: Check) -> Check:
-    """Accept one fixed word, or what `check` accepts."""
-    return lambda value, path: None if value == word else check(value, path)
+integer = partial(_bounded, "integer")
+decimal = partial(_bounded, "decimal")
 
 
 def array(check: Check) -> Check:
@@ -108,7 +106,7 @@ def fields(*required: str, **checks: Check) -> Check:
 
     def check(value: object, path: str) -> Refusal | None:
         if not isinstance(value, dict):
-            return wrong_type(path, "an object", value)
+            return _object(value, path)
         for name in required:
             if value.get(name) is None:
                 return missing(f"{path}.{name}")
@@ -127,7 +125,7 @@ def by_type(**kinds: Check) -> Check:
 
     def check(value: object, path: str) -> Refusal | None:
         if not isinstance(value, dict):
-            return wrong_type(path, "an object", value)
+            return _object(value, path)
         kind = value.get("type")
         if kind is None:
             return missing(f"{path}.type")
@@ -158,14 +156,11 @@ def modalities(*combinations: frozenset[str]) -> Check:
 def metadata(value: object, path: str) -> Refusal | None:
     """Check for up to 16 pairs of strings, keys up to 64 and values up to 512 characters. The refusals are *unverified*."""
     if not isinstance(value, dict):
-        return wrong_type(path, "an object", value)
+        return _object(value, path)
     if len(value) > 16:
-        return Refusal(
-            "object_above_max_properties",
-            f"Invalid '{path}': too many properties. Expected an object with at most 16 properties, "
-            f"but got an object with {len(value)} properties instead.",
-            path,
-        )
+        why = f"at most 16 properties, but got an object with {len(value)} properties instead."
+        message = f"Invalid '{path}': too many properties. Expected an object with {why}"
+        return Refusal("object_above_max_properties", message, path)
     for key, text_value in value.items():
         if not isinstance(text_value, str):
             return wrong_type(f"{path}.{key}", "a string", text_value)
@@ -193,35 +188,31 @@ def is_2x(model: str | None) -> bool:
     return model is not None and _MODEL_2X.match(model) is not None
 
 
-def _ga_voice(value: object, path: str) -> Refusal | None:
-    custom = fields("id", id=text)
-    return custom(value, path) if isinstance(value, dict) else one_of(*GA_VOICES)(value, path)
+def _if_object(check: Check, otherwise: Check) -> Check:
+    return lambda value, path: (check if isinstance(value, dict) else otherwise)(value, path)
 
 
 def _tools(mcp: bool) -> Check:
     function = fields("name", type=text, name=text, description=nullable(text), parameters=anything)
 
     def tool(value: object, path: str) -> Refusal | None:
-        if isinstance(value, dict) and value.get("type") == "mcp" and mcp:
+        if mcp and isinstance(value, dict) and value.get("type") == "mcp":
             return missing(f"{path}.server_label") if value.get("server_label") is None else None
         return function(value, path)
 
     return array(tool)
 
 
-def _tool_choice(value: object, path: str) -> Refusal | None:
-    if isinstance(value, dict):
-        return by_type(
-            function=fields("name", type=text, name=text),
-            mcp=fields("server_label", type=text, server_label=text, name=text),
-        )(value, path)
-    return one_of("none", "auto", "required")(value, path)
-
-
-def _truncation(value: object, path: str) -> Refusal | None:
-    limits = fields(post_instructions=nullable(integer(0)))
-    ratio = fields("retention_ratio", type=text, retention_ratio=decimal(0, 1), token_limits=nullable(limits))
-    return (by_type(retention_ratio=ratio) if isinstance(value, dict) else one_of("auto", "disabled"))(value, path)
+_TOOL_CHOICE = _if_object(
+    by_type(
+        function=fields("name", type=text, name=text),
+        mcp=fields("server_label", type=text, server_label=text, name=text),
+    ),
+    one_of("none", "auto", "required"),
+)
+_LIMITS = fields(post_instructions=nullable(integer(0)))
+_RATIO = fields("retention_ratio", type=text, retention_ratio=decimal(0, 1), token_limits=nullable(_LIMITS))
+_TRUNCATION = _if_object(by_type(retention_ratio=_RATIO), one_of("auto", "disabled"))
 
 
 def _turn_detection(**extra: Check) -> Check:
@@ -255,10 +246,10 @@ _SHARED: dict[str, Check] = {
     "speed": decimal(0.25, 1.5),
     "transcription": _TRANSCRIPTION,
     "noise_reduction": fields(type=one_of("near_field", "far_field"), strength=nullable(decimal(0, 1))),
-    "tool_choice": _tool_choice,
+    "tool_choice": _TOOL_CHOICE,
     "max_output_tokens": either("inf", integer(1, MAX_OUTPUT_TOKENS)),
     "temperature": decimal(0.6, 1.2),
-    "truncation": _truncation,
+    "truncation": _TRUNCATION,
     "prompt": fields("id", id=text, version=nullable(text), variables=anything),
     "reasoning": fields(effort=one_of("minimal", "low", "medium", "high", "xhigh")),
     "parallel_tool_calls": flag,
@@ -272,7 +263,7 @@ _CHECKS: dict[str, dict[str, Check]] = {
     "ga": _SHARED
     | {
         "modality": modalities(frozenset(("text",)), frozenset(("audio",))),
-        "voice": _ga_voice,
+        "voice": _if_object(fields("id", id=text), one_of(*GA_VOICES)),
         "input_format": _ga_format(),
         # the rate of the output is required (live probe, 2026-08: gpt-realtime-2.1); of the input that is unverified
         "output_format": _ga_format("rate"),
@@ -410,14 +401,12 @@ def defaults(d: Dialect, *, session_id: str, model: str | None, expires_at: int)
 
 # What is in force
 
+_NOISE_REDUCTION = ("noise_reduction", "input_audio_noise_reduction")
+_TRANSCRIBING = ("transcription", "input_audio_transcription")
 # Null means "off" for these, and "leave it" for the rest.
-_OFF_BY_NULL = frozenset(("turn_detection", "tracing", "prompt", "include")) | frozenset(
-    ("transcription", "input_audio_transcription", "noise_reduction", "input_audio_noise_reduction")
-)
+_OFF_BY_NULL = frozenset((*_TRANSCRIBING, *_NOISE_REDUCTION, "turn_detection", "tracing", "prompt", "include"))
 # Objects that replace the one before; others are merged into it.
-_REPLACED = frozenset(("format", "noise_reduction", "input_audio_noise_reduction")) | frozenset(
-    ("tool_choice", "tracing", "truncation", "prompt")
-)
+_REPLACED = frozenset((*_NOISE_REDUCTION, "format", "tool_choice", "tracing", "truncation", "prompt"))
 # An update of the model is ignored (live probe, 2026-08).
 _READ_ONLY = frozenset(("model", "type", "client_secret"))
 
@@ -451,7 +440,7 @@ class Settings:
     @property
     def input_format(self) -> AudioFormat:
         """``pcm16``, ``g711_ulaw`` or ``g711_alaw``, in either dialect."""
-        return format_word(self.get("input_format"))
+        return cast(AudioFormat, read_session(self.session, "input_format"))
 
     def update(self, patch: object, *, spoke: bool) -> None:
         """Take an update as a whole.
@@ -474,8 +463,7 @@ class Settings:
         assert isinstance(patch, dict)
         voice = _read(patch, "voice", SESSION_FIELDS, self.dialect)
         if spoke and voice is not None and voice != self.get("voice"):
-            message = "Cannot update a conversation's voice if assistant audio is present."
-            raise refuse("cannot_update_voice", message)
+            raise refuse("cannot_update_voice", "Cannot update a conversation's voice if assistant audio is present.")
         self.session = self._merged(self.session, patch)
 
     def _merged(self, old: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
@@ -488,7 +476,7 @@ class Settings:
                 if not isinstance(before, dict) or before["type"] != value["type"]:
                     before = _detection(value["type"], self.dialect, self.model)
                 new[name] = self._merged(before, value)
-            elif name in ("transcription", "input_audio_transcription") and isinstance(value, dict):
+            elif name in _TRANSCRIBING and isinstance(value, dict):
                 new[name] = {"model": None, "language": None, "prompt": None} | (before or {}) | value
             elif name == "tools":
                 new[name] = [_shown_tool(tool) for tool in value]
@@ -505,20 +493,6 @@ def _shown_tool(tool: dict[str, Any]) -> dict[str, Any]:
     # the service says type, name, description, parameters, in that order (recording of 2026-07)
     tool = {"type": "function"} | tool
     return {name: copy.deepcopy(tool[name]) for name in ("type", "name", "description", "parameters") if name in tool}
-
-
-_FORMAT_WORDS: dict[str, AudioFormat] = {
-    "audio/pcmu": "g711_ulaw",
-    "audio/pcma": "g711_alaw",
-    "g711_ulaw": "g711_ulaw",
-    "g711_alaw": "g711_alaw",
-}
-
-
-def format_word(value: Any) -> AudioFormat:
-    """Return beta's word for an audio format in either spelling."""
-    word = value.get("type") if isinstance(value, dict) else value
-    return _FORMAT_WORDS.get(str(word), "pcm16")
 
 
 class ResponseRequest:
@@ -559,7 +533,9 @@ class ResponseRequest:
 
     @property
     def output_format(self) -> AudioFormat:
-        return format_word(self.get("output_format"))
+        """``pcm16``, ``g711_ulaw`` or ``g711_alaw``, in either dialect."""
+        word = read_session(self._body, "output_format") or read_session(self._session, "output_format")
+        return cast(AudioFormat, word)
 
     @property
     def max_output_tokens(self) -> int | None:
