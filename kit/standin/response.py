@@ -178,7 +178,7 @@ class Response:
 
     def fail(self, refusal: Refusal) -> None:
         """End without output and with nothing used; no `error` event says so."""
-        self._usage = usage((), (), text_out=0, audio_out=0, d=self.outbox.d, is_2x=self.request.is_2x)
+        self._usage = usage((), (), 0, 0, self.outbox.d, self.request.is_2x)
         error = error_fields(refusal)
         del error["param"]
         self._details = {"type": "failed", "error": error}
@@ -192,8 +192,7 @@ class Response:
         aloud = any(part.kind == "audio" for item in self._items for part in item.parts)
         text_out = round(1.4 * self._text_out + 4) if aloud else self._text_out
         before, self._conversation.last_read = self._conversation.last_read, self._reads
-        is_2x, audio_out = self.request.is_2x, self._audio_out()
-        self._usage = usage(self._reads, before, text_out=text_out, audio_out=audio_out, d=self.outbox.d, is_2x=is_2x)
+        self._usage = usage(self._reads, before, text_out, self._audio_out(), self.outbox.d, self.request.is_2x)
         self._finish(status)
 
     # Its items

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from .. import speech
 from ..clip import RATE_HZ, Clip
 
-Buffer = bytes | bytearray | memoryview
 AudioFormat = Literal["pcm16", "pcm16-16k", "g711_ulaw", "g711_alaw"]
 BYTES_PER_MS = {"pcm16": 48, "pcm16-16k": 32, "g711_ulaw": 8, "g711_alaw": 8}
 TELEPHONE_HZ = 8_000
@@ -29,9 +28,9 @@ _RATES_HZ = {"pcm16": RATE_HZ, "pcm16-16k": 16_000, "g711_ulaw": TELEPHONE_HZ, "
 _SUBTYPE = {"g711_ulaw": "ULAW", "g711_alaw": "ALAW"}
 
 
-def duration_ms(pcm: Buffer) -> float:
+def duration_ms(pcm: bytes | memoryview) -> float:
     """Return how long PCM lasts, in milliseconds."""
-    return memoryview(pcm).nbytes / 48
+    return len(pcm) / 48
 
 
 @cache
@@ -57,11 +56,8 @@ class Decoder:
         self._format = format
         # The first byte of a sample whose second comes with the next piece.
         self._half = b""
-        self._wide = self._widener()
-
-    def _widener(self) -> soxr.ResampleStream | None:
-        rate_hz = _RATES_HZ[self._format]
-        return None if rate_hz == RATE_HZ else soxr.ResampleStream(rate_hz, RATE_HZ, 1, dtype="int16")
+        rate_hz = _RATES_HZ[format]
+        self._wide = None if rate_hz == RATE_HZ else soxr.ResampleStream(rate_hz, RATE_HZ, 1, dtype="int16")
 
     def decode(self, data: bytes) -> bytes:
         """Decode a piece to PCM; the last few milliseconds of G.711 come with the next piece."""
@@ -82,13 +78,8 @@ class Decoder:
         if self._wide is None:
             return b""
         tail = self._wide.resample_chunk(np.zeros(0, np.int16), last=True)
-        self._wide = self._widener()
+        self._wide.clear()
         return bytes(tail.astype("<i2").tobytes())
-
-
-def encoded(pcm: NDArray[np.int16], format: AudioFormat) -> bytes:
-    """Encode PCM in the format that a client asked for."""
-    return Clip(pcm).to_bytes(format)
 
 
 # 9,600 bytes of PCM in an audio delta; the service's own sizes are unverified (wire/README.md, Timing).
@@ -109,10 +100,6 @@ class Spoken:
     # The audio as it streams: base64, `CHUNK_MS` each, the last one shorter.
     chunks: tuple[bytes, ...]
 
-    @property
-    def duration_ms(self) -> float:
-        return len(self.pcm) / 48
-
     def pieces_before(self, chunk: int) -> int:
         """Return how many transcript pieces precede audio chunk `chunk`: the words run ahead of the voice."""
         share = (chunk + 1) / len(self.chunks)
@@ -121,9 +108,8 @@ class Spoken:
 
 def plain_voice(text: str) -> NDArray[np.int16]:
     """Hum a text: a quiet tone for each word, as long as the word takes to say. It cannot be mistaken for speech."""
-    words = text.split() or [text]
     parts = []
-    for word in words:
+    for word in text.split() or [text]:
         n = RATE_HZ * (80 + 60 * min(len(word), 40)) // 1000
         fade = np.minimum(1, np.minimum(np.arange(n), np.arange(n)[::-1]) / (RATE_HZ * 0.02))  # 20 ms: no clicks
         parts += [np.sin(2 * np.pi * 180 * np.arange(n) / RATE_HZ) * fade, np.zeros(RATE_HZ * 60 // 1000)]
@@ -147,8 +133,8 @@ def speak(text: str) -> NDArray[np.int16]:
 @lru_cache(maxsize=256)  # 256 replies of 4 s are some 65 MB of base64; the repertoire alone is a quarter of that
 def spoken(text: str, format: AudioFormat = "pcm16") -> Spoken:
     """Speak a text (see `speak`), cut and encoded as a session sends it."""
-    pcm = speak(text)
-    data = encoded(pcm, format)
+    clip = Clip(speak(text))
+    data = clip.to_bytes(format)
     size = CHUNK_MS * BYTES_PER_MS[format]
     chunks = tuple(pybase64.b64encode(data[start : start + size]) for start in range(0, len(data), size))
-    return Spoken(text, pieces(text), encoded(pcm, "pcm16"), chunks)
+    return Spoken(text, pieces(text), clip.to_bytes(), chunks)
