@@ -59,7 +59,7 @@ from .items import (
 from .options import Options
 from .replies import NoReply, Output, Reply, Say, answered_item, choose, outputs, tool_call, words_of
 from .response import Response, faulty_steps, server_error, silent_steps
-from .settings import Refused, ResponseRequest, Settings, demand, refuse
+from .settings import Refused, ResponseRequest, Settings, demand, integer, refuse
 from .sound import BYTES_PER_MS, duration_ms, pieces
 
 MAX_EVENT_ID_CHARS = 512
@@ -249,12 +249,9 @@ class ServerSession(Outbox):
         if kind in TRANSLATION_EVENTS:  # the service lists them and takes them there; what it says here is unverified
             raise refuse("invalid_value", f"'{kind}' is an event of translation sessions only.", "type")
         required, optional = CLIENT_FIELDS.get(kind, ((), ()))
-        for name in required:
-            if event.get(name) is None:
-                raise Refused(missing(name))
-        for name in event:
-            if name not in ("type", "event_id", *required, *optional):
-                raise Refused(unknown_parameter(name))
+        demand(next((missing(name) for name in required if event.get(name) is None), None))
+        foreign = (name for name in event if name not in ("type", "event_id", *required, *optional))
+        demand(next(map(unknown_parameter, foreign), None))
         if kind.startswith("response.") and not self._settings.is_conversation:
             # the sentence is the stand-in's: the service's has not been seen
             raise refuse("invalid_value", "A transcription session makes no responses.", "type")
@@ -315,14 +312,7 @@ class ServerSession(Outbox):
     def _truncate_item(self, event: dict[str, Any]) -> None:
         index, end_ms = event["content_index"], event["audio_end_ms"]
         for name, value in (("content_index", index), ("audio_end_ms", end_ms)):
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise Refused(wrong_type(name, "an integer", value))
-            if value < 0:
-                raise refuse(
-                    "integer_below_min_value",
-                    f"Invalid '{name}': integer below minimum value. Expected a value >= 0, but got {value} instead.",
-                    name,
-                )
+            demand(integer(0)(value, name))
         item = self._conversation.truncate(event["item_id"], index, end_ms)
         self.emit("conversation.item.truncated", item_id=item.id, content_index=index, audio_end_ms=end_ms)
 
@@ -366,11 +356,11 @@ class ServerSession(Outbox):
     def _commit(self, event: dict[str, Any]) -> None:
         buffer_ms = self._audio.since_commit_ms
         if buffer_ms < MIN_COMMIT_MS:
-            raise refuse(
-                "input_audio_buffer_commit_empty",
+            message = (
                 "Error committing input audio buffer: buffer too small. Expected at least 100ms of audio, "
-                f"but buffer only has {buffer_ms:.2f}ms of audio.",
+                f"but buffer only has {buffer_ms:.2f}ms of audio."
             )
+            raise refuse("input_audio_buffer_commit_empty", message)
         # by hand during speech: committed comes without speech_stopped (capture of 2026-09)
         self._add_turn(self._turn_item_id or self.new_id("item"), self._audio.take())
 
