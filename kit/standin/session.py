@@ -171,6 +171,7 @@ class ServerSession(Outbox):
         return jobs
 
     def items(self) -> list[dict[str, Any]]:
+        """Return the conversation as a client would be shown it, without sound."""
         return [item.show(self.d) for item in self._conversation]
 
     def close(self) -> None:
@@ -210,6 +211,7 @@ class ServerSession(Outbox):
     # In
 
     def receive(self, frame: str | bytes) -> bool:
+        """Take a client's frame: a text as `str`, anything else as `bytes`. Return whether the service would have taken it."""
         event_id = None
         try:
             event = self._decoded(frame)
