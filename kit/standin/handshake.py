@@ -25,7 +25,7 @@ from ..wire.dialect import BETA, GA, Dialect
 from ..wire.refusals import Refusal, wrong_type
 from .frames import encode, error_fields, new_id
 from .options import OPTION_NAMES
-from .settings import Refused, Settings, demand, fields, integer, nullable, one_of, refuse
+from .settings import Number, Refused, Settings, check, demand, refuse
 
 DEFAULT_MODEL = "stand-in"
 # Of the calls that a sideband joins: any call id will do.
@@ -265,7 +265,7 @@ MAX_REQUEST_BYTES = 1 << 20
 # Kept at once; the bytes are those of their requests.
 MAX_SECRETS, MAX_SECRETS_BYTES = 1_000, 16 << 20
 
-_EXPIRES = nullable(fields(anchor=one_of("created_at"), seconds=nullable(integer(10, 7200))))
+_EXPIRES = {"anchor": ("created_at",), "seconds": Number("integer", 10, 7200)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +301,7 @@ class Secrets:
         if d is GA:
             update, expires_after = body.get("session"), body.get("expires_after")
             update = {"type": "realtime"} if update is None else update
-            demand(_EXPIRES(expires_after, "expires_after"))
+            demand(check(expires_after, _EXPIRES, "expires_after"))
             seconds = int((expires_after or {}).get("seconds") or DEFAULT_S)
         else:
             update, seconds = dict(body), BETA_S

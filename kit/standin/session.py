@@ -59,7 +59,7 @@ from .items import (
 from .options import Options
 from .replies import NoReply, Output, Reply, Say, answered_item, choose, outputs, tool_call, words_of
 from .response import Response, faulty_steps, server_error, silent_steps
-from .settings import Refused, ResponseRequest, Settings, demand, integer, refuse
+from .settings import NATURAL, Refused, ResponseRequest, Settings, check, demand, refuse
 from .sound import BYTES_PER_MS, duration_ms, pieces
 
 MAX_EVENT_ID_CHARS = 512
@@ -314,7 +314,7 @@ class ServerSession(Outbox):
     def _truncate_item(self, event: dict[str, Any]) -> None:
         index, end_ms = event["content_index"], event["audio_end_ms"]
         for name, value in (("content_index", index), ("audio_end_ms", end_ms)):
-            demand(integer(0)(value, name))
+            demand(check(value, NATURAL, name))
         item = self._conversation.truncate(event["item_id"], index, end_ms)
         self.emit("conversation.item.truncated", item_id=item.id, content_index=index, audio_end_ms=end_ms)
 

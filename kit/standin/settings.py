@@ -10,8 +10,8 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any, Literal, cast
 
 from ..wire.dialect import BETA, GA, RESPONSE_FIELDS, SESSION_FIELDS, Dialect, read_session, spell_session
 from ..wire.refusals import Refusal, invalid_value, missing, too_long, unknown_parameter, wrong_type
@@ -19,6 +19,10 @@ from .sound import AudioFormat
 
 Check = Callable[[object, str], Refusal | None]
 """From a value and what the service calls it to the refusal of it; ``None`` where it is accepted."""
+
+Spec = Any
+"""What a value may be: `object` (anything), `str`, `bool` or `list`; a tuple of words; a `Number`; a list with the specification of an
+array's items; a dict with those of an object's fields, some of them `Required`; or a `Check`."""
 
 Spelling = Mapping[str, tuple[tuple[str, ...] | None, str | None]]
 """From the kit's word to a setting's path in GA and its field in beta."""
@@ -43,120 +47,128 @@ def demand(refusal: Refusal | None) -> None:
         raise Refused(refusal)
 
 
-def _typed(kind: type, expected: str) -> Check:
-    return lambda value, path: None if isinstance(value, kind) else wrong_type(path, expected, value)
+# What a value may be, as data; `check` reads it.
 
 
-text = _typed(str, "a string")
-flag = _typed(bool, "a boolean")
-_object = _typed(dict, "an object")
+@dataclass(frozen=True, slots=True)
+class Required:
+    """A field that must be there and not null."""
+
+    spec: Spec
 
 
-def anything(value: object, path: str) -> Refusal | None:
-    return None
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number within bounds."""
 
+    kind: Literal["integer", "decimal"]
+    low: float
+    high: float | None = None
 
-def nullable(check: Check) -> Check:
-    return lambda value, path: None if value is None else check(value, path)
-
-
-def one_of(*values: str) -> Check:
-    return lambda value, path: (
-        None if value in values and isinstance(value, str) else invalid_value(value, values, path)
-    )
-
-
-def either(word: str, check: Check) -> Check:
-    """Accept one fixed word, or what `check` accepts."""
-    return lambda value, path: None if value == word else check(value, path)
-
-
-def _bounded(kind: str, low: float, high: float | None = None) -> Check:
-    def check(value: object, path: str) -> Refusal | None:
+    def refusal(self, value: object, path: str) -> Refusal | None:
+        """Return the refusal of a value that is none."""
+        kind = self.kind
         if isinstance(value, bool) or not isinstance(value, int if kind == "integer" else (int, float)):
             return wrong_type(path, f"a{'n' if kind == 'integer' else ''} {kind}", value)
         assert isinstance(value, int | float)
         # "Invalid 'session.temperature': decimal below minimum value. Expected a value >= 0.6, but got 0.3 instead."
-        if value < low:
-            why, code = f"below minimum value. Expected a value >= {low:g}", f"{kind}_below_min_value"
-        elif high is not None and value > high:
-            why, code = f"above maximum value. Expected a value <= {high:g}", f"{kind}_above_max_value"  # unverified
+        if value < self.low:
+            why, code = f"below minimum value. Expected a value >= {self.low:g}", f"{kind}_below_min_value"
+        elif self.high is not None and value > self.high:
+            why, code = (
+                f"above maximum value. Expected a value <= {self.high:g}",
+                f"{kind}_above_max_value",
+            )  # unverified
         else:
             return None
         return Refusal(code, f"Invalid '{path}': {kind} {why}, but got {value:g} instead.", path)
 
-    return check
+
+NATURAL = Number("integer", 0)
+_TYPES: dict[type, str] = {str: "a string", bool: "a boolean", list: "an array"}
 
 
-integer = partial(_bounded, "integer")
-decimal = partial(_bounded, "decimal")
+def check(value: object, spec: Spec, path: str) -> Refusal | None:
+    """Return the refusal of a value that is not as its specification says; ``None`` if it is accepted.
+
+    Null is accepted for all that is not `Required`: clients send whole objects with nulls for what they did not set.
+    """
+    return None if value is None or spec is object else _refusal(value, spec, path)
 
 
-def array(check: Check) -> Check:
-    def run(value: object, path: str) -> Refusal | None:
+def _refusal(value: object, spec: Spec, path: str) -> Refusal | None:
+    if isinstance(spec, type):
+        return None if isinstance(value, spec) else wrong_type(path, _TYPES[spec], value)
+    if isinstance(spec, tuple):
+        return None if isinstance(value, str) and value in spec else invalid_value(value, spec, path)
+    if isinstance(spec, Number):
+        return spec.refusal(value, path)
+    if isinstance(spec, list):
         if not isinstance(value, list):
             return wrong_type(path, "an array", value)
-        return next((r for n, item in enumerate(value) if (r := check(item, f"{path}[{n}]"))), None)
+        return next((r for n, item in enumerate(value) if (r := _refusal(item, spec[0], f"{path}[{n}]"))), None)
+    if callable(spec):
+        return cast("Check", spec)(value, path)
+    if not isinstance(value, dict):
+        return wrong_type(path, "an object", value)
+    for name, field in spec.items():
+        if isinstance(field, Required) and value.get(name) is None:
+            return missing(f"{path}.{name}")
+    for name, item in value.items():
+        if name not in spec:
+            return unknown_parameter(f"{path}.{name}")
+        field = spec[name]
+        if refusal := check(item, field.spec if isinstance(field, Required) else field, f"{path}.{name}"):
+            return refusal
+    return None
+
+
+# Checks of their own, for what the forms of `Spec` cannot say
+
+
+def either(word: str, spec: Spec) -> Check:
+    """Accept one fixed word, or what is as `spec` says."""
+    return lambda value, path: None if value == word else _refusal(value, spec, path)
+
+
+def if_object(spec: Spec, otherwise: Spec) -> Check:
+    """Hold an object to `spec`, and anything else to another."""
+    return lambda value, path: _refusal(value, spec if isinstance(value, dict) else otherwise, path)
+
+
+def by_type(**kinds: Spec) -> Check:
+    """Accept an object whose ``type`` says which of several kinds it is."""
+
+    def run(value: object, path: str) -> Refusal | None:
+        if not isinstance(value, dict):
+            return wrong_type(path, "an object", value)
+        kind = value.get("type")
+        if kind is None:
+            return missing(f"{path}.type")
+        return _refusal(kind, tuple(kinds), f"{path}.type") or _refusal(value, kinds[kind], path)
 
     return run
 
 
-def fields(*required: str, **checks: Check) -> Check:
-    """Check an object: first that nothing required is missing, then each field that is there."""
-
-    def check(value: object, path: str) -> Refusal | None:
-        if not isinstance(value, dict):
-            return _object(value, path)
-        for name in required:
-            if value.get(name) is None:
-                return missing(f"{path}.{name}")
-        for name, field in value.items():
-            if name not in checks:
-                return unknown_parameter(f"{path}.{name}")
-            if refusal := checks[name](field, f"{path}.{name}"):
-                return refusal
-        return None
-
-    return check
-
-
-def by_type(**kinds: Check) -> Check:
-    """Check an object whose ``type`` says which of several kinds it is."""
-
-    def check(value: object, path: str) -> Refusal | None:
-        if not isinstance(value, dict):
-            return _object(value, path)
-        kind = value.get("type")
-        if kind is None:
-            return missing(f"{path}.type")
-        if not isinstance(kind, str) or kind not in kinds:
-            return invalid_value(kind, kinds, f"{path}.type")
-        return kinds[kind](value, path)
-
-    return check
-
-
 def modalities(*combinations: frozenset[str]) -> Check:
-    """Check which kinds of content are asked for together, with the service's own sentence for any other list."""
+    """Accept kinds of content that can be asked for together; the service has a sentence of its own for any other list."""
 
-    def check(value: object, path: str) -> Refusal | None:
+    def run(value: object, path: str) -> Refusal | None:
         if not isinstance(value, list):
             return wrong_type(path, "an array of strings", value)
-        if any(not isinstance(word, str) for word in value) or frozenset(value) not in combinations:
-            shown = ", ".join(f"'{word}'" for word in value)
-            allowed = " and ".join("[" + ", ".join(f"'{w}'" for w in sorted(c)) + "]" for c in combinations)
-            return Refusal(
-                "invalid_value", f"Invalid modalities: [{shown}]. Supported combinations are: {allowed}.", path
-            )
-        return None
+        if all(isinstance(word, str) for word in value) and frozenset(value) in combinations:
+            return None
+        shown = ", ".join(f"'{word}'" for word in value)
+        allowed = " and ".join("[" + ", ".join(f"'{w}'" for w in sorted(c)) + "]" for c in combinations)
+        return Refusal("invalid_value", f"Invalid modalities: [{shown}]. Supported combinations are: {allowed}.", path)
 
-    return check
+    return run
 
 
 def metadata(value: object, path: str) -> Refusal | None:
-    """Check for up to 16 pairs of strings, keys up to 64 and values up to 512 characters. The refusals are *unverified*."""
+    """Accept up to 16 pairs of strings, keys up to 64 and values up to 512 characters. The refusals are *unverified*."""
     if not isinstance(value, dict):
-        return _object(value, path)
+        return wrong_type(path, "an object", value)
     if len(value) > 16:
         why = f"at most 16 properties, but got an object with {len(value)} properties instead."
         message = f"Invalid '{path}': too many properties. Expected an object with {why}"
@@ -188,99 +200,89 @@ def is_2x(model: str | None) -> bool:
     return model is not None and _MODEL_2X.match(model) is not None
 
 
-def _if_object(check: Check, otherwise: Check) -> Check:
-    return lambda value, path: (check if isinstance(value, dict) else otherwise)(value, path)
-
-
-def _tools(mcp: bool) -> Check:
-    function = fields("name", type=text, name=text, description=nullable(text), parameters=anything)
+def _tools(mcp: bool) -> Spec:
+    function = {"type": str, "name": Required(str), "description": str, "parameters": object}
 
     def tool(value: object, path: str) -> Refusal | None:
         if mcp and isinstance(value, dict) and value.get("type") == "mcp":
             return missing(f"{path}.server_label") if value.get("server_label") is None else None
-        return function(value, path)
+        return _refusal(value, function, path)
 
-    return array(tool)
-
-
-_TOOL_CHOICE = _if_object(
-    by_type(
-        function=fields("name", type=text, name=text),
-        mcp=fields("server_label", type=text, server_label=text, name=text),
-    ),
-    one_of("none", "auto", "required"),
-)
-_LIMITS = fields(post_instructions=nullable(integer(0)))
-_RATIO = fields("retention_ratio", type=text, retention_ratio=decimal(0, 1), token_limits=nullable(_LIMITS))
-_TRUNCATION = _if_object(by_type(retention_ratio=_RATIO), one_of("auto", "disabled"))
+    return [tool]
 
 
-def _turn_detection(**extra: Check) -> Check:
-    answering = {"type": text, "create_response": flag, "interrupt_response": flag}
-    server_vad = fields(
-        threshold=decimal(0, 1), prefix_padding_ms=integer(0), silence_duration_ms=integer(0), **answering, **extra
-    )
-    semantic_vad = fields(eagerness=one_of("low", "medium", "high", "auto"), **answering)
-    return by_type(server_vad=server_vad, semantic_vad=semantic_vad)
-
-
-def _ga_format(*required: str) -> Check:
-    # any other rate than 24 000 is refused: "Expected a value >= 24000" (2026-09)
-    pcm = fields(*required, type=text, rate=integer(24_000, 24_000))
-    return by_type(**{"audio/pcm": pcm, "audio/pcmu": fields(type=text), "audio/pcma": fields(type=text)})
-
-
-_BETA_FORMAT = one_of("pcm16", "g711_ulaw", "g711_alaw")
-_TRANSCRIPTION = fields(
-    model=nullable(text),
-    language=nullable(text),
-    prompt=nullable(text),
-    languages=nullable(array(text)),
-    keywords=nullable(array(text)),
-    delay=nullable(one_of("minimal", "low", "medium", "high", "xhigh")),
-)
-
-# By the kit's word. Null is accepted everywhere: clients send whole objects with nulls for what they did not set.
-_SHARED: dict[str, Check] = {
-    "instructions": text,
-    "speed": decimal(0.25, 1.5),
-    "transcription": _TRANSCRIPTION,
-    "noise_reduction": fields(type=one_of("near_field", "far_field"), strength=nullable(decimal(0, 1))),
-    "tool_choice": _TOOL_CHOICE,
-    "max_output_tokens": either("inf", integer(1, MAX_OUTPUT_TOKENS)),
-    "temperature": decimal(0.6, 1.2),
-    "truncation": _TRUNCATION,
-    "prompt": fields("id", id=text, version=nullable(text), variables=anything),
-    "reasoning": fields(effort=one_of("minimal", "low", "medium", "high", "xhigh")),
-    "parallel_tool_calls": flag,
-    "tracing": either("auto", fields(workflow_name=text, group_id=text, metadata=anything)),
-    "include": array(one_of("item.input_audio_transcription.logprobs")),
-    "conversation": one_of("auto", "none"),
-    "metadata": metadata,
-    "input": array(anything),
+_FUNCTION = {"type": str, "name": Required(str)}
+_MCP = {"type": str, "server_label": Required(str), "name": str}
+_RATIO = {
+    "type": str,
+    "retention_ratio": Required(Number("decimal", 0, 1)),
+    "token_limits": {"post_instructions": NATURAL},
 }
-_CHECKS: dict[str, dict[str, Check]] = {
+_EFFORTS = ("minimal", "low", "medium", "high", "xhigh")
+_ANSWERS = {"type": str, "create_response": bool, "interrupt_response": bool}
+_SEMANTIC_VAD = _ANSWERS | {"eagerness": ("low", "medium", "high", "auto")}
+_SERVER_VAD = _ANSWERS | {
+    "threshold": Number("decimal", 0, 1),
+    "prefix_padding_ms": NATURAL,
+    "silence_duration_ms": NATURAL,
+}
+
+
+def _ga_format(rate: Spec) -> Check:
+    return by_type(
+        **{"audio/pcm": {"type": str, "rate": rate}, "audio/pcmu": {"type": str}, "audio/pcma": {"type": str}}
+    )
+
+
+# any other rate is refused: "Expected a value >= 24000" (2026-09)
+_RATE = Number("integer", 24_000, 24_000)
+_BETA_FORMAT = ("pcm16", "g711_ulaw", "g711_alaw")
+
+# By the kit's word.
+_SHARED: dict[str, Spec] = {
+    "instructions": str,
+    "speed": Number("decimal", 0.25, 1.5),
+    "transcription": {
+        "model": str, "language": str, "prompt": str, "languages": [str], "keywords": [str], "delay": _EFFORTS
+    },
+    "noise_reduction": {"type": ("near_field", "far_field"), "strength": Number("decimal", 0, 1)},
+    "tool_choice": if_object(by_type(function=_FUNCTION, mcp=_MCP), ("none", "auto", "required")),
+    "max_output_tokens": either("inf", Number("integer", 1, MAX_OUTPUT_TOKENS)),
+    "temperature": Number("decimal", 0.6, 1.2),
+    "truncation": if_object(by_type(retention_ratio=_RATIO), ("auto", "disabled")),
+    "prompt": {"id": Required(str), "version": str, "variables": object},
+    "reasoning": {"effort": _EFFORTS},
+    "parallel_tool_calls": bool,
+    "tracing": either("auto", {"workflow_name": str, "group_id": str, "metadata": object}),
+    "include": [("item.input_audio_transcription.logprobs",)],
+    "conversation": ("auto", "none"),
+    "metadata": metadata,
+    "input": list,
+}  # fmt: skip
+_SPECS: dict[str, dict[str, Spec]] = {
     "ga": _SHARED
     | {
         "modality": modalities(frozenset(("text",)), frozenset(("audio",))),
-        "voice": _if_object(fields("id", id=text), one_of(*GA_VOICES)),
-        "input_format": _ga_format(),
+        "voice": if_object({"id": Required(str)}, GA_VOICES),
+        "input_format": _ga_format(_RATE),
         # the rate of the output is required (live probe, 2026-08: gpt-realtime-2.1); of the input that is unverified
-        "output_format": _ga_format("rate"),
-        "turn_detection": _turn_detection(idle_timeout_ms=nullable(integer(5000, 30000))),
+        "output_format": _ga_format(Required(_RATE)),
+        "turn_detection": by_type(
+            server_vad=_SERVER_VAD | {"idle_timeout_ms": Number("integer", 5_000, 30_000)}, semantic_vad=_SEMANTIC_VAD
+        ),
         "tools": _tools(mcp=True),
     },
     "beta": _SHARED
     | {
         "modality": modalities(frozenset(("text",)), frozenset(("text", "audio"))),
-        "voice": one_of(*BETA_VOICES),
+        "voice": BETA_VOICES,
         "input_format": _BETA_FORMAT,
         "output_format": _BETA_FORMAT,
-        "turn_detection": _turn_detection(),
+        "turn_detection": by_type(server_vad=_SERVER_VAD, semantic_vad=_SEMANTIC_VAD),
         "tools": _tools(mcp=False),
     },
 }
-_CHECKS["ga 2.x"] = _CHECKS["ga"] | {"max_output_tokens": either("inf", integer(1, MAX_OUTPUT_TOKENS_2X))}
+_SPECS["ga 2.x"] = _SPECS["ga"] | {"max_output_tokens": either("inf", Number("integer", 1, MAX_OUTPUT_TOKENS_2X))}
 
 
 def _path(word: str, spelling: Spelling, d: Dialect) -> tuple[str, ...] | None:
@@ -298,41 +300,32 @@ def _read(settings: Mapping[str, Any], word: str, spelling: Spelling, d: Dialect
     return value
 
 
-def _object_check(kind: str, spelling: Spelling, *required: str, **extra: Check) -> Check:
-    """Check an object of settings in the spelling of a kind of session; `extra` are fields that the kit has no word for."""
-    d = BETA if kind == "beta" else GA
-    tree: dict[str, Any] = {}
+def _object(kind: str, spelling: Spelling, **more: Spec) -> Spec:
+    """Return the specification of an object of settings; `more` are fields that the kit has no word for."""
+    tree: dict[str, Any] = more
     for word in spelling:
-        path = _path(word, spelling, d)
+        path = _path(word, spelling, BETA if kind == "beta" else GA)
         if path is not None:
             branch = tree
             for name in path[:-1]:
                 branch = branch.setdefault(name, {})
-            branch[path[-1]] = nullable(_CHECKS[kind][word])
-
-    def check(node: Any) -> Check:
-        return (
-            nullable(fields(**{name: check(child) for name, child in node.items()})) if isinstance(node, dict) else node
-        )
-
-    return fields(*required, **{name: check(child) for name, child in tree.items()}, **extra)
+            branch[path[-1]] = _SPECS[kind][word]
+    return tree
 
 
-_HEARING = ("input_format", "transcription", "noise_reduction", "turn_detection")
-_TYPE = one_of("realtime", "transcription")
+_HEARING = ("input_format", "transcription", "noise_reduction", "turn_detection", "include")
+_TYPE = Required(("realtime", "transcription"))
 _SESSION = {
-    "ga": _object_check("ga", SESSION_FIELDS, "type", type=_TYPE, model=nullable(text)),
-    "ga 2.x": _object_check("ga 2.x", SESSION_FIELDS, "type", type=_TYPE, model=nullable(text)),
-    "beta": _object_check("beta", SESSION_FIELDS, model=nullable(text), client_secret=anything),
-    "transcription": _object_check(
-        "ga", {word: SESSION_FIELDS[word] for word in (*_HEARING, "include")}, "type", type=_TYPE
-    ),
+    "ga": _object("ga", SESSION_FIELDS, type=_TYPE, model=str),
+    "ga 2.x": _object("ga 2.x", SESSION_FIELDS, type=_TYPE, model=str),
+    "beta": _object("beta", SESSION_FIELDS, model=str, client_secret=object),
+    "transcription": _object("ga", {word: SESSION_FIELDS[word] for word in _HEARING}, type=_TYPE),
 }
 _RESPONSE = {
-    "ga": _object_check("ga", RESPONSE_FIELDS),
-    "ga 2.x": _object_check("ga 2.x", RESPONSE_FIELDS),
+    "ga": _object("ga", RESPONSE_FIELDS),
+    "ga 2.x": _object("ga 2.x", RESPONSE_FIELDS),
     # beta takes the limit by its name in the response object as well
-    "beta": _object_check("beta", RESPONSE_FIELDS, max_output_tokens=nullable(_SHARED["max_output_tokens"])),
+    "beta": _object("beta", RESPONSE_FIELDS, max_output_tokens=_SHARED["max_output_tokens"]),
 }
 
 # What a session is set to at first
@@ -459,7 +452,7 @@ class Settings:
                 # the code and the param are unverified, and so is the sentence the other way round
                 message = f"Passing a {asked_kind} session update event to a {kind} session is not allowed."
                 raise refuse("invalid_parameter", message, "session.type")
-        demand(_SESSION[self.kind](patch, "session"))
+        demand(check(patch, _SESSION[self.kind], "session"))
         assert isinstance(patch, dict)
         voice = _read(patch, "voice", SESSION_FIELDS, self.dialect)
         if spoke and voice is not None and voice != self.get("voice"):
@@ -508,7 +501,7 @@ class ResponseRequest:
         self._session = settings.session
         self.is_2x = settings.kind == "ga 2.x"
         body = {} if response is None else response
-        demand(_RESPONSE[settings.kind](body, "response"))
+        demand(check(body, _RESPONSE[settings.kind], "response"))
         assert isinstance(body, dict)
         self._body = body
         if self._dialect.name == "beta" and body.get("max_output_tokens") is not None:
