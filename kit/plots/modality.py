@@ -68,7 +68,8 @@ def strip(
     # Without `outcome` it still draws: ledgers of before it have no silent and late.
     columns = ("trial_id", "turn", "modality", "state")
     need(turns, "turns_df", *columns)
-    bands = _bands(turns, by or _by(turns))
+    several = [name for name in ("endpoint", "model") if len(groups(turns, name)) > 1]
+    bands = _bands(turns, by or tuple(name for name in ("case", *several, "arm") if name in turns))
     # Above each band a line of words, and more room where another case begins.
     gaps = [2.4 if band.first != before.first else 1.7 for before, band in pairwise(bands)]
     look, ax = prologue(
@@ -113,12 +114,6 @@ class Band:
     def height(self) -> float:
         """A turn is 1, and no band is too thin to see."""
         return max(LEAST, float(len(self.cells)))
-
-
-def _by(turns: Frame) -> tuple[str, ...]:
-    # Named only where there are several.
-    several = tuple(name for name in ("endpoint", "model") if len(groups(turns, name)) > 1)
-    return tuple(name for name in ("case", *several, "arm") if name in turns)
 
 
 def _bands(turns: Frame, by: tuple[str, ...]) -> list[Band]:

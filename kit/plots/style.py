@@ -54,11 +54,7 @@ WIDTH = 7.1
 
 
 def style(name: str) -> Style:
-    """A style by name.
-
-    Raises:
-        InputError: For any other name.
-    """
+    """A style by name."""
     try:
         return STYLES[name]
     except (KeyError, TypeError):
@@ -83,15 +79,11 @@ def figure() -> Figure:
 def prologue(
     df: Any, maker: str, columns: Iterable[str], name: str, ax: Axes | Figure | None, height_in: float
 ) -> tuple[Style, Axes]:
-    """Check the frame, look the style up, and return it with the axes to draw on.
+    """Check the frame, look the style up by name, and return it with the axes to draw on.
 
     Args:
         df: The frame to draw; `maker` is the function of `kit.tables` that makes it, `columns` those that are read.
-        name: Of the style.
         ax: Axes to draw on, or an empty figure, which is given its size; ``None``: a new figure.
-
-    Raises:
-        InputError: For a frame that lacks a column, or a style that there is not.
     """
     need(df, maker, *columns)
     look = style(name)
@@ -169,11 +161,7 @@ def _origin_mark(df: Frame) -> str:
 
 
 def need(df: Any, maker: str, *names: str) -> None:
-    """Refuse a frame that lacks what is to be drawn; `maker` is the function of `kit.tables` that makes it.
-
-    Raises:
-        InputError: Naming the column, and the function that makes it.
-    """
+    """Refuse a frame that lacks what is to be drawn; `maker` is the function of `kit.tables` that makes it."""
     if not hasattr(df, "columns"):
         raise InputError(f"a plot takes a DataFrame, here what tables.{maker} makes, not {clipped(df)}")
     for name in names:

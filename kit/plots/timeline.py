@@ -260,10 +260,22 @@ def pair(
     Raises:
         InputError: If a session has no such response.
     """
+    from matplotlib.colors import to_rgb
+
     look = look_up.style(style)
     ax = look_up.axes(ax, look, 5.0)
-    replies = [_reply(source, response) for source in (control, session)]
-    until = max(4.0, *(_ends_s(reply) for reply in replies))
+    replies = []
+    until = 4.0
+    for source in (control, session):
+        try:
+            reply = source.responses[response]
+        except IndexError:
+            n = len(source.responses)
+            raise InputError(f"the session has no response {response}; it has {n}") from None
+        # Audio comes faster than it plays: what counts is when the ear is done.
+        played_ms = (reply.first_audio_ms or 0.0) + reply.n_audio_bytes / _BYTES_PER_MS
+        until = max(until, played_ms / 1000, 0.0 if reply.n_audio_bytes else (reply.done_ms or 0.0) / 1000)
+        replies.append(reply)
     for row, (source, reply, name) in enumerate(zip((control, session), replies, names, strict=True)):
         # The control above, the session under it, with room for words between them.
         middle = 1.0 - 2.8 * row
@@ -272,8 +284,9 @@ def pair(
         heading = foreign(name) if name else _given_before(source, reply)
         size = f"{reply.n_audio_bytes / 1e3:,.0f} kB" if reply.n_audio_bytes else "0 bytes"
         came = f"{show.SIGNS.get(modality, '')} {modality}, {size} of audio"
-        # Words need more contrast than a wave: darker on white, and on black mixed with the ink.
-        ink = _mixed(colour, look.ink) if look.name == "dark" else show.badge_style(modality)[2]
+        # Words need more contrast than a wave: darker on white, and on black three parts in ten of the ink.
+        mixed = 0.7 * np.array(to_rgb(colour)) + 0.3 * np.array(to_rgb(look.ink))
+        ink: Any = mixed if look.name == "dark" else show.badge_style(modality)[2]
         bold: dict[str, Any] = {"fontweight": "bold", "va": "bottom"}
         ax.text(0, middle + 0.95, heading, fontsize=BODY + 1, color=look.ink, **bold)
         ax.text(until, middle + 0.95, came, fontsize=SMALL, color=ink, ha="right", gid="words", **bold)
@@ -293,26 +306,6 @@ def pair(
     look_up.words(ax, look, _origin_frame(control, session), title=title or "The same question, asked twice", n="one reply of each",
                   subtitle="Audio is drawn as long as it plays; text makes no sound")  # fmt: skip
     return ax
-
-
-def _reply(session: Session, n: int) -> Response | Reply:
-    try:
-        return session.responses[n]
-    except IndexError:
-        raise InputError(f"the session has no response {n}; it has {len(session.responses)}") from None
-
-
-def _ends_s(reply: Response | Reply) -> float:
-    # Audio comes faster than it plays: what counts is when the ear is done.
-    played_ms = (reply.first_audio_ms or 0.0) + reply.n_audio_bytes / _BYTES_PER_MS
-    return max(played_ms, reply.done_ms or 0.0 if not reply.n_audio_bytes else 0.0) / 1000
-
-
-def _mixed(colour: str, ink: str) -> Any:
-    """Seven parts of a colour and three of the ink."""
-    from matplotlib.colors import to_rgb
-
-    return tuple(0.7 * a + 0.3 * b for a, b in zip(to_rgb(colour), to_rgb(ink), strict=True))
 
 
 def _wave(ax: Axes, reply: Response | Reply, middle: float, colour: str) -> None:

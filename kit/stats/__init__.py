@@ -33,17 +33,18 @@ from kit.stats.intervals import (
     Comparison,
     Interval,
     StopRule,
+    Survival,
     bounds_if_missing,
     bounds_if_missing_array,
     clustered,
     clustered_array,
     confidence_sequence,
     confidence_sequence_array,
+    kaplan_meier,
     median_interval,
     wilson,
     wilson_array,
 )
-from kit.stats.survival import Survival, kaplan_meier
 
 __all__ = [
     "Comparison", "Interval", "StopRule", "Survival", "adjusted", "bounds_if_missing", "bounds_if_missing_array",

@@ -376,15 +376,6 @@ def equivalence(comparison: Comparison, margin: float, alpha: float = 0.05) -> I
     return replace(interval, note="equivalent" if inside else "not shown to be equivalent")
 
 
-def _equivalence(c: Comparison, margin: float, alpha: float) -> str:
-    interval = equivalence(c, margin, alpha)
-    if interval.low is None or interval.high is None:
-        return ""
-    verdict = "Equivalent" if interval.note == "equivalent" else "Not shown to be equivalent"
-    bounds = f"{percent(interval.level)} interval {_points(interval.low)} to {_points(interval.high)}"
-    return f" {verdict} within ±{100 * margin:.3g} points (two one-sided tests, {bounds})."
-
-
 def sentence(
     comparison: Comparison,
     alpha: float = 0.05,
@@ -414,16 +405,21 @@ def sentence(
     arm, baseline = f"“{c.arm}”", f"“{c.baseline}”"  # `as is` would be read as part of the sentence
     if c.p is None or c.rate1 is None or c.rate0 is None or c.difference.estimate is None:
         return f"{where}{arm} cannot be compared with {baseline}: {c.note}.{dropped}"
-    facts = f"{_sides(c, c.rate1, c.rate0)}, {_difference(c.difference)}"
+    low, high = c.difference.low, c.difference.high
+    facts = f"{_sides(c, c.rate1, c.rate0)}, {_points(c.difference.estimate)} points"
+    if low is not None and high is not None:
+        facts += f" ({percent(c.difference.level)} interval, unadjusted, {_points(low)} to {_points(high)})"
+    n = "n" if where else "N"  # what follows a colon is small
     if c.p_holm is None:
-        return (
-            f"{where}{'n' if where else 'N'}ot decided: {arm} and {baseline}, {facts}; {p_words(c.p)} is not adjusted for the number of "
-            f"comparisons.{dropped}"
-        )
+        unadjusted = f"{p_words(c.p)} is not adjusted for the number of comparisons"
+        return f"{where}{n}ot decided: {arm} and {baseline}, {facts}; {unadjusted}.{dropped}"
     tests = "1 test" if c.family == 1 else f"{c.family} tests"
     facts += f"; Holm-adjusted {p_words(c.p_holm)} ({tests})"
-    same = "" if margin is None else _equivalence(c, margin, alpha)
-    low, high = c.difference.low, c.difference.high
+    same = ""
+    if margin is not None and (interval := equivalence(c, margin, alpha)).low is not None:
+        verdict = interval.note[:1].upper() + interval.note[1:]
+        bounds = f"{percent(interval.level)} interval {_points(interval.low)} to {_points(interval.high or 0.0)}"
+        same = f" {verdict} within ±{100 * margin:.3g} points (two one-sided tests, {bounds})."
     zero_outside = low is not None and high is not None and (low > 0 or high < 0)
     if c.p_holm <= alpha:
         word = "more" if c.difference.estimate > 0 else "less"
@@ -432,7 +428,7 @@ def sentence(
         return f"{where}{arm} {verb} {word} often than {baseline}: {facts}.{touch}{same}{dropped}"
     touch = " The unadjusted interval leaves out 0; the adjusted test decides." if zero_outside else ""
     needs = _needs(c, alpha, power)
-    return f"{where}{'n' if where else 'N'}o difference shown between {arm} and {baseline}: {facts}.{touch} {needs}{same}{dropped}"
+    return f"{where}{n}o difference shown between {arm} and {baseline}: {facts}.{touch} {needs}{same}{dropped}"
 
 
 def _needs(c: Comparison, alpha: float, power: float) -> str:
@@ -460,13 +456,6 @@ def _sides(c: Comparison, rate1: float, rate0: float) -> str:
         return f"{c.k1} of {c.n1} ({percent(rate1)}) against {c.k0} of {c.n0} ({percent(rate0)})"
     # the weighted rates need not be the quotients of the sums
     return f"{c.k1} of {c.n1} against {c.k0} of {c.n0} ({percent(rate1)} and {percent(rate0)} with the cases weighted alike)"
-
-
-def _difference(gap: Interval) -> str:
-    text = f"{_points(gap.estimate or 0.0)} points"
-    if gap.low is None or gap.high is None:
-        return text
-    return f"{text} ({percent(gap.level)} interval, unadjusted, {_points(gap.low)} to {_points(gap.high)})"
 
 
 def _points(gap: float) -> str:

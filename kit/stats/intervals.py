@@ -1,4 +1,4 @@
-"""One rate with its interval: of trials, of turns that share trials, of what may be missing, and while one looks on; and medians."""
+"""One rate with its interval (of trials, of turns that share trials, with some missing, while one looks on); medians; time until drift."""
 
 from __future__ import annotations
 
@@ -287,19 +287,18 @@ def median_interval(values: Sequence[float], level: float = 0.95) -> Interval:
         raise InputError(f"values[{at}] must be a finite number, got {float(array[at])}; leave missing ones out")
     from scipy.stats import binom
 
-    n = len(array)
+    n, method = len(array), "order statistics"
     if n == 0:
-        return Interval(None, None, None, level, "order statistics", 0, "no values")
+        return Interval(None, None, None, level, method, 0, "no values")
     median = float(np.median(array))
     # Not `scipy.stats.quantile_test`: the distribution that it makes for each call costs more than all the rest of a table's row.
     # How many values lie below the median is binomial: fewer than this rank in at most (1 - level) / 2 of samples.
     rank = int(binom.ppf((1 - level) / 2, n, 0.5))
     if rank < 1:
-        note = f"{n} values are too few for {100 * level:.3g} %"
-        return Interval(median, None, None, level, "order statistics", n, note)
+        return Interval(median, None, None, level, method, n, f"{n} values are too few for {100 * level:.3g} %")
     low, high = np.partition(array, (rank - 1, n - rank))[[rank - 1, n - rank]]
     covers = 1 - 2 * binom.cdf(rank - 1, n, 0.5)
-    method = f"order statistics {rank} and {n - rank + 1}, exact coverage {100 * covers:.2f} %"
+    method += f" {rank} and {n - rank + 1}, exact coverage {100 * covers:.2f} %"
     return Interval(median, float(low), float(high), level, method, n)
 
 
@@ -422,10 +421,9 @@ def confidence_sequence(k: int, n: int, alpha: float = 0.05) -> Interval:
         alpha: Chance that it ever misses.
     """
     k, n = k_of_n(k, n)
-    low, high = confidence_sequence_array(k, n, alpha)
+    low, high = (float(bound) for bound in confidence_sequence_array(k, n, alpha))
     note = "" if n else "no trials, so no rate"
-    method = "beta-binomial confidence sequence"
-    return Interval(k / n if n else None, float(low), float(high), 1 - alpha, method, n, note)
+    return Interval(k / n if n else None, low, high, 1 - alpha, "beta-binomial confidence sequence", n, note)
 
 
 def confidence_sequence_array(k: npt.ArrayLike, n: npt.ArrayLike, alpha: float = 0.05) -> tuple[Floats, Floats]:
@@ -489,3 +487,92 @@ class StopRule:
             middle = (low + high) // 2
             low, high = (low, middle) if self.enough(round(p * middle), middle) else (middle, high)
         return high
+
+
+# Drift over the turns of a trial: how long until it comes.
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Survival:
+    """The share of trials that have not drifted yet, after each turn at which one did."""
+
+    times: tuple[float, ...]
+    """Turns (from 1) at which some trial drifted first, ascending."""
+    at_risk: tuple[int, ...]
+    """Trials that had not drifted and were still watched when that turn came."""
+    events: tuple[int, ...]
+    """Trials that drifted at it."""
+    survival: tuple[float, ...]
+    """The share not drifted just after it."""
+    low: tuple[float, ...]
+    """Pointwise bounds."""
+    high: tuple[float, ...]
+    median: Interval
+    """The turn by which half of the trials have drifted; ``None`` where fewer than half ever did."""
+    level: float
+    n: int
+    method: str = "Kaplan-Meier, log-log intervals"
+    note: str = ""
+
+    def __repr__(self) -> str:
+        end = f"{self.survival[-1]:.3g} without drift after turn {self.times[-1]:g}" if self.times else "no drift seen"
+        return f"Kaplan-Meier of {self.n} trials, {sum(self.events)} drifted: {end}; median {self.median!r}"
+
+
+def kaplan_meier(
+    turns: npt.ArrayLike, at_risk: npt.ArrayLike, events: npt.ArrayLike, n: int, level: float = 0.95
+) -> Survival:
+    """Turns until drift, where many trials end before it comes.
+
+    E. L. Kaplan, P. Meier (1958), J. Am. Stat. Assoc. 53:457-481, variance of M. Greenwood (1926), bounds on the
+    log(-log) scale (J. D. Kalbfleisch, R. L. Prentice (1980), The Statistical Analysis of Failure Time Data), which stay
+    in 0 to 1. The median's bounds are where those of the curve cross one half (R. Brookmeyer, J. Crowley (1982),
+    Biometrics 38:29-41). Where all have drifted Greenwood's variance has no value: then the bounds are 0, and the share before
+    times Wilson's upper bound of none of those at risk. The tests hold it to statsmodels' `SurvfuncRight`.
+
+    It takes the trials that ended early to be like the others. If a failure is itself a sign of drift, it is not so.
+
+    Args:
+        turns: Turns (from 1) at which some trial drifted first, ascending.
+        at_risk, events: Trials still watched without drift when that turn came, and those that drifted at it (1 or more).
+        n: Trials in all.
+        level: Confidence level, pointwise.
+    """
+    z = z_of(level)
+    when, risk, drifts = np.asarray(turns, np.float64), np.asarray(at_risk, np.int64), np.asarray(events, np.int64)
+    survival = np.cumprod(1 - drifts / np.maximum(risk, 1), dtype=np.float64)
+    low, high = _log_log(survival, risk, drifts, z)
+    median = _median(when, survival, low, high, level, n)
+    at = tuple(when.tolist()), tuple(risk.tolist()), tuple(drifts.tolist())
+    curves = tuple(survival.tolist()), tuple(low.tolist()), tuple(high.tolist())
+    return Survival(*at, *curves, median, level, n, note="" if n else "no trials")
+
+
+def _log_log(
+    survival: Floats, at_risk: npt.NDArray[np.int64], events: npt.NDArray[np.int64], z: float
+) -> tuple[Floats, Floats]:
+    n_left = at_risk - events
+    # Greenwood divides by those that are left; where all have drifted, the bounds come from those that were at risk.
+    some_left = n_left > 0
+    greenwood = np.cumsum(np.where(some_left, events / (at_risk * np.maximum(n_left, 1)), 0.0))
+    inner = np.where(some_left, survival, 0.5)  # any value inside, where the result is not used
+    spread = z * np.sqrt(greenwood) / np.abs(np.log(inner))
+    # A step on the log(-log) scale is a power of the curve itself.
+    low, high = inner ** np.exp(spread), inner ** np.exp(-spread)
+    # None of those at risk was left: Wilson's upper bound of 0 of n, times the share that had come so far.
+    before = np.concatenate(([1.0], survival[:-1]))
+    none_left = before * score_bounds(np.zeros(len(survival)), np.maximum(at_risk, 1).astype(np.float64), z)[1]
+    return np.where(some_left, low, 0.0), np.where(some_left, high, none_left)
+
+
+def _median(turns: Floats, survival: Floats, low: Floats, high: Floats, level: float, n: int) -> Interval:
+    def first(below: npt.NDArray[np.bool_]) -> float | None:
+        return float(turns[np.argmax(below)]) if below.any() else None
+
+    tolerance = 1e-12  # products of fractions miss one half by an ulp
+    # The median's bounds are where the curve's own bounds cross one half (Brookmeyer, Crowley 1982).
+    estimate, lower, upper = (first(curve <= 0.5 + tolerance) for curve in (survival, low, high))
+    note = "no upper bound: too few trials are left to tell" if upper is None else ""
+    if estimate is None:
+        note = "fewer than half of the trials drifted while watched" if n else "no trials"
+    return Interval(estimate, lower, upper, level, "Brookmeyer-Crowley, log-log", n, note)

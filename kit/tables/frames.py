@@ -320,12 +320,7 @@ def _log_rows(log: Log, session: AnySession, n: int, modality: str | None) -> It
 
 
 def ledgers_of(source: object) -> list[Ledger]:
-    """Return the ledgers that are meant: one or several, opened or by path.
-
-    Raises:
-        InputError: If it is something else.
-        LedgerError: If a path leads to no ledger.
-    """
+    """Return the ledgers that are meant: one or several, opened or by path."""
     parts = _flat(source)
     if not all(isinstance(part, Ledger) for part in parts):
         raise InputError(f"a source is a ledger, its path, or a list of those (logs: log_df), not {clipped(source)}")
@@ -485,10 +480,6 @@ def counted_turns(source: Source, role: Role | None = "measure") -> pd.DataFrame
     only those with a response), ``reached`` (it was asked for), ``modality`` (as finally answered, else missing), ``first_modality``, ``outcome``,
     ``responses``, ``heard_ms``, the labels that the source has, ``state``, ``simulated``; of the trial also ``history_items``,
     ``turns_planned``, ``items_sent``, ``usd`` where known.
-
-    Raises:
-        InputError: If the source is nothing that can be tabulated.
-        LedgerError: If a path leads to no ledger.
     """
     sources = _flat(source)
     left_out = iter(_same_trials([part for part in sources if isinstance(part, Ledger)]))
@@ -564,27 +555,22 @@ def _turns_of_responses(df: pd.DataFrame, role: Role | None) -> pd.DataFrame:
     if role is not None and "role" in df:
         counted = counted & (df["role"] == role).to_numpy()
     df = df if counted.all() else df[counted]
-    # Numbers, not texts: comparing neighbours is all that is needed to find where a trial begins.
     trial = _codes(df["trial_id"])
     if "plan" in df:  # the same trial id in two plans is two trials
         plan = _codes(df["plan"])
-        if len(plan) and plan.max() > 0:
-            trial = trial.astype(np.int64) * (int(plan.max()) + 1) + plan
-    turn, response = df["turn"].to_numpy(np.int32), df["response"].to_numpy(np.int32)
-    new_trial = np.diff(trial, prepend=-2)
+        trial = trial * (int(plan.max(initial=0)) + 1) + plan
+    # Trial and turn as one number, and the response too: comparing neighbours is then all that is needed to find where each begins.
+    turn, response = df["turn"].to_numpy(np.int64), df["response"].to_numpy(np.int64)
+    n_turns, n_responses = int(turn.max(initial=0)) + 1, int(response.max(initial=0)) + 1
+    turn_of = trial * n_turns + turn
+    place = turn_of * n_responses + response
     # Frames of `responses_df` come in order and need no sort, which would be most of the cost; a saved one may not.
-    new_turn = (new_trial != 0) | (np.diff(turn, prepend=-1) != 0)
-    in_order = (
-        (new_trial >= 0)
-        & ((new_trial > 0) | (np.diff(turn, prepend=-1) >= 0))
-        & (new_turn | (np.diff(response, prepend=-1) > 0))
-    )
-    if not in_order.all():
-        order = np.lexsort((response, turn, trial))
-        df, trial, turn = df.iloc[order], trial[order], turn[order]
-        new_turn = (np.diff(trial, prepend=-2) != 0) | (np.diff(turn, prepend=-1) != 0)
-    begins = np.flatnonzero(new_turn)
+    if not (np.diff(place) > 0).all():
+        order = np.argsort(place, kind="stable")
+        df, turn_of = df.iloc[order], turn_of[order]
+    begins = np.flatnonzero(np.diff(turn_of, prepend=turn_of[:1] - 1))
     ends = np.append(begins[1:], len(df))
+    trial, turn = np.divmod(turn_of[begins], n_turns)
     content = df["status"].isin(ANSWERED).to_numpy()
     if "first_modality" in df:  # a reply is decided by its first content, however it ended
         content = content | df["first_modality"].notna().to_numpy()
@@ -598,11 +584,9 @@ def _turns_of_responses(df: pd.DataFrame, role: Role | None) -> pd.DataFrame:
         first, last = df.iloc[begins], df.iloc[np.where(decided, final, ends - 1)]
         # From asking first: what asking again took is part of how long the user waited. `fmin` passes over what is missing.
         heard_ms = np.fmin.reduceat(started + heard_ms, begins) - started[begins]
-    # From 0: rows of a trial stand together.
-    new_trial_at = np.diff(trial[begins], prepend=trial[begins][:1]) != 0
     columns: dict[str, Any] = {
-        "trial": np.cumsum(new_trial_at, dtype=np.int32),
-        "turn": turn[begins],
+        "trial": np.cumsum(np.diff(trial, prepend=trial[:1]) != 0, dtype=np.int32),  # from 0: rows of a trial stand together
+        "turn": turn.astype(np.int32),
         "planned": False,
         "reached": True,
         "modality": _recoded(last["modality"], MODALITIES, decided),
@@ -624,7 +608,7 @@ def _turns_of_responses(df: pd.DataFrame, role: Role | None) -> pd.DataFrame:
 
 def _codes(column: pd.Series) -> Any:
     """Number the different values of a column."""
-    return (column if hasattr(column, "cat") else column.astype("category")).cat.codes.to_numpy()
+    return column.astype("category").cat.codes.to_numpy(np.int64)
 
 
 def _number(df: pd.DataFrame, name: str) -> Any:
@@ -635,7 +619,7 @@ def _recoded(column: pd.Series, words: Sequence[str], where: Any = True) -> pd.C
     """Turn a column of words into a categorical of `words`; any other word, and rows not in `where`, are missing."""
     import pandas as pd
 
-    column = column if hasattr(column, "cat") else column.astype("category")
+    column = column.astype("category")
     place = {word: at for at, word in enumerate(words)}
     book = np.array([*(place.get(word, -1) for word in column.cat.categories), -1], np.int8)
     return pd.Categorical.from_codes(np.where(where, book[column.cat.codes], -1), list(words))

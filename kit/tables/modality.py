@@ -301,13 +301,15 @@ class Groups:
 
     def numbers(self) -> dict[str, Any]:
         """Return numbers of the trial: dollars are summed (unknown if one is), the rest is a mean over the trials that have it."""
-        present = [name for name in NUMBERS if name in self.trials]
-        groups = self.trials[present].astype(np.float64).groupby(self.trials["group"])
-        columns = groups.mean()
-        if "usd" in present:
-            # Dollars that are unknown once are unknown in sum; the rest describes trials and not money.
-            columns["usd"] = groups["usd"].sum(min_count=1).where(groups["usd"].count() == groups.size())
-        return {name: columns[name].to_numpy(np.float64) for name in present}
+        out: dict[str, Any] = {}
+        for name in NUMBERS:
+            if name in self.trials:
+                values = self.trials[name].astype(np.float64).groupby(self.trials["group"])
+                column = values.mean()
+                if name == "usd":  # unknown once is unknown in sum
+                    column = values.sum(min_count=1).where(values.count() == values.size())
+                out[name] = column.to_numpy(np.float64)
+        return out
 
     def words(self, name: str) -> pd.Categorical | None:
         """Return what each group says of a label that it is not grouped by: its words, or the first and last of many days."""

@@ -26,7 +26,6 @@ import re
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
-from types import FunctionType
 from typing import Any, ClassVar
 
 from .. import show
@@ -466,16 +465,11 @@ class Compaction(Arm):
         old = [item for item in session.items[: -self.keep or None] if item.id and item.text]
         if old:  # the first seed finds nothing
             summary = _message(self.role, _summary((item.role or "", item.text) for item in old))
-            event = {
-                "type": "conversation.item.create",
-                # Before all other items (wire/README.md, Positions).
-                "previous_item_id": "root",
-                "item": summary.serialize(session.dialect),
-            }
-            # `Session.seed` puts items at the end; only a raw event can insert at the root.
+            first = summary.serialize(session.dialect)
+            # `Session.seed` puts items at the end; only a raw event can insert at the root (wire/README.md, Positions).
             added = asyncio.create_task(session.wait_for("conversation.item.added"))
             await asyncio.sleep(0)  # it waits before anything is sent
-            await session.send(event)
+            await session.send({"type": "conversation.item.create", "previous_item_id": "root", "item": first})
             await added
             for item in old:
                 await session.delete_item(item)
@@ -737,16 +731,13 @@ def _digest(classes: list[type]) -> str:
             # A property keeps its code in `fget`, a class or static method in `__func__`.
             function = getattr(value, "fget", None) or getattr(value, "__func__", value)
             if inspect.isfunction(function) and not name.startswith("__"):
-                digest.update(repr((kind.__qualname__, name, _source(function))).encode())
+                try:
+                    source = textwrap.dedent(inspect.getsource(function))
+                except (OSError, TypeError) as exc:
+                    where = "define the arm in a file or a notebook cell"
+                    raise InputError(f"the source of {function.__qualname__} cannot be read; {where}") from exc
+                digest.update(repr((kind.__qualname__, name, source)).encode())
             # Class attributes, such as a default, decide what is sent, too.
             elif not name.startswith("_"):
                 digest.update(repr((kind.__qualname__, name, value)).encode())
     return digest.hexdigest()[:16]
-
-
-def _source(function: FunctionType) -> str:
-    try:
-        return textwrap.dedent(inspect.getsource(function))
-    except (OSError, TypeError) as exc:
-        name = function.__qualname__
-        raise InputError(f"the source of {name} cannot be read; define the arm in a file or a notebook cell") from exc

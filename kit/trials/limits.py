@@ -241,7 +241,6 @@ class StopMonitor:
 
     def __init__(self, plan: Plan, first_turns: Mapping[str, FirstTurn | None]) -> None:
         """`first_turns`: the trials that are decided, each with its first turn (``None``: not known)."""
-        # The rule and the order; the trials of a plan are the same in every run.
         self._plan = plan
         self._first_turns: dict[str, FirstTurn | None] = {}  # of decided trials
         self.tally: dict[Cell, Counter[str]] = {}

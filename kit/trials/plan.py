@@ -664,9 +664,7 @@ def estimate(plan: Plan) -> Estimate:
         on, when = "GPT-Live", f" at ${USD_PER_SECOND * 60:.2f} a minute"
         # Dollars back into seconds: there is one price for all of them.
         seconds_there = elsewhere / USD_PER_SECOND
-    measured = (
-        f". On {on}: about ${elsewhere:,.2f}{when}, {show.duration(seconds_there / AT_ONCE)}" if simulated else ""
-    )
+    measured = f". On {on}: about ${elsewhere:,.2f}{when}, {show.duration(seconds_there / AT_ONCE)}"
     return Estimate(
         n_trials=plan.n_trials,
         n_controls=plan.n_controls,
@@ -679,7 +677,7 @@ def estimate(plan: Plan) -> Estimate:
         free=all(settings.free for settings in plan.settings),
         simulated=simulated,
         as_of=_dates(price for settings in plan.settings if (price := settings.reckoned_price)),
-        elsewhere=measured,
+        elsewhere=measured if simulated else "",
     )
 
 
