@@ -104,7 +104,7 @@ class Case:
                 the one before (what the file says was replied to them is left out).
         """
         if not isinstance(file, str | Path):
-            raise HistoryError(f"{clipped(file, 40)} is no path; of messages: Case(name, History.from_chat(messages))")
+            raise HistoryError(f"{clipped(file, 40)} is no path; for messages: Case(name, History.from_chat(messages))")
         for name, n in (("line", line), ("ask_again", ask_again)):
             if not isinstance(n, int) or isinstance(n, bool) or n < 0:
                 raise HistoryError(f"{name} is a whole number of at least 0, not {clipped(n)}")

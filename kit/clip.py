@@ -84,17 +84,12 @@ class Provenance:
         try:
             fields = json.loads(comment or "")
             kind, text, when, details = (fields[key] for key in ("kind", "text", "when", "details"))
-        except (
-            ValueError,
-            RecursionError,
-            TypeError,
-            KeyError,
-        ):  # somebody else's: a title, a licence, an encoder's name
+        # Somebody else's comment: a title, a licence, an encoder's name.
+        except (ValueError, RecursionError, TypeError, KeyError):
             return unknown
         # A file may come from anywhere: the mark alone proves nothing.
-        is_ours = (
-            _MARK in fields and all(isinstance(word, str) for word in (kind, text, when)) and isinstance(details, dict)
-        )
+        are_words = all(isinstance(word, str) for word in (kind, text, when))
+        is_ours = _MARK in fields and are_words and isinstance(details, dict)
         return cls(kind, text, when, details) if is_ours else unknown
 
 

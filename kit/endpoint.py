@@ -49,8 +49,7 @@ class Price:
         for kind, n in (("text", 3), ("audio", 3), ("image", 2)):
             rates = getattr(self, kind)
             if not (isinstance(rates, tuple | list) and len(rates) == n and all(map(_is_rate, rates))):
-                meaning = "input, cached input, output" if n == 3 else "input, cached input"
-                raise InputError(f"a price's {kind} is {n} rates in USD per million tokens: {meaning}")
+                raise InputError(f"a price's {kind} is {n} rates in USD per million tokens, not {clipped(rates)}")
             object.__setattr__(self, kind, tuple(rates))
 
     @classmethod

@@ -156,7 +156,7 @@ def _in_order(entries: Iterable[tuple[HistoryItem, object]]) -> Iterator[History
     for n, (item, previous) in enumerate(entries):
         place = last if previous is None else places.get(previous) if isinstance(previous, str) else None
         if place is None:
-            raise HistoryError(f"entry {n} goes after item {clipped(previous)}, unknown; leave previous_item_id out")
+            raise HistoryError(f"entry {n} goes after an unknown item, {clipped(previous)}; leave previous_item_id out")
         items.append(item)
         if isinstance(item_id := item.get("id"), str):
             places.setdefault(item_id, n)

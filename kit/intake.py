@@ -25,6 +25,7 @@ tests/test_intake.py holds both ways to the same messages; benchmarks/trial.py m
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection
 from websockets.protocol import State
@@ -57,15 +58,9 @@ class FastConnection(ClientConnection):
     _n_queued = 0
     _n_received = 0
 
-    async def receive(self) -> bytes:
-        """Return the next message that was not handed over, as bytes, whether it is text or binary."""
-        message = await self.recv(decode=False)
-        self._n_received += 1
-        return message
-
-    async def receive_as_sent(self) -> str | bytes:
-        """`receive`, with text as ``str`` and binary as ``bytes``."""
-        message = await self.recv()
+    async def receive(self, *, decode: bool | None = False) -> Any:
+        """Return the next message that was not handed over, as bytes; with ``decode=None`` as it was sent: text as ``str``."""
+        message = await self.recv(decode=decode)
         self._n_received += 1
         return message
 

@@ -575,7 +575,7 @@ class LiveSession(OpenSession, LiveView):
             return await asyncio.to_thread(say, content)  # a synthesiser blocks, and the feeder must go on
         except MissingExtra as exc:
             raise MissingExtra(
-                f"GPT-Live takes no typed question; the kit speaks it, and {exc}; or Clip.load()"
+                f"GPT-Live takes no typed question; the kit speaks it, and {exc}; or ask(Clip.load(…))"
             ) from None
 
 

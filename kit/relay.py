@@ -400,7 +400,7 @@ class _Session:
             nonlocal over, odd
             with contextlib.suppress(ConnectionClosed):
                 while True:
-                    frame = await self.upstream.receive_as_sent()
+                    frame = await self.upstream.receive(decode=None)
                     odd = True
                     take([frame.encode() if isinstance(frame, str) else _Binary(frame)])
             over = True

@@ -104,14 +104,13 @@ class Seeding:
         if unknown and self._keeps_ids is False:
             problem = f"this server names items by ids of its own and did not confirm items {unknown}"
             raise LocalProtocolError(f"{problem}; they may be there or not: seed the history into a new session")
-        # Refused: the server has none of that id.
-        events = [
-            {"type": "conversation.item.retrieve", "event_id": new_id("event"), "item_id": self.ids[n]} for n in unknown
-        ]
-        requests = dict(zip(unknown, zip(events, events, strict=True), strict=True))
-        await self._request_each(
-            link, requests, "conversation.item.retrieved", self._is_item, timeout_s, "word of item"
-        )
+        # What is refused is not there: the server has none of that id.
+        requests = {}
+        for n in unknown:
+            event = {"type": "conversation.item.retrieve", "event_id": new_id("event"), "item_id": self.ids[n]}
+            requests[n] = event, event
+        reply, subject = "conversation.item.retrieved", "word of item"
+        await self._request_each(link, requests, reply, self._is_item, timeout_s, subject)
         self.find(link.conversation)
 
     async def send(self, link: Link[Conversation], d: Dialect, timeout_s: float) -> None:
@@ -515,7 +514,7 @@ class Session(OpenSession, ConversationView):
     ) -> None:
         """Cut a spoken assistant item where the user stopped hearing it.
 
-        The server drops the item's whole transcript with the sound after that point, `audio_end_ms` milliseconds of it.
+        The server drops its whole transcript with the sound after `audio_end_ms`, milliseconds of this sound.
         """
         where = {"content_index": content_index, "audio_end_ms": int(audio_end_ms)}
         await self._on_item("truncate", "truncated", item, timeout_s, **where)
