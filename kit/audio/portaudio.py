@@ -7,9 +7,8 @@ PortAudio is loaded when a device is first wanted, never by importing the kit: o
 from __future__ import annotations
 
 import atexit
-import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,11 +27,7 @@ _INSTALL = (
 
 
 def sounddevice() -> Any:
-    """Import the module.
-
-    Raises:
-        MissingExtra: If it or PortAudio is missing or broken.
-    """
+    """Import the module. A `MissingExtra` says what to install where it or PortAudio is missing or broken."""
     try:
         import sounddevice as module
     except ImportError as exc:
@@ -62,45 +57,38 @@ class Device:
     rate_hz: int
     default_for: tuple[Kind, ...] = ()
 
+    @property
+    def kinds(self) -> list[Kind]:
+        """What it can be."""
+        return [kind for kind, n in zip(WORD, (self.n_inputs, self.n_outputs), strict=True) if n]
+
 
 class Devices(list[Device]):
     """Every sound device of the machine that the kernel runs on, as a table."""
 
     def __repr__(self) -> str:
-        lines = [
-            f"{d.index:3d}  {_use(d):18s} {show.one_line(d.name)} ({d.host}, {d.rate_hz} Hz)"
-            f"{' ← default' if d.default_for else ''}"
-            for d in self
-        ]
+        lines = []
+        for d in self:
+            default = " ← default" if d.default_for else ""
+            lines.append(
+                f"{d.index:3d}  {_words(d.kinds):18s} {show.one_line(d.name)} ({d.host}, {d.rate_hz} Hz){default}"
+            )
         return "\n".join(lines) or "no sound device on this machine"
 
     def _repr_html_(self) -> str:
         if not self:
             return show.esc(repr(self))
-        rows = [
-            [
-                str(d.index),
-                show.esc(d.name),
-                show.esc(_use(d)),
-                show.esc(d.host),
-                f"{d.rate_hz:,} Hz".replace(",", " "),
-                show.esc(" and ".join(WORD[kind] for kind in d.default_for)),
-            ]
-            for d in self
-        ]
+        cells = [(d.index, d.name, _words(d.kinds), d.host, f"{d.rate_hz} Hz", _words(d.default_for)) for d in self]
+        rows = [[show.esc(cell) for cell in row] for row in cells]
         return show.table(rows, ["", "device", "can be", "through", "rate", "default"])
 
 
-def _use(device: Device) -> str:
-    return " and ".join(word for word, n in (("microphone", device.n_inputs), ("speaker", device.n_outputs)) if n)
+def _words(kinds: Iterable[Kind]) -> str:
+    return " and ".join(WORD[kind] for kind in kinds)
 
 
 def devices() -> Devices:
-    """List every device that can record or play here.
-
-    Raises:
-        MissingExtra: If PortAudio is missing.
-    """
+    """List every device that can record or play here."""
     sd = sounddevice()
     # One device is listed once for each system through which it is reached, so the system is named beside it.
     hosts = sd.query_hostapis()
@@ -116,7 +104,7 @@ def devices() -> Devices:
             int(info["default_samplerate"]),
             tuple(kind for kind, default in defaults.items() if default == index),
         )
-        if device.n_inputs or device.n_outputs:
+        if device.kinds:
             table.append(device)
     return table
 
@@ -134,22 +122,14 @@ def _default(sd: Any, kind: Kind, index: int) -> int:
 
 
 def find(device: int | str | None, kind: Kind) -> Device:
-    """Find a device by its number or a part of its name; the default one for ``None``.
-
-    Raises:
-        MissingExtra: If PortAudio is missing.
-        DeviceError: If there is no such device.
-    """
+    """Find a device by its number or a part of its name; the default one for ``None``. A `DeviceError` says if there is none."""
     table = devices()
-    usable = [d for d in table if (d.n_inputs if kind == "input" else d.n_outputs)]
+    usable = [d for d in table if kind in d.kinds]
     if not usable:
-        instead = (
-            "widgets.Recorder() uses the browser's" if kind == "input" else "widgets.Player() plays in the browser"
-        )
-        count = f"{len(table)} device{'s' * (len(table) != 1)}"
+        instead = {"input": "widgets.Recorder() uses the browser's", "output": "widgets.Player() plays in the browser"}
         raise DeviceError(
-            f"the machine that Python runs on has no {WORD[kind]} (PortAudio sees {count}, none for {kind}); plug one in "
-            f"and start again (in a notebook: restart the kernel, or {instead})"
+            f"the machine that Python runs on has no {WORD[kind]} (PortAudio sees {len(table)} devices, none for {kind}); plug one "
+            f"in and start again (in a notebook: restart the kernel, or {instead[kind]})"
         )
     # A system with devices may have no default; then the first that fits.
     if device is None:
@@ -163,22 +143,6 @@ def find(device: int | str | None, kind: Kind) -> Device:
     listed = "; ".join(f"{d.index} {show.one_line(d.name, 30)}" for d in usable[:8])
     verb = "has the number" if isinstance(device, int) else "is called"
     raise DeviceError(f"no {WORD[kind]} {verb} {clipped(device)}; there are: {listed}")
-
-
-@contextlib.contextmanager
-def in_words(device: Device, kind: Kind) -> Iterator[None]:
-    """Turn PortAudio's errors into one sentence."""
-    try:
-        yield
-    except Exception as exc:
-        # By its name: catching the class would need the module, which this is the only one to load.
-        if type(exc).__name__ != "PortAudioError":
-            raise
-        message = show.one_line(str(exc.args[0]) if exc.args else str(exc), 120)
-        raise DeviceError(
-            f"the {WORD[kind]} {show.one_line(device.name, 40)!r} ({device.host}) cannot be opened: {message}. "
-            "Is another program using it, or was it unplugged? python -m kit voice --devices lists the devices"
-        ) from exc
 
 
 def rate_for(device: Device, kind: Kind, rate_hz: int) -> int:
@@ -202,9 +166,15 @@ def opened(device: Device, kind: Kind, **options: Any) -> Any:
     """
     sd = sounddevice()
     make = sd.RawInputStream if kind == "input" else sd.RawOutputStream
-    with in_words(device, kind):
+    try:
         stream = make(device=device.index, channels=1, dtype="int16", latency="low", **options)
         stream.start()
+    except sd.PortAudioError as exc:
+        message = show.one_line(str(exc.args[0]) if exc.args else str(exc), 120)
+        raise DeviceError(
+            f"the {WORD[kind]} {show.one_line(device.name, 40)!r} ({device.host}) cannot be opened: {message}. "
+            "Is another program using it, or was it unplugged? python -m kit voice --devices lists the devices"
+        ) from exc
     return stream
 
 

@@ -21,28 +21,21 @@ Samples = np.ndarray[Any, np.dtype[np.int16]]
 
 
 class PlayQueue:
-    """What is to be played, and how much of it has been: a speaker without its device.
+    """A `Sink` without its device: what is to be played, and how much of it has been.
 
     `pull` is called on the device's thread, everything else on any; the lock is held for microseconds. Samples are int16 at
-    `rate_hz` inside; every count given out is at 24 kHz, from the first sample ever written. Silence that fills a gap does
-    not count.
+    `rate_hz` inside; every count given out is at 24 kHz. Silence that fills a gap does not count.
 
     Args:
         prebuffer: Samples that must be there before a reply begins to play.
         limit: The most samples that may wait; what does not fit is dropped, and counted.
         rate_hz: The rate of what is written and pulled.
-
-    Attributes:
-        n_underruns: How often the queue ran dry in the middle of a reply.
-        n_missing: Samples of silence, at `rate_hz`, that were played because of it.
-        delays_ms: For each reply, from the writing of its first sample to the device's taking it.
     """
 
     def __init__(self, *, prebuffer: int, limit: int, rate_hz: int = RATE_HZ) -> None:
         self.rate_hz = rate_hz
-        # Gaps that were heard within replies; running dry after `end` is none.
-        self.n_underruns = 0
-        self.n_missing = 0
+        # Gaps that were heard within replies, and their samples of silence; running dry after `end` is none.
+        self.n_underruns = self.n_missing = 0
         self.delays_ms: list[float] = []
         self._prebuffer, self._limit = prebuffer, limit
         # Counts at `rate_hz`: given and not cleared, taken by the device, and refused because the queue was full.
@@ -61,7 +54,6 @@ class PlayQueue:
 
     @property
     def n_written(self) -> int:
-        """Samples given and not dropped by `clear`."""
         return self._at_24k(self._n_written)
 
     @property
@@ -73,7 +65,6 @@ class PlayQueue:
         return n if self.rate_hz == RATE_HZ else round(n * RATE_HZ / self.rate_hz)
 
     def write(self, pcm: bytes) -> None:
-        """Add int16 bytes to what is to be heard."""
         samples = np.frombuffer(pcm, np.int16)
         with self._lock:
             # What does not fit is the newest: cutting what waits would break a sentence in its middle.
@@ -96,25 +87,26 @@ class PlayQueue:
         """Drop what the device has not taken. Samples go on being counted from what it has."""
         with self._lock:
             self._pieces.clear()
-            # As if what waited had never been given: the next sample has the number after the last that the device
-            # took.
+            # As if it had never been given: the next sample has the number after the last that the device took.
             self._n_written = self._n_pulled
             self._ended, self._flowing = True, False
             self._starts.clear()
 
     def pull(self, out: Samples, heard_at_s: float) -> None:
-        """Fill a device's buffer.
-
-        Args:
-            out: Shape ``(frames,)``; overwritten.
-            heard_at_s: When its first sample is heard, on the device's clock.
-        """
+        """Fill a device's buffer, shape ``(frames,)``, whose first sample is heard at this time of the device's clock."""
         with self._lock:
             waiting = self._n_written - self._n_pulled
             # A reply that is shorter than the prebuffer and over is played, too.
             if not self._flowing and (waiting >= self._prebuffer or (self._ended and waiting)):
                 self._flowing = True
-            n = self._fill(out) if self._flowing else 0
+            n = 0
+            while self._flowing and n < out.size and self._pieces:
+                piece = self._pieces.popleft()
+                part = piece[: out.size - n]
+                out[n : n + part.size] = part
+                n += part.size
+                if part.size < piece.size:  # the device's next buffer begins with the rest
+                    self._pieces.appendleft(piece[part.size :])
             out[n:] = 0
             if n:
                 self._pulls.append((self._n_pulled, n, heard_at_s))
@@ -128,23 +120,9 @@ class PlayQueue:
                     self.n_missing += out.size - n
                 self._flowing = False
 
-    def _fill(self, out: Samples) -> int:
-        """Move samples from the pieces into `out`; returns how many there were."""
-        done = 0
-        while done < out.size and self._pieces:
-            piece = self._pieces.popleft()
-            n = min(piece.size, out.size - done)
-            out[done : done + n] = piece[:n]
-            done += n
-            # Back to the front: the device's next buffer begins with it.
-            if n < piece.size:
-                self._pieces.appendleft(piece[n:])
-        return done
-
     def heard_by(self, now_s: float) -> int:
         """Count the samples whose time at the converter has passed, on the device's clock."""
         with self._lock:
-            # A copy, so that the device's thread is not kept waiting while this counts.
             pulls = list(self._pulls)
         for first, n, at_s in reversed(pulls):
             if at_s <= now_s:
@@ -163,12 +141,9 @@ class Speaker(PlayQueue):
             speaker.end()                 # nothing more for now
             await speaker.drained()
 
-    `n_heard` counts the samples that have come out of the converter, so it is what `conversation.item.truncate` needs.
-
     Args:
         device: Its number or a part of its name; the system's default if left out.
         prebuffer_ms: How much must be there before a reply begins to play: what its deltas may come late by.
-        max_waiting_ms: What does not fit is dropped, and counted.
 
     Attributes:
         rate_hz: What the device runs at; what is written is at 24 kHz whatever this is.
@@ -180,15 +155,13 @@ class Speaker(PlayQueue):
         DeviceError: If there is no such device, or it cannot be opened.
     """
 
-    def __init__(
-        self, device: int | str | None = None, *, prebuffer_ms: float = 40, max_waiting_ms: float = MAX_MS
-    ) -> None:
+    def __init__(self, device: int | str | None = None, *, prebuffer_ms: float = 40) -> None:
         if not 0 <= prebuffer_ms <= 2_000:
             raise InputError(f"a prebuffer of {prebuffer_ms:g} ms: take 0 to 2 000; 40 is usual")
         self.device: Device = find(device, "output")
         rate_hz = rate_for(self.device, "output", RATE_HZ)
         per_ms = rate_hz / 1000
-        super().__init__(prebuffer=int(prebuffer_ms * per_ms), limit=int(max_waiting_ms * per_ms), rate_hz=rate_hz)
+        super().__init__(prebuffer=int(prebuffer_ms * per_ms), limit=int(MAX_MS * per_ms), rate_hz=rate_hz)
         self.prebuffer_ms = prebuffer_ms
         self.n_device_underflows = 0
         self.on_played: Any = None
@@ -201,17 +174,15 @@ class Speaker(PlayQueue):
 
     @property
     def n_heard(self) -> int:
-        """Samples heard so far, at 24 kHz, of all that was written and not dropped; silence does not count."""
         return 0 if self._stream is None else self.heard_by(float(self._stream.time))
 
     @property
     def playing(self) -> bool:
-        """Something is waiting to be heard."""
         return self.n_heard < self.n_written
 
     @property
     def latency_ms(self) -> float | None:
-        """What the device adds, as its driver reports it; ``None`` while it is closed, or where it does not say."""
+        """What the device adds, as its driver reports it; ``None`` where it is not known."""
         return latency_ms(self._stream)
 
     def __repr__(self) -> str:
@@ -219,7 +190,6 @@ class Speaker(PlayQueue):
         return f"<Speaker {self.device.name!r} at {self.rate_hz} Hz, {state}, {self.n_heard / RATE_HZ:.1f} s heard>"
 
     def write(self, pcm: bytes) -> None:
-        """Add int16 bytes (mono, 24 kHz) to what is to be heard."""
         if self.rate_hz != RATE_HZ:
             import soxr
 
@@ -229,14 +199,13 @@ class Speaker(PlayQueue):
         super().write(pcm)
 
     def end(self) -> None:
-        """The reply is complete: what is there is played to its end, and running dry is no fault."""
         if self._resampler is not None:  # its last samples are still inside
             super().write(self._resampler.resample_chunk(np.zeros(0, np.int16), last=True).tobytes())
             self._resampler = None
         super().end()
 
     async def stop(self) -> int:
-        """Fall silent at once. Returns the samples heard in all; what the device has taken already is still heard."""
+        """Fall silent at once; what the device has taken already is still heard. Returns the samples heard in all."""
         # Before the queue is cleared: the server is told what was heard up to now.
         n_heard = self.n_heard
         self.clear()
@@ -254,16 +223,11 @@ class Speaker(PlayQueue):
             await asyncio.sleep(_LOOK_S)
 
     def check(self) -> None:
-        """Raise if the device went away.
-
-        Raises:
-            DeviceError: If it has asked for no sound for three seconds.
-        """
+        """Raise a `DeviceError` if the device has asked for no sound for three seconds."""
         silent_s = time.perf_counter() - self._requested_at_s
         if self._stream is not None and silent_s > _GONE_S:
             raise DeviceError(
-                f"the speaker {self.device.name!r} is gone: it has taken nothing for {silent_s:.0f} s; was it unplugged? "
-                "plug it in and start again"
+                f"the speaker {self.device.name!r} is gone: it has taken nothing for {silent_s:.0f} s; plug it in and start again"
             )
 
     async def __aenter__(self) -> Speaker:
@@ -280,9 +244,8 @@ class Speaker(PlayQueue):
             if self.on_played is not None:
                 self.on_played(out)
 
-        # 10 ms: how finely a reply can be cut off.
+        # 10 ms: how finely a reply can be cut off. A callback: a blocking write garbles the sound on JACK, and cannot be cut short.
         options = {"samplerate": self.rate_hz, "blocksize": self.rate_hz // 100}
-        # Always a callback: a blocking write garbles the sound on JACK, and could not be cut short.
         self._stream = opened(self.device, "output", callback=callback, **options)
         return self
 
@@ -293,15 +256,7 @@ class Speaker(PlayQueue):
 
 
 async def play(clip: Clip, *, device: int | str | None = None) -> None:
-    """Play a clip on the kernel's speaker, to its end. Cancelling it falls silent at once.
-
-    Args:
-        clip: What to play.
-        device: Its number or a part of its name; the system's default if left out.
-
-    Raises:
-        MissingExtra, DeviceError: See `Speaker`.
-    """
+    """Play a clip on the kernel's speaker, to its end. Cancelling it falls silent at once. Device and errors: see `Speaker`."""
     async with Speaker(device) as speaker:
         speaker.write(clip.to_bytes())
         speaker.end()

@@ -76,22 +76,16 @@ class Latency:
     speaker_ms: float | None = None
 
     def rows(self) -> list[tuple[str, str, str, str]]:
-        """(quantity, count, median, 95th percentile), as words."""
-        measured = (
-            ("kit: microphone block → socket", self.input_ms),
-            ("kit: first sound arrived → speaker's queue", self.output_ms),
-            ("queue → speaker took it (prebuffer, device period)", self.queue_ms),
-            ("server: speech stopped → first sound", self.server_ms),
-        )
-        reported = (
-            ("server: silence it waits for (VAD)", self.vad_silence_ms),
-            ("prebuffer", self.prebuffer_ms),
-            ("microphone, as its driver reports", self.microphone_ms),
-            ("speaker, as its driver reports", self.speaker_ms),
-        )
-        # What was never measured has no row, rather than a zero.
-        rows = [(name, str(len(v)), _ms(v, 50), _ms(v, 95)) for name, v in measured if v]
-        return rows + [(name, "", f"{value:.0f} ms", "") for name, value in reported if value is not None]
+        """(quantity, count, median, 95th percentile), as words; what was never measured has no row."""
+        rows = []
+        for name, what in _DURATIONS.items():
+            match getattr(self, name):
+                case [_, *_] as values:
+                    median, high = np.percentile(values, (50, 95))
+                    rows.append((what, str(len(values)), f"{median:.1f} ms", f"{high:.1f} ms"))
+                case float() | int() as value:
+                    rows.append((what, "", f"{value:.0f} ms", ""))
+        return rows
 
     @property
     def own_p95_ms(self) -> float | None:
@@ -109,8 +103,16 @@ class Latency:
         return show.table(rows, ["where the time goes", "n", "median", "95 %"])
 
 
-def _ms(values: list[float], percentile: float) -> str:
-    return f"{float(np.percentile(values, percentile)):.1f} ms"
+_DURATIONS = {
+    "input_ms": "kit: microphone block → socket",
+    "output_ms": "kit: first sound arrived → speaker's queue",
+    "queue_ms": "queue → speaker took it (prebuffer, device period)",
+    "server_ms": "server: speech stopped → first sound",
+    "vad_silence_ms": "server: silence it waits for (VAD)",
+    "prebuffer_ms": "prebuffer",
+    "microphone_ms": "microphone, as its driver reports",
+    "speaker_ms": "speaker, as its driver reports",
+}
 
 
 class Voice:
@@ -133,8 +135,6 @@ class Voice:
 
     Attributes:
         playback: What is heard, and what was interrupted.
-        level: Peak of the microphone's last block, 0 to 1.
-        n_muted: Samples of the microphone that half-duplex replaced by silence.
     """
 
     def __init__(
@@ -154,8 +154,9 @@ class Voice:
         # Called when the user spoke over a reply, where no event tells it (`audio.live`).
         self.on_interrupted: Callable[[], None] = lambda: None
         self.playback = self._played_back()
-        # After the canceller, so that a meter shows the user and not the model's echo.
+        # Peak of the microphone's last block, 0 to 1, after the canceller: a meter shows the user and not the model's echo.
         self.level = 0.0
+        # Samples of the microphone that half-duplex replaced by silence.
         self.n_muted = 0
         # None: the browser's own, headphones, or none at all.
         self._canceller = canceller
@@ -199,7 +200,6 @@ class Voice:
             await self.sink.stop()
 
     async def _listen(self) -> None:
-        """Send what the microphone brings."""
         async for block in self.source:
             pcm = block.pcm if self._canceller is None else self._canceller.near(block.pcm)
             samples = np.frombuffer(pcm, np.int16)
@@ -225,7 +225,6 @@ class Voice:
         return now_s < self._muted_until_s
 
     async def _follow(self) -> None:
-        """Play what the session brings."""
         async for event in self.session.follow(from_now=True):
             self.playback.take(event)
             self._took(event)
@@ -269,8 +268,7 @@ class Voice:
         """Begin to speak (push to talk): what is being heard stops."""
         if turn_detection(self.session) is not None:
             raise LocalProtocolError(
-                "turn detection is on, so the server hears by itself when somebody speaks; for push to talk: "
-                "await session.update(turn_detection=None)"
+                "turn detection is on; for push to talk: await session.update(turn_detection=None)"
             )
         # Before the interruption, which may take a moment: the first word is sent already.
         self._pressed = True
