@@ -29,14 +29,13 @@ from ..audio.echo import EchoCanceller, echo_cancellation_installed
 from ..clip import Clip, clips_dir
 from ..errors import DeviceError, InputError, KitError, LocalProtocolError, clipped
 from ..session import Session
-from ..wire.events import Event
 from ..wire.records import Item, Response
 from .page import BrowserMicrophone, BrowserSpeaker, Content, PageWidget, css, esm, settle, soon
 
 _CLOSED = "the session is closed; connect again, and run this cell again"
 _MAX_TURNS = 200  # shown: the conversation's last ones
 _DRAW_S = 0.1  # the least time between two pictures: deltas come much faster
-_HERE_S = 20.0  # how long a page may take to be drawn and to ask its reader for the microphone
+_HERE_S = 20.0  # how long a page may take to be drawn
 
 Where = Literal["browser", "kernel"]
 Turn = dict[str, Any]
@@ -95,8 +94,6 @@ class Chat(PageWidget):
         # The page's microphone while it is open; and what waits for the page to open it.
         self._microphone: BrowserMicrophone | None = None
         self._opened: asyncio.Future[None] | None = None
-        # What a page that is only just being drawn is to open.
-        self._processing: dict[str, bool] | None = None
         # The talk, from its start to its end.
         self._running: asyncio.Task[None] | None = None
         # Turns typed here are asked one after the other; those that wait are shown as such.
@@ -213,26 +210,14 @@ class Chat(PageWidget):
 
     async def _open_page(self, stack: contextlib.AsyncExitStack) -> Voice:
         self._opened = self._loop.create_future()
-        self._processing = dict.fromkeys(
-            ("echoCancellation", "noiseSuppression", "autoGainControl"), self.echo_cancellation
+        await self._until_page_is_here(
+            _HERE_S, 'Press Start in the chat\'s own cell, or use VoiceChat(session, where="kernel")'
         )
         # Before it is told to open: whatever fails from here on, the page's microphone is closed.
         stack.callback(self.send, {"kind": "close"})
-        limit_s: float | None = _HERE_S  # a page that is only just being drawn is told in `_arrived` what it is to open
-        if self._page_here.is_set():
-            self.send({"kind": "open", "processing": self._processing})
-            limit_s = None  # it may ask its reader for long
-        try:
-            async with asyncio.timeout(limit_s):
-                await self._opened
-        except TimeoutError:
-            raise DeviceError(
-                f"no page answered within {_HERE_S:g} s: press Start in the chat's own cell, or use "
-                'VoiceChat(session, where="kernel")'
-            ) from None
-        finally:
-            # A page that is drawn later must not open a microphone that nobody waits for.
-            self._processing = None
+        names = ("echoCancellation", "noiseSuppression", "autoGainControl")
+        self.send({"kind": "open", "processing": dict.fromkeys(names, self.echo_cancellation)})
+        await self._opened  # for as long as the page asks its reader
         assert self._microphone is not None  # `_on_opened` made it
         stack.callback(self._microphone.close)
         return Voice(self.session, self._microphone, self._speaker, half_duplex=self.half_duplex)
@@ -305,16 +290,11 @@ class Chat(PageWidget):
     async def _follow(self) -> None:
         """Draw what the session brings, until it ends."""
         async for event in self.session.follow(from_now=True):
-            self._take(event)
+            if event.type.startswith("input_audio_buffer.speech_"):
+                self._hearing = event.type.endswith("started")
+            if event.type != "input_audio_buffer.append":  # our own, dozens a second, and nothing to be seen in them
+                self._draw_soon()
         self._draw()
-
-    def _take(self, event: Event) -> None:
-        # Our own, dozens a second, and nothing to be seen in them.
-        if event.type == "input_audio_buffer.append":
-            return
-        if event.type.startswith("input_audio_buffer.speech_"):
-            self._hearing = event.type.endswith("started")
-        self._draw_soon()
 
     # -------------------------------------------------------------------------------- what the page says, on any thread
 
@@ -329,10 +309,8 @@ class Chat(PageWidget):
     def _arrived(self) -> None:
         # A new page shows nothing yet: every turn is news to it.
         self._drawn = []
-        if self._processing is not None:
-            self.send({"kind": "open", "processing": self._processing})
         # A second view of a page that still talks is no end: its blocks go on coming.
-        elif self._microphone is not None and self._microphone.silent_for_s > 1:
+        if self._microphone is not None and self._microphone.silent_for_s > 1:
             self._leave("The page was opened again, and its microphone is closed.")
         self._draw()
 
@@ -414,34 +392,22 @@ class Chat(PageWidget):
             # A saved notebook shows whole replies; a picture for each delta would be a message for each.
             if all(turn["done"] for turn in turns):
                 self.update_snapshot()
-        self.send(
-            {
-                "kind": "view",
-                "state": self._state,
-                "word": self._word(),
-                "facts": self._facts(),
-                "problem": self._problem,
-                "manual": turn_detection(self.session) is None,
-                "talk": self.talk,
-                "clips": _clip_names(),
-            }
-        )
+        view = {"state": self._state, "word": self._word(), "facts": self._facts(), "problem": self._problem}
+        manual = turn_detection(self.session) is None
+        self.send({"kind": "view", "manual": manual, "talk": self.talk, "clips": _clip_names(), **view})
 
     def _word(self) -> str:
         """What goes on, in a word."""
-        responding = any(r.status == "in_progress" for r in self.session.responses[-1:])
-        playing = self._playback is not None and self._playback.sink.playing
-        if self.session.closed:
-            return "ended"
-        if self._state == "opening":
-            return "opening the microphone"
-        if self._hearing:
-            return "hearing you"
-        if playing:
-            return "speaking"
-        if responding or self._turn.locked():
-            return "thinking"
-        return "listening" if self._state == "talking" else "ready"
+        words = {
+            "ended": self.session.closed,
+            "opening the microphone": self._state == "opening",
+            "hearing you": self._hearing,
+            "speaking": self._playback is not None and self._playback.sink.playing,
+            "thinking": self._turn.locked() or any(r.status == "in_progress" for r in self.session.responses[-1:]),
+            "listening": self._state == "talking",
+            "ready": True,
+        }
+        return next(word for word, is_so in words.items() if is_so)
 
     def turns(self) -> list[Turn]:
         """Both sides, a dict for each turn: who, text, how much of it was heard, badge, notes."""
@@ -469,16 +435,13 @@ class Chat(PageWidget):
             warn = f"{response.status} {response.reason or ''}".strip()
         # 48 bytes are a millisecond of PCM at 24 kHz; of other formats the length is not known from the bytes.
         audio_ms = response.n_audio_bytes / 48 if response.output_format == "pcm16" else 0.0
-        return _turn(
-            "model",
-            text,
-            id=item.id,
-            badge=show.badge_style(response.modality),
-            heard=_n_heard_chars(text, self._heard_ms(item), audio_ms),
-            warn=warn,
-            sound=audio_ms > 0 and response.status != "in_progress",
-            done=response.status != "in_progress",
-        )
+        done = response.status != "in_progress"
+        more = {
+            "heard": _n_heard_chars(text, self._heard_ms(item), audio_ms),
+            "sound": done and audio_ms > 0,
+            "done": done,
+        }
+        return _turn("model", text, id=item.id, badge=show.badge_style(response.modality), warn=warn, **more)
 
     def _heard_ms(self, item: Item) -> float | None:
         """How much of a reply was heard; ``None``: all of it, or it was not played."""
@@ -500,11 +463,11 @@ class Chat(PageWidget):
             words.append(f"{device} microphone and speaker · headphones are advised")
         elif voice is not None:
             names = {
-                "input": "sample{} of your voice lost",
-                "output": "sample{} of its voice lost",
-                "underruns": "gap{} heard",
+                "input": "samples of your voice lost",
+                "output": "samples of its voice lost",
+                "underruns": "gaps heard",
             }
-            words += [f"{n} {names[name].format('s' * (n != 1))}" for name, n in voice.dropped.items() if n]
+            words += [f"{names[name]}: {n}" for name, n in voice.dropped.items() if n]
             latency = voice.latency
             if latency.server_ms:
                 words.append(f"first sound {show.ms(latency.server_ms[-1])} after you")

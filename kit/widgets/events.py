@@ -88,8 +88,7 @@ class EventTable(PageWidget):
             return None
         try:
             clip = self.responses[at].audio
-        # Only PCM can be played here; the table shows the event all the same.
-        except KitError:  # not PCM
+        except KitError:  # not PCM: it cannot be played here, and the table shows the event all the same
             return None
         return show.wav_bytes(clip.to_bytes(), 24_000) if clip else None
 
@@ -161,22 +160,11 @@ class EventTable(PageWidget):
             rows = self.rows(at, min(at + _AT_ONCE, end))
             self.send({"kind": "rows", "start": at, "rows": rows, "total": end})
         responses = [
-            [
-                *show.badge_style(r.modality),
-                show.one_line(r.status or "no end", 20),
-                show.one_line(show.plain(r.words, 80), 60),
-            ]
+            [*show.badge_style(r.modality), show.one_line(r.status or "no end", 20), show.one_line(r.words, 60)]
             for r in self.responses
         ]
-        simulated = getattr(self._source, "simulated", None)
-        self.send(
-            {
-                "kind": "about",
-                "responses": responses,
-                "origin": show.origin_word(simulated),
-                "live": self._task is not None,
-            }
-        )
+        origin = show.origin_word(getattr(self._source, "simulated", None))
+        self.send({"kind": "about", "responses": responses, "origin": origin, "live": self._task is not None})
 
 
 async def _follow(table: weakref.ref[EventTable], session: Session) -> None:

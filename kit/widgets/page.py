@@ -125,7 +125,7 @@ class PageWidget(anywidget.AnyWidget):
         return {"text/html": html, "text/plain": ""}
 
     def release_devices(self) -> None:
-        """Let go of microphone and speaker, from any thread; called when the widget's name is given to another one."""
+        """Let go of microphone and speaker, from any thread: the widget's name was given to another one."""
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         self._displayed = True
@@ -147,28 +147,20 @@ def _dispatch(widget: PageWidget, content: Any, buffers: list[memoryview]) -> No
 
 
 class BrowserSpeaker:
-    """A `kit.audio.Sink` in the page. Samples are int16 at 24 kHz, counted from the first ever given.
-
-    Messages may come on any thread. `n_heard` is what the page reported last, which it does every 50 ms; `stop` asks it anew.
+    """A `kit.audio.Sink` in the page, which reports every 50 ms what was heard. Its messages may come on any thread.
 
     Args:
         send: The widget's ``send(content, buffers=…)``.
         prebuffer_ms: How much must be there before a reply begins to play.
-
-    Attributes:
-        n_underruns: How often the sound stopped because its next samples had not come.
-        delays_ms: For each reply, from the writing of its first sample to the page's taking it, and back.
-        peak: Of what was played since the last report, 0 to 1.
     """
 
     def __init__(self, send: Callable[..., None], *, prebuffer_ms: float = 60) -> None:
         self.prebuffer_ms = prebuffer_ms
         self.n_underruns = 0
         self.delays_ms: list[float] = []
-        self.peak = 0.0
         self._to_page = send
-        self._n_written = 0
-        self._n_heard = 0
+        # Samples given and not dropped by `stop`, and those that the page reports as heard.
+        self.n_written = self.n_heard = 0
         # Messages for a page that is not drawn yet, and would not hear them; None once it is.
         self._early: list[tuple[dict[str, Any], list[bytes]]] | None = []
         # What had been written when the page was opened: it counts from 0.
@@ -183,31 +175,18 @@ class BrowserSpeaker:
         self._counts = threading.Lock()
 
     @property
-    def n_written(self) -> int:
-        """Samples given and not dropped by `stop`."""
-        return self._n_written
-
-    @property
-    def n_heard(self) -> int:
-        """Samples that the page reports as heard."""
-        return self._n_heard
-
-    @property
     def playing(self) -> bool:
-        """Something is waiting to be heard."""
-        return self._n_heard < self._n_written
+        return self.n_heard < self.n_written
 
     def write(self, pcm: bytes) -> None:
-        """Add int16 bytes (mono, 24 kHz) to what is to be heard."""
         with self._counts:
             if self._ended:
                 self._ended = False
                 self._starts.append(time.perf_counter())
-            self._n_written += len(pcm) // 2
+            self.n_written += len(pcm) // 2
         self._tell({"kind": "sound"}, [pcm])
 
     def end(self) -> None:
-        """The reply is complete."""
         self._ended = True
         self._tell({"kind": "end"}, [])
 
@@ -221,7 +200,7 @@ class BrowserSpeaker:
     async def stop(self) -> int:
         """Fall silent at once; returns the samples heard in all, as the page says (its last report, if it does not answer)."""
         if not self.playing:
-            return self._n_heard
+            return self.n_heard
         number, answer = next(self._numbers), asyncio.get_running_loop().create_future()
         self._stops[number] = answer
         self._to_page({"kind": "stop", "id": number})
@@ -229,8 +208,8 @@ class BrowserSpeaker:
             async with asyncio.timeout(_STOP_S):
                 return int(await answer)
         except TimeoutError:
-            self._n_written = self._n_heard
-            return self._n_heard
+            self.n_written = self.n_heard
+            return self.n_heard
         finally:
             self._stops.pop(number, None)
             self._ended = True
@@ -245,24 +224,23 @@ class BrowserSpeaker:
         with self._counts:
             early, self._early = self._early, None
         if early is None:
-            self._base = self._n_heard = self._n_written
+            self._base = self.n_heard = self.n_written
         for content, buffers in early or ():
             self._to_page(content, buffers=buffers)
 
     def report(self, content: Content) -> None:
-        """Take what the page reports: ``played`` and ``heard`` samples, ``underruns``, ``peak``; ``began``, ``stopped``."""
+        """Take what the page reports: ``played`` and ``heard`` samples, ``underruns``; ``began``, ``stopped``."""
         n_heard = self._base + int(content["heard"])
         with self._counts:
-            self._n_heard = max(self._n_heard, min(n_heard, self._n_written))
+            self.n_heard = max(self.n_heard, min(n_heard, self.n_written))
             self.n_underruns = int(content["underruns"])
-            self.peak = float(content["peak"])
             if content.get("began") and self._starts:
                 self.delays_ms.append((time.perf_counter() - self._starts.popleft()) * 1000)
             if (number := content.get("stopped")) is None:
                 return
             # What the device had taken when it was stopped is still heard; nothing waits any more.
-            self._n_written = self._base + int(content["played"])
-            result, self._n_heard = min(n_heard, self._n_written), self._n_written
+            self.n_written = self._base + int(content["played"])
+            result, self.n_heard = min(n_heard, self.n_written), self.n_written
             answer = self._stops.get(int(number))
         if answer is not None:
             settle(answer, result)

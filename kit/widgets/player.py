@@ -80,5 +80,5 @@ class Player(BrowserSpeaker, PageWidget):
     async def _cut_off(self, replies: play_replies) -> None:
         cuts = (await replies.playback.interrupt()).truncations
         if cuts:
-            words = f"cut off after {cuts[-1].audio_end_ms / 1000:.2f} s; the server knows"
-            self.send({"kind": "words", "words": words})
+            seconds = cuts[-1].audio_end_ms / 1000
+            self.send({"kind": "words", "words": f"cut off after {seconds:.2f} s; the server knows"})
