@@ -285,10 +285,9 @@ async def test_record_returns_the_clip_from_whatever_thread_it_comes(recorder):
     assert (await waiting).duration_ms == 20
 
 
-@pytest.mark.parametrize("wrong", [{"microphone": "usb"}, {"max_s": 10_000}])
-def test_a_recorder_that_cannot_be_is_refused(wrong):
+def test_a_recorder_that_cannot_be_is_refused():
     with pytest.raises(InputError):
-        Recorder(**wrong)
+        Recorder(microphone="usb")
 
 
 def test_what_was_recorded_is_taken_else_a_name_or_a_file_else_the_kits_own_clip(recorder, tmp_path):

@@ -28,7 +28,7 @@ import traitlets
 from .. import show
 from ..audio import Microphone, Recording, kernel_details
 from ..audio.microphone import silence_limit_ms
-from ..clip import MAX_MS, RATE_HZ, Clip, Provenance
+from ..clip import RATE_HZ, Clip, Provenance
 from ..errors import AudioFormatError, DeviceError, InputError, KitError, LocalProtocolError, clipped
 from .page import Content, PageWidget, css, esm, settle
 
@@ -66,10 +66,7 @@ class Recorder(PageWidget):
     Args:
         microphone: ``"browser"`` (that of the machine you sit at) or ``"kernel"`` (of the machine that computes).
         device: The kernel's microphone: its number or a part of its name.
-        echo_cancellation: Asked of the browser: ``echoCancellation``.
-        noise_suppression: Asked of the browser: ``noiseSuppression``.
-        auto_gain_control: Asked of the browser: ``autoGainControl``.
-        max_s: The recording ends by itself after this long.
+        echo_cancellation, noise_suppression, auto_gain_control: Asked of the browser.
     """
 
     _esm = esm("page", "capture", "recorder")
@@ -89,17 +86,13 @@ class Recorder(PageWidget):
         echo_cancellation: bool = False,
         noise_suppression: bool = False,
         auto_gain_control: bool = False,
-        max_s: float = MAX_MS / 1000,
     ) -> None:
         if microphone not in ("browser", "kernel"):
             raise InputError(f"microphone is 'browser' or 'kernel', not {clipped(microphone)}")
-        if not 0 < max_s <= MAX_MS / 1000:
-            raise InputError(f"a recording of {max_s:g} s: take more than 0 and at most {MAX_MS / 1000:g}")
         # For the kernel's microphone alone; a browser asks its reader.
         self.device = device
-        self.max_s = max_s
         # What was recorded or uploaded last.
-        self._clip: Clip | None = None
+        self.clip: Clip | None = None
         # Number of the latest recording; the page repeats it with each block.
         self._n_takes = 0
         # The recording in progress, and what its clip will say of its microphone.
@@ -128,19 +121,14 @@ class Recorder(PageWidget):
 
     # ----------------------------------------------------------------------------------------------------- what it holds
 
-    @property
-    def clip(self) -> Clip | None:
-        """What was recorded or uploaded last; ``None`` before that."""
-        return self._clip
-
     def clip_or(self, name: str | None = None) -> Clip:
         """What was recorded; else the clip or the sound file of that name; else the kit's own clip.
 
         Raises:
             AudioFormatError: If there is no clip, and no sound file, of that name.
         """
-        if self._clip is not None:
-            return self._clip
+        if self.clip is not None:
+            return self.clip
         if name is None:
             return Clip.named("tell-me-a-joke")
         is_path = "/" in name or "\\" in name or Path(name).is_file()
@@ -151,11 +139,9 @@ class Recorder(PageWidget):
         source = {"microphone": "your recording", "file": "a file"}.get(clip.source, "synthesised speech")
         dbfs = clip.level_dbfs
         advice = "good" if -35 < dbfs < -12 else "too quiet: move closer" if dbfs <= -35 else "very loud: move away"
-        prefix = "" if self._clip is not None else "Nothing was recorded. "
-        return show.Words(
-            f"{prefix}The first turn is **{source}**: {clip.duration_ms / 1000:.1f} s at "
-            f"{dbfs:.0f} dBFS ({advice}).".replace("-", "−")
-        )
+        prefix = "" if self.clip is not None else "Nothing was recorded. "
+        level = f"{clip.duration_ms / 1000:.1f} s at {dbfs:.0f} dBFS ({advice})".replace("-", "−")
+        return show.Words(f"{prefix}The first turn is **{source}**: {level}.")
 
     @property
     def recording(self) -> bool:
@@ -163,19 +149,18 @@ class Recorder(PageWidget):
         return self._recording is not None
 
     def __repr__(self) -> str:
-        state = repr(self._clip) if self._clip else "recording" if self.recording else "nothing recorded yet"
+        state = repr(self.clip) if self.clip else "recording" if self.recording else "nothing recorded yet"
         return f"<Recorder of the {self.microphone}'s microphone: {state}>"
 
     def static_html(self) -> str:
         """The clip so far, with a player of its first seconds: what an export shows."""
-        if self._clip is None:
+        if self.clip is None:
             return show.card(show.facts([("recorder:", "nothing recorded")]))
         # Bounded: the picture travels as base64 and is kept with the notebook, a copy at each step of the way.
-        start = self._clip.pcm[: SNAPSHOT_S * RATE_HZ]
-        note = f"the player of this picture holds the first {SNAPSHOT_S} s" if start.size < self._clip.n_samples else ""
-        return show.card(
-            show.player(start.astype("<i2", copy=False).tobytes()), show.facts([("", _facts(self._clip))]), note
-        )
+        start = self.clip.pcm[: SNAPSHOT_S * RATE_HZ]
+        note = f"the player of this picture holds the first {SNAPSHOT_S} s" if start.size < self.clip.n_samples else ""
+        player = show.player(start.astype("<i2", copy=False).tobytes())
+        return show.card(player, show.facts([("", _facts(self.clip))]), note)
 
     def release_devices(self) -> None:
         """End a recording that no page shows any more; what came is kept."""
@@ -214,7 +199,7 @@ class Recorder(PageWidget):
             return done.result() if done.done() else self._what_there_is(timeout_s)
         finally:
             with self._guard:
-                self._waiter, self._stop_at_silence_ms = None, None
+                self._waiter = self._stop_at_silence_ms = None
             if not done.done():
                 self.stop()
 
@@ -223,8 +208,8 @@ class Recorder(PageWidget):
         with self._guard:
             if self._recording is not None and self._recording.n_samples:
                 self._finish()
-                assert self._clip is not None
-                return self._clip
+                assert self.clip is not None
+                return self.clip
             self._recording = None
         raise DeviceError(
             f"no sound came within {timeout_s:g} s: allow the browser to use its microphone and record again, or open a file "
@@ -249,12 +234,11 @@ class Recorder(PageWidget):
             self._stopping = False
             # The page has not been silent yet: its time runs from here.
             self._heard_at_s = time.monotonic()
-            # Until the page has said which device it opened and what it applied.
-            self._details = {"where": "browser"}
             if self.microphone == "kernel":
                 self._begin_in_kernel()
             else:
-                self._recording = Recording(max_ms=self.max_s * 1000)
+                # Until the page has said which device it opened and what it applied.
+                self._recording, self._details = Recording(), {"where": "browser"}
                 self.send({"kind": "start", "take": self._n_takes})
 
     def _begin_in_kernel(self) -> None:
@@ -266,7 +250,7 @@ class Recorder(PageWidget):
             self._refuse(exc)
             return
         self._blocks, self._details = blocks, kernel_details(microphone)
-        self._recording = Recording(rate_hz=microphone.rate_hz, max_ms=self.max_s * 1000)
+        self._recording = Recording(rate_hz=microphone.rate_hz)
         arguments = (microphone, blocks, self._recording)
         threading.Thread(target=self._record_in_kernel, args=arguments, name="kit: recorder", daemon=True).start()
         status = f"the kernel's microphone: {microphone.device.name}"
@@ -306,8 +290,8 @@ class Recorder(PageWidget):
         super()._on_here(content, buffers)
         if self._recording is not None and self._blocks is None and time.monotonic() - self._heard_at_s > _LEFT_S:
             self._finish()  # the page that recorded is gone, and this one follows it: what came is kept
-        elif self._clip is not None and not self.recording:
-            self._tell_clip(self._clip)  # a page that was opened again
+        elif self.clip is not None and not self.recording:
+            self._tell_clip(self.clip)  # a page that was opened again
 
     def _on_press(self, content: Content, _buffers: list[memoryview]) -> None:
         action = content.get("what")
@@ -326,10 +310,10 @@ class Recorder(PageWidget):
         if content.get("take") != self._n_takes or self._recording is None:
             return
         # Anew: only the opened device has said its rate.
-        self._recording = Recording(rate_hz=int(content["rate"]), max_ms=self.max_s * 1000)
+        self._recording = Recording(rate_hz=int(content["rate"]))
         self._details |= {
             "device": str(content.get("label", ""))[:200],
-            "rate_hz": int(content["rate"]),
+            "rate_hz": self._recording.rate_hz,
             "asked": dict(content.get("asked") or {}),
             "applied": dict(content.get("settings") or {}),
         }
@@ -383,16 +367,16 @@ class Recorder(PageWidget):
         self._keep(Clip(clip.pcm, provenance=origin, converted=clip.converted))
 
     def _on_save(self, content: Content, _buffers: list[memoryview]) -> None:
-        if self._clip is None:
+        if self.clip is None:
             return
         name = str(content.get("name", ""))
         try:
-            path = self._clip.save_as(name, replace=bool(content.get("replace")))
+            path = self.clip.save_as(name, replace=bool(content.get("replace")))
         except AudioFormatError as exc:
             # The page offers to replace it, which no other refusal allows.
-            exists = "already" in str(exc)
-            words = f"There is a clip named {name} already: choose another name, or replace it." if exists else str(exc)
-            self.send({"kind": "saved", "ok": False, "words": words, "taken": name if exists else ""})
+            taken = name if "already" in str(exc) else ""
+            words = f"There is a clip named {name} already: choose another name, or replace it." if taken else str(exc)
+            self.send({"kind": "saved", "ok": False, "words": words, "taken": taken})
         else:
             self.send({"kind": "saved", "ok": True, "words": f"saved as {path}: Clip.named({path.stem!r}) opens it"})
 
@@ -407,8 +391,8 @@ class Recorder(PageWidget):
         # Idle before the clip is made: who is told of it may begin the next recording.
         recording, self._recording, self._blocks = self._recording, None, None
         assert recording is not None
-        if self._clip is not None and self._waiter is None and recording.n_samples < _SLIP_S * recording.rate_hz:
-            self._tell_clip(self._clip)
+        if self.clip is not None and self._waiter is None and 0 < recording.n_samples < _SLIP_S * recording.rate_hz:
+            self._tell_clip(self.clip)
             self.send({"kind": "problem", "words": "That was no more than a click: the clip before it is kept."})
             return
         try:
@@ -417,7 +401,7 @@ class Recorder(PageWidget):
             self._refuse(exc)
 
     def _keep(self, clip: Clip) -> None:
-        self._clip = clip
+        self.clip = clip
         self._tell_clip(clip)
         self._settle(clip)
 
@@ -434,9 +418,8 @@ class Recorder(PageWidget):
         pcm = clip.pcm.astype("<i2", copy=False).data.cast("B")
         for n, start in enumerate(range(0, len(pcm), _PIECE_BYTES)):
             self.send({"kind": "sound", "n": n}, buffers=[pcm[start : start + _PIECE_BYTES]])
-        seconds = clip.duration_ms / 1000
         gaps = clip.provenance.details.get("missing_ms", [])
-        self.send({"kind": "clip", "seconds": seconds, "gaps": gaps, "facts": _facts(clip)})
+        self.send({"kind": "clip", "seconds": clip.duration_ms / 1000, "gaps": gaps, "facts": _facts(clip)})
         self.update_snapshot()
 
 
