@@ -1,21 +1,4 @@
-"""The same verbs from a terminal.
-
-::
-
-    python -m kit cases                     the four cases, a row each
-    python -m kit case 1b                   one of them; then you go on by typing
-    python -m kit chat                      no history: just talk
-    python -m kit voice                     talk, with this machine's microphone and speaker
-    python -m kit endpoints                 the services with a name, and what each can do
-    python -m kit probe WHERE               find out what one of them can do
-    python -m kit log FILE…                 anyone's log of events, a row per response
-    python -m kit serve --port 8765         the stand-in, for any client in any language
-    python -m kit record --to openai        pass any client on to a service, and keep what passed
-    python -m kit trials run PLAN LEDGER    the plan of a Python file; run it again to go on. trials plan: what it would take
-    python -m kit table LEDGER              which replies were audio and which text; report LEDGER: as a page
-    python -m kit study                     the whole question: price, budget, run, report
-    python -m kit bundle LEDGER ZIP         the evidence, for somebody else
-    python -m kit lab                       the notebooks, in JupyterLab
+"""The same verbs from a terminal: ``python -m kit`` lists them.
 
 A verb lives in a module of this package that has an ``add(verbs)``, and is loaded when it is named (`_MODULES`); its options are in
 ``options.py``, what it prints in ``screen.py``.
@@ -60,7 +43,7 @@ completed."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code: 0 done, 1 it could not be done, 2 wrong usage, 130 interrupted."""
+    """Run one verb; returns the exit code (`_EPILOG`)."""
     words = sys.argv[1:] if argv is None else argv
     parser = _parser(words[0] if words else "")
     args, unknown = parser.parse_known_args(argv)
@@ -125,14 +108,4 @@ def _parser(verb: str = "") -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
     for module in [module for module, named in _MODULES.items() if verb in named] or _MODULES:
         importlib.import_module(f".{module}", __name__).add(verbs)
-    _name_parsers(verbs)
     return parser
-
-
-def _name_parsers(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Tell each verb its own parser, for errors and help that name its options."""
-    for parser in verbs.choices.values():
-        parser.set_defaults(parser=parser)
-        for action in parser._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                _name_parsers(action)

@@ -23,7 +23,6 @@ from ..eventlog.reading import csv_line
 from .options import Verbs, add_options, add_verb
 from .screen import Columns, badge, complain, console, print_sentence, say
 
-_SAY_EVERY = 1_000  # files, where standard error is no terminal
 _MAX_TABLE_ROWS = 1_000  # --csv has all
 _MAX_NAMED = 5  # files that were passed over, lines that were not understood: as many as are read
 _MAX_HELD = 100_000  # partial rows, kept back in case another file has the reply whole
@@ -35,17 +34,16 @@ def _log(args: argparse.Namespace) -> int:
     passed_over: list[Path] = []
     files = log_files(*args.files, passed_over=passed_over)
     if not files:
-        names = _names(passed_over)
-        raise InputError(
-            f"no log file in {', '.join(args.files)}{f'; passed over: {names}; name one to read it' if names else ''}"
-        )
+        passed = f"; passed over: {_names(passed_over)}; name one to read it" if passed_over else ""
+        raise InputError(f"no log file in {', '.join(args.files)}{passed}")
     count = _Count(args.by)
     rows = count.rows(files)
     try:
         if args.csv:
             _csv(rows, count)
         elif args.json:
-            _json(itertools.chain(rows, count.rows_of_live()))
+            # GPT-Live's after all others: by then every file was read.
+            _json(itertools.chain(rows, ({"protocol": "live"} | row for row in count.live_rows)))
         else:
             _table(rows, count)
         sys.stdout.flush()
@@ -56,7 +54,7 @@ def _log(args: argparse.Namespace) -> int:
         complain(problem, 1)
     stderr = console(stderr=True)
     if args.csv or args.json:
-        for line in count.answer.lines(count.losses, count.report.sightings.total()):
+        for line in count.answer_lines():
             print_sentence(stderr, show.plain(line))
     for line in count.summary(passed_over, stderr.width):
         print_sentence(stderr, show.plain(line), "dim")
@@ -94,7 +92,7 @@ class _Count:
         stderr = console(stderr=True)
         with Progress(console=stderr, transient=True, disable=not stderr.is_terminal or len(files) < 2) as bar:
             task = bar.add_task("reading", total=len(files))
-            for n, log in enumerate(read_logs(*files), 1):
+            for log in read_logs(*files):
                 if isinstance(log, Log):
                     self.n_files += len(log.paths)
                     for row, session in self._rows_of(log):
@@ -104,8 +102,6 @@ class _Count:
                     self.n_unread += 1
                     self.problems += [log][: 100 - len(self.problems)]
                 bar.update(task, completed=self.n_files, description=f"reading: {self.answer.n_rows:,} responses")
-                if n % _SAY_EVERY == 0 and not stderr.is_terminal:
-                    stderr.print(f"{self.n_files:,} of {len(files):,} files, {self.answer.n_rows:,} responses")
         for row, session in self._partial.values():
             self.answer.take(row, session)
             yield row
@@ -115,9 +111,8 @@ class _Count:
         self.n_sessions += len(log.sessions)
         self.n_torn += log.report.torn
         self.report.add(log.report)
-        self.samples += [f"{log.path.name}:{n}: {text}" for n, text in log.report.samples][
-            : _MAX_NAMED - len(self.samples)
-        ]
+        samples = log.report.samples[: _MAX_NAMED - len(self.samples)]
+        self.samples += [f"{log.path.name}:{n}: {text}" for n, text in samples]
         self.simulated |= {session.simulated for session in log.sessions} | {s.simulated for s in log.live}
         self.n_live_sessions += len(log.live)
         self.live_rows += log.live_rows
@@ -145,15 +140,15 @@ class _Count:
         self.answer.take(row, session)
         yield row
 
-    @property
-    def losses(self) -> str:
-        """What was lost on the way to the rate, in words; empty where nothing was."""
+    def answer_lines(self) -> list[str]:
+        """The answer, with what was lost on the way to it."""
         n = self.report.n_not_understood
         words = [f"{counted(n, 'line')} about events not understood"] if n else []
         words += [*self._unread, *self._torn]
         words += [f"{text} ({_times(n_seen)})" for text, n_seen in self.report.sightings.items()] if n else []
         bias = ", and more often those in text, whose lines are longer" if n else ""
-        return f"{', '.join(words)}: replies may be missing{bias}." if words else ""
+        losses = f"{', '.join(words)}: replies may be missing{bias}." if words else ""
+        return list(self.answer.lines(losses, self.report.sightings.total()))
 
     @property
     def _unread(self) -> list[str]:
@@ -169,11 +164,6 @@ class _Count:
         report = self.report
         nothing = not report.n_events and not self.answer.n_rows and not self.n_live_sessions
         return 1 if self.n_unread or (nothing and (report.n_not_understood or report.n_lines)) else 0
-
-    def rows_of_live(self) -> Iterator[dict[str, Any]]:
-        """Yield GPT-Live's rows, each marked as such. Take them after all others: by then every file was read."""
-        for row in self.live_rows:
-            yield {"protocol": "live"} | row
 
     def summary(self, passed_over: list[Path], width: int) -> list[str]:
         """What was taken, what was passed over, and what it takes to log better; samples are a line of that width."""
@@ -260,7 +250,7 @@ def _table(rows: Iterator[dict[str, Any]], count: _Count) -> None:
     table_rows = list(itertools.islice(rows, _MAX_TABLE_ROWS))
     n_more = sum(1 for _ in rows)
     if count.n_sessions or table_rows or not count.n_live_sessions:
-        for line in count.answer.lines(count.losses, count.report.sightings.total()):
+        for line in count.answer_lines():
             say(line)
     _live_table(count)
     if not table_rows:

@@ -168,7 +168,7 @@ def add_verb(
 ) -> argparse.ArgumentParser:
     """Add a verb that calls `run`, with options of the table; `changes` as in `add_options`."""
     parser: argparse.ArgumentParser = verbs.add_parser(name, help=help, description=description)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)  # itself, for errors and help that name its options
     add_options(parser, *options, **changes)
     return parser
 

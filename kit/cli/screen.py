@@ -9,7 +9,7 @@ import textwrap
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -274,51 +274,35 @@ class Bar:
 
     def __init__(self) -> None:
         self._console = console(stderr=True)
+        self._bar = Progress(
+            MofNCompleteColumn(),
+            BarColumn(bar_width=16),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.description}", markup=False),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=None)
         self._began_s = time.monotonic()
-        self._reported_s: float | None = None  # when the last line was written, where there is no bar
-        self._bar: Progress | None = None
+        self._reported_s = -LINE_EVERY_S  # when the last line was written, where there is no bar
         self._sentence = ""
 
     def __enter__(self) -> Self:
+        self._bar.start()
         return self
 
     def __call__(self, progress: RunProgress) -> None:
-        self._sentence = f"{progress.decided}/{progress.planned} trials: {progress}"
-        if self._console.is_terminal:
-            self._draw(progress)
-        elif progress.decided and not progress.over:
-            now = time.monotonic()
-            if self._reported_s is None or now - self._reported_s >= LINE_EVERY_S:
-                self._reported_s = now
-                self._console.print(Text(f"{self._sentence}; {progress.in_flight} running"))
-
-    def _draw(self, progress: RunProgress) -> None:
-        if self._bar is None:
-            self._bar = Progress(
-                MofNCompleteColumn(),
-                BarColumn(bar_width=16),
-                TimeRemainingColumn(compact=True),
-                TextColumn("{task.description}", markup=False),
-                console=self._console,
-                transient=True,
-            )
-            self._bar.add_task("", total=progress.planned)
-            self._bar.start()
+        self._sentence = f"{progress.decided}/{progress.planned} trials: {show.plain(progress)}"
         text = f"{progress.in_flight} running, {show.plain(progress)}"
-        self._bar.update(self._bar.task_ids[0], completed=progress.decided, description=text)
+        self._bar.update(self._task, total=progress.planned, completed=progress.decided, description=text)
+        now_s = time.monotonic() - self._began_s
+        is_due = progress.decided and not progress.over and now_s - self._reported_s >= LINE_EVERY_S
+        if self._bar.disable and is_due:
+            self._reported_s = now_s
+            self._console.print(Text(f"{self._sentence}; {progress.in_flight} running"))
 
     def __exit__(self, *_exc: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self._bar.stop()
         if self._sentence:
-            self._console.print(
-                Text(f"{show.plain(self._sentence)}; {show.duration(time.monotonic() - self._began_s)}")
-            )
-
-
-def draw_facts(pairs: Iterable[tuple[str, Any]]) -> None:
-    """Print names and values, a line each."""
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    for name, value in pairs:
-        grid.add_row(Text(name, style="dim"), Text(show.plain(value)))
-    console().print(grid, soft_wrap=False)
+            self._console.print(Text(f"{self._sentence}; {show.duration(time.monotonic() - self._began_s)}"))

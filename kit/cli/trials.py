@@ -30,7 +30,7 @@ from ..trials import arms, run
 from ..trials.ledger import Ledger
 from ..trials.plan import Plan, estimate
 from .options import Verbs, access, add_options, add_verb
-from .screen import Bar, Columns, complain, console, draw_facts, draw_frame, in_flags, only_the_instrument, say
+from .screen import Bar, Columns, complain, console, draw_frame, in_flags, only_the_instrument, say
 
 if TYPE_CHECKING:
     from ..reporting.live_study import LiveStudy
@@ -97,15 +97,17 @@ def draw_plan(plan: Plan) -> None:
     """Print what a plan is and, before anything is paid, what it may cost: expected, enough, at worst, and how long."""
     expected = estimate(plan)
     controls = f" and {expected.n_controls:,} controls" if expected.n_controls else ""
-    tokens = f"{expected.n_tokens:,}"
-    draw_facts((
-        ("plan", plan.hash[:12]),
-        ("cases", ", ".join(case.name for case in plan.cases)),
-        ("arms", ", ".join(arm.name for arm in plan.arms)),
-        ("settings", "\n".join(settings.name for settings in plan.settings)),
-        ("trials", f"{expected.n_trials:,} trials{controls}, {plan.repeats} of each; about {expected.n_responses:,} responses "
-                   f"and {tokens} tokens"),
-    ))  # fmt: skip
+    facts = {
+        "plan": plan.hash[:12],
+        "cases": ", ".join(case.name for case in plan.cases),
+        "arms": ", ".join(arm.name for arm in plan.arms),
+        "settings": "\n".join(settings.name for settings in plan.settings),
+        "trials": f"{expected.n_trials:,} trials{controls}, {plan.repeats} of each; about {expected.n_responses:,} responses "
+        f"and {expected.n_tokens:,} tokens",
+    }
+    columns = Columns((8,))
+    for name, value in facts.items():
+        columns.row(Text(name, style="dim"), value)
     boxes = {"time": f"{show.duration(60 * expected.minutes)}, 8 at once"}
     if expected.free or expected.usd is None:
         boxes = {"cost": ("free, simulated" if expected.simulated else "free") if expected.free else "unpriced"} | boxes
@@ -411,6 +413,7 @@ def _add_trials(verbs: Verbs) -> None:
         help="plan and run many trials",
         description="A plan is a Python file that says plan = Plan(…): cases, arms, settings and repeats, as in a notebook.",
     )
+    trials.set_defaults(parser=trials)
     steps = trials.add_subparsers(title="verbs", metavar="WHAT")
     file: dict[str, Any] = {"metavar": "PLAN", "help": "a Python file that defines plan = Plan(…)"}
     plan = add_verb(steps, "plan", _plan, "show what a plan would take: trials, tokens, dollars, minutes")
