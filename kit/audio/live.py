@@ -23,7 +23,7 @@ from ..live import LiveSession
 from ..wire.events import LIVE_AUDIO_DELTA, Event
 from ..wire.live_conversation import Reply
 from .playback import Interruption, Sink, Truncation
-from .voice import Latency, Source, Voice
+from .voice import Voice
 
 _PAUSE_FRAMES = 5  # of 100 ms: a longer pause is no sound to be queued (pydantic-ai forwards as much)
 _BEGINS_MS = 100  # of loud sound: then the user speaks, and it is no click
@@ -31,11 +31,7 @@ _YIELDS_S = 0.7  # for the model to fall silent when it is talked over
 
 
 class LivePlayback:
-    """Feeds a speaker with what GPT-Live says; the counterpart of `Playback`.
-
-    Raises:
-        InputError: If the session's sound is not PCM at 24 kHz.
-    """
+    """Feeds a speaker with what GPT-Live says; the counterpart of `Playback`."""
 
     def __init__(self, session: LiveSession, sink: Sink) -> None:
         if session.audio_format != "pcm16":
@@ -93,14 +89,9 @@ class LiveVoice(Voice):
 
     session: LiveSession
     playback: LivePlayback
-
-    def __init__(self, session: LiveSession, source: Source, sink: Sink, **options: Any) -> None:
-        super().__init__(session, source, sink, **options)
-        # Loud sound of the user without a pause, in ms; negative: it has interrupted, and must fall quiet first.
-        self._loud_ms = 0.0
-
-    def _played_back(self) -> Any:
-        return LivePlayback(self.session, self.sink)
+    playback_of = LivePlayback
+    # Loud sound of the user without a pause, in ms; negative: it has interrupted, and must fall quiet first.
+    _loud_ms = 0.0
 
     async def _ready(self) -> None:
         if self.session.feeder is None:
@@ -131,11 +122,7 @@ class LiveVoice(Voice):
         self.on_interrupted()
 
     async def press(self) -> None:
-        raise LocalProtocolError(
-            "GPT-Live listens by itself; there is no push to talk (session.mute() closes its ears)"
-        )
+        raise LocalProtocolError("GPT-Live listens by itself: no push to talk (session.mute() closes its ears)")
 
-    @property
-    def latency(self) -> Latency:
-        """Where the time went so far; the server's part counts from the last loud sound that was sent."""
-        return self._latency([r.first_audio_ms for r in self.session.replies if r.first_audio_ms is not None], None)
+    def _timed_replies(self) -> list[Any]:
+        return self.session.replies  # each from the last loud sound that was sent

@@ -21,7 +21,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -121,14 +121,9 @@ class Voice:
         async with Microphone() as microphone, Speaker() as speaker:
             await Voice(session, microphone, speaker).run()
 
-    With turn detection on, the server hears when the user begins and ends. With it off (push to talk), `press` and
-    `release` say so. When the user begins to speak, the reply stops at once, its item is truncated at what was heard, and a
-    response in progress is cancelled unless the server does that by itself.
-
     Args:
         session: An open session; it stays open when the conversation ends.
-        source: Where the user is heard: a `Microphone`, or the browser's.
-        sink: Where the model is heard: a `Speaker`, or the browser's.
+        source, sink: Where the user and the model are heard: a `Microphone` and a `Speaker`, or the browser's.
         half_duplex: The microphone is silent while the model is heard: no echo, and no interruption by voice.
         canceller: Takes the echo out of what the microphone hears.
         on_event: Called with every event of the session, on its loop, after it was taken.
@@ -136,6 +131,8 @@ class Voice:
     Attributes:
         playback: What is heard, and what was interrupted.
     """
+
+    playback_of: ClassVar[Callable[..., Any]] = Playback
 
     def __init__(
         self,
@@ -153,7 +150,7 @@ class Voice:
         self.half_duplex = half_duplex
         # Called when the user spoke over a reply, where no event tells it (`audio.live`).
         self.on_interrupted: Callable[[], None] = lambda: None
-        self.playback = self._played_back()
+        self.playback = self.playback_of(self.session, sink)
         # Peak of the microphone's last block, 0 to 1, after the canceller: a meter shows the user and not the model's echo.
         self.level = 0.0
         # Samples of the microphone that half-duplex replaced by silence.
@@ -175,7 +172,7 @@ class Voice:
 
         Raises:
             DeviceError: If a device goes away.
-            SessionClosed: If the connection breaks; a session that was closed on purpose just ends it.
+            SessionClosed: If the connection breaks.
         """
         try:
             await self._ready()
@@ -233,10 +230,6 @@ class Voice:
 
     # What another protocol does otherwise (`audio.live`).
 
-    def _played_back(self) -> Any:
-        """What plays the session's replies."""
-        return Playback(self.session, self.sink)
-
     async def _ready(self) -> None:
         """Prepare the session for the first sound."""
 
@@ -289,21 +282,21 @@ class Voice:
         response: Response = await self.session.respond()
         return response
 
+    def _timed_replies(self) -> list[Any]:
+        """Replies that were heard, each with its `first_audio_ms`."""
+        return [response_of(self.session, s.response_id) for s in self.playback.position.stretches]
+
     @property
     def latency(self) -> Latency:
         """Where the time went so far."""
         silence = (turn_detection(self.session) or {}).get("silence_duration_ms")
-        responses = [response_of(self.session, s.response_id) for s in self.playback.position.stretches]
-        server_ms = [r.first_audio_ms for r in responses if r is not None and r.first_audio_ms is not None]
-        return self._latency(server_ms, float(silence) if isinstance(silence, int | float) else None)
-
-    def _latency(self, server_ms: list[float], vad_silence_ms: float | None) -> Latency:
+        times = [reply.first_audio_ms for reply in self._timed_replies() if reply is not None]
         return Latency(
             input_ms=list(self._input_ms),
             output_ms=list(self.playback.handed_ms),
             queue_ms=list(self.sink.delays_ms),
-            server_ms=server_ms,
-            vad_silence_ms=vad_silence_ms,
+            server_ms=[ms for ms in times if ms is not None],
+            vad_silence_ms=float(silence) if isinstance(silence, int | float) else None,
             prebuffer_ms=getattr(self.sink, "prebuffer_ms", None),
             microphone_ms=getattr(self.source, "latency_ms", None),
             speaker_ms=getattr(self.sink, "latency_ms", None),
