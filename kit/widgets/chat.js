@@ -9,7 +9,7 @@ export default () => {
   function initialize({ model }) {
     const set = changes => { Object.assign(s, changes); redraw(); };
     const tell = teller(model, () => mine.end('gone'));
-    const speaker = () => out || (out = new Playout(report => { s.its = report.peak; tell({ kind: 'heard', ...report }); redraw(); }, model.get('prebuffer_ms')));
+    const speaker = () => out || (out = new Playout(report => { s.its = report.peak; tell({ kind: 'heard', ...report }); redraw(); }));
     // Something but a press on End ended the microphone: fall silent here first, then say so, if anybody is left to hear it.
     const ended = (why, words) => {
       opening += 1;

@@ -21,8 +21,6 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, ClassVar, Literal
 
-import traitlets
-
 from .. import show
 from ..audio import Microphone, Playback, Speaker, Voice, play_replies, turn_detection
 from ..audio.echo import EchoCanceller, echo_cancellation_installed
@@ -59,7 +57,6 @@ class Chat(PageWidget):
         where: Whose microphone and speaker: the ``"browser"``'s, or the ``"kernel"``'s.
         half_duplex: The microphone is silent while the model is heard: no echo, and no interruption by voice.
         echo_cancellation: The browser's own, or with ``where="kernel"`` the extra ``echo``.
-        prebuffer_ms: How much must be there before a reply begins to play.
     """
 
     _esm = esm("page", "capture", "playout", "chat")
@@ -68,8 +65,6 @@ class Chat(PageWidget):
     KINDS: ClassVar[tuple[str, ...]] = ("here", "press", "say", "replay", "pcm", "heard", "opened", "problem", "left")
     # Whether it shows the microphone.
     talk: ClassVar[bool] = False
-    # Synchronised: the page itself waits for that much before it plays.
-    prebuffer_ms = traitlets.Float(60).tag(sync=True)
 
     def __init__(
         self,
@@ -78,7 +73,6 @@ class Chat(PageWidget):
         where: Where = "browser",
         half_duplex: bool = False,
         echo_cancellation: bool = True,
-        prebuffer_ms: float = 60,
     ) -> None:
         if where not in ("browser", "kernel"):
             raise InputError(f"where is 'browser' or 'kernel', not {clipped(where)}")
@@ -90,7 +84,7 @@ class Chat(PageWidget):
         self.voice: Voice | None = None
         # The session's own, which may run on another thread than the cells; everything below lives on it.
         self._loop = session.loop
-        self._speaker = BrowserSpeaker(self.send, prebuffer_ms=prebuffer_ms)
+        self._speaker = BrowserSpeaker(self.send)
         # The page's microphone while it is open; and what waits for the page to open it.
         self._microphone: BrowserMicrophone | None = None
         self._opened: asyncio.Future[None] | None = None
@@ -116,7 +110,7 @@ class Chat(PageWidget):
         # `monotonic` of the last picture, and the one that is due next: deltas only ask for it.
         self._drawn_at_s = 0.0
         self._to_draw: asyncio.TimerHandle | None = None
-        super().__init__(prebuffer_ms=prebuffer_ms)
+        super().__init__()
         self._following = asyncio.run_coroutine_threadsafe(self._follow(), self._loop)
 
     def __repr__(self) -> str:
@@ -224,7 +218,7 @@ class Chat(PageWidget):
 
     async def _open_kernel(self, stack: contextlib.AsyncExitStack) -> Voice:
         microphone = await stack.enter_async_context(Microphone())
-        speaker = await stack.enter_async_context(Speaker(prebuffer_ms=self.prebuffer_ms))
+        speaker = await stack.enter_async_context(Speaker(prebuffer_ms=self._speaker.prebuffer_ms))
         # Half-duplex has no echo to cancel: nothing is sent while the model is heard.
         canceller = None
         if self.echo_cancellation and not self.half_duplex and echo_cancellation_installed():

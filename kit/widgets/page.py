@@ -151,11 +151,11 @@ class BrowserSpeaker:
 
     Args:
         send: The widget's ``send(content, buffers=…)``.
-        prebuffer_ms: How much must be there before a reply begins to play.
     """
 
-    def __init__(self, send: Callable[..., None], *, prebuffer_ms: float = 60) -> None:
-        self.prebuffer_ms = prebuffer_ms
+    prebuffer_ms = 60.0  # how much must be there before a reply begins to play: `Playout` in playout.js
+
+    def __init__(self, send: Callable[..., None]) -> None:
         self.n_underruns = 0
         self.delays_ms: list[float] = []
         self._to_page = send
