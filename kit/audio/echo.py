@@ -22,12 +22,12 @@ from ..errors import MissingExtra
 from .speaker import Samples, Speaker
 
 _FRAME = RATE_HZ // 100  # the canceller takes 10 ms at a time, no more and no less
-_WATCHED_FRAMES = 100  # a second: how long played frames must lag behind before they are caught up with
-_FAR_FRAMES = 100  # the most played frames that wait between two blocks of the microphone; more: no one reads it
+_WATCHED_FRAMES = (
+    100  # a second: how long played frames must lag behind before they are caught up with, and the most that wait
+)
 
 
 def echo_cancellation_installed() -> bool:
-    """Look whether the extra ``echo`` is installed."""
     from importlib.util import find_spec
 
     return find_spec("livekit") is not None
@@ -48,21 +48,20 @@ class EchoCanceller:
             from livekit import rtc
         except ImportError as exc:
             raise MissingExtra(
-                'echo cancellation needs livekit: pip install "realtime-history-kit[echo]"; without it wear headphones, or '
-                "use half-duplex"
+                'echo cancellation needs livekit: pip install "realtime-history-kit[echo]"; or wear headphones'
             ) from exc
         # livekit's class of a frame: it is imported here alone, since the extra may be missing.
         self._audio_frame = rtc.AudioFrame
         self._processing: Any = rtc.AudioProcessingModule(echo_cancellation=True)
         # Buffers that the speaker's thread was given, at its rate; `near` takes them on the reader's thread.
-        self._played: deque[Samples] = deque(maxlen=_FAR_FRAMES)
+        self._played: deque[Samples] = deque(maxlen=_WATCHED_FRAMES)
         # The same in frames of 10 ms at 24 kHz, not yet paired with a frame of the microphone; and what is less than one.
-        self._far: deque[bytes] = deque(maxlen=_FAR_FRAMES)
+        self._far: deque[bytes] = deque(maxlen=_WATCHED_FRAMES)
         self._far_rest = np.zeros(0, np.int16)
         # What the microphone brought and is less than a frame.
         self._near_rest = np.zeros(0, np.int16)
-        # Frames of the microphone so far, and the fewest played frames that waited during the last `_WATCHED_FRAMES` of them.
-        self._n_near, self._fewest_waiting = 0, _FAR_FRAMES
+        # Frames of the microphone so far, and the fewest played frames that waited during the last second of them.
+        self._n_near, self._fewest_waiting = 0, _WATCHED_FRAMES
         # From the speaker's rate to 24 kHz; None where it plays at that already.
         self._resampler: Any = None
         if far_rate_hz != RATE_HZ:
@@ -85,22 +84,23 @@ class EchoCanceller:
         """Return what was heard (int16, 24 kHz) without its echo. Up to 10 ms of it may come with the next call."""
         # First what was played: the canceller must have heard a sound before its echo comes.
         while self._played:
-            self._cut(self._played.popleft())
-        samples = np.concatenate([self._near_rest, np.frombuffer(pcm, np.int16)])
-        end = samples.size // _FRAME * _FRAME
-        self._near_rest = samples[end:]
+            samples = self._played.popleft()
+            if self._resampler is not None:
+                samples = self._resampler.resample_chunk(samples)
+            frames, self._far_rest = _frames(self._far_rest, samples)
+            self._far.extend(frames)
+        frames, self._near_rest = _frames(self._near_rest, np.frombuffer(pcm, np.int16))
         cleaned = []
-        for start in range(0, end, _FRAME):
+        for data in frames:
             self._pair()
-            frame = self._audio_frame(bytearray(samples[start : start + _FRAME].tobytes()), RATE_HZ, 1, _FRAME)
+            frame = self._audio_frame(bytearray(data), RATE_HZ, 1, _FRAME)
             self._processing.set_stream_delay_ms(0)  # it finds the delay by itself
             self._processing.process_stream(frame)
             cleaned.append(bytes(frame.data))
         return b"".join(cleaned)
 
     def _pair(self) -> None:
-        """Feed one played frame for each that is heard: a busy loop brings both in bursts, and the canceller needs them side
-        by side. What has lagged for a second (blocks of the microphone were lost) is caught up with."""
+        """Feed one played frame for each that is heard: a busy loop brings both in bursts, the canceller needs them in step."""
         if self._far:
             self._feed(self._far.popleft())
         self._fewest_waiting = min(self._fewest_waiting, len(self._far))
@@ -109,16 +109,14 @@ class EchoCanceller:
             # One played frame may wait at any time: only what waited during the whole second is a lag.
             for _ in range(self._fewest_waiting - 1):
                 self._feed(self._far.popleft())
-            self._fewest_waiting = _FAR_FRAMES
+            self._fewest_waiting = _WATCHED_FRAMES
 
     def _feed(self, data: bytes) -> None:
         self._processing.process_reverse_stream(self._audio_frame(bytearray(data), RATE_HZ, 1, _FRAME))
 
-    def _cut(self, samples: Samples) -> None:
-        """Cut what was played into frames of 10 ms at 24 kHz."""
-        if self._resampler is not None:
-            samples = self._resampler.resample_chunk(samples)
-        samples = np.concatenate([self._far_rest, samples])
-        end = samples.size // _FRAME * _FRAME
-        self._far_rest = samples[end:]
-        self._far.extend(samples[start : start + _FRAME].tobytes() for start in range(0, end, _FRAME))
+
+def _frames(rest: Samples, samples: Samples) -> tuple[list[bytes], Samples]:
+    """Cut what was left and what came into frames of 10 ms; return them, and what is less than one."""
+    samples = np.concatenate([rest, samples])
+    end = samples.size // _FRAME * _FRAME
+    return [samples[start : start + _FRAME].tobytes() for start in range(0, end, _FRAME)], samples[end:]

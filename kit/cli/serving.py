@@ -17,7 +17,7 @@ from ..endpoint import endpoint
 from ..errors import InputError, RemoteProtocolError
 from ..eventlog import LogWriter
 from ..files import named_path, read_text
-from ..relay import Relay, RelayedReply
+from ..relay import Relay
 from ..replay import Replay
 from ..standin import FAULTS, SESSION_S, StandIn, json_list
 from ..wire.events import Event, decode
@@ -31,11 +31,7 @@ _FIRST_NOTEBOOK = "00-connect-and-hear-a-reply.ipynb"
 
 
 def _serve(args: argparse.Namespace) -> int:
-    if not 0 <= args.port <= 65_535:
-        raise InputError(f"--port must be 0 (any free one) to 65535, not {args.port}")
-    with contextlib.suppress(asyncio.CancelledError):
-        asyncio.run(_run_server(_server(args), args))
-    return 0
+    return _run(_server(args), args)
 
 
 def _record(args: argparse.Namespace) -> int:
@@ -44,21 +40,16 @@ def _record(args: argparse.Namespace) -> int:
         log=args.log,
         key_env=args.key_env,
         audio="keep" if args.keep_audio else "digest",
-        on_reply=_tell,
+        on_reply=lambda reply: print(show.plain(reply), flush=True),
         host=args.host,
         port=args.port,
         require_key=_required_key(args.client_key_env),
         origins=tuple(args.origin),
     )
-    with contextlib.suppress(asyncio.CancelledError):
-        asyncio.run(_run_server(relay, args))
+    _run(relay, args)
     if relay.folder is not None and relay.n_connections:
         print(f"{relay.n_connections} sessions in {relay.folder}; kit log {relay.folder}")
     return 0
-
-
-def _tell(reply: RelayedReply) -> None:
-    print(show.plain(str(reply)), flush=True)
 
 
 def _required_key(variable: str | None) -> str | None:
@@ -74,7 +65,10 @@ def _server(args: argparse.Namespace) -> StandIn | Replay:
     same: dict[str, Any] = {name: getattr(args, name) for name in ("host", "port", "pace")}
     same |= {"origins": args.origin, "require_key": _required_key(args.key_env)}
     if args.replay:
-        _refuse_beside_replay(args)
+        differing = [name for name in _NOT_BESIDE_REPLAY if getattr(args, name) != args.defaults[name]]
+        if differing:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in differing)
+            raise InputError(f"--replay plays what was recorded: it does not go with {flags}")
         return Replay(args.replay, on_departed=tell, **same)
     names = ("drift", "seed", "dialect", "beta_disabled", "strict", "first_ms", "token_ms", "tls")
     folder = named_path(args.log) if args.log else None
@@ -82,8 +76,8 @@ def _server(args: argparse.Namespace) -> StandIn | Replay:
         **{name: getattr(args, name) for name in names},
         faults=args.fault,
         live=live_options(args),
-        replies=_json_list(args.replies, "replies") if args.replies else None,
-        rules=_json_list(args.rules, "rules") if args.rules else None,
+        replies=_json_list(args, "replies"),
+        rules=_json_list(args, "rules"),
         session_s=args.session_seconds,
         journal=True,
         recorder=None if folder is None else lambda facts: _SessionLog(folder, facts),
@@ -99,15 +93,10 @@ _NOT_BESIDE_REPLAY = (
 )  # fmt: skip
 
 
-def _refuse_beside_replay(args: argparse.Namespace) -> None:
-    names = [f"--{name.replace('_', '-')}" for name in _NOT_BESIDE_REPLAY if getattr(args, name) != args.defaults[name]]
-    if names:
-        raise InputError(f"--replay plays what was recorded: it does not go with {', '.join(names)}")
-
-
-def _json_list(path: str, option: str) -> list[Any]:
+def _json_list(args: argparse.Namespace, option: str) -> list[Any] | None:
     """Read the file of ``--replies`` or ``--rules``."""
-    return json_list(read_text(path, _MAX_FILE_BYTES), option)
+    path = getattr(args, option)
+    return json_list(read_text(path, _MAX_FILE_BYTES), option) if path else None
 
 
 class _SessionLog:
@@ -134,6 +123,15 @@ class _SessionLog:
         self._log.end(code=code, reason=reason, at_ms=(time.monotonic() - self._began_s) * 1000)
 
 
+def _run(server: StandIn | Replay | Relay, args: argparse.Namespace) -> int:
+    """Run it until it is stopped; its URL is the first line printed."""
+    if not 0 <= args.port <= 65_535:
+        raise InputError(f"--port must be 0 (any free one) to 65535, not {args.port}")
+    with contextlib.suppress(asyncio.CancelledError):
+        asyncio.run(_run_server(server, args))
+    return 0
+
+
 async def _run_server(server: StandIn | Replay | Relay, args: argparse.Namespace) -> None:
     try:
         await server.start()
@@ -156,9 +154,7 @@ async def _run_server(server: StandIn | Replay | Relay, args: argparse.Namespace
 def _lab(args: argparse.Namespace) -> int:
     notebooks = _CLONE / "notebooks"
     if not notebooks.is_dir():
-        raise InputError(
-            f"there are no notebooks beside the package ({notebooks}); run this from a clone of the project"
-        )
+        raise InputError(f"there are no notebooks at {notebooks}; run this from a clone of the project")
     options = args.unknown[1:] if args.unknown[:1] == ["--"] else args.unknown
     command = [sys.executable, "-m", "jupyterlab", "--LabApp.news_url=None"]
     # From the clone's root, so that links from a notebook to README and to runs/ lead somewhere.
