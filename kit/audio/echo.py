@@ -19,7 +19,7 @@ import numpy as np
 
 from ..clip import RATE_HZ
 from ..errors import MissingExtra
-from .speaker import Samples, Speaker
+from .speaker import Samples
 
 _FRAME = RATE_HZ // 100  # the canceller takes 10 ms at a time, no more and no less
 _WATCHED_FRAMES = (
@@ -68,13 +68,6 @@ class EchoCanceller:
             import soxr
 
             self._resampler = soxr.ResampleStream(far_rate_hz, RATE_HZ, 1, dtype="int16")
-
-    @classmethod
-    def of(cls, speaker: Speaker) -> EchoCanceller:
-        """Make one of what this speaker plays."""
-        canceller = cls(far_rate_hz=speaker.rate_hz)
-        speaker.on_played = canceller.far
-        return canceller
 
     def far(self, samples: Samples) -> None:
         """Note what is being played, silence too. Called on the speaker's thread: the samples are only copied."""

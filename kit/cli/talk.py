@@ -217,7 +217,9 @@ def _echo(args: argparse.Namespace, speaker: Speaker) -> tuple[EchoCanceller | N
         return None, "echo cancellation off: wear headphones"
     if not echo_cancellation_installed():
         return None, f"no echo cancellation ({install}): wear headphones"
-    return EchoCanceller.of(speaker), "echo cancellation on: you can interrupt it"
+    canceller = EchoCanceller(far_rate_hz=speaker.rate_hz)
+    speaker.on_played = canceller.far
+    return canceller, "echo cancellation on: you can interrupt it"
 
 
 class _Face:

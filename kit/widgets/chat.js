@@ -38,7 +38,7 @@ export default () => {
         if (mark !== opening) { opened.drop(); return; } // given up meanwhile
         if (opened.rate !== 24000) {
           opened.drop();
-          tell({ kind: 'problem', words: `This browser records at ${opened.rate} Hz only; talk in Chromium or Chrome, or with VoiceChat(session, where="kernel").` });
+          tell({ kind: 'problem', words: `This browser records at ${opened.rate} Hz only; talk in Chromium or Chrome, or in a terminal: kit voice.` });
           return;
         }
         microphone = opened;
@@ -100,7 +100,6 @@ export default () => {
         set(m);
         if (s.again && s.state === 'idle') { s.again = false; s.press('start'); }
       },
-      levels: m => set({ mine: m.mine, its: m.its }),
     };
     model.on('msg:custom', (message, buffers) => on[message.kind]?.(message, buffers));
     s.press = what => {

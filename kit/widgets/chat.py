@@ -19,13 +19,12 @@ import contextlib
 import time
 from collections.abc import Coroutine
 from concurrent.futures import Future
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from .. import show
-from ..audio import Microphone, Playback, Speaker, Voice, play_replies, turn_detection
-from ..audio.echo import EchoCanceller, echo_cancellation_installed
+from ..audio import Playback, Voice, play_replies, turn_detection
 from ..clip import Clip, clips_dir
-from ..errors import DeviceError, InputError, KitError, LocalProtocolError, clipped
+from ..errors import DeviceError, InputError, KitError, LocalProtocolError
 from ..session import Session
 from ..wire.records import Item, Response
 from .page import BrowserMicrophone, BrowserSpeaker, Content, PageWidget, css, esm, settle, soon
@@ -35,7 +34,6 @@ _MAX_TURNS = 200  # shown: the conversation's last ones
 _DRAW_S = 0.1  # the least time between two pictures: deltas come much faster
 _HERE_S = 20.0  # how long a page may take to be drawn
 
-Where = Literal["browser", "kernel"]
 Turn = dict[str, Any]
 
 
@@ -54,9 +52,8 @@ class Chat(PageWidget):
 
     Args:
         session: An open session.
-        where: Whose microphone and speaker: the ``"browser"``'s, or the ``"kernel"``'s.
         half_duplex: The microphone is silent while the model is heard: no echo, and no interruption by voice.
-        echo_cancellation: The browser's own, or with ``where="kernel"`` the extra ``echo``.
+        echo_cancellation: The browser's own.
     """
 
     _esm = esm("page", "capture", "playout", "chat")
@@ -70,14 +67,10 @@ class Chat(PageWidget):
         self,
         session: Session,
         *,
-        where: Where = "browser",
         half_duplex: bool = False,
         echo_cancellation: bool = True,
     ) -> None:
-        if where not in ("browser", "kernel"):
-            raise InputError(f"where is 'browser' or 'kernel', not {clipped(where)}")
         self.session = session
-        self.where = where
         self.half_duplex = half_duplex
         self.echo_cancellation = echo_cancellation
         # The spoken conversation, also after it ended; None before the first.
@@ -186,67 +179,45 @@ class Chat(PageWidget):
             return
         self._problem = None
         self._enter("opening")
-        stack = contextlib.AsyncExitStack()
         try:
             if self.session.closed:
                 raise LocalProtocolError(_CLOSED)
             await self._speaker.stop()
-            voice = await (self._open_page(stack) if self.where == "browser" else self._open_kernel(stack))
-        # Cancelling too must give the devices back, so this catches everything, and raises it again.
+            self._opened = self._loop.create_future()
+            await self._until_page_is_here(
+                _HERE_S, "Press Start in the chat's own cell, or talk in a terminal: kit voice"
+            )
+            names = ("echoCancellation", "noiseSuppression", "autoGainControl")
+            self.send({"kind": "open", "processing": dict.fromkeys(names, self.echo_cancellation)})
+            await self._opened  # for as long as the page asks its reader
+            assert self._microphone is not None  # `_on_opened` made it
+            self.voice = Voice(self.session, self._microphone, self._speaker, half_duplex=self.half_duplex)
+        # Cancelling too must give the microphone back, so this catches everything, and raises it again.
         except BaseException as exc:
-            await stack.aclose()
             self._problem = str(exc) if isinstance(exc, KitError) else None
-            self._enter("idle")
+            self._close_microphone()
             raise
-        self.voice, self._playback = voice, voice.playback
-        self._running = self._loop.create_task(self._run(voice, stack), name="kit: talk")
+        self._playback = self.voice.playback
+        self._running = self._loop.create_task(self._run(self.voice), name="kit: talk")
         self._enter("talking")
 
-    async def _open_page(self, stack: contextlib.AsyncExitStack) -> Voice:
-        self._opened = self._loop.create_future()
-        await self._until_page_is_here(
-            _HERE_S, 'Press Start in the chat\'s own cell, or use VoiceChat(session, where="kernel")'
-        )
-        # Before it is told to open: whatever fails from here on, the page's microphone is closed.
-        stack.callback(self.send, {"kind": "close"})
-        names = ("echoCancellation", "noiseSuppression", "autoGainControl")
-        self.send({"kind": "open", "processing": dict.fromkeys(names, self.echo_cancellation)})
-        await self._opened  # for as long as the page asks its reader
-        assert self._microphone is not None  # `_on_opened` made it
-        stack.callback(self._microphone.close)
-        return Voice(self.session, self._microphone, self._speaker, half_duplex=self.half_duplex)
-
-    async def _open_kernel(self, stack: contextlib.AsyncExitStack) -> Voice:
-        microphone = await stack.enter_async_context(Microphone())
-        speaker = await stack.enter_async_context(Speaker(prebuffer_ms=self._speaker.prebuffer_ms))
-        # Half-duplex has no echo to cancel: nothing is sent while the model is heard.
-        canceller = None
-        if self.echo_cancellation and not self.half_duplex and echo_cancellation_installed():
-            canceller = EchoCanceller.of(speaker)
-        return Voice(self.session, microphone, speaker, half_duplex=self.half_duplex, canceller=canceller)
-
-    async def _run(self, voice: Voice, stack: contextlib.AsyncExitStack) -> None:
-        # The page measures its own microphone; it cannot see the kernel's.
-        meters = self._loop.create_task(self._show_levels(voice)) if self.where == "kernel" else None
+    async def _run(self, voice: Voice) -> None:
         try:
             await voice.run()
             self._problem = self._problem or _CLOSED  # nothing else ends it by itself
         except KitError as exc:
             self._problem = str(exc)
-            if isinstance(exc, DeviceError) and self.where == "browser":  # the page went without a word
+            if isinstance(exc, DeviceError):  # the page went without a word
                 await self.session.close()
         finally:
-            if meters is not None:
-                meters.cancel()
-            await stack.aclose()
-            self._running, self._microphone, self._hearing = None, None, False
-            self._enter("idle")
+            self._close_microphone()
 
-    async def _show_levels(self, voice: Voice) -> None:
-        while True:
-            model = 0.3 if voice.sink.playing else 0.0  # the kernel's speaker has no meter: on or off
-            self.send({"kind": "levels", "mine": voice.level, "its": model})
-            await asyncio.sleep(0.08)
+    def _close_microphone(self) -> None:
+        self.send({"kind": "close"})
+        if self._microphone is not None:
+            self._microphone.close()
+        self._running, self._microphone, self._hearing = None, None, False
+        self._enter("idle")
 
     async def _stop(self) -> None:
         if self._opened is not None:
@@ -453,8 +424,7 @@ class Chat(PageWidget):
         words = [show.origin_word(self.session.simulated)]
         voice = self.voice
         if voice is None and self.talk:
-            device = "the browser's" if self.where == "browser" else "the kernel's"
-            words.append(f"{device} microphone and speaker · headphones are advised")
+            words.append("the browser's microphone and speaker · headphones are advised")
         elif voice is not None:
             names = {
                 "input": "samples of your voice lost",
