@@ -22,9 +22,7 @@ from ..errors import MissingExtra
 from .speaker import Samples
 
 _FRAME = RATE_HZ // 100  # the canceller takes 10 ms at a time, no more and no less
-_WATCHED_FRAMES = (
-    100  # a second: how long played frames must lag behind before they are caught up with, and the most that wait
-)
+_WATCHED_FRAMES = 100  # a second: how long played frames must lag to be caught up with, and the most that wait
 
 
 def echo_cancellation_installed() -> bool:
@@ -48,7 +46,7 @@ class EchoCanceller:
             from livekit import rtc
         except ImportError as exc:
             raise MissingExtra(
-                'echo cancellation needs livekit: pip install "realtime-history-kit[echo]"; or wear headphones'
+                'this needs livekit: pip install "realtime-history-kit[echo]"; or wear headphones'
             ) from exc
         # livekit's class of a frame: it is imported here alone, since the extra may be missing.
         self._audio_frame = rtc.AudioFrame

@@ -329,10 +329,8 @@ class Microphone(BlockQueue):
             self._n_samples += len(pcm) // 2
 
     def why_gone(self) -> str:
-        return (
-            f"the microphone {self.device.name!r} is gone after {self._n_samples / RATE_HZ:.1f} s (nothing came for "
-            f"{_SILENT_S:g} s); was it unplugged? plug it in and start again"
-        )
+        seconds = f"{self._n_samples / RATE_HZ:.1f} s (nothing came for {_SILENT_S:g} s)"
+        return f"the microphone {self.device.name!r} is gone after {seconds}; plug it in and start again"
 
 
 async def record_clip(

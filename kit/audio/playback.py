@@ -143,11 +143,8 @@ class PlaybackPosition:
         # delete, truncate").
         cut = [s for s in self.stretches if self.may_play(s.response_id) and s.n_heard(n_heard) < s.n]
         self.interrupted.update(in_progress, (s.response_id for s in cut))
-        truncations = tuple(
-            Truncation(s.item_id, s.content_index, s.n_heard(n_heard) * 1000 // RATE_HZ)
-            for s in cut
-            if s.item_id is not None
-        )
+        heard = [(s.item_id, s.content_index, s.n_heard(n_heard) * 1000 // RATE_HZ) for s in cut]
+        truncations = tuple(Truncation(item_id, *place) for item_id, *place in heard if item_id is not None)
         # Without its id a response cannot be named in a cancel.
         with_id = [None, *(response_id for response_id in in_progress if response_id is not None)]
         return Interruption(truncations, None if server_cancels else with_id[-1])
@@ -184,12 +181,10 @@ class Playback:
     _stopping: set[str | None] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        # A server that says nothing of its format sends the default, PCM.
+        # A server that says nothing of its format sends PCM.
         name = read_session(self.session.settings, "output_format") or "pcm16"
         if name != "pcm16":
-            raise InputError(
-                f"the session's output is {name}; to be heard here it must be pcm16: update(output_format='pcm16')"
-            )
+            raise InputError(f"the session's output is {name}; to hear it: update(output_format='pcm16')")
 
     def take(self, event: Event) -> None:
         """Play what an event brings."""

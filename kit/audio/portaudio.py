@@ -33,9 +33,7 @@ def sounddevice() -> Any:
     except ImportError as exc:
         raise MissingExtra(f"the package sounddevice is not installed; pip install sounddevice ({exc})") from exc
     except OSError as exc:  # "PortAudio library not found", "cannot load library …"
-        raise MissingExtra(
-            f"this machine's sound needs PortAudio, which is missing or broken ({exc}). {_INSTALL}"
-        ) from exc
+        raise MissingExtra(f"sound needs PortAudio, which is missing or broken ({exc}). {_INSTALL}") from exc
     return module
 
 
@@ -70,9 +68,8 @@ class Devices(list[Device]):
         lines = []
         for d in self:
             default = " ← default" if d.default_for else ""
-            lines.append(
-                f"{d.index:3d}  {_words(d.kinds):18s} {show.one_line(d.name)} ({d.host}, {d.rate_hz} Hz){default}"
-            )
+            about = f"{show.one_line(d.name)} ({d.host}, {d.rate_hz} Hz){default}"
+            lines.append(f"{d.index:3d}  {_words(d.kinds):18s} {about}")
         return "\n".join(lines) or "no sound device on this machine"
 
     def _repr_html_(self) -> str:
@@ -128,15 +125,14 @@ def find(device: int | str | None, kind: Kind) -> Device:
     if not usable:
         instead = {"input": "widgets.Recorder() uses the browser's", "output": "widgets.Player() plays in the browser"}
         raise DeviceError(
-            f"the machine that Python runs on has no {WORD[kind]} (PortAudio sees {len(table)} devices, none for {kind}); plug one "
-            f"in and start again (in a notebook: restart the kernel, or {instead[kind]})"
+            f"the machine that Python runs on has no {WORD[kind]}; plug one in and start again (in a notebook: restart the "
+            f"kernel, or {instead[kind]})"
         )
     # A system with devices may have no default; then the first that fits.
     if device is None:
         return next((d for d in usable if kind in d.default_for), usable[0])
-    matches = [
-        d for d in usable if d.index == device or (isinstance(device, str) and device.casefold() in d.name.casefold())
-    ]
+    name = device.casefold() if isinstance(device, str) else None
+    matches = [d for d in usable if d.index == device or (name is not None and name in d.name.casefold())]
     # The exact name before a part of it: "USB" may be in the names of several.
     if matches:
         return next((d for d in matches if d.name == device), matches[0])

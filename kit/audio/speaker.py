@@ -226,9 +226,8 @@ class Speaker(PlayQueue):
         """Raise a `DeviceError` if the device has asked for no sound for three seconds."""
         silent_s = time.perf_counter() - self._requested_at_s
         if self._stream is not None and silent_s > _GONE_S:
-            raise DeviceError(
-                f"the speaker {self.device.name!r} is gone: it has taken nothing for {silent_s:.0f} s; plug it in and start again"
-            )
+            why = f"it has taken nothing for {silent_s:.0f} s"
+            raise DeviceError(f"the speaker {self.device.name!r} is gone: {why}; plug it in and start again")
 
     async def __aenter__(self) -> Speaker:
         # From now on, and not from the making of the object, which may be long ago.

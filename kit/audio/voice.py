@@ -260,9 +260,7 @@ class Voice:
     async def press(self) -> None:
         """Begin to speak (push to talk): what is being heard stops."""
         if turn_detection(self.session) is not None:
-            raise LocalProtocolError(
-                "turn detection is on; for push to talk: await session.update(turn_detection=None)"
-            )
+            raise LocalProtocolError("turn detection is on; push to talk needs session.update(turn_detection=None)")
         # Before the interruption, which may take a moment: the first word is sent already.
         self._pressed = True
         await self.playback.interrupt()
@@ -305,11 +303,8 @@ class Voice:
     @property
     def dropped(self) -> dict[str, int]:
         """What was lost, in samples, and underruns of the speaker; all zero is as it should be."""
-        return {
-            "input": self.source.n_dropped,
-            "output": int(getattr(self.sink, "n_dropped", 0)),
-            "underruns": self.sink.n_underruns,
-        }
+        n_output = int(getattr(self.sink, "n_dropped", 0))
+        return {"input": self.source.n_dropped, "output": n_output, "underruns": self.sink.n_underruns}
 
 
 def turn_detection(session: Session) -> dict[str, Any] | None:

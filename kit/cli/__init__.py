@@ -98,12 +98,9 @@ def _suggestion(word: str, words: Iterable[str]) -> str:
 
 def _parser(verb: str = "") -> argparse.ArgumentParser:
     """The parser of a verb, of which nothing else is loaded; of all, where it is none."""
-    parser: argparse.ArgumentParser = Parser(
-        prog="kit",
-        description="Find out how a speech-to-speech model behaves when it is given a conversation history over the Realtime API.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    about = "Find out how a speech-to-speech model behaves when it is given a conversation history."
+    raw = argparse.RawDescriptionHelpFormatter
+    parser: argparse.ArgumentParser = Parser(prog="kit", description=about, epilog=_EPILOG, formatter_class=raw)
     parser.add_argument("--version", action="version", version=f"realtime-history-kit {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
     for module in [module for module, named in _MODULES.items() if verb in named] or _MODULES:

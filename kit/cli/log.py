@@ -332,6 +332,5 @@ def add(verbs: Verbs) -> None:
     )  # fmt: skip
     evidence.add_argument("source", help="a ledger, a log, or a folder of logs")
     evidence.add_argument("zip", help="the file to write")
-    evidence.add_argument(
-        "--each", type=int, default=3, metavar="N", help="sessions with the effect, and without (default 3)"
-    )
+    each = "sessions with the effect, and without (default: 3)"
+    evidence.add_argument("--each", type=int, default=3, metavar="N", help=each)

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -39,10 +40,7 @@ _FLAGS = (
     (r"budget_usd=float\('inf'\)", "--budget inf"),
     (r"\bbudget_usd=", "--budget "),
     (r"\bbudget_usd\b", "--budget"),
-    (
-        r", Settings\(…, price=Price\(.*?\)\)\)",
-        " by --price of kit study or by price=Price(…) in the Settings of a plan",
-    ),
+    (r", Settings\(…, price=Price\(.*?\)\)\)", " by --price of kit study or by price=Price(…) in a plan's Settings"),
     (r" with keep_events=True", " without --no-events"),
     (r"\boverwrite=True", "--overwrite"),
     (r"\brequire_key=", "--key-env"),
@@ -79,11 +77,8 @@ def console(*, stderr: bool = False) -> Console:
 def print_sentence(screen: Console, words: str, style: str = "") -> None:
     """Print a sentence: a terminal's lines end between words, a path stays whole, and a file has all of it as one line."""
     if screen.is_terminal:
-        lines = (
-            textwrap.wrap(line, screen.width, break_long_words=False, break_on_hyphens=False)
-            for line in words.split("\n")
-        )
-        words = "\n".join("\n".join(line) for line in lines)
+        wrap = partial(textwrap.fill, width=screen.width, break_long_words=False, break_on_hyphens=False)
+        words = "\n".join(map(wrap, words.split("\n")))
     screen.print(Text(words, style=style))
 
 
@@ -110,9 +105,6 @@ def in_flags(error: Exception | str) -> str:
     for pattern, flag in _FLAGS:
         sentence = re.sub(pattern, flag, sentence)
     return sentence
-
-
-# ------------------------------------------------------------------------------------------------------------- responses
 
 
 def badge(modality: str | None) -> Text:
@@ -153,13 +145,8 @@ def keep_sound(response: Response | Reply, folder: Path | None) -> Path | None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise InputError(
-            f"--wav: cannot make the folder {show.one_line(str(folder), 200)} ({exc.strerror or exc})"
-        ) from exc
+        raise InputError(f"cannot make the folder {show.one_line(str(folder), 200)}: {exc.strerror or exc}") from exc
     return response.audio.save(folder / f"{show.file_name(response.id)}.wav")
-
-
-# ---------------------------------------------------------------------------------------------------------------- tables
 
 
 class Columns:
@@ -261,9 +248,6 @@ def draw_frame(df: Frame, legend: Mapping[str, str] = {}) -> None:
     """Print a pandas frame that fits."""
     rows = df.astype("string").fillna("–").itertuples(index=False)
     draw_table([str(name) for name in df.columns], rows, legend=legend)
-
-
-# ------------------------------------------------------------------------------------------------------------------ a run
 
 
 class Bar:

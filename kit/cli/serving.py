@@ -136,9 +136,8 @@ async def _run_server(server: StandIn | Replay | Relay, args: argparse.Namespace
     try:
         await server.start()
     except OSError as exc:
-        raise InputError(
-            f"cannot listen on {args.host}:{args.port} ({exc.strerror or exc}); choose another --port, or 0"
-        ) from exc
+        where = f"{args.host}:{args.port} ({exc.strerror or exc})"
+        raise InputError(f"cannot listen on {where}; choose another --port, or 0") from exc
     stopped = asyncio.create_task(until_stopped())
     await asyncio.sleep(0)  # it listens before the first line is printed: its reader may end this process at once
     print(server.url, flush=True)  # always the first line: scripts read it

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import math
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,8 @@ async def _cases(args: argparse.Namespace) -> int:
     return 1 if n_failed else 0
 
 
-async def _talk(args: argparse.Namespace, start: Case | None) -> int:
+async def _talk(args: argparse.Namespace) -> int:
+    start = case(args.name) if "name" in args else None  # `chat` has none
     async with _connect(args) as session:
         if start is not None:
             say(f"case {start.name}, reported: {start.reported}", "italic")
@@ -159,14 +160,10 @@ async def _piped() -> AsyncIterator[str]:
 # ------------------------------------------------------------------------------------- voice: microphone and speaker
 
 
-def _voice(args: argparse.Namespace) -> int:
+async def _voice(args: argparse.Namespace) -> int:
     if args.devices:
         print(repr(devices()))
         return 0
-    return asyncio.run(_talk_voice(args))
-
-
-async def _talk_voice(args: argparse.Namespace) -> int:
     face_of = _FACES[_connect(args).protocol]
     async with contextlib.AsyncExitStack() as stack:
         # Devices first: a session that cannot be heard should not be paid for.
@@ -187,12 +184,11 @@ async def _talk_voice(args: argparse.Namespace) -> int:
         stopping = asyncio.create_task(until_stopped())
         try:
             with face.on_screen():
-                done, _ = await asyncio.wait(
-                    {talking, stopping}, timeout=args.seconds, return_when=asyncio.FIRST_COMPLETED
-                )
-            for task in (talking, stopping):
+                tasks = {talking, stopping}
+                done, _ = await asyncio.wait(tasks, timeout=args.seconds, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(talking, stopping, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             if talking in done:
                 talking.result()  # raises what ended it
         finally:
@@ -343,30 +339,24 @@ class _LiveFace(_Face):
 _FACES: dict[str, type[_Face]] = {"realtime": _Face, "live": _LiveFace}
 
 
+def _run(talk: Callable[[argparse.Namespace], Coroutine[Any, Any, int]]) -> Callable[[argparse.Namespace], int]:
+    return lambda args: asyncio.run(talk(args))
+
+
 def _device(text: str) -> int | str:
     return int(text) if text.isdigit() else text
 
 
 def add(verbs: Verbs) -> None:
     """Add these verbs to the command line."""
-    add_verb(
-        verbs, "cases", lambda args: asyncio.run(_cases(args)), "play the four test cases, a row each", *SESSION, "wav"
-    )
-
-    def play(args: argparse.Namespace) -> int:
-        return asyncio.run(_talk(args, case(args.name)))
-
-    def chat(args: argparse.Namespace) -> int:
-        return asyncio.run(_talk(args, None))
-
-    one_case = add_verb(verbs, "case", play, "play one case, then go on by typing", *SESSION, "wav", "say")
+    add_verb(verbs, "cases", _run(_cases), "play the four test cases, a row each", *SESSION, "wav")
+    one_case = add_verb(verbs, "case", _run(_talk), "play one case, then go on by typing", *SESSION, "wav", "say")
     names = ", ".join(chosen.name for chosen in all_cases())
     one_case.add_argument("name", help=f"{names}, system, tools, '8 turns', 1b+4, …")
-    add_verb(verbs, "chat", chat, "talk by typing, without a history", *SESSION, "wav", "say")
+    add_verb(verbs, "chat", _run(_talk), "talk by typing, without a history", *SESSION, "wav", "say")
     pace = {"default": _PACE, "help": f"let the stand-in speak at FACTOR times real time (default: {_PACE})"}
-    voice = add_verb(
-        verbs, "voice", _voice, "talk with this machine's microphone and speaker", *SESSION, "wav", pace=pace
-    )
+    about = "talk with this machine's microphone and speaker"
+    voice = add_verb(verbs, "voice", _run(_voice), about, *SESSION, "wav", pace=pace)
     add = voice.add_argument
     add("--devices", action="store_true", help="list the microphones and speakers, and end")
     add("--input", type=_device, metavar="DEVICE", help="microphone: a number or part of a name")

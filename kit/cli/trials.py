@@ -54,8 +54,6 @@ _LEGEND = {
     "heard after": "median",
 }
 
-# ---------------------------------------------------------------------------------------------------------------- a plan
-
 
 def load_plan(path: str | Path) -> Plan:
     """The `Plan` that a Python file binds to the name ``plan``. The file is run, as ``python FILE`` would run it.
@@ -71,9 +69,7 @@ def load_plan(path: str | Path) -> Plan:
     spec = importlib.util.spec_from_file_location("kit_plan", file)
     assert spec is not None and spec.loader is not None  # a .py file has a loader
     module = importlib.util.module_from_spec(spec)
-    sys.modules["kit_plan"] = (
-        module  # an arm that the file defines is hashed by its source, which is found by its module
-    )
+    sys.modules["kit_plan"] = module  # by which the source of an arm that the file defines is found, to be hashed
     sys.path.insert(0, str(file.parent))
     sys.dont_write_bytecode, keep = True, sys.dont_write_bytecode
     try:
@@ -123,10 +119,7 @@ def draw_plan(plan: Plan) -> None:
     if expected.elsewhere:
         say(expected.elsewhere.removeprefix(". "), "dim")
     elif expected.usd is None:
-        say(
-            "Without a price no budget can be kept: give Settings(…, price=Price(…)) in the plan, or --budget inf",
-            "dim",
-        )
+        say("Without a price no budget can be kept: give Settings(…, price=Price(…)), or --budget inf", "dim")
     elif not expected.free:
         prices = expected.as_of.removeprefix(" at the prices of ")
         say(f"prices of {prices}; a session begins only if its worst case still fits into the budget", "dim")
@@ -146,9 +139,6 @@ def _budget(usd: float | None, *, is_free: bool) -> float | None:
         raise InputError(f"{text or 'nothing'} is no amount, so nothing was run") from None
 
 
-# --------------------------------------------------------------------------------------------------------------- trials
-
-
 def _plan(args: argparse.Namespace) -> int:
     draw_plan(load_plan(args.plan))
     return 0
@@ -165,9 +155,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.ledger is None:
         return _go_on(named_path(args.plan).resolve(), args)
     if args.header or args.key_env:
-        raise InputError(
-            "--header and --key-env are for a study's ledger; a plan has Settings(…, headers={…}, key_env=…)"
-        )
+        raise InputError("--header and --key-env are a study's; a plan has Settings(…, headers={…}, key_env=…)")
     plan = load_plan(args.plan)
     draw_plan(plan)
     ledger = play(plan, Path(args.ledger), args, again=f"kit trials run {shlex.join([args.plan, args.ledger])}")
@@ -281,9 +269,8 @@ def _study(args: argparse.Namespace) -> int:
     place = endpoint(args.endpoint)
     where = named_path(args.out or f"runs/study-{place.label.replace(':', '-')}").resolve()
     if args.part == "live":
-        live = LiveStudy(
-            where, args.endpoint, models=args.model, placements=args.arm, seed=args.seed, silence=args.drift
-        )
+        options = {"models": args.model, "placements": args.arm, "seed": args.seed, "silence": args.drift}
+        live = LiveStudy(where, args.endpoint, **options)
         about = f"models: {', '.join(live.models)}; placements: {', '.join(live.placements)}"
         return _play_study(live, about, live.write, args, is_free=place.key_env is None, again="the same command")
     options = {"models": args.model, "seed": args.seed, "drift": args.drift, "access": access(args)}
@@ -385,9 +372,6 @@ def _go_on(path: Path, args: argparse.Namespace) -> int:
     raise InputError(f"{path} was not made by kit study, so its plan comes first: kit trials run PLAN.py {path.name}")
 
 
-# -------------------------------------------------------------------------------------------------------------- options
-
-
 def add(verbs: Verbs) -> None:
     """Add these verbs to the command line."""
     _add_trials(verbs)
@@ -441,10 +425,8 @@ _PARTS = {
 
 
 def _add_study(verbs: Verbs) -> None:
-    model = {
-        "action": "append",
-        "help": "use this model; may be repeated (default: OpenAI's whose price is known and which are not about to end)",
-    }
+    known = "OpenAI's whose price is known and which are not about to end"
+    model = {"action": "append", "help": f"use this model; may be repeated (default: {known})"}
     out = {"metavar": "DIR", "help": "write ledgers and report in this folder (default: runs/study-ENDPOINT)"}
     study = add_verb(
         verbs, "study", _study, "ask the whole question: price, budget, run, report",

@@ -184,9 +184,7 @@ class Chat(PageWidget):
                 raise LocalProtocolError(_CLOSED)
             await self._speaker.stop()
             self._opened = self._loop.create_future()
-            await self._until_page_is_here(
-                _HERE_S, "Press Start in the chat's own cell, or talk in a terminal: kit voice"
-            )
+            await self._until_page_is_here(_HERE_S, "Press Start in the chat's own cell, or talk by kit voice")
             names = ("echoCancellation", "noiseSuppression", "autoGainControl")
             self.send({"kind": "open", "processing": dict.fromkeys(names, self.echo_cancellation)})
             await self._opened  # for as long as the page asks its reader
@@ -401,12 +399,9 @@ class Chat(PageWidget):
         # 48 bytes are a millisecond of PCM at 24 kHz; of other formats the length is not known from the bytes.
         audio_ms = response.n_audio_bytes / 48 if response.output_format == "pcm16" else 0.0
         done = response.status != "in_progress"
-        more = {
-            "heard": _n_heard_chars(text, self._heard_ms(item), audio_ms),
-            "sound": done and audio_ms > 0,
-            "done": done,
-        }
-        return _turn("model", text, id=item.id, badge=show.badge_style(response.modality), warn=warn, **more)
+        heard, badge = _n_heard_chars(text, self._heard_ms(item), audio_ms), show.badge_style(response.modality)
+        sound = done and audio_ms > 0
+        return _turn("model", text, id=item.id, badge=badge, warn=warn, heard=heard, sound=sound, done=done)
 
     def _heard_ms(self, item: Item) -> float | None:
         """How much of a reply was heard; ``None``: all of it, or it was not played."""
@@ -426,12 +421,8 @@ class Chat(PageWidget):
         if voice is None and self.talk:
             words.append("the browser's microphone and speaker · headphones are advised")
         elif voice is not None:
-            names = {
-                "input": "samples of your voice lost",
-                "output": "samples of its voice lost",
-                "underruns": "gaps heard",
-            }
-            words += [f"{names[name]}: {n}" for name, n in voice.dropped.items() if n]
+            names = ("samples of your voice lost", "samples of its voice lost", "gaps heard")
+            words += [f"{name}: {n}" for name, n in zip(names, voice.dropped.values(), strict=True) if n]
             latency = voice.latency
             if latency.server_ms:
                 words.append(f"first sound {show.ms(latency.server_ms[-1])} after you")

@@ -64,8 +64,6 @@ class EventTable(PageWidget):
         if self._task is None:
             self._events = list(self._source if isinstance(self._source, EventList) else self._source.events)
 
-    # ------------------------------------------------------------------------------------------------- what is asked
-
     @property
     def responses(self) -> list[Response]:
         return self._source.responses if isinstance(self._source, Session | LoggedSession) else []
@@ -106,12 +104,8 @@ class EventTable(PageWidget):
         n_left = len(self._events) - len(rows)
         remark = f" · {n_left:,} more in the notebook" if n_left > 0 else ""
         simulated = getattr(self._source, "simulated", None)
-        return show.card(
-            f"<b>{len(self._events):,} events</b> {show.origin(simulated)}{remark}",
-            show.table(rows, ["ms", "", "event", "says"]) if rows else "",
-        )
-
-    # -------------------------------------------------------------------------------------------- what the page asks for
+        head = f"<b>{len(self._events):,} events</b> {show.origin(simulated)}{remark}"
+        return show.card(head, show.table(rows, ["ms", "", "event", "says"]) if rows else "")
 
     def _on_here(self, content: Content, buffers: list[memoryview]) -> None:
         super()._on_here(content, buffers)
@@ -129,8 +123,6 @@ class EventTable(PageWidget):
         n = content.get("n")
         # The page may be older than this kernel, and ask for a row that there is not.
         return n if isinstance(n, int) and 0 <= n < len(self._events) else None
-
-    # ------------------------------------------------------------------------------------------------------- sending
 
     def _row(self, event: Event) -> list[Any]:
         return [

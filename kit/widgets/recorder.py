@@ -47,8 +47,8 @@ _PROCESSING = {
     "autoGainControl": "gain control",
 }
 _NO_PAGE = (
-    "In one cell this needs JupyterLab 4.4 and ipykernel 7 or newer; elsewhere show the recorder in one cell, press Record and "
-    "Stop, and use recorder.clip in the next. Without a browser: kit.audio.record_clip(), or Clip.load()"
+    "Before JupyterLab 4.4 and ipykernel 7 show the recorder in one cell, press Record and Stop, and use recorder.clip in the "
+    "next. Without a browser: kit.audio.record_clip(), or Clip.load()"
 )
 
 
@@ -212,8 +212,7 @@ class Recorder(PageWidget):
                 return self.clip
             self._recording = None
         raise DeviceError(
-            f"no sound came within {timeout_s:g} s: allow the browser to use its microphone and record again, or open a file "
-            "with Clip.load()"
+            f"no sound came within {timeout_s:g} s: allow the microphone and record again, or use Clip.load()"
         )
 
     def stop(self) -> None:
