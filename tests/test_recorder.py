@@ -166,7 +166,7 @@ def test_the_page_gets_back_what_the_kernel_has(recorder):
 def test_a_lost_block_is_shown(recorder):
     speak(recorder, skip=(1,))
     take = recorder._recording
-    recorder._finish_late(take)  # what its timer calls
+    recorder._finish(take)  # what its timer calls
 
     assert recorder.said[-1][0]["gaps"] == [[40.0, 40.0]]
     assert recorder.clip.provenance.details["missing_ms"] == [[40.0, 40.0]]

@@ -14,9 +14,9 @@ from .microphone import Block, Microphone, Recording, kernel_details, record_cli
 from .playback import Playback, PlaybackPosition, Sink, Truncation, play_replies
 from .portaudio import Device, Devices, devices
 from .speaker import Speaker, play
-from .voice import Latency, Source, Voice, turn_detection
+from .voice import Latency, Voice, turn_detection
 
 __all__ = [
-    "Block", "Device", "Devices", "Latency", "LiveVoice", "Microphone", "Playback", "PlaybackPosition", "Recording", "Sink", "Source",
+    "Block", "Device", "Devices", "Latency", "LiveVoice", "Microphone", "Playback", "PlaybackPosition", "Recording", "Sink",
     "Speaker", "Truncation", "Voice", "devices", "kernel_details", "play", "play_replies", "record_clip", "turn_detection",
 ]  # fmt: skip

@@ -21,9 +21,6 @@ _BLOCK_MS = 20
 _SILENT_S = 3.0  # a device that brings no block for this long is gone; the slowest start measured was below one second
 
 
-# ------------------------------------------------------------------------------------------------ one recording, one clip
-
-
 class Gap(NamedTuple):
     """A stretch that never came: silence in the clip, so that what follows keeps its place."""
 
@@ -60,16 +57,13 @@ class Recording:
         self._lock = threading.Lock()
 
     def add(self, pcm: bytes | memoryview, *, first: int, seq: int | None = None, last: bool = False) -> float:
-        """Put one block in its place.
+        """Put one block in its place; returns its peak in dB below full scale (−inf for silence).
 
         Args:
             pcm: Little-endian int16, mono, at `rate_hz`.
             first: Where it begins, in samples from the start of the recording.
             seq: Its number, from 0, where the sender counts.
             last: No block comes after it.
-
-        Returns:
-            Its peak in dB below full scale (−inf for silence), for a meter.
         """
         samples = np.frombuffer(pcm, "<i2")
         peak = int(np.abs(samples.astype(np.int32)).max(initial=0))
@@ -155,9 +149,6 @@ def silence_limit_ms(seconds: float | None) -> float | None:
     if seconds is not None and not seconds > 0:
         raise InputError(f"to stop at a silence of {seconds:g} s: take more than 0; 1 is usual")
     return None if seconds is None else seconds * 1000
-
-
-# ---------------------------------------------------------------------------------------------------- blocks as they come
 
 
 class Block(NamedTuple):
@@ -336,15 +327,10 @@ class Microphone(BlockQueue):
 async def record_clip(
     seconds: float = 5, *, device: int | str | None = None, stop_at_silence_s: float | None = None
 ) -> Clip:
-    """Record with the kernel's microphone, without any widget.
+    """Record with the kernel's microphone, without any widget. Device and errors: see `Microphone`.
 
     Args:
-        seconds: For how long.
-        device: Its number or a part of its name; the system's default if left out.
         stop_at_silence_s: End earlier, once somebody has spoken (above −45 dBFS) and been quiet for this long.
-
-    Raises:
-        MissingExtra, DeviceError: See `Microphone`.
     """
     if not 0 < seconds <= MAX_MS / 1000:
         raise InputError(f"a recording of {seconds:g} s: take more than 0 and at most {MAX_MS / 1000:g}")

@@ -58,17 +58,9 @@ class Sink(Protocol):
         """Fall silent at once; returns the samples heard in all."""
 
 
-# ------------------------------------------------------------------------------- what was heard of which item: no I/O, no clock
-
-
 @dataclass(slots=True)
 class Stretch:
-    """One content part's sound, as the speaker was given it.
-
-    Attributes:
-        first: The number of its first sample among all that the speaker was ever given.
-        n: Its samples so far, at 24 kHz.
-    """
+    """One content part's sound, as the speaker was given it: `n` samples, the first with this number of all ever given."""
 
     response_id: str | None
     item_id: str | None
@@ -92,26 +84,20 @@ class Truncation:
 
 @dataclass(frozen=True, slots=True)
 class Interruption:
-    """What the server must be told.
-
-    Attributes:
-        cancel: The response to cancel; ``None`` where none is in progress, or the server cancels it.
-    """
+    """What the server must be told."""
 
     truncations: tuple[Truncation, ...]
     cancel: str | None = None
+    """The response to cancel; ``None`` where none is in progress, or the server cancels it."""
 
 
 @dataclass(slots=True)
 class PlaybackPosition:
-    """How far each reply of one session went to the speaker, and how far it was heard.
+    """How far each reply of one session went to the speaker, and how far it was heard."""
 
-    Attributes:
-        stretches: The last content parts that the speaker was given, in order.
-        interrupted: Ids of responses that were interrupted: nothing of them is played any more.
-    """
-
+    # The last content parts that the speaker was given, in order.
     stretches: list[Stretch] = field(default_factory=list)
+    # Ids of responses that were interrupted: nothing of them is played any more.
     interrupted: set[str | None] = field(default_factory=set)
 
     def may_play(self, response_id: str | None) -> bool:
@@ -150,17 +136,9 @@ class PlaybackPosition:
         return Interruption(truncations, None if server_cancels else with_id[-1])
 
 
-# ------------------------------------------------------------------------------------------------------- a session's replies
-
-
 @dataclass(slots=True)
 class Playback:
     """Feeds a speaker with a session's replies as they arrive, event by event; `play_replies` is the task around it.
-
-    Attributes:
-        position: What was heard of which item.
-        interruptions: Those that cut something off, oldest first.
-        handed_ms: For each reply, from the arrival of its first sound to its writing to the speaker: the kit's own part.
 
     Raises:
         InputError: If the session's replies are not PCM.
@@ -169,7 +147,9 @@ class Playback:
     session: Session
     sink: Sink
     position: PlaybackPosition = field(default_factory=PlaybackPosition)
+    # Those that cut something off, oldest first.
     interruptions: list[Interruption] = field(default_factory=list)
+    # For each reply, from the arrival of its first sound to its writing to the speaker: the kit's own part.
     handed_ms: list[float] = field(default_factory=list)
     # Bytes already played of each content part: (response, place of its item, content index).
     _n_taken: dict[tuple[str | None, int, int], int] = field(default_factory=dict)

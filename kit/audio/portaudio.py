@@ -39,21 +39,15 @@ def sounddevice() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One device, as PortAudio names it.
-
-    Attributes:
-        host: The system by which it is reached: ALSA, JACK, Core Audio, WASAPI …
-        rate_hz: Its native rate.
-        default_for: What the system uses it for where no device is named.
-    """
+    """One device, as PortAudio names it."""
 
     index: int
     name: str
-    host: str
+    host: str  # the system by which it is reached: ALSA, JACK, Core Audio, WASAPI …
     n_inputs: int
     n_outputs: int
-    rate_hz: int
-    default_for: tuple[Kind, ...] = ()
+    rate_hz: int  # its native rate
+    default_for: tuple[Kind, ...] = ()  # where no device is named
 
     @property
     def kinds(self) -> list[Kind]:

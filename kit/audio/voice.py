@@ -19,9 +19,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -33,21 +33,11 @@ from ..wire.dialect import read_session
 from ..wire.events import Event
 from ..wire.records import Response
 from .echo import EchoCanceller
-from .microphone import Block
+from .microphone import BlockQueue
 from .playback import Playback, Sink, response_of
 
 _TIMED_BLOCKS = 3_000  # blocks whose time to the socket is kept: the last minute, so that a long talk holds no more
 _MUTED_AFTER_S = 0.25  # half-duplex: a room still rings after the speaker has fallen silent
-
-
-class Source(Protocol):
-    """A microphone: `kit.audio.Microphone`, or the browser's."""
-
-    @property
-    def n_dropped(self) -> int:
-        """Samples lost because no reader took them in time."""
-
-    def __aiter__(self) -> AsyncIterator[Block]: ...
 
 
 @dataclass(slots=True)
@@ -55,22 +45,19 @@ class Latency:
     """Durations in milliseconds, one per block or per reply, each on one clock of this machine.
 
     The kit's own part is `input_ms` and `output_ms`. The rest is shown beside it, never added to it.
-
-    Attributes:
-        input_ms: Per block of the last minute: from the device's handing it over to the socket's taking it.
-        output_ms: Per reply: from the arrival of its first sound to its writing to the speaker's queue.
-        queue_ms: Per reply: from there to the speaker's taking it: prebuffer, and up to one of the device's periods.
-        server_ms: Per reply: from `speech_stopped` (or our request) to its first sound: the server and the network.
-        vad_silence_ms: How long the server waits in silence before it says `speech_stopped`.
-        prebuffer_ms: How much must be there before a reply begins to play.
-        microphone_ms, speaker_ms: What the devices add, as their drivers report it.
     """
 
+    # Per block of the last minute: from the device's handing it over to the socket's taking it.
     input_ms: list[float] = field(default_factory=list)
+    # Per reply: from the arrival of its first sound to its writing to the speaker's queue.
     output_ms: list[float] = field(default_factory=list)
+    # Per reply: from there to the speaker's taking it: prebuffer, and up to one of the device's periods.
     queue_ms: list[float] = field(default_factory=list)
+    # Per reply: from `speech_stopped` (or our request) to its first sound: the server and the network.
     server_ms: list[float] = field(default_factory=list)
+    # How long the server waits in silence before it says `speech_stopped`.
     vad_silence_ms: float | None = None
+    # How much must be there before a reply begins to play, and what the devices add, as their drivers report it.
     prebuffer_ms: float | None = None
     microphone_ms: float | None = None
     speaker_ms: float | None = None
@@ -127,9 +114,6 @@ class Voice:
         half_duplex: The microphone is silent while the model is heard: no echo, and no interruption by voice.
         canceller: Takes the echo out of what the microphone hears.
         on_event: Called with every event of the session, on its loop, after it was taken.
-
-    Attributes:
-        playback: What is heard, and what was interrupted.
     """
 
     playback_of: ClassVar[Callable[..., Any]] = Playback
@@ -137,7 +121,7 @@ class Voice:
     def __init__(
         self,
         session: OpenSession,
-        source: Source,
+        source: BlockQueue,
         sink: Sink,
         *,
         half_duplex: bool = False,
@@ -150,6 +134,7 @@ class Voice:
         self.half_duplex = half_duplex
         # Called when the user spoke over a reply, where no event tells it (`audio.live`).
         self.on_interrupted: Callable[[], None] = lambda: None
+        # What is heard, and what was interrupted.
         self.playback = self.playback_of(self.session, sink)
         # Peak of the microphone's last block, 0 to 1, after the canceller: a meter shows the user and not the model's echo.
         self.level = 0.0

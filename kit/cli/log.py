@@ -20,6 +20,7 @@ from ..eventlog.advice import recipes
 from ..eventlog.answer import BY, Answer, counted
 from ..eventlog.live import LIVE_COLUMNS, outcomes
 from ..eventlog.reading import csv_line
+from ..eventlog.sessions import COLUMNS
 from .options import Verbs, add_options, add_verb
 from .screen import Columns, badge, complain, console, print_sentence, say
 
@@ -62,15 +63,12 @@ def _log(args: argparse.Namespace) -> int:
 
 
 class _Count:
-    """What was read so far, over all files.
-
-    Attributes:
-        answer: How often a reply came as text.
-        problems: Files that could not be read.
-    """
+    """What was read so far, over all files."""
 
     def __init__(self, by: list[str]) -> None:
+        # How often a reply came as text.
         self.answer = Answer(by)
+        # Files that could not be read.
         self.problems: list[InputError] = []
         # Of all files together; samples come with their file's name, which the report of one file does not know.
         self.report = ParseReport()
@@ -223,15 +221,12 @@ def _times(n: int) -> str:
 def _csv(rows: Iterator[dict[str, Any]], count: _Count) -> None:
     """Realtime's table; of files with GPT-Live only, its table, for the two have other columns."""
     first = next(rows, None)
-    if first is None and count.live_rows:
-        sys.stdout.write(csv_line(columns=LIVE_COLUMNS))
-        for live_row in count.live_rows:
-            sys.stdout.write(csv_line(live_row, columns=LIVE_COLUMNS))
-        return
-    sys.stdout.write(csv_line())
-    for row in itertools.chain([] if first is None else [first], rows):
-        sys.stdout.write(csv_line(row))
-    if count.live_rows:
+    is_live = first is None and bool(count.live_rows)
+    columns = LIVE_COLUMNS if is_live else COLUMNS
+    sys.stdout.write(csv_line(columns=columns))
+    for row in count.live_rows if is_live else itertools.chain([first] if first else [], rows):
+        sys.stdout.write(csv_line(row, columns=columns))
+    if count.live_rows and not is_live:
         n_rows = counted(len(count.live_rows), "row")
         complain(f"not in this table: {n_rows} of GPT-Live, which has other columns; --json has both", 0)
 

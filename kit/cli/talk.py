@@ -315,15 +315,12 @@ class _LiveFace(_Face):
 
     _DULL = ("session.output_audio.delta", "session.input_audio.append")
     voice_of = LiveVoice
+    _n_shown = 0  # replies
 
     @staticmethod
     async def prepare(args: argparse.Namespace) -> dict[str, Any] | None:
         args.pace = None  # its clock is the microphone's: the stand-in, which knows recorded lines only, runs as fast as the wall
         return None
-
-    def __init__(self, session: LiveSession, **options: Any) -> None:
-        super().__init__(session, **options)
-        self._n_shown = 0  # replies
 
     def _turn(self, event: Event) -> None:
         fold = self._session.conversation

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.util
 import shlex
 import sys
 import traceback
+import types
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -66,14 +66,12 @@ def load_plan(path: str | Path) -> Plan:
         raise InputError(f"there is no file {file}; a plan is a Python file that defines plan = Plan(…)")
     if file.suffix != ".py":
         raise InputError(f"{file} is not a Python file; the plan comes first: kit trials run plan.py ledger.sqlite")
-    spec = importlib.util.spec_from_file_location("kit_plan", file)
-    assert spec is not None and spec.loader is not None  # a .py file has a loader
-    module = importlib.util.module_from_spec(spec)
+    module = types.ModuleType("kit_plan")
+    module.__file__ = str(file)
     sys.modules["kit_plan"] = module  # by which the source of an arm that the file defines is found, to be hashed
     sys.path.insert(0, str(file.parent))
-    sys.dont_write_bytecode, keep = True, sys.dont_write_bytecode
     try:
-        spec.loader.exec_module(module)
+        exec(compile(file.read_bytes(), str(file), "exec", dont_inherit=True), module.__dict__)
     except KitError:
         raise
     except Exception as exc:
@@ -81,8 +79,6 @@ def load_plan(path: str | Path) -> Plan:
         line = exc.lineno if isinstance(exc, SyntaxError) else lines[-1] if lines else "?"
         problem = "".join(traceback.format_exception_only(exc)[-1:]).strip()
         raise InputError(f"{file}, line {line}: {problem}") from exc
-    finally:
-        sys.dont_write_bytecode = keep
     plan = getattr(module, "plan", None)
     if not isinstance(plan, Plan):
         raise InputError(f"{file} defines no plan; it should say plan = Plan(…)")

@@ -45,15 +45,14 @@ _WITHOUT_KERNEL = (
 
 
 @cache
-def esm(*names: str) -> str:
+def esm(*names: str, kind: str = "js") -> str:
     """Read these files, in this order, as one module."""
-    return "\n".join((_HERE / f"{name}.js").read_text(encoding="utf-8") for name in names)
+    return "\n".join((_HERE / f"{name}.{kind}").read_text(encoding="utf-8") for name in names)
 
 
-@cache
-def css(*names: str) -> str:
-    """Read these style sheets; ``sound`` is the look that all widgets with sound share."""
-    return "\n".join((_HERE / f"{name}.css").read_text(encoding="utf-8") for name in names)
+def css(name: str) -> str:
+    """Read a style sheet; ``sound`` is the look that all widgets with sound share."""
+    return esm(name, kind="css")
 
 
 class PageWidget(anywidget.AnyWidget):
@@ -250,7 +249,7 @@ class BrowserSpeaker:
 
 
 class BrowserMicrophone(BlockQueue):
-    """A `kit.audio.Source` in the page: blocks as they come, until `close`.
+    """The page's microphone: blocks as they come, until `close`.
 
     Args:
         loop: Where the blocks are read.

@@ -207,7 +207,7 @@ class Recorder(PageWidget):
         """End a recording whose stop was never confirmed: the page is closed, or still asks its reader for the microphone."""
         with self._guard:
             if self._recording is not None and self._recording.n_samples:
-                self._finish()
+                self._finish(self._recording)
                 assert self.clip is not None
                 return self.clip
             self._recording = None
@@ -271,10 +271,7 @@ class Recorder(PageWidget):
                     self.send({"kind": "hear", "seconds": recording.ms / 1000, "peak": peak})
                     peak, level_at_ms = 0.0, recording.ms
         microphone.stop()
-        with self._guard:
-            # Or else another one has begun, or this one was given up.
-            if self._recording is recording:
-                self._finish()
+        self._finish(recording)
 
     # ------------------------------------------------------------------------------------------- what the front end says
 
@@ -288,7 +285,7 @@ class Recorder(PageWidget):
     def _on_here(self, content: Content, buffers: list[memoryview]) -> None:
         super()._on_here(content, buffers)
         if self._recording is not None and self._blocks is None and time.monotonic() - self._heard_at_s > _LEFT_S:
-            self._finish()  # the page that recorded is gone, and this one follows it: what came is kept
+            self._finish(self._recording)  # the page that recorded is gone, and this one follows it: what came is kept
         elif self.clip is not None and not self.recording:
             self._tell_clip(self.clip)  # a page that was opened again
 
@@ -329,9 +326,9 @@ class Recorder(PageWidget):
             self.send({"kind": "got", "take": self._n_takes, "n": recording.n_blocks})
         # The last block may come before others, on another thread: then a timer ends it with a gap.
         if recording.complete:
-            self._finish()
+            self._finish(recording)
         elif content["last"]:
-            threading.Timer(_LATE_S, self._finish_late, (recording,)).start()
+            threading.Timer(_LATE_S, self._finish, (recording,)).start()
         elif self._is_enough(recording) and not self._stopping:
             self.stop()
 
@@ -381,23 +378,22 @@ class Recorder(PageWidget):
 
     # --------------------------------------------------------------------------------------------------------- the outcome
 
-    def _finish_late(self, recording: Recording) -> None:
+    def _finish(self, recording: Recording) -> None:
+        """Make its clip, unless another one has begun, or it was given up."""
         with self._guard:
-            if self._recording is recording:
-                self._finish()
-
-    def _finish(self) -> None:
-        # Idle before the clip is made: who is told of it may begin the next recording.
-        recording, self._recording, self._blocks = self._recording, None, None
-        assert recording is not None
-        if self.clip is not None and self._waiter is None and 0 < recording.n_samples < _SLIP_S * recording.rate_hz:
-            self._tell_clip(self.clip)
-            self.send({"kind": "problem", "words": "That was no more than a click: the clip before it is kept."})
-            return
-        try:
-            self._keep(recording.clip(details=self._details))
-        except AudioFormatError as exc:
-            self._refuse(exc)
+            if self._recording is not recording:
+                return
+            # Idle before the clip is made: who is told of it may begin the next recording.
+            self._recording = self._blocks = None
+            is_slip = 0 < recording.n_samples < _SLIP_S * recording.rate_hz
+            if self.clip is not None and self._waiter is None and is_slip:
+                self._tell_clip(self.clip)
+                self.send({"kind": "problem", "words": "That was no more than a click: the clip before it is kept."})
+                return
+            try:
+                self._keep(recording.clip(details=self._details))
+            except AudioFormatError as exc:
+                self._refuse(exc)
 
     def _keep(self, clip: Clip) -> None:
         self.clip = clip
