@@ -255,7 +255,7 @@ class Speaker(PlayQueue):
 
 
 async def play(clip: Clip, *, device: int | str | None = None) -> None:
-    """Play a clip on the kernel's speaker, to its end. Cancelling it falls silent at once. Device and errors: see `Speaker`."""
+    """Play a clip on the kernel's speaker, to its end. Cancelling it falls silent. Device and errors: see `Speaker`."""
     async with Speaker(device) as speaker:
         speaker.write(clip.to_bytes())
         speaker.end()

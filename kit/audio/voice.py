@@ -156,8 +156,7 @@ class Voice:
         """Talk until the session closes or the microphone ends. Cancelling it falls silent and leaves the session open.
 
         Raises:
-            DeviceError: If a device goes away.
-            SessionClosed: If the connection breaks.
+            DeviceError, SessionClosed: If a device goes away, or the connection breaks.
         """
         try:
             await self._ready()
@@ -198,11 +197,9 @@ class Voice:
             self._input_ms.append((time.perf_counter() - block.ready_at_s) * 1000)
 
     def _muted(self) -> bool:
-        if not self.half_duplex:
-            return False
         now_s = time.perf_counter()
         # Pushed on with each block, so that it runs from the moment that the speaker fell silent.
-        if self.sink.playing:
+        if self.half_duplex and self.sink.playing:
             self._muted_until_s = now_s + _MUTED_AFTER_S
         return now_s < self._muted_until_s
 

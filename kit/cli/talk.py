@@ -53,9 +53,6 @@ def _connect(args: argparse.Namespace, **options: Any) -> connect:
     return connect(args.endpoint, **where, **access(args), **options, **stand_in(args))
 
 
-# --------------------------------------------------------------------------------------------------------- typed sessions
-
-
 async def _cases(args: argparse.Namespace) -> int:
     columns = Columns((4, 5, 8, 10, 14))
     columns.row("case", "items", "reported", "arrived", "first", "it says")
@@ -273,21 +270,20 @@ class _Face:
         self._last = name
         if self._every_event and self._n_last == 1:
             self.say(f"{event.at_ms / 1000:8.2f} s {name}")
+        if event.type == "error":
+            self.say(f"the server says: {show.plain(self._session.errors[-1])}", "red")
         self._turn(event)
 
     def _turn(self, event: Event) -> None:
         """A line for whatever a turn brings."""
-        if event.type == "input_audio_buffer.speech_started":
-            if self.voice is not None and self.voice.sink.playing:
-                self.cut_off()
+        if event.type == "input_audio_buffer.speech_started" and self.voice and self.voice.sink.playing:
+            self.cut_off()
         elif event.type == "conversation.item.input_audio_transcription.completed":
             self.say(f"you: {show.plain(event.data.get('transcript', '')).strip()}", "bold")
         elif event.type == "response.done":
             response = response_of(self._session, text_of(dict_of(event.data, "response"), "id"))
             if response is not None:
                 draw_response(response, self._wav, self._console)
-        elif event.type == "error":
-            self.say(f"the server says: {show.plain(self._session.errors[-1])}", "red")
 
     def cut_off(self) -> None:
         """The user spoke over a reply."""
@@ -295,8 +291,7 @@ class _Face:
 
     def summary(self) -> None:
         """What was said, what was lost, and where the time went."""
-        if self.voice is None:
-            return
+        assert self.voice is not None  # it was given before it ran
         interruptions = self.voice.playback.interruptions
         cuts = [cut.audio_end_ms for interruption in interruptions for cut in interruption.truncations]
         n = len(self._session.responses)
@@ -324,8 +319,6 @@ class _LiveFace(_Face):
 
     def _turn(self, event: Event) -> None:
         fold = self._session.conversation
-        if event.type == "error":
-            self.say(f"the server says: {show.plain(self._session.errors[-1])}", "red")
         while self._n_shown < len(fold.replies) and fold.replies[self._n_shown].ended:
             if words := fold.caller_of_each()[self._n_shown]:
                 self.say(f"you: {show.plain(words)}", "bold")

@@ -100,15 +100,12 @@ def draw_plan(plan: Plan) -> None:
     columns = Columns((8,))
     for name, value in facts.items():
         columns.row(Text(name, style="dim"), value)
-    boxes = {"time": f"{show.duration(60 * expected.minutes)}, 8 at once"}
     if expected.free or expected.usd is None:
-        boxes = {"cost": ("free, simulated" if expected.simulated else "free") if expected.free else "unpriced"} | boxes
+        boxes = {"cost": ("free, simulated" if expected.simulated else "free") if expected.free else "unpriced"}
     else:
-        boxes = {
-            "expected": f"about ${expected.usd:,.2f}",
-            "budget": f"${expected.enough_usd:,.0f} is enough",
-            "at worst": f"${expected.worst_usd:,.2f}",
-        } | boxes
+        boxes = {"expected": f"about ${expected.usd:,.2f}", "budget": f"${expected.enough_usd:,.0f} is enough"}
+        boxes["at worst"] = f"${expected.worst_usd:,.2f}"
+    boxes["time"] = f"{show.duration(60 * expected.minutes)}, 8 at once"
     table = Table(*boxes)
     table.add_row(*map(Text, boxes.values()))
     console().print(table, soft_wrap=False)
