@@ -175,7 +175,7 @@ ANYTHING = st.recursive(
     ),
     max_leaves=12,
 )
-FIELDS = sorted({name for needed, more in CLIENT_FIELDS.values() for name in (*needed, *more)})
+FIELDS = sorted({name for _, needed, more in CLIENT_FIELDS.values() for name in (*needed, *more)})
 EVENTS = st.fixed_dictionaries(
     {"type": st.sampled_from([*CLIENT_FIELDS, "nope"])}, optional={name: ANYTHING for name in [*FIELDS, "event_id"]}
 )

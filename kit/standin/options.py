@@ -50,7 +50,7 @@ class Options:
     strict: bool = False
     # Seconds of real time from a request to the first content, whatever the pace; ``None``: as in the service's logs.
     first_s: float | None = None
-    # Seconds of real time between two deltas of text or of a call's arguments, whatever the pace.
+    # The same between two deltas of text or of a call's arguments.
     token_s: float | None = None
     # Whether some reply or rule has a text that can only be hummed: the session's mark says so.
     plain_voice: bool = False

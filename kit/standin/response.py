@@ -16,6 +16,7 @@ The orders of events are those of wire logs (wire/README.md, Event orders).
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -236,7 +237,7 @@ class Response:
 
     def _stream_speech(self, place: dict[str, Any], part: Part, text: str) -> Iterator[float]:
         outbox = self.outbox
-        words = DeltaFrame("response.output_audio_transcript.delta", outbox.d, place, noise=True)
+        words = self._pieces("response.output_audio_transcript.delta", place, text)
         sound = DeltaFrame("response.output_audio.delta", outbox.d, place)
         speech = spoken(text, self.request.output_format)
         pcm = memoryview(speech.pcm)
@@ -245,16 +246,15 @@ class Response:
             outbox.emit("output_audio_buffer.started", response_id=self.id)
         for n, chunk in enumerate(speech.chunks):
             ahead = speech.pieces_before(n)
-            for piece in speech.pieces[n_pieces:ahead]:
-                self._spend(1)
-                outbox.put(words.text(outbox.new_id("event"), piece))
+            for piece in itertools.islice(words, ahead - n_pieces):
                 part.text = f"{part.text}{piece}"
             n_pieces = ahead
             self._spend(0, CHUNK_MS)
             if not self._sideband:
                 outbox.put(sound.base64(outbox.new_id("event"), chunk))
             part.pcm = pcm[: (n + 1) * CHUNK_MS * 48]
-            yield self._later(CHUNK_MS / 1000)
+            self._at_s += CHUNK_MS / 1000
+            yield self._at_s
 
     def _stream_call(self, index: int, call: Call) -> Iterator[float]:
         # ``call_`` and sixteen letters and digits: without the second that other ids begin with
@@ -271,12 +271,9 @@ class Response:
 
     def _next_token(self) -> float:
         if self._token_s is None:
-            return self._later(TEXT_DELTA_S)
-        self.hold_s = self._token_s
-        return self._at_s
-
-    def _later(self, s: float) -> float:
-        self._at_s += s
+            self._at_s += TEXT_DELTA_S
+        else:
+            self.hold_s = self._token_s
         return self._at_s
 
     def _spend(self, text: int, audio_ms: int = 0) -> None:

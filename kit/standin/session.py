@@ -69,20 +69,6 @@ LISTEN_MS = 500
 # Of audio that may wait to be heard: one event of 15 MiB, and some.
 UNHEARD_MS = 400_000
 
-# What each client event may carry besides `type` and `event_id`: required, then optional.
-CLIENT_FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "session.update": (("session",), ()),
-    "input_audio_buffer.append": (("audio",), ()),
-    "input_audio_buffer.commit": ((), ()),
-    "input_audio_buffer.clear": ((), ()),
-    "conversation.item.create": (("item",), ("previous_item_id",)),
-    "conversation.item.retrieve": (("item_id",), ()),
-    "conversation.item.truncate": (("item_id", "content_index", "audio_end_ms"), ()),
-    "conversation.item.delete": (("item_id",), ()),
-    "response.create": ((), ("response",)),
-    "response.cancel": ((), ("response_id",)),
-}
-
 # The service's list of supported events names these two as well (2026-09): they belong to translation sessions.
 TRANSLATION_EVENTS = ("session.close", "session.input_audio_buffer.append")
 
@@ -220,7 +206,7 @@ class ServerSession(Outbox):
             if event["type"] != "input_audio_buffer.append":
                 while self._unheard:  # what comes next is answered after all that was appended before it
                     self._listen()
-            _HANDLERS[event["type"]](self, event)
+            CLIENT_FIELDS[event["type"]][0](self, event)
         except Refused as exc:
             self.error(exc.refusal, event_id)
             return False
@@ -242,15 +228,15 @@ class ServerSession(Outbox):
         kind, event_id = event.get("type"), event.get("event_id")
         if kind is None:
             raise refuse("invalid_event", "The 'type' field is missing.")
-        clears_output = kind == "output_audio_buffer.clear" and self._sideband
-        if not isinstance(kind, str) or not (kind in CLIENT_FIELDS or kind in TRANSLATION_EVENTS or clears_output):
+        known = isinstance(kind, str) and (kind in CLIENT_FIELDS or kind in TRANSLATION_EVENTS)
+        if not known or (kind == "output_audio_buffer.clear" and not self._sideband):
             listed = CLIENT_EVENTS if self.d.name == "ga" else (*CLIENT_EVENTS, "transcription_session.update")
             raise Refused(invalid_value(kind, listed, "type"))
         if isinstance(event_id, str) and len(event_id) > MAX_EVENT_ID_CHARS:
             raise Refused(too_long("event_id", len(event_id), MAX_EVENT_ID_CHARS))
         if kind in TRANSLATION_EVENTS:  # the service lists them and takes them there; what it says here is unverified
             raise refuse("invalid_value", f"'{kind}' is an event of translation sessions only.", "type")
-        required, optional = CLIENT_FIELDS.get(kind, ((), ()))
+        _, required, optional = CLIENT_FIELDS[kind]
         demand(next((missing(name) for name in required if event.get(name) is None), None))
         foreign = (name for name in event if name not in ("type", "event_id", *required, *optional))
         demand(next(map(unknown_parameter, foreign), None))
@@ -616,16 +602,17 @@ def _transcription_usage(model: str, ms: float, transcript: str) -> dict[str, An
     }
 
 
-_HANDLERS: dict[str, Callable[[ServerSession, dict[str, Any]], None]] = {
-    "session.update": ServerSession._update,
-    "input_audio_buffer.append": ServerSession._append,
-    "input_audio_buffer.commit": ServerSession._commit,
-    "input_audio_buffer.clear": ServerSession._clear,
-    "conversation.item.create": ServerSession._create_item,
-    "conversation.item.retrieve": ServerSession._retrieve_item,
-    "conversation.item.truncate": ServerSession._truncate_item,
-    "conversation.item.delete": ServerSession._delete_item,
-    "response.create": ServerSession._create_response,
-    "response.cancel": ServerSession._cancel,
-    "output_audio_buffer.clear": ServerSession._clear_output,
+# What takes each client event, and what it may carry besides `type` and `event_id`: required, then optional.
+CLIENT_FIELDS: dict[str, tuple[Callable[[ServerSession, dict[str, Any]], None], tuple[str, ...], tuple[str, ...]]] = {
+    "session.update": (ServerSession._update, ("session",), ()),
+    "input_audio_buffer.append": (ServerSession._append, ("audio",), ()),
+    "input_audio_buffer.commit": (ServerSession._commit, (), ()),
+    "input_audio_buffer.clear": (ServerSession._clear, (), ()),
+    "conversation.item.create": (ServerSession._create_item, ("item",), ("previous_item_id",)),
+    "conversation.item.retrieve": (ServerSession._retrieve_item, ("item_id",), ()),
+    "conversation.item.truncate": (ServerSession._truncate_item, ("item_id", "content_index", "audio_end_ms"), ()),
+    "conversation.item.delete": (ServerSession._delete_item, ("item_id",), ()),
+    "response.create": (ServerSession._create_response, (), ("response",)),
+    "response.cancel": (ServerSession._cancel, (), ("response_id",)),
+    "output_audio_buffer.clear": (ServerSession._clear_output, (), ()),  # of a sideband
 }

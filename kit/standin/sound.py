@@ -92,7 +92,6 @@ _PIECE = re.compile(r"\s*(?:[^\W\d_]{1,9}|\d{1,3}|[^\w\s]|_)|\s+")
 class Spoken:
     """A text as speech, cut and encoded once for all sessions."""
 
-    text: str
     # The transcript as it streams: joined they are the text.
     pieces: tuple[str, ...]
     # int16 mono at 24 kHz.
@@ -137,4 +136,4 @@ def spoken(text: str, format: AudioFormat = "pcm16") -> Spoken:
     data = clip.to_bytes(format)
     size = CHUNK_MS * BYTES_PER_MS[format]
     chunks = tuple(pybase64.b64encode(data[start : start + size]) for start in range(0, len(data), size))
-    return Spoken(text, pieces(text), clip.to_bytes(), chunks)
+    return Spoken(pieces(text), clip.to_bytes(), chunks)
