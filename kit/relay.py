@@ -50,7 +50,7 @@ from .eventlog import LogWriter, Redactor
 from .files import named_path
 from .intake import FastConnection
 from .link import dial
-from .standin import Access, Connection, HttpRequest, Listener, PlainRequest, http_answer, key_of, key_of_request
+from .standin import Access, Connection, HttpRequest, Listener, PlainRequest, http_answer, key_of
 from .wire.conversation import Conversation
 from .wire.events import Event, decode
 from .wire.live_conversation import LiveConversation
@@ -170,7 +170,7 @@ class Relay(Listener):
             connection.protocol.process_request(request)
         except InvalidHandshake:
             return None  # the library refuses it in its own words
-        key = key_of_request(request)
+        key = key_of(request.headers, request.path)
         if self.access.require_key is not None and not self.access.fits(key):
             return connection.respond(HTTPStatus.UNAUTHORIZED, _WRONG_KEY)
         headers = self._outgoing(request.headers, key)
@@ -236,7 +236,7 @@ class Relay(Listener):
             return http_answer(
                 "404 Not Found", Refusal(None, "this relay passes on websockets, and POST /v1/realtime/client_secrets")
             )
-        key = key_of(request.headers, {})
+        key = key_of(request.headers)
         if self.access.require_key is not None and not self.access.fits(key):
             return http_answer("401 Unauthorized", Refusal("invalid_api_key", _WRONG_KEY.strip()))
         base = urlsplit(self.endpoint.url)

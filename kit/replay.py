@@ -27,7 +27,7 @@ from .errors import InputError, clipped
 from .eventlog.reading import AnySession, RecordedSession, Step, recordings
 from .eventlog.redact import MARK
 from .eventlog.writing import without_audio
-from .standin import MAX_FRAME_BYTES, Access, Connection, Listener, key_of_request
+from .standin import MAX_FRAME_BYTES, Access, Connection, Listener, key_of
 from .wire.conversation import TAG
 from .wire.dialect import MARK_HEADER, REPLAY_HEADER
 from .wire.events import DIGEST, LIVE_AUDIO_DELTA, dict_of, encode, loudness
@@ -103,7 +103,7 @@ class Replay(Listener):
         return f"<Replay of {about}{f', {n} sessions' if n > 1 else ''}{sound}>"
 
     async def admit(self, connection: Connection, request: Request) -> Response | None:
-        if self.access.require_key is None or self.access.fits(key_of_request(request)):
+        if self.access.require_key is None or self.access.fits(key_of(request.headers, request.path)):
             return None
         return connection.respond(HTTPStatus.UNAUTHORIZED, "this replay wants its key\n")
 

@@ -6,7 +6,7 @@ simulated: the mark travels in the handshake and in the session object.
 
 from .drift import in_words as drift_rules
 from .faults import KINDS as FAULTS
-from .handshake import DEFAULT_MODEL, Access, HttpRequest, PlainRequest, http_answer, key_of, key_of_request
+from .handshake import DEFAULT_MODEL, Access, HttpRequest, PlainRequest, http_answer, key_of
 from .hearing import prepare as prepare_hearing
 from .journal import Recorder
 from .listener import Connection, Listener
@@ -35,6 +35,5 @@ __all__ = [
     "http_answer",
     "json_list",
     "key_of",
-    "key_of_request",
     "prepare_hearing",
 ]

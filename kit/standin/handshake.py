@@ -121,18 +121,6 @@ class ConnectionRequest:
     graceful_close: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """A refused handshake: the `error`, then the close."""
-
-    refusal: Refusal
-    close_code: int
-
-    @property
-    def reason(self) -> str:
-        return f"{self.refusal.type}.{self.refusal.code}" if self.refusal.code else self.refusal.type
-
-
 def query_of(target: str) -> dict[str, str]:
     """Return the fields of a path's query; of several of one name the last."""
     return dict(parse_qsl(urlsplit(target).query, keep_blank_values=True))
@@ -158,7 +146,7 @@ def connection_request(target: str, headers: Headers, forced_dialect: str) -> Co
         model=query.get("model") or query.get("deployment"),
         trial=query.get("trial"),
         attempt=query.get("attempt"),
-        key=key_of(headers, query),
+        key=key_of(headers, target),
         intent=query.get("intent"),
         beta_header=beta_header,
         call_id=query.get("call_id") or None,
@@ -186,12 +174,7 @@ def option_texts(request: Request) -> dict[str, str | list[str]]:
     return texts
 
 
-def key_of_request(request: Request) -> str | None:
-    """Return the API key of an upgrade request."""
-    return key_of(request.headers, query_of(request.path))
-
-
-def key_of(headers: Headers, query: Mapping[str, str]) -> str | None:
+def key_of(headers: Headers, target: str = "") -> str | None:
     """Return the API key of a request. A browser can only send it as a subprotocol, ``openai-insecure-api-key.…``."""
     scheme, _, credentials = next(iter(headers.get_all("Authorization")), "").partition(" ")
     credentials, key = credentials.strip(), None
@@ -205,12 +188,16 @@ def key_of(headers: Headers, query: Mapping[str, str]) -> str | None:
     prefix = "openai-insecure-api-key."
     key = key or next((word.removeprefix(prefix) for word in subprotocols(headers) if word.startswith(prefix)), None)
     key = key or next((value for name in ("api-key", "xi-api-key") for value in headers.get_all(name)), None)
-    key = key or query.get("api-key") or None
+    key = key or query_of(target).get("api-key") or None
     return key.encode("utf-8", "replace").decode() if key else None  # a header may hold bytes that are no text
 
 
-def rejection(request: ConnectionRequest, access: Access, *, ephemeral: bool, beta_disabled: bool) -> Rejection | None:
-    """Return why a connection is refused, in the service's words (wire/README.md, Handshake failures); ``None`` if it may come in.
+def rejection(
+    request: ConnectionRequest, access: Access, *, ephemeral: bool, beta_disabled: bool
+) -> tuple[Refusal, int] | None:
+    """Return the `error` of a connection that is refused, and the code that it is closed with; ``None`` if it may come in.
+
+    The sentences are those of wire/README.md, Handshake failures.
 
     Args:
         request: What it asks for.
@@ -221,7 +208,7 @@ def rejection(request: ConnectionRequest, access: Access, *, ephemeral: bool, be
     key, model = request.key, request.model
     code: str | None = "invalid_model"
     if key is None and access.require_key is not None:
-        return Rejection(Refusal(None, "Missing bearer or basic authentication in header"), 3000)
+        return Refusal(None, "Missing bearer or basic authentication in header"), 3000
     if key is not None and not ephemeral and not access.fits(key):
         # the service repeats enough of it to recognise, not enough to use
         masked = f"{key[:8] if len(key) > 16 else key[:3]}{'*' * 8}{key[-4:] if len(key) > 12 else ''}"
@@ -229,7 +216,7 @@ def rejection(request: ConnectionRequest, access: Access, *, ephemeral: bool, be
             f"Incorrect API key provided: {masked}. "
             "You can find your API key at https://platform.openai.com/account/api-keys."
         )
-        return Rejection(Refusal("invalid_api_key", message), 3000)
+        return Refusal("invalid_api_key", message), 3000
     if request.beta_header and beta_disabled:
         message = "The Realtime Beta API is no longer supported. Please use /v1/realtime for the GA API."
         code = "beta_api_shape_disabled"
@@ -253,7 +240,7 @@ def rejection(request: ConnectionRequest, access: Access, *, ephemeral: bool, be
         message = f'Model "{model}" is not supported in realtime mode.'
     else:
         return None
-    return Rejection(Refusal(code, message), 4000)
+    return Refusal(code, message), 4000
 
 
 # Ephemeral keys: ``POST …/client_secrets`` (GA) and ``POST …/sessions`` (beta), and what an ``ek_`` key brings along.

@@ -34,14 +34,12 @@ from .handshake import (
     ConnectionRequest,
     HttpRequest,
     PlainRequest,
-    Rejection,
     Secret,
     Secrets,
     answer_mint,
     connection_request,
     http_answer,
     key_of,
-    key_of_request,
     option_texts,
     query_of,
     rejection,
@@ -394,7 +392,7 @@ class StandIn(Listener):
             self._on_notice(text)
 
     def _show_journal(self, connection: Connection, request: Request) -> Response:
-        if not self.access.fits(key_of_request(request)):
+        if not self.access.fits(key_of(request.headers, request.path)):
             return connection.respond(HTTPStatus.UNAUTHORIZED, "this stand-in wants its key\n")
         if self.journal is None:
             return connection.respond(HTTPStatus.NOT_FOUND, "this stand-in keeps no journal: StandIn(journal=True)\n")
@@ -402,7 +400,7 @@ class StandIn(Listener):
 
     def _answer(self, request: HttpRequest) -> bytes:
         """Answer a POST or DELETE."""
-        if not self.access.fits(key_of(request.headers, {})):
+        if not self.access.fits(key_of(request.headers)):
             return http_answer("401 Unauthorized", Refusal("invalid_api_key", "Incorrect API key provided."))
         if request.method == "DELETE" and request.path == "/journal" and self.journal is not None:
             return http_answer("200 OK", {"deleted": self.journal.clear(query_of(f"?{request.query}"))})
@@ -422,9 +420,9 @@ class StandIn(Listener):
         why = rejection(request, self.access, ephemeral=secret is not None, beta_disabled=self.beta_disabled)
         if about.fault == "refuse-handshake":
             message = "Incorrect API key provided: asked for of a stand-in."
-            why = Rejection(Refusal("invalid_api_key", message), 3000)
+            why = Refusal("invalid_api_key", message), 3000
         if why is not None:
-            await self._reject(connection, why, request.dialect)
+            await self._reject(connection, *why, request.dialect)
         elif about.fault == "silent":
             await connection.wait_closed()
         elif (session := self._session(about, request, secret)) is not None:
@@ -488,13 +486,13 @@ class StandIn(Listener):
         }
         return [make(facts) for make in makers]
 
-    async def _reject(self, connection: Connection, why: Rejection, d: Dialect) -> None:
-        error = error_fields(why.refusal) | {"event_id": None}
+    async def _reject(self, connection: Connection, refusal: Refusal, close_code: int, d: Dialect) -> None:
+        error = error_fields(refusal) | {"event_id": None}
         frame = encode({"type": "error", "event_id": new_id("event", int(time.time())), "error": error})
         for make in OBSERVERS:
             make({"dialect": d.name}).frame("server", frame, False)
         await connection.send(frame, text=True)
-        await connection.close(why.close_code, why.reason)
+        await connection.close(close_code, f"{refusal.type}.{refusal.code}" if refusal.code else refusal.type)
 
 
 def _json(connection: Connection, status: HTTPStatus, body: dict[str, Any]) -> Response:
