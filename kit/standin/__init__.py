@@ -15,25 +15,7 @@ from .replies import Call, Reasoned, Reply, ReplyRule, json_list
 from .server import StandIn
 
 __all__ = [
-    "DEFAULT_MODEL",
-    "FAULTS",
-    "MAX_FRAME_BYTES",
-    "SESSION_S",
-    "Access",
-    "Call",
-    "Connection",
-    "HttpRequest",
-    "Limits",
-    "Listener",
-    "PlainRequest",
-    "Reasoned",
-    "Recorder",
-    "Reply",
-    "ReplyRule",
-    "StandIn",
-    "drift_rules",
-    "http_answer",
-    "json_list",
-    "key_of",
+    "DEFAULT_MODEL", "FAULTS", "MAX_FRAME_BYTES", "SESSION_S", "Access", "Call", "Connection", "HttpRequest", "Limits", "Listener",
+    "PlainRequest", "Reasoned", "Recorder", "Reply", "ReplyRule", "StandIn", "drift_rules", "http_answer", "json_list", "key_of",
     "prepare_hearing",
-]
+]  # fmt: skip

@@ -116,8 +116,7 @@ class Kind:
     of: str = ""
 
 
-def documented(context: Context) -> bool:
-    """Decide by the rule `documented`."""
+def _documented(context: Context) -> bool:
     return context.system_text > 0 or context.assistant_text > (1 if context.starts_with_user_audio else 0)
 
 
@@ -149,7 +148,7 @@ KINDS = (
         "documented",
         "text iff a system `input_text` item is in the conversation, or more assistant text items than one (than none where the "
         "first message is not the user's audio): what was reported in 2024, and the default",
-        lambda: lambda draws: documented,
+        lambda: lambda draws: _documented,
     ),
     Kind("never", "audio", lambda: lambda draws: lambda context: False),
     Kind("always", "text", lambda: lambda draws: lambda context: True),

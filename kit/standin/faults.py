@@ -192,12 +192,7 @@ class Faults:
         self._count: dict[str, int] = {}
 
     def due(self, of: str, draws: Draws) -> Fault | None:
-        """Count an occasion and return the fault that it has, if any.
-
-        Args:
-            of: ``reply``, ``item``, ``connection`` or ``session``.
-            draws: The draws of this attempt at the session's trial.
-        """
+        """Count an occasion (`Kind.of`) and return the fault that it has, if any; `draws` are those of this attempt at the trial."""
         n = self._count[of] = self._count.get(of, 0) + 1
         number: float | None = None  # one draw for all faults of the same thing, so that their chances add up
         for item in self._faults:

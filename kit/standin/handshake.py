@@ -198,12 +198,7 @@ def rejection(
     """Return the `error` of a connection that is refused, and the code that it is closed with; ``None`` if it may come in.
 
     The sentences are those of wire/README.md, Handshake failures.
-
-    Args:
-        request: What it asks for.
-        access: Who may come in.
-        ephemeral: Whether its key is an ephemeral one of this server's, still valid.
-        beta_disabled: Whether the beta header is refused.
+    `ephemeral`: its key is an ephemeral one of this server's, still valid.
     """
     key, model = request.key, request.model
     code: str | None = "invalid_model"
@@ -317,11 +312,9 @@ class HttpRequest:
 
 
 class PlainRequest:
-    """One POST or DELETE as it comes in, which the server's library does not read, and its answer.
+    """One POST or DELETE as it comes in, which the server's library does not read.
 
-    Args:
-        access: Who may come in.
-        answer: Called with the whole request; returns the whole answer, or a coroutine that does.
+    `answer` is called with the whole request; it returns the whole answer, or a coroutine that does.
     """
 
     METHODS = (b"POST ", b"DELETE ")

@@ -87,7 +87,7 @@ def loudness(window: NDArray[np.float32]) -> float:
 
 
 class TurnDetector:
-    """Find turns in one stream of PCM at 24 kHz.
+    """Find turns in one stream of PCM at 24 kHz, which begins at `from_ms` of the session's.
 
     | state | `speaking` | leaves it when |
     |---|---|---|
@@ -95,10 +95,7 @@ class TurnDetector:
     | speech | yes | a window lies below the threshold less `HYSTERESIS` |
     | pause | yes | a window is speech again; or `silence_ms` have passed: `Stopped` |
 
-    Args:
-        threshold: 0 to 1; how sure it must be.
-        silence_ms: How much silence ends a turn.
-        from_ms: Where in the session's stream this begins.
+    `threshold` is how sure it must be, 0 to 1; so much silence as `silence_ms` ends a turn.
     """
 
     def __init__(self, *, threshold: float, silence_ms: int, from_ms: float) -> None:
@@ -253,8 +250,7 @@ _MS = BYTES_PER_MS["pcm16"]
 class InputAudio:
     """The input audio buffer of one session, and the turn detection on it.
 
-    Args:
-        max_s: How much sound is kept. With turn detection the oldest is forgotten; without, more is refused.
+    It keeps `max_s` seconds. With turn detection the oldest sound is forgotten; without, more is refused.
     """
 
     def __init__(self, max_s: float) -> None:

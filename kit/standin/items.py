@@ -61,14 +61,10 @@ class TokenCount:
 def usage(
     context: Sequence[TokenCount], before: Sequence[TokenCount], text_out: int, audio_out: int, d: Dialect, is_2x: bool
 ) -> dict[str, Any]:
-    """Return the `usage` of a response.
+    """Return the `usage` of a response that read `context`, after one that read `before`, and wrote so many tokens.
 
-    Args:
-        context: The pieces that it read, in order.
-        before: Those that the response before it read: the common beginning, in whole blocks of 64 tokens, is cached.
-        text_out, audio_out: The tokens that it wrote.
-        is_2x: Whether the model is of the gpt-realtime-2 family, which counts two kinds of tokens more. Their names were seen
-            (2026-09); where they stand, and that the written ones are those read and not cached, is unverified.
+    The common beginning of the two, in whole blocks of 64 tokens, is cached. The gpt-realtime-2 family (`is_2x`) counts two kinds of
+    tokens more: their names were seen (2026-09); where they stand, and that the written ones are those read and not cached, is unverified.
     """
     text, audio = sum(count.text for count in context), sum(count.audio for count in context)
     same_text = same_audio = 0
@@ -212,11 +208,7 @@ def base64_from_client(data: object, format: AudioFormat, path: str) -> bytes:
 
 
 def item_from_client(raw: object, d: Dialect, format: AudioFormat, new_id: str, path: str = "item") -> Item:
-    """Make the item that a client describes.
-
-    Raises:
-        Refused: In the service's words, if it would refuse the item.
-    """
+    """Make the item that a client describes; raises what the service would refuse it by."""
     demand(refuse_item(raw, d, path))
     assert isinstance(raw, dict)
     item = Item(id=raw.get("id") or new_id, type=raw["type"])
@@ -262,11 +254,7 @@ class Conversation:
         return self._order[place - 1] if place else None
 
     def add(self, item: Item, previous_item_id: object = None) -> str | None:
-        """Put an item in its place and return the id of the item before it.
-
-        Raises:
-            Refused: If the place does not exist, the id is taken, or an output answers no call.
-        """
+        """Put an item in its place and return the id of the item before it; raises what the service would refuse it by."""
         if previous_item_id is not None and not isinstance(previous_item_id, str):
             raise Refused(wrong_type("previous_item_id", "a string", previous_item_id))
         if item.id in self._items:

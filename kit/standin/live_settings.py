@@ -84,11 +84,7 @@ class LiveOptions:
 
     @staticmethod
     def from_words(words: Mapping[str, Any], *, pace: float) -> LiveOptions:
-        """Make options of what a user wrote; `silence` is a rule's name.
-
-        Raises:
-            InputError: For a field that there is not.
-        """
+        """Make options of what a user wrote; `silence` is a rule's name."""
         names = {field.name for field in fields(LiveOptions)} - {"pace"}
         for name in sorted(set(words) - names):
             raise InputError(f"live= has no {clipped(name)}; there are {', '.join(sorted(names))}")
@@ -101,11 +97,7 @@ class LiveOptions:
         return LiveOptions(**values, pace=pace)
 
     def with_texts(self, texts: Mapping[str, str | list[str]]) -> LiveOptions:
-        """Return the options with those that one connection sets for itself, as a URL or a header says them.
-
-        Raises:
-            InputError: For one that means nothing to a Live session, or a value that cannot be.
-        """
+        """Return the options with those that one connection sets for itself, as a URL or a header says them."""
         for name in sorted(set(texts) - {"drift", "seed", "pace", "replies", "faults"}):
             raise InputError(
                 f"a GPT-Live connection cannot set {name}; it can set drift (a rule for silence), seed, pace, replies "
@@ -162,11 +154,7 @@ _SHAPES: dict[tuple[str, ...], tuple[type, str]] = {
 
 
 def shaped(session: object) -> dict[str, Any]:
-    """Return the `session` of an event, once each part of it is known to be of the type that it can be.
-
-    Raises:
-        Refused: For one that is not.
-    """
+    """Return the `session` of an event, or raise what refuses it: each part is of the type that it can be."""
     session = session if isinstance(session, dict) else {}
     for path, (kind, expected) in _SHAPES.items():
         value: Any = session
@@ -178,11 +166,7 @@ def shaped(session: object) -> dict[str, Any]:
 
 
 def start_settings(asked: dict[str, Any], source: StoredSession | None) -> dict[str, Any]:
-    """Return what a session is set to by the `session` of its `session.start`; a fork inherits from its source.
-
-    Raises:
-        Refused: For anything that the service would refuse.
-    """
+    """Return what a session is set to by the `session` of its `session.start`, or raise what refuses it; a fork inherits from its source."""
     _check_start(asked, source)
     inherited = dict(source.settings) if source is not None else {}
     audio, voice = asked.get("audio") or {}, inherited.pop("voice", "marin")

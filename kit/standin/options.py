@@ -103,11 +103,7 @@ def with_options(options: Options, **values: Any) -> Options:
 
 
 def values_of(texts: Mapping[str, str | list[str]]) -> dict[str, Any]:
-    """Return the values for `with_options` of what a URL or a header says in texts.
-
-    Raises:
-        InputError: For a text that is no number or no JSON list where one is wanted.
-    """
+    """Return the values for `with_options` of what a URL or a header says in texts."""
     values: dict[str, Any] = dict(texts)
     for name, text in texts.items():
         if isinstance(text, list) or name == "drift":

@@ -54,11 +54,7 @@ Output = Say | Call
 
 
 def script(replies: Sequence[object]) -> tuple[Reply, ...]:
-    """Check the replies that a stand-in shall give: texts, `Call`, `Reasoned`, or the two as JSON objects.
-
-    Raises:
-        InputError: For anything else, or a text in which nothing can be spoken.
-    """
+    """Check the replies that a stand-in shall give: texts, `Call`, `Reasoned`, or the two as JSON objects; all can be spoken."""
     if isinstance(replies, str | bytes) or not isinstance(replies, Sequence):
         raise InputError(f"replies must be a list of texts, not {clipped(replies)}")
     parsed = tuple(map(_reply, replies))
@@ -140,12 +136,7 @@ class ReplyRule:
     after: str | None = None
 
     def answer(self, item: Item | None, items: Sequence[Item]) -> Reply | None:
-        """Return the reply to an item; ``None`` where the rule does not match.
-
-        Args:
-            item: The item that is answered.
-            items: All that the response reads: among them is the call that an output belongs to.
-        """
+        """Return the reply to an item; ``None`` where the rule does not match. Among `items` is the call that an output belongs to."""
         words = words_of(item)
         calls: list[str | None] = [None]  # what it is an output of
         if item is not None and item.type == "function_call_output":
@@ -264,11 +255,7 @@ _SEARCHER = _Searcher()
 
 
 def rules(values: Sequence[object]) -> tuple[ReplyRule, ...]:
-    """Check rules: `ReplyRule` or JSON objects ``{"when": …, "reply": …, "after": …}``.
-
-    Raises:
-        InputError: For anything else, or a regular expression that is none.
-    """
+    """Check rules: `ReplyRule` or JSON objects ``{"when": …, "reply": …, "after": …}``; their regular expressions work."""
     if isinstance(values, str | bytes) or not isinstance(values, Sequence):
         raise InputError(f"rules must be a list, not {clipped(values)}")
     return tuple(map(_rule, values))
@@ -301,15 +288,10 @@ _CAPITALISED = re.compile(r"(?<!^)(?<![.!?] )\b[A-Z][a-z]+\b")
 
 
 def tool_call(tools: Sequence[dict[str, Any]], choice: object, item: Item | None) -> Call | None:
-    """Return the call that a response makes; ``None`` if it makes none.
+    """Return the call that a response makes in answer to an item; ``None`` if it makes none.
 
-    Args:
-        tools: The functions it may call.
-        choice: ``auto``, ``none``, ``required``, or an object that names one.
-        item: The item that the response answers.
-
-    ``auto`` calls a function when a word of its name is in the user's words (``get_weather``: "weather"), and never in answer
-    to a function's output.
+    `choice` is ``auto``, ``none``, ``required``, or an object that names a tool. ``auto`` calls a function when a word of its name is
+    in the user's words (``get_weather``: "weather"), and never in answer to a function's output.
     """
     functions = [tool for tool in tools if tool.get("type", "function") == "function"]
     words = words_of(item)
@@ -390,13 +372,9 @@ def _tag(item: Item | None) -> str | None:
 
 
 def choose(items: Sequence[Item], spoken_before: Sequence[str], draws: Draws, turn: int) -> str:
-    """Choose the text of the next reply.
+    """Choose the text of reply number `turn`, from 0, to these items; no line comes twice while another is left.
 
-    Args:
-        items: The items that the response reads.
-        spoken_before: The texts of this session's replies: no line comes twice while another is left.
-        draws: The session's draws; the same seed, trial and turn choose the same line.
-        turn: Which reply of the session this is, from 0.
+    The same seed, trial and turn choose the same line.
     """
     tag = _tag(answered_item(items))
     lines = speech.repertoire("joke") if tag is None else speech.repertoire("answer", tag=tag)

@@ -436,15 +436,7 @@ class Settings:
         return cast(AudioFormat, read_session(self.session, "input_format"))
 
     def update(self, patch: object, *, spoke: bool) -> None:
-        """Take an update as a whole.
-
-        Args:
-            patch: The `session` of a `session.update`.
-            spoke: Whether assistant audio is in the conversation: then the voice is fixed.
-
-        Raises:
-            Refused: Nothing was changed.
-        """
+        """Take the `session` of a `session.update` as a whole, or raise what refuses it; where the assistant `spoke`, the voice is fixed."""
         kind = "realtime" if self.is_conversation else "transcription"
         if isinstance(patch, dict) and self.dialect.name == "ga":
             asked_kind = patch.get("type", kind)
@@ -489,11 +481,7 @@ def _shown_tool(tool: dict[str, Any]) -> dict[str, Any]:
 
 
 class ResponseRequest:
-    """The options of one `response.create`, with the session's as defaults.
-
-    Raises:
-        Refused: For a `response` object that the service would refuse.
-    """
+    """The options of one `response.create`, with the session's as defaults; raises what the service would refuse it by."""
 
     def __init__(self, response: object, settings: Settings) -> None:
         self._dialect = settings.dialect
