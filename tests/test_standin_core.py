@@ -184,6 +184,8 @@ EVENTS = st.fixed_dictionaries(
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(["ga", "beta"]), st.lists(EVENTS | ANYTHING, max_size=6))
 @example("ga", [{"type": "session.update", "session": {"type": ["realtime"]}}])
+@example("ga", [{"type": "session.update", "session": {"type": "realtime", "max_output_tokens": 10**400}}])
+@example("beta", [{"type": "session.update", "session": {"temperature": -(10**400)}}])
 @example(
     "ga", [{"type": "conversation.item.create", "item": {"type": "message", "role": "user", "content": [{"type": []}]}}]
 )

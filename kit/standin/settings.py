@@ -74,14 +74,12 @@ class Number:
         # "Invalid 'session.temperature': decimal below minimum value. Expected a value >= 0.6, but got 0.3 instead."
         if value < self.low:
             why, code = f"below minimum value. Expected a value >= {self.low:g}", f"{kind}_below_min_value"
-        elif self.high is not None and value > self.high:
-            why, code = (
-                f"above maximum value. Expected a value <= {self.high:g}",
-                f"{kind}_above_max_value",
-            )  # unverified
+        elif self.high is not None and value > self.high:  # what is said of this is unverified
+            why, code = f"above maximum value. Expected a value <= {self.high:g}", f"{kind}_above_max_value"
         else:
             return None
-        return Refusal(code, f"Invalid '{path}': {kind} {why}, but got {value:g} instead.", path)
+        shown = value if isinstance(value, int) else f"{value:g}"  # an integer may be too large for a float
+        return Refusal(code, f"Invalid '{path}': {kind} {why}, but got {shown} instead.", path)
 
 
 NATURAL = Number("integer", 0)
