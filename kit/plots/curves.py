@@ -213,12 +213,12 @@ def cure_cost(
     rate = rates[outcome]
     columns = ("arm", cost, f"{rate}_rate", f"{rate}_low", f"{rate}_high", "first_turns")
     look, ax = _canvas(table, "modality_df", columns, style, ax, "arm")
-    shown, arms = table[(table["first_turns"] > 0) & table[cost].notna()], groups(table, "arm")
-    costs = shown[cost].to_numpy(float)
+    shown_rows, arms = table[(table["first_turns"] > 0) & table[cost].notna()], groups(table, "arm")
+    costs = shown_rows[cost].to_numpy(float)
     reach = float(np.ptp(costs)) or 1.0 if len(costs) else 1.0
     dodged = False
     fig: Any = ax.get_figure()
-    for at, (_, row) in enumerate(shown.iterrows()):
+    for at, (_, row) in enumerate(shown_rows.iterrows()):
         # By its place in the plan, so that an arm has one colour in all pictures.
         colour, marker = _mark(arms.index(str(row["arm"])))
         # Points at one cost stand side by side. Only the mark is moved, in points of the paper: its place on the axis is that of the
@@ -248,11 +248,11 @@ def cure_cost(
     # An arm with several rows has several marks, and one entry.
     unique = dict(zip(names, handles, strict=True))
     n_columns = 1 + (len(unique) > 6)
-    n_left_out = len(table) - len(shown)
+    n_left_out = len(table) - len(shown_rows)
     remarks = f"; {n_left_out} without a number left out" if n_left_out else ""
     remarks += "; arms of the same cost stand side by side" if dodged else ""
     _finish(ax, look, table, -(-len(unique) // n_columns), title or "What a cure costs", f"Down and left is better; lines are {interval_words(table)}{remarks}",
-            f"{int(shown['first_turns'].sum()):,} first turns", axis="both", ncols=n_columns, handles=list(unique.values()), labels=list(unique))  # fmt: skip
+            f"{int(shown_rows['first_turns'].sum()):,} first turns", axis="both", ncols=n_columns, handles=list(unique.values()), labels=list(unique))  # fmt: skip
     return ax
 
 

@@ -174,8 +174,8 @@ def _draw(ax: Axes, look: Style, band: Band, top: float, at: int, link: str) -> 
         word = SHADES[shade]
         shades.add(word)
         chosen = runs[band.cells[runs[:, 1], runs[:, 0]] == shade]
-        left, right, above, below = x[chosen[:, 0]], x[chosen[:, 0] + 1], y[chosen[:, 1]], y[chosen[:, 2]]
-        boxes = np.stack([left, above, right, above, right, below, left, below], axis=1).reshape(-1, 4, 2)
+        x0, x1, y0, y1 = x[chosen[:, 0]], x[chosen[:, 0] + 1], y[chosen[:, 1]], y[chosen[:, 2]]
+        boxes = np.stack([x0, y0, x1, y0, x1, y1, x0, y1], axis=1).reshape(-1, 4, 2)
         # One shape of many boxes per shade: a page with thousands of rectangles of their own would crawl.
         cells = PolyCollection(
             list(boxes), facecolor=_colour(word, look), linewidth=0, gid=f"strip-{word}-{at}", rasterized=many

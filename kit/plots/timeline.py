@@ -283,13 +283,13 @@ def pair(
         colour = show.COLOURS.get(modality, look.muted)
         heading = foreign(name) if name else _given_before(source, reply)
         size = f"{reply.n_audio_bytes / 1e3:,.0f} kB" if reply.n_audio_bytes else "0 bytes"
-        came = f"{show.SIGNS.get(modality, '')} {modality}, {size} of audio"
+        result = f"{show.SIGNS.get(modality, '')} {modality}, {size} of audio"
         # Words need more contrast than a wave: darker on white, and on black three parts in ten of the ink.
         mixed = 0.7 * np.array(to_rgb(colour)) + 0.3 * np.array(to_rgb(look.ink))
         ink: Any = mixed if look.name == "dark" else show.badge_style(modality)[2]
         bold: dict[str, Any] = {"fontweight": "bold", "va": "bottom"}
         ax.text(0, middle + 0.95, heading, fontsize=BODY + 1, color=look.ink, **bold)
-        ax.text(until, middle + 0.95, came, fontsize=SMALL, color=ink, ha="right", gid="words", **bold)
+        ax.text(until, middle + 0.95, result, fontsize=SMALL, color=ink, ha="right", gid="words", **bold)
         ax.hlines(middle, 0, until, color=look.muted, linewidth=0.8)
         if reply.n_audio_bytes:
             _wave(ax, reply, middle, colour)

@@ -47,8 +47,8 @@ def controls_df(source: Source, *, level: float = 0.95) -> pd.DataFrame:
     rows = []
     for key, group in trials.groupby(keys, observed=True, sort=False, dropna=False):
         must_read = MUST_READ[key[keys.index("role")]]
-        answered = group[group["first_turn_modality"].notna()]
-        read, origins = answered["first_turn_modality"].astype("string"), answered["simulated"]
+        read_trials = group[group["first_turn_modality"].notna()]
+        read, origins = read_trials["first_turn_modality"].astype("string"), read_trials["simulated"]
         text, right, n = int((read == "text").sum()), int((read == must_read).sum()), len(read)
         rate = stats.wilson(text, n, level)
         rows.append((
@@ -87,12 +87,12 @@ def flow_df(source: Source, by: Sequence[str] | str = ("arm",)) -> pd.DataFrame:
         by: Columns of `trials_df`, such as ``["model", "arm"]``.
     """
     trials, attempts = trials_df(source), attempts_df(source, role="measure")
-    by, ids, asked = _names(by), ["plan", "trial_id"], attempts["reply_asked"]
+    by, ids, reply_asked = _names(by), ["plan", "trial_id"], attempts["reply_asked"]
     for name in by:
         if name not in trials:
             raise InputError(f"trials are not labelled by {clipped(name)}")
     seeded = attempts["stage"].isin(["seeded", "answered"])
-    reached = attempts.assign(connected=attempts["session_id"].notna(), seeded=seeded, asked=asked)
+    reached = attempts.assign(connected=attempts["session_id"].notna(), seeded=seeded, asked=reply_asked)
     # A trial came as far as the best of its attempts.
     flags = reached.groupby(ids, observed=True)[["connected", "seeded", "asked"]].max().reset_index()
     trials = trials.merge(flags, how="left", on=ids).assign(planned=1)
@@ -100,7 +100,7 @@ def flow_df(source: Source, by: Sequence[str] | str = ("arm",)) -> pd.DataFrame:
     # Summed flags are counts.
     groups = trials.groupby([*by, SIMULATED], observed=True, dropna=False)
     out = groups[["planned", "connected", "seeded", "asked", "lost", "answered"]].sum().astype("Int64").reset_index()
-    if len(asked) and asked.isna().all():  # schema 1 does not know it: then the sum of nothing is no count
+    if len(reply_asked) and reply_asked.isna().all():  # schema 1 does not know it: then the sum of nothing is no count
         out["asked"] = None
     return out
 
@@ -126,8 +126,8 @@ def definitions_df(source: Source, by: Sequence[str] | str = BY, *, level: float
     table: Any = source if _is_table(source) else modality_table(counted_turns(source), names, level)
     rows = []
     for _, row in table.iterrows():
-        for word, (counted, _) in DEFINITIONS.items():
-            k = row[list(counted)].sum(skipna=False)
+        for word, (columns, _) in DEFINITIONS.items():
+            k = row[list(columns)].sum(skipna=False)
             if pd.isna(k):
                 continue
             rate = stats.wilson(int(k), int(row["first_turns"]), level)
@@ -198,15 +198,15 @@ def _told_apart(labels: pd.DataFrame, within: Sequence[str]) -> list[str]:
     if _is_table(labels):  # what it was grouped by stands before `simulated`
         grouped = columns[: columns.index(SIMULATED)] if SIMULATED in columns else []
         return [name for name in grouped if name in LABELS and name not in (*within, "arm")]
-    apart: list[str] = []
+    labels_kept: list[str] = []
     n_apart = 1
     # Settings that name one model each need no model beside them: each further label has to tell something apart.
     for name in TOLD_APART:
         if name in columns and name not in within:
-            n = len(labels[[*apart, name]].dropna().drop_duplicates())
+            n = len(labels[[*labels_kept, name]].dropna().drop_duplicates())
             if n > n_apart:
-                apart, n_apart = [*apart, name], n
-    return apart
+                labels_kept, n_apart = [*labels_kept, name], n
+    return labels_kept
 
 
 def _planned_margin(source: Any) -> float | None:

@@ -341,10 +341,10 @@ def _same_trials(ledgers: Sequence[Ledger]) -> list[str]:
     ]
     # Whoever decided a trial first has it; where no ledger has, the first one that plans it.
     owner: dict[tuple[str, str], int] = {}
-    for wanted in (True, False):
+    for is_decided in (True, False):
         for at, rows in enumerate(trials):
             for trial_id, decided in rows:
-                if bool(decided) is wanted:
+                if bool(decided) is is_decided:
                     owner.setdefault((plans[at], trial_id), at)
     left_out = [[row[0] for row in rows if owner[plans[at], row[0]] != at] for at, rows in enumerate(trials)]
     if n := sum(map(len, left_out)):
@@ -357,7 +357,7 @@ def _same_trials(ledgers: Sequence[Ledger]) -> list[str]:
 def _selected(
     ledger: Ledger, columns: Iterable[str], clauses: str, role: Role | None, left_out: str
 ) -> Iterator[sqlite3.Cursor]:
-    """Query a ledger, which may be written to meanwhile; `left_out` is of `_same_trials`."""
+    """Query a ledger, which may be written to meanwhile: it sees one moment; `left_out` is of `_same_trials`."""
     with closing(ledger.connect()) as db:
         db.row_factory = None  # plain tuples: names for each row would be a third of reading it
         values = {"role": role, "plan": ledger.plan_hash[:12], "left_out": left_out}
@@ -551,10 +551,10 @@ def _turns_of_responses(df: pd.DataFrame, role: Role | None) -> pd.DataFrame:
     for name in _NEEDED:
         if name not in df:
             raise InputError(f"the frame has no column {clipped(name)}; a frame to count is one of tables.responses_df")
-    counted = (df["turn"] >= 0).to_numpy()  # -1: asked for beside the conversation, and no turn of it
+    in_turns = (df["turn"] >= 0).to_numpy()  # -1: asked for beside the conversation, and no turn of it
     if role is not None and "role" in df:
-        counted = counted & (df["role"] == role).to_numpy()
-    df = df if counted.all() else df[counted]
+        in_turns = in_turns & (df["role"] == role).to_numpy()
+    df = df if in_turns.all() else df[in_turns]
     trial = _codes(df["trial_id"])
     if "plan" in df:  # the same trial id in two plans is two trials
         plan = _codes(df["plan"])

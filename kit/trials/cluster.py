@@ -156,8 +156,8 @@ class _Cluster:
             tries = tuple(
                 (n, trial, runner.prepared(trial), runner.attempt_there(trial)) for n, trial in trials.items()
             )
-            limits, kept = (plan.timeout_s, plan.deadline_s), (runner.keep_events, runner.keep_sound)
-            batch = Batch(self._topic, plan.seed, *limits, *kept, self._at_once, tries)
+            limits, keep = (plan.timeout_s, plan.deadline_s), (runner.keep_events, runner.keep_sound)
+            batch = Batch(self._topic, plan.seed, *limits, *keep, self._at_once, tries)
             future = self._client.submit(
                 play_batch,
                 batch,

@@ -112,9 +112,9 @@ class LiveAttempt(Attempt):
         asked_at_ms = first.ask.at_ms if first and first.ask else None
         heard_at_ms = voiced[0].first_voice_at_ms if voiced else None
         heard_ms = None if heard_at_ms is None or asked_at_ms is None else heard_at_ms - asked_at_ms
-        ended = None
+        how_ended = None
         if final is not None and final.n_voiced:
-            ended = "unfinished" if final.ended == "session ended" else "complete"
+            how_ended = "unfinished" if final.ended == "session ended" else "complete"
         turn = {
             "turn": self.turn,
             "n_responses": len(answers),
@@ -123,7 +123,7 @@ class LiveAttempt(Attempt):
             "final_status": final.status if final else None,
             "first_outcome": first.outcome if first else "failed",
             "outcome": final.outcome if final else "failed",
-            "ended": ended,
+            "ended": how_ended,
             # There are no written replies, so that the first content is the first voice.
             "first_ms": heard_ms,
             "heard_ms": heard_ms,
@@ -135,7 +135,7 @@ class LiveAttempt(Attempt):
             rows.append(
                 {name: int(value) if isinstance(value, bool) else value for name, value in fields.items()}
                 # No event echoes what was asked for; there is only the voice (wire/LIVE.md, In ten lines).
-                | {"turn": self.turn, "response": n, "asked": "audio", "ended": ended, "n_calls": 0}
+                | {"turn": self.turn, "response": n, "asked": "audio", "ended": how_ended, "n_calls": 0}
                 # Money runs by the session's seconds: a reply has no price of its own.
                 | {"cost_usd": None if not self.trial.settings.free else 0.0, "cost_estimated": 0}
             )

@@ -390,8 +390,8 @@ class Plan:
         """
         analysis = asdict(self.analysis) | {"within": list(self.analysis.within), "over": list(self.analysis.over)}
         skipped = [[*cell, reason] for cell, reason in self.skipped.items()]
-        more = {"analysis": analysis, "kit_version": __version__, "skipped": skipped}
-        return self._describe_1() | {"plan": 2, "deadline_s": self.deadline_s} | more
+        of_today = {"analysis": analysis, "kit_version": __version__, "skipped": skipped}
+        return self._describe_1() | {"plan": 2, "deadline_s": self.deadline_s} | of_today
 
     def _describe_1(self) -> dict[str, Any]:
         """What kit 0.1 froze, so that a ledger of then can be gone on with."""
@@ -698,8 +698,8 @@ def worst_usd(trial: Trial) -> float | None:
     # A server's own instructions are not known beforehand: ten times what was seen.
     text += len(settings.instructions.encode()) if settings.instructions else 10 * _INSTRUCTIONS_TOKENS
     # Tools, and whatever else the session or a response is told in words, is input of every response.
-    asked = {name: value for name, value in arm.asks(history).items() if name != "input"}
-    for fields in filter(None, (settings.more, arm.settings(history), asked)):
+    fields_asked = {name: value for name, value in arm.asks(history).items() if name != "input"}
+    for fields in filter(None, (settings.more, arm.settings(history), fields_asked)):
         text += len(json.dumps(dict(fields), default=str, ensure_ascii=False).encode("utf-8", "replace"))
     usd = 0.0
     for turn in (None, *trial.case.turns):
