@@ -410,3 +410,15 @@ def test_a_picture_of_ones_own_is_in_the_kits_colours_too():
 
     assert ax.title.get_color() == plots.STYLES["light"].ink  # which a theme's colour takes the place of
     assert "#000000" not in page and plots.STYLES["light"].ink not in page
+
+
+def test_the_table_beside_a_picture_holds_no_formula_for_a_spreadsheet():
+    import base64
+    import re
+
+    import pandas as pd
+
+    page = plots.Picture(plots.blank(), pd.DataFrame({"case": ["=1+1"], "n": [-1]}))._repr_html_()
+
+    csv = base64.b64decode(re.search(r'data:text/csv;base64,([^"]+)', page)[1]).decode()
+    assert "\n'=1+1,-1\n" in csv
