@@ -24,7 +24,7 @@ import msgspec
 from websockets.http11 import Request, Response
 
 from .errors import InputError, clipped
-from .eventlog.reading import AnySession, RecordedSession, Step, recordings
+from .eventlog.reading import AnySession, RecordedSession, recordings
 from .eventlog.redact import MARK
 from .eventlog.writing import without_audio
 from .standin import MAX_FRAME_BYTES, Access, Connection, Listener, key_of
@@ -165,8 +165,9 @@ class _Playing:
                 fed = self._session.dialect == "live" or (n > 0 and steps[n - 1].data.get("type") in _APPENDS)
                 await self._compare(step.data, more_sound=fed)
             else:
-                if self._replay.pace is not None:
-                    await asyncio.sleep(_gap_s(before, step) / self._replay.pace)
+                gap_ms = step.at_ms - before.at_ms if before is not None else math.nan
+                if self._replay.pace is not None and not math.isnan(gap_ms):
+                    await asyncio.sleep(max(0.0, gap_ms / 1000 / self._replay.pace))
                 await self._connection.send(encode(_sounding(self._ids.now(step.data))), text=True)
             before = step
         end = self._session.end or {}
@@ -221,12 +222,6 @@ class _Playing:
         await self._connection.send(encode(frame), text=True)
         # As the service closes for a wrong request (wire/README.md, Handshake failures).
         await self._connection.close(4000, "replay_departed")
-
-
-def _gap_s(before: Step | None, step: Step) -> float:
-    """Seconds from the frame before to this one, where the log says so."""
-    gap_ms = step.at_ms - before.at_ms if before is not None else 0.0
-    return 0.0 if math.isnan(gap_ms) else max(0.0, gap_ms / 1000)
 
 
 def _sounding(value: Any) -> Any:

@@ -293,3 +293,8 @@ def in_a_cell() -> bool:
     # Of the message that the kernel answers now: a button's is none that runs a cell.
     header = (shell.get_parent() or {}).get("header", {})
     return bool(header.get("msg_type") == "execute_request")
+
+
+def counted(count: int, word: str, words: str = "") -> str:
+    """A number and what it counts: ``1 reply``, ``2 replies``."""
+    return f"{count:,} {word if count == 1 else words or word + 's'}"

@@ -222,7 +222,7 @@ def test_a_line_about_an_event_that_cannot_be_read_is_counted_and_shown(tmp_path
     assert only(log).words == "Hello."
     assert log.report.n_not_understood == 2
     assert log.report.samples[0][0] == 5 and "response.content_part.added" in log.report.samples[0][1]
-    assert "2 not understood" in repr(log)
+    assert "2 lines about events not understood" in repr(log)
 
 
 # ------------------------------------------------------------------------------------------------- what logs do to events
@@ -341,8 +341,8 @@ def test_an_unknown_event_is_kept_and_counted(tmp_path):
     log = read(tmp_path, *map(json.dumps, [*talk(), {"type": "response.gesture.delta", "response_id": "resp_A"}]))
 
     assert (
-        log.session().unknown == {"response.gesture.delta": 1}
-        and log.session().events[-1].type == "response.gesture.delta"
+        log.sessions[0].unknown == {"response.gesture.delta": 1}
+        and log.sessions[0].events[-1].type == "response.gesture.delta"
     )
 
 

@@ -17,7 +17,7 @@ from .. import show
 from ..errors import InputError
 from ..eventlog import Log, ParseReport, log_files, read_logs
 from ..eventlog.advice import recipes
-from ..eventlog.answer import BY, Answer, counted
+from ..eventlog.answer import BY, Answer
 from ..eventlog.live import LIVE_COLUMNS, outcomes
 from ..eventlog.reading import csv_line
 from ..eventlog.sessions import COLUMNS
@@ -74,8 +74,8 @@ class _Count:
         self.report = ParseReport()
         self.samples: list[str] = []
         self.simulated: set[bool | None] = set()
-        # Files read and not read, sessions, files whose last line breaks off, replies found in more than one file.
-        self.n_files = self.n_unread = self.n_sessions = self.n_torn = self.n_twice = 0
+        # Files read and not read, sessions, replies found in more than one file.
+        self.n_files = self.n_unread = self.n_sessions = self.n_twice = 0
         # GPT-Live's replies have other columns, so they wait for a table of their own; and what is said of each session.
         self.n_live_sessions = 0
         self.live_rows: list[dict[str, Any]] = []
@@ -107,7 +107,6 @@ class _Count:
 
     def _rows_of(self, log: Log) -> Iterator[tuple[dict[str, Any], str]]:
         self.n_sessions += len(log.sessions)
-        self.n_torn += log.report.torn
         self.report.add(log.report)
         samples = log.report.samples[: _MAX_NAMED - len(self.samples)]
         self.samples += [f"{log.path.name}:{n}: {text}" for n, text in samples]
@@ -141,20 +140,13 @@ class _Count:
     def answer_lines(self) -> list[str]:
         """The answer, with what was lost on the way to it."""
         n = self.report.n_not_understood
-        words = [f"{counted(n, 'line')} about events not understood"] if n else []
-        words += [*self._unread, *self._torn]
+        words = [f"{show.counted(n, 'line')} about events not understood"] if n else []
+        words += [f"{show.counted(self.n_unread, 'file')} not read"] if self.n_unread else []
+        words += [f"{show.counted(self.report.torn, 'file')} whose last line breaks off"] if self.report.torn else []
         words += [f"{text} ({_times(n_seen)})" for text, n_seen in self.report.sightings.items()] if n else []
         bias = ", and more often those in text, whose lines are longer" if n else ""
         losses = f"{', '.join(words)}: replies may be missing{bias}." if words else ""
         return list(self.answer.lines(losses, self.report.sightings.total()))
-
-    @property
-    def _unread(self) -> list[str]:
-        return [f"{counted(self.n_unread, 'file')} not read"] if self.n_unread else []
-
-    @property
-    def _torn(self) -> list[str]:
-        return [f"{counted(self.n_torn, 'file')} whose last line breaks off"] if self.n_torn else []
 
     @property
     def exit_code(self) -> int:
@@ -166,24 +158,18 @@ class _Count:
     def summary(self, passed_over: list[Path], width: int) -> list[str]:
         """What was taken, what was passed over, and what it takes to log better; samples are a line of that width."""
         report, answer = self.report, self.answer
-        facts = [counted(self.n_files, "file")]
+        facts = [show.counted(self.n_files, "file")]
         if self.n_sessions or not self.n_live_sessions:
-            facts.append(f"{counted(self.n_sessions, 'session')}, {counted(answer.n_rows, 'response')}")
+            facts.append(f"{show.counted(self.n_sessions, 'session')}, {show.counted(answer.n_rows, 'response')}")
         if self.n_live_sessions:
-            replies = counted(len(self.live_rows), "reply", "replies")
-            facts.append(f"{counted(self.n_live_sessions, 'GPT-Live session')}, {replies}")
+            replies = show.counted(len(self.live_rows), "reply", "replies")
+            facts.append(f"{show.counted(self.n_live_sessions, 'GPT-Live session')}, {replies}")
         facts = [", ".join(facts)]
         if answer.modalities:
             facts.append(", ".join(f"{n:,} {word}" for word, n in sorted(answer.modalities.items())))
-        if report.reasons:
-            why = ", ".join(f"{n:,} {reason}" for reason, n in report.reasons.most_common())
-            facts.append(f"{counted(report.n_not_understood, 'line')} about events not understood ({why})")
-        left_out = (
-            (self.n_twice, "response", " found twice, counted once"),
-            (report.n_foreign, "event", " of another API (Responses) left out"),
-            (report.n_other, "other line", ""),
-        )
-        facts += [*self._torn, *(f"{counted(n, thing)}{what}" for n, thing, what in left_out if n), *self._unread]
+        facts += report.facts()
+        facts += [f"{show.counted(self.n_twice, 'response')} found twice, counted once"] if self.n_twice else []
+        facts += [f"{show.counted(self.n_unread, 'file')} not read"] if self.n_unread else []
         if True in self.simulated:
             facts.append(show.SIMULATED if self.simulated == {True} else f"partly {show.SIMULATED}")
         elif None in self.simulated:
@@ -191,7 +177,7 @@ class _Count:
         lines = ["; ".join(facts)]
         lines += [f"{text}: {_times(n)}" for text, n in report.sightings.items()]
         lines += [f"  {_shortened(show.one_line(sample, 240), width - 2)}" for sample in self.samples]
-        lines += [f"{note}{f' ({n:,} times)' if n > 1 else ''}" for note, n in report.notes.items()]
+        lines += report.remarks()
         if passed_over:
             lines.append(f"passed over: {_names(passed_over)}; name one to read it")
         if not report.n_events and report.n_lines and not report.n_live:
@@ -227,7 +213,7 @@ def _csv(rows: Iterator[dict[str, Any]], count: _Count) -> None:
     for row in count.live_rows if is_live else itertools.chain([first] if first else [], rows):
         sys.stdout.write(csv_line(row, columns=columns))
     if count.live_rows and not is_live:
-        n_rows = counted(len(count.live_rows), "row")
+        n_rows = show.counted(len(count.live_rows), "row")
         complain(f"not in this table: {n_rows} of GPT-Live, which has other columns; --json has both", 0)
 
 

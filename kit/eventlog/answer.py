@@ -35,8 +35,6 @@ class _Group:
 
     def __str__(self) -> str:
         n, k = self.n.total(), self.k.total()
-        if not n:
-            return "0 of 0"
         sessions, bounds = list(self.n), ""
         if len(sessions) > 1:
             from ..stats import clustered  # with numpy and scipy, which take longer than most logs
@@ -45,7 +43,9 @@ class _Group:
             if interval.low is not None and interval.high is not None:
                 bounds = f", 95 % interval {_percent(interval.low)}–{_percent(interval.high)}"
         n_with = sum(1 for name in sessions if self.k[name])
-        return f"{k:,} of {n:,} ({_percent(k / n)} %{bounds}), in {n_with:,} of {counted(len(sessions), 'session')}"
+        return (
+            f"{k:,} of {n:,} ({_percent(k / n)} %{bounds}), in {n_with:,} of {show.counted(len(sessions), 'session')}"
+        )
 
 
 class Answer:
@@ -67,10 +67,8 @@ class Answer:
         self._unknown = 0  # of which the log does not show what they came as
         # Of all replies, and by each way to group them, by value. Groups by `restored`, `model` and `day` are shown where there are two.
         self._all = _Group()
-        self._groups: dict[str, dict[str, _Group]] = {
-            name: {} for name in dict.fromkeys(("restored", "model", "day", *by))
-        }
         self._by = tuple(by)
+        self._groups: dict[str, dict[str, _Group]] = {name: {} for name in ("restored", "model", "day", *self._by)}
 
     def take(self, row: Mapping[str, Any], session: str) -> None:
         """Count one row of `COLUMNS`. `session` is what its turns have in common."""
@@ -100,35 +98,27 @@ class Answer:
             n_sighted: How often a framework itself says that a reply came as text. Where those are more than the replies that
                 can be read as text, there is no rate.
         """
-        n = self._all.n.total()
-        if not n:
+        if not self._all.n:
             kinds = ", ".join(f"{count:,} {word}" for word, count in self.modalities.most_common())
-            return [
-                f"The log does not say what the replies came as ({kinds})."
-                if self._unknown
-                else f"No reply that asked for audio said anything ({kinds})."
-                if kinds
-                else "No reply was found, so the log does not say how often one came as text.",
-                *([losses] if losses else []),
-            ]
+            sentence = "No reply was found, so the log does not say how often one came as text."
+            if self._unknown:
+                sentence = f"The log does not say what the replies came as ({kinds})."
+            elif kinds:
+                sentence = f"No reply that asked for audio said anything ({kinds})."
+            return [sentence, losses] if losses else [sentence]
         lines = [f"Asked for audio, came as text: {self._all}."]
         if n_sighted > self.modalities["text"]:
-            replies = f"{counted(n_sighted, 'reply', 'replies')} of {self.n_rows:,}"
+            replies = f"{show.counted(n_sighted, 'reply', 'replies')} of {self.n_rows:,}"
             lines = [f"Came as text: at least {replies}, as the framework itself says; the log does not show which."]
         if losses:
             lines.append(f"Careful: {losses}")
-        if self.n_partial:
-            lines.append(f"Partial, counted by what is left of them: {counted(self.n_partial, 'reply', 'replies')}.")
-        if self._unknown:
-            lines.append(
-                f"Not counted, what they came as is not in the log: {counted(self._unknown, 'reply', 'replies')}."
-            )
-        if self._asked_for_text:
-            lines.append(f"Asked for as text, not counted: {counted(self._asked_for_text, 'reply', 'replies')}.")
-        if self._asked_unknown:
-            lines.append(
-                f"Counted though the log does not say what was asked for: {counted(self._asked_unknown, 'reply', 'replies')}."
-            )
+        counts = (
+            (self.n_partial, "Partial, counted by what is left of them"),
+            (self._unknown, "Not counted, what they came as is not in the log"),
+            (self._asked_for_text, "Asked for as text, not counted"),
+            (self._asked_unknown, "Counted though the log does not say what was asked for"),
+        )
+        lines += [f"{what}: {show.counted(n, 'reply', 'replies')}." for n, what in counts if n]
         for name, groups in self._groups.items():
             if len(groups) > 1 or name in self._by:
                 lines.append(f"By {name}:")
@@ -164,8 +154,3 @@ def _value(name: str, row: Mapping[str, Any], session: str) -> str:
 
 def _percent(rate: float) -> str:
     return f"{100 * rate:.0f}" if rate in (0, 1) or 0.1 <= rate <= 0.9 else f"{100 * rate:.1f}"
-
-
-def counted(count: int, word: str, words: str = "") -> str:
-    """A number and what it counts: ``1 reply``, ``2 replies``."""
-    return f"{count:,} {word if count == 1 else words or word + 's'}"

@@ -44,7 +44,7 @@ class ParseReport:
         n_other: Lines and objects that are not about events: other things that a program logs.
         reasons: Why lines that hold an API event's name were not understood, with how many; the first few are in `samples`.
         n_partial: Of those, how many told at least an event's type.
-        torn: The last line breaks off.
+        torn: Files whose last line breaks off.
         notes: What else there is to say, with how often.
         sightings: What a framework itself says of replies that came as text, with how often.
         frameworks: Names in `advice.RECIPES`: what the log looks like it was printed by.
@@ -58,7 +58,7 @@ class ParseReport:
     # "cut off", "shortened in the middle", "in a notation that is not read", "that only name an event"
     reasons: Counter[str] = field(default_factory=Counter)
     n_partial: int = 0
-    torn: bool = False
+    torn: int = 0
     samples: list[tuple[int, str]] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
     sightings: Counter[str] = field(default_factory=Counter)
@@ -80,30 +80,33 @@ class ParseReport:
 
     def add(self, other: ParseReport) -> None:
         """Count another report in, but for its samples."""
-        for name in ("n_events", "n_lines", "n_other", "n_partial", "n_foreign", "n_live"):
+        for name in ("n_events", "n_lines", "n_other", "n_partial", "n_foreign", "n_live", "torn"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.reasons += other.reasons
         self.notes += other.notes
         self.sightings += other.sightings
         self.frameworks |= other.frameworks
-        self.torn |= other.torn
+
+    def facts(self) -> list[str]:
+        """What else was read than whole events, in phrases."""
+        why = ", ".join(f"{n:,} {reason}" for reason, n in self.reasons.most_common())
+        counts = (
+            (self.n_not_understood, "line", f" about events not understood ({why})"),
+            (self.torn, "file", " whose last line breaks off"),
+            (self.n_foreign, "event", " of another API (Responses) left out"),
+            (self.n_other, "other line", ""),
+        )
+        return [f"{show.counted(n, word)}{rest}" for n, word, rest in counts if n]
+
+    def remarks(self) -> list[str]:
+        """What else there is to say."""
+        return [f"{note} ({n:,} times)" if n > 1 else note for note, n in self.notes.items()]
 
     def __str__(self) -> str:
-        facts = [f"{self.n_events:,} events in {self.n_lines:,} lines"]
-        if self.reasons:
-            why = ", ".join(f"{n:,} {reason}" for reason, n in self.reasons.most_common())
-            where = "".join(f"; line {n}: {text}" for n, text in self.samples[:1])
-            facts.append(f"{self.n_not_understood:,} not understood ({why}{where})")
-        if self.n_live:
-            facts.append(f"{self.n_live:,} events of GPT-Live sessions")
-        if self.n_foreign:
-            facts.append(f"{self.n_foreign:,} events of another API (Responses), left out")
-        if self.n_other:
-            facts.append(f"{self.n_other:,} other lines")
-        if self.torn:
-            facts.append("the last line breaks off and was passed over")
-        facts += [f"{text} ({n:,} times)" if n > 1 else text for text, n in self.sightings.items()]
-        facts += [f"{note}{f' ({n:,} times)' if n > 1 else ''}" for note, n in self.notes.items()]
+        live = [f"{show.counted(self.n_live, 'event')} of GPT-Live sessions"] if self.n_live else []
+        sample = [f"line {n}: {text}" for n, text in self.samples[:1] if self.reasons]
+        facts = [f"{self.n_events:,} events in {self.n_lines:,} lines", *self.facts(), *sample, *live]
+        facts += [f"{text}: {n:,}" for text, n in self.sightings.items()] + self.remarks()
         return "; ".join(facts)
 
 
@@ -149,8 +152,8 @@ def log_files(*paths: PathLike, passed_over: list[Path] | None = None) -> list[P
         for folder, folders, names in os.walk(path, followlinks=False):
             folders[:] = sorted(name for name in folders if name not in (".git", "__pycache__", "node_modules"))
             chosen: dict[bool, list[Path]] = {True: [], False: []}
-            for name in sorted(names):
-                if _is_plain(member := Path(folder, name)):
+            for member in (Path(folder, name) for name in sorted(names)):
+                if os.path.isfile(member) and not os.path.islink(member):  # False where the system refuses
                     chosen[_is_log(member)].append(member)
             files += sorted(chosen[True], key=_rotation_order)
             if passed_over is not None:
@@ -171,13 +174,6 @@ def _rotation_order(path: Path) -> tuple[str, int, str, float]:
     if match["date"]:
         return family(path), 0, match["date"], -float(match["n"] or 0)
     return family(path), 1, "", -float(match["n"] or 0)
-
-
-def _is_plain(path: Path) -> bool:
-    try:
-        return path.is_file() and not path.is_symlink()
-    except OSError:
-        return False
 
 
 def _is_log(path: Path) -> bool:
@@ -333,7 +329,7 @@ def lines(stream: Any, name: str, report: ParseReport) -> Iterator[bytes]:
         try:
             line = stream.readline(MAX_LINE_BYTES + 1)
         except _BROKEN as exc:
-            report.torn = True
+            report.torn += 1
             report.notes[f"the packed file breaks off ({exc})"[:120]] += 1
             return
         if not line:

@@ -114,26 +114,20 @@ class LoggedLiveSession(Logged[LiveConversation], LiveView):
         price = f", ${self.usd:.4f}" if self.usd else ""
         word = "confirmed" if self.seconds_confirmed else "unconfirmed"
         seconds = "seconds not said" if self.seconds is None else f"{self.seconds:g} s {word}{price}"
+        times = "" if self.has_times else ", no times: every outcome is censored"
         lines = [
-            f"{self.id or self.key or 'without an id'}, {self.model or 'model unknown'}: "
-            f"{len(fold.past)} seeded messages, {len(self.replies)} replies, {seconds}, "
-            f"{fold.close_reason or 'close not seen'}{'' if self.has_times else ', no times: every outcome is censored'}"
+            f"{self.id or self.key or 'without an id'}, {self.model or 'model unknown'}: {len(fold.past)} seeded messages, "
+            f"{len(self.replies)} replies, {seconds}, {fold.close_reason or 'close not seen'}{times}"
         ]
         for append in fold.appends:
-            delay = "not acknowledged"
-            if append.acked_at_ms is not None:
-                delay = (
-                    f"acknowledged after {show.ms(append.acked_at_ms - append.at_ms)}"
-                    if self.has_times
-                    else "acknowledged"
-                )
+            delay = "not acknowledged" if append.acked_at_ms is None else "acknowledged"
+            if append.acked_at_ms is not None and self.has_times:
+                delay += f" after {show.ms(append.acked_at_ms - append.at_ms)}"
             lines.append(f"  {append.lane} append, {delay}: {append.content}")
         for delegation in fold.delegations:
             names = ", ".join(str(tool.get("name")) for tool in delegation.tools)
-            lines.append(
-                f"  delegation to {delegation.target or 'unknown'}, {delegation.status or 'no end'}"
-                f"{f', tools: {names}' if names else ''}{f': {delegation.text}' if delegation.text else ''}"
-            )
+            rest = (f", tools: {names}" if names else "") + (f": {delegation.text}" if delegation.text else "")
+            lines.append(f"  delegation to {delegation.target or 'unknown'}, {delegation.status or 'no end'}{rest}")
         lines += [f"  error: {error}" for error in fold.errors[:5]]
         if fold.unknown:
             lines.append("  unknown events: " + ", ".join(f"{name} {n}" for name, n in fold.unknown.most_common(5)))

@@ -101,7 +101,7 @@ class _Reader:
         for n_line, line in enumerate(text_lines, first):
             yield from self.line(line.removeprefix(b"\xef\xbb\xbf") if n_line == 1 else line, n_line)
         is_open = self._group is not None or events.is_cut(line.decode("utf-8", "replace"))
-        self.report.torn |= is_open and not line.endswith(b"\n")
+        self.report.torn += is_open and not line.endswith(b"\n")
         yield from self._flush(n_line)
 
     def _document(self, pieces: Iterator[Piece], *, is_table: bool = False) -> Iterator[LogRecord]:
@@ -144,7 +144,9 @@ class _Reader:
                 return [*self._give_up(), *self._of_damaged("shortened in the middle", text, origin)]
         is_wrapped = isinstance(value, dict) and not is_event(value)
         inner = self._inner = events.text_field(value) if is_wrapped else None
-        if inner is not None and _is_piece(value, inner, self._docker):
+        # Docker cuts a line in pieces of 16 kB: only the last ends the line.
+        is_dockers = inner is not None and "log" in value and isinstance(value.get("stream"), str)
+        if inner is not None and is_dockers and (self._docker.pieces or not inner.endswith("\n")):
             return self._wrapped_text(value, inner, n_line)
         n_foreign = self.report.n_foreign
         if (parsed := list(self._of_value(value, origin))) or self.report.n_foreign > n_foreign:
@@ -380,13 +382,12 @@ class _Reader:
             else:
                 yield from self._wrapper(value, origin, depth, budget)
         elif isinstance(value, list):
-            if len(value) > 1 and all(isinstance(part, str) for part in value) and _are_lines(value):
-                yield from self._walk("".join(value), origin, depth + 1, budget)  # a notebook's output, line by line
-                return
-            if value and all(isinstance(part, dict) and "field" in part and "value" in part for part in value):
+            if len(value) > 1 and all(isinstance(part, str) and part.endswith("\n") for part in value[:-1]):
+                if isinstance(value[-1], str):
+                    value = ["".join(value)]  # a notebook's output, line by line
+            elif value and all(isinstance(part, dict) and "field" in part and "value" in part for part in value):
                 # CloudWatch's Insights: [{"field": "@timestamp", "value": …}, {"field": "@message", "value": …}]
-                yield from self._walk({str(part["field"]): part["value"] for part in value}, origin, depth + 1, budget)
-                return
+                value = [{str(part["field"]): part["value"] for part in value}]
             is_pair = len(value) == 2 and isinstance(value[0], str) and len(value[0]) < 40  # ["12:00:01", {…}]
             origin = origin._replace(at=(times.of_text(value[0]) if is_pair else None) or origin.at)
             for part in value:
@@ -473,11 +474,6 @@ def _needs_reading(text: str) -> bool:
     return text.rstrip().endswith(("{", "[", "(", ",")) or values.HINT.search(text) is not None or "\n" in text.strip()
 
 
-def _is_piece(fields: dict[str, Any], text: str, split: SplitLines) -> bool:
-    """Whether Docker cut a line in pieces of 16 kB, and this is one: only the last ends the line."""
-    return "log" in fields and isinstance(fields.get("stream"), str) and (bool(split.pieces) or not text.endswith("\n"))
-
-
 def _is_damaged(value: Any, text: str) -> bool:
     """Whether something was taken out of the text of a document that parsed all the same."""
     if "\n" not in text.strip():
@@ -488,7 +484,3 @@ def _is_damaged(value: Any, text: str) -> bool:
 
 def _same(parsed: list[LogRecord], before: list[LogRecord]) -> bool:
     return [(a.kind, a.data) for a in parsed] == [(b.kind, b.data) for b in before]
-
-
-def _are_lines(parts: list[str]) -> bool:
-    return all(part.endswith("\n") for part in parts[:-1])

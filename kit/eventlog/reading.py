@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .. import show
-from ..errors import InputError, clipped
+from ..errors import InputError
 from ..files import named_path
 from ..wire.live_conversation import ReplyPolicy
 from ..wire.records import Response
@@ -96,20 +96,6 @@ class Log:
     def live_rows(self) -> list[dict[str, Any]]:
         """A row per reply of a GPT-Live session (`live.LIVE_COLUMNS`)."""
         return [row for session in self.live for row in session.rows]
-
-    def session(self, id: str | int = 0) -> LoggedSession:
-        """The session with that id, or the n-th.
-
-        Raises:
-            InputError: If there is none.
-        """
-        if isinstance(id, int) and -len(self.sessions) <= id < len(self.sessions):
-            return self.sessions[id]
-        for session in self.sessions:
-            if isinstance(id, str) and id in (session.id, session.key):
-                return session
-        names = ", ".join(session.id or "(no id)" for session in self.sessions[:5]) or "none"
-        raise InputError(f"no session {clipped(id)} in {self.path.name}; it has {len(self.sessions)}: {names}")
 
     def __repr__(self) -> str:
         mark = show.origin_word(self.simulated)
@@ -343,7 +329,8 @@ def read_logs(
     """
     files = log_files(*paths)
     n_done = 0
-    for parts in families(files):
+    for _, group in itertools.groupby(files, key=family):
+        parts = list(group)
         n_done += len(parts)
         log: Log | InputError
         try:
@@ -353,8 +340,3 @@ def read_logs(
         if progress is not None:
             progress(n_done, len(files), log)
         yield log
-
-
-def families(files: Iterable[Path]) -> list[list[Path]]:
-    """Files that are the parts of one rotated log, together."""
-    return [list(parts) for _, parts in itertools.groupby(files, key=family)]

@@ -35,13 +35,10 @@ _MAX_UNNAMED = 100_000  # partial events without an id, kept until it is known w
 _DAY_MS = 86_400_000.0
 
 # What a type alone says of the reply that it belongs to.
-_EVIDENCE = {
-    "response.output_text.delta": "text",
-    "response.output_text.done": "text",
-    "response.output_audio.delta": "audio",
-    "response.output_audio.done": "audio",
-    "response.output_audio_transcript.delta": "audio",
-    "response.output_audio_transcript.done": "audio",
+_EVIDENCE: dict[str, str] = {
+    f"response.output_{name}.{end}": kind
+    for name, kind in (("text", "text"), ("audio", "audio"), ("audio_transcript", "audio"))
+    for end in ("delta", "done")
 }
 _CALLS = ("response.function_call_arguments.delta", "response.function_call_arguments.done")
 _FIRST_OF = {  # the time that an event of this type sets, where it is the first
@@ -53,8 +50,6 @@ _FIRST_OF = {  # the time that an event of this type sets, where it is the first
 _HIDDEN_OUTPUT = re.compile(r"(?:^|\.response\.|^response\.)output(?:\.content)?$")
 _HIDDEN_WORDS = re.compile(r"(?:^|\.)(?:delta|text|transcript|part)$")
 _BETA_ONLY = frozenset(BETA_NAME.values()) - frozenset(BETA_NAME)
-_PART_WORDS = {"text": "text", "output_text": "text", "audio": "audio", "output_audio": "audio"}
-
 
 COLUMNS = ("session_id", *wire_records.COLUMNS, "turn", "at", "model", "n_seeded", "partial", "file")
 """Of the row of a response: what `kit log` prints, and what evidence bundles hold. `turn` counts from 1 in its session, `at` is when
@@ -308,13 +303,9 @@ class LoggedSession(Logged[Conversation], ConversationView):
 
     def _note_seeding(self, data: dict[str, Any], direction: str) -> None:
         """Count the assistant's messages that stand in the conversation before its first response."""
-        if self._conversation.responses or GA_NAME.get(data["type"], data["type"]) not in (
-            "conversation.item.create",
-            "conversation.item.added",
-        ):
-            return
-        if dict_of(data, "item").get("role") == "assistant":
-            self._n_seeded[direction] += 1
+        kind = GA_NAME.get(data["type"], data["type"])
+        if kind in ("conversation.item.create", "conversation.item.added") and not self._conversation.responses:
+            self._n_seeded[direction] += dict_of(data, "item").get("role") == "assistant"
 
     def _note_response(self, event: Event, record: LogRecord) -> None:
         """Take note of which responses are being made, and of whose content the log hides."""
@@ -338,17 +329,22 @@ class LoggedSession(Logged[Conversation], ConversationView):
     def note_loss(self) -> None:
         """A line was lost that may have been about the responses that are being made."""
         self.n_lost += 1
+        self._mark_open()
+
+    def _mark_open(self) -> None:
         for name in self._open:
             self._mark(name)
 
     def _mark(self, name: str | None) -> None:
-        response = (
-            self._conversation.response(name)
-            if name is not None
-            else next(iter(self._conversation.responses[-1:]), None)
-        )
+        response = self._response(name)
         if response is not None:
             response.partial = True
+
+    def _response(self, name: str | None) -> Response | None:
+        """The response of that id; without one the last."""
+        if name is not None:
+            return self._conversation.response(name)
+        return self._conversation.responses[-1] if self._conversation.responses else None
 
     def _take_partial(self, record: LogRecord, at_ms: float) -> None:
         """Fold in what is left of an event: of which type it was, and of which response."""
@@ -365,8 +361,7 @@ class LoggedSession(Logged[Conversation], ConversationView):
         if name is not None:
             self._fold_partial(kind, name, record.data, at_ms)
             return
-        for open_name in self._open:
-            self._mark(open_name)
+        self._mark_open()
         if len(self._unnamed) < _MAX_UNNAMED:
             self._unnamed.append(record)
             record.at = Instant(at_ms, "atms")  # on the session's clock from here on
@@ -381,15 +376,14 @@ class LoggedSession(Logged[Conversation], ConversationView):
             status = {"status": data["status"]} if "status" in data else {}
             self._receive(kind, {"response": {"id": name, **status}}, at_ms)
             self._open.discard(name)
-        elif evidence := _EVIDENCE.get(kind) or _PART_WORDS.get(str(data.get("part"))):
+        elif evidence := _EVIDENCE.get(kind) or wire_records.PART_KINDS.get(str(data.get("part"))):
             self._receive("response.content_part.added", place | {"part": {"type": evidence}}, at_ms)
         elif kind in _CALLS:
             self._receive("response.function_call_arguments.done", place, at_ms)
         else:
             self._receive("response.output_item.added", place | {"item": {}}, at_ms)
         self._mark(name)
-        response = self._conversation.response(name) if name else next(iter(self._conversation.responses[-1:]), None)
-        first = _FIRST_OF.get(kind)
+        response, first = self._response(name), _FIRST_OF.get(kind)
         if response is not None and first is not None and getattr(response, first) is None:
             setattr(response, first, at_ms)
 
@@ -471,9 +465,8 @@ def _entry(item: Item) -> dict[str, Any] | None:
         return {"type": "message", "role": item.role, "content": [{"type": "input_text", "text": item.transcript}]}
     # Servers add fields of their own, or null for those that another kind of item has: what is seeded has what is needed.
     fields = {name: item.data[name] for name in _ITEM_FIELDS if item.data.get(name) is not None}
-    return fields | (
-        {"content": [{k: v for k, v in part.items() if v is not None} for part in item.parts]} if item.parts else {}
-    )
+    parts = [{name: value for name, value in part.items() if value is not None} for part in item.parts]
+    return fields | ({"content": parts} if parts else {})
 
 
 def event_from(data: dict[str, Any], at_ms: float) -> Event:
@@ -485,9 +478,7 @@ def event_from(data: dict[str, Any], at_ms: float) -> Event:
     return event_of(data, at_ms)
 
 
-_OVERLAP = (
-    "sessions overlap and only ids in the events tell them apart: what names none went to the one that spoke last"
-)
+_OVERLAP = "sessions overlap, told apart by ids in the events alone: what names none went to the one that spoke last"
 
 
 class Sorter:

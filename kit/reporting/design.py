@@ -164,11 +164,7 @@ class Design:
     def cutting_changes(self, results: Results) -> bool:
         """Whether replies that were cut came as text more or less often than whole ones, over all models."""
         # Not of the family's alpha: it decides only how the cures are asked about, and errs to the dearer side.
-        return self.p_of_cutting(results) < 0.05
-
-    def p_of_cutting(self, results: Results) -> float:
-        """Return Fisher's p between whole replies and cut ones, over all models."""
-        return _p(*self.whole_and_cut(results))
+        return p_of(*self.whole_and_cut(results)) < 0.05
 
     def whole_and_cut(self, results: Results) -> tuple[Counts, Counts]:
         """Return the counts of whole replies and of cut ones, over all models."""
@@ -199,7 +195,7 @@ class Design:
                 )
             # The whole family is tested at this look's share of alpha: the shares sum to 1.
             level = self.alpha * SPENDING[look - 1]
-            ps = {key: _p(*totals[key]) for key in compared}
+            ps = {key: p_of(*totals[key]) for key in compared}
             # The family is every model × cure, also those not asked about: dropping some after a look would be
             # choosing.
             for key, is_shown in _holm(ps, len(verdicts), level).items():
@@ -242,7 +238,8 @@ def _sum(counts: Iterable[Counts]) -> Counts:
 
 
 @lru_cache(maxsize=100_000)  # a simulation asks the same of it thousands of times
-def _p(a: Counts, b: Counts) -> float:
+def p_of(a: Counts, b: Counts) -> float:
+    """Fisher's p between two counts; 1 where there is nothing to compare."""
     p = fisher(*a, *b)
     return 1.0 if p is None else p
 

@@ -15,7 +15,7 @@ from .. import show, stats, tables
 from ..stats.comparisons import p_words
 from ..stats.intervals import percent
 from ..tables.modality import points
-from .pieces import Grid, Material, badge, flag, ordered, origin, plural, spaced, text_read, when
+from .pieces import Grid, Material, badge, flag, ordered, origin, spaced, text_read, when
 
 if TYPE_CHECKING:
     from pandas import DataFrame as Frame
@@ -35,7 +35,7 @@ def in_short(m: Material) -> dict[str, Any]:
     if m.comparisons is not None:
         pooled = m.comparisons["pooled"].astype(bool)
         single = m.comparisons[~pooled]
-        shares = f"{int(single['shown'].sum())} of {plural(len(single), 'comparison')}"
+        shares = f"{int(single['shown'].sum())} of {show.counted(len(single), 'comparison')}"
         notes.append(f"Within single cases {shares} show a difference; all are listed below.")
         # The pooled rows and what is shown; hundreds of single cases without a difference are no summary.
         chosen = m.comparisons[pooled | m.comparisons["shown"]] if pooled.any() else m.comparisons
@@ -65,7 +65,7 @@ def case_sentence(m: Material, row: Any) -> str:
     sentence += f" The voice was lost in {int(row['lost_voice'])} of {n}." if m.timed else " Silence is not known."
     sentence += _beside_the_background(m, row, k, n)
     if row["turns_after_text"]:
-        again = plural(int(row["turns_after_text"]), "turn")
+        again = show.counted(int(row["turns_after_text"]), "turn")
         sentence += f" After a text reply the next was text again in {percent(row['persistence_rate'])} of {again}"
         # NaN where too few turns came after a text.
         low, high = row["persistence_low"], row["persistence_high"]

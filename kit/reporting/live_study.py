@@ -32,7 +32,7 @@ from ..stats.intervals import percent
 from ..trials.plan import AT_ONCE, Analysis, Plan, Settings, live_usd
 from ..wire.live import USD_PER_SECOND
 from .page import render
-from .pieces import Grid, bar, code, plural, spaced
+from .pieces import Grid, bar, code, spaced
 from .study import StagedStudy
 
 QUESTION = "After how much history does GPT-Live fall silent, and what keeps it speaking?"
@@ -228,7 +228,7 @@ class LiveStudy(StagedStudy):
         }
         return {
             "question": QUESTION,
-            "lead": f"{plural(len(self.models), 'model')}, histories of {min(self.lengths)} to {max(self.lengths)} turns; {plural(self.n_planned, 'session')}{self.days}.",
+            "lead": f"{show.counted(len(self.models), 'model')}, histories of {min(self.lengths)} to {max(self.lengths)} turns; {show.counted(self.n_planned, 'session')}{self.days}.",
             "simulated": self.simulated,
             "rule": self.silence,
             "complete": self.complete,

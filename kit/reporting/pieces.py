@@ -210,10 +210,6 @@ def spaced(word: object) -> str:
     return str(word).replace("_", " ")
 
 
-def plural(n: int, word: str) -> str:
-    return f"{n:,} {word}{'' if n == 1 else 's'}"
-
-
 def text_read(controls: Frame) -> str:
     """Of rows of `controls_df`: the sessions that were asked for text. One that is not read as text there shows a blind instrument."""
     positive = controls[controls["role"] == "positive"]
@@ -243,11 +239,6 @@ def rate_text(row: Any, name: str) -> str:
     if rate != rate:
         return "–"
     return f"{points(rate)} %" + (f" ({points(low)}–{points(high)})" if low == low else "")
-
-
-def number(value: float, *, sign: str = "") -> str:
-    """Three digits, and whole from 100 on; a true minus sign."""
-    return f"{value:{sign},.0f}" if abs(value) >= 100 else f"{value:{sign},.3g}".replace("-", "−")
 
 
 def milliseconds(value: Any) -> str:

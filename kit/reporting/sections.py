@@ -28,7 +28,6 @@ from .pieces import (
     ordered,
     origin,
     outline,
-    plural,
     rate_text,
     spaced,
     when,
@@ -45,15 +44,6 @@ MAX_IDS = 300  # rows of ids on the page; the download has all
 AS_IS = arms.as_is.name
 RARE = ("mixed", "function", "empty")  # modalities that get a column only where they occur
 
-# Means over a trial's sums: columns of `trials_df` and their headings.
-COSTS = {
-    "items_sent": "items sent",
-    "updates_sent": "updates",
-    "deletes_sent": "deletions",
-    "responses": "responses",
-    "total_tokens": "tokens",
-    "output_audio_tokens": "of these, audio out",
-}
 ID_COLUMNS = [
     "started_at", "endpoint", "model", "session_id", "response_id", "case", "arm", "turn", "response", "asked", "modality",
     "status", "simulated", "trial_id", "attempt_id",
@@ -79,7 +69,6 @@ def context(m: Material, question: str) -> dict[str, Any]:
         "rates": rates(m),
         "counts": counts(m),
         "rare": rare(m),
-        "costs": costs(m),
         "reported": reported(m),
         "trials": trials(m),
         "comparisons": comparisons(m),
@@ -108,8 +97,8 @@ def lead(m: Material) -> str:
     hosts = [host for host in m.hosts if not any(host in name for name in m.settings)]
     at = f" at {', '.join(hosts)}" if hosts else ""
     return (
-        f"{n['completed']:,} of {n['planned']:,} planned trials completed: {plural(len(cases), 'case')} "
-        f"({', '.join(cases)}), {plural(len(arm_names), 'arm')}, on {'; '.join(m.settings)}{at}{pieces.days_of(m.trials['started_at'].dropna())}."
+        f"{n['completed']:,} of {n['planned']:,} planned trials completed: {show.counted(len(cases), 'case')} "
+        f"({', '.join(cases)}), {show.counted(len(arm_names), 'arm')}, on {'; '.join(m.settings)}{at}{pieces.days_of(m.trials['started_at'].dropna())}."
     )
 
 
@@ -218,31 +207,6 @@ def counts(m: Material) -> Grid:
     return Grid([*by, "origin", *headings, "responses per turn", "items sent", "cost"], rows, group=len(by) - 1)
 
 
-def costs(m: Material) -> Grid | None:
-    """What an arm costs beside what it cures: means over its completed trials, and how much more that is than the baseline's."""
-    completed = m.trials[m.trials["state"] == "completed"]
-    keys = [*m.over, "arm"]
-    # Means of completed trials only: one that failed early cost little, and cured nothing.
-    if not len(completed) or completed["arm"].nunique() < 2:
-        return None
-    frame = completed.groupby(keys, observed=True)[list(COSTS)].mean().astype(float)
-    means = {key if isinstance(key, tuple) else (key,): mean for key, mean in frame.iterrows()}
-    rows = []
-    for _, row in m.arms.iterrows():
-        key = tuple(row[name] for name in keys)
-        # The baseline of the same settings.
-        mean, usual = means.get(key), means.get((*key[:-1], m.baseline))
-        cells = [*(m.called(name, row) for name in keys), rate_text(row, m.rate)]
-        for name in COSTS:
-            value = float("nan") if mean is None else mean[name]
-            extra = 0.0 if usual is None else value - usual[name]
-            # Rounded: a difference of 1e-16 is none.
-            bracket = f" ({pieces.number(extra, sign='+')})" if round(extra, 9) else ""
-            cells.append("–" if value != value else pieces.number(value) + bracket)
-        rows.append([*cells, heard_after(row)])
-    return Grid([*keys, spaced(m.rate), *COSTS.values(), "heard after"], rows)
-
-
 def reported(m: Material) -> dict[str, Any] | None:
     """What was reported in public beside what this ledger measured; never one in the place of the other."""
     cases, cures = _reported_cases(m), _reported_arms(m)
@@ -341,9 +305,9 @@ def trials(m: Material) -> dict[str, Any]:
         heard = pieces.milliseconds(row["heard_ms"])
         rows.append([code(trial), *cells, int(row["repeat"]) + 1, turn + 1, came_as, heard, words])
     names = ["trial", *m.over, "case", "arm", "repeat", "turn", "came as", "heard after", "words"]
-    summary = f"{plural(len(m.trials), 'trial')}, {plural(len(rows), 'turn')}"
+    summary = f"{show.counted(len(m.trials), 'trial')}, {show.counted(len(rows), 'turn')}"
     if sounds:
-        summary += f", with the sound of {plural(len(sounds), 'reply')}".replace("replys", "replies")
+        summary += f", with the sound of {show.counted(len(sounds), 'reply', 'replies')}"
     return {"note": "", "summary": summary, "grid": Grid(names, rows, wide=[len(names) - 1], group=1, ids=anchors)}
 
 
@@ -405,7 +369,7 @@ def _case(case: dict[str, Any]) -> dict[str, Any]:
     for turn in case.get("turns", ()):
         rows.append(["user, later", "", turn if isinstance(turn, str) else _clip(turn)])
     return {
-        "title": f"Case {case.get('name')}: {plural(n, 'item')}",
+        "title": f"Case {case.get('name')}: {show.counted(n, 'item')}",
         "reported": outline(case["reported"]) if case.get("reported") else "",
         "note": case.get("note", ""),
         "items": Grid(["who", "content", "says"], rows, wide=[2]),

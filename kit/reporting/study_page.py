@@ -10,9 +10,9 @@ from .. import show, tables
 from ..stats.comparisons import p_words
 from ..stats.intervals import percent
 from ..trials.arms import arm as arm_of
-from .design import CUT_ROUNDS, FEWEST_TEXTS, FUTILITY, LOOKS, SPENDING, WHOLE_LOOKS, Verdict
+from .design import CUT_ROUNDS, FEWEST_TEXTS, FUTILITY, LOOKS, SPENDING, WHOLE_LOOKS, Verdict, p_of
 from .page import render
-from .pieces import Grid, bar, code, plural, spaced, text_read, times_of, when
+from .pieces import Grid, bar, code, spaced, text_read, times_of, when
 from .study import ModelRate, Study
 
 QUESTION = "Does a seeded history cost the voice, and which cure works?"
@@ -55,10 +55,10 @@ def lead(study: Study) -> str:
         len(ledger.rows("SELECT 1 FROM trials WHERE role <> 'measure'")) for ledger in study.ledgers.values()
     )
     looked = len(study.results) > len(study.design.blocks)
-    cures = f"; then {plural(len(study.design.cures), 'cure')} where replies came as text" * looked
+    cures = f"; then {show.counted(len(study.design.cures), 'cure')} where replies came as text" * looked
     return (
-        f"{plural(len(study.design.models), 'model')}, each asked with {study.design.n_histories} histories of 2 to 20 turns, "
-        f"{1 + CUT_ROUNDS} times{cures}. {plural(study.n_planned, 'session')}, and {n_controls:,} without a history{study.days}."
+        f"{show.counted(len(study.design.models), 'model')}, each asked with {study.design.n_histories} histories of 2 to 20 turns, "
+        f"{1 + CUT_ROUNDS} times{cures}. {show.counted(study.n_planned, 'session')}, and {n_controls:,} without a history{study.days}."
     )
 
 
@@ -87,8 +87,8 @@ def verdicts(study: Study) -> Iterator[tuple[str, str, str]]:
         yield "", "Fitness not known", f"{positives}, and not on every model."
     # Before the last block there is nothing to compare whole replies with.
     if len(study.results) >= len(study.design.blocks):
-        (k0, n0), (k1, n1) = study.design.whole_and_cut(study.results)
-        p = p_words(study.design.p_of_cutting(study.results))
+        (k0, n0), (k1, n1) = counts = study.design.whole_and_cut(study.results)
+        p = p_words(p_of(*counts))
         text = f"{k0} of {n0} whole replies were text, and {k1} of {n1} that were cut after about a second ({p})"
         if study.design.cutting_changes(study.results):
             text += ": the cures were asked about with whole ones."
@@ -105,7 +105,7 @@ def in_short(study: Study, rates: list[ModelRate]) -> list[tuple[str, bool]]:
     # A model that was not answered yet is no model without drift.
     measured = [rate for rate in rates if rate.n]
     n_more = sum(rate.is_more for rate in measured)
-    n_models = plural(len(measured), "model")
+    n_models = show.counted(len(measured), "model")
     if drifting:
         shares = _range_of([rate.k / rate.n for rate in drifting])
         on_how_many = f"{n_more} of them" if n_more else "none of them is that shown to be"
@@ -249,7 +249,7 @@ def rules(study: Study) -> list[tuple[str, str]]:
         ("histories", f"{design.n_histories} written dialogues, 1b and 2b of the test cases among them; each asked once whole and {CUT_ROUNDS} times cut{days}"),
         ("without a history", "one user message (case 1a), to see what is text for another reason than the history; compared by Fisher's test, Holm over the models"),
         ("cures", f"only on models with {FEWEST_TEXTS} texts or more; up to {looks} trials of each and as many as it is beside it, at {len(LOOKS)} looks (whole replies: {WHOLE_LOOKS})"),
-        ("error", f"Fisher's exact test over all looks together, Holm over {plural(len(design.models) * len(design.cures), 'comparison')}; α = {design.alpha:g} split over the looks by {alphas}"),
+        ("error", f"Fisher's exact test over all looks together, Holm over {show.counted(len(design.models) * len(design.cures), 'comparison')}; α = {design.alpha:g} split over the looks by {alphas}"),
         ("given up", f"after the second look, a cure that is less than {100 * FUTILITY:.0f} points better"),
         ("unknown", "a session that was lost before the first part of its reply is asked again, and counted as lost after asking; the rate with them allows for either"),
         ("left out", f"{', '.join(study.left_out)}: the service switches them off soon" if study.left_out else "nothing"),
