@@ -75,6 +75,7 @@ _KEY_PROTOCOL = "openai-insecure-api-key."  # how a browser sends its key
 _EPHEMERAL = "ek_"
 # Below /realtime: what a POST makes an ephemeral key by.
 _MINTS = ("client_secrets", "sessions", "transcription_sessions")
+_PASSED_BACK = frozenset({"x-stand-in", "x-replay", "x-request-id"})  # of the handshake
 _ANSWER_HEADERS = frozenset({"content-type", "x-request-id"})
 _WRONG_KEY = "this relay wants the key that it was started with\n"
 _PLAINTEXT = "a key is not sent in plaintext: the address must be wss://\n"
@@ -84,18 +85,12 @@ _PLAINTEXT = "a key is not sent in plaintext: the address must be wss://\n"
 class RelayedReply:
     """What is told of a reply as soon as it is over."""
 
-    # The number of the client's connection, from 1.
-    session: int
-    # When it was over, by the wall clock.
-    at: datetime
-    # The modalities that were asked for, joined by ``+``; ``None`` where the server did not say.
-    asked: str | None
-    # What arrived: ``audio``, ``text``, … or GPT-Live's outcome.
-    arrived: str | None
-    # Transcript or text, without the client's secrets.
-    words: str
-    # Milliseconds from the request to the first audio, or to the first text where no audio came.
-    first_ms: float | None
+    session: int  # the number of the client's connection, from 1
+    at: datetime  # when it was over, by the wall clock
+    asked: str | None  # the modalities that were asked for, joined by ``+``; ``None`` where the server did not say
+    arrived: str | None  # ``audio``, ``text``, … or GPT-Live's outcome
+    words: str  # transcript or text, without the client's secrets
+    first_ms: float | None  # from the request to the first audio, or to the first text where no audio came
 
     def __str__(self) -> str:
         times = f" after {self.first_ms / 1000:.2f} s" if self.first_ms is not None else ""
@@ -135,14 +130,11 @@ class Relay(Listener):
         require_key: str | None = None,
         origins: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(
-            "relay", Access(host, require_key, frozenset(origins)), port, frame_bytes=MAX_FRAME_BYTES, ping_s=None
-        )
+        access = Access(host, require_key, frozenset(origins))
+        super().__init__("relay", access, port, frame_bytes=MAX_FRAME_BYTES, ping_s=None)
         self.endpoint = endpoint(to, key_env=key_env) if isinstance(to, str) else to
         if not self.endpoint.url:
-            raise InputError(
-                'a relay passes to an address; start a stand-in of its own ("kit serve") and give its ws:// URL'
-            )
+            raise InputError('a relay passes to an address: give that of a stand-in which "kit serve" started')
         # Whether it sends a key of its own in the place of the client's.
         self._holds_key = key_env is not None
         if self._holds_key:
@@ -188,9 +180,8 @@ class Relay(Listener):
         if urlsplit(url).scheme == "ws" and not is_local(url) and secrets:
             return connection.respond(HTTPStatus.BAD_GATEWAY, _PLAINTEXT)
         # `lost` cancels it: a client that left, or a relay that stops, waits for no service that says nothing.
-        dialling = connection.about = asyncio.ensure_future(
-            dial(self.endpoint, url, headers, redactor, 15, offered or None)
-        )
+        dialled = dial(self.endpoint, url, headers, redactor, 15, offered or None)
+        dialling = connection.about = asyncio.ensure_future(dialled)
         try:
             upstream = await dialling
         except asyncio.CancelledError:
@@ -233,24 +224,20 @@ class Relay(Listener):
         """
         _, door, suffix = request.path.partition("/realtime/")
         if request.method != "POST" or not door or suffix not in _MINTS:
-            return http_answer(
-                "404 Not Found", Refusal(None, "this relay passes on websockets, and POST /v1/realtime/client_secrets")
-            )
+            return _refused(404, "this relay passes on websockets, and POST /v1/realtime/client_secrets")
         key = key_of(request.headers)
         if self.access.require_key is not None and not self.access.fits(key):
-            return http_answer("401 Unauthorized", Refusal("invalid_api_key", _WRONG_KEY.strip()))
+            return _refused(401, _WRONG_KEY.strip(), "invalid_api_key")
         base = urlsplit(self.endpoint.url)
         if base.scheme == "ws" and not is_local(self.endpoint.url):
-            return http_answer("502 Bad Gateway", Refusal(None, _PLAINTEXT.strip()))
+            return _refused(502, _PLAINTEXT.strip())
         path = f"{base.path.partition('/realtime')[0]}/realtime/{suffix}"
         url = urlunsplit(("https" if base.scheme == "wss" else "http", base.netloc, path, request.query, ""))
         headers = self._outgoing(request.headers, key)
         try:
             return await asyncio.to_thread(_post, url, headers, request.body)
         except (OSError, HTTPException, ValueError) as exc:
-            return http_answer(
-                "502 Bad Gateway", Refusal(None, f"cannot reach {self.endpoint.host}: {type(exc).__name__}")
-            )
+            return _refused(502, f"cannot reach {self.endpoint.host}: {type(exc).__name__}")
 
     def lost(self, connection: Connection) -> None:
         about: _Session | asyncio.Future[FastConnection] | None = connection.about
@@ -263,9 +250,7 @@ class Relay(Listener):
         session: _Session | None = connection.about
         answer = session.upstream.response.headers if session is not None and session.upstream.response else {}
         # A stand-in's mark goes through: what is simulated stays marked, whoever relays it.
-        return {
-            name: value for name, value in answer.items() if name.lower() in ("x-stand-in", "x-replay", "x-request-id")
-        }
+        return {name: value for name, value in answer.items() if name.lower() in _PASSED_BACK}
 
     async def talk(self, connection: Connection) -> None:
         assert connection.request is not None
@@ -296,6 +281,10 @@ class Relay(Listener):
         return LogWriter(self.folder / name, audio=self._audio)  # type: ignore[arg-type]
 
 
+def _refused(status: int, message: str, code: str | None = None) -> bytes:
+    return http_answer(f"{status} {HTTPStatus(status).phrase}", Refusal(code, message))
+
+
 class _NoRedirect(HTTPRedirectHandler):
     """Answers with a redirect as it is: the key goes to no other address."""
 
@@ -307,9 +296,8 @@ def _post(url: str, headers: Mapping[str, str], body: bytes) -> bytes:
     """Send a POST and return its whole answer."""
     proxies = ProxyHandler({}) if is_local(url) else ProxyHandler()
     try:
-        response = build_opener(_NoRedirect, proxies).open(
-            HttpPost(url, body, dict(headers), method="POST"), timeout=15
-        )
+        request = HttpPost(url, body, dict(headers), method="POST")
+        response = build_opener(_NoRedirect, proxies).open(request, timeout=15)
     except HTTPError as exc:  # an answer too
         response = exc
     with response:
@@ -357,13 +345,8 @@ class _Session:
         if self._log is not None:
             self._log.redactor = redactor
             query = dict(parse_qsl(urlsplit(url).query))
-            self._log.begin(
-                endpoint=relay.endpoint.name,
-                url=Endpoint("url", url).shown_url,
-                model=query.get("model"),
-                dialect=dialect,
-                simulated=simulated,
-            )
+            facts: dict[str, Any] = {"model": query.get("model"), "dialect": dialect, "simulated": simulated}
+            self._log.begin(endpoint=relay.endpoint.name, url=Endpoint("url", url).shown_url, **facts)
 
     async def run(self, client: Connection) -> None:
         """Pass frames until either side is gone; then end the other in the same way."""

@@ -94,12 +94,9 @@ class Replay(Listener):
     def __repr__(self) -> str:
         first, n = self.first, len(self.recordings)
         about = f"{first.file}, {first.model or 'model unknown'}, {first.dialect}, {_ORIGINS[first.simulated]}"
-        stand_in_sound = "a hum" if first.dialect == "live" else "silence"
-        sound = (
-            f", sound as {stand_in_sound} (its digest was kept)"
-            if (first.header or {}).get("audio") == "digest"
-            else ""
-        )
+        sound = ""
+        if (first.header or {}).get("audio") == "digest":
+            sound = f", sound as {'a hum' if first.dialect == 'live' else 'silence'} (its digest was kept)"
         return f"<Replay of {about}{f', {n} sessions' if n > 1 else ''}{sound}>"
 
     async def admit(self, connection: Connection, request: Request) -> Response | None:
@@ -137,12 +134,8 @@ class _Playing:
     """One connection to one recording."""
 
     def __init__(self, replay: Replay, recording: RecordedSession, connection: Connection) -> None:
-        self._replay, self._session, self._steps, self._connection = (
-            replay,
-            recording.session,
-            recording.steps,
-            connection,
-        )
+        self._replay, self._connection = replay, connection
+        self._session, self._steps = recording.session, recording.steps
         # Which of the client's ids stand for which recorded ones.
         self._ids = Ids()
         # Taken from the socket, not yet compared.
@@ -158,11 +151,10 @@ class _Playing:
 
     async def _play(self) -> None:
         before = None
-        steps = self._steps
-        for n, step in enumerate(steps):
+        for n, step in enumerate(self._steps):
             if step.direction == "client":
                 # GPT-Live is fed all the time, and never so many frames twice.
-                fed = self._session.dialect == "live" or (n > 0 and steps[n - 1].data.get("type") in _APPENDS)
+                fed = self._session.dialect == "live" or (n > 0 and self._steps[n - 1].data.get("type") in _APPENDS)
                 await self._compare(step.data, more_sound=fed)
             else:
                 gap_ms = step.at_ms - before.at_ms if before is not None else math.nan
@@ -284,23 +276,28 @@ def difference(recorded: Mapping[str, Any], event: Mapping[str, Any], ids: Ids) 
 
 def _plain(event: dict[str, Any]) -> dict[str, Any]:
     """Return an event without what may be different: ids of its own, the kit's tag, sound by its hash."""
-    event = {key: value for key, value in event.items() if key != "event_id" and value is not None}
+    event = {key: value for key, value in without_marks(event).items() if value not in (None, {})}
     if event.get("type") in _APPENDS:
         event.pop("audio", None)
     item = event.get("item")
     if isinstance(item, dict):
         event["item"] = {key: value for key, value in item.items() if key not in ("id", "object")}
-    response = event.get("response")
-    if isinstance(response, dict):
-        metadata = response.get("metadata")
-        if isinstance(metadata, dict):
-            metadata = {key: value for key, value in metadata.items() if key != TAG}
-            response = {key: value for key, value in response.items() if key != "metadata"}
-            event["response"] = response | ({"metadata": metadata} if metadata else {})
-        if not event["response"]:
-            del event["response"]
     plain: dict[str, Any] = without_audio(event)
     return plain
+
+
+def without_marks(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a client's event without its id, and without the tag by which the kit finds its response again."""
+    bare = {key: value for key, value in event.items() if key != "event_id"}
+    response, metadata = bare.get("response"), dict_of(dict_of(bare, "response"), "metadata")
+    if isinstance(response, dict) and TAG in metadata:
+        own = {key: value for key, value in metadata.items() if key != TAG}
+        bare["response"] = {key: value for key, value in response.items() if key != "metadata"}
+        # The user's own metadata stay; an empty field would be more than was sent.
+        bare["response"] |= {"metadata": own} if own else {}
+        if not bare["response"]:
+            del bare["response"]
+    return bare
 
 
 def _differ(then: Any, now: Any, where: str) -> tuple[str, str] | None:

@@ -91,6 +91,20 @@ def test_a_field_that_was_cut_down_to_its_indent_is_told(tmp_path):
     assert log.report.n_events == 0 and log.report.n_not_understood >= 1
 
 
+def test_a_reply_is_in_one_session_where_cut_lines_lost_what_tells_sessions_apart(tmp_path):
+    """The key stands at the end of each line, where a cut takes it."""
+    lines = [
+        json.dumps({"event": event, "call_sid": f"CA{n}"})
+        for pair in zip(talk("sess_0", "resp_A"), talk("sess_1", "resp_B"), strict=True)
+        for n, event in enumerate(pair)
+    ]
+    lines = [line[:150] if n % 4 > 1 else line for n, line in enumerate(lines)]
+
+    responses = read_log(write(tmp_path / "x.log", *lines)).responses
+
+    assert sorted(response.id for response in responses) == ["resp_A", "resp_B"]
+
+
 def test_types_alone_tell_what_a_reply_came_as(tmp_path):
     lines = [f"received {event['type']}" for event in talk(text=True) + talk()[1:]]
 

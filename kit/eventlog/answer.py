@@ -118,7 +118,7 @@ class Answer:
             (self._asked_for_text, "Asked for as text, not counted"),
             (self._asked_unknown, "Counted though the log does not say what was asked for"),
         )
-        lines += [f"{what}: {show.counted(n, 'reply', 'replies')}." for n, what in counts if n]
+        lines += [f"{sentence}: {show.counted(n, 'reply', 'replies')}." for n, sentence in counts if n]
         for name, groups in self._groups.items():
             if len(groups) > 1 or name in self._by:
                 lines.append(f"By {name}:")
@@ -136,7 +136,6 @@ def beginning(n_seeded: int | None) -> str:
 
 
 def _value(name: str, row: Mapping[str, Any], session: str) -> str:
-    """To which group of a kind a row belongs."""
     match name:
         case "restored":
             return beginning(row["n_seeded"])

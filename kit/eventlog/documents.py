@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -24,9 +25,8 @@ _ONE_VALUE = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\[\s*(?:[\[{"\]]|\Z|\n)|\{\s*\
 _YAML = re.compile(
     rb"(?:\xef\xbb\xbf)?(?:[ \t\r]*\n|[#%][^\n]*\n)*(?:---\s|- [\w\"']+:\s|[\w-]+:[ \t]*\n\s*- |[\w-]+: [^\n{]*\n[\w-]+:)"
 )
-_TOO_DEEP = re.compile(
-    rf"^[ \t?:-]{{{2 * MAX_YAML_DEPTH}}}", re.MULTILINE
-)  # each level of a block is further to the right
+# Each level of a block is further to the right.
+_TOO_DEEP = re.compile(rf"^[ \t?:-]{{{2 * MAX_YAML_DEPTH}}}", re.MULTILINE)
 _CSV = re.compile(rb'[,;\t|]"[^"\n]*\{(?:[^"\n]|"")*""')
 _ROW = re.compile(r'(?:^|[,;\t|])"(?!")[^"\n]*\{\s*""')  # in a cell each quote is doubled, so this is where one begins
 
@@ -69,7 +69,7 @@ def decoded(line: bytes) -> Any:
 _decode = msgspec.json.Decoder().decode
 
 
-def json_pieces(lines: Iterator[bytes], name: str) -> Iterator[Piece]:
+def json_pieces(lines: Iterator[bytes], name: str, head: bytes) -> Iterator[Piece]:
     """The parts of one JSON value.
 
     Raises:
@@ -94,7 +94,7 @@ def json_pieces(lines: Iterator[bytes], name: str) -> Iterator[Piece]:
         yield Piece(part, [], 1)
 
 
-def yaml_pieces(lines: Iterator[bytes], name: str) -> Iterator[Piece]:
+def yaml_pieces(lines: Iterator[bytes], name: str, head: bytes) -> Iterator[Piece]:
     """The documents of YAML, and the parts of a list in one.
 
     Raises:
@@ -123,20 +123,15 @@ def _yaml_documents(lines: Iterator[bytes], name: str) -> Iterator[Piece]:
             block.append(line)
             n_bytes += len(line)
         if n_bytes > MAX_YAML_BYTES:
-            raise InputError(
-                f"{name} has a YAML document of more than {MAX_YAML_BYTES // 2**20} MiB; make it JSON lines"
-            )
+            raise InputError(f"{name} has YAML of more than {MAX_YAML_BYTES // 2**20} MiB; make it JSON lines")
     if block:
         yield _yaml_piece(block, first)
 
 
 def _depth_of(text: str) -> int:
     """How deep brackets nest in a text, those in strings included."""
-    depth = deepest = 0
-    for match in re.finditer(r"[][{}]", text):
-        depth = max(0, depth + (1 if match[0] in "[{" else -1))
-        deepest = max(deepest, depth)
-    return deepest
+    steps = (1 if bracket in "[{" else -1 for bracket in re.findall(r"[][{}]", text))
+    return max(itertools.accumulate(steps, lambda depth, step: max(0, depth + step)), default=0)
 
 
 def _yaml_piece(block: list[bytes], first: int) -> Piece:
@@ -218,7 +213,7 @@ _RESOLVERS = {
 }
 
 
-def csv_pieces(lines: Iterator[bytes], head: bytes) -> Iterator[Piece]:
+def csv_pieces(lines: Iterator[bytes], name: str, head: bytes) -> Iterator[Piece]:
     """The rows of a table: objects of their cells, by the names in the first row."""
     marks = Counter({mark: head.split(b"\n", 1)[0].count(mark.encode()) for mark in ",;\t|"})
     delimiter = marks.most_common(1)[0][0] if marks.total() else ","

@@ -57,7 +57,6 @@ class Origin(NamedTuple):
     def record(
         self, kind: Any, data: dict[str, Any], direction: Direction = "server", at: Instant | None = None
     ) -> LogRecord:
-        """A record of what stands there."""
         return LogRecord(kind, data, direction, self.at or at, self.key, self.n_line, hidden=self.hidden)
 
 
@@ -92,10 +91,10 @@ def is_event(value: object) -> bool:
         return isinstance(value.get("error"), dict)
     if kind not in GA_NAME and kind not in CLIENT_NAMES and not _LIKE_AN_EVENT.match(kind):
         return False
+    if _PAYLOADS.isdisjoint(value):
+        return True
     # A wrapper may repeat the type of what it wraps.
-    return _PAYLOADS.isdisjoint(value) or not any(
-        isinstance(inner := value.get(name), dict) and inner.get("type") == kind for name in _PAYLOADS
-    )
+    return not any(isinstance(inner := value.get(n), dict) and inner.get("type") == kind for n in _PAYLOADS)
 
 
 def is_foreign(event: Mapping[str, Any]) -> bool:
@@ -184,9 +183,8 @@ def session_key(fields: Mapping[str, Any]) -> str | None:
 def session_key_in(text: str) -> str | None:
     """Which session a line of text names beside its events: ``[room_id=17] recv {…}``."""
     # A function call has a call_id, too.
-    if (match := _SESSION_IN_TEXT.search(text)) is not None and not (
-        match[0][:4].lower() == "call" and "arguments" in text
-    ):
+    match = _SESSION_IN_TEXT.search(text)
+    if match is not None and not (match[0][:4].lower() == "call" and "arguments" in text):
         return match[1]
     session = _SESSION_ID.search(text)
     return session[0] if session else None
@@ -221,9 +219,8 @@ _BEGUN_TYPE = re.compile(rf"\btype{_IS}{_FAMILY}\.")
 EVENT_BEGINS = re.compile(rf"[{{(]\s*{_MARK}type{_IS}{_FAMILY}[.…]")
 """Where an event begins in a text, whole or not."""
 _IN_RESPONSE = rf"\bresponse{_COLON}\w*[{{(][^{{}}()\[\]…]*?"
-_PARTS: dict[
-    str, re.Pattern[str]
-] = {  # of an event: field → where it stands. An id within another object is not its own.
+# Of an event: field → where it stands. An id within another object is not its own.
+_PARTS = {
     "response_id": re.compile(rf"(?<![A-Za-z0-9_])response_id{_IS}([A-Za-z0-9_-]{{1,128}}){_ID_END}"),
     "item_id": re.compile(rf"(?<![A-Za-z0-9_])item_id{_IS}([A-Za-z0-9_-]{{1,128}}){_ID_END}"),
     "part": re.compile(rf"\bpart{_COLON}\w*[{{(]\s*{_MARK}type{_IS}([a-z_]+){_END}"),

@@ -33,9 +33,7 @@ _GOES_ON = re.compile(
 _NEW_OBJECT = re.compile(r"\s*\{\s*[\"']?\w+[\"']?\s*[:=]")
 _IS_ELIDED = re.compile(rf"\s*\[?(?:{values.ELISION.pattern})(?!\s*\d+ more)")  # Node itself prints "... 2 more items"
 _ENDS_ELIDED = re.compile(rf"(?:{values.ELISION.pattern})\s*$")
-_BARE_EVENT = re.compile(
-    r"\btype=([\"'])[a-z_]+(?:\.[a-z_]+)+\1[ \t]+\w"
-)  # of a print without brackets: it is on one line
+_BARE_EVENT = re.compile(r"\btype=([\"'])[a-z_]+(?:\.[a-z_]+)+\1[ \t]+\w")  # a print without brackets is on one line
 _ENDS_IN_NAME = re.compile(r"[:=]\s*[\w$.]+(?:\(\d+\))?$")  # "session: RealtimeSession"
 
 

@@ -96,10 +96,9 @@ class ParseReport:
             (self.n_foreign, "event", " of another API (Responses) left out"),
             (self.n_other, "other line", ""),
         )
-        return [f"{show.counted(n, word)}{rest}" for n, word, rest in counts if n]
+        return [f"{show.counted(n, word)}{about}" for n, word, about in counts if n]
 
     def remarks(self) -> list[str]:
-        """What else there is to say."""
         return [f"{note} ({n:,} times)" if n > 1 else note for note, n in self.notes.items()]
 
     def __str__(self) -> str:
@@ -206,8 +205,8 @@ def open_log(path: Path) -> Iterator[tuple[str, Any]]:
         if file.read(4) == b"PK\x03\x04":
             yield from _zip_members(file, path)
             return
-    with regular_file(path) as file, _text_stream(_unpacked(getattr(file, "raw", file)), path) as stream:
-        yield path.name, stream
+    with regular_file(path) as file:
+        yield path.name, _text_stream(_unpacked(getattr(file, "raw", file)), path)
 
 
 _MAGIC: tuple[tuple[bytes, Callable[..., Any]], ...] = (
@@ -232,9 +231,8 @@ def _unpacked(raw: Any) -> Any:
     head = stream.peek(64)[:64]
     for magic, unpack in _MAGIC:
         if head.startswith(magic):
-            return unpack(
-                stream, mode="rb"
-            )  # without a buffer of its own, which would lose the end of a file that breaks off
+            # Without a buffer of its own, which would lose the end of a file that breaks off.
+            return unpack(stream, mode="rb")
     return stream
 
 
@@ -269,7 +267,7 @@ def _text_stream(stream: Any, path: Path) -> Any:
             raise InputError(f"{show.one_line(path.name, 100)} is {kind}")
     encoding = _utf_16(head)
     if encoding:
-        return io.BufferedReader(_AsUtf8(stream, encoding), HEAD_BYTES)
+        return _AsUtf8(stream, encoding)
     if b"\0" in head[:4_096]:
         raise InputError(f"{show.one_line(path.name, 100)} is not text; a log is JSON lines or text")
     return stream
@@ -288,26 +286,18 @@ def _utf_16(head: bytes) -> str | None:
     return None
 
 
-class _AsUtf8(io.RawIOBase):
-    """A stream of another encoding as UTF-8."""
+class _AsUtf8:
+    """A stream of another encoding, read as UTF-8."""
 
-    def __init__(self, stream: IO[bytes], encoding: str) -> None:
-        self._text = io.TextIOWrapper(stream, encoding, errors="replace", newline="")
-        self._left = b""
+    def __init__(self, stream: Any, encoding: str) -> None:
+        self._head = stream.peek(HEAD_BYTES).decode(encoding, "replace").encode()
+        self._text = io.TextIOWrapper(stream, encoding, errors="replace", newline="\n")
 
-    def readable(self) -> bool:
-        return True
+    def peek(self, n: int) -> bytes:
+        return bytes(self._head)
 
-    def readinto(self, buffer: Any) -> int:
-        if not self._left:
-            self._left = self._text.read(8192).encode("utf-8", "replace")
-        n = min(len(buffer), len(self._left))
-        buffer[:n], self._left = self._left[:n], self._left[n:]
-        return n
-
-    def close(self) -> None:
-        self._text.close()
-        super().close()
+    def readline(self, limit: int) -> bytes:
+        return self._text.readline(limit).encode("utf-8", "replace")
 
 
 # ------------------------------------------------------------------------------------------------------------------- lines
@@ -334,22 +324,16 @@ def lines(stream: Any, name: str, report: ParseReport) -> Iterator[bytes]:
             return
         if not line:
             return
-        if len(line) > MAX_LINE_BYTES:
-            raise InputError(
-                f"line {report.n_lines + 1} of {name} is longer than {MAX_LINE_BYTES // 2**20} MiB: no event is; "
-                "if it holds many, split it: jq -c '.[]'"
-            )
         report.n_lines += 1
         n_bytes += len(line)
-        if not (report.n_events or report.reasons or report.n_live) and (
-            report.n_lines > MAX_BARREN_LINES or n_bytes > MAX_BARREN_BYTES
-        ):
+        is_barren = not (report.n_events or report.reasons or report.n_live)
+        if is_barren and (report.n_lines > MAX_BARREN_LINES or n_bytes > MAX_BARREN_BYTES):
             raise InputError(f"{name} has no Realtime event in its first {report.n_lines:,} lines")
+        excess = f"is longer than {MAX_LINE_BYTES // 2**20} MiB" if len(line) > MAX_LINE_BYTES else ""
         if len(line) > MAX_PARTS and n_parts_of(line) > MAX_PARTS:
-            raise InputError(
-                f"line {report.n_lines} of {name} is JSON of more than {MAX_PARTS:,} parts: no event is; "
-                "if it holds many, split it: jq -c '.[]'"
-            )
+            excess = excess or f"is JSON of more than {MAX_PARTS:,} parts"
+        if excess:
+            raise InputError(f"line {report.n_lines} of {name} {excess}: no event is; split it: jq -c '.[]'")
         yield line
 
 

@@ -126,8 +126,8 @@ class LoggedLiveSession(Logged[LiveConversation], LiveView):
             lines.append(f"  {append.lane} append, {delay}: {append.content}")
         for delegation in fold.delegations:
             names = ", ".join(str(tool.get("name")) for tool in delegation.tools)
-            rest = (f", tools: {names}" if names else "") + (f": {delegation.text}" if delegation.text else "")
-            lines.append(f"  delegation to {delegation.target or 'unknown'}, {delegation.status or 'no end'}{rest}")
+            details = (f", tools: {names}" if names else "") + (f": {delegation.text}" if delegation.text else "")
+            lines.append(f"  delegation to {delegation.target or 'unknown'}, {delegation.status or 'no end'}{details}")
         lines += [f"  error: {error}" for error in fold.errors[:5]]
         if fold.unknown:
             lines.append("  unknown events: " + ", ".join(f"{name} {n}" for name, n in fold.unknown.most_common(5)))

@@ -85,16 +85,11 @@ class _Reader:
             head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
         except (OSError, EOFError, ValueError):
             head = b""
-        text_lines = lines(stream, name, self.report)
-        match kind_of(name, head):
-            case "json":
-                yield from self._document(json_pieces(text_lines, name))
-            case "yaml":
-                yield from self._document(yaml_pieces(text_lines, name))
-            case "csv":
-                yield from self._document(csv_pieces(text_lines, head), is_table=True)
-            case _:
-                yield from self._lines(text_lines)
+        text_lines, kind = lines(stream, name, self.report), kind_of(name, head)
+        if kind == "lines":
+            return self._lines(text_lines)
+        pieces_of = {"json": json_pieces, "yaml": yaml_pieces, "csv": csv_pieces}[kind]
+        return self._document(pieces_of(text_lines, name, head))
 
     def _lines(self, text_lines: Iterable[bytes], first: int = 1) -> Iterator[LogRecord]:
         line, n_line = b"", 0
@@ -104,15 +99,12 @@ class _Reader:
         self.report.torn += is_open and not line.endswith(b"\n")
         yield from self._flush(n_line)
 
-    def _document(self, pieces: Iterator[Piece], *, is_table: bool = False) -> Iterator[LogRecord]:
+    def _document(self, pieces: Iterator[Piece]) -> Iterator[LogRecord]:
         for value, text_lines, n_line, is_cut in pieces:
             origin = Origin(n_line=n_line)
             text = without_colours(b"".join(text_lines).decode("utf-8", "replace"))
             if value is not None and values.HINT.search(text) and (is_cut or _is_damaged(value, text)):
-                if is_table and len(text_lines) > 1:  # lines that quotes, of which some are lost, made one row
-                    yield from self._lines(text_lines, n_line)
-                else:
-                    yield from self._of_damaged("shortened in the middle", text, origin)
+                yield from self._of_damaged("shortened in the middle", text, origin)
                 continue
             parsed = list(self._of_value(value, origin))
             yield from parsed
@@ -162,10 +154,9 @@ class _Reader:
         """The records in a line of text that a logger or a container wrapped in JSON, or in a piece of one."""
         stream = fields.get("stream")
         if "log" in fields and isinstance(stream, str):  # Docker's json-file: a piece without \n goes on
-            whole = self._docker.add(stream, text, is_last=text.endswith("\n"))
-            if whole is None:
+            if (joined := self._docker.add(stream, text, is_last=text.endswith("\n"))) is None:
                 return
-            text = whole
+            text = joined
         key, direction = events.session_key({**fields, "log": None}), events.direction_of(fields)
         origin = Origin(times.of_fields(fields), key, direction, n_line)
         for part in text.splitlines() or [""]:
@@ -437,7 +428,6 @@ class _Reader:
                 yield from self._of_damaged("cut off", text, origin)
 
     def _event(self, event: dict[str, Any], origin: Origin) -> Iterator[LogRecord]:
-        """An event, of whichever API."""
         kind = event["type"]
         if is_live(kind):
             self.report.n_live += 1

@@ -8,7 +8,7 @@ import itertools
 import json
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import itemgetter
@@ -44,7 +44,6 @@ def csv_line(fields: Mapping[str, Any] | None = None, *, columns: Iterable[str] 
 
 
 def _flat(value: Any) -> Any:
-    """A value of a row as one cell."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
@@ -108,20 +107,14 @@ class Log:
 
     def _repr_html_(self) -> str:
         replies = [(session, response) for session in self.all for response in session.responses]
-        rows = [
-            [
-                f"<code>{show.esc(session.id or '–', 60)}</code>",
-                show.badge(response.modality),
-                show.esc(response.words, 300),
-                # Where a policy inferred it, its outcome; else how the server says that it ended.
-                show.esc(
-                    response.outcome if response.policy else f"{response.status or 'no end'} {response.reason or ''}"
-                ),
-                show.ms(response.first_audio_ms if response.modality == "audio" else response.first_text_ms),
-                show.ms(response.done_ms),
-            ][: 6 if session.has_times else 4]
-            for session, response in replies[:200]
-        ]
+        rows = []
+        for session, response in replies[:200]:
+            first_ms = response.first_audio_ms if response.modality == "audio" else response.first_text_ms
+            # Where a policy inferred it, its outcome; else how the server says that it ended.
+            ended = response.outcome if response.policy else f"{response.status or 'no end'} {response.reason or ''}"
+            row = [f"<code>{show.esc(session.id or '–', 60)}</code>", show.badge(response.modality)]
+            row += [show.esc(response.words, 300), show.esc(ended)]
+            rows.append(row + [show.ms(first_ms), show.ms(response.done_ms)] * session.has_times)
         n_hidden = f"{len(replies) - 200:,} more responses in .responses" if len(replies) > 200 else ""
         return show.card(
             f"<b>log</b> {show.esc(self.path.name)} {show.origin(self.simulated)}",
@@ -308,35 +301,22 @@ def recordings(path: PathLike) -> list[RecordedSession]:
     playable = [recorded for recorded in sessions if recorded.session.has_client]
     if not playable:
         why = "it has what the server sent only" if sessions else "there is no event of a session in it"
-        raise InputError(
-            f"{where.name} cannot be played again: {why}; a replay needs both directions, as connect(log=…) writes them"
-        )
+        raise InputError(f"{where.name} cannot be played again: {why}; a replay needs both directions: connect(log=…)")
     return playable
 
 
-def read_logs(
-    *paths: PathLike, audio: bool = False, progress: Callable[[int, int, Log | InputError], None] | None = None
-) -> Iterator[Log | InputError]:
+def read_logs(*paths: PathLike, audio: bool = False) -> Iterator[Log | InputError]:
     """Read many logs, one at a time: memory is that of the largest. The parts of a rotated log in a folder are one log.
 
     Args:
         paths: Files and folders.
         audio: See `read_log`.
-        progress: Called after each log with how many files are done, how many there are, and what was read.
 
     Yields:
         A `Log`, or the `InputError` that says why a file of a folder could not be read.
     """
-    files = log_files(*paths)
-    n_done = 0
-    for _, group in itertools.groupby(files, key=family):
-        parts = list(group)
-        n_done += len(parts)
-        log: Log | InputError
+    for _, parts in itertools.groupby(log_files(*paths), key=family):
         try:
-            log = read_log(*parts, audio=audio)
+            yield read_log(*parts, audio=audio)
         except InputError as exc:
-            log = exc
-        if progress is not None:
-            progress(n_done, len(files), log)
-        yield log
+            yield exc

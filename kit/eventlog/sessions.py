@@ -8,7 +8,9 @@ none, the responses have none.
 from __future__ import annotations
 
 import math
+import pickle
 import re
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
@@ -18,10 +20,9 @@ from ..wire import records as wire_records
 from ..wire.conversation import Conversation, ConversationView, Fold, SessionView
 from ..wire.dialect import BETA_NAME, GA_NAME
 from ..wire.events import AUDIO_DELTA, DIGEST, Event, dict_of, event_of, text_of
-from ..wire.records import Item, Response
+from ..wire.records import ContentPart, FunctionCall, Item, Response
 from .events import LogRecord, ids
 from .lines import ParseReport
-from .packing import packed, unpacked
 from .times import Instant, of_text, wall_time
 from .writing import without_audio
 
@@ -108,7 +109,6 @@ class Logged(SessionView[Fold]):
         return len(self._conversation.responses)
 
     def _note(self, record: LogRecord) -> None:
-        """Take a record that is no event."""
         if record.kind == "header":
             self.header = record.data
             simulated = record.data.get("simulated")
@@ -168,7 +168,7 @@ class LoggedSession(Logged[Conversation], ConversationView):
     def iter_responses(self) -> Iterator[Response]:
         """Every response, in the order in which they began, without all of them in memory at once."""
         for data in self._packed:
-            response = unpacked(data)
+            response = _unpacked(data)
             self._finish(response)
             yield response
         yield from (response for response in self._conversation.responses if response.id not in self.elsewhere)
@@ -297,7 +297,7 @@ class LoggedSession(Logged[Conversation], ConversationView):
             return
         for response in fold.forget_responses(_MAX_WHOLE):
             response.partial = self._is_partial(response)
-            self._packed.append(packed(response))
+            self._packed.append(_packed(response))
             self._complete.discard(response.id)
             self._hidden.discard(response.id)
 
@@ -451,6 +451,27 @@ class LoggedSession(Logged[Conversation], ConversationView):
             return False
         is_hidden = response.id in self._hidden and not response.parts and not response.calls_by_index
         return response.partial or is_hidden or (response.created_at_ms is None and self.n_lost > 0)
+
+
+# A response that is over, as some 250 bytes, so that a session of a million fits into memory: pickled, and packed with what the pickles
+# of all responses repeat.
+_TYPICAL = pickle.dumps(
+    Response(
+        "resp_", "completed", asked=("audio", "text"), started_by="create", voice="marin", output_format="audio/pcm",
+        usage={name: {"audio_tokens": 0, "text_tokens": 0, "cached_tokens": 0} for name in ("input_token_details", "output_tokens")},
+        parts={(0, 0, "audio"): ContentPart("audio", words="")}, calls_by_index={0: FunctionCall()},
+    )
+)  # fmt: skip
+
+
+def _packed(response: Response) -> bytes:
+    packer = zlib.compressobj(1, zdict=_TYPICAL)
+    return packer.compress(pickle.dumps(response)) + packer.flush()
+
+
+def _unpacked(data: bytes) -> Response:
+    response: Response = pickle.loads(zlib.decompressobj(zdict=_TYPICAL).decompress(data))
+    return response
 
 
 # What a client may send of an item.

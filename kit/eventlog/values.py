@@ -442,9 +442,8 @@ def _as_python(token: re.Match[str]) -> str:
 ELISION = re.compile(r"\.\.\.|…|\\u2026|\[truncated\]|<truncated>|\(truncated\)")
 SPACE = re.compile(r"\s")
 _GAP = re.compile(r" ?(?:\.{3,}|…|\\u2026|[\[<(]truncated[\]>)]|\[\.\.\.\])+ ?")
-_GOES_ON = re.compile(
-    r"\s*(?:\}|,\s*[\"']?\w+[\"']?\s*:)"
-)  # after its end: the object did not end there before something was taken out
+# After its end: the object did not end there before something was taken out.
+_GOES_ON = re.compile(r"\s*(?:\}|,\s*[\"']?\w+[\"']?\s*:)")
 IS_GAP = re.compile(rf"{_GAP.pattern}\s*")
 _N_BYTES = re.compile(r"\s*\[([\d,]+) bytes?\]")
 _NAMES = ("type", "object", "status", "role", "name", "code", "param", "reason", "model")

@@ -135,9 +135,9 @@ class LineFormat:
             return b"event", msgspec.Raw(frame) if isinstance(frame, bytes) else frame
         try:
             event = self.hook(_decode(frame) if isinstance(frame, bytes) else frame)
-            return (
-                (b"withheld", "by the redact hook") if event is None else (b"event", msgspec.Raw(_encode(dict(event))))
-            )
+            if event is None:
+                return b"withheld", "by the redact hook"
+            return b"event", msgspec.Raw(_encode(dict(event)))
         except Exception as exc:  # whatever the user's hook raises: the frame is not written as it is
             return b"withheld", f"the redact hook raised {type(exc).__name__}"
 
@@ -278,9 +278,7 @@ class LogWriter(LineFormat):
 def _open(path: Path) -> int:
     """Open a log for appending, at the beginning of a line; returns the descriptor."""
     if path.suffix == ".gz":
-        raise InputError(
-            f"{path.name}: a log is written as it happens and cannot be packed; name it .jsonl, gzip it later"
-        )
+        raise InputError(f"{path.name}: a log that is being written cannot be packed; name it .jsonl, gzip it later")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # O_NOFOLLOW: a link that somebody left in a shared folder must not decide where the words of a call go.

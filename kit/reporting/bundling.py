@@ -29,7 +29,7 @@ from ..version import __version__
 from ..wire.live_conversation import Reply
 from ..wire.records import Response
 from .pieces import written_by_a_run
-from .reproduction import Source, reproduction, sessions_of, source_of
+from .reproduction import Source, reproduction, sessions_of, source_of, text_of
 
 Effect = Callable[[Any], bool]
 """Of a `Response`, or a `Reply` of GPT-Live: both have ``modality``, ``outcome``, ``words``, times, and what was asked for."""
@@ -236,53 +236,11 @@ def _members(
 
 
 def _readme(origin: Ledger | list[Path], work: _Selection, script: str | None) -> str:
-    is_ledger, mark = isinstance(origin, Ledger), show.origin_word(work.simulated)
-    files = {
-        "ids.csv": "every response: ids, times (UTC), what it came as: what a vendor asks for",
-        "responses.csv": "every response with its words, times (ms) and tokens" if COLUMNS in work.rows else "",
-        "replies.csv": "every reply of GPT-Live: outcome, words, times (ms), seconds"
-        if LIVE_COLUMNS in work.rows
-        else "",
-        "logs/": f"every frame of {len(work.showing)} sessions that show it and {len(work.others)} that do not",
-        "plots/": "those sessions as pictures, and what all replies came as",
-        "tables/": "counts with their intervals",
-        "plan.json": "what was planned before the first trial" if is_ledger else "",
-        "reproduce.py": "makes it happen again; needs nothing but `websockets`" if script else "",
-        "versions.json": "of what it was made with",
-    }
-    source = "a ledger" if is_ledger else f"{len(origin)} log{'' if len(origin) == 1 else 's'}"  # type: ignore[arg-type]
-    return _README.format(
-        mark=f" ({mark})" if mark else "",
-        effect=work.title,
-        origin=_ORIGINS[work.simulated],
-        counts=f"{work.n_effect} of {work.n_responses} responses, in {work.n_sessions_with} of {work.n_sessions} sessions",
-        source=source,
-        files="\n".join(f"| `{name}` | {words} |" for name, words in files.items() if words),
-        script="" if script else "\nThere is no script: the material does not say what the client sent.\n",
-    )
-
-
-_ORIGINS = {
-    True: f"**{show.SIMULATED}.** A stand-in answered, no model: this shows the instrument, not what a service does.",
-    None: f"**{show.UNKNOWN_ORIGIN}.** Nothing in the material says who answered, or not the same of all of it.",
-    False: "By their logs, a service answered.",
-}
-_README = """\
-# Evidence{mark}
-
-The effect: {effect}
-
-{origin}
-
-It shows in {counts} ({source}).
-
-| file | what it is |
-|---|---|
-{files}
-
-Keys, tokens, authorization headers, cookies and organisation ids were taken out. Audio is there as its SHA-256 and length.
-The words that were spoken are there: look through `logs/` and the tables before you send this to anybody.
-{script}"""
+    source = "a ledger" if isinstance(origin, Ledger) else show.counted(len(origin), "log")
+    mark = show.origin_word(work.simulated)
+    of_realtime, of_live = (columns in work.rows for columns in (COLUMNS, LIVE_COLUMNS))
+    facts = {"is_ledger": isinstance(origin, Ledger), "of_realtime": of_realtime, "of_live": of_live, "SHOW": show}
+    return text_of("bundle.jinja", work=work, script=script, source=source, mark=mark, **facts)
 
 
 def _lines(evidence: RecordedSession, redactor: Redactor, hook: Hook | None) -> Iterator[bytes]:

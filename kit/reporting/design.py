@@ -32,7 +32,7 @@ from functools import lru_cache
 
 from ..endpoint import ENDS, PRICES
 from ..errors import InputError, clipped
-from ..stats import fisher
+from ..stats import fisher, holm
 
 MODELS = tuple(model for model in PRICES if model not in ENDS)
 """The models whose prices the kit knows, without those that the service switches off on a known day (`ENDS`)."""
@@ -198,11 +198,12 @@ class Design:
             ps = {key: p_of(*totals[key]) for key in compared}
             # The family is every model × cure, also those not asked about: dropping some after a look would be
             # choosing.
-            for key, is_shown in _holm(ps, len(verdicts), level).items():
+            adjusted = holm([*ps.values(), *[1.0] * (len(verdicts) - len(ps))])
+            for key, p in zip(ps, adjusted, strict=False):
                 (k0, n0), (k1, n1) = totals[key]
                 better = k0 / n0 - k1 / n1 if n0 and n1 else 0.0
                 outcome = "open"
-                if is_shown:
+                if p is not None and p <= level:
                     outcome = "cures" if better > 0 else "harms"
                 # Not at the first look: with 20 trials a good cure may look like none.
                 elif look >= 2 and better < FUTILITY:
@@ -242,13 +243,3 @@ def p_of(a: Counts, b: Counts) -> float:
     """Fisher's p between two counts; 1 where there is nothing to compare."""
     p = fisher(*a, *b)
     return 1.0 if p is None else p
-
-
-def _holm(ps: Mapping[tuple[str, str], float], family: int, level: float) -> dict[tuple[str, str], bool]:
-    """Holm's step-down over a family of which only some were tested: the others count as not shown."""
-    results, going = {}, True
-    for rank, (key, p) in enumerate(sorted(ps.items(), key=lambda item: item[1])):
-        # Once one is not shown, no larger p is.
-        going = going and p <= level / (family - rank)
-        results[key] = going
-    return results

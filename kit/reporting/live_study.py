@@ -17,6 +17,7 @@ result, as the policy's name.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,21 +33,15 @@ from ..stats.intervals import percent
 from ..trials.plan import AT_ONCE, Analysis, Plan, Settings, live_usd
 from ..wire.live import USD_PER_SECOND
 from .page import render
-from .pieces import Grid, bar, code, spaced
+from .pieces import Grid, bar, spaced
 from .study import StagedStudy
 
 QUESTION = "After how much history does GPT-Live fall silent, and what keeps it speaking?"
 # Even: a history ends with the model, and the question is the user's.
 DOSES = (0, 2, 4, 6, 8, 12, 16, 20)  # turns before the user's last
 PLACEMENTS = (
-    "short_tail",
-    "summary_and_tail",
-    "one_user_message",
-    "history_in_instructions",
-    "past_by_thinking",
-    "commentary_ping",
-    "nudge",
-)
+    "short_tail", "summary_and_tail", "one_user_message", "history_in_instructions", "past_by_thinking", "commentary_ping", "nudge",
+)  # fmt: skip
 """Ways to hand over the same past that products use (wire/LIVE.md, "Ways to hand over a past"); the last waits and asks again."""
 AS_IS = "as_is"
 FEWEST_LOST = 2  # of a stage, for placements to be asked about
@@ -179,11 +174,11 @@ class LiveStudy(StagedStudy):
 
     def worst_dose(self) -> int | None:
         """The length at which most voices were lost, the shortest of equals; ``None``: too few were for a comparison."""
-        n_lost_by_dose: dict[int, int] = {}
+        n_lost_by_dose: Counter[int] = Counter()
         for (_, dose), (k, _n) in self.doses().items():
-            n_lost_by_dose[dose] = n_lost_by_dose.get(dose, 0) + k
+            n_lost_by_dose[dose] += k
         # A single loss may be anything; a comparison on it would cost and show nothing.
-        if sum(n_lost_by_dose.values()) < FEWEST_LOST:
+        if n_lost_by_dose.total() < FEWEST_LOST:
             return None
         # `max` takes the first of equals: sorted, the shortest, which costs least.
         return max(sorted(n_lost_by_dose), key=lambda dose: n_lost_by_dose[dose])
@@ -206,12 +201,10 @@ class LiveStudy(StagedStudy):
         sentences = []
         for model in self.models:
             losses = {dose: count for (name, dose), count in sorted(self.doses().items()) if name == model and count[0]}
-            first = next(iter(losses), None)
-            sentences.append(
-                f"{mark}{model}: no voice was lost"
-                if first is None
-                else f"{mark}{model}: the first voice is lost after a history of {first} turns ({losses[first][0]} of {losses[first][1]})"
-            )
+            says = "no voice was lost"
+            for dose, (k, n) in list(losses.items())[:1]:
+                says = f"the first voice is lost after a history of {dose} turns ({k} of {n})"
+            sentences.append(f"{mark}{model}: {says}")
         return sentences + [f"{mark}{placed}" for placed in self.placed()]
 
     def write(self) -> Path:
@@ -221,36 +214,29 @@ class LiveStudy(StagedStudy):
         return path
 
     def _context(self) -> Mapping[str, Any]:
-        policies = {
-            row[0]
-            for ledger in self.ledgers.values()
-            for row in ledger.rows("SELECT DISTINCT policy FROM attempts WHERE policy IS NOT NULL")
-        }
+        policies = "SELECT DISTINCT policy FROM attempts WHERE policy IS NOT NULL"
+        doses = [[model, dose, *_rate(count)] for (model, dose), count in sorted(self.doses().items())]
+        placed = [
+            [v.model, spaced(v.arm), *_rate(v.with_it), "{} of {}".format(*v.as_it_is), v.shown, v.p_words]
+            for v in self.placed()
+        ]
+        as_placed = [
+            "model",
+            "how the history is handed over",
+            "",
+            "voice lost",
+            "95 %",
+            "as it is",
+            "shown",
+            "p (Holm)",
+        ]
         return {
             "question": QUESTION,
-            "lead": f"{show.counted(len(self.models), 'model')}, histories of {min(self.lengths)} to {max(self.lengths)} turns; {show.counted(self.n_planned, 'session')}{self.days}.",
-            "simulated": self.simulated,
-            "rule": self.silence,
-            "complete": self.complete,
+            "study": self,
             "in_short": [(sentence, "keeps" in sentence or "is lost" in sentence) for sentence in self.sentences()],
-            "doses": Grid(
-                ["model", "turns before the question", "", "voice lost", "95 %"],
-                [[model, dose, *_rate(count)] for (model, dose), count in sorted(self.doses().items())],
-                group=1,
-            ),
-            "at": self.worst_dose(),
-            "placed": Grid(
-                ["model", "how the history is handed over", "", "voice lost", "95 %", "as it is", "shown", "p (Holm)"],
-                [
-                    [v.model, spaced(v.arm), *_rate(v.with_it), "{} of {}".format(*v.as_it_is), v.shown, v.p_words]
-                    for v in self.placed()
-                ],
-                group=1,
-            ),
-            "policies": ", ".join(sorted(policies)) or "none yet",
-            "cost": f"Spent ${self.usd:.2f}. The study's price: {self.price()}.",
-            "ledgers": [code(ledger.path.name) for ledger in self.ledgers.values()],
-            "folder": self.folder.name,
+            "doses": Grid(["model", "turns before the question", "", "voice lost", "95 %"], doses, group=1),
+            "placed": Grid(as_placed, placed, group=1),
+            "policies": {row[0] for ledger in self.ledgers.values() for row in ledger.rows(policies)},
         }
 
 

@@ -40,11 +40,9 @@ class Report:
     simulated: bool | None
 
     def __repr__(self) -> str:
-        fit = {True: "controls as they must be", False: "UNFIT: a control failed", None: "no control answered"}[
-            self.fit
-        ]
+        words = {True: "controls as they must be", False: "UNFIT: a control failed", None: "no control answered"}
         mark = show.origin_word(self.simulated)
-        return f"<Report {self.path}: {fit}{f', {mark}' if mark else ''}>"
+        return f"<Report {self.path}: {words[self.fit]}{f', {mark}' if mark else ''}>"
 
     def _repr_html_(self) -> str:
         unfit = "" if self.fit is not False else "<b>UNFIT: a control failed</b>"
@@ -88,7 +86,7 @@ def report(
         target /= "report.html"
     target = writable_path(target)
     with written_by_a_run(book):
-        html = page(material, question)
+        html = render("report.html", context(material, question))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         # Written beside and put in place: who reads the report meanwhile sees the old one or the new one.
@@ -98,11 +96,6 @@ def report(
     except OSError as exc:
         raise InputError(f"cannot write {clipped(str(target))}: {exc.strerror or exc}; choose another folder") from exc
     return Report(target, material.fit, material.simulated)
-
-
-def page(material: Material, question: str) -> str:
-    """The whole page."""
-    return render("report.html", context(material, question))
 
 
 def render(template: str, data: Mapping[str, Any]) -> str:
@@ -116,7 +109,7 @@ def render(template: str, data: Mapping[str, Any]) -> str:
         # For every value of a template, so that none can be forgotten.
         finalize=_visible,
     )
-    environment.filters["units"] = show.units
+    environment.filters |= {"units": show.units, "counted": show.counted}
     made_at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return environment.get_template(template).render(
         data, style=Markup(STYLE), made_at=made_at, kit_version=__version__

@@ -8,7 +8,7 @@ import os
 import pprint
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ from ..eventlog import Log, ParseReport, log_files
 from ..eventlog.parsing import records, records_of
 from ..eventlog.reading import RecordedSession, stepped
 from ..files import named_path, regular_file
+from ..replay import without_marks
 from ..trials.ledger import Ledger, inflate
-from ..wire.conversation import TAG
 from ..wire.events import DIGEST, dict_of, loudness
 from ..wire.live_conversation import Reply, ReplyPolicy
 from ..wire.records import Response
@@ -117,9 +117,8 @@ def reproduction(evidence: RecordedSession, response: Response | Reply, origin: 
     if endpoint == "standin":
         about += "\nIt was recorded at a stand-in: python -m kit serve starts one there."
     query = urlencode({"model": model})
-    templates = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined)
-    templates.filters["ascii"] = ascii
-    return templates.get_template(template).render(
+    return text_of(
+        template,
         # Nothing named: the service's default is audio.
         title=_words(title.format(response, "+".join(response.asked or ("audio",)))),
         about=_words(about),
@@ -136,6 +135,13 @@ def reproduction(evidence: RecordedSession, response: Response | Reply, origin: 
         policy=response.policy,
         events=_literal(events),
     )
+
+
+def text_of(template: str, **values: Any) -> str:
+    """A file of a bundle by its template. Nothing is escaped."""
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined)
+    environment.filters["ascii"] = ascii
+    return environment.get_template(template).render(values)
 
 
 def _words(text: str) -> str:
@@ -159,7 +165,7 @@ def _sent_before(evidence: RecordedSession, response: Response | Reply) -> tuple
             items = [item for case in all_cases() for item in case.history]
             return _with_sound(events, [part.clip.to_bytes() for item in items for part in item.parts if part.clip])
         if step.direction == "client":
-            events.append(_bare(step.data))
+            events.append(without_marks(step.data))
     return [], 0
 
 
@@ -176,7 +182,7 @@ def _said_before(evidence: RecordedSession, response: Response | Reply) -> tuple
     fed = [step for step in steps if step.data["type"] == "session.input_audio.append"]
     # What answered a delegation answered that session's.
     timed = [
-        (step.at_ms, _bare(step.data))
+        (step.at_ms, without_marks(step.data))
         for step in steps
         if step.data["type"].startswith(_SAID) and step.data.get("delegation_id") is None
     ]
@@ -204,21 +210,6 @@ _SAID = tuple(
     f"session.{name}"
     for name in ("start", "update", "instructions", "thinking", "commentary", "input_audio.mute", "input_audio.unmute")
 )
-
-
-def _bare(event: Mapping[str, Any]) -> dict[str, Any]:
-    """An event without its id and without the tag by which the kit finds its response again."""
-    bare = {key: value for key, value in event.items() if key != "event_id"}
-    response = bare.get("response")
-    if isinstance(response, dict) and isinstance(response.get("metadata"), dict) and TAG in response["metadata"]:
-        metadata = {key: value for key, value in response["metadata"].items() if key != TAG}
-        options = {key: value for key, value in response.items() if key != "metadata"}
-        # The user's own metadata stay; an empty field would be more than was sent.
-        options |= {"metadata": metadata} if metadata else {}
-        bare = {key: value for key, value in bare.items() if key != "response"} | (
-            {"response": options} if options else {}
-        )
-    return bare
 
 
 _MAX_SOUND_BYTES = 32 << 20  # of one script, 11 minutes: forged digests must not fill the memory

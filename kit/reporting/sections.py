@@ -58,7 +58,10 @@ def context(m: Material, question: str) -> dict[str, Any]:
         "percent": percent(m.level),
         "baseline": spaced(m.baseline),
         "lead": lead(m),
-        "verdicts": list(verdicts(m)),
+        "policies": sorted(set(m.attempts["policy"].dropna().astype(str))) if "policy" in m.attempts else [],
+        "fitness": findings.fitness(m),
+        "ended": findings.ended(m),
+        "show": show,
         "in_short": findings.in_short(m),
         "flow": findings.flow(m),
         "definitions": findings.definitions(m),
@@ -75,8 +78,10 @@ def context(m: Material, question: str) -> dict[str, Any]:
         "controls": findings.controls(m),
         "plan": plan(m),
         "failures": failures(m),
-        "money": money(m),
-        "versions": versions(m),
+        "spent": m.ledger.spent(),
+        "run": m.ledger.last_run,  # None of a ledger that was only planned
+        "began": when((m.ledger.last_run or {}).get("started_at")),
+        "served": {name: ordered(m.attempts, name) for name in ("served_model", "voice", "drift_rule")},
         "ids": ids(m),
         "downloads": {
             "table": pieces.download(m.table, "table.csv", "The whole table as CSV"),
@@ -100,30 +105,6 @@ def lead(m: Material) -> str:
         f"{n['completed']:,} of {n['planned']:,} planned trials completed: {show.counted(len(cases), 'case')} "
         f"({', '.join(cases)}), {show.counted(len(arm_names), 'arm')}, on {'; '.join(m.settings)}{at}{pieces.days_of(m.trials['started_at'].dropna())}."
     )
-
-
-def verdicts(m: Material) -> Iterator[tuple[str, str, str]]:
-    """Boxes to read before any number, each a CSS class, a word and a text: who answered, and was the instrument fit?"""
-    # First of all boxes: no number of a stand-in may be read as a model's.
-    if m.simulated:
-        yield "simulated", show.SIMULATED, (
-            "A local simulation answered, by a rule that it was given. This shows the instrument at work; it says nothing about "
-            "what a model does."
-        )  # fmt: skip
-    elif m.simulated is None:
-        yield "simulated", show.UNKNOWN_ORIGIN, (
-            "Nothing has answered yet, or not everything is known to come from one kind of origin. The column “simulated” says "
-            "which rows do."
-        )  # fmt: skip
-    if m.is_live:
-        policies = ", ".join(sorted(set(m.attempts["policy"].dropna().astype(str)))) if "policy" in m.attempts else ""
-        yield "", "GPT-Live has no text", (
-            "A reply is spoken, late or silent; “text” and “drift” cannot occur, and are 0 by their nature. Read “lost voice”. What a "
-            f"reply came to is inferred, for no event ends one{f': {policies}' if policies else ''}."
-        )  # fmt: skip
-    yield findings.fitness(m)
-    if ended := findings.ended(m):
-        yield "", *ended
 
 
 def pictures(m: Material) -> Iterator[tuple[str, list[Markup]]]:
@@ -300,10 +281,10 @@ def trials(m: Material) -> dict[str, Any]:
         players = [
             show.sound(sounds[trial, name], "audio/flac") for name in own["response_id"] if (trial, name) in sounds
         ]
-        said = " → ".join(show.plain(reply, MAX_WORDS) for reply in own["words"]) or "–"
-        words = Markup("<br>").join([said, *map(Markup, players)])
-        heard = pieces.milliseconds(row["heard_ms"])
-        rows.append([code(trial), *cells, int(row["repeat"]) + 1, turn + 1, came_as, heard, words])
+        replies_of_turn = " → ".join(show.plain(reply, MAX_WORDS) for reply in own["words"]) or "–"
+        words = Markup("<br>").join([replies_of_turn, *map(Markup, players)])
+        heard_ms = pieces.milliseconds(row["heard_ms"])
+        rows.append([code(trial), *cells, int(row["repeat"]) + 1, turn + 1, came_as, heard_ms, words])
     names = ["trial", *m.over, "case", "arm", "repeat", "turn", "came as", "heard after", "words"]
     summary = f"{show.counted(len(m.trials), 'trial')}, {show.counted(len(rows), 'turn')}"
     if sounds:
@@ -353,8 +334,8 @@ def plan(m: Material) -> dict[str, Any]:
 
 
 def _facts(settings: dict[str, Any]) -> list[tuple[str, Any]]:
-    given = {name: value for name, value in settings.items() if name != "name" and value not in ("", {}, None)}
-    return [(name, listing(value) if isinstance(value, dict) else value) for name, value in given.items()]
+    options = {name: value for name, value in settings.items() if name != "name" and value not in ("", {}, None)}
+    return [(name, listing(value) if isinstance(value, dict) else value) for name, value in options.items()]
 
 
 def _case(case: dict[str, Any]) -> dict[str, Any]:
@@ -394,36 +375,6 @@ def failures(m: Material) -> dict[str, Any]:
         rows.append([status, kind, len(attempts), decided, foreseen, arm_names, example])
     names = ["status", "kind", "attempts", "decided the trial", "foreseen by the arm", "arms", "for example"]
     return {"n": len(failed), "n_attempts": len(m.attempts), "grid": Grid(names, rows, wide=[5, 6])}
-
-
-def money(m: Material) -> list[tuple[str, str]]:
-    """What it cost."""
-    spent, run = m.ledger.spent(), m.ledger.last_run
-    estimated = f", ${spent['estimated_usd']:.2f} of it estimated by reservation" if spent["estimated_usd"] else ""
-    facts = [("spent", f"${spent['usd']:.2f}{estimated}")]
-    if spent["unpriced"]:
-        facts.append(("unpriced", f"{spent['unpriced']} attempts: the kit knows no price for them"))
-    # A ledger that was only planned has no run.
-    if run is not None:
-        reason = run["ended"] or "still running, or killed"
-        facts.append(("budget", "none was needed" if run["budget_usd"] is None else f"${run['budget_usd']:.2f}"))
-        facts.append(("runs", f"the last began {when(run['started_at'])} and ended by: {reason}"))
-    return facts
-
-
-def versions(m: Material) -> list[tuple[str, str]]:
-    """What ran it, and what answered."""
-    run = m.ledger.last_run or {}
-    facts = [
-        ("kit", run.get("kit_version", "–")),
-        ("Python", run.get("python", "–")),
-        ("models, as the server named them", ", ".join(sorted(ordered(m.attempts, "served_model"))) or "–"),
-        ("hosts", ", ".join(m.hosts) or "this machine: a stand-in"),
-        ("voices", ", ".join(sorted(ordered(m.attempts, "voice"))) or "–"),
-    ]
-    # Empty where a service answered.
-    rules = ordered(m.attempts, "drift_rule")
-    return facts + ([("the stand-in's drift rule", ", ".join(rules))] if rules else [])
 
 
 def ids(m: Material) -> dict[str, Any] | None:

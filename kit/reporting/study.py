@@ -445,8 +445,7 @@ def write_about(path: Path, about: Mapping[str, Any]) -> None:
     """
     if "://" in about["where"] and endpoint(about["where"]).sends_key:
         raise InputError(
-            "a study keeps its address in a file, and this one holds a key: give it by key_env= or headers=, in a terminal by "
-            "--key-env or --header"
+            "the address, which a study keeps in a file, holds a key: give it by key_env= (--key-env) or headers= (--header)"
         )
     access = {name: value for name, value in about["access"].items() if name not in _SAID_AGAIN and value is not None}
     access |= {"price": str(access["price"])} if "price" in access else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,8 @@ from .. import show, tables
 from ..stats.comparisons import p_words
 from ..stats.intervals import percent
 from ..trials.arms import arm as arm_of
-from .design import CUT_ROUNDS, FEWEST_TEXTS, FUTILITY, LOOKS, SPENDING, WHOLE_LOOKS, Verdict, p_of
+from . import design
+from .design import FUTILITY, Verdict, p_of
 from .page import render
 from .pieces import Grid, bar, code, spaced, text_read, times_of, when
 from .study import ModelRate, Study
@@ -28,11 +28,18 @@ def write(study: Study) -> Path:
 
 def context(study: Study) -> dict[str, Any]:
     """Everything that ``study.html`` shows."""
-    rates = study.rates()
+    rates, ledgers = study.rates(), study.ledgers.values()
+    controls = tables.controls_df(study.as_is_ledgers)
+    of_whole, of_cut = study.design.whole_and_cut(study.results) if study.results else ((0, 0), (0, 0))
     return {
         "question": QUESTION,
-        "lead": lead(study),
-        "verdicts": list(verdicts(study)),
+        "study": study,
+        "design": study.design,
+        "rule": design,
+        "n_controls": sum(len(ledger.rows("SELECT 1 FROM trials WHERE role <> 'measure'")) for ledger in ledgers),
+        "fit": tables.fit_of(controls),
+        "positives": text_read(controls),
+        "cut": (*of_whole, *of_cut, p_words(p_of(of_whole, of_cut))),
         "in_short": in_short(study, rates),
         "models": models(rates),
         "lengths": lengths(study),
@@ -40,62 +47,9 @@ def context(study: Study) -> dict[str, Any]:
         "cure_words": [
             (spaced(arm.name), " ".join((type(arm).__doc__ or "").split())) for arm in map(arm_of, study.cures)
         ],
-        "not_asked": not_asked(study),
-        "alpha": f"{study.design.alpha:g}",
+        "not_asked": list(dict.fromkeys(v.model for v in study.verdicts() if v.outcome == "not asked")),
         "stages": stages(study),
-        "cost": cost(study),
-        "rules": rules(study),
-        "folder": study.folder.name,
     }
-
-
-def lead(study: Study) -> str:
-    """One line on what was done about the question."""
-    n_controls = sum(
-        len(ledger.rows("SELECT 1 FROM trials WHERE role <> 'measure'")) for ledger in study.ledgers.values()
-    )
-    looked = len(study.results) > len(study.design.blocks)
-    cures = f"; then {show.counted(len(study.design.cures), 'cure')} where replies came as text" * looked
-    return (
-        f"{show.counted(len(study.design.models), 'model')}, each asked with {study.design.n_histories} histories of 2 to 20 turns, "
-        f"{1 + CUT_ROUNDS} times{cures}. {show.counted(study.n_planned, 'session')}, and {n_controls:,} without a history{study.days}."
-    )
-
-
-def verdicts(study: Study) -> Iterator[tuple[str, str, str]]:
-    """Boxes, as class, word and text: where it comes from, whether it is whole, whether the instrument was fit, whether replies
-    could be cut."""
-    # First of all boxes: no number of a stand-in may be read as a model's.
-    if study.simulated:
-        yield "simulated", "Simulated", (
-            f"A stand-in on this machine answered, by the rule “{study.drift}”. This shows the instrument, and nothing of any model."
-        )  # fmt: skip
-    elif study.simulated is None:
-        text = "Not all of it says where it comes from, or it comes from several places."
-        yield "simulated", "Origin not known", text
-    if not study.complete:
-        yield "bad", "Not complete", f"{study.state[0].upper()}{study.state[1:]}. What is here may change."
-    controls = tables.controls_df(study.as_is_ledgers)
-    fit = tables.fit_of(controls)
-    positives = text_read(controls)
-    if fit is False:
-        text = f"Only {positives}, or every session without a history was text. The numbers should not be relied on."
-        yield "bad", "Unfit", text
-    elif fit:
-        yield "good", "Controls as they must be", f"{positives}: what is text is seen."
-    else:
-        yield "", "Fitness not known", f"{positives}, and not on every model."
-    # Before the last block there is nothing to compare whole replies with.
-    if len(study.results) >= len(study.design.blocks):
-        (k0, n0), (k1, n1) = counts = study.design.whole_and_cut(study.results)
-        p = p_words(p_of(*counts))
-        text = f"{k0} of {n0} whole replies were text, and {k1} of {n1} that were cut after about a second ({p})"
-        if study.design.cutting_changes(study.results):
-            text += ": the cures were asked about with whole ones."
-            yield "bad", "Cutting replies seems to change them", text
-        else:
-            text += ". No difference is shown, and the first part of a reply decides what it is."
-            yield "", "Replies were cut", text
 
 
 def in_short(study: Study, rates: list[ModelRate]) -> list[tuple[str, bool]]:
@@ -203,14 +157,6 @@ def cures(study: Study) -> Grid:
     return Grid(names, rows, group=1)
 
 
-def not_asked(study: Study) -> str:
-    """Say on which models no cure was asked about, and why."""
-    names = list(dict.fromkeys(verdict.model for verdict in study.verdicts() if verdict.outcome == "not asked"))
-    if not names or len(study.results) < len(study.design.blocks):
-        return ""
-    return f"No cure was asked about on {', '.join(names)}: fewer than {FEWEST_TEXTS} replies came as text there, so there is nothing to cure."
-
-
 def stages(study: Study) -> Grid:
     """A row per stage: when, what was asked, what came, and where it is kept."""
     rows: list[list[Any]] = []
@@ -232,28 +178,6 @@ def stages(study: Study) -> Grid:
     names = ["stage", "began (UTC)", "models", "how the history was handed over", "replies known", "of these text",
              "lost after asking", "failed", "cost", "ledger"]  # fmt: skip
     return Grid(names, rows, wide=[2, 3])
-
-
-def cost(study: Study) -> str:
-    """What was paid, and what this would cost."""
-    return f"Spent ${study.usd:.2f}. The study's price: {study.price()}."
-
-
-def rules(study: Study) -> list[tuple[str, str]]:
-    """The design, in pairs of a word and what it means."""
-    design = study.design
-    looks, alphas = ", ".join(map(str, LOOKS)), ", ".join(f"{share:g}" for share in SPENDING)
-    spread = f", spread over {design.days} days"
-    days = spread if design.days > 1 else " on one day: the ranges say nothing of another day"
-    return [
-        ("histories", f"{design.n_histories} written dialogues, 1b and 2b of the test cases among them; each asked once whole and {CUT_ROUNDS} times cut{days}"),
-        ("without a history", "one user message (case 1a), to see what is text for another reason than the history; compared by Fisher's test, Holm over the models"),
-        ("cures", f"only on models with {FEWEST_TEXTS} texts or more; up to {looks} trials of each and as many as it is beside it, at {len(LOOKS)} looks (whole replies: {WHOLE_LOOKS})"),
-        ("error", f"Fisher's exact test over all looks together, Holm over {show.counted(len(design.models) * len(design.cures), 'comparison')}; α = {design.alpha:g} split over the looks by {alphas}"),
-        ("given up", f"after the second look, a cure that is less than {100 * FUTILITY:.0f} points better"),
-        ("unknown", "a session that was lost before the first part of its reply is asked again, and counted as lost after asking; the rate with them allows for either"),
-        ("left out", f"{', '.join(study.left_out)}: the service switches them off soon" if study.left_out else "nothing"),
-    ]  # fmt: skip
 
 
 def _share(k: int, n: int, low: float, high: float) -> str:
