@@ -171,13 +171,13 @@ def _is_cut(root: Any, block: list[bytes]) -> bool:
 
     nodes: list[yaml.Node] = [root]
     of_text: set[int] = set()
-    seen: set[int] = set()  # an alias is the node itself, again
+    visited: set[int] = set()  # an alias is the node itself, again
     is_quoted = spells_null = has_null = has_words = False
     while nodes:
         node = nodes.pop()
-        if id(node) in seen:
+        if id(node) in visited:
             continue
-        seen.add(id(node))
+        visited.add(id(node))
         if isinstance(node, yaml.ScalarNode):
             if node.end_mark.line > node.start_mark.line:
                 of_text.update(range(node.start_mark.line, node.end_mark.line + 1))
@@ -221,10 +221,10 @@ def csv_pieces(lines: Iterator[bytes], name: str, head: bytes) -> Iterator[Piece
     csv.field_size_limit(64 * 1024 * 1024)
     for n_line, texts in _csv_rows(lines):
         try:
-            row, *others = csv.reader(io.StringIO("".join(texts), newline=""), delimiter=delimiter)
+            row, *more_rows = csv.reader(io.StringIO("".join(texts), newline=""), delimiter=delimiter)
         except (csv.Error, ValueError):
-            row, others = [], []
-        if others:  # quotes, of which some are lost, made one row of several
+            row, more_rows = [], []
+        if more_rows:  # quotes, of which some are lost, made one row of several
             for n, text in enumerate(texts):
                 yield Piece(None, [text.encode("utf-8", "replace")], n_line + n)
             continue

@@ -274,8 +274,8 @@ def type_in(text: str) -> str | None:
 
 def before(text: str) -> str:
     """What stands before the event in a text: later ids are the event's own (``call_id='call_1'``)."""
-    found = (values.BEGINS.search(text), _TYPE.search(text))
-    return text[: min((match.start() for match in found if match is not None), default=len(text))]
+    matches = (values.BEGINS.search(text), _TYPE.search(text))
+    return text[: min((match.start() for match in matches if match is not None), default=len(text))]
 
 
 def is_cut(text: str) -> bool:

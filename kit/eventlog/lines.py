@@ -78,14 +78,14 @@ class ParseReport:
             line = show.one_line(text, 10_000)
             self.samples.append((n_line, line if len(line) <= 100 else f"{line[:62]} […] {line[-30:]}"))
 
-    def add(self, other: ParseReport) -> None:
+    def add(self, report: ParseReport) -> None:
         """Count another report in, but for its samples."""
         for name in ("n_events", "n_lines", "n_other", "n_partial", "n_foreign", "n_live", "torn"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.reasons += other.reasons
-        self.notes += other.notes
-        self.sightings += other.sightings
-        self.frameworks |= other.frameworks
+            setattr(self, name, getattr(self, name) + getattr(report, name))
+        self.reasons += report.reasons
+        self.notes += report.notes
+        self.sightings += report.sightings
+        self.frameworks |= report.frameworks
 
     def facts(self) -> list[str]:
         """What else was read than whole events, in phrases."""

@@ -111,9 +111,9 @@ class Log:
         for session, response in replies[:200]:
             first_ms = response.first_audio_ms if response.modality == "audio" else response.first_text_ms
             # Where a policy inferred it, its outcome; else how the server says that it ended.
-            ended = response.outcome if response.policy else f"{response.status or 'no end'} {response.reason or ''}"
+            ending = response.outcome if response.policy else f"{response.status or 'no end'} {response.reason or ''}"
             row = [f"<code>{show.esc(session.id or '–', 60)}</code>", show.badge(response.modality)]
-            row += [show.esc(response.words, 300), show.esc(ended)]
+            row += [show.esc(response.words, 300), show.esc(ending)]
             rows.append(row + [show.ms(first_ms), show.ms(response.done_ms)] * session.has_times)
         n_hidden = f"{len(replies) - 200:,} more responses in .responses" if len(replies) > 200 else ""
         return show.card(

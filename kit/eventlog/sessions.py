@@ -590,8 +590,8 @@ class Sorter:
             return session
         if begins:
             return fresh if fresh is not None and not fresh.n_lost else self._new(None)
-        if (known := self._known(names)) is not None:
-            return known
+        if (owner := self._known(names)) is not None:
+            return owner
         # Lines that are cut may have lost their key.
         if latest is not None and latest.key is not None and record.kind != "partial" and not latest.n_lost:
             latest = None
@@ -609,9 +609,9 @@ class Sorter:
         """
         session = self._by_key.get(key)
         if session is None:
-            known = self._known(names)
-            if known is not None and (known.n_lost if known.key is None else known.key.startswith(key.rstrip(".…"))):
-                session = known
+            owner = self._known(names)
+            if owner is not None and (owner.n_lost if owner.key is None else owner.key.startswith(key.rstrip(".…"))):
+                session = owner
             elif fresh is not None and fresh.n_lost:
                 session = fresh
         if session is None or (None not in (session.id, new_id) and session.id != new_id):

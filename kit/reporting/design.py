@@ -168,8 +168,8 @@ class Design:
 
     def whole_and_cut(self, results: Results) -> tuple[Counts, Counts]:
         """Return the counts of whole replies and of cut ones, over all models."""
-        whole, *cut = (_sum(counts.values()) for _, counts in results[: len(self.blocks)])
-        return whole, _sum(cut)
+        uncut, *cut = (_sum(counts.values()) for _, counts in results[: len(self.blocks)])
+        return uncut, _sum(cut)
 
     def verdicts(self, results: Results) -> list[Verdict]:
         """Return what is shown of every model × cure so far."""

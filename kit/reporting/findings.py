@@ -124,9 +124,9 @@ def fitness(m: Material) -> tuple[str, str, str]:
     if not df["completed"].sum():
         return "", "Controls not answered yet", f"None of {df['planned'].sum()} has completed."
     text = text_read(df)
-    answered = df[(df["role"] == "negative") & (df["completed"] > 0)]
-    if len(answered):
-        shares = " and ".join(f"{row['text']} of {row['completed']}" for row in _rows(answered))
+    without = df[(df["role"] == "negative") & (df["completed"] > 0)]
+    if len(without):
+        shares = " and ".join(f"{row['text']} of {row['completed']}" for row in _rows(without))
         text += f". Without a history {shares} came as text: the background that a case is compared with"
     if m.fit is None:
         fit = df[(df["role"] == "positive") & df["fit"].fillna(False)]["settings"].astype(str)

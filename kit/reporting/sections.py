@@ -170,8 +170,8 @@ def rates(m: Material) -> Grid:
 
 def _bounds(row: Any) -> str:
     # With nothing lost they would be the same counts once more.
-    lost = row["lost"]
-    return f"{points(row['drift_least'])}–{points(row['drift_most'])} %" if lost == lost and lost else "–"
+    n_lost = row["lost"]
+    return f"{points(row['drift_least'])}–{points(row['drift_most'])} %" if n_lost == n_lost and n_lost else "–"
 
 
 def counts(m: Material) -> Grid:

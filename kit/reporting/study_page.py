@@ -166,8 +166,8 @@ def stages(study: Study) -> Grid:
         # Ledgers are kept in the order of the stages, one for each set of arms (`Study.plans`).
         own, ledgers = ledgers[:n_ledgers], ledgers[n_ledgers:]
         times = [at for ledger in own for at in times_of(ledger)]
-        lost = "SELECT 1 FROM turns WHERE turn = 0 AND outcome IN ('failed', 'censored')"
-        n_lost = sum(len(ledger.rows(lost)) for ledger in own)
+        query = "SELECT 1 FROM turns WHERE turn = 0 AND outcome IN ('failed', 'censored')"
+        n_lost = sum(len(ledger.rows(query)) for ledger in own)
         failed = sum(ledger.counts()["failed"] for ledger in own)
         arms = dict.fromkeys(arm for arms in stage.arms.values() for arm in arms)
         rows.append([
