@@ -139,10 +139,10 @@ class StagedStudy:
             InputError, ConnectError, LedgerError: As `kit.run` does. Nothing is lost; the same call goes on.
         """
         self.ledgers, self.complete = {}, False
-        self.folder.mkdir(parents=True, exist_ok=True)
         # What earlier calls spent is in the ledgers, and is taken off as they are gone through.
         remaining_usd = budget_usd
         while plans := self._next_plans():
+            self.folder.mkdir(parents=True, exist_ok=True)
             for name, plan in plans.items():
                 ledger = self.ledgers[name] = await run(
                     plan,
