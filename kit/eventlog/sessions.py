@@ -466,7 +466,12 @@ _TYPICAL = pickle.dumps(
 
 def _packed(response: Response) -> bytes:
     packer = zlib.compressobj(1, zdict=_TYPICAL)
-    return packer.compress(pickle.dumps(response)) + packer.flush()
+    try:
+        data = pickle.dumps(response)
+    except RecursionError:  # no service nests as deep
+        response.usage = response.metadata = response.error = None
+        data = pickle.dumps(response)
+    return packer.compress(data) + packer.flush()
 
 
 def _unpacked(data: bytes) -> Response:
