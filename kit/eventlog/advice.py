@@ -54,20 +54,18 @@ ANY = (
 )
 
 # What a framework itself says of a reply that came as text. `kit log` counts these beside its own.
-_SIGHTINGS = {
-    "LiveKit itself says that a reply came as text": re.compile(
-        r"received text-only response from realtime API|Text response received .{0,200}audio modality", re.IGNORECASE
-    )
-}
+_SIGHTING = "LiveKit itself says that a reply came as text"
+_IS_SIGHTING = re.compile(
+    r"received text-only response from realtime API|Text response received .{0,200}audio modality", re.IGNORECASE
+)
 _SIGNS = {name: re.compile(pattern) for name, (pattern, _) in RECIPES.items()}
 
 
 def look(text: str, report: ParseReport) -> None:
     """Note which framework a line is of, and whether it says itself that a reply came as text."""
     text = text[:1_000] + text[-200:] if len(text) > 1_200 else text
-    for sighting, pattern in _SIGHTINGS.items():
-        if pattern.search(text):
-            report.sightings[sighting] += 1
+    if _IS_SIGHTING.search(text):
+        report.sightings[_SIGHTING] += 1
     for name, sign in _SIGNS.items():
         if name not in report.frameworks and sign.search(text):
             report.frameworks.add(name)

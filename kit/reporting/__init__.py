@@ -6,6 +6,3 @@ from .bundling import Bundle, bundle, drifted
 from .page import Report, report
 
 __all__ = ["Bundle", "Report", "bundle", "drifted", "report"]
-
-
-# Evidence: what somebody else needs to see an effect, and to make it happen again.
