@@ -77,16 +77,16 @@ def usage(
     image = {"image_tokens": 0} if d.name == "ga" else {}
     read: dict[str, Any] = {"text_tokens": text, "audio_tokens": audio, **image, "cached_tokens": cached}
     read["cached_tokens_details"] = {"text_tokens": cached_text, "audio_tokens": cached - cached_text, **image}
-    written = {"text_tokens": text_out, "audio_tokens": audio_out}
+    output = {"text_tokens": text_out, "audio_tokens": audio_out}
     if is_2x:
         read["cache_write_tokens"] = text + audio - cached
-        written["reasoning_tokens"] = 0
+        output["reasoning_tokens"] = 0
     return {
         "total_tokens": text + audio + text_out + audio_out,
         "input_tokens": text + audio,
         "output_tokens": text_out + audio_out,
         "input_token_details": read,
-        "output_token_details": written,
+        "output_token_details": output,
     }
 
 
@@ -134,25 +134,25 @@ class Item:
 
     def show(self, d: Dialect, *, with_audio: bool = False) -> dict[str, Any]:
         """Return the item as it looks in an event, its keys in wire order."""
-        shown: dict[str, Any] = {"id": self.id}
+        fields: dict[str, Any] = {"id": self.id}
         if d.name == "beta":
-            shown["object"] = "realtime.item"
-        shown["type"] = self.type
+            fields["object"] = "realtime.item"
+        fields["type"] = self.type
         if self.type in ("message", "function_call"):  # a function_call_output carries no status (recording of 2026-07)
-            shown["status"] = self.status
+            fields["status"] = self.status
         if self.type == "message":
-            shown |= {"role": self.role, "content": [self._show_part(part, d, with_audio) for part in self.parts]}
-        return shown | self.fields
+            fields |= {"role": self.role, "content": [self._show_part(part, d, with_audio) for part in self.parts]}
+        return fields | self.fields
 
     def _show_part(self, part: Part, d: Dialect, with_audio: bool) -> dict[str, Any]:
         if part.kind == "image":
             return {"type": "input_image", **part.extra}
         if part.kind == "text":
             return {"type": d.assistant_text if self.role == "assistant" else "input_text", "text": part.text}
-        shown = {"type": d.assistant_audio if self.role == "assistant" else "input_audio", "transcript": part.text}
+        fields = {"type": d.assistant_audio if self.role == "assistant" else "input_audio", "transcript": part.text}
         if with_audio:
-            shown["audio"] = pybase64.b64encode(part.pcm).decode()
-        return shown
+            fields["audio"] = pybase64.b64encode(part.pcm).decode()
+        return fields
 
     def has(self, role: str, kind: str) -> bool:
         """Whether it is a message of that role with a part of that kind."""

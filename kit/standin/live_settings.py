@@ -165,44 +165,44 @@ def shaped(session: object) -> dict[str, Any]:
     return session
 
 
-def start_settings(asked: dict[str, Any], source: StoredSession | None) -> dict[str, Any]:
+def start_settings(session: dict[str, Any], source: StoredSession | None) -> dict[str, Any]:
     """Return what a session is set to by the `session` of its `session.start`, or raise what refuses it; a fork inherits from its source."""
-    _check_start(asked, source)
+    _check_start(session, source)
     inherited = dict(source.settings) if source is not None else {}
-    audio, voice = asked.get("audio") or {}, inherited.pop("voice", "marin")
+    audio, voice = session.get("audio") or {}, inherited.pop("voice", "marin")
     voice = (audio.get("output") or {}).get("voice") or voice
-    delegation = asked.get("delegation") or inherited.get("delegation") or {"type": "client"}
+    delegation = session.get("delegation") or inherited.get("delegation") or {"type": "client"}
     if delegation.get("type") == "responses":
         backend = {"tools": [], "tool_choice": "auto"} | dict(delegation.get("responses") or {})
         delegation = dict(delegation) | {"responses": backend}
     return (
         inherited
-        | {name: asked[name] for name in _ECHOED if name in asked}
+        | {name: session[name] for name in _ECHOED if name in session}
         | {
-            "model": asked.get("model") or inherited.get("model"),
+            "model": session.get("model") or inherited.get("model"),
             "audio": {
                 "output": {"voice": voice},
                 "format": audio.get("format") or {"type": "audio/pcm", "rate": 24_000},
             },
             "delegation": delegation,
-            "input": asked.get("input") or [],
+            "input": session.get("input") or [],
         }
     )
 
 
-def _check_start(asked: dict[str, Any], source: StoredSession | None) -> None:
-    for name in asked:
+def _check_start(session: dict[str, Any], source: StoredSession | None) -> None:
+    for name in session:
         if name not in _START_FIELDS:
             message = f"Unknown parameter: 'session.{clipped(name, 60)[1:-1]}'."
             raise refuse("unknown_parameter", message, f"session.{name}")
-    model = asked.get("model")
+    model = session.get("model")
     if source is None and not isinstance(model, str):
         raise Refused(missing("session.model"))
     if isinstance(model, str) and model.startswith("gpt-realtime"):
         message = f"Model '{clipped(model, 60)[1:-1]}' is not supported in live mode."
         raise refuse("invalid_value", message, "session.model")
-    past = asked.get("input") or []
-    if source is not None and {"input", "model", "instructions"} & set(asked):
+    past = session.get("input") or []
+    if source is not None and {"input", "model", "instructions"} & set(session):
         raise refuse("immutable_field_update", "A fork takes store, delegation and audio.format only.", "session")
     if not isinstance(past, list) or len(past) > MAX_MESSAGES:
         raise refuse("invalid_value", f"input takes at most {MAX_MESSAGES} messages.", "session.input")
@@ -218,7 +218,7 @@ def _check_start(asked: dict[str, Any], source: StoredSession | None) -> None:
             raise refuse("invalid_value", f"Supported values are: '{right[-1]}'.", f"{path}.content[0].type")
     if len("".join(map(words_of, past)).encode()) > 8_192 * 6:  # a bound: the stand-in has no tokenizer
         raise refuse("invalid_value", "input must not exceed 8192 tokens.", "session.input")
-    audio = asked.get("audio") or {}
+    audio = session.get("audio") or {}
     voice, form = (audio.get("output") or {}).get("voice"), audio.get("format")
     if isinstance(voice, str) and voice not in VOICES:
         raise refuse("forbidden", "Voice session access denied")

@@ -141,8 +141,8 @@ class ReplyRule:
         calls: list[str | None] = [None]  # what it is an output of
         if item is not None and item.type == "function_call_output":
             call_id, words = item.fields["call_id"], str(item.fields["output"])
-            others = (call.fields for call in items if call is not item)
-            calls = [fields.get("name") or "" for fields in others if fields.get("call_id") == call_id]
+            fields_of_calls = (call.fields for call in items if call is not item)
+            calls = [fields.get("name") or "" for fields in fields_of_calls if fields.get("call_id") == call_id]
         return _SEARCHER.ask("search", self, words) if self.after in calls else None
 
 

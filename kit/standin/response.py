@@ -119,7 +119,7 @@ class Response:
         """Return the response object, its keys in wire order (wire/README.md, Response object)."""
         d, request = self.outbox.d, self.request
         done = self.status != "in_progress"
-        shown: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "object": "realtime.response",
             "id": self.id,
             "status": self.status,
@@ -130,16 +130,16 @@ class Response:
         }
         limit, voice, format = (request.get(name) for name in ("max_output_tokens", "voice", "output_format"))
         if d.name == "ga":
-            shown |= {"max_output_tokens": limit, "audio": {"output": {"format": format, "voice": voice}}}
+            fields |= {"max_output_tokens": limit, "audio": {"output": {"format": format, "voice": voice}}}
         else:
             temperature = request.get("temperature")
-            shown |= {
+            fields |= {
                 "voice": voice,
                 "output_audio_format": format,
                 "temperature": temperature,
                 "max_output_tokens": limit,
             }
-        return shown | {"usage": self._usage, "metadata": request.get("metadata")}
+        return fields | {"usage": self._usage, "metadata": request.get("metadata")}
 
     @property
     def speaking(self) -> bool:
@@ -200,11 +200,11 @@ class Response:
 
     def _begin_item(self, index: int, item: Item) -> None:
         self._items.append(item)
-        shown = item.show(self.outbox.d)
-        self.outbox.emit("response.output_item.added", response_id=self.id, output_index=index, item=shown)
+        item_fields = item.show(self.outbox.d)
+        self.outbox.emit("response.output_item.added", response_id=self.id, output_index=index, item=item_fields)
         if self.conversation_id is not None:
             before = self._conversation.add(item)
-            self.outbox.emit("conversation.item.added", previous_item_id=before, item=shown)
+            self.outbox.emit("conversation.item.added", previous_item_id=before, item=item_fields)
 
     def _say(self, index: int, say: Say) -> Iterator[float]:
         item = Item(self.outbox.new_id("item"), "message", "assistant", "in_progress")
@@ -312,12 +312,12 @@ class Response:
                 outbox.emit("response.output_text.done", **place, text=part.text)
                 shown_part = {"type": "text", "text": part.text}
             outbox.emit("response.content_part.done", **place, part=shown_part)
-        shown = item.show(outbox.d)
+        item_fields = item.show(outbox.d)
         if self.conversation_id is not None and outbox.d.name == "ga" and item.id in self._conversation:
             # null after audio and after a call, the id before it after text: so in all six recordings of 2026-07
             before = self._conversation.before(item.id) if part is not None and part.kind == "text" else None
-            outbox.emit("conversation.item.done", previous_item_id=before, item=shown)
-        outbox.emit("response.output_item.done", response_id=self.id, output_index=index, item=shown)
+            outbox.emit("conversation.item.done", previous_item_id=before, item=item_fields)
+        outbox.emit("response.output_item.done", response_id=self.id, output_index=index, item=item_fields)
 
     def _finish(self, status: str) -> None:
         self.status = status

@@ -228,8 +228,8 @@ class ServerSession(Outbox):
         kind, event_id = event.get("type"), event.get("event_id")
         if kind is None:
             raise refuse("invalid_event", "The 'type' field is missing.")
-        known = isinstance(kind, str) and (kind in CLIENT_FIELDS or kind in TRANSLATION_EVENTS)
-        if not known or (kind == "output_audio_buffer.clear" and not self._sideband):
+        supported = isinstance(kind, str) and (kind in CLIENT_FIELDS or kind in TRANSLATION_EVENTS)
+        if not supported or (kind == "output_audio_buffer.clear" and not self._sideband):
             listed = CLIENT_EVENTS if self.d.name == "ga" else (*CLIENT_EVENTS, "transcription_session.update")
             raise Refused(invalid_value(kind, listed, "type"))
         if isinstance(event_id, str) and len(event_id) > MAX_EVENT_ID_CHARS:
@@ -523,8 +523,8 @@ class ServerSession(Outbox):
         if answer is not None:
             plan = outputs(answer, aloud)
         elif self._options.strict:
-            asked = clipped(words_of(item) or (item and item.type) or "nothing")
-            raise NoReply("no_rule_matches", f"No reply and no rule matches {asked}.")
+            words = clipped(words_of(item) or (item and item.type) or "nothing")
+            raise NoReply("no_rule_matches", f"No reply and no rule matches {words}.")
         elif call is not None:
             plan = [call]
         else:

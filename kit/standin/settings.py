@@ -78,8 +78,8 @@ class Number:
             why, code = f"above maximum value. Expected a value <= {self.high:g}", f"{kind}_above_max_value"
         else:
             return None
-        shown = value if isinstance(value, int) else f"{value:g}"  # an integer may be too large for a float
-        return Refusal(code, f"Invalid '{path}': {kind} {why}, but got {shown} instead.", path)
+        text = value if isinstance(value, int) else f"{value:g}"  # an integer may be too large for a float
+        return Refusal(code, f"Invalid '{path}': {kind} {why}, but got {text} instead.", path)
 
 
 NATURAL = Number("integer", 0)
@@ -298,9 +298,9 @@ def _read(settings: Mapping[str, Any], word: str, spelling: Spelling, d: Dialect
     return value
 
 
-def _object(kind: str, spelling: Spelling, **more: Spec) -> Spec:
-    """Return the specification of an object of settings; `more` are fields that the kit has no word for."""
-    tree: dict[str, Any] = more
+def _object(kind: str, spelling: Spelling, **extra: Spec) -> Spec:
+    """Return the specification of an object of settings; `extra` are fields that the kit has no word for."""
+    tree: dict[str, Any] = extra
     for word in spelling:
         path = _path(word, spelling, BETA if kind == "beta" else GA)
         if path is not None:
