@@ -234,7 +234,7 @@ class StandIn(Listener):
         tls: Whether to speak TLS (``wss://``), with a certificate made on the spot; `ca_path` is the file for clients to trust.
         recorder: Called with what is known of a connection; what it returns is told of each frame (`kit.standin.journal`).
         on_notice: Called with a sentence when a client does something that cannot work, such as TLS where there is none.
-        live: How its GPT-Live sessions behave: the fields of `kit.standin.LiveOptions`, such as ``silence="p=0.3@9"``.
+        live: How its GPT-Live sessions behave: the fields of `live_settings.LiveOptions`, such as ``silence="p=0.3@9"``.
 
     Raises:
         InputError: For a setting that cannot be, a reply in which nothing can be spoken, or options that exclude each other.
