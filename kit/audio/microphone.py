@@ -49,7 +49,7 @@ class Recording:
         self._limit = int(max_ms * rate_hz / 1000)
         # Little-endian int16 from the start to the end of the latest block; gaps are zeros.
         self._pcm = bytearray()
-        # The stretches that have come, (first, end) in samples: sorted, disjoint, nearly always one.
+        # Stretches that have come, (first, end) in samples: sorted, disjoint, nearly always one.
         self._spans: list[tuple[int, int]] = []
         # End of the last block that was louder than `SPEECH_DBFS`; 0 before anybody spoke.
         self._loud_until = 0
@@ -108,7 +108,7 @@ class Recording:
 
     @property
     def complete(self) -> bool:
-        """The last block has come, and as many as its number says."""
+        """The last block has come, and all before it."""
         return self._n_expected is not None and self.n_blocks >= self._n_expected
 
     @property

@@ -215,17 +215,13 @@ class Playback:
         Args:
             server_cancels: The server's turn detection has cancelled the response by itself.
             at_ms: When, on the session's clock; a response that began later is the answer, and goes on. Now, if left out.
-
-        Raises:
-            ServerError: If the server refuses a truncation for any other reason than that it came too late.
         """
         at_ms = self.session.now_ms if at_ms is None else at_ms
         in_progress = [
             r.id
             for r in self.session.responses
-            if r.status == "in_progress"
-            and r.conversation_id is not None
-            and (r.created_at_ms is not None and r.created_at_ms < at_ms)
+            if r.status == "in_progress" and r.conversation_id is not None
+            if r.created_at_ms is not None and r.created_at_ms < at_ms
         ]
         # Before the await: what the deltas bring meanwhile must not be played.
         self._stopping.update(in_progress)
@@ -240,7 +236,7 @@ class Playback:
             try:
                 await self.session.cancel_response(interruption.cancel)
             except ServerError as exc:
-                # The response ended on its own while the cancel was on its way (wire/README.md, "Errors").
+                # Or the response ended on its own while the cancel was on its way (wire/README.md, "Errors").
                 if exc.code != "response_cancel_not_active":
                     raise
         # Unknown is tried: only a server that is known not to truncate is not asked.

@@ -148,12 +148,7 @@ def rate_for(device: Device, kind: Kind, rate_hz: int) -> int:
 
 
 def opened(device: Device, kind: Kind, **options: Any) -> Any:
-    """Open a stream of int16, mono, and start it, with `options` of sounddevice's class beside.
-
-    Raises:
-        MissingExtra: If PortAudio is missing.
-        DeviceError: If the device cannot be opened.
-    """
+    """Open a stream of int16, mono, and start it, with `options` of sounddevice's class. A `DeviceError` says if it cannot be."""
     sd = sounddevice()
     make = sd.RawInputStream if kind == "input" else sd.RawOutputStream
     try:

@@ -22,7 +22,7 @@ from ..eventlog.live import LIVE_COLUMNS, outcomes
 from ..eventlog.reading import csv_line
 from ..eventlog.sessions import COLUMNS
 from .options import Verbs, add_options, add_verb
-from .screen import Columns, badge, complain, console, print_sentence, say
+from .screen import Columns, badge, complain, console, say
 
 _MAX_TABLE_ROWS = 1_000  # --csv has all
 _MAX_NAMED = 5  # files that were passed over, lines that were not understood: as many as are read
@@ -53,12 +53,11 @@ def _log(args: argparse.Namespace) -> int:
         return 0
     for problem in count.problems[:10]:
         complain(problem, 1)
-    stderr = console(stderr=True)
     if args.csv or args.json:
         for line in count.answer_lines():
-            print_sentence(stderr, show.plain(line))
-    for line in count.summary(passed_over, stderr.width):
-        print_sentence(stderr, show.plain(line), "dim")
+            say(line, stderr=True)
+    for line in count.summary(passed_over, console(stderr=True).width):
+        say(line, "dim", stderr=True)
     return count.exit_code
 
 

@@ -74,17 +74,14 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
 
 
-def print_sentence(screen: Console, words: str, style: str = "") -> None:
-    """Print a sentence: a terminal's lines end between words, a path stays whole, and a file has all of it as one line."""
+def say(words: object, style: str = "", *, stderr: bool = False) -> None:
+    """Print a line. Whatever a server or a file put into it does nothing to the terminal, whose lines end between words; a path
+    stays whole, and a file has all of it as one line."""
+    screen, text = console(stderr=stderr), show.plain(words)
     if screen.is_terminal:
         wrap = partial(textwrap.fill, width=screen.width, break_long_words=False, break_on_hyphens=False)
-        words = "\n".join(map(wrap, words.split("\n")))
-    screen.print(Text(words, style=style))
-
-
-def say(words: object, style: str = "") -> None:
-    """Print a line; whatever a server or a file put into it does nothing to the terminal."""
-    print_sentence(console(), show.plain(words), style)
+        text = "\n".join(map(wrap, text.split("\n")))
+    screen.print(Text(text, style=style))
 
 
 def only_the_instrument(simulated: bool | None) -> str:
@@ -95,7 +92,7 @@ def only_the_instrument(simulated: bool | None) -> str:
 
 def complain(error: Exception | str, code: int) -> int:
     """Print one sentence on standard error, with flags where it names Python arguments; returns the exit code."""
-    print_sentence(console(stderr=True), f"kit: {in_flags(error)}")
+    say(f"kit: {in_flags(error)}", stderr=True)
     return code
 
 
