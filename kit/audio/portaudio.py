@@ -20,7 +20,7 @@ _CLOSE_S = 1.0  # a device that is present closes in a fraction of that
 WORD: dict[Kind, str] = {"input": "microphone", "output": "speaker"}  # in the order of `sounddevice.default.device`
 
 _INSTALL = (
-    "Debian and Ubuntu: sudo apt install libportaudio2 · Fedora: sudo dnf install portaudio · conda: conda install "
+    "pip install sounddevice; Debian and Ubuntu: sudo apt install libportaudio2 · Fedora: sudo dnf install portaudio · conda: conda install "
     "portaudio · macOS and Windows: pip install --force-reinstall sounddevice. In a notebook, the browser's microphone "
     "and player need none of it: widgets.Recorder(), widgets.Player()"
 )
@@ -30,9 +30,7 @@ def sounddevice() -> Any:
     """Import the module. A `MissingExtra` says what to install where it or PortAudio is missing or broken."""
     try:
         import sounddevice as module
-    except ImportError as exc:
-        raise MissingExtra(f"the package sounddevice is not installed; pip install sounddevice ({exc})") from exc
-    except OSError as exc:  # "PortAudio library not found", "cannot load library …"
+    except (ImportError, OSError) as exc:  # the package; "PortAudio library not found", "cannot load library …"
         raise MissingExtra(f"sound needs PortAudio, which is missing or broken ({exc}). {_INSTALL}") from exc
     return module
 

@@ -206,8 +206,7 @@ class Speaker(PlayQueue):
 
     async def stop(self) -> int:
         """Fall silent at once; what the device has taken already is still heard. Returns the samples heard in all."""
-        # Before the queue is cleared: the server is told what was heard up to now.
-        n_heard = self.n_heard
+        n_heard = self.n_heard  # before the queue is cleared: the server is told what was heard up to now
         self.clear()
         self._resampler = None
         return n_heard
@@ -230,8 +229,7 @@ class Speaker(PlayQueue):
             raise DeviceError(f"the speaker {self.device.name!r} is gone: {why}; plug it in and start again")
 
     async def __aenter__(self) -> Speaker:
-        # From now on, and not from the making of the object, which may be long ago.
-        self._requested_at_s = time.perf_counter()
+        self._requested_at_s = time.perf_counter()  # the object may have been made long ago
 
         def callback(data: Any, frames: int, times: Any, status: Any) -> None:
             self._requested_at_s = time.perf_counter()

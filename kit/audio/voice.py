@@ -170,8 +170,7 @@ class Voice:
                 for task in (listening, following, watching):
                     task.cancel()
         except* Exception as group:
-            # A task group raises all errors at once; a reader is helped by the first.
-            error = first_error(group)
+            error = first_error(group)  # a task group raises all at once; a reader is helped by the first
             # 1000 and 1001: closed on purpose, by us or by a server that goes away in order.
             if not (isinstance(error, SessionClosed) and error.code in (1000, 1001)):
                 raise error from None
@@ -254,13 +253,12 @@ class Voice:
         self._pressed = False
         try:
             await self.session.commit_audio()
+            return await self.session.respond()  # type: ignore[no-any-return]
         except ServerError as exc:
             # Less than 100 ms were in the buffer (wire/README.md, "Input audio"): a slip of the finger.
             if exc.code != "input_audio_buffer_commit_empty":
                 raise
             return None
-        response: Response = await self.session.respond()
-        return response
 
     def _timed_replies(self) -> list[Any]:
         """Replies that were heard, each with its `first_audio_ms`."""

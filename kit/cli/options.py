@@ -31,9 +31,9 @@ def seconds(text: str) -> float:
 
 def folder(text: str) -> Path:
     """A folder that may still have to be made."""
-    path: Path = in_words(named_path)(text)
+    path = named_path(text)
     if path.exists() and not path.is_dir():
-        raise argparse.ArgumentTypeError(f"{show.one_line(text, 200)} is a file; name a folder")
+        raise InputError(f"{show.one_line(text, 200)} is a file; name a folder")
     return path
 
 
@@ -131,7 +131,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "port": {"type": int, "default": 8765, "metavar": "N", "help": "listen on this port; 0: any (default: 8765)"},
     "origin": {"action": "append", "default": [], "metavar": "URL", "help": "let this web page connect; may be repeated"},
     # what to keep, and where
-    "wav": {"type": folder, "metavar": "DIR", "help": "keep every spoken reply in this folder"},
+    "wav": {"type": in_words(folder), "metavar": "DIR", "help": "keep every spoken reply in this folder"},
     "log": {"metavar": "DIR", "help": "keep an event log of each session in this folder"},
     "out": {"metavar": "PATH", "help": "write there"},
     "overwrite": {"action": "store_true", "help": "replace a file that exists"},

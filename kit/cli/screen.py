@@ -248,10 +248,7 @@ def draw_frame(df: Frame, legend: Mapping[str, str] = {}) -> None:
 
 
 class Bar:
-    """Shows a run on standard error: a bar in a terminal, elsewhere a line a minute, and one sentence at the end of both.
-
-    Use it in a ``with``, so that an interrupted run ends in its sentence too.
-    """
+    """Shows a run on standard error: a bar in a terminal, elsewhere a line a minute; both end in a sentence."""
 
     def __init__(self) -> None:
         self._console = console(stderr=True)

@@ -154,9 +154,6 @@ async def _piped() -> AsyncIterator[str]:
             yield line.strip()
 
 
-# ------------------------------------------------------------------------------------- voice: microphone and speaker
-
-
 async def _voice(args: argparse.Namespace) -> int:
     if args.devices:
         print(repr(devices()))

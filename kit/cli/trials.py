@@ -210,9 +210,6 @@ def draw_ledger(ledger: Ledger) -> None:
     say(f"ledger: {ledger.path}")
 
 
-# ------------------------------------------------------------------------------------------------------ table and report
-
-
 def _table(args: argparse.Namespace) -> int:
     from .. import tables
 
@@ -249,9 +246,6 @@ def _report(args: argparse.Namespace) -> int:
     if page.fit is False:
         say("unfit: a control did not read what it must; the report says which", "bold")
     return 0
-
-
-# --------------------------------------------------------------------------------------------------------------- study
 
 
 def _study(args: argparse.Namespace) -> int:

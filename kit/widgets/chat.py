@@ -110,8 +110,6 @@ class Chat(PageWidget):
         n = len(self.session.responses)
         return f"<{type(self).__name__} {self._state}, {n} repl{'y' if n == 1 else 'ies'}>"
 
-    # ------------------------------------------------------------------------------------------- the same, without a page
-
     async def ask(self, content: str | Clip) -> None:
         """Ask, as the box does. An error is shown, not raised: the box stays usable."""
         await self._on_loop(self._ask(content))
@@ -330,8 +328,6 @@ class Chat(PageWidget):
             self._problem = str(exc)
             self._draw()
 
-    # -------------------------------------------------------------------------------------------------------- its picture
-
     def _enter(self, state: str) -> None:
         self._state = state
         self._draw()
@@ -396,7 +392,7 @@ class Chat(PageWidget):
             warn = "cut off: you spoke"
         elif response.status not in ("completed", "in_progress"):
             warn = f"{response.status} {response.reason or ''}".strip()
-        # 48 bytes are a millisecond of PCM at 24 kHz; of other formats the length is not known from the bytes.
+        # 48 bytes are a millisecond of PCM; of other formats the length is not known.
         audio_ms = response.n_audio_bytes / 48 if response.output_format == "pcm16" else 0.0
         done = response.status != "in_progress"
         heard, badge = _n_heard_chars(text, self._heard_ms(item), audio_ms), show.badge_style(response.modality)

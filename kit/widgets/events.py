@@ -99,9 +99,9 @@ class EventTable(PageWidget):
             for at, way, name, words, _, _ in self.rows(0, _STATIC_ROWS)
         ]
         n_left = len(self._events) - len(rows)
-        remark = f" · {n_left:,} more in the notebook" if n_left > 0 else ""
-        simulated = getattr(self._source, "simulated", None)
-        head = f"<b>{len(self._events):,} events</b> {show.origin(simulated)}{remark}"
+        remark = f" · {n_left:,} more in the notebook" if n_left else ""
+        origin = show.origin(getattr(self._source, "simulated", None))
+        head = f"<b>{len(self._events):,} events</b> {origin}{remark}"
         return show.card(head, show.table(rows, ["ms", "", "event", "says"]) if rows else "")
 
     def _on_here(self, content: Content, buffers: list[memoryview]) -> None:

@@ -69,11 +69,10 @@ class PageWidget(anywidget.AnyWidget):
         self._page_here = threading.Event()
         # It stands in some output, or is on its way there.
         self._displayed = False
-        # Pictures of its state beside it, one per output that it stands in; its page hides them while a kernel is there.
+        # Pictures of its state beside it, one per output that it stands in, and what they show; its page hides them while a
+        # kernel is there.
         self._snapshots: list[Any] = []
-        self._snapshot_id = secrets.token_hex(6)
-        # What they show.
-        self._snapshot = ""
+        self._snapshot_id, self._snapshot = secrets.token_hex(6), ""
         super().__init__(**traits)
         self.on_msg(_dispatch)
         comm = self.comm
@@ -142,21 +141,15 @@ def _dispatch(widget: PageWidget, content: Any, buffers: list[memoryview]) -> No
     widget._received(content, buffers)
 
 
-# --------------------------------------------------------------------------------------------------------- the page's speaker
-
-
 class BrowserSpeaker:
-    """A `kit.audio.Sink` in the page, which reports every 50 ms what was heard. Its messages may come on any thread.
-
-    Args:
-        send: The widget's ``send(content, buffers=…)``.
-    """
+    """A `kit.audio.Sink` in the page, which reports every 50 ms what was heard. Its messages may come on any thread."""
 
     prebuffer_ms = 60.0  # how much must be there before a reply begins to play: `Playout` in playout.js
 
     def __init__(self, send: Callable[..., None]) -> None:
         self.n_underruns = 0
         self.delays_ms: list[float] = []
+        # The widget's ``send(content, buffers=…)``.
         self._to_page = send
         # Samples given and not dropped by `stop`, and those that the page reports as heard.
         self.n_written = self.n_heard = 0
@@ -245,15 +238,8 @@ class BrowserSpeaker:
             settle(answer, result)
 
 
-# ------------------------------------------------------------------------------------------------------ the page's microphone
-
-
 class BrowserMicrophone(BlockQueue):
-    """The page's microphone: blocks as they come, until `close`.
-
-    Args:
-        loop: Where the blocks are read.
-    """
+    """The page's microphone: blocks as they come, until `close`, to be read on that loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(_MAX_WAITING, silent_s=_SILENT_S)

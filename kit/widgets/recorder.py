@@ -119,8 +119,6 @@ class Recorder(PageWidget):
             auto_gain_control=auto_gain_control,
         )
 
-    # ----------------------------------------------------------------------------------------------------- what it holds
-
     def clip_or(self, name: str | None = None) -> Clip:
         """What was recorded; else the clip or the sound file of that name; else the kit's own clip.
 
@@ -165,8 +163,6 @@ class Recorder(PageWidget):
     def release_devices(self) -> None:
         """End a recording that no page shows any more; what came is kept."""
         self.stop()
-
-    # ----------------------------------------------------------------------------------------------------------- recording
 
     async def record(self, *, timeout_s: float = 60, stop_at_silence_s: float | None = None) -> Clip:
         """Record in this cell: begins at once, ends with Stop, at silence or after `timeout_s`. Cancelling it stops, too.
@@ -273,8 +269,6 @@ class Recorder(PageWidget):
         microphone.stop()
         self._finish(recording)
 
-    # ------------------------------------------------------------------------------------------- what the front end says
-
     def _received(self, content: Any, buffers: list[memoryview]) -> None:
         with self._guard:
             try:
@@ -375,8 +369,6 @@ class Recorder(PageWidget):
             self.send({"kind": "saved", "ok": False, "words": words, "taken": taken})
         else:
             self.send({"kind": "saved", "ok": True, "words": f"saved as {path}: Clip.named({path.stem!r}) opens it"})
-
-    # --------------------------------------------------------------------------------------------------------- the outcome
 
     def _finish(self, recording: Recording) -> None:
         """Make its clip, unless another one has begun, or it was given up."""
