@@ -32,10 +32,7 @@ def echo_cancellation_installed() -> bool:
 
 
 class EchoCanceller:
-    """Hand what is played to `far`, and pass what the microphone hears through `near`.
-
-    Args:
-        far_rate_hz: The rate of what is played.
+    """Hand what is played, at `far_rate_hz`, to `far`, and pass what the microphone hears through `near`.
 
     Raises:
         MissingExtra: If the extra ``echo`` is not installed.

@@ -164,11 +164,8 @@ class Block(NamedTuple):
 class BlockQueue:
     """Blocks of a microphone that wait for one reader; all calls on the reader's event loop.
 
-    Bounded: a reader that falls behind loses whole blocks, the newest first, and `n_dropped` counts their samples.
-
-    Args:
-        limit: The most blocks that wait.
-        silent_s: A microphone that brings nothing for this long is gone.
+    At most `limit` wait: a reader that falls behind loses whole blocks, the newest first, and `n_dropped` counts their samples.
+    A microphone that brings nothing for `silent_s` is gone.
     """
 
     def __init__(self, limit: int, *, silent_s: float) -> None:

@@ -23,10 +23,8 @@ from ..standin import FAULTS, SESSION_S, StandIn, json_list
 from ..wire.events import Event, decode
 from .options import Verbs, access, add_verb, live_options, until_stopped
 
-# Of a file of replies or rules.
-_MAX_FILE_BYTES = 16 << 20
-# The notebooks are beside the package, not in it.
-_CLONE = Path(__file__).resolve().parents[2]
+_MAX_FILE_BYTES = 16 << 20  # of replies or rules
+_CLONE = Path(__file__).resolve().parents[2]  # the notebooks are beside the package, not in it
 _FIRST_NOTEBOOK = "00-connect-and-hear-a-reply.ipynb"
 
 

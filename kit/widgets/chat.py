@@ -380,9 +380,8 @@ class Chat(PageWidget):
         if response is None:
             speaker = {"user": "you", "assistant": "model"}.get(item.role or "", item.role or item.type or "")
             clip = self._clips.get(item.id or "")
-            note = f"a clip of {clip.duration_ms / 1000:.1f} s" if clip else ""
-            if not item.text and not note:
-                note = "speech, not written down"
+            note = "" if item.text else "speech, not written down"
+            note = f"a clip of {clip.duration_ms / 1000:.1f} s" if clip else note
             return _turn(speaker, item.text, id=item.id, note=note, sound=clip is not None)
         text = show.plain(response.words, 4_000)
         warn = ""
