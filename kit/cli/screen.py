@@ -75,8 +75,10 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def say(words: object, style: str = "", *, stderr: bool = False) -> None:
-    """Print a line. Whatever a server or a file put into it does nothing to the terminal, whose lines end between words; a path
-    stays whole, and a file has all of it as one line."""
+    """Print a line; whatever a server or a file put into it does nothing to the terminal.
+
+    A terminal's lines end between words, a path stays whole, and a file has all of it as one line.
+    """
     screen, text = console(stderr=stderr), show.plain(words)
     if screen.is_terminal:
         wrap = partial(textwrap.fill, width=screen.width, break_long_words=False, break_on_hyphens=False)

@@ -63,13 +63,7 @@ class Chat(PageWidget):
     # Whether it shows the microphone.
     talk: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        session: Session,
-        *,
-        half_duplex: bool = False,
-        echo_cancellation: bool = True,
-    ) -> None:
+    def __init__(self, session: Session, *, half_duplex: bool = False, echo_cancellation: bool = True) -> None:
         self.session = session
         self.half_duplex = half_duplex
         self.echo_cancellation = echo_cancellation
@@ -217,7 +211,7 @@ class Chat(PageWidget):
 
     async def _stop(self) -> None:
         if self._opened is not None:
-            # A press on "Give up": `_open_page` waits on this, and takes everything down.
+            # A press on "Give up": `_start` waits on this, and takes everything down.
             settle(self._opened, DeviceError("given up before the microphone was open"))
         if self._running is not None:
             self._running.cancel()
