@@ -103,8 +103,8 @@ class EchoCanceller:
         self._processing.process_reverse_stream(self._audio_frame(bytearray(data), RATE_HZ, 1, _FRAME))
 
 
-def _frames(rest: Samples, samples: Samples) -> tuple[list[bytes], Samples]:
+def _frames(remainder: Samples, samples: Samples) -> tuple[list[bytes], Samples]:
     """Cut what was left and what came into frames of 10 ms; return them, and what is less than one."""
-    samples = np.concatenate([rest, samples])
+    samples = np.concatenate([remainder, samples])
     end = samples.size // _FRAME * _FRAME
     return [samples[start : start + _FRAME].tobytes() for start in range(0, end, _FRAME)], samples[end:]

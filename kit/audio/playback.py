@@ -129,8 +129,8 @@ class PlaybackPosition:
         # delete, truncate").
         cut = [s for s in self.stretches if self.may_play(s.response_id) and s.n_heard(n_heard) < s.n]
         self.interrupted.update(in_progress, (s.response_id for s in cut))
-        heard = [(s.item_id, s.content_index, s.n_heard(n_heard) * 1000 // RATE_HZ) for s in cut]
-        truncations = tuple(Truncation(item_id, *place) for item_id, *place in heard if item_id is not None)
+        places = [(s.item_id, s.content_index, s.n_heard(n_heard) * 1000 // RATE_HZ) for s in cut]
+        truncations = tuple(Truncation(item_id, *place) for item_id, *place in places if item_id is not None)
         # Without its id a response cannot be named in a cancel.
         with_id = [None, *(response_id for response_id in in_progress if response_id is not None)]
         return Interruption(truncations, None if server_cancels else with_id[-1])

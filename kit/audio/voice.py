@@ -65,13 +65,13 @@ class Latency:
     def rows(self) -> list[tuple[str, str, str, str]]:
         """(quantity, count, median, 95th percentile), as words; what was never measured has no row."""
         rows = []
-        for name, what in _DURATIONS.items():
+        for name, label in _DURATIONS.items():
             match getattr(self, name):
                 case [_, *_] as values:
                     median, high = np.percentile(values, (50, 95))
-                    rows.append((what, str(len(values)), f"{median:.1f} ms", f"{high:.1f} ms"))
+                    rows.append((label, str(len(values)), f"{median:.1f} ms", f"{high:.1f} ms"))
                 case float() | int() as value:
-                    rows.append((what, "", f"{value:.0f} ms", ""))
+                    rows.append((label, "", f"{value:.0f} ms", ""))
         return rows
 
     @property

@@ -312,5 +312,5 @@ def add(verbs: Verbs) -> None:
     )  # fmt: skip
     evidence.add_argument("source", help="a ledger, a log, or a folder of logs")
     evidence.add_argument("zip", help="the file to write")
-    each = "sessions with the effect, and without (default: 3)"
-    evidence.add_argument("--each", type=int, default=3, metavar="N", help=each)
+    help_text = "sessions with the effect, and without (default: 3)"
+    evidence.add_argument("--each", type=int, default=3, metavar="N", help=help_text)

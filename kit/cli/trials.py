@@ -412,8 +412,8 @@ _PARTS = {
 
 
 def _add_study(verbs: Verbs) -> None:
-    known = "OpenAI's whose price is known and which are not about to end"
-    model = {"action": "append", "help": f"use this model; may be repeated (default: {known})"}
+    default = "OpenAI's whose price is known and which are not about to end"
+    model = {"action": "append", "help": f"use this model; may be repeated (default: {default})"}
     out = {"metavar": "DIR", "help": "write ledgers and report in this folder (default: runs/study-ENDPOINT)"}
     study = add_verb(
         verbs, "study", _study, "ask the whole question: price, budget, run, report",

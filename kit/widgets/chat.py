@@ -388,9 +388,9 @@ class Chat(PageWidget):
         # 48 bytes are a millisecond of PCM; of other formats the length is not known.
         audio_ms = response.n_audio_bytes / 48 if response.output_format == "pcm16" else 0.0
         done = response.status != "in_progress"
-        heard, badge = _n_heard_chars(text, self._heard_ms(item), audio_ms), show.badge_style(response.modality)
+        n_heard, badge = _n_heard_chars(text, self._heard_ms(item), audio_ms), show.badge_style(response.modality)
         sound = done and audio_ms > 0
-        return _turn("model", text, id=item.id, badge=badge, warn=warn, heard=heard, sound=sound, done=done)
+        return _turn("model", text, id=item.id, badge=badge, warn=warn, heard=n_heard, sound=sound, done=done)
 
     def _heard_ms(self, item: Item) -> float | None:
         """How much of a reply was heard; ``None``: all of it, or it was not played."""
@@ -435,11 +435,11 @@ class VoiceChat(Chat):
     talk = True
 
 
-def _turn(speaker: str, text: str, **more: Any) -> Turn:
+def _turn(speaker: str, text: str, **fields: Any) -> Turn:
     """One turn as the page draws it: `heard` counts the characters of the text that were; `done` is false while more comes."""
     text = show.plain(text, 4_000)
     turn = {"who": show.plain(speaker, 40), "text": text, "heard": len(text)}
-    return turn | {"id": None, "badge": None, "note": "", "warn": "", "sound": False, "done": True} | more
+    return turn | {"id": None, "badge": None, "note": "", "warn": "", "sound": False, "done": True} | fields
 
 
 def _n_heard_chars(text: str, heard_ms: float | None, audio_ms: float) -> int:

@@ -364,9 +364,11 @@ class Recorder(PageWidget):
             path = self.clip.save_as(name, replace=bool(content.get("replace")))
         except AudioFormatError as exc:
             # The page offers to replace it, which no other refusal allows.
-            taken = name if "already" in str(exc) else ""
-            words = f"There is a clip named {name} already: choose another name, or replace it." if taken else str(exc)
-            self.send({"kind": "saved", "ok": False, "words": words, "taken": taken})
+            taken_name = name if "already" in str(exc) else ""
+            words = (
+                f"There is a clip named {name} already: choose another name, or replace it." if taken_name else str(exc)
+            )
+            self.send({"kind": "saved", "ok": False, "words": words, "taken": taken_name})
         else:
             self.send({"kind": "saved", "ok": True, "words": f"saved as {path}: Clip.named({path.stem!r}) opens it"})
 
