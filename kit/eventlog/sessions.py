@@ -595,7 +595,7 @@ class Sorter:
             return session
         if begins:
             return fresh if fresh is not None and not fresh.n_lost else self._new(None)
-        if (owner := self._known(names)) is not None:
+        if (owner := self._owner_of(names)) is not None:
             return owner
         # Lines that are cut may have lost their key.
         if latest is not None and latest.key is not None and record.kind != "partial" and not latest.n_lost:
@@ -614,7 +614,7 @@ class Sorter:
         """
         session = self._by_key.get(key)
         if session is None:
-            owner = self._known(names)
+            owner = self._owner_of(names)
             if owner is not None and (owner.n_lost if owner.key is None else owner.key.startswith(key.rstrip(".…"))):
                 session = owner
             elif fresh is not None and fresh.n_lost:
@@ -639,7 +639,7 @@ class Sorter:
         if len(self._by_id) > _MAX_IDS:
             self._by_id.popitem(last=False)
 
-    def _known(self, names: Iterable[str]) -> LoggedSession | None:
+    def _owner_of(self, names: Iterable[str]) -> LoggedSession | None:
         """The session of the first id that is known."""
         return next((self._by_id[name] for name in names if name in self._by_id), None)
 

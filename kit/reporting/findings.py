@@ -197,7 +197,7 @@ def chosen_later(m: Material) -> str:
     return f"{chosen}{' and '.join(later)}." if later else ""
 
 
-def ended(m: Material) -> tuple[str, str] | None:
+def unfinished(m: Material) -> tuple[str, str] | None:
     """A word and a text for a run that did not come to the plan's end: which numbers that touches."""
     run = m.ledger.last_run
     reason = run["ended"] if run else None

@@ -62,7 +62,7 @@ class Placed:
     p: float | None
 
     @property
-    def shown(self) -> str:
+    def verdict(self) -> str:
         """``keeps it speaking``, ``silences it``, or that no difference is shown."""
         if self.p is None or self.p > 0.05:
             return "no difference shown"
@@ -73,7 +73,7 @@ class Placed:
     def __str__(self) -> str:
         (k, n), (k0, n0) = self.with_it, self.as_it_is
         p = "" if self.p is None else f", {self.p_words}"
-        return f"{self.model}: {spaced(self.arm)}: {self.shown}: {k} of {n} lost, as it is {k0} of {n0}{p}"
+        return f"{self.model}: {spaced(self.arm)}: {self.verdict}: {k} of {n} lost, as it is {k0} of {n0}{p}"
 
     @property
     def p_words(self) -> str:
@@ -217,7 +217,7 @@ class LiveStudy(StagedStudy):
         policies = "SELECT DISTINCT policy FROM attempts WHERE policy IS NOT NULL"
         doses = [[model, dose, *_rate(count)] for (model, dose), count in sorted(self.doses().items())]
         placed = [
-            [v.model, spaced(v.arm), *_rate(v.with_it), "{} of {}".format(*v.as_it_is), v.shown, v.p_words]
+            [v.model, spaced(v.arm), *_rate(v.with_it), "{} of {}".format(*v.as_it_is), v.verdict, v.p_words]
             for v in self.placed()
         ]
         as_placed = [

@@ -60,7 +60,7 @@ def context(m: Material, question: str) -> dict[str, Any]:
         "lead": lead(m),
         "policies": sorted(set(m.attempts["policy"].dropna().astype(str))) if "policy" in m.attempts else [],
         "fitness": findings.fitness(m),
-        "ended": findings.ended(m),
+        "ended": findings.unfinished(m),
         "show": show,
         "in_short": findings.in_short(m),
         "flow": findings.flow(m),

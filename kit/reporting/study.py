@@ -48,7 +48,7 @@ class ModelRate:
         k, n: Text, and known, of the first turns of the histories as they are.
         interval: The rate over histories: what another history would do, not another trial of these.
         lost_voice: Text, silent or late.
-        lost: Attempts that were lost after asking; `bounds` allow for whatever they would have come to.
+        n_lost: Attempts that were lost after asking; `bounds` allow for whatever they would have come to.
         background_k, background_n: The same without a history: sessions of one user message.
         p: Of the difference to the background (Fisher), Holm-adjusted over the models; ``None``: nothing to compare with.
     """
@@ -58,7 +58,7 @@ class ModelRate:
     n: int
     interval: Interval
     lost_voice: int
-    lost: int
+    n_lost: int
     bounds: Interval
     background_k: int
     background_n: int
@@ -84,9 +84,9 @@ class ModelRate:
             text += f": {'more with a history' if self.is_more else 'no more is shown'}, {p_words(self.p)}"
         if self.lost_voice > self.k:
             text += f"; the voice was lost in {self.lost_voice}"
-        if self.lost:
-            attempts = "attempt was" if self.lost == 1 else "attempts were"
-            text += f"; {self.lost} {attempts} lost after asking, with which it is {span(self.bounds)}"
+        if self.n_lost:
+            attempts = "attempt was" if self.n_lost == 1 else "attempts were"
+            text += f"; {self.n_lost} {attempts} lost after asking, with which it is {span(self.bounds)}"
         return text
 
 

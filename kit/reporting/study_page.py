@@ -116,7 +116,7 @@ def models(rates: list[ModelRate]) -> Grid:
             rate.model, bar(share, low, high), _share(rate.k, rate.n, low, high),
             _share(rate.background_k, rate.background_n, rate.background.low or 0.0, rate.background.high or 0.0), difference,
             f"{rate.lost_voice} of {rate.n}" if rate.n else "–",
-            f"{rate.lost}: {_range(rate.bounds.low, rate.bounds.high)}" if rate.lost else "none",
+            f"{rate.n_lost}: {_range(rate.bounds.low, rate.bounds.high)}" if rate.n_lost else "none",
         ])  # fmt: skip
     names = ["model", "", "text, with a history", "text, without one", "more than without", "voice lost (text, silent, late)",
              "lost after asking, and the rate with them"]  # fmt: skip
