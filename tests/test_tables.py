@@ -17,6 +17,7 @@ from written_ledger import write
 
 from kit import Plan, run, stats, tables
 from kit.errors import InputError, LedgerError
+from kit.tables import frames
 from kit.tables.frames import MODALITIES, counted_turns
 
 
@@ -629,6 +630,17 @@ def test_the_cost_is_linear_and_a_turn_takes_few_bytes():
 
     assert seconds(large) < 20 * max(seconds(small), 0.002) * 2.5
     assert counted_turns(large).memory_usage(deep=True).sum() / len(large) <= 60
+
+
+def test_a_number_that_is_counted_too_is_a_number_whatever_the_source(ledger_of, monkeypatch):
+    monkeypatch.setitem(
+        frames._COUNTED_TURNS, "calls", "(SELECT SUM(n_calls) FROM responses r WHERE r.attempt_id = u.attempt_id)"
+    )
+    ledger = ledger_of(THREE)
+    responses = tables.responses_df(ledger).assign(calls=[0, 1, 2, 3, 4, 5])
+
+    assert (counted_turns(responses)["calls"] > 2).tolist() == [False, False, False, True, True, True]
+    assert (counted_turns(ledger)["calls"] == 0).all()
 
 
 def test_importing_tables_imports_no_pandas():

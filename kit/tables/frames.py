@@ -599,10 +599,12 @@ def _turns_of_responses(df: pd.DataFrame, role: Role | None) -> pd.DataFrame:
     columns |= {name: first[name].astype("category").array for name in LABELS if name in df}
     # Whatever else is counted is said by the response that decides the turn; what only a ledger has is missing.
     for name in [name for name in _COUNTED_TURNS if name not in columns]:
-        if name in df:
-            columns[name] = _recoded(last[name], _FIXED.get(name) or last[name].dropna().unique(), decided)
-        else:
+        if name not in df:
             columns[name] = _column(name, [None], ()).repeat(len(begins))
+        elif last[name].dtype.kind in "iuf":
+            columns[name] = np.where(decided, _number(last, name), np.nan)
+        else:
+            columns[name] = _recoded(last[name], _FIXED.get(name) or last[name].dropna().unique(), decided)
     return pd.DataFrame(columns)
 
 

@@ -9,7 +9,8 @@ measured with a count; what is reported is why an arm is here, not what to expec
         def history(self, history):
             return History().system("Speak aloud.") + history
 
-A class in this file is an arm of the kit: it is known by its name in small letters, which is ``arms.NAME``, too. Numbers such as M5
+A class in this file is an arm of the kit: it is known by its name in small letters, which is ``arms.NAME``, too, and its docstring
+says ``Source:`` and ``Reported:``. Which arms `kit study` compares is a list of its own (`reporting/design.py`). Numbers such as M5
 are only names of mitigations (wire/README.md, Countermeasures). Not here, because they are no other way of handing over a history:
 asking for audio alone (what GA does in any case), other snapshots and temperatures (`Settings`), text read out by another voice,
 not reconnecting.
