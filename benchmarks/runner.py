@@ -113,7 +113,7 @@ def rate(at_once: int = 16, repeats: int = 100) -> None:
 
 
 if __name__ == "__main__":
-    met = cost_of_runs(option("--at-once", 16), option("--trials", 256), option("--rounds", 15))
+    met = cost_of_runs(option("--at-once", 16), option("--trials", 256), option("--rounds", 40))
     appends()
     rate(option("--at-once", 16), option("--repeats", 100))
     raise SystemExit(status(met))

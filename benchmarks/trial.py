@@ -152,7 +152,7 @@ def public_cost(url: str, at_once: int, trials: int) -> float:
 
 
 def main() -> bool:
-    at_once, trials, rounds = option("--at-once", 16), option("--trials", 64), option("--rounds", 15)
+    at_once, trials, rounds = option("--at-once", 16), option("--trials", 64), option("--rounds", 40)
     with tempfile.TemporaryDirectory() as logs, prepared_server() as url:
         contenders = {
             "raw websockets + orjson": raw,

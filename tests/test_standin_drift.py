@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from talk import SCARECROW, SKELETONS, talk
 
+from kit import connect
 from kit.cli.options import OPTIONS
-from kit.errors import InputError
+from kit.errors import InputError, SessionClosed
 from kit.standin import StandIn
 from kit.standin.drift import KINDS, Context, Draws, Silence, rule
 
@@ -227,3 +228,15 @@ def test_the_readme_the_help_and_the_errors_say_what_the_one_list_says():
     with pytest.raises(InputError) as error:
         rule("sometimes")
     assert all(kind.spelling in str(error.value) and kind.spelling in OPTIONS["drift"]["help"]() for kind in KINDS)
+
+
+async def test_a_rule_that_raises_is_logged_with_its_traceback(caplog):
+    class Broken:
+        def for_session(self, draws):
+            return lambda context: context.no_such_count
+
+    async with connect("standin", drift=Broken(), quiet=True) as session:
+        with pytest.raises(SessionClosed):
+            await session.ask("Tell me a joke.")
+
+    assert "no_such_count" in caplog.text

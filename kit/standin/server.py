@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
+import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -463,6 +464,12 @@ class StandIn(Listener):
         self._drivers.add(driver)
         try:
             await driver.run()
+        except ConnectionClosed:
+            raise
+        except Exception:
+            # A fault of the stand-in's own, or of a rule or recorder that somebody gave it. Its client sees no more than 1011.
+            logging.getLogger("kit.standin").exception("a session of the stand-in failed")
+            raise
         finally:
             self._drivers.discard(driver)
             for recorder in recorders:
