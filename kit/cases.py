@@ -104,7 +104,9 @@ class Case:
                 the one before (what the file says was replied to them is left out).
         """
         if not isinstance(file, str | Path):
-            raise HistoryError(f"{clipped(file, 40)} is no path; for messages: Case(name, History.from_chat(messages))")
+            raise HistoryError(
+                f"{clipped(file, 40)} is no path; for messages: Case(name, History.from_chat(messages), 'unknown')"
+            )
         for name, n in (("line", line), ("ask_again", ask_again)):
             if not isinstance(n, int) or isinstance(n, bool) or n < 0:
                 raise HistoryError(f"{name} is a whole number of at least 0, not {clipped(n)}")
@@ -113,7 +115,9 @@ class Case:
         users = [n for n, message in enumerate(messages) if message.get("role") == "user"]
         if len(users) <= ask_again:
             roles = ", ".join(dict.fromkeys(clipped(message.get("role")) for message in messages)) or "none"
-            raise HistoryError(f"{path} has {len(users)} turns of role 'user' (roles: {roles}); {ask_again + 1} needed")
+            raise HistoryError(
+                f"{path} has {len(users)} turns of role 'user' (its roles: {roles}); {ask_again + 1} needed"
+            )
         try:
             # Seeded is what ends with the turn that is answered first. The turns to ask are read by the same importer,
             # so that they have the words that a seeded turn would have.
@@ -230,7 +234,9 @@ def growing(n_turns: Iterable[int] = (2, 4, 8, 16, 40)) -> list[Case]:
     grown = []
     for n in n_turns:  # each a joke of its own: forty of the same would be a history that a model answers otherwise
         if not isinstance(n, int) or isinstance(n, bool) or n % 2 or not 0 <= n <= 2 * len(JOKES):
-            raise InputError(f"growing histories have an even number of turns, 0 to {2 * len(JOKES)}, not {clipped(n)}")
+            raise InputError(
+                f"growing histories have an even number of turns from 0 to {2 * len(JOKES)}, not {clipped(n)}"
+            )
         history = History().user("Tell me a joke.")
         for joke in JOKES[: n // 2]:
             history = history.assistant(joke).user("Another one, please.")
