@@ -2,6 +2,7 @@
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib import pyplot
 from matplotlib.colors import to_hex
@@ -297,6 +298,10 @@ def test_where_lost_voices_are_counted_the_line_and_the_figure_are_theirs(tmp_pa
         plots.cure_cost(table, outcome="silent")
     with pytest.raises(InputError, match="cannot be drawn"):
         plots.modality(table, turns="all", outcome="lost_voice")
+    older = tables.modality_df(write(tmp_path / "b.sqlite", trials[:2]))
+    with pytest.raises(InputError, match="counts no lost voices"):
+        plots.modality(older, outcome="lost_voice")
+    assert "not counted" in words(plots.modality(pd.concat([table, older]), outcome="lost_voice"))
 
 
 def test_lost_voice_is_marked_beside_drift_and_in_the_strip(tmp_path):

@@ -265,6 +265,8 @@ def modality(
         rate = count = "lost_voice"
     columns = [*(prefix + word for word in ORDER), total, count, *(f"{rate}_{end}" for end in ("rate", "low", "high"))]
     need(table, "modality_df", *columns)
+    if len(table) and table[count].isna().all():
+        raise InputError("this table counts no lost voices: what it is made of has no outcomes; take outcome='text'")
     names, gaps = _labels(table)
     # Rows go down from 0; a row that begins another case stands a third of a row apart.
     y = -(np.arange(len(table)) + 0.35 * np.cumsum(gaps))
@@ -283,8 +285,9 @@ def modality(
     _intervals(ax, look, table, y, rate)
     if truth is not None:
         ax.plot(truth, y, "D", color=look.page, markeredgecolor=look.ink, markersize=7, zorder=6, label="the truth")
-    for at, (_, row) in zip(y, table.iterrows(), strict=True):
-        ax.text(1, at + LIFT, _counts(row, count, total, rate), ha="right", va="bottom", fontsize=SMALL, color=look.ink)
+    for at, (_, row), is_known in zip(y, table.iterrows(), table[count].notna(), strict=True):
+        counts = _counts(row, count, total, rate) if is_known else "not counted"
+        ax.text(1, at + LIFT, counts, ha="right", va="bottom", fontsize=SMALL, color=look.ink)
     ax.set(xlim=(0, 1), ylim=(y.min() - 0.5, y.max() + 1.05) if len(y) else (0, 1))
     names_above(ax, y + LIFT, names)
     percent_axis(ax.xaxis)
