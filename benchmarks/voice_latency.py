@@ -48,7 +48,7 @@ def p(values, percentile):
 
 
 def main():
-    n = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    n = int(sys.argv[1]) if sys.argv[1:] and sys.argv[1].isdigit() else 20
     with (
         tempfile.TemporaryDirectory() as folder,
         sound_card.jack_server(Path(folder) / "log"),
