@@ -466,6 +466,14 @@ class LiveSession(OpenSession, LiveView):
             await self._link.send({"type": "response.item.create", "event_id": new_id("event"), "item": dict(item)})
         await self._link.send({"type": "response.create", "event_id": new_id("event")})
 
+    @verb
+    async def play_fixture(self, clip: Clip, *, timeout_s: float = 45) -> None:
+        """Play a recording as the model's own output (at most 30 s), and wait until it has played."""
+        data = clip.to_bytes()
+        event = {"type": "session.output_audio.fixture.play", "audio": pybase64.b64encode(data).decode("ascii")}
+        listed = event | {"audio": f"({len(data)} bytes)"}
+        await self._request(event, "session.output_audio.fixture.played", timeout_s, listed=listed)
+
     def interrupted(self, played_ms: float) -> None:
         """Note where a listener stopped hearing the last reply. Nothing is sent: the caller's voice alone interrupts."""
         if self.conversation.replies:

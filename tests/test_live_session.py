@@ -1,7 +1,6 @@
 """A GPT-Live session over a real socket: seeded, asked, spoken, late, silent, lost. The stand-in's time runs fast."""
 
 import asyncio
-import base64
 
 import pytest
 
@@ -107,11 +106,7 @@ async def test_appends_mute_and_fixture_are_confirmed():
         assert len(await session.append_past(HISTORY)) == 1
         await session.mute()
         await session.mute(False)
-        sound = base64.b64encode(Clip.silence(400).to_bytes()).decode()
-        await session.send({"type": "session.output_audio.fixture.play", "audio": sound})
-        async for event in session:
-            if event.type == "session.output_audio.fixture.played":
-                break
+        await session.play_fixture(Clip.silence(400))
         with pytest.raises(InputError, match="lane"):
             await session.append("shouting", "x")
 

@@ -767,3 +767,25 @@ def test_trials_of_equal_counts_put_together_have_the_same_interval():
     together = stats.clustered([0, 2, 4, 1, 0], [4, 4, 4, 2, 0], times=[3, 2, 1, 1, 1])
 
     assert together == apart
+
+
+def test_text_after_text_is_counted_in_pairs():
+    found = stats.p_text_given_text(
+        [[True, True, False, True, True], [False, False], [True, None, True], [False, True, True]]
+    )
+
+    assert (found.estimate, found.n, found.clusters) == (0.75, 4, 2)
+
+
+def test_nothing_after_text_is_an_answer():
+    found = stats.p_text_given_text([[False, False], [False, True], []])
+
+    assert found.estimate is None and "no turn came after" in found.note
+
+
+@pytest.mark.parametrize(
+    ("turns", "told"), [([None], "trial 0 must be a sequence"), ([[True], [True, "text"]], "trial 1, turn 1.*'text'")]
+)
+def test_turns_that_are_none_are_named(turns, told):
+    with pytest.raises(InputError, match=told):
+        stats.p_text_given_text(turns)

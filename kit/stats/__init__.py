@@ -11,7 +11,7 @@ Which for what:
 - a rate over turns that share trials: `clustered` (turns of one trial are not independent: drift sticks)
 - two rates: `compare`; over cases: `mantel_haenszel`; then `adjusted` over the family, then `sentence`; `equivalence` with a margin
 - before: `trials_needed`; during: `StopRule`, the only interval here that may be looked at after every trial
-- drift over turns: `kaplan_meier`; latencies: `median_interval`
+- drift over turns: `p_text_given_text`, `kaplan_meier`; latencies: `median_interval`
 
 scipy takes up to a second to import, so it is imported when first called.
 """
@@ -42,6 +42,7 @@ from kit.stats.intervals import (
     confidence_sequence_array,
     kaplan_meier,
     median_interval,
+    p_text_given_text,
     wilson,
     wilson_array,
 )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import NormalDist
 from typing import TypeGuard
 
@@ -489,7 +490,40 @@ class StopRule:
         return high
 
 
-# Drift over the turns of a trial: how long until it comes.
+# Drift over the turns of a trial: whether it stays, and how long until it comes.
+
+
+def p_text_given_text(sequences: Iterable[Sequence[bool | None]], level: float = 0.95) -> Interval:
+    """How often a turn after a text turn is text again, clustered by trial: see `clustered`.
+
+    Pairs of neighbouring turns are pooled over trials, ``sum(text, then text) / sum(text, then anything)``: that keeps the bias
+    small which averaging one share per trial would have (J. B. Miller, A. Sanjurjo (2018), Econometrica 86:2019-2047).
+
+    Args:
+        sequences: One per trial: per turn in order whether its final reply was text, ``None`` where that is not known. A pair
+            with an unknown turn does not count.
+        level: Confidence level.
+
+    Returns:
+        `n` counts pairs, `clusters` the trials that have one.
+
+    Raises:
+        InputError: Naming the first turn that is something else.
+    """
+    again, pairs = [], []
+    for trial, turns in enumerate(sequences):
+        if not isinstance(turns, Iterable):
+            raise InputError(f"trial {trial} must be a sequence of turns, got {clipped(turns)}")
+        flags = list(turns)
+        for turn, flag in enumerate(flags):
+            if flag is not None and not (isinstance(flag, bool | np.bool_ | int | np.integer) and flag in (0, 1)):
+                raise InputError(f"trial {trial}, turn {turn}: must be true (text), false or None, got {clipped(flag)}")
+        after_text = [then for first, then in pairwise(flags) if first and then is not None]
+        again.append(sum(map(bool, after_text)))
+        pairs.append(len(after_text))
+    if not sum(pairs):
+        return Interval(None, None, None, level, "Wilson, clustered by trial", 0, "no turn came after a text turn", 0)
+    return clustered(again, pairs, level)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
