@@ -50,6 +50,7 @@ from kit.stats.intervals import (
 __all__ = [
     "Comparison", "Interval", "StopRule", "Survival", "adjusted", "bounds_if_missing", "bounds_if_missing_array",
     "clustered", "clustered_array", "compare", "confidence_sequence", "confidence_sequence_array", "equivalence",
-    "fisher", "fisher_power", "holm", "kaplan_meier", "mantel_haenszel", "median_interval", "newcombe", "sentence",
+    "fisher", "fisher_power", "holm", "kaplan_meier", "mantel_haenszel", "median_interval", "newcombe",
+    "p_text_given_text", "sentence",
     "trials_needed", "trials_needed_per_stratum", "wilson", "wilson_array",
 ]  # fmt: skip
