@@ -126,3 +126,18 @@ def test_the_stop_rule_sees_only_the_decided_beginning_of_the_planned_order():
     monitor.decided(plan.trials[0], FirstTurn.of("failed", None))
     assert monitor.counts() == {plan.trials[0].cell: (39, 39)}
     assert monitor.enough()
+
+
+def test_the_stop_rule_waits_for_its_widest_cell():
+    plan = Plan(["1a", "1b"], repeats=400, stop=0.2, seed=3)
+    monitor = StopMonitor(plan, {})
+    for n, trial in enumerate(plan.trials):  # 1a: all audio, soon known; 1b: half text
+        text = trial.case.name == "1b" and n % 2 == 0
+        monitor.decided(trial, FirstTurn.of("text" if text else "spoken", "text" if text else "audio"))
+        if monitor.enough():
+            break
+
+    rule, counts = plan.stop, {cell[0]: pair for cell, pair in monitor.counts().items()}
+    assert rule.enough(*counts["1a"]) and rule.enough(*counts["1b"])
+    k, n = counts["1a"]
+    assert k == 0 and rule.enough(0, n // 2)  # 1a alone would have ended the run long before
