@@ -13,8 +13,9 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -137,8 +138,8 @@ class Clip:
         object.__setattr__(self, "provenance", provenance or Provenance(source, text))
         object.__setattr__(self, "converted", converted)
 
-    def __reduce__(self) -> tuple[Any, ...]:  # an array that is pickled as it is comes back writeable
-        return _unpickled, (self.to_bytes(), self.provenance, self.converted)
+    def __reduce__(self) -> tuple[Any, ...]:  # by `__init__`: an array that is pickled as it is comes back writeable
+        return partial(Clip, provenance=self.provenance, converted=self.converted), (self.pcm,)
 
     def __eq__(self, other: object) -> bool:
         return np.array_equal(self.pcm, other.pcm) if isinstance(other, Clip) else NotImplemented
@@ -229,13 +230,13 @@ class Clip:
                 if not size:
                     raise AudioFormatError(f"{name} is empty (0 bytes); record or copy it again")
                 with soundfile.SoundFile(file, **_bare_options(file, name, size, rate_hz, channels)) as sound:
-                    problem = _length_problem(sound, name)
-                    if problem is None:
+                    # libsndfile reads what is left of a WAV that was cut short, and says so in its log alone.
+                    note = re.search(r"^data : (\d+) \(should be (\d+)\)", sound.extra_info, re.M)
+                    is_cut = note is not None and int(note[1]) < _STREAMED_BYTES
+                    if sound.frames and not is_cut:
                         return cls._decoded(sound, name, channel, allow_long)
-                repaired = _with_length(file, size)
-                if repaired is None:
-                    raise AudioFormatError(problem)
-                with soundfile.SoundFile(repaired) as sound:
+                # The file of a writer that never filled in its sizes (0) announces nothing, too.
+                with soundfile.SoundFile(_with_length(file, name, size, note if is_cut else None)) as sound:
                     return cls._decoded(sound, name, channel, allow_long)
         except soundfile.LibsndfileError as exc:
             reason = exc.error_string.removeprefix("Error : ").rstrip(".")
@@ -284,7 +285,14 @@ class Clip:
             piece, n_beyond = _quantised(mono)
             pieces.append(piece)
             n_clipped += n_beyond
-        converted = _conversion(sound, channel, n_clipped)
+        encoding = _SAMPLE_WORDS.get(sound.subtype, sound.subtype.replace("_", " ").lower())
+        if sound.subtype in ("VORBIS", "OPUS"):
+            encoding = encoding.capitalize()
+        layout = {1: "mono", 2: "stereo"}.get(sound.channels, f"{sound.channels} channels")
+        before, after = f"{sound.samplerate:,} Hz {layout} {encoding}".replace(",", " "), "24 000 Hz mono int16"
+        picked = f", channel {channel}" if channel is not None and sound.channels > 1 else ""
+        clipping = f", {n_clipped:,} samples clipped" if n_clipped else ""
+        converted = "" if before == after else f"{before}{picked} → {after}{clipping}"
         return cls(np.concatenate(pieces), provenance=provenance, converted=converted)
 
     @classmethod
@@ -380,7 +388,7 @@ class Clip:
         if first == 0 and last == self.n_samples:
             return self
         details = {**self.provenance.details, "trimmed_ms": [first * 1000 / RATE_HZ, last * 1000 / RATE_HZ]}
-        return self._with_pcm(self.pcm[first:last], replace(self.provenance, text="", details=details))
+        return replace(self, pcm=self.pcm[first:last], provenance=replace(self.provenance, text="", details=details))
 
     def trim_silence(self, below_dbfs: float = -50, keep_ms: float = 50) -> Clip:
         """Cut off the quiet at both ends.
@@ -397,15 +405,12 @@ class Clip:
             raise InputError(f"nothing in this clip is louder than {below_dbfs:g} dBFS: {_level_word(self.peak_dbfs)}")
         keep = _n_samples(keep_ms, "kept quiet")
         first, last = int(loud[0]) * size - keep, (int(loud[-1]) + 1) * size + keep
-        return self._with_pcm(self.pcm[max(first, 0) : last], self.provenance)
+        return replace(self, pcm=self.pcm[max(first, 0) : last])
 
     def pad(self, before_ms: float = 0, after_ms: float = 0) -> Clip:
         """Add silence before and after it."""
         widths = (_n_samples(before_ms, "silence before"), _n_samples(after_ms, "silence after"))
-        return self._with_pcm(np.pad(self.pcm, widths), self.provenance)
-
-    def _with_pcm(self, pcm: NDArray[np.int16], provenance: Provenance) -> Clip:
-        return Clip(pcm, provenance=provenance, converted=self.converted)
+        return replace(self, pcm=np.pad(self.pcm, widths))
 
     # ------------------------------------------------------------------------------------------------- where it is kept
 
@@ -477,10 +482,6 @@ class Clip:
         )
 
 
-def _unpickled(data: bytes, provenance: Provenance, converted: str) -> Clip:
-    return Clip(np.frombuffer(data, dtype="<i2").astype(np.int16), provenance=provenance, converted=converted)
-
-
 # ------------------------------------------------------------------------------------------- sound files and their samples
 
 
@@ -493,8 +494,13 @@ def _bare_options(file: BinaryIO, name: str, size: int, rate_hz: int | None, cha
     if subtype is None and suffix not in _BARE:
         if rate_hz is None and channels is None:
             return {}
-        if _has_header(file):
+        import soundfile
+
+        # TypeError: by the ending .raw soundfile takes a file for bare samples, and wants their rate.
+        with suppress(soundfile.LibsndfileError, TypeError):
+            soundfile.info(file)
             raise AudioFormatError(f"{name} has a header with its rate and channels; leave rate_hz and channels out")
+        file.seek(0)
     if subtype is not None:
         rate_hz, channels = rate_hz or 8_000, channels or 1
     if rate_hz is None or channels is None:
@@ -504,8 +510,8 @@ def _bare_options(file: BinaryIO, name: str, size: int, rate_hz: int | None, cha
     _check_rate(name, rate_hz)
     if size % (channels * (1 if subtype else 2)):
         raise AudioFormatError(
-            f"{name} has {size:,} bytes, which is no whole number of {'G.711' if subtype else 'int16'} samples in {channels} channel{'s' * (channels != 1)}; check rate_hz and "
-            "channels, or copy it again"
+            f"{name} has {size:,} bytes, which is no whole number of {'G.711' if subtype else 'int16'} samples in "
+            f"{show.counted(channels, 'channel')}; check rate_hz and channels, or copy it again"
         )
     options: dict[str, Any] = {"samplerate": rate_hz, "channels": channels, "format": "RAW"}
     return options | ({"subtype": subtype} if subtype else {"subtype": "PCM_16", "endian": "LITTLE"})
@@ -534,40 +540,23 @@ def samples_of(data: bytes | bytearray | memoryview, audio_format: str) -> NDArr
     return np.asarray(samples, np.int16)
 
 
-def _has_header(file: BinaryIO) -> bool:
-    import soundfile
+def _with_length(file: BinaryIO, name: str, size: int, cut_short: re.Match[str] | None) -> BinaryIO:
+    """A WAV whose writer never filled in the sizes (0), with the size that means "to the end".
 
-    try:
-        soundfile.info(file)
-    # TypeError: by the ending .raw soundfile takes a file for bare samples, and wants their rate.
-    except (soundfile.LibsndfileError, TypeError):
-        return False
-    finally:
-        file.seek(0)
-    return True
-
-
-def _length_problem(sound: Any, name: str) -> str | None:
-    """Return why the length that a file announces cannot be trusted; ``None`` if it can.
-
-    libsndfile reads what is left of a WAV that was cut short, and says so in its log alone: "data : 96000 (should be 51200)".
+    Raises:
+        AudioFormatError: For another file: it is cut short, as libsndfile noted in its log, or it holds nothing.
     """
-    note = re.search(r"^data : (\d+) \(should be (\d+)\)", sound.extra_info, re.M)
-    if note and int(note[1]) < _STREAMED_BYTES:
-        return (
-            f"{name} is cut short: its header announces {int(note[1]):,} bytes of sound and {int(note[2]):,} are there"
-        )
-    return None if sound.frames else f"{name} holds no samples, only a header; record or copy it again"
-
-
-def _with_length(file: BinaryIO, size: int) -> BinaryIO | None:
-    """A WAV whose writer never filled in the sizes (0), with the size that means "to the end"; ``None`` for another file."""
     file.seek(0)
     data = bytearray(file.read(_MAX_REPAIRED_BYTES))
     # The chunk's name and a size of 0. The first 12 bytes are RIFF, its own size, and WAVE.
     start = data.find(b"data\0\0\0\0", 12, 65_536)
     if data[:4] != b"RIFF" or start < 0 or size <= start + 8 or size > _MAX_REPAIRED_BYTES:
-        return None
+        if cut_short is None:
+            raise AudioFormatError(f"{name} holds no samples, only a header; record or copy it again")
+        told, there = map(int, cut_short.groups())
+        raise AudioFormatError(
+            f"{name} is cut short: its header announces {told:,} bytes of sound and {there:,} are there"
+        )
     data[start + 4 : start + 8] = b"\xff\xff\xff\xff"
     return io.BytesIO(data)
 
@@ -594,18 +583,6 @@ def _quantised(samples: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int16], i
     scaled = np.rint(samples * samples.dtype.type(FULL_SCALE))
     n_clipped = int(np.count_nonzero((scaled > FULL_SCALE) | (scaled < -FULL_SCALE)))
     return np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16), n_clipped
-
-
-def _conversion(sound: Any, channel: int | None, n_clipped: int) -> str:
-    """What was done to a file, for a reader; empty where its samples were taken as they are."""
-    word = _SAMPLE_WORDS.get(sound.subtype, sound.subtype.replace("_", " ").lower())
-    if sound.subtype in ("VORBIS", "OPUS"):
-        word = word.capitalize()
-    layout = {1: "mono", 2: "stereo"}.get(sound.channels, f"{sound.channels} channels")
-    picked = f", channel {channel}" if channel is not None and sound.channels > 1 else ""
-    before, after = f"{sound.samplerate:,} Hz {layout} {word}".replace(",", " "), "24 000 Hz mono int16"
-    clipping = f", {n_clipped:,} samples clipped" if n_clipped else ""
-    return "" if before == after else f"{before}{picked} → {after}{clipping}"
 
 
 def _dbfs(amplitude: float) -> float:

@@ -10,7 +10,7 @@ URL and headers are those of the official SDK's clients (tests/test_endpoint.py 
 from __future__ import annotations
 
 import base64
-import functools
+import contextlib
 import ipaddress
 import math
 import os
@@ -48,7 +48,9 @@ class Price:
     def __post_init__(self) -> None:
         for kind, n in (("text", 3), ("audio", 3), ("image", 2)):
             rates = getattr(self, kind)
-            if not (isinstance(rates, tuple | list) and len(rates) == n and all(map(_is_rate, rates))):
+            if not (isinstance(rates, tuple | list) and len(rates) == n) or not all(
+                isinstance(rate, int | float) and not isinstance(rate, bool) and 0 <= rate < math.inf for rate in rates
+            ):
                 raise InputError(f"a price's {kind} is {n} rates in USD per million tokens, not {clipped(rates)}")
             object.__setattr__(self, kind, tuple(rates))
 
@@ -98,10 +100,6 @@ class Price:
         if any(usage.get(name) is not None and int_of(usage, name) != n for name, n in totals.items()):
             return None
         return usd / 1e6 if inputs and outputs else None
-
-
-def _is_rate(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 _SECOND_HAND = "two secondary sources; the model's own page was not read"
@@ -219,11 +217,13 @@ class Endpoint:
                 )
             # A space or a quote was copied along with the key; a line break would begin another header.
             if not _is_header(key) or any(c in key for c in " '\""):
-                return (
-                    {},
-                    f"{variable} holds characters that no key has (a space, a quote, a line break?); set it again",
-                )
-            headers |= _authorization("bearer" if variable == self.token_env else self.auth, key)
+                problem = "holds characters that no key has (a space, a quote, a line break?); set it again"
+                return {}, f"{variable} {problem}"
+            auth = "bearer" if variable == self.token_env else self.auth
+            if auth == "basic" and ":" in key:  # a user and a password; Inworld hands out what is encoded already
+                key = base64.b64encode(key.encode()).decode()
+            scheme = {"bearer": "Bearer ", "basic": "Basic "}.get(auth)
+            headers["Authorization" if scheme else auth] = f"{scheme or ''}{key}"
         if self.name in ("openai", "url") and self.key_env == "OPENAI_API_KEY":  # where the official client sends them
             for header, variable in (("OpenAI-Organization", "OPENAI_ORG_ID"), ("OpenAI-Project", "OPENAI_PROJECT_ID")):
                 value = env.get(variable, "")
@@ -245,7 +245,10 @@ class Endpoint:
         values += [value for name, value in parse_qsl(parts.query) if name not in _SHOWN_IN_URL]
         users = [f"{unquote(parts.username)}:{unquote(parts.password or '')}"] if parts.username else []
         values += [base64.b64encode(user.encode()).decode() for user in users]  # so websockets sends them
-        users += [_decoded(value.removeprefix("Basic ")) for value in values if value.startswith("Basic ")]
+        for value in values:
+            if value.startswith("Basic "):
+                with contextlib.suppress(ValueError):  # a key that is none has no user and no password
+                    users.append(base64.b64decode(value.removeprefix("Basic "), validate=True).decode())
         values += [part for user in users for part in (user, *user.split(":", 1))]
         return [value for value in values if value]
 
@@ -312,14 +315,12 @@ class Endpoint:
         if not self.sends_key:
             return "no key is sent"
         where = f"in {self.key_env}" if self.key_env else "in the headers" if self.extra_headers else "in the URL"
-        return f"you pay: the key {where}; {self._priced}"
-
-    @property
-    def _priced(self) -> str:
+        price = f"priced as of {self.price.as_of}" if self.price else "price unknown to the kit"
+        if self.ends:
+            price += f"; this model ends on {self.ends}"
         if self.protocol == "live" and self.name in ("openai", "azure"):
-            return f"${USD_PER_SECOND * 60:.2f} a minute while it is open, backend tokens beside it"
-        end = f"; this model ends on {self.ends}" if self.ends else ""
-        return (f"priced as of {self.price.as_of}" if self.price else "price unknown to the kit") + end
+            price = f"${USD_PER_SECOND * 60:.2f} a minute while it is open, backend tokens beside it"
+        return f"you pay: the key {where}; {price}"
 
     def __repr__(self) -> str:
         where = self.shown_url or "in this process"
@@ -329,24 +330,8 @@ class Endpoint:
         return show.esc(repr(self))
 
 
-def _authorization(auth: Auth, key: str) -> dict[str, str]:
-    if auth in ("api-key", "xi-api-key"):
-        return {auth: key}
-    if auth == "basic":  # "user:password", or what a service hands out encoded already (Inworld)
-        return {"Authorization": f"Basic {base64.b64encode(key.encode()).decode() if ':' in key else key}"}
-    return {"Authorization": f"Bearer {key}"}
-
-
-def _decoded(key: str) -> str:
-    """The user and password of a Basic authorization; empty for a key that is none."""
-    try:
-        return base64.b64decode(key, validate=True).decode()
-    except ValueError:
-        return ""
-
-
 def _is_header(value: str) -> bool:
-    return value.isascii() and (value.isprintable() or not value)
+    return value.isascii() and value.isprintable()
 
 
 def endpoint(
@@ -390,7 +375,13 @@ def endpoint(
         if auth != "none" and where.key_env is None:
             raise EndpointError(f"auth={auth!r} needs the variable that holds the key: key_env='…'")
     if headers is not None:
-        where = replace(where, extra_headers=_checked_headers(headers))
+        # The values may be secret: a sentence names the header alone.
+        for name, value in headers.items():
+            if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):  # RFC 9110, 5.1
+                raise EndpointError(f"no header can be called {clipped(name)}")
+            if not isinstance(value, str) or not value.strip() or not _is_header(value):
+                raise EndpointError(f"the header {name} must be text in one line")
+        where = replace(where, extra_headers=tuple((name, value.strip()) for name, value in headers.items()))
     if call_id is not None:
         if not isinstance(call_id, str) or not call_id or not where.url:
             raise EndpointError("call_id is the id of a call at a service: connect('openai', call_id='rtc_…')")
@@ -439,7 +430,14 @@ def live_address(url: str, *, fork: str | None = None, attach: str | None = None
 def _named(spec: str | Endpoint, model: str | None, dialect_name: str | None, env: Mapping[str, str]) -> Endpoint:
     """The endpoint of a name, a URL, or of an endpoint with another model."""
     if isinstance(spec, Endpoint):
-        return _with_model(spec, model, dialect_name)
+        if dialect_name is not None and dialect(dialect_name).name != spec.dialect:
+            raise EndpointError(f"this endpoint speaks {spec.dialect}; make another: endpoint(…, dialect_name=…)")
+        if model is None or model == spec.model:
+            return spec
+        field = (
+            "deployment" if "deployment" in dict(parse_qsl(urlsplit(spec.url).query)) else "model"
+        )  # Azure's preview
+        return replace(spec, model=model, url=spec.url and _with_query(spec.url, **{field: model}))
     if not isinstance(spec, str) or not spec.strip():
         raise EndpointError(f"an endpoint is a name ({', '.join(NAMES)}) or a ws:// URL, not {clipped(spec)}")
     if spec.startswith(_KEY_STARTS):
@@ -447,8 +445,6 @@ def _named(spec: str | Endpoint, model: str | None, dialect_name: str | None, en
     d = dialect("ga" if dialect_name is None else dialect_name).name
     if spec in ("standin", "stand-in"):  # the word of all texts, too
         return Endpoint("standin", "", d, model or "gpt-realtime")
-    if spec == "azure":
-        return _azure(env, model, d)
     if spec in NAMES:
         return _service(SERVICES[spec], env, model, dialect_name)
     if "://" not in spec:
@@ -470,62 +466,28 @@ def _named(spec: str | Endpoint, model: str | None, dialect_name: str | None, en
 
 def _service(service: Service, env: Mapping[str, str], model: str | None, dialect_name: str | None) -> Endpoint:
     """The endpoint of a service that has a name, in its own dialect unless another is asked for."""
-    url, variable = service.url, ""
-    if service.name == "openai":
-        variable = "OPENAI_BASE_URL"
-        url = env.get(variable) or url
-    elif service.name == "azure-voice-live":
-        variable = "AZURE_VOICELIVE_ENDPOINT"
-        if not env.get(variable):
-            raise EndpointError(f"{variable} is not set; set it to your resource: https://NAME.services.ai.azure.com")
-        url = f"{env[variable].rstrip('/')}/voice-live"
-    url = _realtime(url, base_of=variable)
-    if service.name == "azure-voice-live":
-        url = _with_query(url, **{"api-version": env.get("AZURE_VOICELIVE_API_VERSION") or "2025-10-01"})
-    model = model or service.model
-    if model and service.model_in_url:
-        url = _with_query(url, model=model)
-    # OPENAI_BASE_URL may lead anywhere: what is known of the service, its prices too, does not hold there.
-    name = service.name if is_at(urlsplit(url).hostname or "", *service.domains) else "url"
     d = dialect(dialect_name or service.dialect).name
-    return Endpoint(name, url, d, model, service.key_env, service.auth)
-
-
-def _azure(env: Mapping[str, str], model: str | None, d: Name) -> Endpoint:
-    resource = env.get("AZURE_OPENAI_ENDPOINT", "").rstrip("/")
-    if not resource:
-        raise EndpointError("AZURE_OPENAI_ENDPOINT is not set; set it to your resource: https://NAME.openai.azure.com")
-    if not model:
-        raise EndpointError("Azure needs the name of your deployment: connect('azure', model='my-deployment')")
-    # GA has no version in its address, and calls the deployment a model (wire/README.md, Addresses and headers).
-    if d == "ga":
-        url = _with_query(_realtime(f"{resource}/openai/v1", base_of="AZURE_OPENAI_ENDPOINT"), model=model)
-    else:
-        version = env.get("OPENAI_API_VERSION") or "2024-10-01-preview"
-        url = _realtime(f"{resource}/openai", base_of="AZURE_OPENAI_ENDPOINT")
-        url = _with_query(url, **{"api-version": version, "deployment": model})
-    name = "azure" if is_at(urlsplit(url).hostname or "", *SERVICES["azure"].domains) else "url"
-    return Endpoint(name, url, d, model, "AZURE_OPENAI_API_KEY", "api-key", "AZURE_OPENAI_AD_TOKEN")
-
-
-def _with_model(where: Endpoint, model: str | None, dialect_name: str | None) -> Endpoint:
-    """The same endpoint with another model."""
-    if dialect_name is not None and dialect(dialect_name).name != where.dialect:
-        raise EndpointError(f"this endpoint speaks {where.dialect}; make another: endpoint(…, dialect_name=…)")
-    if model is None or model == where.model:
-        return where
-    field = "deployment" if "deployment" in dict(parse_qsl(urlsplit(where.url).query)) else "model"  # Azure's preview
-    return replace(where, model=model, url=where.url and _with_query(where.url, **{field: model}))
-
-
-def _checked_headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    # The values may be secret: a sentence names the header alone.
-    for name, value in headers.items():
-        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):  # RFC 9110, 5.1
-            raise EndpointError(f"no header can be called {clipped(name)}")
-        if not isinstance(value, str) or not value.strip() or not _is_header(value):
-            raise EndpointError(f"the header {name} must be text in one line")
-    return tuple((name, value.strip()) for name, value in headers.items())
+    base = env.get(service.url_env) or service.url
+    if not base:
+        raise EndpointError(f"{service.url_env} is not set; set it to your resource: {service.resource}")
+    query: dict[str, str] = {}
+    if service.name == "azure":
+        if not model:
+            raise EndpointError("Azure needs the name of your deployment: connect('azure', model='my-deployment')")
+        # GA has no version in its address, and calls the deployment a model (wire/README.md, Addresses and headers).
+        base = f"{base.rstrip('/')}/openai{'/v1' if d == 'ga' else ''}"
+        if d == "beta":
+            query = {"api-version": env.get("OPENAI_API_VERSION") or "2024-10-01-preview", "deployment": model}
+    elif service.name == "azure-voice-live":
+        base = f"{base.rstrip('/')}/voice-live"
+        query = {"api-version": env.get("AZURE_VOICELIVE_API_VERSION") or "2025-10-01"}
+    model = model or service.model
+    if model and service.model_in_url and "deployment" not in query:
+        query["model"] = model
+    url = _with_query(_realtime(base, base_of=service.url_env), **query)
+    # A variable may lead anywhere: what is known of the service, its prices too, does not hold there.
+    name = service.name if is_at(urlsplit(url).hostname or "", *service.domains) else "url"
+    return Endpoint(name, url, d, model, service.key_env, service.auth, service.token_env)
 
 
 # ------------------------------------------------------------------------------------------------------------ addresses
@@ -533,11 +495,7 @@ def _checked_headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 
 def is_local(url: str) -> bool:
     """Whether an address is on this machine."""
-    return _is_loopback(urlsplit(url).hostname or "")
-
-
-@functools.lru_cache(64)
-def _is_loopback(host: str) -> bool:
+    host = urlsplit(url).hostname or ""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:  # a name, such as 127.evil.example

@@ -68,7 +68,10 @@ class Service:
 
     Attributes:
         url: Its address; empty where that is the user's own resource (or, for the stand-in, this process).
+        url_env: The environment variable with another address, as its own client reads it.
+        resource: What the user's own address looks like.
         key_env: The environment variable that its own client reads the key from.
+        token_env: A variable with a token, which is used rather than the key where both are set.
         auth: How the key is sent (`kit.endpoint.Auth`).
         dialect: ``ga`` or ``beta``: what it speaks.
         model: The model if none is named; ``None``: one has to be named, or the service has its own.
@@ -80,7 +83,10 @@ class Service:
     # What it can do; of the others below, empty means that a user's own address or key is needed.
     can: Capabilities
     url: str = ""
+    url_env: str = ""
+    resource: str = ""
     key_env: str | None = None
+    token_env: str | None = None
     auth: Literal["bearer", "api-key", "xi-api-key", "basic", "none"] = "bearer"
     dialect: Literal["ga", "beta"] = "ga"
     model: str | None = None
@@ -96,13 +102,14 @@ _SERVICES = (
     # Held to its row by tests/test_probe.py.
     Service("standin", replace(_OPENAI, known_from="tests", source="kit/standin", remark="simulated")),
     Service(
-        "openai", _OPENAI, url="https://api.openai.com/v1", key_env="OPENAI_API_KEY", model="gpt-realtime-2.1",
-        domains=("api.openai.com",),
+        "openai", _OPENAI, url="https://api.openai.com/v1", url_env="OPENAI_BASE_URL", key_env="OPENAI_API_KEY",
+        model="gpt-realtime-2.1", domains=("api.openai.com",),
     ),
-    # The user's own resource, by AZURE_OPENAI_ENDPOINT; the model is its deployment.
+    # The model is the deployment.
     Service(
         "azure", replace(_OPENAI, known_from="documents", source="learn.microsoft.com, realtime audio reference"),
-        key_env="AZURE_OPENAI_API_KEY", auth="api-key", domains=("azure.com", "azure.us", "azure.cn"),
+        url_env="AZURE_OPENAI_ENDPOINT", resource="https://NAME.openai.azure.com", key_env="AZURE_OPENAI_API_KEY",
+        token_env="AZURE_OPENAI_AD_TOKEN", auth="api-key", domains=("azure.com", "azure.us", "azure.cn"),
     ),
     # Another service on the same resource. Its metadata comes back since 2026-09 (pydantic-ai's recorded sessions).
     Service(
@@ -112,6 +119,7 @@ _SERVICES = (
             known_from="recordings", source="azure-ai-voicelive 1.3.1; pydantic-ai's recorded sessions of 2026-09",
             remark="beta's session shape with events of its own",
         ),
+        url_env="AZURE_VOICELIVE_ENDPOINT", resource="https://NAME.services.ai.azure.com",
         key_env="AZURE_VOICELIVE_API_KEY", auth="api-key", dialect="beta", domains=("services.ai.azure.com",),
     ),
     # It ignores a request for text, says nothing of usage in `response.usage`, and keeps the ids of items.
