@@ -147,31 +147,6 @@ def _part(fields: Mapping[str, Any], role: str, n: int) -> HistoryPart:
     return HistoryPart(text if isinstance(text, str) else None, clip, None if same else kind, extra)
 
 
-def _in_order(entries: Iterable[tuple[HistoryItem, object]]) -> Iterator[HistoryItem]:
-    """Put each item after the one whose id is beside it: a linked list, so that any order is found in linear time."""
-    items: list[HistoryItem] = []  # as they came; a place is an index into it, and −1 the beginning
-    following: dict[int, int] = {}  # place of an item → the place of the one after it
-    last = -1
-    places: dict[str, int] = {"root": -1}  # of two with one id the first counts; `lint` names the second
-    for n, (item, previous) in enumerate(entries):
-        place = last if previous is None else places.get(previous) if isinstance(previous, str) else None
-        if place is None:
-            raise HistoryError(f"entry {n} goes after an unknown item, {clipped(previous)}; leave previous_item_id out")
-        items.append(item)
-        if isinstance(item_id := item.get("id"), str):
-            places.setdefault(item_id, n)
-        # Put in between: what came after its predecessor now comes after it.
-        if place in following:
-            following[n] = following[place]
-        following[place] = n
-        if place == last:
-            last = n
-    place = -1
-    while place in following:
-        place = following[place]
-        yield items[place]
-
-
 # ------------------------------------------------- what the service would refuse, before anything is sent or paid for
 
 
@@ -220,46 +195,6 @@ _ADVICE = {
     "missing_required_parameter": "Give it, or leave the item out.",
     "string_above_max_length": "Shorten the id to 32 characters.",
 }
-
-
-def _lint(items: Iterable[HistoryItem], d: Dialect) -> Iterator[Finding]:
-    # Of the items before: the service refuses a second item of an id, and an output without its call.
-    item_ids: set[str] = set()
-    call_ids: set[str] = set()
-    for n, item in enumerate(items):
-        wire = item.serialize(d)
-        refusal = refuse_item(wire, d)
-        if refusal is not None:
-            advice = _ADVICE.get(refusal.code or "", "")
-            if any(_transcript(item, part) is not None for part in item.parts):
-                advice = "It was spoken, and its audio is not here: .with_transcripts() makes it text."
-            elif item.role == "assistant" and any(part.wire_type in ASSISTANT_AUDIO for part in item.parts):
-                advice = "Assistant audio can be seeded in neither dialect; give the turn's words as text."
-            yield _finding(n, refusal, advice)
-            continue
-        item_id, call_id = wire.get("id"), wire.get("call_id")
-        if isinstance(item_id, str) and item_id in item_ids:
-            # The code is unverified (wire/README.md, Positions).
-            message = f"Error adding item: the item with id '{item_id}' already exists."
-            yield _finding(n, Refusal("item_create_duplicate_id", message), "Give each item its own id, or none.")
-            continue
-        if isinstance(item_id, str):
-            item_ids.add(item_id)
-        if item.type == "function_call" and call_id:
-            call_ids.add(call_id)
-        if item.type == "function_call_output" and call_id not in call_ids:
-            # That the service checks this was reported; its words and code are unverified.
-            message = f"No tool call found for function call output with call_id {call_id}."
-            yield _finding(n, Refusal("invalid_value", message, "item.call_id"), "Put its .function_call() before it.")
-        for m, part in enumerate(item.parts):
-            if part.clip is not None and part.clip.n_samples * 2 > MAX_APPEND_BYTES:
-                # The limit is documented for input_audio_buffer.append; that it holds for items is unverified.
-                message = f"Audio of {part.clip.n_samples * 2} bytes is over the limit of {MAX_APPEND_BYTES}."
-                yield _finding(n, Refusal("invalid_value", message, f"item.content[{m}].audio"), "Use a shorter clip.")
-
-
-def _finding(n: int, refusal: Refusal, advice: str) -> Finding:
-    return Finding(n, refusal.code, refusal.message, refusal.param, advice)
 
 
 def _transcript(item: HistoryItem, part: HistoryPart) -> str | None:
@@ -324,12 +259,12 @@ class History:
         if not isinstance(arguments, str):
             raise HistoryError(f"arguments must be JSON text or a mapping, not {clipped(arguments)}")
         fields = {"call_id": text_value(call_id, "call_id"), "name": text_value(name, "name"), "arguments": arguments}
-        return self._add(HistoryItem("function_call", fields=tuple(fields.items())))
+        return self + History((HistoryItem("function_call", fields=tuple(fields.items())),))
 
     def function_output(self, output: str, call_id: str) -> History:
         """Add what a call returned."""
         fields = {"call_id": text_value(call_id, "call_id"), "output": text_value(output, "output")}
-        return self._add(HistoryItem("function_call_output", fields=tuple(fields.items())))
+        return self + History((HistoryItem("function_call_output", fields=tuple(fields.items())),))
 
     def _message(self, role: str, content: tuple[object, ...]) -> History:
         kinds = "text or a Clip" if role == "user" else "text"
@@ -348,10 +283,7 @@ class History:
             if role != "user":
                 raise HistoryError(f"the API takes no {role} audio from a client; give the turn's transcript")
             parts.append(HistoryPart(clip=value))
-        return self._add(HistoryItem("message", role, tuple(parts)))
-
-    def _add(self, item: HistoryItem) -> History:
-        return History((*self.items, item), self.notes)
+        return self + History((HistoryItem("message", role, tuple(parts)),))
 
     def __add__(self, other: History) -> History:
         if not isinstance(other, History):
@@ -380,7 +312,44 @@ class History:
         What only the model can judge (whether it will speak, whether the history fits its window) is not looked at.
         """
         d = dialect(dialect_name)
-        return Findings(_lint(self.items, d), d, len(self))
+        refused: list[tuple[int, Refusal, str]] = []  # index, the service's word, advice
+        # Of the items before: the service refuses a second item of an id, and an output without its call.
+        item_ids: set[str] = set()
+        call_ids: set[str] = set()
+        for n, item in enumerate(self.items):
+            wire = item.serialize(d)
+            if refusal := refuse_item(wire, d):
+                advice = _ADVICE.get(refusal.code or "", "")
+                if any(_transcript(item, part) is not None for part in item.parts):
+                    advice = "It was spoken, and its audio is not here: .with_transcripts() makes it text."
+                elif item.role == "assistant" and any(part.wire_type in ASSISTANT_AUDIO for part in item.parts):
+                    advice = "Assistant audio can be seeded in neither dialect; give the turn's words as text."
+                refused.append((n, refusal, advice))
+                continue
+            item_id, call_id = wire.get("id"), wire.get("call_id")
+            if isinstance(item_id, str) and item_id in item_ids:
+                # The code is unverified (wire/README.md, Positions).
+                message = f"Error adding item: the item with id '{item_id}' already exists."
+                refusal = Refusal("item_create_duplicate_id", message)
+                refused.append((n, refusal, "Give each item its own id, or none."))
+                continue
+            if isinstance(item_id, str):
+                item_ids.add(item_id)
+            if item.type == "function_call" and call_id:
+                call_ids.add(call_id)
+            if item.type == "function_call_output" and call_id not in call_ids:
+                # That the service checks this was reported; its words and code are unverified.
+                message = f"No tool call found for function call output with call_id {call_id}."
+                refusal = Refusal("invalid_value", message, "item.call_id")
+                refused.append((n, refusal, "Put its .function_call() before it."))
+            for m, part in enumerate(item.parts):
+                if part.clip is not None and part.clip.n_samples * 2 > MAX_APPEND_BYTES:
+                    # The limit is documented for input_audio_buffer.append; that it holds for items is unverified.
+                    message = f"Audio of {part.clip.n_samples * 2} bytes is over the limit of {MAX_APPEND_BYTES}."
+                    refusal = Refusal("invalid_value", message, f"item.content[{m}].audio")
+                    refused.append((n, refusal, "Use a shorter clip."))
+        found = [Finding(n, refusal.code, refusal.message, refusal.param, advice) for n, refusal, advice in refused]
+        return Findings(found, d, len(self))
 
     def __repr__(self) -> str:
         turns = ", ".join(item.role or item.type for item in self.items[:_MAX_ROWS])
@@ -391,16 +360,15 @@ class History:
         if not self.items:
             return show.esc(repr(self))
         # For both dialects, since a history belongs to neither.
-        refused = {d.name: {finding.index for finding in _lint(self.items, d)} for d in (GA, BETA)}
-        rows = [
-            [
-                str(n),
-                show.esc(item.role or item.type),
-                show.esc(item.text) + "".join(" " + show.player(p.clip.to_bytes()) for p in item.parts if p.clip),
-                *(_as_sent(item, d, n in refused[d.name]) for d in (GA, BETA)),
-            ]
-            for n, item in enumerate(self.items[:_MAX_ROWS])
-        ]
+        refused = [(d, {finding.index for finding in self.lint(d)}) for d in (GA, BETA)]
+        rows = []
+        for n, item in enumerate(self.items[:_MAX_ROWS]):
+            players = "".join(" " + show.player(part.clip.to_bytes()) for part in item.parts if part.clip)
+            rows.append([str(n), show.esc(item.role or item.type), show.esc(item.text) + players])
+            for d, indexes in refused:
+                kinds = ", ".join(part.serialize(item.role or "", d)["type"] for part in item.parts) or item.type
+                mark = " – refused, see lint()" if n in indexes else ""
+                rows[-1].append(f"<code>{show.esc(kinds)}</code>{mark}")
         notes = [f"{len(self) - _MAX_ROWS:,} more items"] if len(self) > _MAX_ROWS else []
         table = show.table(rows, ["", "who", "says", "as GA sends it", "as beta sends it"])
         return table + show.esc("; ".join([*notes, *self.notes]))
@@ -416,18 +384,37 @@ class History:
         role in both is kept, and `lint` names it. An event's ``previous_item_id`` is followed: the items are in the order of
         the conversation that the events would make. What was spoken becomes seedable by `with_transcripts`.
         """
-
-        def entries() -> Iterator[tuple[HistoryItem, object]]:
-            for n, entry in enumerate(chats.of_agents(chats.objects(events, "entry", "item"))):
-                kind, previous = entry.get("type"), None
-                if kind == "conversation.item.create" and isinstance(entry.get("item"), Mapping):
-                    previous, entry = entry.get("previous_item_id"), entry["item"]
-                # Events have a dot in their name, items have none.
-                elif isinstance(kind, str) and "." in kind:
-                    raise HistoryError(f"entry {n} is {clipped(kind)}, neither an item nor a conversation.item.create")
-                yield _item(entry, n), previous
-
-        return cls(tuple(_in_order(entries())))
+        items: list[HistoryItem] = []  # as they came; a place is an index into it, and −1 the beginning
+        # A linked list, so that any order is found in linear time: place of an item → the place of the one after it.
+        following: dict[int, int] = {}
+        last = -1
+        places: dict[str, int] = {"root": -1}  # of two with one id the first counts; `lint` names the second
+        for n, entry in enumerate(chats.of_agents(chats.objects(events, "entry", "item"))):
+            kind, previous = entry.get("type"), None
+            if kind == "conversation.item.create" and isinstance(entry.get("item"), Mapping):
+                previous, entry = entry.get("previous_item_id"), entry["item"]
+            # Events have a dot in their name, items have none.
+            elif isinstance(kind, str) and "." in kind:
+                raise HistoryError(f"entry {n} is {clipped(kind)}, neither an item nor a conversation.item.create")
+            item = _item(entry, n)
+            place = last if previous is None else places.get(previous) if isinstance(previous, str) else None
+            if place is None:
+                raise HistoryError(
+                    f"entry {n} goes after an unknown item, {clipped(previous)}; leave previous_item_id out"
+                )
+            items.append(item)
+            if isinstance(item_id := item.get("id"), str):
+                places.setdefault(item_id, n)
+            # Put in between: what came after its predecessor now comes after it.
+            if place in following:
+                following[n] = following[place]
+            following[place] = n
+            last = n if place == last else last
+        in_order, place = [], -1
+        while place in following:
+            place = following[place]
+            in_order.append(items[place])
+        return cls(tuple(in_order))
 
     @classmethod
     def from_chat(cls, messages: Iterable[Any] | str | Path, *, line: int = 0) -> History:
@@ -503,8 +490,3 @@ def _path(path: object) -> Path:
     if not isinstance(path, str | Path) or not str(path):
         raise HistoryError(f"a path is text or a Path, not {clipped(path)}")
     return named_path(path, error=HistoryError)
-
-
-def _as_sent(item: HistoryItem, d: Dialect, refused: bool) -> str:
-    kinds = ", ".join(part.serialize(item.role or "", d)["type"] for part in item.parts) or item.type
-    return f"<code>{show.esc(kinds)}</code>{' – refused, see lint()' if refused else ''}"

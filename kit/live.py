@@ -371,14 +371,18 @@ class LiveSession(OpenSession, LiveView):
         """
         clip = await self._clip_of(content)
         feeder = await self._started()
+        import numpy as np
+
         with self._one_ask():
-            data, n_loud = _encoded(clip, self.audio_format)
+            data, loud = clip.to_bytes(self.audio_format), np.flatnonzero(np.abs(clip.pcm.astype(np.int32)) > _LOUD)
+            # How much of it ends with its last loud sample: a share, since the formats differ in rate and width.
+            share = (int(loud[-1]) + 1) / len(clip.pcm) if len(loud) else 1.0
             if self._feed == "paced" and feeder.n_frames * FRAME_MS < LEAD_IN_MS:
-                await self._sleep_ms(LEAD_IN_MS - feeder.n_frames * FRAME_MS)
+                await asyncio.sleep((LEAD_IN_MS - feeder.n_frames * FRAME_MS) / 1000 / self._pace)
             self.conversation.asks_are_told = True  # this clip's end is known to the frame
             try:
                 began_at_ms = self.now_ms
-                clip_sent = feeder.play(data, n_loud)
+                clip_sent = feeder.play(data, int(len(data) * share))
                 # A clip goes out in real time, so it takes its own length; the rest is room for a busy machine.
                 limit_s = (clip.duration_ms + 5_000) / 1000 / self._pace + 31
                 asked_at_ms = await self._unless_closed(clip_sent, limit_s)
@@ -503,20 +507,9 @@ class LiveSession(OpenSession, LiveView):
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(_finished)
+        # Its exception is taken: a feeder whose socket closed ends quietly, and `session.closed` says why.
+        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         return task
-
-    def _look(self) -> bool:
-        """Do what is due without an event; returns whether the session goes on."""
-        if self._link.closed is not None:
-            self.conversation.end(self.now_ms, lost=None)
-            return False
-        self.conversation.settle(self.now_ms)
-        for delegation in self.conversation.delegations[self._n_delegations :]:
-            self._n_delegations += 1
-            if self._on_delegation is not None and delegation.target == "client":
-                self._spawn(self._answer(delegation))
-        return True
 
     async def _answer(self, delegation: Delegation) -> None:
         assert self._on_delegation is not None
@@ -533,7 +526,7 @@ class LiveSession(OpenSession, LiveView):
             if self.now_ms > limit_ms:
                 raise ResponseTimeout(f"the reply was not over within {timeout_s or 70:g} s", self._link.tail())
             # No event ends a reply: time does, and `settle` has to be told of it.
-            await self._sleep_ms(20)
+            await asyncio.sleep(0.02 / self._pace)
             self.conversation.settle(self.now_ms)
         if reply.ended is None:
             self.conversation.end(self.now_ms, lost=None)
@@ -557,9 +550,6 @@ class LiveSession(OpenSession, LiveView):
             await self.start()
         assert self.feeder is not None
         return self.feeder
-
-    async def _sleep_ms(self, ms: float) -> None:
-        await asyncio.sleep(ms / 1000 / self._pace)
 
     async def _unless_closed(self, clip_sent: asyncio.Future[float], limit_s: float) -> float:
         async with asyncio.timeout(limit_s):
@@ -592,7 +582,15 @@ async def _watch(reference: weakref.ref[LiveSession]) -> None:
 
     It holds the session only while it looks: a session that nobody else holds is collected, and with it ends what is paid for.
     """
-    while (session := reference()) is not None and session._look():
+    while (session := reference()) is not None:
+        if session.closed is not None:
+            session.conversation.end(session.now_ms, lost=None)
+            return
+        session.conversation.settle(session.now_ms)
+        for delegation in session.conversation.delegations[session._n_delegations :]:
+            session._n_delegations += 1
+            if session._on_delegation is not None and delegation.target == "client":
+                session._spawn(session._answer(delegation))
         pause_s = 0.25 / session._pace  # each event settles too: this is for when none comes
         del session
         await asyncio.sleep(pause_s)
@@ -601,20 +599,3 @@ async def _watch(reference: weakref.ref[LiveSession]) -> None:
 def _append_frame(data: bytes) -> bytes:
     # Ten times a second, and base64 needs no escaping: no JSON encoder.
     return b'{"type":"session.input_audio.append","audio":"' + pybase64.b64encode(data) + b'"}'
-
-
-def _finished(task: asyncio.Task[Any]) -> None:
-    """Take a task's exception: a feeder whose socket closed ends quietly, `session.closed` says why."""
-    if not task.cancelled():
-        task.exception()
-
-
-def _encoded(clip: Clip, audio_format: str) -> tuple[bytes, int]:
-    """A clip in the session's format, and how many of its bytes end with its last loud sample."""
-    import numpy as np
-
-    loud = np.flatnonzero(np.abs(clip.pcm.astype(np.int32)) > _LOUD)
-    # A share, since the formats differ in rate and width.
-    share = (int(loud[-1]) + 1) / len(clip.pcm) if len(loud) else 1.0
-    data = clip.to_bytes(audio_format)
-    return data, max(1, int(len(data) * share))

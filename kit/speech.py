@@ -82,10 +82,22 @@ def synthesised(text: str, *, pace: float = 1.0, pitch: float = 1.0) -> Clip:
         pitch: 1.1 is a tenth higher, with the colour of a smaller speaker: a second voice out of one.
     """
     _check(text)
+    import soxr
+
     words = _folded(text)
     with _ONE_AT_A_TIME:
         sentences, rate_hz, details = _by_piper(words, pace=pace, pitch=pitch)
-    clip = _joined(sentences, rate_hz)
+    pause, level = Clip.silence(_PAUSE_MS), 10 ** (_PEAK_DBFS / 20)
+    clip: Clip | None = None
+    for sentence in sentences:
+        peak = float(np.abs(sentence).max(initial=0.0))
+        # Nothing was said, and no clip is empty.
+        if not peak:
+            continue
+        samples = soxr.resample(sentence / peak, rate_hz, RATE_HZ, quality="HQ")
+        samples *= level / float(np.abs(samples).max())  # resampling moves the peak a little
+        spoken_clip = Clip.from_float(samples).trim_silence()
+        clip = spoken_clip if clip is None else clip + pause + spoken_clip
     ms = 0.0 if clip is None else clip.duration_ms
     # What piper cannot pronounce it leaves out, without an error.
     if clip is None or ms < _MIN_MS_PER_LETTER * sum(c.isalnum() for c in words):
@@ -121,29 +133,8 @@ def _recording(line: Line) -> Clip:
     return Clip(Clip.load(_FOLDER / line.file).pcm, provenance=Provenance("synthesised", line.text, details=details))
 
 
-# The synthesiser: float samples, sentence by sentence, their rate, and what is worth knowing later
-
-
-def _joined(sentences: list[NDArray[np.float32]], rate_hz: float) -> Clip | None:
-    """Join sentences with pauses between them to a clip of the usual level; ``None`` where there is nothing to hear."""
-    import soxr
-
-    pause = Clip.silence(_PAUSE_MS)
-    speech: Clip | None = None
-    for sentence in sentences:
-        peak = float(np.abs(sentence).max(initial=0.0))
-        # Nothing was said, and no clip is empty.
-        if not peak:
-            continue
-        level = 10 ** (_PEAK_DBFS / 20)
-        samples = soxr.resample(sentence / peak, rate_hz, RATE_HZ, quality="HQ")
-        samples *= level / float(np.abs(samples).max())  # resampling moves the peak a little
-        clip = Clip.from_float(samples).trim_silence()
-        speech = clip if speech is None else speech + pause + clip
-    return speech
-
-
 def _by_piper(text: str, *, pace: float, pitch: float) -> tuple[list[NDArray[np.float32]], float, dict[str, Any]]:
+    """Return float samples, sentence by sentence, their rate, and what is worth knowing later."""
     voice, model = _piper_voice()
     # After `_piper_voice`, which says how to install what is missing.
     from piper import SynthesisConfig

@@ -47,52 +47,43 @@ class EventList(Sequence[Event]):
 
     def __repr__(self) -> str:
         lines = [
-            f"{first.at_ms:9.0f} ms  {_arrow(first)} {_name(first, n)}  {gist(first, n, size)}".rstrip()
-            for first, n, size in islice(self._runs(), _MAX_ROWS)
+            f"{first.at_ms:9.0f} ms  {arrow} {name}  {gist(first, n, size)}".rstrip()
+            for first, arrow, name, n, size in islice(self._rows(), _MAX_ROWS)
         ]
         return "\n".join([*self._notes(), *lines]) or "<no events>"
 
     def _repr_html_(self) -> str:
-        rows = [
-            [
-                f"{first.at_ms:.0f}",
-                _arrow(first),
-                f"<code>{show.esc(_name(first, n))}</code>",
-                show.esc(gist(first, n, size)),
-                _json(first, n),
-            ]
-            for first, n, size in islice(self._runs(), _MAX_ROWS)
-        ]
+        rows = []
+        for first, arrow, name, n, size in islice(self._rows(), _MAX_ROWS):
+            pretty = msgspec.json.format(msgspec.json.encode(first.data), indent=1).decode("utf-8", "replace")
+            caption = "first of them" if n > 1 else "JSON"
+            details = f"<details><summary>{caption}</summary><pre>{show.esc(pretty)}</pre></details>"
+            words = show.esc(gist(first, n, size))
+            rows.append([f"{first.at_ms:.0f}", arrow, f"<code>{show.esc(name)}</code>", words, details])
         return show.table(rows, ["ms", "", "event", "says", ""]) + show.esc(" ".join(self._notes()))
 
     def _notes(self) -> Iterator[str]:
         """What a table of these events does not show."""
         if self.n_dropped:
             yield f"({self.n_dropped:,} older events are no longer kept)"
-        n_runs = sum(1 for _ in self._runs())
-        if n_runs > _MAX_ROWS:
-            yield f"(the first {_MAX_ROWS} of {n_runs:,} rows: slice the list, or pick with .of('response.'))"
+        n_rows = sum(1 for _ in self._rows())
+        if n_rows > _MAX_ROWS:
+            yield f"(the first {_MAX_ROWS} of {n_rows:,} rows: slice the list, or pick with .of('response.'))"
 
-    def _runs(self) -> Iterator[tuple[Event, int, int]]:
-        """Deltas of one kind that follow each other, as one row: the first, how many, and bytes of audio in all."""
-        numbers = count()  # an event that is in a run of its own
-        for _, run in groupby(self._events, lambda event: event.type if _repeats(event) else next(numbers)):
+    def _rows(self) -> Iterator[tuple[Event, str, str, int, int]]:
+        """Deltas of one kind that follow each other, as one row: the first, its direction, their name, how many, bytes of audio."""
+        numbers = count()  # an event that is in a row of its own
+
+        def kind(event: Event) -> str | int:
+            # A reply has hundreds of deltas and a microphone's appends never end: as rows, they would hide all others.
+            repeats = event.type.endswith(".delta") or event.type == "input_audio_buffer.append"
+            return event.type if repeats else next(numbers)
+
+        for _, run in groupby(self._events, kind):
             events = list(run)
-            yield events[0], len(events), sum(event.n_audio_bytes or 0 for event in events)
-
-
-def _repeats(event: Event) -> bool:
-    # A reply has hundreds of deltas and a microphone's appends never end: as rows, they would hide all others.
-    return event.type.endswith(".delta") or event.type == "input_audio_buffer.append"
-
-
-def _arrow(event: Event) -> str:
-    return "←" if event.direction == "server" else "→"
-
-
-def _name(event: Event, n: int) -> str:
-    name = show.one_line(event.wire_type, 90)
-    return name if n == 1 else f"{name} ×{n}"
+            first, n = events[0], len(events)
+            name = show.one_line(first.wire_type, 90) + (f" ×{n}" if n > 1 else "")
+            yield first, "←" if first.direction == "server" else "→", name, n, sum(e.n_audio_bytes or 0 for e in events)
 
 
 def gist(event: Event, n: int, size: int) -> str:
@@ -122,9 +113,3 @@ def gist(event: Event, n: int, size: int) -> str:
 def _first_text(data: dict[str, Any], *names: str) -> str:
     """The first of these fields that holds text."""
     return next((text for name in names if (text := text_of(data, name))), "")
-
-
-def _json(event: Event, n: int) -> str:
-    pretty = msgspec.json.format(msgspec.json.encode(event.data), indent=1).decode("utf-8", "replace")
-    caption = "first of them" if n > 1 else "JSON"
-    return f"<details><summary>{caption}</summary><pre>{show.esc(pretty)}</pre></details>"

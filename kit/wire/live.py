@@ -156,14 +156,16 @@ def lint_past(items: Iterable[Any]) -> list[PastFinding]:
 
 
 def _message(n: int, item: Any) -> dict[str, Any]:
+    # There is no system role (wire/LIVE.md, session.start).
+    role = "developer" if item.type != "message" or item.role == "system" else str(item.role)
+    texts = []
     if item.type == "function_call":
         fields = dict(item.fields)
-        return _input("developer", f"(the assistant called {fields.get('name')} with {fields.get('arguments')})")
-    if item.type == "function_call_output":
-        return _input("developer", f"(the call returned: {dict(item.fields).get('output')})")
-    if item.type != "message":
+        texts = [f"(the assistant called {fields.get('name')} with {fields.get('arguments')})"]
+    elif item.type == "function_call_output":
+        texts = [f"(the call returned: {dict(item.fields).get('output')})"]
+    elif item.type != "message":
         raise HistoryError(f"item {n}: GPT-Live takes messages of text, and this is a {clipped(item.type)}")
-    texts = []
     for part in item.parts:
         text = part.text
         if text is None and part.clip is not None:
@@ -173,14 +175,9 @@ def _message(n: int, item: Any) -> dict[str, Any]:
         if not isinstance(text, str):
             raise HistoryError(f"item {n}: its sound has no transcript, and GPT-Live takes a history in text only")
         texts.append(text)
-    # There is no system role (wire/LIVE.md, session.start).
-    return _input("developer" if item.role == "system" else str(item.role), "\n".join(texts))
-
-
-def _input(role: str, text: str) -> dict[str, Any]:
     # The assistant's may also be called `text` (wire/LIVE.md, session.start).
     kind = "output_text" if role == "assistant" else "input_text"
-    return {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}
+    return {"type": "message", "role": role, "content": [{"type": kind, "text": "\n".join(texts)}]}
 
 
 # --------------------------------------------------------------------------------------------------------------- tokens

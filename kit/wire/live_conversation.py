@@ -358,18 +358,20 @@ class LiveConversation:
             self.unknown["(no type)"] += 1
             return
         event_id = event.get("event_id")
-        if isinstance(event_id, str) and direction != "client" and self._repeated(event_id):
-            return
+        if isinstance(event_id, str) and direction != "client":
+            if event_id in self._event_ids:
+                return
+            self._event_ids[event_id] = None
+            if len(self._event_ids) > _MAX_EVENT_IDS:
+                self._event_ids.popitem(last=False)
         self._now_ms = max(self._now_ms, at_ms)
         self.settle(at_ms)
         if kind == "session.output_audio.delta":
             self._output(decoded_audio(event.get("delta")) if pcm is None else pcm, at_ms, peak)
         elif kind == "session.input_audio.append":
             self._input(event, at_ms, peak)
-        elif kind == "session.output_transcript.delta":
-            self._output_words(event, at_ms)
-        elif kind == "session.input_transcript.delta":
-            self._input_words(event, at_ms)
+        elif kind in ("session.output_transcript.delta", "session.input_transcript.delta"):
+            self._words(event, at_ms, by_caller=kind == "session.input_transcript.delta")
         elif kind == "response.event":
             self._backend(event, at_ms)
         elif kind == "session.start":
@@ -389,24 +391,18 @@ class LiveConversation:
             self.close_reason = text_of(event, "reason")
             self.end(at_ms)
         elif kind == "session.delegation.created":
-            self._delegated(event, at_ms)
+            fields = dict_of(event, "delegation")
+            delegation = self._delegation_of(text_of(fields, "id"), at_ms)
+            delegation.target = text_of(dict_of(fields, "target"), "type") or text_of(fields, "target")
+            delegation.offset_ms = _number(event, "offset_ms")
         elif kind == "error":
             fields = dict_of(event, "error")
             event_id = text_of(fields, "client_event_id") or text_of(event, "client_event_id")
             self.errors.append(error_of(fields, event_id))
             if len(self.errors) >= 2 * MAX_ERRORS:
                 del self.errors[:MAX_ERRORS]
-        elif kind.startswith("session.") and kind.endswith(".append"):
-            lane = kind.split(".")[1]
-            append = Append(lane, text_of(event, "content") or "", at_ms, text_of(event, "event_id"))
-            self.appends.append(append)
-            # One without an id is acknowledged in its turn, so any key of its own will do.
-            self._unconfirmed.setdefault(lane, {})[append.event_id or f"the {len(self.appends)}th"] = append
-            # One that answers a delegation belongs to the ask that was handed on: it opens none of its own.
-            if lane == "commentary" and event.get("delegation_id") is None:
-                self.asked(at_ms, "commentary")
-        elif kind.startswith("session.") and kind.endswith(".appended"):
-            self._appended(kind.split(".")[1], event, at_ms)
+        elif kind.startswith("session.") and kind.endswith((".append", ".appended")):
+            self._context(event, at_ms)
         elif kind not in CLIENT_EVENTS and kind not in SERVER_EVENTS:
             self.unknown[kind] += 1
         if dict_of(event, "session").get("simulated") is not None:
@@ -483,21 +479,20 @@ class LiveConversation:
     ) -> None:
         reply.ended = how
         reply._trailing.clear()
-        if reply.outcome is None:
-            reply.outcome = self._outcome(reply, lost)
-
-    def _outcome(self, reply: Reply, lost: bool) -> Outcome:
+        if reply.outcome is not None:
+            return
         first_ms = reply.first_audio_ms
         if self.trusts_words and not reply.n_voiced and reply.fragments:
             reply.by_words, first_ms = True, reply.first_transcript_ms
-        if reply.ask is None:
-            return "spoken" if reply.n_voiced or reply.by_words else "censored"
-        if first_ms is not None:
-            return "spoken" if first_ms <= self.policy.deadline_ms else "late"
-        if self._now_ms - reply.ask.at_ms >= self.policy.deadline_ms:
-            return "silent"
         was_refused = self.started_at_ms is None and bool(self.errors)
-        return "failed" if lost or was_refused else "censored"
+        if reply.ask is None:
+            reply.outcome = "spoken" if reply.n_voiced or reply.by_words else "censored"
+        elif first_ms is not None:
+            reply.outcome = "spoken" if first_ms <= self.policy.deadline_ms else "late"
+        elif self._now_ms - reply.ask.at_ms >= self.policy.deadline_ms:
+            reply.outcome = "silent"
+        else:
+            reply.outcome = "failed" if lost or was_refused else "censored"
 
     # ------------------------------------------------------------------------------------------------------- sound
 
@@ -547,40 +542,41 @@ class LiveConversation:
 
     # ------------------------------------------------------------------------------------------------------- words
 
-    def _output_words(self, event: Mapping[str, Any], at_ms: float) -> None:
+    def _words(self, event: Mapping[str, Any], at_ms: float, *, by_caller: bool) -> None:
         text = text_of(event, "delta")
         if not text:
             return
-        reply = self._reply_for(at_ms)
-        if reply.first_word_at_ms is None:
-            reply.first_word_at_ms = at_ms
-        reply.fragments.append(Words(text, at_ms, _number(event, "start_ms"), _number(event, "end_ms")))
-
-    def _input_words(self, event: Mapping[str, Any], at_ms: float) -> None:
-        text = text_of(event, "delta")
-        if not text:
+        words = Words(text, at_ms, _number(event, "start_ms"), _number(event, "end_ms"))
+        if not by_caller:
+            reply = self._reply_for(at_ms)
+            if reply.first_word_at_ms is None:
+                reply.first_word_at_ms = at_ms
+            reply.fragments.append(words)
             return
-        self.caller.append(Words(text, at_ms, _number(event, "start_ms"), _number(event, "end_ms")))
-        if self._saw_input or self.asks_are_told:
-            return
-        # No sound of the caller in this log: its words are the only trace of the ask, and come 0.2 to 0.35 s late.
-        if self._loud_from_ms is None:
-            self._loud_from_ms = at_ms
-        self._loud_until_ms = at_ms
+        self.caller.append(words)
+        # Without sound of the caller in this log, its words are the only trace of the ask; they come 0.2 to 0.35 s late.
+        if not self._saw_input and not self.asks_are_told:
+            self._loud_from_ms = at_ms if self._loud_from_ms is None else self._loud_from_ms
+            self._loud_until_ms = at_ms
 
-    def _appended(self, lane: str, event: Mapping[str, Any], at_ms: float) -> None:
-        waiting = self._unconfirmed.get(lane, {})
-        append = waiting.pop(text_of(event, "client_event_id") or next(iter(waiting), ""), None)
-        if append is not None:
-            append.acked_at_ms, append.start_ms = at_ms, _number(event, "start_ms")
+    def _context(self, event: Mapping[str, Any], at_ms: float) -> None:
+        """Take context that is added (`session.<lane>.append`), or the server's word that it was (`….appended`)."""
+        lane = event["type"].split(".")[1]
+        if event["type"].endswith(".appended"):
+            waiting = self._unconfirmed.get(lane, {})
+            confirmed = waiting.pop(text_of(event, "client_event_id") or next(iter(waiting), ""), None)
+            if confirmed is not None:
+                confirmed.acked_at_ms, confirmed.start_ms = at_ms, _number(event, "start_ms")
+            return
+        append = Append(lane, text_of(event, "content") or "", at_ms, text_of(event, "event_id"))
+        self.appends.append(append)
+        # One without an id is acknowledged in its turn, so any key of its own will do.
+        self._unconfirmed.setdefault(lane, {})[append.event_id or f"the {len(self.appends)}th"] = append
+        # One that answers a delegation belongs to the ask that was handed on: it opens none of its own.
+        if lane == "commentary" and event.get("delegation_id") is None:
+            self.asked(at_ms, "commentary")
 
     # ----------------------------------------------------------------------------------------------------- backend
-
-    def _delegated(self, event: Mapping[str, Any], at_ms: float) -> None:
-        fields = dict_of(event, "delegation")
-        target = text_of(dict_of(fields, "target"), "type") or text_of(fields, "target")
-        delegation = self._delegation_of(text_of(fields, "id"), at_ms)
-        delegation.target, delegation.offset_ms = target, _number(event, "offset_ms")
 
     def _delegation_of(self, delegation_id: str | None, at_ms: float) -> Delegation:
         """Promptfoo has seen a `response.event` before `session.delegation.created` (wire/LIVE.md, "Events")."""
@@ -624,13 +620,6 @@ class LiveConversation:
         ratio = _number(dict_of(event, "context_window"), "usage_ratio")
         self.usage_ratio = ratio if ratio is not None else self.usage_ratio
         return tells
-
-    def _repeated(self, event_id: str) -> bool:
-        repeated = event_id in self._event_ids
-        self._event_ids[event_id] = None
-        if len(self._event_ids) > _MAX_EVENT_IDS:
-            self._event_ids.popitem(last=False)
-        return repeated
 
     def sound_format(self) -> str:
         """The format of the sound, both ways: the session's; on a sideband always PCM at 24 kHz."""

@@ -24,13 +24,9 @@ _ITEM_FIELDS: dict[str, tuple[str, ...]] = {
 # GA's alone; what is in them is not looked at.
 _MCP_TYPES = ("mcp_list_tools", "mcp_call", "mcp_approval_request", "mcp_approval_response")
 # Sent for a value of the wrong kind or a missing one; each part type's own payload field.
-_PAYLOAD = {
-    "input_text": "text",
-    "text": "text",
-    "output_text": "text",
-    "input_audio": "audio",
-    "input_image": "image_url",
-}
+_PAYLOAD = {"input_audio": "audio", "input_image": "image_url"} | dict.fromkeys(
+    ("input_text", "text", "output_text"), "text"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,29 +142,25 @@ def _refuse_message(item: Mapping[str, Any], d: Dialect, path: str) -> Refusal |
         return missing(f"{path}.content")
     if not isinstance(content, list):
         return wrong_type(f"{path}.content", "an array of objects", content)
-    for n, part in enumerate(content):
-        refusal = _refuse_part(part, role, d, f"{path}.content[{n}]")
-        if refusal:
-            return refusal
-    return None
-
-
-def _refuse_part(part: object, role: str, d: Dialect, path: str) -> Refusal | None:
-    if not isinstance(part, dict):
-        return wrong_type(path, "an object", part)
-    kind = part.get("type")
-    if kind is None:
-        return missing(f"{path}.type")
     accepted = d.seedable[role]
-    if d.name == "ga" and role == "assistant" and kind == "output_audio":
+    for n, part in enumerate(content):
+        where = f"{path}.content[{n}]"
+        if not isinstance(part, dict):
+            return wrong_type(where, "an object", part)
+        kind = part.get("type")
+        if kind is None:
+            return missing(f"{where}.type")
         # The server takes any assistant part for text (openai-agents-js #963, 2026-02).
-        return missing(f"{path}.text") if part.get("text") is None else None
-    # GA takes pictures, though its sentence does not list them (wire/README.md, Content types by role).
-    if kind not in accepted and not (d.name == "ga" and role == "user" and kind == "input_image"):
-        return invalid_value(kind, accepted, f"{path}.type")
-    field = _PAYLOAD[kind]
-    if part.get(field) is None:
-        return missing(f"{path}.{field}")
-    if not isinstance(part[field], str):
-        return wrong_type(f"{path}.{field}", "a string", part[field])
+        if d.name == "ga" and role == "assistant" and kind == "output_audio":
+            if part.get("text") is None:
+                return missing(f"{where}.text")
+            continue
+        # GA takes pictures, though its sentence does not list them (wire/README.md, Content types by role).
+        if kind not in accepted and not (d.name == "ga" and role == "user" and kind == "input_image"):
+            return invalid_value(kind, accepted, f"{where}.type")
+        field = _PAYLOAD[kind]
+        if part.get(field) is None:
+            return missing(f"{where}.{field}")
+        if not isinstance(part[field], str):
+            return wrong_type(f"{where}.{field}", "a string", part[field])
     return None
