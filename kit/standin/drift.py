@@ -21,7 +21,6 @@ wire/README.md, Modality drift.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -89,58 +88,37 @@ class Rule(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class NamedRule:
-    """A rule made of a name."""
+class Occasion:
+    """One response that asks for audio, as a rule sees it."""
 
-    name: str
-    for_session: Callable[[Draws], Decide]
-
-    def __str__(self) -> str:
-        return self.name
+    # The session's own.
+    draws: Draws
+    # Which of the session's it is, from 0.
+    n: int
+    context: Context
+    # What the session's first one read.
+    first: Context
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of rule.
+    """A kind of rule: either it says whether a reply comes as text, or it silences.
 
     Args:
         spelling: How it is asked for: its name, and after ``=`` its numbers by ``:``. Q is a chance from 0 to 1, MS milliseconds.
         does: What a reply is that was asked for as audio, for the README.
-        make: Called with the numbers; returns what decides in one session, or a chance and how the reply is silent.
+        is_text: Called with the occasion and the numbers; says whether the reply comes as text.
+        silence: How a reply is silent, with the chance Q, instead.
+        limits: The highest value of each number.
         of: What Q is a chance of, for ``--help``; nothing where that is any response.
     """
 
     spelling: str
     does: str
-    make: Callable[..., Callable[[Draws], Decide] | tuple[float, Silence]]
+    is_text: Callable[..., bool] | None = None
+    silence: Literal["silent", "empty", "late"] | None = None
+    limits: tuple[float, ...] = ()
     of: str = ""
-
-
-def _documented(context: Context) -> bool:
-    return context.system_text > 0 or context.assistant_text > (1 if context.starts_with_user_audio else 0)
-
-
-def _per_item(q: float) -> Callable[[Draws], Decide]:
-    def start(draws: Draws) -> Decide:
-        decided: list[bool] = []  # at the session's first response, for all of them
-
-        def decide(context: Context) -> bool:
-            if not decided:
-                k = max(0, context.assistant_text - context.user_audio)
-                decided.append(draws.uniform("drift") < 1 - (1 - q) ** k)
-            return decided[0]
-
-        return decide
-
-    return start
-
-
-def _per_response(q: float) -> Callable[[Draws], Decide]:
-    def start(draws: Draws) -> Decide:
-        count = itertools.count()
-        return lambda context: draws.uniform("drift", next(count)) < q
-
-    return start
 
 
 KINDS = (
@@ -148,43 +126,86 @@ KINDS = (
         "documented",
         "text iff a system `input_text` item is in the conversation, or more assistant text items than one (than none where the "
         "first message is not the user's audio): what was reported in 2024, and the default",
-        lambda: lambda draws: _documented,
+        lambda on: (
+            on.context.system_text > 0 or on.context.assistant_text > (1 if on.context.starts_with_user_audio else 0)
+        ),
     ),
-    Kind("never", "audio", lambda: lambda draws: lambda context: False),
-    Kind("always", "text", lambda: lambda draws: lambda context: True),
+    Kind("never", "audio", lambda on: False),
+    Kind("always", "text", lambda on: True),
     Kind(
         "share=Q",
         "text in this share of sessions: drawn once per session, whatever is in the conversation",
-        lambda q: lambda draws: lambda context: draws.uniform("drift") < q,
+        lambda on, q: on.draws.uniform("drift") < q,
+        limits=(1,),
         of="sessions",
     ),
-    Kind("per-response=Q", "text with chance Q, drawn for each response", _per_response),
+    Kind(
+        "per-response=Q",
+        "text with chance Q, drawn for each response",
+        lambda on, q: on.draws.uniform("drift", on.n) < q,
+        limits=(1,),
+    ),
     Kind(
         "p=Q",
         "text with chance 1−(1−Q)^k, k being the assistant text items beyond the user's audio items at the session's first response; "
         "drawn once per session. Q is the chance of *one* such item, not of the session: with k = 0 nothing drifts",
-        _per_item,
+        lambda on, q: on.draws.uniform("drift") < 1 - (1 - q) ** max(0, on.first.assistant_text - on.first.user_audio),
+        limits=(1,),
         of="each assistant text item",
     ),
     Kind(
         "silent=Q",
         "with chance Q, for each response: `response.created`, and then nothing, ever",
-        lambda q: (q, Silence("silent")),
+        silence="silent",
+        limits=(1,),
     ),
-    Kind("empty=Q", "with chance Q, for each response: `completed`, with no output", lambda q: (q, Silence("empty"))),
+    Kind("empty=Q", "with chance Q, for each response: `completed`, with no output", silence="empty", limits=(1,)),
     Kind(
         "late=Q:MS",
         "with chance Q, for each response: the first content comes MS milliseconds of real time later, whatever the pace",
-        lambda q, ms: (q, Silence("late", ms / 1000)),
+        silence="late",
+        limits=(1, 3_600_000),
     ),
 )
 _BY_NAME = {kind.spelling.partition("=")[0]: kind for kind in KINDS}
-_LIMITS = {"Q": 1.0, "MS": 3_600_000.0}
 
 
 def in_words() -> str:
     """Return the spellings of `KINDS`, each with what its Q is a chance of, for ``--help``."""
     return ", ".join(f"{kind.spelling} of {kind.of}" if kind.of else kind.spelling for kind in KINDS)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedRule:
+    """A rule made of a name: of at most one kind for text, and of those that silence, each with its numbers."""
+
+    name: str
+    text: tuple[Kind, list[float]]
+    silences: list[tuple[Kind, list[float]]]
+    # Whether it draws afresh at every attempt.
+    fresh: bool
+
+    def __str__(self) -> str:
+        return self.name
+
+    def for_session(self, draws: Draws) -> Decide:
+        """Return the rule at work in one session."""
+        draws = draws.of_attempt() if self.fresh else draws
+        kind, numbers = self.text
+        seen: list[Context] = []  # by each response so far
+
+        def decide(context: Context) -> bool | Silence:
+            n = len(seen)
+            seen.append(context)
+            assert kind.is_text is not None
+            text = kind.is_text(Occasion(draws, n, context, seen[0]), *numbers)
+            for silencing, (q, *late_ms) in self.silences:
+                assert silencing.silence is not None
+                if draws.uniform(silencing.silence, n) < q:
+                    return Silence(silencing.silence, late_ms[0] / 1000 if late_ms else 0.0, text)
+            return text
+
+        return decide
 
 
 def rule(name: str | Rule) -> Rule:
@@ -196,48 +217,24 @@ def rule(name: str | Rule) -> Rule:
     if hasattr(name, "for_session"):
         return name
     fresh = isinstance(name, str) and name.startswith("fresh:")
-    text_rules: list[Callable[[Draws], Decide]] = []
-    silences: list[tuple[float, Silence]] = []
+    parts: list[tuple[Kind, list[float]]] = []
     for word in name.removeprefix("fresh:").split("+") if isinstance(name, str) else [""]:
-        part = _part(word)
-        if part is None:
+        spelled, equals, values = word.partition("=")
+        kind = _BY_NAME.get(spelled)
+        try:
+            numbers = [float(text) for text in values.split(":")] if equals else []
+        except ValueError:
+            kind = None
+        if (
+            kind is None
+            or len(numbers) != len(kind.limits)
+            or not all(0 <= number <= limit for number, limit in zip(numbers, kind.limits, strict=True))
+        ):
             spellings = ", ".join(kind.spelling for kind in KINDS)
             raise InputError(f"no drift rule is called {clipped(name)}; there are {spellings} (0 ≤ Q ≤ 1)")
-        if isinstance(part, tuple):
-            silences.append(part)
-        else:
-            text_rules.append(part)
+        parts.append((kind, numbers))
+    text_rules = [part for part in parts if part[0].silence is None]
     if len(text_rules) > 1:
         raise InputError(f"the drift rule {clipped(name)} says twice when a reply is text; one of its words can")
-
-    def start(draws: Draws) -> Decide:
-        draws = draws.of_attempt() if fresh else draws
-        is_text = text_rules[0](draws) if text_rules else lambda context: False
-        count = itertools.count()
-
-        def decide(context: Context) -> bool | Silence:
-            text, n = bool(is_text(context)), next(count)
-            for q, silence in silences:
-                if draws.uniform(silence.kind, n) < q:
-                    return Silence(silence.kind, silence.late_s, text)
-            return text
-
-        return decide
-
-    return NamedRule(name, start)
-
-
-def _part(word: str) -> Callable[[Draws], Decide] | tuple[float, Silence] | None:
-    """Make what one word of a rule's name stands for; ``None`` if that is nothing."""
-    name, equals, values = word.partition("=")
-    kind = _BY_NAME.get(name)
-    if kind is None:
-        return None
-    limits = [_LIMITS[place] for place in kind.spelling.partition("=")[2].split(":") if place]
-    try:
-        numbers = [float(text) for text in values.split(":")] if equals else []
-    except ValueError:
-        return None
-    if len(numbers) != len(limits) or not all(0 <= n <= limit for n, limit in zip(numbers, limits, strict=True)):
-        return None
-    return kind.make(*numbers)
+    silences = [part for part in parts if part[0].silence is not None]
+    return NamedRule(name, text_rules[0] if text_rules else (_BY_NAME["never"], []), silences, fresh)
