@@ -1,5 +1,6 @@
 """A bare websocket client for the tests of the stand-in: it sends what it is told, and reads until it has seen enough."""
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -31,10 +32,10 @@ class Talk:
     async def until(self, type):
         """Read up to the next event of that type (in either dialect's name for it); gives it."""
         names = {type} if isinstance(type, str) else set(type)
-        while True:
-            event = await self.next()
-            if event["type"] in names:
-                return event
+        async with asyncio.timeout(60):  # what never comes fails the test, and does not hold up all the others
+            while (event := await self.next())["type"] not in names:
+                pass
+        return event
 
     async def rest(self):
         """Everything up to the answer to a question that is always answered: what was sent before is done with."""

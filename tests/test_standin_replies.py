@@ -116,7 +116,7 @@ async def test_a_limit_on_tokens_cuts_a_reply_short():
 
 @pytest.mark.parametrize("dialect", ["ga", "beta"])
 async def test_a_cancelled_reply_is_closed_as_incomplete_and_counted(dialect):
-    async with StandIn(drift="never", pace=20) as server, talk(server, dialect) as t:
+    async with StandIn(drift="never", pace=1) as server, talk(server, dialect) as t:
         await t.say("user", "Tell me a joke.")
         await t.send("response.create")
         await t.until(("response.output_audio.delta", "response.audio.delta"))
@@ -137,7 +137,7 @@ async def test_a_cancelled_reply_is_closed_as_incomplete_and_counted(dialect):
 
 
 async def test_a_response_can_be_cancelled_by_its_id():
-    async with StandIn(drift="never", pace=20) as server, talk(server) as t:
+    async with StandIn(drift="never", pace=1) as server, talk(server) as t:
         await t.say("user", "Tell me a joke.")
         await t.send("response.create", response={"conversation": "none"})
         id = (await t.until("response.created"))["response"]["id"]

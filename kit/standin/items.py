@@ -10,6 +10,7 @@ counts words, numbers and signs. On the recordings of 2026-07 it comes within a 
 from __future__ import annotations
 
 import binascii
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -87,6 +88,20 @@ def usage(
         "output_tokens": text_out + audio_out,
         "input_token_details": read,
         "output_token_details": output,
+    }
+
+
+def transcription_usage(model: str, ms: float, transcript: str) -> dict[str, Any]:
+    """Return the `usage` of a transcription of so much sound."""
+    if "whisper" in model:  # 2.8 s came as 3 (recording of 2026-07)
+        return {"type": "duration", "seconds": math.ceil(ms / 1000)}
+    audio, text = audio_tokens(ms, USER_MS_PER_TOKEN), text_tokens(transcript)
+    return {
+        "type": "tokens",
+        "total_tokens": audio + text,
+        "input_tokens": audio,
+        "input_token_details": {"text_tokens": 0, "audio_tokens": audio},
+        "output_tokens": text,
     }
 
 

@@ -46,15 +46,13 @@ from .faults import Faults
 from .frames import DeltaFrame, Job, Outbox
 from .hearing import InputAudio, Started
 from .items import (
-    USER_MS_PER_TOKEN,
     Conversation,
     Item,
     Part,
-    audio_tokens,
     base64_from_client,
     context_facts,
     item_from_client,
-    text_tokens,
+    transcription_usage,
 )
 from .options import Options
 from .replies import NoReply, Output, Reply, Say, answered_item, choose, outputs, tool_call, words_of
@@ -146,7 +144,7 @@ class ServerSession(Outbox):
         # Recognition and rules that the server has yet to run in a thread: they would hold up every other session here.
         self._jobs: list[Job] = []
 
-        self._configure_audio()
+        self._audio.set(self._settings.input_format, self._settings.get("turn_detection"))
         # A second connection to a call: pydantic-ai's cassettes of one begin with the answer to the client's own update.
         self._sideband = sideband
         if not sideband:
@@ -177,22 +175,24 @@ class ServerSession(Outbox):
         if wake_at is None or wake_at > now_s:
             return False
         if now_s >= self._expires_at_s:
-            self._expire()
+            minutes = self._session_s / 60
+            span = f"{minutes:g} minutes" if minutes >= 1 else f"{self._session_s:g} seconds"
+            message = f"Your session hit the maximum duration of {span}."
+            self.error(Refusal("session_expired", message), None)
+            self.closing = (1001, message)
             return True
         self._listen()
         if now_s >= self._idle_at_s:
-            self._time_out()
+            self._idle_at_s = math.inf
+            if self._active() is None:  # else silence is counted again when this reply is over
+                item_id = self.new_id("item")
+                times = {"audio_start_ms": int(self._reply_end_ms), "audio_end_ms": int(self._audio.now_ms)}
+                self.emit("input_audio_buffer.timeout_triggered", **times, item_id=item_id)
+                self._take_turn(item_id, self._audio.take())
         for response in self._running[:]:
             if response.due_s <= now_s and response in self._running:
                 self._step(response)
         return True
-
-    def _expire(self) -> None:
-        minutes = self._session_s / 60
-        span = f"{minutes:g} minutes" if minutes >= 1 else f"{self._session_s:g} seconds"
-        message = f"Your session hit the maximum duration of {span}."
-        self.error(Refusal("session_expired", message), None)
-        self.closing = (1001, message)
 
     # In
 
@@ -200,49 +200,42 @@ class ServerSession(Outbox):
         """Take a client's frame: a text as `str`, anything else as `bytes`. Return whether the service would have taken it."""
         event_id = None
         try:
-            event = self._decoded(frame)
-            event_id = event.get("event_id")
-            self._check(event)
-            if event["type"] != "input_audio_buffer.append":
-                while self._unheard:  # what comes next is answered after all that was appended before it
-                    self._listen()
-            CLIENT_FIELDS[event["type"]][0](self, event)
+            if isinstance(frame, bytes):
+                raise refuse("invalid_event", "Expected a text WebSocket message; binary frames are not supported.")
+            try:
+                event = self._decoder.decode(frame)
+            except (msgspec.DecodeError, RecursionError) as exc:
+                # only the sentence's beginning is known (capture of 2026-09)
+                raise refuse("invalid_json", f"Invalid event: failed to parse JSON value. {exc}") from None
+            if not isinstance(event, dict):
+                raise Refused(wrong_type("event", "an object", event))
+            kind, event_id = event.get("type"), event.get("event_id")
+            if kind is None:
+                raise refuse("invalid_event", "The 'type' field is missing.")
+            supported = isinstance(kind, str) and (kind in CLIENT_FIELDS or kind in TRANSLATION_EVENTS)
+            if not supported or (kind == "output_audio_buffer.clear" and not self._sideband):
+                listed = CLIENT_EVENTS if self.d.name == "ga" else (*CLIENT_EVENTS, "transcription_session.update")
+                raise Refused(invalid_value(kind, listed, "type"))
+            if isinstance(event_id, str) and len(event_id) > MAX_EVENT_ID_CHARS:
+                raise Refused(too_long("event_id", len(event_id), MAX_EVENT_ID_CHARS))
+            if (
+                kind in TRANSLATION_EVENTS
+            ):  # the service lists them and takes them there; what it says here is unverified
+                raise refuse("invalid_value", f"'{kind}' is an event of translation sessions only.", "type")
+            handle, required, optional = CLIENT_FIELDS[kind]
+            demand(next((missing(name) for name in required if event.get(name) is None), None))
+            foreign = (name for name in event if name not in ("type", "event_id", *required, *optional))
+            demand(next(map(unknown_parameter, foreign), None))
+            if kind.startswith("response.") and not self._settings.is_conversation:
+                # the sentence is the stand-in's: the service's has not been seen
+                raise refuse("invalid_value", "A transcription session makes no responses.", "type")
+            while self._unheard and kind != "input_audio_buffer.append":
+                self._listen()  # what comes next is answered after all that was appended before it
+            handle(self, event)
         except Refused as exc:
             self.error(exc.refusal, event_id)
             return False
         return True
-
-    def _decoded(self, frame: str | bytes) -> dict[str, Any]:
-        if isinstance(frame, bytes):
-            raise refuse("invalid_event", "Expected a text WebSocket message; binary frames are not supported.")
-        try:
-            event = self._decoder.decode(frame)
-        except (msgspec.DecodeError, RecursionError) as exc:
-            # only the sentence's beginning is known (capture of 2026-09)
-            raise refuse("invalid_json", f"Invalid event: failed to parse JSON value. {exc}") from None
-        if not isinstance(event, dict):
-            raise Refused(wrong_type("event", "an object", event))
-        return event
-
-    def _check(self, event: dict[str, Any]) -> None:
-        kind, event_id = event.get("type"), event.get("event_id")
-        if kind is None:
-            raise refuse("invalid_event", "The 'type' field is missing.")
-        supported = isinstance(kind, str) and (kind in CLIENT_FIELDS or kind in TRANSLATION_EVENTS)
-        if not supported or (kind == "output_audio_buffer.clear" and not self._sideband):
-            listed = CLIENT_EVENTS if self.d.name == "ga" else (*CLIENT_EVENTS, "transcription_session.update")
-            raise Refused(invalid_value(kind, listed, "type"))
-        if isinstance(event_id, str) and len(event_id) > MAX_EVENT_ID_CHARS:
-            raise Refused(too_long("event_id", len(event_id), MAX_EVENT_ID_CHARS))
-        if kind in TRANSLATION_EVENTS:  # the service lists them and takes them there; what it says here is unverified
-            raise refuse("invalid_value", f"'{kind}' is an event of translation sessions only.", "type")
-        _, required, optional = CLIENT_FIELDS[kind]
-        demand(next((missing(name) for name in required if event.get(name) is None), None))
-        foreign = (name for name in event if name not in ("type", "event_id", *required, *optional))
-        demand(next(map(unknown_parameter, foreign), None))
-        if kind.startswith("response.") and not self._settings.is_conversation:
-            # the sentence is the stand-in's: the service's has not been seen
-            raise refuse("invalid_value", "A transcription session makes no responses.", "type")
 
     # Settings
 
@@ -256,13 +249,10 @@ class ServerSession(Outbox):
     def _update(self, event: dict[str, Any]) -> None:
         spoke = any(item.has("assistant", "audio") for item in self._conversation)
         self._settings.update(event["session"], spoke=spoke)
-        self._configure_audio()
-        self.emit("session.updated", session=self._shown_settings())
-
-    def _configure_audio(self) -> None:
         self._audio.set(self._settings.input_format, self._settings.get("turn_detection"))
         if self._audio.turn_from_ms is None:
             self._turn_item_id = None
+        self.emit("session.updated", session=self._shown_settings())
 
     # Items
 
@@ -273,36 +263,29 @@ class ServerSession(Outbox):
         if self.d.name == "ga":
             self.emit("conversation.item.done", previous_item_id=before, item=shown)
 
-    def _create_item(self, event: dict[str, Any]) -> None:
-        fault = self._faults.due("item", self._fault_draws)
-        if fault is not None and fault.name == "refuse-item":
-            self.error(server_error(self._settings), event.get("event_id"))
-            return
-        new_id = self.new_id("item")
-        item = item_from_client(event["item"], self.d, self._settings.input_format, new_id)
-        before = self._conversation.add(item, event.get("previous_item_id"))
-        if fault is None:
-            self._announce(item, before)
-
-    def _retrieve_item(self, event: dict[str, Any]) -> None:
-        item = self._conversation.get(event["item_id"], "retrieve")
-        self.emit("conversation.item.retrieved", item=item.show(self.d, with_audio=True))
-
-    def _delete_item(self, event: dict[str, Any]) -> None:
-        self.emit("conversation.item.deleted", item_id=self._conversation.delete(event["item_id"]).id)
-
-    def _clear_output(self, event: dict[str, Any]) -> None:
-        """Stop what the call plays: the running reply is cut off."""
-        active = self._active()
-        if active is not None:
-            self._stop(active, "client_cancelled")
-
-    def _truncate_item(self, event: dict[str, Any]) -> None:
-        index, end_ms = event["content_index"], event["audio_end_ms"]
-        for name, value in (("content_index", index), ("audio_end_ms", end_ms)):
-            demand(check(value, NATURAL, name))
-        item = self._conversation.truncate(event["item_id"], index, end_ms)
-        self.emit("conversation.item.truncated", item_id=item.id, content_index=index, audio_end_ms=end_ms)
+    def _change_items(self, event: dict[str, Any]) -> None:
+        """Create, retrieve, delete or truncate an item."""
+        kind = event["type"]
+        if kind == "conversation.item.create":
+            fault = self._faults.due("item", self._fault_draws)
+            if fault is not None and fault.name == "refuse-item":
+                self.error(server_error(self._settings), event.get("event_id"))
+                return
+            item = item_from_client(event["item"], self.d, self._settings.input_format, self.new_id("item"))
+            before = self._conversation.add(item, event.get("previous_item_id"))
+            if fault is None:
+                self._announce(item, before)
+        elif kind == "conversation.item.retrieve":
+            item = self._conversation.get(event["item_id"], "retrieve")
+            self.emit("conversation.item.retrieved", item=item.show(self.d, with_audio=True))
+        elif kind == "conversation.item.delete":
+            self.emit("conversation.item.deleted", item_id=self._conversation.delete(event["item_id"]).id)
+        else:
+            place = {name: event[name] for name in ("content_index", "audio_end_ms")}
+            for name, value in place.items():
+                demand(check(value, NATURAL, name))
+            item = self._conversation.truncate(event["item_id"], place["content_index"], place["audio_end_ms"])
+            self.emit("conversation.item.truncated", item_id=item.id, **place)
 
     # The user's turns
 
@@ -325,6 +308,23 @@ class ServerSession(Outbox):
         while len(self._unheard) * LISTEN_MS > UNHEARD_MS:
             self._listen()
 
+    def _end_input(self, event: dict[str, Any]) -> None:
+        """Commit what was appended, or forget it."""
+        if event["type"] == "input_audio_buffer.clear":
+            self._audio.clear()
+            self._turn_item_id = None
+            self.emit("input_audio_buffer.cleared")
+            return
+        buffer_ms = self._audio.since_commit_ms
+        if buffer_ms < MIN_COMMIT_MS:
+            message = (
+                "Error committing input audio buffer: buffer too small. Expected at least 100ms of audio, "
+                f"but buffer only has {buffer_ms:.2f}ms of audio."
+            )
+            raise refuse("input_audio_buffer_commit_empty", message)
+        # by hand during speech: committed comes without speech_stopped (capture of 2026-09)
+        self._add_turn(self._turn_item_id or self.new_id("item"), self._audio.take())
+
     def _listen(self) -> None:
         """Hear the next slice of what was appended."""
         for edge in self._audio.append(self._unheard.popleft()) if self._unheard else ():
@@ -340,22 +340,6 @@ class ServerSession(Outbox):
                 item_id = self._turn_item_id or self.new_id("item")
                 self.emit("input_audio_buffer.speech_stopped", audio_end_ms=edge.at_ms, item_id=item_id)
                 self._take_turn(item_id, self._audio.take(edge.at_ms))
-
-    def _commit(self, event: dict[str, Any]) -> None:
-        buffer_ms = self._audio.since_commit_ms
-        if buffer_ms < MIN_COMMIT_MS:
-            message = (
-                "Error committing input audio buffer: buffer too small. Expected at least 100ms of audio, "
-                f"but buffer only has {buffer_ms:.2f}ms of audio."
-            )
-            raise refuse("input_audio_buffer_commit_empty", message)
-        # by hand during speech: committed comes without speech_stopped (capture of 2026-09)
-        self._add_turn(self._turn_item_id or self.new_id("item"), self._audio.take())
-
-    def _clear(self, event: dict[str, Any]) -> None:
-        self._audio.clear()
-        self._turn_item_id = None
-        self.emit("input_audio_buffer.cleared")
 
     def _add_turn(self, item_id: str, pcm: bytes) -> None:
         """Make an item of what was spoken."""
@@ -379,16 +363,6 @@ class ServerSession(Outbox):
         if answers and self._active() is None:
             self._begin(ResponseRequest(None, self._settings), list(self._conversation), None)
 
-    def _time_out(self) -> None:
-        """Add an empty turn, and answer it: the user has been silent for too long."""
-        self._idle_at_s = math.inf
-        if self._active() is not None:  # silence is counted again when this reply is over
-            return
-        item_id = self.new_id("item")
-        start_ms, end_ms = int(self._reply_end_ms), int(self._audio.now_ms)
-        self.emit("input_audio_buffer.timeout_triggered", audio_start_ms=start_ms, audio_end_ms=end_ms, item_id=item_id)
-        self._take_turn(item_id, self._audio.take())
-
     # Recognition
 
     def _unrecognised(self, item: Item | None) -> bool:
@@ -407,10 +381,27 @@ class ServerSession(Outbox):
             self._jobs.append(Job(lambda: hearing.transcribe(pcm), lambda result: self._recognised(item, result)))
 
     def _recognised(self, item: Item, result: str | Exception) -> None:
+        """Take the words of a turn, transcribe them for a client that asked for it, and let the responses look that waited."""
         item.recognition, item.recognised = "done", result if isinstance(result, str) else None
-        settings = self._settings.get("transcription")
-        if settings is not None and item.role == "user":
-            self._transcribe(item, result, str(settings.get("model") or "whisper-1"))
+        settings, place = self._settings.get("transcription"), {"item_id": item.id, "content_index": 0}
+        event = "conversation.item.input_audio_transcription"
+        if settings is None or item.role != "user":
+            pass
+        elif isinstance(result, Exception):
+            message = str(result) if isinstance(result, KitError) else f"The audio could not be transcribed ({result})."
+            error = {"type": "transcription_error", "code": "transcription_failed", "message": message, "param": None}
+            self.emit(f"{event}.failed", **place, error=error)
+        else:
+            model, part = str(settings.get("model") or "whisper-1"), item.parts[0]
+            frame = DeltaFrame(f"{event}.delta", self.d, place, noise=True)
+            for piece in (
+                (result,) if model == "whisper-1" else pieces(result)
+            ):  # whisper-1 sends one delta with all of it
+                if piece:
+                    self.put(frame.text(self.new_id("event"), piece))
+            part.text = result
+            usage = transcription_usage(model, duration_ms(part.pcm), result)
+            self.emit(f"{event}.completed", **place, transcript=result, usage=usage)
         self._go_on()
 
     def _go_on(self) -> None:
@@ -420,22 +411,6 @@ class ServerSession(Outbox):
             if response.due_s == math.inf and response.waiting:
                 response.began_s = response.due_s = now_s
 
-    def _transcribe(self, item: Item, result: str | Exception, model: str) -> None:
-        place = {"item_id": item.id, "content_index": 0}
-        event = "conversation.item.input_audio_transcription"
-        if isinstance(result, Exception):
-            message = str(result) if isinstance(result, KitError) else f"The audio could not be transcribed ({result})."
-            error = {"type": "transcription_error", "code": "transcription_failed", "message": message, "param": None}
-            self.emit(f"{event}.failed", **place, error=error)
-            return
-        frame = DeltaFrame(f"{event}.delta", self.d, place, noise=True)
-        for piece in (result,) if model == "whisper-1" else pieces(result):  # whisper-1 sends one delta with all of it
-            if piece:
-                self.put(frame.text(self.new_id("event"), piece))
-        item.parts[0].text = result
-        usage = _transcription_usage(model, duration_ms(item.parts[0].pcm), result)
-        self.emit(f"{event}.completed", **place, transcript=result, usage=usage)
-
     # Responses
 
     def _active(self) -> Response | None:
@@ -444,23 +419,10 @@ class ServerSession(Outbox):
 
     def _create_response(self, event: dict[str, Any]) -> None:
         request = ResponseRequest(event.get("response"), self._settings)
-        context = self._context(request)
-        active = None if request.out_of_band else self._active()
-        if active is not None:
-            raise refuse(
-                "conversation_already_has_active_response",
-                f"Conversation already has an active response in progress: {active.id}. "
-                "Wait until the response is finished before creating a new one.",
-            )
-        self._begin(request, context, event.get("event_id"))
-
-    def _context(self, request: ResponseRequest) -> list[Item]:
-        """Return the items that a response reads: its own `input`, or the conversation."""
+        # What it reads: its own `input`, or the conversation.
         raw_items = request.get("input")
-        if raw_items is None:
-            return list(self._conversation)
-        items: list[Item] = []
-        for n, raw in enumerate(raw_items):
+        context = list(self._conversation) if raw_items is None else []
+        for n, raw in enumerate(raw_items or ()):
             path = f"response.input[{n}]"
             if isinstance(raw, dict) and raw.get("type") == "item_reference":
                 item = self._conversation.find(str(raw.get("id")))
@@ -469,10 +431,16 @@ class ServerSession(Outbox):
                     message = f"Item with id '{raw['id']}' not found in conversation."
                     raise refuse("item_not_found", message, f"{path}.id")
             else:
-                new_id = self.new_id("item")
-                item = item_from_client(raw, self.d, self._settings.input_format, new_id, path)
-            items.append(item)
-        return items
+                item = item_from_client(raw, self.d, self._settings.input_format, self.new_id("item"), path)
+            context.append(item)
+        active = None if request.out_of_band else self._active()
+        if active is not None:
+            raise refuse(
+                "conversation_already_has_active_response",
+                f"Conversation already has an active response in progress: {active.id}. "
+                "Wait until the response is finished before creating a new one.",
+            )
+        self._begin(request, context, event.get("event_id"))
 
     def _begin(self, request: ResponseRequest, context: list[Item], event_id: object) -> None:
         fault = self._faults.due("reply", self._fault_draws)
@@ -516,8 +484,23 @@ class ServerSession(Outbox):
         call = tool_call(request.get("tools") or (), request.get("tool_choice"), item)
         answer = script[turn] if turn < len(script) else None
         if self._options.rules:  # never beside a script
+            if ruled.running():
+                return None
             if not ruled.done():
-                self._ask_rules(item, context, ruled)
+                ruled.set_running_or_notify_cancel()
+
+                def search() -> Reply | None:
+                    answers = (rule.answer(item, context) for rule in self._options.rules)
+                    return next((reply for reply in answers if reply is not None), None)
+
+                def done(result: Reply | Exception | None) -> None:
+                    if isinstance(result, Exception):
+                        ruled.set_exception(result)
+                    else:
+                        ruled.set_result(result)
+                    self._go_on()
+
+                self._jobs.append(Job(search, done))
                 return None
             answer = ruled.result()
         if answer is not None:
@@ -532,32 +515,19 @@ class ServerSession(Outbox):
         self._spoken_before += [output.text for output in plan if isinstance(output, Say)]
         return plan
 
-    def _ask_rules(self, item: Item | None, context: list[Item], ruled: Future[Reply | None]) -> None:
-        """Have the words held against the rules, once; the first that matches answers."""
-        if not ruled.running():
-            ruled.set_running_or_notify_cancel()
-
-            def search() -> Reply | None:
-                answers = (rule.answer(item, context) for rule in self._options.rules)
-                return next((reply for reply in answers if reply is not None), None)
-
-            def done(result: Reply | Exception | None) -> None:
-                if isinstance(result, Exception):
-                    ruled.set_exception(result)
-                else:
-                    ruled.set_result(result)
-                self._go_on()
-
-            self._jobs.append(Job(search, done))
-
     def _step(self, response: Response) -> None:
         """Let a response do what is due, and plan its next step."""
         at_s, pace = next(response.steps, None), self._options.pace
         if at_s is None:
             if response in self._running:
                 self._running.remove(response)
-            if response.conversation_id is not None and response.status == "completed":
-                self._count_silence(max(self._now(), response.began_s + response.audio_ms / 1000 / (pace or 1)))
+            idle_ms = self._vad.get("idle_timeout_ms")
+            completed = response.conversation_id is not None and response.status == "completed"
+            if completed and idle_ms is not None and self._audio.turn_from_ms is None:
+                # The idle timeout begins when the reply will have been played.
+                played_at_s = max(self._now(), response.began_s + response.audio_ms / 1000 / (pace or 1))
+                self._idle_at_s = played_at_s + idle_ms / 1000 / (pace or 1)
+                self._reply_end_ms = self._audio.now_ms
         elif at_s == math.inf:
             response.due_s = at_s
         else:
@@ -565,21 +535,15 @@ class ServerSession(Outbox):
             response.hold_s = 0.0
             response.due_s = response.began_s + at_s / pace if pace else response.began_s
 
-    def _count_silence(self, played_at_s: float) -> None:
-        """Start the idle timeout: a reply will have been played at `played_at_s`."""
-        idle_ms = self._vad.get("idle_timeout_ms")
-        if idle_ms is not None and self._audio.turn_from_ms is None:
-            self._idle_at_s = played_at_s + idle_ms / 1000 / (self._options.pace or 1)
-            self._reply_end_ms = self._audio.now_ms
-
     def _cancel(self, event: dict[str, Any]) -> None:
-        response_id = event.get("response_id")
-        response = self._active()
+        """Stop the response that is named, or the one that is active; what a call plays (`output_audio_buffer.clear`) may be nothing."""
+        response_id, response = event.get("response_id"), self._active()
         if response_id is not None:
             response = next((response for response in self._running if response.id == response_id), None)
-        if response is None:
+        if response is not None:
+            self._stop(response, "client_cancelled")
+        elif event["type"] == "response.cancel":
             raise refuse("response_cancel_not_active", "Cancellation failed: no active response found")
-        self._stop(response, "client_cancelled")
 
     def _stop(self, response: Response, reason: str) -> None:
         if response.speaking:
@@ -589,30 +553,17 @@ class ServerSession(Outbox):
             response.end("cancelled", reason)
 
 
-def _transcription_usage(model: str, ms: float, transcript: str) -> dict[str, Any]:
-    if "whisper" in model:  # 2.8 s came as 3 (recording of 2026-07)
-        return {"type": "duration", "seconds": math.ceil(ms / 1000)}
-    audio, text = audio_tokens(ms, USER_MS_PER_TOKEN), text_tokens(transcript)
-    return {
-        "type": "tokens",
-        "total_tokens": audio + text,
-        "input_tokens": audio,
-        "input_token_details": {"text_tokens": 0, "audio_tokens": audio},
-        "output_tokens": text,
-    }
-
-
 # What takes each client event, and what it may carry besides `type` and `event_id`: required, then optional.
 CLIENT_FIELDS: dict[str, tuple[Callable[[ServerSession, dict[str, Any]], None], tuple[str, ...], tuple[str, ...]]] = {
     "session.update": (ServerSession._update, ("session",), ()),
     "input_audio_buffer.append": (ServerSession._append, ("audio",), ()),
-    "input_audio_buffer.commit": (ServerSession._commit, (), ()),
-    "input_audio_buffer.clear": (ServerSession._clear, (), ()),
-    "conversation.item.create": (ServerSession._create_item, ("item",), ("previous_item_id",)),
-    "conversation.item.retrieve": (ServerSession._retrieve_item, ("item_id",), ()),
-    "conversation.item.truncate": (ServerSession._truncate_item, ("item_id", "content_index", "audio_end_ms"), ()),
-    "conversation.item.delete": (ServerSession._delete_item, ("item_id",), ()),
+    "input_audio_buffer.commit": (ServerSession._end_input, (), ()),
+    "input_audio_buffer.clear": (ServerSession._end_input, (), ()),
+    "conversation.item.create": (ServerSession._change_items, ("item",), ("previous_item_id",)),
+    "conversation.item.retrieve": (ServerSession._change_items, ("item_id",), ()),
+    "conversation.item.truncate": (ServerSession._change_items, ("item_id", "content_index", "audio_end_ms"), ()),
+    "conversation.item.delete": (ServerSession._change_items, ("item_id",), ()),
     "response.create": (ServerSession._create_response, (), ("response",)),
     "response.cancel": (ServerSession._cancel, (), ("response_id",)),
-    "output_audio_buffer.clear": (ServerSession._clear_output, (), ()),  # of a sideband
+    "output_audio_buffer.clear": (ServerSession._cancel, (), ()),  # of a sideband
 }
