@@ -17,7 +17,6 @@ from ..errors import AudioFormatError, DeviceError, InputError
 from .portaudio import Device, close, find, latency_ms, opened, rate_for
 
 SPEECH_DBFS = -45.0  # a louder peak counts as speech: rooms stay below −55 dBFS, a voice at a laptop is above −35
-_BLOCK_MS = 20
 _SILENT_S = 3.0  # a device that brings no block for this long is gone; the slowest start measured was below one second
 
 
@@ -44,7 +43,7 @@ class Recording:
         self.rate_hz = rate_hz
         # Blocks that came, and how many there are in all, once the last one has told its number.
         self.n_blocks = 0
-        self._n_expected: int | None = None
+        self.n_expected: int | None = None
         # Where keeping ends, in samples at `rate_hz`.
         self._limit = int(max_ms * rate_hz / 1000)
         # Little-endian int16 from the start to the end of the latest block; gaps are zeros.
@@ -80,7 +79,7 @@ class Recording:
                     self._loud_until = max(self._loud_until, end)
             self.n_blocks += 1
             if last:
-                self._n_expected = self.n_blocks if seq is None else seq + 1
+                self.n_expected = self.n_blocks if seq is None else seq + 1
         return dbfs
 
     def _mark(self, first: int, end: int) -> None:
@@ -109,7 +108,7 @@ class Recording:
     @property
     def complete(self) -> bool:
         """The last block has come, and all before it."""
-        return self._n_expected is not None and self.n_blocks >= self._n_expected
+        return self.n_expected is not None and self.n_blocks >= self.n_expected
 
     @property
     def quiet_ms(self) -> float:
@@ -124,8 +123,8 @@ class Recording:
         per_ms = self.rate_hz / 1000
         return [Gap(a / per_ms, (b - a) / per_ms) for a, b in zip(edges[0:-1:2], edges[1::2], strict=True) if b > a]
 
-    def clip(self, *, details: Mapping[str, Any]) -> Clip:
-        """Make a clip of it, at 24 kHz, that knows its microphone.
+    def clip(self, *, details: Mapping[str, Any], text: str = "") -> Clip:
+        """Make a clip of it, at 24 kHz, that knows its microphone, and the words that were spoken.
 
         Raises:
             AudioFormatError: If nothing came.
@@ -134,7 +133,7 @@ class Recording:
             raise AudioFormatError("no sound came: is the microphone muted, or in use by another program? record again")
         gaps = [[round(gap.start_ms, 1), round(gap.length_ms, 1)] for gap in self.gaps]
         when = datetime.now(UTC).isoformat(timespec="seconds")
-        provenance = Provenance("microphone", "", when, {**details, **({"missing_ms": gaps} if gaps else {})})
+        provenance = Provenance("microphone", text, when, {**details, **({"missing_ms": gaps} if gaps else {})})
         samples, converted = np.frombuffer(self._pcm, "<i2"), ""
         if self.rate_hz != RATE_HZ:
             import soxr
@@ -235,10 +234,11 @@ class Microphone(BlockQueue):
             async for block in microphone:
                 await session.append_audio(block.pcm)
 
-    The device's own thread copies each block of 20 ms and hands it over; nothing else happens there.
+    The device's own thread copies each block and hands it over; nothing else happens there.
 
     Args:
         device: Its number or a part of its name (`devices()` lists them); the system's default if left out.
+        block_ms: How much comes at once.
         max_waiting_ms: How much is kept for a reader that is busy.
 
     Attributes:
@@ -250,11 +250,14 @@ class Microphone(BlockQueue):
         DeviceError: If there is no such device, or it cannot be opened.
     """
 
-    def __init__(self, device: int | str | None = None, *, max_waiting_ms: float = 10_000) -> None:
+    def __init__(self, device: int | str | None = None, *, block_ms: int = 20, max_waiting_ms: float = 10_000) -> None:
+        if not 5 <= block_ms <= 1_000:
+            raise InputError(f"blocks of {block_ms} ms: take 5 to 1 000; 20 is usual")
         self.device: Device = find(device, "input")
         self.rate_hz = rate_for(self.device, "input", RATE_HZ)
+        self.block_ms = block_ms
         self.n_overflows = 0
-        super().__init__(max(int(max_waiting_ms / _BLOCK_MS), 2), silent_s=_SILENT_S)
+        super().__init__(max(int(max_waiting_ms / block_ms), 2), silent_s=_SILENT_S)
         # Samples at 24 kHz that came so far, dropped ones included: the next block's `first`.
         self._n_samples = 0
         # PortAudio's stream; None while the device is closed.
@@ -280,7 +283,7 @@ class Microphone(BlockQueue):
                 self.n_overflows += 1
             deliver(bytes(data), now_s)
 
-        options = {"samplerate": self.rate_hz, "blocksize": self.rate_hz * _BLOCK_MS // 1000}
+        options = {"samplerate": self.rate_hz, "blocksize": self.rate_hz * self.block_ms // 1000}
         self._stream = opened(self.device, "input", callback=callback, **options)
         self.heard_at_s = time.perf_counter()
 

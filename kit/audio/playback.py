@@ -14,7 +14,7 @@ what still arrives     of an interrupted response is not played
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -90,6 +90,11 @@ class Interruption:
     cancel: str | None = None
     """The response to cancel; ``None`` where none is in progress, or the server cancels it."""
 
+    @property
+    def heard_ms(self) -> float:
+        """Of the reply that was cut off last; 0 where none was."""
+        return self.truncations[-1].audio_end_ms if self.truncations else 0.0
+
 
 @dataclass(slots=True)
 class PlaybackPosition:
@@ -151,6 +156,8 @@ class Playback:
     interruptions: list[Interruption] = field(default_factory=list)
     # For each reply, from the arrival of its first sound to its writing to the speaker: the kit's own part.
     handed_ms: list[float] = field(default_factory=list)
+    # The server's refusals of cancels that its own doing had overtaken.
+    too_late: list[ServerError] = field(default_factory=list)
     # Bytes already played of each content part: (response, place of its item, content index).
     _n_taken: dict[tuple[str | None, int, int], int] = field(default_factory=dict)
     # The first byte of a sample whose second comes with the next delta.
@@ -239,6 +246,7 @@ class Playback:
                 # Or the response ended on its own while the cancel was on its way (wire/README.md, "Errors").
                 if exc.code != "response_cancel_not_active":
                     raise
+                self.too_late.append(exc)
         # Unknown is tried: only a server that is known not to truncate is not asked.
         for cut in interruption.truncations if self.session.endpoint.capabilities.truncates is not False else ():
             await self.session.truncate_item(cut.item_id, cut.audio_end_ms, content_index=cut.content_index)
@@ -263,11 +271,13 @@ class play_replies:
             response = await session.ask("Tell me a joke.")
             await playback.drained()
 
-    The sink is a `Speaker` or a `Player`; `playback` knows what was heard, and what was interrupted.
+    The sink is a `Speaker` or a `Player`; `playback` knows what was heard, and what was interrupted. `on_event` is called with
+    every event of the session.
     """
 
-    def __init__(self, session: Session, sink: Sink) -> None:
+    def __init__(self, session: Session, sink: Sink, *, on_event: Callable[[Event], None] | None = None) -> None:
         self.playback = Playback(session, sink)
+        self._on_event = on_event
         # Follows the session; None before `start`.
         self._task: asyncio.Task[None] | None = None
 
@@ -293,6 +303,8 @@ class play_replies:
     async def _follow(self, events: AsyncIterator[Event]) -> None:
         async for event in events:
             self.playback.take(event)
+            if self._on_event is not None:
+                self._on_event(event)
 
 
 def response_of(session: Session, response_id: str | None) -> Response | None:

@@ -144,6 +144,7 @@ class Speaker(PlayQueue):
     Args:
         device: Its number or a part of its name; the system's default if left out.
         prebuffer_ms: How much must be there before a reply begins to play: what its deltas may come late by.
+        max_waiting_ms: The most that may wait to be heard; what does not fit is dropped, and counted.
 
     Attributes:
         rate_hz: What the device runs at; what is written is at 24 kHz whatever this is.
@@ -155,13 +156,15 @@ class Speaker(PlayQueue):
         DeviceError: If there is no such device, or it cannot be opened.
     """
 
-    def __init__(self, device: int | str | None = None, *, prebuffer_ms: float = 40) -> None:
+    def __init__(
+        self, device: int | str | None = None, *, prebuffer_ms: float = 40, max_waiting_ms: float = MAX_MS
+    ) -> None:
         if not 0 <= prebuffer_ms <= 2_000:
             raise InputError(f"a prebuffer of {prebuffer_ms:g} ms: take 0 to 2 000; 40 is usual")
         self.device: Device = find(device, "output")
         rate_hz = rate_for(self.device, "output", RATE_HZ)
         per_ms = rate_hz / 1000
-        super().__init__(prebuffer=int(prebuffer_ms * per_ms), limit=int(MAX_MS * per_ms), rate_hz=rate_hz)
+        super().__init__(prebuffer=int(prebuffer_ms * per_ms), limit=int(max_waiting_ms * per_ms), rate_hz=rate_hz)
         self.prebuffer_ms = prebuffer_ms
         self.n_device_underflows = 0
         self.on_played: Any = None

@@ -19,9 +19,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -33,11 +33,21 @@ from ..wire.dialect import read_session
 from ..wire.events import Event
 from ..wire.records import Response
 from .echo import EchoCanceller
-from .microphone import BlockQueue
+from .microphone import Block
 from .playback import Playback, Sink, response_of
 
 _TIMED_BLOCKS = 3_000  # blocks whose time to the socket is kept: the last minute, so that a long talk holds no more
 _MUTED_AFTER_S = 0.25  # half-duplex: a room still rings after the speaker has fallen silent
+
+
+class Source(Protocol):
+    """A microphone: `kit.audio.Microphone`, or the browser's. Iterating over it yields blocks as they come."""
+
+    @property
+    def n_dropped(self) -> int:
+        """Samples lost because no reader took them in time."""
+
+    def __aiter__(self) -> AsyncIterator[Block]: ...
 
 
 @dataclass(slots=True)
@@ -121,7 +131,7 @@ class Voice:
     def __init__(
         self,
         session: OpenSession,
-        source: BlockQueue,
+        source: Source,
         sink: Sink,
         *,
         half_duplex: bool = False,

@@ -39,7 +39,7 @@ class Tap extends AudioWorkletProcessor {
   }
 }
 registerProcessor('kit-tap', Tap);`;
-const BLOCK_MS = 40, LEFT_MS = 2500, HIDDEN_MS = 10000, SILENT_MS = 20000;
+const LEFT_MS = 2500, HIDDEN_MS = 10000, SILENT_MS = 20000;
 const WHY = {
   closed: '',
   taken: 'Another widget of this page took the microphone.',
@@ -111,7 +111,7 @@ function explained(error) {
 }
 
 // Open it. onBlock gets {pcm: ArrayBuffer, seq, first, peak (0…1), last}; onLost is called when the device goes away.
-async function openMicrophone({ rate, processing, deviceId, onBlock, onLost }) {
+async function openMicrophone({ rate, blockMs, processing, deviceId, onBlock, onLost }) {
   const problem = whyNoMicrophone();
   if (problem) throw Object.assign(new Error(problem[1]), { told: problem });
   let stream;
@@ -135,7 +135,7 @@ async function openMicrophone({ rate, processing, deviceId, onBlock, onLost }) {
     try { await context.audioWorklet.addModule(url); } finally { URL.revokeObjectURL(url); }
     await context.resume();
     tap = new AudioWorkletNode(context, 'kit-tap', {
-      numberOfOutputs: 1, processorOptions: { samples: Math.round((context.sampleRate * BLOCK_MS) / 1000) },
+      numberOfOutputs: 1, processorOptions: { samples: Math.round((context.sampleRate * blockMs) / 1000) },
     });
   } catch (error) { // a microphone without a listener must not stay open
     track.stop();

@@ -9,7 +9,7 @@ export default () => {
   function initialize({ model }) {
     const set = changes => { Object.assign(s, changes); redraw(); };
     const tell = teller(model, () => mine.end('gone'));
-    const speaker = () => out || (out = new Playout(report => { s.its = report.peak; tell({ kind: 'heard', ...report }); redraw(); }));
+    const speaker = () => out || (out = new Playout(report => { s.its = report.peak; tell({ kind: 'heard', ...report }); redraw(); }, model.get('prebuffer_ms')));
     // Something but a press on End ended the microphone: fall silent here first, then say so, if anybody is left to hear it.
     const ended = (why, words) => {
       opening += 1;
@@ -27,7 +27,7 @@ export default () => {
       try {
         await speaker().open();
         const opened = await openMicrophone({
-          rate: 24000, processing, deviceId: s.deviceId,
+          rate: 24000, blockMs: 40, processing, deviceId: s.deviceId,
           onBlock: ({ pcm, first, peak }) => {
             s.mine = peak;
             if (pcm.byteLength) tell({ kind: 'pcm', first }, [pcm]);
@@ -38,7 +38,7 @@ export default () => {
         if (mark !== opening) { opened.drop(); return; } // given up meanwhile
         if (opened.rate !== 24000) {
           opened.drop();
-          tell({ kind: 'problem', words: `This browser records at ${opened.rate} Hz only; talk in Chromium or Chrome, or in a terminal: kit voice.` });
+          tell({ kind: 'problem', words: `This browser records at ${opened.rate} Hz only; talk in Chromium or Chrome, or with VoiceChat(session, where="kernel").` });
           return;
         }
         microphone = opened;
@@ -100,6 +100,7 @@ export default () => {
         set(m);
         if (s.again && s.state === 'idle') { s.again = false; s.press('start'); }
       },
+      levels: m => set({ mine: m.mine, its: m.its }),
     };
     model.on('msg:custom', (message, buffers) => on[message.kind]?.(message, buffers));
     s.press = what => {

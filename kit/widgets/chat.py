@@ -19,18 +19,22 @@ import contextlib
 import time
 from collections.abc import Coroutine
 from concurrent.futures import Future
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
+
+import traitlets
 
 from .. import show
-from ..audio import Playback, Voice, play_replies, turn_detection
+from ..audio import Microphone, Playback, Speaker, Voice, play_replies, turn_detection
+from ..audio.echo import EchoCanceller, echo_cancellation_installed
 from ..clip import Clip, clips_dir
-from ..errors import DeviceError, InputError, KitError, LocalProtocolError
+from ..errors import DeviceError, InputError, KitError, LocalProtocolError, clipped
 from ..session import Session
 from ..wire.records import Item, Response
 from .page import BrowserMicrophone, BrowserSpeaker, Content, PageWidget, css, esm, settle, soon
 
 _CLOSED = "the session is closed; connect again, and run this cell again"
 _MAX_TURNS = 200  # shown: the conversation's last ones
+_LEVELS_S = 0.08  # how often the page hears how loud the kernel's microphone is
 _DRAW_S = 0.1  # the least time between two pictures: deltas come much faster
 _HERE_S = 20.0  # how long a page may take to be drawn
 
@@ -40,7 +44,7 @@ Turn = dict[str, Any]
 class Chat(PageWidget):
     """``Chat(session)`` as a cell's last line: type a turn, or choose a clip, and see and hear the reply as it arrives.
 
-    With `VoiceChat` press Start and speak, too; headphones are advised. With turn detection on (the service's
+    With ``talk=True`` (`VoiceChat`) press Start and speak, too; headphones are advised. With turn detection on (the service's
     default) the microphone is open and the server hears when you begin and end; with
     ``await session.update(turn_detection=None)`` there is a button to hold. When you speak, what you hear stops, and the server
     is told how much of it you heard. What you say is written down where the session transcribes it:
@@ -52,26 +56,41 @@ class Chat(PageWidget):
 
     Args:
         session: An open session.
+        talk: Show the microphone.
+        where: Whose microphone and speaker: the ``"browser"``'s, or the ``"kernel"``'s.
         half_duplex: The microphone is silent while the model is heard: no echo, and no interruption by voice.
-        echo_cancellation: The browser's own.
+        echo_cancellation: The browser's own, or with ``where="kernel"`` the extra ``echo``.
+        prebuffer_ms: How much must be there before a reply begins to play.
     """
 
     _esm = esm("page", "capture", "playout", "chat")
     _css = css("sound")
     # Every message that the page may send; anything else is ignored.
     KINDS: ClassVar[tuple[str, ...]] = ("here", "press", "say", "replay", "pcm", "heard", "opened", "problem", "left")
-    # Whether it shows the microphone.
-    talk: ClassVar[bool] = False
+    # Synchronised: the page itself waits for that much before it plays.
+    prebuffer_ms = traitlets.Float(60).tag(sync=True)
 
-    def __init__(self, session: Session, *, half_duplex: bool = False, echo_cancellation: bool = True) -> None:
+    def __init__(
+        self,
+        session: Session,
+        *,
+        talk: bool = False,
+        where: Literal["browser", "kernel"] = "browser",
+        half_duplex: bool = False,
+        echo_cancellation: bool = True,
+        prebuffer_ms: float = 60,
+    ) -> None:
+        if where not in ("browser", "kernel"):
+            raise InputError(f"where is 'browser' or 'kernel', not {clipped(where)}")
         self.session = session
+        self.talk, self.where = talk, where
         self.half_duplex = half_duplex
         self.echo_cancellation = echo_cancellation
         # The spoken conversation, also after it ended; None before the first.
         self.voice: Voice | None = None
         # The session's own, which may run on another thread than the cells; everything below lives on it.
         self._loop = session.loop
-        self._speaker = BrowserSpeaker(self.send)
+        self._speaker = BrowserSpeaker(self.send, prebuffer_ms=prebuffer_ms)
         # The page's microphone while it is open; and what waits for the page to open it.
         self._microphone: BrowserMicrophone | None = None
         self._opened: asyncio.Future[None] | None = None
@@ -97,7 +116,7 @@ class Chat(PageWidget):
         # `monotonic` of the last picture, and the one that is due next: deltas only ask for it.
         self._drawn_at_s = 0.0
         self._to_draw: asyncio.TimerHandle | None = None
-        super().__init__()
+        super().__init__(prebuffer_ms=prebuffer_ms)
         self._following = asyncio.run_coroutine_threadsafe(self._follow(), self._loop)
 
     def __repr__(self) -> str:
@@ -169,45 +188,73 @@ class Chat(PageWidget):
     async def _start(self) -> None:
         if self._running is not None:
             return
-        self._problem = None
-        self._enter("opening")
-        try:
-            if self.session.closed:
-                raise LocalProtocolError(_CLOSED)
-            await self._speaker.stop()
-            self._opened = self._loop.create_future()
-            await self._until_page_is_here(_HERE_S, "Press Start in the chat's own cell, or talk by kit voice")
-            names = ("echoCancellation", "noiseSuppression", "autoGainControl")
-            self.send({"kind": "open", "processing": dict.fromkeys(names, self.echo_cancellation)})
-            await self._opened  # for as long as the page asks its reader
-            assert self._microphone is not None  # `_on_opened` made it
-            self.voice = Voice(self.session, self._microphone, self._speaker, half_duplex=self.half_duplex)
-        # Cancelling too must give the microphone back, so this catches everything, and raises it again.
-        except BaseException as exc:
-            self._problem = str(exc) if isinstance(exc, KitError) else None
-            self._close_microphone()
-            raise
-        self._playback = self.voice.playback
-        self._running = self._loop.create_task(self._run(self.voice), name="kit: talk")
-        self._enter("talking")
+        self._state, self._problem = "opening", None
+        self._draw()
+        async with contextlib.AsyncExitStack() as opening:
+            # Whatever ends the opening or the talk, cancelling too, gives the devices back.
+            opening.callback(self._idle)
+            try:
+                if self.session.closed:
+                    raise LocalProtocolError(_CLOSED)
+                await self._speaker.stop()
+                self.voice = voice = await (
+                    self._open_page(opening) if self.where == "browser" else self._open_kernel(opening)
+                )
+            except KitError as exc:
+                self._problem = str(exc)
+                raise
+            self._playback = voice.playback
+            self._running = self._loop.create_task(self._run(voice, opening.pop_all()), name="kit: talk")
+        self._state = "talking"
+        self._draw()
 
-    async def _run(self, voice: Voice) -> None:
-        try:
-            await voice.run()
-            self._problem = self._problem or _CLOSED  # nothing else ends it by itself
-        except KitError as exc:
-            self._problem = str(exc)
-            if isinstance(exc, DeviceError):  # the page went without a word
-                await self.session.close()
-        finally:
-            self._close_microphone()
+    async def _open_page(self, opening: contextlib.AsyncExitStack) -> Voice:
+        # Before it is told to open: whatever fails from here on, the page's microphone is closed.
+        opening.callback(self.send, {"kind": "close"})
+        self._opened = self._loop.create_future()
+        otherwise = 'Press Start in the chat\'s own cell, or say VoiceChat(session, where="kernel")'
+        await self._until_page_is_here(_HERE_S, otherwise)
+        names = ("echoCancellation", "noiseSuppression", "autoGainControl")
+        self.send({"kind": "open", "processing": dict.fromkeys(names, self.echo_cancellation)})
+        await self._opened  # for as long as the page asks its reader
+        assert self._microphone is not None  # `_on_opened` made it
+        opening.callback(self._microphone.close)
+        return Voice(self.session, self._microphone, self._speaker, half_duplex=self.half_duplex)
 
-    def _close_microphone(self) -> None:
-        self.send({"kind": "close"})
-        if self._microphone is not None:
-            self._microphone.close()
+    async def _open_kernel(self, opening: contextlib.AsyncExitStack) -> Voice:
+        microphone = await opening.enter_async_context(Microphone())
+        speaker = await opening.enter_async_context(Speaker(prebuffer_ms=self.prebuffer_ms))
+        canceller = None
+        # Half-duplex has no echo to cancel: nothing is sent while the model is heard.
+        if self.echo_cancellation and not self.half_duplex and echo_cancellation_installed():
+            canceller = EchoCanceller(far_rate_hz=speaker.rate_hz)
+            speaker.on_played = canceller.far
+        voice = Voice(self.session, microphone, speaker, half_duplex=self.half_duplex, canceller=canceller)
+
+        async def show_levels() -> None:
+            """The page measures its own microphone; it cannot see the kernel's."""
+            while True:
+                # The kernel's speaker has no meter: on or off.
+                self.send({"kind": "levels", "mine": voice.level, "its": 0.3 if speaker.playing else 0.0})
+                await asyncio.sleep(_LEVELS_S)
+
+        opening.callback(self._loop.create_task(show_levels(), name="kit: levels").cancel)
+        return voice
+
+    async def _run(self, voice: Voice, devices: contextlib.AsyncExitStack) -> None:
+        async with devices:
+            try:
+                await voice.run()
+                self._problem = self._problem or _CLOSED  # nothing else ends it by itself
+            except KitError as exc:
+                self._problem = str(exc)
+                if isinstance(exc, DeviceError) and self.where == "browser":  # the page went without a word
+                    await self.session.close()
+
+    def _idle(self) -> None:
         self._running, self._microphone, self._hearing = None, None, False
-        self._enter("idle")
+        self._state = "idle"
+        self._draw()
 
     async def _stop(self) -> None:
         if self._opened is not None:
@@ -256,18 +303,19 @@ class Chat(PageWidget):
     def _on_here(self, content: Content, buffers: list[memoryview]) -> None:
         super()._on_here(content, buffers)
         self._speaker.page_opened()
-        if self._loop.is_closed():  # a page that was opened again after the end still shows what was said
-            self._arrived()
-        else:
-            soon(self._loop, self._arrived)
 
-    def _arrived(self) -> None:
-        # A new page shows nothing yet: every turn is news to it.
-        self._drawn = []
-        # A second view of a page that still talks is no end: its blocks go on coming.
-        if self._microphone is not None and self._microphone.silent_for_s > 1:
-            self._leave("The page was opened again, and its microphone is closed.")
-        self._draw()
+        def arrived() -> None:
+            # A new page shows nothing yet: every turn is news to it.
+            self._drawn = []
+            # A second view of a page that still talks is no end: its blocks go on coming.
+            if self._microphone is not None and self._microphone.silent_for_s > 1:
+                self._leave("The page was opened again, and its microphone is closed.")
+            self._draw()
+
+        if self._loop.is_closed():  # a page that was opened again after the end still shows what was said
+            arrived()
+        else:
+            soon(self._loop, arrived)
 
     def _on_pcm(self, content: Content, buffers: list[memoryview]) -> None:
         if (microphone := self._microphone) is not None:
@@ -303,17 +351,19 @@ class Chat(PageWidget):
             settle(self._opened, None)
 
     def _on_problem(self, content: Content, _buffers: list[memoryview]) -> None:
-        soon(self._loop, self._fail, str(content.get("words")))
+        problem = str(content.get("words"))
+
+        def fail() -> None:
+            if self._state == "opening" and self._opened is not None:
+                settle(self._opened, DeviceError(problem))
+            else:
+                self._problem = problem
+                self._loop.create_task(self._stop())
+
+        soon(self._loop, fail)
 
     def _on_left(self, content: Content, _buffers: list[memoryview]) -> None:
         soon(self._loop, self._leave, str(content.get("words") or ""))
-
-    def _fail(self, problem: str) -> None:
-        if self._state == "opening" and self._opened is not None:
-            settle(self._opened, DeviceError(problem))
-        else:
-            self._problem = problem
-            self._loop.create_task(self._stop())
 
     def _run_soon(self, coroutine: Coroutine[Any, Any, None]) -> None:
         try:
@@ -321,10 +371,6 @@ class Chat(PageWidget):
         except LocalProtocolError as exc:
             self._problem = str(exc)
             self._draw()
-
-    def _enter(self, state: str) -> None:
-        self._state = state
-        self._draw()
 
     def _draw_soon(self) -> None:
         if self._to_draw is None:
@@ -345,12 +391,6 @@ class Chat(PageWidget):
             # A saved notebook shows whole replies; a picture for each delta would be a message for each.
             if all(turn["done"] for turn in turns):
                 self.update_snapshot()
-        view = {"state": self._state, "word": self._word(), "facts": self._facts(), "problem": self._problem}
-        manual = turn_detection(self.session) is None
-        self.send({"kind": "view", "manual": manual, "talk": self.talk, "clips": _clip_names(), **view})
-
-    def _word(self) -> str:
-        """What goes on, in a word."""
         words = {
             "ended": self.session.closed,
             "opening the microphone": self._state == "opening",
@@ -360,7 +400,10 @@ class Chat(PageWidget):
             "listening": self._state == "talking",
             "ready": True,
         }
-        return next(word for word, is_so in words.items() if is_so)
+        word = next(word for word, is_so in words.items() if is_so)
+        view = {"state": self._state, "word": word, "facts": self._facts(), "problem": self._problem}
+        manual = turn_detection(self.session) is None
+        self.send({"kind": "view", "manual": manual, "talk": self.talk, "clips": _clip_names(), **view})
 
     def turns(self) -> list[Turn]:
         """Both sides, a dict for each turn: who, text, how much of it was heard, badge, notes."""
@@ -385,30 +428,26 @@ class Chat(PageWidget):
             warn = "cut off: you spoke"
         elif response.status not in ("completed", "in_progress"):
             warn = f"{response.status} {response.reason or ''}".strip()
+        # Heard to where it was cut off; else all of it, unless it is being played, or was not.
+        playback = self._playback
+        heard_ms: float | None = item.truncated_at_ms
+        if heard_ms is None and playback is not None and playback.sink.playing and item.id is not None:
+            # One stretch for each content part of the reply.
+            stretches = [s for s in playback.position.stretches if s.item_id == item.id]
+            if any(s.n_heard(playback.sink.n_heard) < s.n for s in stretches):
+                heard_ms = playback.heard_ms(item.id)
         # 48 bytes are a millisecond of PCM; of other formats the length is not known.
         audio_ms = response.n_audio_bytes / 48 if response.output_format == "pcm16" else 0.0
+        n_heard, badge = _n_heard_chars(text, heard_ms, audio_ms), show.badge_style(response.modality)
         done = response.status != "in_progress"
-        n_heard, badge = _n_heard_chars(text, self._heard_ms(item), audio_ms), show.badge_style(response.modality)
         sound = done and audio_ms > 0
         return _turn("model", text, id=item.id, badge=badge, warn=warn, heard=n_heard, sound=sound, done=done)
-
-    def _heard_ms(self, item: Item) -> float | None:
-        """How much of a reply was heard; ``None``: all of it, or it was not played."""
-        if item.truncated_at_ms is not None:
-            return item.truncated_at_ms
-        playback = self._playback
-        if playback is None or not playback.sink.playing or item.id is None:
-            return None
-        # One for each content part of the reply.
-        stretches = [s for s in playback.position.stretches if s.item_id == item.id]
-        unheard = any(s.n_heard(playback.sink.n_heard) < s.n for s in stretches)
-        return playback.heard_ms(item.id) if unheard else None
 
     def _facts(self) -> str:
         words = [show.origin_word(self.session.simulated)]
         voice = self.voice
         if voice is None and self.talk:
-            words.append("the browser's microphone and speaker · headphones are advised")
+            words.append(f"the {self.where}'s microphone and speaker · headphones are advised")
         elif voice is not None:
             names = ("samples of your voice lost", "samples of its voice lost", "gaps heard")
             words += [f"{name}: {n}" for name, n in zip(names, voice.dropped.values(), strict=True) if n]
@@ -430,9 +469,10 @@ class Chat(PageWidget):
 
 
 class VoiceChat(Chat):
-    """A `Chat` with a microphone: press Start and talk, or type."""
+    """``VoiceChat(session)`` is ``Chat(session, talk=True)``: press Start and talk, or type. See `Chat`."""
 
-    talk = True
+    def __init__(self, session: Session, **options: Any) -> None:
+        super().__init__(session, talk=True, **options)
 
 
 def _turn(speaker: str, text: str, **fields: Any) -> Turn:

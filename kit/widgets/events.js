@@ -1,6 +1,6 @@
 // Only what is in sight is in the page: the list is as high as all its rows, and a row is made when it is scrolled to.
 // Everything that came over the wire goes into the page as textContent, never as markup.
-const ROW = 24, HEIGHT_PX = 360;
+const ROW = 24;
 const KINDS = [
   ["every type", ""],
   ["errors", "error"],
@@ -106,7 +106,7 @@ function render({ model, el }) {
     list.hidden = head.hidden = !shown.length;
     nothing.hidden = shown.length > 0;
     nothing.replaceChildren(rows.length ? "No event matches. " : "No event yet.", ...(rows.length ? [clear] : []));
-    list.style.height = `${Math.max(3 * ROW, Math.min(HEIGHT_PX, shown.length * ROW))}px`;
+    list.style.height = `${Math.max(3 * ROW, Math.min(model.get("height_px"), shown.length * ROW))}px`;
     count.textContent = `${rows.length.toLocaleString("en")} events${shown.length !== rows.length ? `, ${shown.length.toLocaleString("en")} rows` : ""}${live ? ", live" : ""}`;
     draw();
   }
@@ -243,6 +243,7 @@ function render({ model, el }) {
   for (const control of [direction, kind, which, folds]) control.addEventListener("change", () => { list.scrollTop = 0; selected = -1; filter(); });
   find.addEventListener("input", () => { list.scrollTop = 0; selected = -1; filter(); });
   for (const node of [find, list]) node.addEventListener("keydown", event => event.stopPropagation());
+  model.on("change:height_px", filter);
   detail.addEventListener("keydown", event => { event.stopPropagation(); if (event.key === "Escape") shut(); });
   tell({ kind: "here" });
   return () => {

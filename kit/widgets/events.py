@@ -11,6 +11,7 @@ import weakref
 from typing import Any, ClassVar
 
 import msgspec
+import traitlets
 
 from .. import show
 from ..errors import InputError, KitError, clipped
@@ -40,21 +41,23 @@ class EventTable(PageWidget):
 
     Args:
         source: A session, a session of a log, a log (its first session), a file, or an `EventList`.
+        height_px: Of the list.
     """
 
     _esm = esm("page", "events")
     _css = css("events")
     KINDS: ClassVar[tuple[str, ...]] = ("here", "open", "hear")
+    height_px = traitlets.Int(360).tag(sync=True)
     # Follows a live session; None where all events are there already.
     _task: asyncio.Task[None] | None = None
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, height_px: int = 360) -> None:
         self._source = _looked_at(source)
         # What the rows are of. A live session fills it from `_follow`, a log has all at once.
         self._events: list[Event] = []
         # Of a response, by its id.
         self._index: dict[str, int] = {}
-        super().__init__()
+        super().__init__(height_px=max(120, int(height_px)))
         if isinstance(self._source, Session) and self._source.closed is None:
             with contextlib.suppress(RuntimeError):  # no loop runs: then it is a picture of this moment
                 self._task = asyncio.get_running_loop().create_task(_follow(weakref.ref(self), self._source))

@@ -144,9 +144,9 @@ def _dispatch(widget: PageWidget, content: Any, buffers: list[memoryview]) -> No
 class BrowserSpeaker:
     """A `kit.audio.Sink` in the page, which reports every 50 ms what was heard. Its messages may come on any thread."""
 
-    prebuffer_ms = 60.0  # how much must be there before a reply begins to play: `Playout` in playout.js
-
-    def __init__(self, send: Callable[..., None]) -> None:
+    def __init__(self, send: Callable[..., None], *, prebuffer_ms: float = 60) -> None:
+        # How much must be there before a reply begins to play: the page sees to it (`Playout` in playout.js).
+        self.prebuffer_ms = prebuffer_ms
         self.n_underruns = 0
         self.delays_ms: list[float] = []
         # The widget's ``send(content, buffers=…)``.

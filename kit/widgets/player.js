@@ -13,7 +13,7 @@ export default () => {
       if (told.stopped !== undefined) { written = told.played; s.playing = false; s.cut = s.heard; }
       tell({ kind: 'heard', ...told });
       redraw();
-    });
+    }, model.get('prebuffer_ms'));
     const on = {
       sound: async (_m, [pcm]) => {
         written += pcm.byteLength / 2; s.playing = true; s.cut = null; s.words = '';

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import ClassVar
 
+import traitlets
+
 from .. import show
 from ..audio import play_replies
 from ..clip import RATE_HZ, Clip
@@ -20,15 +22,18 @@ class Player(BrowserSpeaker, PageWidget):
 
     Args:
         session: Whose replies to play; those that begin from now on.
+        prebuffer_ms: How much must be there before a reply begins to play.
     """
 
     _esm = esm("page", "playout", "player")
     _css = css("sound")
     KINDS: ClassVar[tuple[str, ...]] = ("here", "heard", "press")
 
-    def __init__(self, session: Session | None = None) -> None:
-        PageWidget.__init__(self)
-        BrowserSpeaker.__init__(self, self.send)
+    prebuffer_ms = traitlets.Float(60).tag(sync=True)
+
+    def __init__(self, session: Session | None = None, *, prebuffer_ms: float = 60) -> None:
+        PageWidget.__init__(self, prebuffer_ms=prebuffer_ms)
+        BrowserSpeaker.__init__(self, self.send, prebuffer_ms=prebuffer_ms)
         # The session's replies, and the loop that it lives on; None where it plays clips only.
         self._replies: play_replies | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

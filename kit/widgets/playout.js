@@ -42,11 +42,9 @@ class Ring extends AudioWorkletProcessor {
 }
 registerProcessor('kit-ring', Ring);`;
 
-const PREBUFFER_MS = 60; // as `BrowserSpeaker` says in the kernel
-
 // A speaker. report({played, heard, waiting, underruns, peak, began?, stopped?}) is called as it goes; counts are samples.
 class Playout {
-  constructor(report) { this.report = report; this.early = []; }
+  constructor(report, prebufferMs = 60) { this.report = report; this.prebufferMs = prebufferMs; this.early = []; }
 
   async open() {
     if (this.opening) return this.opening;
@@ -55,7 +53,7 @@ class Playout {
       const url = URL.createObjectURL(new Blob([RING], { type: 'text/javascript' }));
       try { await context.audioWorklet.addModule(url); } finally { URL.revokeObjectURL(url); }
       const node = new AudioWorkletNode(context, 'kit-ring', {
-        numberOfInputs: 0, outputChannelCount: [1], processorOptions: { prebuffer: 24 * PREBUFFER_MS },
+        numberOfInputs: 0, outputChannelCount: [1], processorOptions: { prebuffer: 24 * this.prebufferMs },
       });
       // What was played is heard when it has passed the context's and the device's buffers.
       node.port.onmessage = ({ data }) => this.heard(data);

@@ -35,7 +35,7 @@ export default () => {
       let told = false;
       try {
         const opened = await openMicrophone({
-          rate: 24000, processing,
+          rate: 24000, blockMs: model.get('block_ms'), processing,
           onBlock: block => (told ? send(block) : early.push(block)),
           onLost: () => mine.end('lost'),
         });

@@ -15,7 +15,6 @@ Each recording has a number (`_n_takes`): what still comes of an earlier one is 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import queue
 import tempfile
 import threading
@@ -28,7 +27,7 @@ import traitlets
 from .. import show
 from ..audio import Microphone, Recording, kernel_details
 from ..audio.microphone import silence_limit_ms
-from ..clip import RATE_HZ, Clip, Provenance
+from ..clip import MAX_MS, RATE_HZ, Clip, Provenance
 from ..errors import AudioFormatError, DeviceError, InputError, KitError, LocalProtocolError, clipped
 from .page import Content, PageWidget, css, esm, settle
 
@@ -67,6 +66,8 @@ class Recorder(PageWidget):
         microphone: ``"browser"`` (that of the machine you sit at) or ``"kernel"`` (of the machine that computes).
         device: The kernel's microphone: its number or a part of its name.
         echo_cancellation, noise_suppression, auto_gain_control: Asked of the browser.
+        block_ms: How much sound one message of the page carries.
+        max_s: The recording ends by itself after this long.
     """
 
     _esm = esm("page", "capture", "recorder")
@@ -77,6 +78,7 @@ class Recorder(PageWidget):
     echo_cancellation = traitlets.Bool(False).tag(sync=True)
     noise_suppression = traitlets.Bool(False).tag(sync=True)
     auto_gain_control = traitlets.Bool(False).tag(sync=True)
+    block_ms = traitlets.Int(40).tag(sync=True)
 
     def __init__(
         self,
@@ -86,11 +88,18 @@ class Recorder(PageWidget):
         echo_cancellation: bool = False,
         noise_suppression: bool = False,
         auto_gain_control: bool = False,
+        block_ms: int = 40,
+        max_s: float = MAX_MS / 1000,
     ) -> None:
         if microphone not in ("browser", "kernel"):
             raise InputError(f"microphone is 'browser' or 'kernel', not {clipped(microphone)}")
+        if not 10 <= block_ms <= 1_000:
+            raise InputError(f"blocks of {block_ms} ms: take 10 to 1 000; 40 is usual")
+        if not 0 < max_s <= MAX_MS / 1000:
+            raise InputError(f"a recording of {max_s:g} s: take more than 0 and at most {MAX_MS / 1000:g}")
         # For the kernel's microphone alone; a browser asks its reader.
         self.device = device
+        self.max_s = max_s
         # What was recorded or uploaded last.
         self.clip: Clip | None = None
         # Number of the latest recording; the page repeats it with each block.
@@ -117,6 +126,7 @@ class Recorder(PageWidget):
             echo_cancellation=echo_cancellation,
             noise_suppression=noise_suppression,
             auto_gain_control=auto_gain_control,
+            block_ms=block_ms,
         )
 
     def clip_or(self, name: str | None = None) -> Clip:
@@ -233,7 +243,7 @@ class Recorder(PageWidget):
                 self._begin_in_kernel()
             else:
                 # Until the page has said which device it opened and what it applied.
-                self._recording, self._details = Recording(), {"where": "browser"}
+                self._recording, self._details = Recording(max_ms=self.max_s * 1000), {"where": "browser"}
                 self.send({"kind": "start", "take": self._n_takes})
 
     def _begin_in_kernel(self) -> None:
@@ -245,7 +255,7 @@ class Recorder(PageWidget):
             self._refuse(exc)
             return
         self._blocks, self._details = blocks, kernel_details(microphone)
-        self._recording = Recording(rate_hz=microphone.rate_hz)
+        self._recording = Recording(rate_hz=microphone.rate_hz, max_ms=self.max_s * 1000)
         arguments = (microphone, blocks, self._recording)
         threading.Thread(target=self._record_in_kernel, args=arguments, name="kit: recorder", daemon=True).start()
         status = f"the kernel's microphone: {microphone.device.name}"
@@ -256,8 +266,7 @@ class Recorder(PageWidget):
     ) -> None:
         """Record on a thread of its own, so that it goes on while a cell runs."""
         peak, level_at_ms = 0.0, 0.0
-        # An unplugged device ends it, too: what came is worth more than an error.
-        with contextlib.suppress(queue.Empty):
+        try:
             while not self._is_enough(recording) and (data := blocks.get(timeout=_GONE_S)) is not None:
                 # The device's blocks come in order, on one thread: each follows the last.
                 dbfs = recording.add(data, first=recording.n_samples)
@@ -266,6 +275,11 @@ class Recorder(PageWidget):
                 if recording.ms - level_at_ms >= _LEVEL_MS:
                     self.send({"kind": "hear", "seconds": recording.ms / 1000, "peak": peak})
                     peak, level_at_ms = 0.0, recording.ms
+        # A device that went away after some sound leaves a clip, which is worth more than an error.
+        except queue.Empty:
+            if not recording.n_samples and self._recording is recording:
+                why = f"brought nothing for {_GONE_S:g} s; was it unplugged? plug it in and record again"
+                self._refuse(DeviceError(f"the microphone {microphone.device.name!r} {why}"))
         microphone.stop()
         self._finish(recording)
 
@@ -300,7 +314,7 @@ class Recorder(PageWidget):
         if content.get("take") != self._n_takes or self._recording is None:
             return
         # Anew: only the opened device has said its rate.
-        self._recording = Recording(rate_hz=int(content["rate"]))
+        self._recording = Recording(rate_hz=int(content["rate"]), max_ms=self.max_s * 1000)
         self._details |= {
             "device": str(content.get("label", ""))[:200],
             "rate_hz": self._recording.rate_hz,

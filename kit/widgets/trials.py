@@ -18,16 +18,17 @@ class Trials(PageWidget):
 
     Args:
         ledger: A ledger, or the path of one; it is read anew at each click.
+        title: Of the picture.
     """
 
     _esm = esm("page", "trials")
     _css = css("sound")
     KINDS: ClassVar[tuple[str, ...]] = ("here", "open")
 
-    def __init__(self, ledger: Ledger | str | Path) -> None:
+    def __init__(self, ledger: Ledger | str | Path, *, title: str | None = None) -> None:
         self.ledger = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
         turns = tables.turns_df(self.ledger)
-        self._axes = plots.strip(turns, link="#trial-", ax=plots.figure())
+        self._axes = plots.strip(turns, title=title, link="#trial-", ax=plots.figure())
         # Those that a strip stands for, in the plan's order; controls have no strip.
         self.trial_ids: list[str] = list(dict.fromkeys(turns["trial_id"].astype(str)))
         # HTML of the trial that was opened last; empty before any was.
