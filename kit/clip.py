@@ -12,7 +12,7 @@ import math
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -151,7 +151,13 @@ class Clip:
 
     @classmethod
     def from_pcm(
-        cls, data: bytes | bytearray | memoryview, *, source: str = "", text: str = "", audio_format: str = "pcm16"
+        cls,
+        data: bytes | bytearray | memoryview,
+        *,
+        source: str = "",
+        text: str = "",
+        provenance: Provenance | None = None,
+        audio_format: str = "pcm16",
     ) -> Clip:
         """Take what the API sends: little-endian int16, mono, 24 kHz; or one of its other formats (`to_bytes`)."""
         if audio_format != "pcm16":
@@ -159,16 +165,18 @@ class Clip:
 
             rate_hz, _ = _wire_format(audio_format)
             pcm = np.asarray(soxr.resample(samples_of(data, audio_format), rate_hz, RATE_HZ), np.int16)
-            return cls(pcm, source=source, text=text)
+            return cls(pcm, source=source, text=text, provenance=provenance)
         # Not `len`, which counts elements: those of a memoryview may be wider than a byte.
         n_bytes = memoryview(data).nbytes
         if n_bytes % 2:
             raise AudioFormatError(f"expected int16 samples, got {n_bytes:,} bytes, an odd number; join the pieces")
         pcm = np.frombuffer(data, dtype="<i2").astype(np.int16, copy=False)
-        return cls(pcm, source=source, text=text)
+        return cls(pcm, source=source, text=text, provenance=provenance)
 
     @classmethod
-    def from_float(cls, array: NDArray[np.floating[Any]]) -> Clip:
+    def from_float(
+        cls, array: NDArray[np.floating[Any]], *, source: str = "", text: str = "", provenance: Provenance | None = None
+    ) -> Clip:
         """Take float samples at 24 kHz between −1 and 1, shape ``(n_samples,)``.
 
         Raises:
@@ -179,7 +187,7 @@ class Clip:
             raise AudioFormatError(f"expected float samples of shape (n,), got {samples.dtype} {samples.shape}")
         _refuse_beyond_one(samples, "sample {index:,} of {total:,}")
         pcm, _ = _quantised(samples.astype(np.float64))
-        return cls(pcm)
+        return cls(pcm, source=source, text=text, provenance=provenance)
 
     @classmethod
     def silence(cls, ms: float) -> Clip:
@@ -296,13 +304,13 @@ class Clip:
         return cls(np.concatenate(pieces), provenance=provenance, converted=converted)
 
     @classmethod
-    def named(cls, name: str) -> Clip:
+    def named(cls, name: str, *, allow_long: bool = False) -> Clip:
         """Open a clip of the clip folder by its name, with or without its ending: ``Clip.named("tell-me-a-joke")``."""
         folder = clips_dir()
         for ending in ("", ".wav", ".flac", ".ogg"):
             file = _inside(folder, name, ending)
             if file.is_file():
-                return cls.load(file)
+                return cls.load(file, allow_long=allow_long)
         names = sorted(p.stem for p in folder.glob("*") if p.suffix in (".wav", ".flac", ".ogg"))
         listed = show.one_line(", ".join(names[:12]) or "none", 400)
         raise AudioFormatError(f"no clip is named {clipped(name)}; there are: {listed}")
@@ -362,6 +370,16 @@ class Clip:
         out = io.BytesIO()
         soundfile.write(out, self.pcm, RATE_HZ, "PCM_16", format="FLAC")
         return out.getvalue()
+
+    def chunks(self, chunk_ms: int = 20) -> Iterator[NDArray[np.int16]]:
+        """Yield the pieces that a microphone would have delivered: views into ``clip.pcm``, shape ``(480,)`` at 20 ms.
+
+        Nothing is copied; the last piece may be shorter.
+        """
+        n = _n_samples(chunk_ms, "chunk")
+        if not n:
+            raise InputError(f"a chunk of {chunk_ms:g} ms holds no sample; 20 is usual")
+        return (self.pcm[start : start + n] for start in range(0, self.n_samples, n))
 
     # -------------------------------------------------------------------------------------------- what can be made of it
 

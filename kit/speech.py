@@ -13,13 +13,15 @@ import json
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kit.clip import RATE_HZ, Clip, Provenance
 from kit.errors import InputError, MissingExtra, clipped
+
+Engine = Literal["recorded", "piper"]
 
 MAX_CHARS = 5_000  # some five minutes of speech; more is a file by mistake
 
@@ -58,16 +60,22 @@ def recorded(text: str) -> Clip | None:
     return None if line is None else _recording(line)
 
 
-def say(text: str) -> Clip:
-    """Speak a text: by its recording if there is one, else by piper.
+def say(text: str, *, engine: Engine | None = None) -> Clip:
+    """Speak a text: by its recording if there is one, else by piper; or by that `engine` and no other.
 
     The same text becomes the same clip each time on one machine. A synthesiser takes 0.1 to 3 s and blocks: in a
     coroutine, use ``await asyncio.to_thread(say, text)``.
     """
     _check(text)
+    if engine not in (None, "recorded", "piper"):
+        raise InputError(f"there is no engine {clipped(engine)}; there are: recorded, piper")
+    if engine == "piper":
+        return synthesised(text)
     clip = recorded(text)
     if clip is not None:
         return clip
+    if engine == "recorded":
+        raise InputError(f"{clipped(text)} is not recorded; kit.speech.repertoire() lists what is, or leave engine out")
     try:
         return synthesised(text)
     except MissingExtra as exc:

@@ -115,6 +115,18 @@ def test_a_clip_can_be_copied_and_sent_to_another_process(again):
 # Chunks
 
 
+def test_chunks_are_what_a_microphone_would_have_delivered():
+    assert [len(c) for c in Clip.silence(50).chunks(20)] == [480, 480, 240]
+
+
+def test_chunks_joined_are_the_clip(clip):
+    assert np.array_equal(np.concatenate(list(clip.chunks())), clip.pcm)
+
+
+def test_a_chunk_is_a_view_and_nothing_is_copied(clip):
+    assert all(np.shares_memory(chunk, clip.pcm) for chunk in clip.chunks())
+
+
 # What is made of it
 
 
@@ -376,6 +388,7 @@ def written(tmp_path, name, data):
         (lambda t: Clip.silence(math.nan), "nan ms is not a length"),
         (lambda t: Clip.silence(1e12), "minutes is longer than any clip; the limit is 10"),
         (lambda t: Clip.silence(100).pad(1e12), "longer than any clip"),
+        (lambda t: Clip.silence(100).chunks(0), "a chunk of 0 ms holds no sample; 20 is usual"),
         (lambda t: Clip.silence(100).trim(50, 50), "nothing lies between 50 ms and 50 ms of a clip of 100 ms"),
         (lambda t: Clip.silence(100).trim(200), "nothing lies between 200 ms and the end"),
         (lambda t: Clip.silence(100).trim_silence(), "nothing in this clip is louder than -50 dBFS"),

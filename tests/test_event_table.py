@@ -158,7 +158,7 @@ def test_ten_thousand_events_in_chromium(tmp_path):
         "await session.ask('Another one.');",
         "big = EventTable('big.jsonl')\nbig",
         "from kit.eventlog import read_log\nread_log('big.jsonl')",
-        "read_log('big.jsonl').sessions[0].events",
+        "read_log('big.jsonl').session().events",
     )
     (tmp_path / "home").mkdir()
     with browser.jupyter_lab(root, tmp_path / "home") as lab, browser.chromium(height=1000) as page:

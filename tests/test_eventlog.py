@@ -51,7 +51,7 @@ async def test_a_log_reads_as_the_session_was(path, dialect, audio):
         await session.respond()
         await session.ask("Tell me a joke.")
 
-    read = read_log(path).sessions[0]
+    read = read_log(path).session()
 
     assert [story(r) for r in read.responses] == [story(r) for r in session.responses]
     for logged, live in zip(read.responses, session.responses, strict=True):
@@ -130,7 +130,7 @@ async def test_a_refused_handshake_is_in_the_log(path, monkeypatch):
         with pytest.raises(HandshakeRefused):
             await connect(server.url, model="m", key_env="KEY", log=path, quiet=True)
 
-    log = read_log(path).sessions[0]
+    log = read_log(path).session()
 
     assert log.errors[0].code == "invalid_api_key"
     assert log.end["code"] == 3000
@@ -162,7 +162,7 @@ asyncio.run(main())
         response_id, n_events = process.stdout.readline().split()
         process.send_signal(signal.SIGKILL)
 
-    read = read_log(path).sessions[0]
+    read = read_log(path).session()
 
     assert read.responses[0].id == response_id and read.responses[0].status == "completed"
     assert len(read.events) == int(n_events) and read.end is None
@@ -303,7 +303,7 @@ async def test_your_own_hook_decides_what_is_kept_of_an_event(path):
         ]
         == []
     )
-    assert read_log(path).sessions[0].n_withheld == 1
+    assert read_log(path).session().n_withheld == 1
     assert session.items[0].text == "my name is Canary"
 
 
@@ -327,4 +327,4 @@ async def test_a_frame_that_is_no_event_is_kept_as_it_came(path):
     log = read_log(path)
 
     assert lines(path)[1]["raw"] == '{"oops": [redacted]\n'
-    assert log.sessions[0].n_malformed == 1
+    assert log.session().n_malformed == 1

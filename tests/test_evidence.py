@@ -118,7 +118,7 @@ async def test_a_folder_of_logs_gives_as_many_without_as_with(tmp_path):
 
 async def test_ids_and_times_are_what_a_vendor_asks_for(tmp_path):
     await talk(tmp_path / "x.jsonl", cases.one_b)
-    session = read_log(tmp_path / "x.jsonl").sessions[0]
+    session = read_log(tmp_path / "x.jsonl").session()
 
     rows = list(csv.DictReader(io.StringIO(unpacked(bundle(tmp_path / "x.jsonl", tmp_path / "e.zip").path)["ids.csv"])))
 
@@ -136,7 +136,7 @@ async def test_a_log_in_a_bundle_reads_as_the_original(tmp_path):
     (log,) = (text for name, text in files.items() if name.startswith("logs/"))
     (tmp_path / "y.jsonl").write_text(log)
 
-    one, two = read_log(tmp_path / "x.jsonl").sessions[0], read_log(tmp_path / "y.jsonl").sessions[0]
+    one, two = read_log(tmp_path / "x.jsonl").session(), read_log(tmp_path / "y.jsonl").session()
 
     def story(s):
         return [(r.id, r.modality, r.words, r.n_audio_bytes, r.done_ms, r.simulated) for r in s.responses]
@@ -190,7 +190,7 @@ async def test_secrets_and_what_your_hook_takes_out_are_not_in_it(tmp_path, monk
 async def test_a_hostile_session_id_names_no_file_outside(tmp_path):
     await talk(tmp_path / "x.jsonl", cases.one_b)
     text = (tmp_path / "x.jsonl").read_text()
-    session_id = read_log(tmp_path / "x.jsonl").sessions[0].id
+    session_id = read_log(tmp_path / "x.jsonl").session().id
     (tmp_path / "x.jsonl").write_text(text.replace(session_id, "../../../etc/passwd"))
 
     with zipfile.ZipFile(bundle(tmp_path / "x.jsonl", tmp_path / "e.zip").path) as file:
@@ -300,7 +300,7 @@ async def test_events_that_unpack_to_gigabytes_are_refused_and_take_no_memory(tm
 async def test_a_spreadsheet_finds_no_formula_in_a_bundle_and_every_row_is_one_row(tmp_path):
     hostile = "=cmd|'/C calc'!A1\r@x"
     await talk(tmp_path / "x.jsonl", cases.one_b)
-    session_id = read_log(tmp_path / "x.jsonl").sessions[0].id
+    session_id = read_log(tmp_path / "x.jsonl").session().id
     path = tmp_path / "x.jsonl"
     path.write_text(
         path.read_text().replace(json.dumps(session_id), json.dumps(hostile)).replace("gpt-realtime", "=model")
@@ -337,7 +337,7 @@ async def test_the_timeline_of_a_log_is_that_of_its_session(tmp_path):
     async with standin(log=tmp_path / "x.jsonl") as session:
         await session.ask("Tell me a joke.")
 
-    logged = timeline(read_log(tmp_path / "x.jsonl").sessions[0])
+    logged = timeline(read_log(tmp_path / "x.jsonl").session())
 
     live = timeline(session)
     assert [(m.lane, round(m.start_ms), round(m.end_ms)) for m in logged.marks] == [
@@ -349,4 +349,4 @@ def test_a_log_without_times_has_an_empty_picture_that_says_so(tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_text('{"type":"session.created","session":{"id":"<b>"}}\n')
 
-    assert "1 events without a time are left out" in timeline(read_log(path).sessions[0]).svg()
+    assert "1 events without a time are left out" in timeline(read_log(path).session()).svg()

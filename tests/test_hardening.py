@@ -182,7 +182,7 @@ async def test_what_a_server_repeats_of_the_key_is_not_written_down(key, tmp_pat
         await caught(session.wait_for("response.done"), RemoteProtocolError)
         await session.close()
 
-    assert CANARY not in log.read_text() and len(read_log(log).sessions[0].events) == 2
+    assert CANARY not in log.read_text() and len(read_log(log).session().events) == 2
 
 
 def repeats(where):

@@ -65,12 +65,7 @@ def test_a_log_reads_as_the_session_was(logs, audio):
     assert (spoken["outcome"], spoken["asked_by"], spoken["by_words"]) == ("spoken", "commentary", False)
     assert 0 < spoken["first_word_ms"] <= spoken["first_voice_ms"] < spoken["last_voice_ms"] and spoken["words"]
     assert (spoken["n_seeded"], spoken["seconds_confirmed"], spoken["close_reason"]) == (2, True, "close_requested")
-    assert (
-        session.simulated
-        and session.usd == 0
-        and session.conversation.appends[0].acked_at_ms
-        and tuple(spoken) == LIVE_COLUMNS
-    )
+    assert session.simulated and session.usd == 0 and session.appends[0].acked_at_ms and tuple(spoken) == LIVE_COLUMNS
     assert "1 silent, 1 spoken" in next(outcomes(session.rows)) and "acknowledged after" in session.facts()[1]
     assert any(reply.sound for reply in session.replies) == (audio == "keep")
 

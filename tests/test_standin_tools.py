@@ -149,6 +149,7 @@ def test_a_reply_that_is_none_is_refused_at_once(reply):
         (None, {}),
         ({"type": "object", "properties": {}}, {}),
         ({"properties": {"a": {"type": "string"}}, "required": ["a"]}, {"a": "Paris"}),
+        ({"properties": {"a": {"type": "number", "minimum": 3}}, "required": ["a"]}, {"a": 3}),
         ({"properties": {"a": {"type": "number"}}, "required": ["a"]}, {"a": 1}),
         ({"required": ["a"]}, {"a": "Paris"}),
         ("nonsense", {}),

@@ -18,6 +18,7 @@ from kit.cli import _parser
 from kit.cli.talk import _Face, _half_duplex
 from kit.clip import Clip
 from kit.errors import InputError, LocalProtocolError
+from kit.widgets import VoiceChat
 
 # ------------------------------------------------------------------------------------------ what was heard of which item
 
@@ -364,6 +365,35 @@ async def test_kit_voice_holds_a_conversation_of_two_turns_with_an_interruption(
     assert text.count("♪ audio") == 2 and "you: Tell me a joke." in text and "simulated" in text
     assert abs(cut_s - recorded_s) <= 0.1
     assert "input 0, output 0" in text
+
+
+@card
+@pytest.mark.sound_card
+async def test_a_chat_of_a_notebook_talks_with_the_kernels_microphone_and_speaker(cables):
+    sent = []
+    async with connect("standin", pace=1.25, quiet=True) as session:
+        chat = VoiceChat(session, where="kernel", echo_cancellation=False)
+        chat.send = lambda content, buffers=None: sent.append(content)
+        before = cables.n
+        await chat.start()
+        talking = repr(chat)
+        cables.say(JOKE.pcm)
+        await until(lambda: session.responses and session.responses[-1].status == "completed", 60)
+        await until(lambda: loud_from(cables.recorded, before) is not None, 60)
+        await chat.stop()
+
+        assert "talking" in talking and "idle" in repr(chat) and not session.closed
+        assert session.responses[0].modality == "audio" and chat.voice.dropped["input"] == 0
+    assert max(message["mine"] for message in sent if message["kind"] == "levels") > 0.1
+    views = [message for message in sent if message["kind"] == "view"]
+    assert "the kernel's microphone" in views[0]["facts"] and {"opening", "talking"} <= {
+        view["state"] for view in views
+    }
+
+
+def test_a_chat_of_neither_machine_is_refused():
+    with pytest.raises(InputError, match="where is 'browser' or 'kernel', not 'phone'"):
+        VoiceChat(None, where="phone")
 
 
 @card

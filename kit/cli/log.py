@@ -24,6 +24,7 @@ from ..eventlog.sessions import COLUMNS
 from .options import Verbs, add_options, add_verb
 from .screen import Columns, badge, complain, console, say
 
+_SAY_EVERY = 1_000  # logs, where standard error is no terminal
 _MAX_TABLE_ROWS = 1_000  # --csv has all
 _MAX_NAMED = 5  # files that were passed over, lines that were not understood: as many as are read
 _MAX_HELD = 100_000  # partial rows, kept back in case another file has the reply whole
@@ -89,7 +90,7 @@ class _Count:
         stderr = console(stderr=True)
         with Progress(console=stderr, transient=True, disable=not stderr.is_terminal or len(files) < 2) as bar:
             task = bar.add_task("reading", total=len(files))
-            for log in read_logs(*files):
+            for n, log in enumerate(read_logs(*files), 1):
                 if isinstance(log, Log):
                     self.n_files += len(log.paths)
                     for row, session in self._rows_of(log):
@@ -99,6 +100,8 @@ class _Count:
                     self.n_unread += 1
                     self.problems += [log][: 100 - len(self.problems)]
                 bar.update(task, completed=self.n_files, description=f"reading: {self.answer.n_rows:,} responses")
+                if n % _SAY_EVERY == 0 and not stderr.is_terminal:
+                    stderr.print(f"{self.n_files:,} of {len(files):,} files, {self.answer.n_rows:,} responses")
         for row, session in self._partial.values():
             self.answer.take(row, session)
             yield row

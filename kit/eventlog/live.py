@@ -24,7 +24,16 @@ from ..wire.dialect import CLIENT_EVENTS as REALTIME_CLIENT_EVENTS
 from ..wire.dialect import GA_NAME
 from ..wire.events import DIGEST, UNKNOWN_PEAK, Event, digest, loudness
 from ..wire.live import CLIENT_EVENTS, SERVER_EVENTS, is_live
-from ..wire.live_conversation import LiveConversation, LiveView, Reply, ReplyPolicy, decoded_audio, peak_of
+from ..wire.live_conversation import (
+    Append,
+    Delegation,
+    LiveConversation,
+    LiveView,
+    Reply,
+    ReplyPolicy,
+    decoded_audio,
+    peak_of,
+)
 from .events import Direction, LogRecord
 from .sessions import MAX_EVENTS, Logged
 from .writing import without_audio
@@ -60,6 +69,16 @@ class LoggedLiveSession(Logged[LiveConversation], LiveView):
         self.has_times = True
         self._at_ms = 0.0  # of its latest event; it does not go back
         self._has_idle_input = False  # silence is fed in zeros, so what is no zeros is somebody's voice
+
+    @property
+    def appends(self) -> list[Append]:
+        """Context that was added after the start."""
+        return list(self.conversation.appends)
+
+    @property
+    def delegations(self) -> list[Delegation]:
+        """Work that was handed to a backend, or to the client."""
+        return list(self.conversation.delegations)
 
     @property
     def answers(self) -> list[Reply]:

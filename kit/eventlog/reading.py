@@ -8,7 +8,7 @@ import itertools
 import json
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import itemgetter
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .. import show
-from ..errors import InputError
+from ..errors import InputError, clipped
 from ..files import named_path
 from ..wire.live_conversation import ReplyPolicy
 from ..wire.records import Response
@@ -95,6 +95,20 @@ class Log:
     def live_rows(self) -> list[dict[str, Any]]:
         """A row per reply of a GPT-Live session (`live.LIVE_COLUMNS`)."""
         return [row for session in self.live for row in session.rows]
+
+    def session(self, id: str | int = 0) -> LoggedSession:
+        """The session with that id, or the n-th.
+
+        Raises:
+            InputError: If there is none.
+        """
+        if isinstance(id, int) and -len(self.sessions) <= id < len(self.sessions):
+            return self.sessions[id]
+        for session in self.sessions:
+            if isinstance(id, str) and id in (session.id, session.key):
+                return session
+        names = ", ".join(session.id or "(no id)" for session in self.sessions[:5]) or "none"
+        raise InputError(f"no session {clipped(id)} in {self.path.name}; it has {len(self.sessions)}: {names}")
 
     def __repr__(self) -> str:
         mark = show.origin_word(self.simulated)
@@ -305,18 +319,28 @@ def recordings(path: PathLike) -> list[RecordedSession]:
     return playable
 
 
-def read_logs(*paths: PathLike, audio: bool = False) -> Iterator[Log | InputError]:
+def read_logs(
+    *paths: PathLike, audio: bool = False, progress: Callable[[int, int, Log | InputError], None] | None = None
+) -> Iterator[Log | InputError]:
     """Read many logs, one at a time: memory is that of the largest. The parts of a rotated log in a folder are one log.
 
     Args:
         paths: Files and folders.
         audio: See `read_log`.
+        progress: Called after each log with how many files are done, how many there are, and what was read.
 
     Yields:
         A `Log`, or the `InputError` that says why a file of a folder could not be read.
     """
-    for _, parts in itertools.groupby(log_files(*paths), key=family):
+    files, n_done = log_files(*paths), 0
+    for _, group in itertools.groupby(files, key=family):
+        parts = list(group)
+        n_done += len(parts)
+        log: Log | InputError
         try:
-            yield read_log(*parts, audio=audio)
+            log = read_log(*parts, audio=audio)
         except InputError as exc:
-            yield exc
+            log = exc
+        if progress is not None:
+            progress(n_done, len(files), log)
+        yield log

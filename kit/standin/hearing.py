@@ -82,9 +82,18 @@ def _silero() -> Any:
     return SileroVAD(VAD_HZ)
 
 
-def loudness(window: NDArray[np.float32]) -> float:
-    """Return 1.0 for a loud window, between −1 and 1, and 0.0 for a quiet one."""
-    return float(np.abs(window).max() > LOUD / 32_768)
+class LoudnessDetector:
+    """Speech is what is 12 dB louder than the quietest of the last few seconds. For where silero has no wheel."""
+
+    def __init__(self) -> None:
+        self._floor_db = -60.0
+
+    def speech(self, window: NDArray[np.float32]) -> float:
+        """Return whether 512 samples at 16 kHz, between −1 and 1, are speech: 1 or 0. Windows come in order."""
+        level_db = 10 * float(np.log10(np.mean(window * window) + 1e-10))
+        # the floor falls at once and rises by 3 dB a second
+        self._floor_db = min(level_db, self._floor_db + 3 * WINDOW_MS / 1000)
+        return 1.0 if level_db > max(self._floor_db + 12, -50) else 0.0
 
 
 class TurnDetector:
@@ -104,8 +113,9 @@ class TurnDetector:
         self.silence_ms = silence_ms
         self.speaking = False
         self.closed = False
-        # Keeps the state of the stream; ``None`` where loudness decides.
+        # Both keep the state of the stream; silero is ``None`` where loudness decides.
         self._silero = _silero() if vad_name() == "silero" else None
+        self._loudness = LoudnessDetector()
         self._narrow = soxr.ResampleStream(RATE_HZ, VAD_HZ, 1, dtype="float32")
         # Samples that do not fill a window yet.
         self._tail: NDArray[np.float32] = np.zeros(0, np.float32)
@@ -128,7 +138,8 @@ class TurnDetector:
             if self.closed:
                 return
             sound = np.ascontiguousarray(window)
-            yield from self._judge(self._silero.process(sound.data) if self._silero is not None else loudness(sound))
+            silero = self._silero
+            yield from self._judge(self._loudness.speech(sound) if silero is None else silero.process(sound.data))
             self._at_ms += WINDOW_MS
 
     def _judge(self, p: float) -> Iterator[Started | Stopped]:

@@ -34,6 +34,20 @@ class Recorder(Protocol):
         """Take note of the end."""
 
 
+class FrameCallback:
+    """A recorder that hands each frame on, as ``on_frame(direction, text, session_id)``."""
+
+    def __init__(self, on_frame: Callable[[str, str, str], None], facts: Mapping[str, Any]) -> None:
+        self._on_frame, self._session_id = on_frame, str(facts.get("session", ""))
+
+    def frame(self, direction: str, frame: str | bytes, refused: bool) -> None:
+        text = frame if isinstance(frame, str) else frame.decode() if direction == "server" else repr(frame)
+        self._on_frame(direction, text, self._session_id)
+
+    def end(self, code: int | None, reason: str) -> None:
+        """Nothing: an end is no frame."""
+
+
 class Entry:
     """One connection in the journal. `items` returns its conversation as it is now."""
 

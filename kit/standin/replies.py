@@ -324,8 +324,12 @@ def _arguments(schema: object, words: str) -> dict[str, Any]:
     for name in schema.get("required") or list(properties)[:1]:
         field = properties.get(name)
         field = field if isinstance(field, dict) else {}
-        if field.get("enum"):
+        if "const" in field or "default" in field:
+            values[name] = field.get("const", field.get("default"))
+        elif field.get("enum"):
             values[name] = field["enum"][0]
+        elif field.get("type") in ("integer", "number") and field.get("minimum") is not None:
+            values[name] = field["minimum"]
         elif str(field.get("type")) in _SIMPLEST:
             values[name] = _SIMPLEST[str(field["type"])]
         else:

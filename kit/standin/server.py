@@ -45,7 +45,7 @@ from .handshake import (
     query_of,
     rejection,
 )
-from .journal import Journal, Recorder
+from .journal import FrameCallback, Journal, Recorder
 from .listener import Connection, Listener, make_certificate
 from .live import LiveServerSession, LiveSideband
 from .live_settings import LiveOptions, StoredSession
@@ -227,6 +227,7 @@ class StandIn(Listener):
         token_ms: Real time between two deltas of text or arguments, whatever the pace; ``None``: the same.
         faults: What shall go wrong, and when or how often: ``NAME[=VALUE][@WHEN]``, such as ``stall@2`` or ``drop@p=0.1``
             (`kit.standin.faults`).
+        on_frame: Called with ``(direction, text, session_id)`` for each frame; direction is ``client`` or ``server``.
         require_key: The only API key that is let in; ``None`` lets everybody in but ``sk-wrong…``.
         session_s: How long a session may last, in seconds.
         limits: What it takes before it refuses.
@@ -258,6 +259,7 @@ class StandIn(Listener):
         first_ms: float | None = None,
         token_ms: float | None = None,
         faults: Sequence[str | Fault] = (),
+        on_frame: Callable[[str, str, str], None] | None = None,
         require_key: str | None = None,
         session_s: float = SESSION_S,
         limits: Limits | None = None,
@@ -294,6 +296,9 @@ class StandIn(Listener):
             self._ssl, self.ca_path = make_certificate(host)
         # Who else is told of each frame.
         self._recorder = recorder
+        self._watchers: list[Callable[[dict[str, Any]], Recorder]] = []
+        if on_frame is not None:
+            self._watchers.append(functools.partial(FrameCallback, on_frame))
         self._on_notice = on_notice
         # How GPT-Live sessions behave. They run in real time, or they could not be spoken to.
         self.live = LiveOptions.from_words(live or {}, pace=pace or 1.0)
@@ -477,7 +482,7 @@ class StandIn(Listener):
             session.close()
 
     def _recorders(self, about: _About, session: AnySession) -> list[Recorder]:
-        makers = [*OBSERVERS]
+        makers = [*OBSERVERS, *self._watchers]
         if self.journal is not None:
             makers.append(functools.partial(self.journal.open, items=session.items))
         if self._recorder is not None:
@@ -496,7 +501,7 @@ class StandIn(Listener):
     async def _reject(self, connection: Connection, refusal: Refusal, close_code: int, d: Dialect) -> None:
         error = error_fields(refusal) | {"event_id": None}
         frame = encode({"type": "error", "event_id": new_id("event", int(time.time())), "error": error})
-        for make in OBSERVERS:
+        for make in [*OBSERVERS, *self._watchers]:
             make({"dialect": d.name}).frame("server", frame, False)
         await connection.send(frame, text=True)
         await connection.close(close_code, f"{refusal.type}.{refusal.code}" if refusal.code else refusal.type)

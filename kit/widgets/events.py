@@ -198,9 +198,7 @@ def _looked_at(source: Source) -> Session | LoggedSession | EventList:
     if isinstance(source, str | os.PathLike):
         source = read_log(source)
     if isinstance(source, Log):
-        if not source.sessions:
-            raise InputError(f"{source.path.name} has no session of Realtime")
-        source = source.sessions[0]
+        source = source.session()
     if not isinstance(source, Session | LoggedSession | EventList):
         raise InputError(f"EventTable takes a session, a log or a file, not {clipped(source)}")
     return source
