@@ -204,7 +204,7 @@ def first_band(runs: int) -> bool:
     for n, hazard in itertools.product((20, 40, 100), (0.02, 0.05, 0.1)):
         n_held = 0
         for k in draw.binomial(n, hazard, 2 * runs):
-            curve = stats.kaplan_meier([1], [n], [k], n) if k else None
+            curve = stats.survival_of_counts([1], [n], [k], n) if k else None
             low, high = (curve.low[0], curve.high[0]) if curve else (stats.wilson(n, n).low or 0.0, 1.0)
             n_held += low <= 1 - hazard <= high
         good &= n_held / (2 * runs) >= 0.9

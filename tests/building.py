@@ -7,7 +7,6 @@ import time
 import numpy as np
 import pybase64
 
-from kit import stats
 from kit.clip import Clip
 from kit.wire.conversation import Conversation
 from kit.wire.dialect import BETA_NAME
@@ -120,11 +119,3 @@ class Talk:
         return self.hears(
             "response.done", response={"id": response_id, "status": status, "output": list(output)} | told
         )
-
-
-def kaplan_meier(times, observed):
-    """The curve of trials that drifted (observed) or were watched no longer at these turns."""
-    times, observed = np.asarray(times, float), np.asarray(observed, bool)
-    turns, events = np.unique(times[observed], return_counts=True)
-    at_risk = len(times) - np.searchsorted(np.sort(times), turns, side="left")
-    return stats.kaplan_meier(turns, at_risk, events, len(times))

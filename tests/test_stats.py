@@ -7,7 +7,6 @@ from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
-from building import kaplan_meier
 from scipy import stats as scipy_stats
 from statsmodels.duration.survfunc import SurvfuncRight
 from statsmodels.stats.contingency_tables import StratifiedTable
@@ -161,7 +160,7 @@ def test_ignoring_the_trials_would_not_cover():
 
 def test_clustered_estimate_and_variance_by_hand():
     """Three trials of 4: 4, 0 and 2 text; between-trial variance 8 * 3/2 / 12^2, chance 1/48, so an effective n of 3."""
-    found = stats.clustered([4, 0, 2], [4, 4, 4])
+    found = stats.clustered([1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 0, 0], ["a"] * 4 + ["b"] * 4 + ["c"] * 4)
     t = scipy_stats.t.ppf(0.975, 2)
     half = t * math.sqrt(0.25 / 3 + t * t / 36) / (1 + t * t / 3)
 
@@ -169,15 +168,23 @@ def test_clustered_estimate_and_variance_by_hand():
     assert (found.low, found.high) == pytest.approx((0.5 - half, 0.5 + half))
 
 
+def test_clustered_takes_any_ids_in_any_order():
+    text = [1, 0, 1, 1, 0, 0]
+    found = stats.clustered(text, ["x", "y", "z", "x", "y", "z"])
+
+    assert stats.clustered(text, np.array([5, 9, 7, 5, 9, 7])) == found
+    assert stats.clustered(np.array(text, dtype=bool), [("a", 1), ("a", 2), ("b", 1)] * 2) == found
+
+
 def test_clustered_where_all_turns_agree_counts_trials_not_turns():
-    found = stats.clustered([0] * 10, [8] * 10)
+    found = stats.clustered([0] * 80, [i // 8 for i in range(80)])
 
     assert found.high > stats.wilson(0, 10).high
     assert found.low == found.estimate == 0
 
 
 def test_one_trial_gives_no_clustered_interval():
-    found = stats.clustered([2], [3])
+    found = stats.clustered([1, 0, 1], ["only"] * 3)
 
     assert found.low is None and "one trial" in found.note
     assert stats.clustered([], []).estimate is None
@@ -439,14 +446,16 @@ def test_the_stop_rule_stops_right(p):
 
     assert enough.any(1).all()
     assert wrong.any(1).mean() <= 0.05
-    assert all(rule.enough(int(k), int(stop[0]) + 1) for k in final[0])
+    assert rule.stop([(int(k), int(stop[0]) + 1) for k in final[0]])
 
 
-def test_the_stop_rule_wants_more_trials_where_a_rate_is_near_one_half():
+def test_the_stop_rule_waits_for_its_widest_arm():
     rule = stats.StopRule(width=0.2, n_arms=2)
 
     assert rule.enough(0, 200) and not rule.enough(10, 20)
     assert not rule.enough(0, 0) and rule.enough(200, 400)
+    assert not rule.stop([(0, 200), (10, 20)]) and not rule.stop([(0, 0), (0, 200)])
+    assert rule.stop([(0, 200), (200, 400)])
 
 
 def test_the_stop_rule_says_how_many_trials_it_will_take():
@@ -468,6 +477,20 @@ def test_before_the_first_trial_everything_is_possible():
 # Over the turns of a trial
 
 
+def test_text_after_text_is_counted_in_pairs():
+    found = stats.p_text_given_text(
+        [[True, True, False, True, True], [False, False], [True, None, True], [False, True, True]]
+    )
+
+    assert (found.estimate, found.n, found.clusters) == (0.75, 4, 2)
+
+
+def test_nothing_after_text_is_an_answer():
+    found = stats.p_text_given_text([[False, False], [False, True], []])
+
+    assert found.estimate is None and "no turn came after" in found.note
+
+
 @pytest.mark.parametrize("again", [0.5, 0.9])
 def test_persistence_is_covered(again):
     """Trials as chains of 8 turns: text follows text with the chance that is looked for."""
@@ -478,7 +501,7 @@ def test_persistence_is_covered(again):
         text[..., turn] = rng.random((1_000, 40)) < np.where(text[..., turn - 1], again, 0.1)
     pairs, then = text[..., :-1].sum(-1), (text[..., :-1] & text[..., 1:]).sum(-1)
     _, low, high = stats.clustered_array(then, pairs)
-    one = stats.clustered(then[0], pairs[0])
+    one = stats.p_text_given_text(text[0].tolist())
 
     assert (one.low, one.high) == pytest.approx((low[0], high[0]))
     assert 0.93 <= np.mean((low <= again) & (again <= high)) <= 0.98
@@ -488,7 +511,7 @@ def test_kaplan_meier_of_freireichs_remissions():
     """Freireich et al. (1963), the 6-MP arm: 0.857 at 6 weeks, 0.448 at 23, median 23."""
     times = [6, 6, 6, 7, 10, 13, 16, 22, 23, 6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35]
     observed = [True] * 9 + [False] * 12
-    found = kaplan_meier(times, observed)
+    found = stats.kaplan_meier(times, observed)
 
     assert found.times == (6, 7, 10, 13, 16, 22, 23)
     assert found.at_risk == (21, 17, 15, 12, 11, 7, 6)
@@ -501,7 +524,7 @@ def test_kaplan_meier_agrees_with_statsmodels():
     rng = np.random.default_rng(2)
     drift, watched = rng.geometric(0.3, 120), rng.integers(1, 9, 120)
     times, observed = np.minimum(drift, watched), drift <= watched
-    found, oracle = kaplan_meier(times, observed), SurvfuncRight(times, observed)
+    found, oracle = stats.kaplan_meier(times, observed), SurvfuncRight(times, observed)
     low, high = oracle.quantile_ci(0.5, method="cloglog")
 
     assert found.times == pytest.approx(oracle.surv_times)
@@ -511,15 +534,15 @@ def test_kaplan_meier_agrees_with_statsmodels():
 
 
 def test_kaplan_meier_where_no_trial_or_every_trial_drifted():
-    none, all_ = kaplan_meier([8, 8, 8], [False] * 3), kaplan_meier([1, 2, 2], [True] * 3)
+    none, all_ = stats.kaplan_meier([8, 8, 8], [False] * 3), stats.kaplan_meier([1, 2, 2], [True] * 3)
 
     assert none.times == () and none.median.estimate is None and "fewer than half" in none.median.note
     assert all_.survival[-1] == 0 and all_.low[-1] == 0 and 0 < all_.high[-1] < 1 and all_.median.estimate == 2
-    assert kaplan_meier([], []).note == "no trials"
+    assert stats.kaplan_meier([], []).note == "no trials"
 
 
 def test_the_median_is_closed_where_all_drifted_at_once():
-    found = kaplan_meier([1] * 100, [True] * 100)
+    found = stats.kaplan_meier([1] * 100, [True] * 100)
 
     assert (found.median.estimate, found.median.low, found.median.high) == (1, 1, 1)
     assert found.high == (stats.wilson(0, 100).high,)
@@ -548,7 +571,7 @@ def test_the_band_after_the_first_turn_holds_the_truth_where_few_drift():
     draw, n, hazard = np.random.default_rng(22), 20, 0.05
     hits = 0
     for k in draw.binomial(n, hazard, 1_000):
-        curve = stats.kaplan_meier([1], [n], [k], n) if k else None
+        curve = stats.survival_of_counts([1], [n], [k], n) if k else None
         low, high = (curve.low[0], curve.high[0]) if curve else (stats.wilson(n, n).low, 1.0)
         hits += low <= 1 - hazard <= high
     assert hits >= 900  # 570 before, as no drift was taken for certainty
@@ -657,6 +680,8 @@ def test_arms_that_differ_by_the_margin_are_seldom_called_equivalent():
 def test_edges_that_the_check_found():
     with pytest.raises(InputError, match="level is too near 1"):
         stats.wilson(3, 10, 1 - 1e-16)
+    with pytest.raises(InputError, match="trial 0 must be a sequence"):
+        stats.p_text_given_text([None])
     assert stats.fisher_power(1, 0, 2, 1 / 3) == 1
 
 
@@ -696,7 +721,7 @@ def test_results_show_themselves_in_a_line():
     assert repr(stats.bounds_if_missing(12, 40, 10)).startswith("0.3 (95 % interval 0.1306 to 0.5875; n = 40")
     assert "Holm of 1" in repr(stats.adjusted([stats.compare(30, 40, 3, 40)])[0])
     assert "no interval" in repr(stats.median_interval([1.0]))
-    assert "2 trials, 0 drifted" in repr(kaplan_meier([8, 8], [False, False]))
+    assert "2 trials, 0 drifted" in repr(stats.kaplan_meier([8, 8], [False, False]))
 
 
 def test_the_slow_libraries_wait_until_they_are_needed():
@@ -727,6 +752,16 @@ def test_the_slow_libraries_wait_until_they_are_needed():
         (lambda: stats.wilson_array([1, 2], [3, 4, 5]), r"\(2,\) and \(3,\)"),
         (lambda: stats.wilson_array(["a"], [3]), "'a'"),
         (lambda: stats.bounds_if_missing(1, 3, -2), "missing.*-2"),
+        (lambda: stats.clustered([1, 0], ["a", None]), "turn 1 belongs to no trial.*None"),
+        (lambda: stats.clustered([1, 0], ["a", float("nan")]), "turn 1 belongs to no trial.*nan"),
+        (lambda: stats.clustered([1, 0], ["", "b"]), "turn 0 belongs to no trial"),
+        (lambda: stats.clustered([1, 0], np.array([3, -1])), "turn 1 belongs to no trial.*-1"),
+        (lambda: stats.clustered([1, 0], [3, -1]), "turn 1 belongs to no trial.*-1"),
+        (lambda: stats.clustered([1, 0], [[], []]), "hashable"),
+        (lambda: stats.clustered([1, 0], ["a"]), "2 turns and 1 ids"),
+        (lambda: stats.clustered([1, 2], ["a", "b"]), "turn 1.*2"),
+        (lambda: stats.clustered(["text", "audio"], ["a", "b"]), "turn 0.*text"),
+        (lambda: stats.clustered([True, None], ["a", "b"]), "turn 1.*None"),
         (lambda: stats.clustered_array(3, 4), "one entry per trial"),
         (lambda: stats.clustered_array([3], [4], level=0), "level.*0"),
         (lambda: stats.newcombe(5, 3, 1, 3), "k1.*5 of 3"),
@@ -749,6 +784,12 @@ def test_the_slow_libraries_wait_until_they_are_needed():
         (lambda: stats.StopRule(width=20), "width.*20"),
         (lambda: stats.StopRule(width=0.2, alpha=1), "alpha.*1"),
         (lambda: stats.StopRule(width=0.2, n_arms=0), "n_arms.*0"),
+        (lambda: stats.StopRule(width=0.2, n_arms=2).stop([(1, 2)]), "2 arms.*1"),
+        (lambda: stats.p_text_given_text([[True], [True, "text"]]), "trial 1, turn 1.*'text'"),
+        (lambda: stats.kaplan_meier([0], [True]), r"times\[0\].*0"),
+        (lambda: stats.kaplan_meier([1, float("nan")], [True, True]), r"times\[1\].*nan"),
+        (lambda: stats.kaplan_meier([1], [None]), r"observed\[0\].*None"),
+        (lambda: stats.kaplan_meier([1, 2], [True]), "2 and 1"),
         (lambda: stats.median_interval([1.0, float("nan")]), r"values\[1\].*nan"),
         (lambda: stats.median_interval([[1.0]]), r"\(1, 1\)"),
         (lambda: stats.median_interval(["fast"]), "fast"),
@@ -763,29 +804,7 @@ def test_what_cannot_be_is_refused_by_name(call, named):
 def test_trials_of_equal_counts_put_together_have_the_same_interval():
     k, n = [0, 0, 0, 2, 2, 4, 1, 0], [4, 4, 4, 4, 4, 4, 2, 0]
 
-    apart = stats.clustered(k, n)
-    together = stats.clustered([0, 2, 4, 1, 0], [4, 4, 4, 2, 0], times=[3, 2, 1, 1, 1])
+    apart = stats.clustered_counts(k, n)
+    together = stats.clustered_counts([0, 2, 4, 1, 0], [4, 4, 4, 2, 0], times=[3, 2, 1, 1, 1])
 
     assert together == apart
-
-
-def test_text_after_text_is_counted_in_pairs():
-    found = stats.p_text_given_text(
-        [[True, True, False, True, True], [False, False], [True, None, True], [False, True, True]]
-    )
-
-    assert (found.estimate, found.n, found.clusters) == (0.75, 4, 2)
-
-
-def test_nothing_after_text_is_an_answer():
-    found = stats.p_text_given_text([[False, False], [False, True], []])
-
-    assert found.estimate is None and "no turn came after" in found.note
-
-
-@pytest.mark.parametrize(
-    ("turns", "told"), [([None], "trial 0 must be a sequence"), ([[True], [True, "text"]], "trial 1, turn 1.*'text'")]
-)
-def test_turns_that_are_none_are_named(turns, told):
-    with pytest.raises(InputError, match=told):
-        stats.p_text_given_text(turns)

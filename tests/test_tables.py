@@ -7,12 +7,10 @@ import sys
 import time
 import zlib
 from contextlib import closing
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
-from building import kaplan_meier
 from written_ledger import write
 
 from kit import Plan, run, stats, tables
@@ -62,10 +60,9 @@ def test_every_interval_is_that_of_stats(ledger_of):
     text = [[letter == "t" for letter in trial] for trial in turns]
 
     first = stats.wilson(3, 7)
-    pooled = stats.clustered([sum(trial) for trial in text], [len(trial) for trial in text])
-    pairs = [[b for a, b in pairwise(trial) if a] for trial in text]
-    again = stats.clustered([sum(trial) for trial in pairs], [len(trial) for trial in pairs])
-    until = kaplan_meier([t.index(True) + 1 if any(t) else len(t) for t in text], [any(t) for t in text])
+    pooled = stats.clustered([t for trial in text for t in trial], [n for n, trial in enumerate(text) for _ in trial])
+    again = stats.p_text_given_text(text)
+    until = stats.kaplan_meier([t.index(True) + 1 if any(t) else len(t) for t in text], [any(t) for t in text])
 
     assert (row["drift_rate"], row["drift_low"], row["drift_high"]) == pytest.approx(
         (first.estimate, first.low, first.high)
@@ -121,7 +118,7 @@ def test_past_a_turn_without_an_answer_nobody_knows_when_drift_came(ledger_of):
 
 def test_the_curve_until_drift_is_that_of_stats(ledger_of):
     curve = tables.until_drift_df(ledger_of([("1b", "as_is", w) for w in ("t t t", "a t t", "a a a", "a !", "a a t")]))
-    found = kaplan_meier([1, 2, 3, 1, 3], [True, True, False, False, True])
+    found = stats.kaplan_meier([1, 2, 3, 1, 3], [True, True, False, False, True])
 
     at = curve.set_index("after_turns")
     assert [at.loc[int(t), "not_drifted"] for t in found.times] == pytest.approx(list(found.survival))

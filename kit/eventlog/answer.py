@@ -37,9 +37,9 @@ class _Group:
         n, k = self.n.total(), self.k.total()
         sessions, bounds = list(self.n), ""
         if len(sessions) > 1:
-            from ..stats import clustered  # with numpy and scipy, which take longer than most logs
+            from ..stats import clustered_counts  # with numpy and scipy, which take longer than most logs
 
-            interval = clustered([self.k[name] for name in sessions], [self.n[name] for name in sessions])
+            interval = clustered_counts([self.k[name] for name in sessions], [self.n[name] for name in sessions])
             if interval.low is not None and interval.high is not None:
                 bounds = f", 95 % interval {_percent(interval.low)}–{_percent(interval.high)}"
         n_with = sum(1 for name in sessions if self.k[name])

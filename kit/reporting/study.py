@@ -20,7 +20,7 @@ from ..cases import Case, case, growing, histories
 from ..endpoint import ENDS, PRICES, Price, endpoint
 from ..errors import InputError, clipped
 from ..files import named_path, read_text
-from ..stats import bounds_if_missing, clustered, fisher, holm, wilson
+from ..stats import bounds_if_missing, clustered_counts, fisher, holm, wilson
 from ..stats.comparisons import p_words
 from ..stats.intervals import Interval, percent
 from ..trials import run
@@ -355,7 +355,7 @@ class Study(StagedStudy):
             k, n, n_lost = k_of.total(), n_of.total(), sum(not row["known"] for row in measured)
             # All alike: the spread between histories cannot be seen, so the histories are what counts.
             all_alike = wilson(k and len(n_of), len(n_of)) if k in (0, n) else None
-            interval = all_alike or clustered([k_of[name] for name in n_of], list(n_of.values()))
+            interval = all_alike or clustered_counts([k_of[name] for name in n_of], list(n_of.values()))
             without = [row for row in rows if row["role"] == "negative" and row["counts"] and row["known"]]
             background_k = sum(row["text"] for row in without)
             p = fisher(k, n, background_k, len(without))

@@ -38,19 +38,21 @@ from kit.stats.intervals import (
     bounds_if_missing_array,
     clustered,
     clustered_array,
+    clustered_counts,
     confidence_sequence,
     confidence_sequence_array,
     kaplan_meier,
     median_interval,
     p_text_given_text,
+    survival_of_counts,
     wilson,
     wilson_array,
 )
 
 __all__ = [
     "Comparison", "Interval", "StopRule", "Survival", "adjusted", "bounds_if_missing", "bounds_if_missing_array",
-    "clustered", "clustered_array", "compare", "confidence_sequence", "confidence_sequence_array", "equivalence",
-    "fisher", "fisher_power", "holm", "kaplan_meier", "mantel_haenszel", "median_interval", "newcombe",
-    "p_text_given_text", "sentence",
-    "trials_needed", "trials_needed_per_stratum", "wilson", "wilson_array",
+    "clustered", "clustered_array", "clustered_counts", "compare", "confidence_sequence", "confidence_sequence_array",
+    "equivalence", "fisher", "fisher_power", "holm", "kaplan_meier", "mantel_haenszel", "median_interval", "newcombe",
+    "p_text_given_text", "sentence", "survival_of_counts", "trials_needed",
+    "trials_needed_per_stratum", "wilson", "wilson_array",
 ]  # fmt: skip

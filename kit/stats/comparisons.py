@@ -14,7 +14,6 @@ import numpy as np
 from kit.errors import InputError, clipped
 from kit.stats.intervals import (
     Comparison,
-    Floats,
     Interval,
     k_of_n,
     percent,
@@ -189,47 +188,35 @@ def mantel_haenszel(
     weight = n1 * n0 / (n1 + n0)
     weight = weight / weight.sum()
     rate1, rate0 = float((weight * k1 / n1).sum()), float((weight * k0 / n0).sum())
-    # Within each stratum: what is rare in one case may be common in another.
-    thin = min(np.minimum(k1, n1 - k1).sum(), np.minimum(k0, n0 - k0).sum()) < FEW
-    low, high, how = _hybrid(n1, n0, rate1, rate0, weight, z) if thin else _sato(k1, n1, k0, n0, z)
-    p, note = _cmh(k1, n1, k0, n0)
-    k, n, k_base, n_base = (int(column.sum()) for column in used.T)
-    # Clipped: a normal interval may pass the ends of what a difference can be.
-    low, high = max(low, -1.0), min(high, 1.0)
-    gap = Interval(rate1 - rate0, low, high, level, f"Mantel-Haenszel, {how}", n + n_base)
-    return Comparison(
-        k, n, k_base, n_base, rate1, rate0, gap, p, _TEST, strata=len(within), within=within, note=note, **same
-    )
-
-
-def _sato(k1: Floats, n1: Floats, k0: Floats, n0: Floats, z: float) -> tuple[float, float, str]:
-    n = n1 + n0
-    # Sato's P and Q: the variance is (difference * P + Q) / total**2.
-    total = (n1 * n0 / n).sum()
-    difference = ((k1 * n0 - k0 * n1) / n).sum() / total
-    p = ((n1**2 * k0 - n0**2 * k1 + n1 * n0 * (n0 - n1) / 2) / n**2).sum()
-    q = ((k1 * (n0 - k0) + k0 * (n1 - k1)) / (2 * n)).sum()
-    half = z * math.sqrt(max(difference * p + q, 0.0)) / total
-    return float(difference - half), float(difference + half), "Sato"
-
-
-def _hybrid(n1: Floats, n0: Floats, rate1: float, rate0: float, weight: Floats, z: float) -> tuple[float, float, str]:
-    # The size of one sample whose rate would vary as much as the weighted one.
-    size1, size0 = 1 / (weight**2 / n1).sum(), 1 / (weight**2 / n0).sum()
-    low, high = _square_and_add(rate1, size1, rate0, size0, z)
-    return low, high, "Newcombe on weighted rates (few of the rarer outcome)"
-
-
-def _cmh(k1: Floats, n1: Floats, k0: Floats, n0: Floats) -> tuple[float, str]:
-    """Cochran-Mantel-Haenszel's p, and a note where nothing varies."""
     n, k = n1 + n0, k1 + k0
+    # Within each stratum: what is rare in one case may be common in another.
+    if min(np.minimum(k1, n1 - k1).sum(), np.minimum(k0, n0 - k0).sum()) < FEW:
+        how = "Newcombe on weighted rates (few of the rarer outcome)"
+        # The size of one sample whose rate would vary as much as the weighted one.
+        size1, size0 = 1 / (weight**2 / n1).sum(), 1 / (weight**2 / n0).sum()
+        low, high = _square_and_add(rate1, size1, rate0, size0, z)
+    else:
+        how = "Sato"
+        # His P and Q: the variance is (difference * P + Q) / total**2.
+        total = (n1 * n0 / n).sum()
+        difference = ((k1 * n0 - k0 * n1) / n).sum() / total
+        big_p = ((n1**2 * k0 - n0**2 * k1 + n1 * n0 * (n0 - n1) / 2) / n**2).sum()
+        big_q = ((k1 * (n0 - k0) + k0 * (n1 - k1)) / (2 * n)).sum()
+        half = z * math.sqrt(max(difference * big_p + big_q, 0.0)) / total
+        low, high = float(difference - half), float(difference + half)
+    # Clipped: a normal interval may pass the ends of what a difference can be.
+    ends = max(low, -1.0), min(high, 1.0)
+    gap = Interval(rate1 - rate0, *ends, level, f"Mantel-Haenszel, {how}", int(n.sum()))
     excess = (k1 - n1 * k / n).sum()
     # Hypergeometric: the variance of the arm's count, given each stratum's margins.
     spread = (n1 * n0 * k * (n - k) / (n**2 * np.maximum(n - 1, 1))).sum()
-    if spread == 0:
-        return 1.0, "every trial of a stratum had the same outcome in both arms"
-    # The upper tail of chi-square: 1 less its distribution function would be 0 below 1e-16.
-    return math.erfc(math.sqrt(float(excess**2 / spread) / 2)), ""
+    p, note = 1.0, "every trial of a stratum had the same outcome in both arms"
+    if spread:
+        # The upper tail of chi-square: 1 less its distribution function would be 0 below 1e-16.
+        p, note = math.erfc(math.sqrt(float(excess**2 / spread) / 2)), ""
+    sum_k1, sum_n1, sum_k0, sum_n0 = (int(column.sum()) for column in used.T)
+    same |= {"strata": len(within), "within": within, "note": note}
+    return Comparison(sum_k1, sum_n1, sum_k0, sum_n0, rate1, rate0, gap, p, _TEST, **same)
 
 
 # How many trials, before the first one is paid for.
@@ -256,10 +243,14 @@ def trials_needed(p0: float, p1: float, alpha: float = 0.05, power: float = 0.8,
     power = probability(power, "power", example="0.8")
     if p0 == p1:
         raise InputError(f"p0 and p1 must differ, got {p0:g} for both: no number of trials can show a difference of 0")
-    start = _formula(p0, p1, per_test, power)
-    if start > EXACT_UP_TO:
-        return start
-    n = start
+    middle, gap = (p0 + p1) / 2, abs(p1 - p0)
+    z_alpha, z_power = NormalDist().inv_cdf(1 - per_test / 2), NormalDist().inv_cdf(power)
+    root = z_alpha * math.sqrt(2 * middle * (1 - middle)) + z_power * math.sqrt(p0 * (1 - p0) + p1 * (1 - p1))
+    # The plain normal formula; the line after it corrects for continuity (Casagrande, Pike, Smith 1978).
+    plain = max(root, 0.0) ** 2 / gap**2
+    n = math.ceil(plain / 4 * (1 + math.sqrt(1 + 4 / (plain * gap))) ** 2) if plain else 1
+    if n > EXACT_UP_TO:
+        return n
     while fisher_power(p1, p0, n, per_test) < power:
         n += 1
     best, misses = n, 0
@@ -304,13 +295,20 @@ def fisher_power(p1: float, p0: float, n: int, alpha: float = 0.05) -> float:
 
     Every one of the (n + 1)^2 outcomes is weighed, none simulated.
     """
+    from scipy.special import gammaln
+
     p1, p0, n = rate(p1, "p1"), rate(p0, "p0"), whole_number(n, "n", at_least=1)
     alpha = probability(alpha, "alpha", example="0.05")
-    # Arms of one size make the table's distribution symmetric, so the two-sided p is twice the smaller tail.
     # Logarithms: from some 500 trials per arm on, the coefficients themselves pass float64.
-    choose = _log_choose(n)
-    choose_all = _log_choose(2 * n)
-    chance1, chance0 = _binomial(choose, p1), _binomial(choose, p0)
+    k, k_all = np.arange(n + 1), np.arange(2 * n + 1)
+    choose = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+    choose_all = gammaln(2 * n + 1) - gammaln(k_all + 1) - gammaln(2 * n - k_all + 1)
+    # There is no logarithm of 0: then all the weight is at one end.
+    chance1, chance0 = (
+        np.exp(choose + k * math.log(p) + (n - k) * math.log1p(-p)) if 0 < p < 1 else (k == round(n * p)).astype(float)
+        for p in (p1, p0)
+    )
+    # Arms of one size make the table's distribution symmetric, so the two-sided p is twice the smaller tail.
     total = 0.0
     centre = n * (p1 + p0)
     reach = 9 * math.sqrt(n * (p1 * (1 - p1) + p0 * (1 - p0))) + 2  # what lies beyond weighs < 1e-16
@@ -321,31 +319,6 @@ def fisher_power(p1: float, p0: float, n: int, alpha: float = 0.05) -> float:
         called = fewer[: int(np.searchsorted(tail, alpha / 2 * (1 + 1e-9), side="right"))]  # p = alpha is called
         total += float(chance1[called] @ chance0[drifted - called] + chance1[drifted - called] @ chance0[called])
     return min(total, 1.0)
-
-
-def _log_choose(n: int) -> Floats:
-    from scipy.special import gammaln
-
-    k = np.arange(n + 1)
-    return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1), dtype=np.float64)
-
-
-def _binomial(log_choose: Floats, p: float) -> Floats:
-    n = len(log_choose) - 1
-    k = np.arange(n + 1)
-    # There is no logarithm of 0: all the weight is at one end.
-    if p in (0.0, 1.0):
-        return np.asarray(k == round(n * p), dtype=np.float64)
-    return np.asarray(np.exp(log_choose + k * math.log(p) + (n - k) * math.log1p(-p)), dtype=np.float64)
-
-
-def _formula(p0: float, p1: float, alpha: float, power: float) -> int:
-    middle, gap = (p0 + p1) / 2, abs(p1 - p0)
-    z_alpha, z_power = NormalDist().inv_cdf(1 - alpha / 2), NormalDist().inv_cdf(power)
-    root = z_alpha * math.sqrt(2 * middle * (1 - middle)) + z_power * math.sqrt(p0 * (1 - p0) + p1 * (1 - p1))
-    # The plain normal formula; the line after it corrects for continuity (Casagrande, Pike, Smith 1978).
-    plain = max(root, 0.0) ** 2 / gap**2
-    return math.ceil(plain / 4 * (1 + math.sqrt(1 + 4 / (plain * gap))) ** 2) if plain else 1
 
 
 # A comparison in plain words that claim no more than it shows.
@@ -406,7 +379,11 @@ def sentence(
     if c.p is None or c.rate1 is None or c.rate0 is None or c.difference.estimate is None:
         return f"{where}{arm} cannot be compared with {baseline}: {c.note}.{dropped}"
     low, high = c.difference.low, c.difference.high
-    facts = f"{_sides(c, c.rate1, c.rate0)}, {_points(c.difference.estimate)} points"
+    rate1, rate0 = percent(c.rate1), percent(c.rate0)
+    sides = f"{c.k1} of {c.n1} ({rate1}) against {c.k0} of {c.n0} ({rate0})"
+    if c.strata is not None:  # the weighted rates need not be the quotients of the sums
+        sides = f"{c.k1} of {c.n1} against {c.k0} of {c.n0} ({rate1} and {rate0} with the cases weighted alike)"
+    facts = f"{sides}, {_points(c.difference.estimate)} points"
     if low is not None and high is not None:
         facts += f" ({percent(c.difference.level)} interval, unadjusted, {_points(low)} to {_points(high)})"
     n = "n" if where else "N"  # what follows a colon is small
@@ -449,13 +426,6 @@ def _needs(c: Comparison, alpha: float, power: float) -> str:
         n = trials_needed(rate0, rate1, alpha, power, comparisons=c.family or 1)
         number = f"{about(n)} trials per arm{' in it' if c.stratum else ''}"
     return f"A true difference of this size needs {number} to be shown with {percent(power)} power."
-
-
-def _sides(c: Comparison, rate1: float, rate0: float) -> str:
-    if c.strata is None:
-        return f"{c.k1} of {c.n1} ({percent(rate1)}) against {c.k0} of {c.n0} ({percent(rate0)})"
-    # the weighted rates need not be the quotients of the sums
-    return f"{c.k1} of {c.n1} against {c.k0} of {c.n0} ({percent(rate1)} and {percent(rate0)} with the cases weighted alike)"
 
 
 def _points(gap: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import NormalDist
@@ -21,6 +21,10 @@ Floats = npt.NDArray[np.float64]
 
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool | np.bool_) or (_is_number(value) and value in (0, 1))
 
 
 def whole_number(value: object, name: str, *, at_least: int = 0) -> int:
@@ -322,17 +326,45 @@ that hold any text no interval lies wholly below the truth, so that one of equal
 97.5 %. Smaller values bring more of it under 97 %, and p = 0.07 at ICC 0.3 down to 91 % (4) or 90 % (3)."""
 
 
-def clustered(
+def clustered(text: Iterable[object], trial: Iterable[Hashable], level: float = 0.95) -> Interval:
+    """The share of text among pooled turns, with an interval that knows which turns share a trial: see `clustered_array`.
+
+    Args:
+        text: Per turn, whether it was text: truth values or 0 and 1.
+        trial: Per turn, the id of its trial, in any order. None may be missing: ``None``, NaN, an empty text, or a negative
+            number, which is the code of pandas for a missing category.
+
+    Returns:
+        `n` counts turns, `clusters` trials. Of one trial alone there is an estimate and no interval.
+    """
+    flags, ids = list(text), list(trial)
+    if len(flags) != len(ids):
+        raise InputError(f"text and trial must be equally long, got {len(flags)} turns and {len(ids)} ids")
+    turns_of: dict[Hashable, list[bool]] = {}
+    for turn, (flag, key) in enumerate(zip(flags, ids, strict=True)):
+        if not _is_flag(flag):
+            raise InputError(f"turn {turn}: text must be true or false, got {clipped(flag)}; leave out unanswered ones")
+        try:
+            is_missing = key is None or key == "" or key != key or (_is_number(key) and key < 0)
+        except TypeError:  # pandas.NA: not even its own equal
+            is_missing = True
+        if is_missing:
+            raise InputError(f"turn {turn} belongs to no trial, got id {clipped(key)}; pooled turns need their trial")
+        try:
+            turns_of.setdefault(key, []).append(bool(flag))
+        except TypeError:
+            raise InputError(f"turn {turn}: a trial id must be hashable, got {clipped(key)}") from None
+    return clustered_counts([sum(turns) for turns in turns_of.values()], list(map(len, turns_of.values())), level)
+
+
+def clustered_counts(
     k: npt.ArrayLike, n: npt.ArrayLike, level: float = 0.95, *, times: npt.ArrayLike | None = None
 ) -> Interval:
-    """The share of text among pooled turns, with an interval that knows which turns share a trial: see `clustered_array`.
+    """`clustered` for turns that are counted already.
 
     Args:
         k, n: Text turns and all turns of each trial, shape ``(n_trials,)``; trials of 0 turns do not count.
         times: How many trials have these counts, where equal ones were put together; once each unless given.
-
-    Returns:
-        `n` counts turns, `clusters` trials. Of one trial alone there is an estimate and no interval.
     """
     count, total = k_of_n_arrays(k, n)
     often = np.ones_like(total) if times is None else k_of_n_arrays(times, times)[0]
@@ -348,7 +380,7 @@ def clustered(
 
 
 def clustered_array(k: npt.ArrayLike, n: npt.ArrayLike, level: float = 0.95) -> tuple[Floats, Floats, Floats]:
-    """`clustered` for many groups at once.
+    """`clustered_counts` for many groups at once.
 
     The ratio estimator ``sum k / sum n`` with its linearised between-trial variance and factor m / (m - 1) (W. G. Cochran
     (1977), Sampling Techniques, 3rd ed.), put as an effective number of turns into Wilson's interval (E. L.
@@ -476,6 +508,13 @@ class StopRule:
         """Whether one arm is known well enough."""
         return bool((self.interval(k, n).width or 0.0) <= self.width)
 
+    def stop(self, counts: Iterable[tuple[int, int]]) -> bool:
+        """Whether all arms are: ``(k, n)`` of each, of completed trials in planned order; ``(0, 0)`` of one without trials."""
+        arms = list(counts)
+        if len(arms) != self.n_arms:
+            raise InputError(f"the rule is for {self.n_arms} arms, got counts of {len(arms)}: {clipped(arms)}")
+        return all(self.enough(k, n) for k, n in arms)
+
     def trials_per_arm(self, p: float = 0.5) -> int:
         """About how many trials an arm takes whose rate is `p`; one half takes the most. For the price of a plan."""
         p = rate(p, "p")
@@ -494,7 +533,7 @@ class StopRule:
 
 
 def p_text_given_text(sequences: Iterable[Sequence[bool | None]], level: float = 0.95) -> Interval:
-    """How often a turn after a text turn is text again, clustered by trial: see `clustered`.
+    """How often a turn after a text turn is text again, clustered by trial.
 
     Pairs of neighbouring turns are pooled over trials, ``sum(text, then text) / sum(text, then anything)``: that keeps the bias
     small which averaging one share per trial would have (J. B. Miller, A. Sanjurjo (2018), Econometrica 86:2019-2047).
@@ -502,13 +541,9 @@ def p_text_given_text(sequences: Iterable[Sequence[bool | None]], level: float =
     Args:
         sequences: One per trial: per turn in order whether its final reply was text, ``None`` where that is not known. A pair
             with an unknown turn does not count.
-        level: Confidence level.
 
     Returns:
         `n` counts pairs, `clusters` the trials that have one.
-
-    Raises:
-        InputError: Naming the first turn that is something else.
     """
     again, pairs = [], []
     for trial, turns in enumerate(sequences):
@@ -516,14 +551,14 @@ def p_text_given_text(sequences: Iterable[Sequence[bool | None]], level: float =
             raise InputError(f"trial {trial} must be a sequence of turns, got {clipped(turns)}")
         flags = list(turns)
         for turn, flag in enumerate(flags):
-            if flag is not None and not (isinstance(flag, bool | np.bool_ | int | np.integer) and flag in (0, 1)):
+            if flag is not None and not _is_flag(flag):
                 raise InputError(f"trial {trial}, turn {turn}: must be true (text), false or None, got {clipped(flag)}")
         after_text = [then for first, then in pairwise(flags) if first and then is not None]
         again.append(sum(map(bool, after_text)))
         pairs.append(len(after_text))
     if not sum(pairs):
         return Interval(None, None, None, level, "Wilson, clustered by trial", 0, "no turn came after a text turn", 0)
-    return clustered(again, pairs, level)
+    return clustered_counts(again, pairs, level)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -553,9 +588,7 @@ class Survival:
         return f"Kaplan-Meier of {self.n} trials, {sum(self.events)} drifted: {end}; median {self.median!r}"
 
 
-def kaplan_meier(
-    turns: npt.ArrayLike, at_risk: npt.ArrayLike, events: npt.ArrayLike, n: int, level: float = 0.95
-) -> Survival:
+def kaplan_meier(times: Sequence[float], observed: Sequence[bool], level: float = 0.95) -> Survival:
     """Turns until drift, where many trials end before it comes.
 
     E. L. Kaplan, P. Meier (1958), J. Am. Stat. Assoc. 53:457-481, variance of M. Greenwood (1926), bounds on the
@@ -567,46 +600,56 @@ def kaplan_meier(
     It takes the trials that ended early to be like the others. If a failure is itself a sign of drift, it is not so.
 
     Args:
+        times: Per trial the turn (from 1) of its first drift, or its last turn without.
+        observed: Per trial whether that was a drift (true) or the end of watching (false).
+        level: Confidence level, pointwise.
+    """
+    if len(times) != len(observed):
+        raise InputError(f"times and observed must be equally long, got {len(times)} and {len(observed)}")
+    for at, (time, flag) in enumerate(zip(times, observed, strict=True)):
+        if not (_is_number(time) and 0 < time < np.inf):
+            raise InputError(f"times[{at}] must be a turn, counted from 1, got {clipped(time)}")
+        if not _is_flag(flag):
+            raise InputError(f"observed[{at}] must be true or false, got {clipped(flag)}")
+    when, drifted = np.asarray(times, np.float64), np.asarray(observed, bool)
+    turns, events = np.unique(when[drifted], return_counts=True)
+    # Trials that were watched to this turn or longer are at risk in it.
+    at_risk = len(when) - np.searchsorted(np.sort(when), turns, side="left")
+    return survival_of_counts(turns, at_risk, events, len(when), level)
+
+
+def survival_of_counts(
+    turns: npt.ArrayLike, at_risk: npt.ArrayLike, events: npt.ArrayLike, n: int, level: float = 0.95
+) -> Survival:
+    """`kaplan_meier` for trials that are counted already.
+
+    Args:
         turns: Turns (from 1) at which some trial drifted first, ascending.
         at_risk, events: Trials still watched without drift when that turn came, and those that drifted at it (1 or more).
         n: Trials in all.
-        level: Confidence level, pointwise.
     """
     z = z_of(level)
     when, risk, drifts = np.asarray(turns, np.float64), np.asarray(at_risk, np.int64), np.asarray(events, np.int64)
     survival = np.cumprod(1 - drifts / np.maximum(risk, 1), dtype=np.float64)
-    low, high = _log_log(survival, risk, drifts, z)
-    median = _median(when, survival, low, high, level, n)
-    at = tuple(when.tolist()), tuple(risk.tolist()), tuple(drifts.tolist())
-    curves = tuple(survival.tolist()), tuple(low.tolist()), tuple(high.tolist())
-    return Survival(*at, *curves, median, level, n, note="" if n else "no trials")
-
-
-def _log_log(
-    survival: Floats, at_risk: npt.NDArray[np.int64], events: npt.NDArray[np.int64], z: float
-) -> tuple[Floats, Floats]:
-    n_left = at_risk - events
+    n_left = risk - drifts
     # Greenwood divides by those that are left; where all have drifted, the bounds come from those that were at risk.
     some_left = n_left > 0
-    greenwood = np.cumsum(np.where(some_left, events / (at_risk * np.maximum(n_left, 1)), 0.0))
+    greenwood = np.cumsum(np.where(some_left, drifts / (risk * np.maximum(n_left, 1)), 0.0))
     inner = np.where(some_left, survival, 0.5)  # any value inside, where the result is not used
     spread = z * np.sqrt(greenwood) / np.abs(np.log(inner))
-    # A step on the log(-log) scale is a power of the curve itself.
-    low, high = inner ** np.exp(spread), inner ** np.exp(-spread)
     # None of those at risk was left: Wilson's upper bound of 0 of n, times the share that had come so far.
     before = np.concatenate(([1.0], survival[:-1]))
-    none_left = before * score_bounds(np.zeros(len(survival)), np.maximum(at_risk, 1).astype(np.float64), z)[1]
-    return np.where(some_left, low, 0.0), np.where(some_left, high, none_left)
-
-
-def _median(turns: Floats, survival: Floats, low: Floats, high: Floats, level: float, n: int) -> Interval:
-    def first(below: npt.NDArray[np.bool_]) -> float | None:
-        return float(turns[np.argmax(below)]) if below.any() else None
-
-    tolerance = 1e-12  # products of fractions miss one half by an ulp
+    none_left = before * score_bounds(np.zeros(len(survival)), np.maximum(risk, 1).astype(np.float64), z)[1]
+    # A step on the log(-log) scale is a power of the curve itself.
+    low = np.where(some_left, inner ** np.exp(spread), 0.0)
+    high = np.where(some_left, inner ** np.exp(-spread), none_left)
     # The median's bounds are where the curve's own bounds cross one half (Brookmeyer, Crowley 1982).
-    estimate, lower, upper = (first(curve <= 0.5 + tolerance) for curve in (survival, low, high))
+    below_half = (curve <= 0.5 + 1e-12 for curve in (survival, low, high))  # products of fractions miss it by an ulp
+    estimate, lower, upper = (float(when[np.argmax(below)]) if below.any() else None for below in below_half)
     note = "no upper bound: too few trials are left to tell" if upper is None else ""
     if estimate is None:
         note = "fewer than half of the trials drifted while watched" if n else "no trials"
-    return Interval(estimate, lower, upper, level, "Brookmeyer-Crowley, log-log", n, note)
+    median = Interval(estimate, lower, upper, level, "Brookmeyer-Crowley, log-log", n, note)
+    at = tuple(when.tolist()), tuple(risk.tolist()), tuple(drifts.tolist())
+    curves = tuple(survival.tolist()), tuple(low.tolist()), tuple(high.tolist())
+    return Survival(*at, *curves, median, level, n, note="" if n else "no trials")

@@ -259,7 +259,7 @@ class Groups:
 
         Trials with the same counts are put together: an interval costs as much as there are kinds of trials.
         """
-        return [stats.clustered(kinds[k], kinds[n], level, times=kinds["times"]) for kinds in self._kinds(k, n)]
+        return [stats.clustered_counts(kinds[k], kinds[n], level, times=kinds["times"]) for kinds in self._kinds(k, n)]
 
     def survival(self, level: float) -> list[tuple[stats.Survival, Any, Any]]:
         """Return the turns until drift of each group (Kaplan-Meier), and by turn, counted from 1 (entry 0 is before the first), the
@@ -273,7 +273,7 @@ class Groups:
             at_risk = (n - np.concatenate(([0], np.cumsum(left_at)[:-1]))).astype(np.int64)
             events = np.bincount(drift[drift > 0], times[drift > 0], minlength=longest + 1).astype(np.int64)
             turns = np.flatnonzero(events)
-            out.append((stats.kaplan_meier(turns, at_risk[turns], events[turns], n, level), at_risk, events))
+            out.append((stats.survival_of_counts(turns, at_risk[turns], events[turns], n, level), at_risk, events))
         return out
 
     def _kinds(self, k: str, n: str) -> list[pd.DataFrame]:

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from .. import show
 from ..cases import Case, case
@@ -81,12 +81,22 @@ class Settings:
     more: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.price, Price | None):  # now, and not when the first reply is to be paid
+        # All of it now, and not when the first reply is to be paid.
+        if not isinstance(self.price, Price | None):
             raise InputError(f"price is a Price, see kit.endpoint.Price.parse, not {clipped(self.price)}")
-        if self.where.name != "standin" and self.stand_in:  # an endpoint that is none is known at once, too
+        if self.where.name != "standin" and self.stand_in:
             raise InputError(f"{', '.join(self.stand_in)}: only the stand-in takes this, not {self.where.name}")
         if self.stand_in:
-            _try_out(self.stand_in)
+            from ..standin import StandIn
+
+            try:
+                # Made and never entered: its options are checked, and no port is opened. Replies wait until the plan is run:
+                # another machine may have their voice.
+                StandIn(**{name: value for name, value in self.stand_in.items() if name != "replies"})
+            except TypeError:
+                names = inspect.signature(StandIn).parameters
+                unknown = ", ".join(name for name in self.stand_in if name not in names) or clipped(self.stand_in)
+                raise InputError(f"a stand-in takes {', '.join(names)}, not {unknown}") from None
         limit = self.max_output_tokens
         if not (limit in (None, "inf") or (isinstance(limit, int) and not isinstance(limit, bool) and limit > 0)):
             raise InputError(f"max_output_tokens is a positive whole number, 'inf' or None, not {clipped(limit)}")
@@ -338,7 +348,7 @@ class Plan:
             raise InputError(f"this plan has {n_all:,} trials, and at most {_MAX_TRIALS:,} are run: take fewer repeats")
         rule = stop if isinstance(stop, StopRule | None) else StopRule(width=stop, n_arms=len(self._cells))
         if rule is not None and rule.n_arms != len(self._cells):
-            n = len(self._cells)
+            n = f"{len(self._cells)} (cases × arms × settings)"
             raise InputError(f"the rule is for {rule.n_arms} arms, and this plan watches {n}; give a width, stop=0.2")
         # GPT-Live has no text to drift into: there a voice is lost to silence.
         outcome = "lost_voice" if all(item.live for item in self.settings) else "final"
@@ -480,19 +490,6 @@ def _seconds(value: object, name: str) -> float:
     return float(value)
 
 
-def _try_out(stand_in: Mapping[str, Any]) -> None:
-    """Refuse wrong options now, not when the plan is run. (Replies wait until then: another machine may have their voice.)"""
-    from ..standin import StandIn
-
-    try:
-        # Made and never entered: its options are checked, and no port is opened.
-        StandIn(**{name: value for name, value in stand_in.items() if name != "replies"})
-    except TypeError:
-        names = inspect.signature(StandIn).parameters
-        unknown = ", ".join(name for name in stand_in if name not in names) or clipped(stand_in)
-        raise InputError(f"a stand-in takes {', '.join(names)}, not {unknown}") from None
-
-
 def _sha256(description: Mapping[str, Any]) -> str:
     # One spelling of the same plan, whatever the version of Python and the order in which it was made.
     text = json.dumps(description, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
@@ -551,7 +548,8 @@ class Estimate:
     n_trials: int
     n_controls: int
     n_responses: int
-    n_tokens: int
+    n_input_tokens: int
+    n_output_tokens: int
     usd: float | None
     worst_usd: float | None
     """If every reply were as long as it may be, and every retry used."""
@@ -570,9 +568,12 @@ class Estimate:
         """One each, if none has to be tried again."""
         return self.n_trials + self.n_controls
 
+    @property
+    def n_tokens(self) -> int:
+        return self.n_input_tokens + self.n_output_tokens
+
     def __str__(self) -> str:
         controls = f" and {self.n_controls:,} controls" if self.n_controls else ""
-        tokens = f"{self.n_tokens:,} tokens"
         if self.free:
             cost = "free, simulated" if self.simulated else "no key is sent, so no cost is computed"
         elif self.usd is None:
@@ -580,9 +581,10 @@ class Estimate:
         else:
             enough = f"a budget of ${self.enough_usd:,.0f} is enough if replies are as long as expected"
             cost = f"about ${self.usd:,.2f}{self.as_of}; {enough}, ${self.worst_usd:,.2f} at worst"
-        size = f"{_n(self.n_trials, 'trial')}{controls}, {_n(self.n_sessions, 'session')}, about {_n(self.n_responses, 'response')}"
+        trials, sessions = show.counted(self.n_trials, "trial"), show.counted(self.n_sessions, "session")
+        size = f"{trials}{controls}, {sessions}, about {show.counted(self.n_responses, 'response')}"
         time = f"about {show.duration(60 * self.minutes)} at {AT_ONCE} at once"
-        return f"{size} and {tokens}: {cost}; {time}{self.elsewhere}"
+        return f"{size} and {self.n_tokens:,} tokens: {cost}; {time}{self.elsewhere}"
 
 
 def _boxes(cost: Estimate) -> str:
@@ -602,36 +604,6 @@ def _boxes(cost: Estimate) -> str:
     return "".join(box.format(show.esc(figure), show.esc(word)) for figure, word in figures)
 
 
-class _Cost(NamedTuple):
-    """What one attempt at a trial likely takes."""
-
-    n_responses: int
-    n_tokens: int
-    usd: float
-    usd_elsewhere: float
-    """Of a rehearsal: as the measurement that it stands for."""
-    seconds: float
-    """By the wall."""
-    worst_usd: float | None
-    """The most that it can cost; ``None`` where there is no price."""
-
-
-def _cost(trial: Trial, elsewhere: Price) -> _Cost:
-    settings = trial.settings
-    text, audio, replies = _likely(trial)
-    if settings.live:
-        usd_elsewhere = live_usd(trial, worst=False)
-        usd = 0.0 if settings.free else usd_elsewhere
-        # It runs at the pace of speech, or at that of the stand-in's clock.
-        seconds = live_seconds(trial, worst=False) / float(settings.stand_in.get("pace") or 1.0)
-    else:
-        price = settings.reckoned_price
-        usd = 0.0 if price is None or settings.free else _usd(price, text, audio, replies, settings)
-        usd_elsewhere = _usd(elsewhere, text, audio, replies, settings)
-        seconds = (_STAND_IN_S if settings.where.name == "standin" else _SERVICE_S) * trial.n_turns
-    return _Cost(replies, tokens_of(trial), usd, usd_elsewhere, seconds, worst_usd(trial))
-
-
 def estimate(plan: Plan) -> Estimate:
     """Estimate what a plan will take, with 8 sessions at once."""
     models = list(dict.fromkeys(settings.where.model or "" for settings in plan.settings))
@@ -640,22 +612,34 @@ def estimate(plan: Plan) -> Estimate:
         models = [DEFAULT_MODEL]  # what a stand-in's one model is called says nothing of what would be measured
     # Repeats of a cell cost the same, so that each cell is reckoned once.
     n_of = Counter((trial.role, *trial.cell) for trial in plan.trials)
-    costs: list[tuple[int, _Cost]] = []
+    n_input_tokens = n_responses = 0
+    usd_sum = elsewhere = seconds = 0.0
+    most_usd: list[tuple[int, float | None]] = []
     for trial in {(trial.role, *trial.cell): trial for trial in plan.trials}.values():
-        model = trial.settings.where.model or ""
-        cost = _cost(trial, PRICES[model if model in models else models[0]])
-        costs.append((n_of[trial.role, *trial.cell], cost))
-    n_responses = sum(n * cost.n_responses for n, cost in costs)
-    elsewhere = sum(n * cost.usd_elsewhere for n, cost in costs)
-    # What is free costs 0 in any case; a price that is not known makes the sum unknown.
-    unpriced = any(not settings.free and not settings.is_priced for settings in plan.settings)
-    usd = None if unpriced else sum((n * cost.usd for n, cost in costs), 0.0)
-    worst_each = [(n, cost.worst_usd) for n, cost in costs if cost.worst_usd is not None]
-    worst = sum((n * most for n, most in worst_each), 0.0) if len(worst_each) == len(costs) else None
+        settings, n = trial.settings, n_of[trial.role, *trial.cell]
+        text, audio, replies = _likely(trial)
+        if settings.live:
+            usd_here = usd_there = live_usd(trial, worst=False)
+            # It runs at the pace of speech, or at that of the stand-in's clock.
+            seconds += n * live_seconds(trial, worst=False) / float(settings.stand_in.get("pace") or 1.0)
+        else:
+            model, price = settings.where.model or "", settings.reckoned_price
+            usd_here = _usd(price, text, audio, replies, settings) if price else 0.0
+            usd_there = _usd(PRICES[model if model in models else models[0]], text, audio, replies, settings)
+            seconds += n * (_STAND_IN_S if settings.where.name == "standin" else _SERVICE_S) * trial.n_turns
+        n_input_tokens += n * (text + audio)
+        n_responses += n * replies
+        usd_sum += 0.0 if settings.free else n * usd_here
+        elsewhere += n * usd_there
+        most_usd.append((n, worst_usd(trial)))
+    # A price that is not known makes the sum unknown; what is free costs 0 in any case.
+    usd = usd_sum if all(settings.free or settings.is_priced for settings in plan.settings) else None
+    priced = [(n, most) for n, most in most_usd if most is not None]
+    worst = sum((n * most for n, most in priced), 0.0) if len(priced) == len(most_usd) else None
     enough = None
     if usd is not None and worst is not None:
         # At the end of a budget as many attempts as run at once have reserved their worst case.
-        enough = float(math.ceil(min(usd + AT_ONCE * max(most for _, most in worst_each), worst)))
+        enough = float(math.ceil(min(usd + AT_ONCE * max(most for _, most in priced), worst)))
     simulated = all(settings.where.name == "standin" for settings in plan.settings)
     on = models[0] if len(models) == 1 else f"OpenAI's {len(models)} models of these names"
     when = _dates(PRICES[name] for name in models)
@@ -669,11 +653,12 @@ def estimate(plan: Plan) -> Estimate:
         n_trials=plan.n_trials,
         n_controls=plan.n_controls,
         n_responses=n_responses,
-        n_tokens=sum(n * cost.n_tokens for n, cost in costs),
+        n_input_tokens=n_input_tokens,
+        n_output_tokens=n_responses * (_REPLY_AUDIO_TOKENS + _REPLY_TEXT_TOKENS),
         usd=usd,
         worst_usd=worst,
         enough_usd=enough,
-        minutes=sum(n * cost.seconds for n, cost in costs) / AT_ONCE / 60,
+        minutes=seconds / AT_ONCE / 60,
         free=all(settings.free for settings in plan.settings),
         simulated=simulated,
         as_of=_dates(price for settings in plan.settings if (price := settings.reckoned_price)),
@@ -807,7 +792,3 @@ def _usd(price: Price, text: int, audio: int, replies: int, settings: Settings) 
 def _dates(prices: Iterable[Price]) -> str:
     dates = sorted({price.as_of for price in prices})
     return f" at the prices of {' and '.join(dates)}" if dates else ""
-
-
-def _n(n: int, word: str) -> str:
-    return f"{n:,} {word}{'' if n == 1 else 's'}"
