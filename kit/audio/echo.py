@@ -19,6 +19,7 @@ import numpy as np
 
 from ..clip import RATE_HZ
 from ..errors import MissingExtra
+from .portaudio import resampler
 from .speaker import Samples
 
 _FRAME = RATE_HZ // 100  # the canceller takes 10 ms at a time, no more and no less
@@ -58,11 +59,7 @@ class EchoCanceller:
         # Frames of the microphone so far, and the fewest played frames that waited during the last second of them.
         self._n_near, self._fewest_waiting = 0, _WATCHED_FRAMES
         # From the speaker's rate to 24 kHz; None where it plays at that already.
-        self._resampler: Any = None
-        if far_rate_hz != RATE_HZ:
-            import soxr
-
-            self._resampler = soxr.ResampleStream(far_rate_hz, RATE_HZ, 1, dtype="int16")
+        self._resampler = resampler(far_rate_hz, RATE_HZ)
 
     def far(self, samples: Samples) -> None:
         """Note what is being played, silence too. Called on the speaker's thread: the samples are only copied."""

@@ -90,6 +90,7 @@ class LiveVoice(Voice):
     session: LiveSession
     playback: LivePlayback
     playback_of = LivePlayback
+    listens_by_itself = True  # no event says that the user speaks
     # Loud sound of the user without a pause, in ms; negative: it has interrupted, and must fall quiet first.
     _loud_ms = 0.0
 
@@ -97,14 +98,13 @@ class LiveVoice(Voice):
         if self.session.feeder is None:
             await self.session.start()
 
-    def _is_heard(self) -> bool:
-        return True
-
-    def _took(self, event: Event) -> None:
-        """Nothing: no event says that the user speaks."""
-
     def _brought(self, pcm: bytes) -> None:
         """The microphone brought this, after the echo was taken out."""
+
+        async def interrupt() -> None:
+            await self.playback.interrupt()
+            self.on_interrupted()
+
         samples = np.frombuffer(pcm, np.int16)
         ms = samples.size * 1000 / RATE_HZ
         loud = self.level * 32_768 > self.session.conversation.policy.caller_floor
@@ -115,11 +115,7 @@ class LiveVoice(Voice):
             self._loud_ms += ms
             if self._loud_ms >= _BEGINS_MS and self.sink.playing and self._tasks is not None:
                 self._loud_ms = -600.0  # the quiet after which the next sound is another interruption
-                self._tasks.create_task(self._interrupt(), name="kit: interruption")
-
-    async def _interrupt(self) -> None:
-        await self.playback.interrupt()
-        self.on_interrupted()
+                self._tasks.create_task(interrupt(), name="kit: interruption")
 
     async def press(self) -> None:
         raise LocalProtocolError("GPT-Live listens by itself: no push to talk (session.mute() closes its ears)")

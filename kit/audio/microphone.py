@@ -14,7 +14,7 @@ import numpy as np
 
 from ..clip import MAX_MS, RATE_HZ, Clip, Provenance
 from ..errors import AudioFormatError, DeviceError, InputError
-from .portaudio import Device, close, find, latency_ms, opened, rate_for
+from .portaudio import DeviceStream, resampler
 
 SPEECH_DBFS = -45.0  # a louder peak counts as speech: rooms stay below −55 dBFS, a voice at a laptop is above −35
 _SILENT_S = 3.0  # a device that brings no block for this long is gone; the slowest start measured was below one second
@@ -74,23 +74,19 @@ class Recording:
                 if len(self._pcm) < 2 * end:
                     self._pcm.extend(bytes(2 * end - len(self._pcm)))
                 self._pcm[2 * first : 2 * end] = samples[: end - first].tobytes()
-                self._mark(first, end)
+                merged: list[tuple[int, int]] = []
+                for start, stop in sorted([*self._spans, (first, end)]):
+                    if merged and start <= merged[-1][1]:
+                        merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
+                    else:
+                        merged.append((start, stop))
+                self._spans = merged
                 if dbfs > SPEECH_DBFS:
                     self._loud_until = max(self._loud_until, end)
             self.n_blocks += 1
             if last:
                 self.n_expected = self.n_blocks if seq is None else seq + 1
         return dbfs
-
-    def _mark(self, first: int, end: int) -> None:
-        """Note that the samples from `first` to `end` have come."""
-        merged: list[tuple[int, int]] = []
-        for start, stop in sorted([*self._spans, (first, end)]):
-            if merged and start <= merged[-1][1]:
-                merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
-            else:
-                merged.append((start, stop))
-        self._spans = merged
 
     @property
     def n_samples(self) -> int:
@@ -225,7 +221,7 @@ class BlockQueue:
                     raise DeviceError(self.why_gone()) from None
 
 
-class Microphone(BlockQueue):
+class Microphone(BlockQueue, DeviceStream):
     """The microphone of the machine that the kernel runs on.
 
     ::
@@ -250,25 +246,18 @@ class Microphone(BlockQueue):
         DeviceError: If there is no such device, or it cannot be opened.
     """
 
+    kind = "input"
+
     def __init__(self, device: int | str | None = None, *, block_ms: int = 20, max_waiting_ms: float = 10_000) -> None:
         if not 5 <= block_ms <= 1_000:
             raise InputError(f"blocks of {block_ms} ms: take 5 to 1 000; 20 is usual")
-        self.device: Device = find(device, "input")
-        self.rate_hz = rate_for(self.device, "input", RATE_HZ)
+        DeviceStream.__init__(self, device, RATE_HZ)
+        BlockQueue.__init__(self, max(int(max_waiting_ms / block_ms), 2), silent_s=_SILENT_S)
         self.block_ms = block_ms
         self.n_overflows = 0
-        super().__init__(max(int(max_waiting_ms / block_ms), 2), silent_s=_SILENT_S)
         # Samples at 24 kHz that came so far, dropped ones included: the next block's `first`.
         self._n_samples = 0
-        # PortAudio's stream; None while the device is closed.
-        self._stream: Any = None
-        # Made with the first block, where the device does not run at 24 kHz.
-        self._resampler: Any = None
-
-    @property
-    def latency_ms(self) -> float | None:
-        """What the device adds, as its driver reports it; ``None`` where it is not known."""
-        return latency_ms(self._stream)
+        self._resampler = resampler(self.rate_hz, RATE_HZ)
 
     def __repr__(self) -> str:
         state = "open" if self._stream else "closed"
@@ -283,23 +272,27 @@ class Microphone(BlockQueue):
                 self.n_overflows += 1
             deliver(bytes(data), now_s)
 
-        options = {"samplerate": self.rate_hz, "blocksize": self.rate_hz * self.block_ms // 1000}
-        self._stream = opened(self.device, "input", callback=callback, **options)
+        self._open(callback, self.block_ms)
         self.heard_at_s = time.perf_counter()
 
     def stop(self) -> None:
         """Close the device. Closing twice is fine, and so is closing one that was unplugged."""
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            close(stream)
+        self._close()
 
     async def __aenter__(self) -> Microphone:
         loop = asyncio.get_running_loop()
 
+        def put(pcm: bytes, now_s: float) -> None:
+            if self._resampler is not None:
+                pcm = self._resampler.resample_chunk(np.frombuffer(pcm, np.int16)).tobytes()
+            if pcm:
+                self.put(Block(pcm, self._n_samples, now_s))
+                self._n_samples += len(pcm) // 2
+
         def deliver(data: bytes, now_s: float) -> None:
             # A device may bring one more block after the loop that reads it has ended.
             if not loop.is_closed():
-                loop.call_soon_threadsafe(self._put, data, now_s)
+                loop.call_soon_threadsafe(put, data, now_s)
 
         self.start(deliver)
         return self
@@ -307,17 +300,6 @@ class Microphone(BlockQueue):
     async def __aexit__(self, *_exc: object) -> None:
         self.stop()
         self.close()
-
-    def _put(self, pcm: bytes, now_s: float) -> None:
-        if self.rate_hz != RATE_HZ:
-            import soxr
-
-            if self._resampler is None:
-                self._resampler = soxr.ResampleStream(self.rate_hz, RATE_HZ, 1, dtype="int16")
-            pcm = self._resampler.resample_chunk(np.frombuffer(pcm, np.int16)).tobytes()
-        if pcm:
-            self.put(Block(pcm, self._n_samples, now_s))
-            self._n_samples += len(pcm) // 2
 
     def why_gone(self) -> str:
         seconds = f"{self._n_samples / RATE_HZ:.1f} s (nothing came for {_SILENT_S:g} s)"

@@ -14,7 +14,7 @@ what still arrives     of an interrupted response is not played
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -175,46 +175,37 @@ class Playback:
 
     def take(self, event: Event) -> None:
         """Play what an event brings."""
-        if event.type == AUDIO_DELTA:
-            self._play(event)
-        elif event.type in ("response.output_audio.done", "response.done"):
-            response_id = text_of(event.data, "response_id") or text_of(dict_of(event.data, "response"), "id")
+        response_id = text_of(event.data, "response_id")
+        if event.type in ("response.output_audio.done", "response.done"):
+            response_id = response_id or text_of(dict_of(event.data, "response"), "id")
             if self.position.may_play(response_id) and response_id in self._started:
                 self.sink.end()
-
-    def _play(self, event: Event) -> None:
-        response_id = text_of(event.data, "response_id")
-        pcm = self._pcm(event, response_id)
-        if not pcm or response_id in self._stopping or not self.position.may_play(response_id):
-            return
-        first = self.sink.n_written
-        self.sink.write(pcm)
-        item_id, index = text_of(event.data, "item_id"), int_of(event.data, "content_index") or 0
-        self.position.add(response_id, item_id, index, first=first, n=self.sink.n_written - first)
-        if response_id not in self._started:
-            self._started.add(response_id)
-            self.handed_ms.append(self.session.now_ms - event.at_ms)
-
-    def _pcm(self, event: Event, response_id: str | None) -> bytes:
-        """The samples of an audio delta: the conversation has decoded them into its response."""
-        response = response_of(self.session, response_id)
+        # The conversation has decoded the samples of an audio delta into its response.
+        response = response_of(self.session, response_id) if event.type == AUDIO_DELTA else None
         if response is None or not event.n_audio_bytes:
-            return b""
-        place = response.index_of.get(text_of(event.data, "item_id") or "", int_of(event.data, "output_index") or 0)
-        key = (response_id, place, int_of(event.data, "content_index") or 0)
-        part = response.parts.get((place, key[2], "audio"))
+            return
+        item_id, index = text_of(event.data, "item_id"), int_of(event.data, "content_index") or 0
+        place = response.index_of.get(item_id or "", int_of(event.data, "output_index") or 0)
+        part = response.parts.get((place, index, "audio"))
         if part is None:
-            return b""
+            return
         # Counted although it may not be played: what comes next must still be found at its place.
-        start = self._n_taken.get(key, 0)
-        end = self._n_taken[key] = start + event.n_audio_bytes
+        start = self._n_taken.get((response_id, place, index), 0)
+        end = self._n_taken[response_id, place, index] = start + event.n_audio_bytes
         newest = part.chunks[-1] if part.chunks else b""
         # Nearly always the delta is the newest chunk; joining all of them for each delta would grow with the reply.
         is_newest = part.n_bytes == end and len(newest) == event.n_audio_bytes
         data = self._odd + (newest if is_newest else part.sound[start:end])
         n_even = len(data) // 2 * 2
-        self._odd = data[n_even:]
-        return data[:n_even]
+        pcm, self._odd = data[:n_even], data[n_even:]
+        if not pcm or response_id in self._stopping or not self.position.may_play(response_id):
+            return
+        first = self.sink.n_written
+        self.sink.write(pcm)
+        self.position.add(response_id, item_id, index, first=first, n=self.sink.n_written - first)
+        if response_id not in self._started:
+            self._started.add(response_id)
+            self.handed_ms.append(self.session.now_ms - event.at_ms)
 
     async def interrupt(self, *, server_cancels: bool = False, at_ms: float | None = None) -> Interruption:
         """The user began to speak: fall silent at once, then tell the server what was heard.
@@ -284,7 +275,14 @@ class play_replies:
     def start(self) -> None:
         """Begin, outside of ``async with``; `close` ends it, and so does the session."""
         events = self.playback.session.follow(from_now=True)
-        self._task = asyncio.get_running_loop().create_task(self._follow(events), name="kit: playback")
+
+        async def follow() -> None:
+            async for event in events:
+                self.playback.take(event)
+                if self._on_event is not None:
+                    self._on_event(event)
+
+        self._task = asyncio.get_running_loop().create_task(follow(), name="kit: playback")
 
     async def close(self) -> None:
         """End it; what is waiting is still heard."""
@@ -299,12 +297,6 @@ class play_replies:
 
     async def __aexit__(self, *_exc: object) -> None:
         await self.close()
-
-    async def _follow(self, events: AsyncIterator[Event]) -> None:
-        async for event in events:
-            self.playback.take(event)
-            if self._on_event is not None:
-                self._on_event(event)
 
 
 def response_of(session: Session, response_id: str | None) -> Response | None:

@@ -7,10 +7,11 @@ PortAudio is loaded when a device is first wanted, never by importing the kit: o
 from __future__ import annotations
 
 import atexit
+import contextlib
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from .. import show
 from ..errors import DeviceError, MissingExtra, clipped
@@ -81,7 +82,12 @@ def devices() -> Devices:
     sd = sounddevice()
     # One device is listed once for each system through which it is reached, so the system is named beside it.
     hosts = sd.query_hostapis()
-    defaults = {kind: _default(sd, kind, int(index)) for kind, index in zip(WORD, sd.default.device, strict=True)}
+    defaults = dict(zip(WORD, map(int, sd.default.device), strict=True))
+    for kind, index in defaults.items():
+        # sounddevice gives −1 where no default was set; then PortAudio's own counts. It raises where there is none.
+        if index < 0:
+            with contextlib.suppress(sd.PortAudioError, ValueError):
+                defaults[kind] = int(sd.query_devices(kind=kind)["index"])
     table = Devices()
     for index, info in enumerate(sd.query_devices()):
         device = Device(
@@ -96,18 +102,6 @@ def devices() -> Devices:
         if device.kinds:
             table.append(device)
     return table
-
-
-def _default(sd: Any, kind: Kind, index: int) -> int:
-    """The number of the default device for this kind; −1 where there is none."""
-    # sounddevice gives −1 where no default was set; then PortAudio's own default counts.
-    if index >= 0:
-        return index
-    try:
-        return int(sd.query_devices(kind=kind)["index"])
-    # It raises for "none": a machine without sound is no fault here, `find` says it in words.
-    except (sd.PortAudioError, ValueError):
-        return -1
 
 
 def find(device: int | str | None, kind: Kind) -> Device:
@@ -133,45 +127,64 @@ def find(device: int | str | None, kind: Kind) -> Device:
     raise DeviceError(f"no {WORD[kind]} {verb} {clipped(device)}; there are: {listed}")
 
 
-def rate_for(device: Device, kind: Kind, rate_hz: int) -> int:
-    """Return `rate_hz` where the device takes it, else the device's own rate: the kit resamples."""
-    sd = sounddevice()
-    check = sd.check_input_settings if kind == "input" else sd.check_output_settings
-    try:
-        check(device=device.index, channels=1, dtype="int16", samplerate=rate_hz)
-    # Whatever the reason: if the device itself is the trouble, opening it says so in words.
-    except (sd.PortAudioError, ValueError):
-        return device.rate_hz
-    return rate_hz
+class DeviceStream:
+    """A device, and while it is open PortAudio's stream of it: int16, mono, at `rate_hz`, or at its own rate if it takes no other."""
+
+    kind: ClassVar[Kind]
+
+    def __init__(self, device: int | str | None, rate_hz: int) -> None:
+        self.device: Device = find(device, self.kind)
+        self.rate_hz = rate_hz
+        # PortAudio's stream; None while the device is closed.
+        self._stream: Any = None
+        sd = sounddevice()
+        check = sd.check_input_settings if self.kind == "input" else sd.check_output_settings
+        try:
+            check(device=self.device.index, channels=1, dtype="int16", samplerate=rate_hz)
+        # Whatever the reason: if the device itself is the trouble, opening it says so in words.
+        except (sd.PortAudioError, ValueError):
+            self.rate_hz = self.device.rate_hz
+
+    def _open(self, callback: Callable[..., None], block_ms: int) -> None:
+        """Open it; `callback` is sounddevice's, called for each block on the device's thread. A `DeviceError` says if it cannot be."""
+        sd = sounddevice()
+        make = sd.RawInputStream if self.kind == "input" else sd.RawOutputStream
+        options = {"samplerate": self.rate_hz, "blocksize": self.rate_hz * block_ms // 1000, "callback": callback}
+        try:
+            stream = make(device=self.device.index, channels=1, dtype="int16", latency="low", **options)
+            stream.start()
+        except sd.PortAudioError as exc:
+            message = show.one_line(str(exc.args[0]) if exc.args else str(exc), 120)
+            raise DeviceError(
+                f"the {WORD[self.kind]} {show.one_line(self.device.name, 40)!r} ({self.device.host}) cannot be opened: {message}. "
+                "Is another program using it, or was it unplugged? python -m kit voice --devices lists the devices"
+            ) from exc
+        self._stream = stream
+
+    def _close(self) -> None:
+        """Close it without blocking: a driver whose device vanished may never return (seen with JACK). Closing twice is fine."""
+        stream, self._stream = self._stream, None
+        if stream is None:
+            return
+        # A daemon, or a driver that hangs would keep Python from ending, too.
+        options = {"ignore_errors": True}
+        closing = threading.Thread(target=stream.close, kwargs=options, name="kit: closing", daemon=True)
+        closing.start()
+        closing.join(_CLOSE_S)
+        if closing.is_alive() and (at_exit := getattr(sounddevice(), "_exit_handler", None)):
+            atexit.unregister(at_exit)  # it would wait for the same stream
+
+    @property
+    def latency_ms(self) -> float | None:
+        """What the device adds, as its driver reports it; ``None`` where it is closed or the figure cannot be true."""
+        latency = 0.0 if self._stream is None else float(self._stream.latency) * 1000
+        return latency if 0 < latency < 10_000 else None  # JACK's dummy card reports two days
 
 
-def opened(device: Device, kind: Kind, **options: Any) -> Any:
-    """Open a stream of int16, mono, and start it, with `options` of sounddevice's class. A `DeviceError` says if it cannot be."""
-    sd = sounddevice()
-    make = sd.RawInputStream if kind == "input" else sd.RawOutputStream
-    try:
-        stream = make(device=device.index, channels=1, dtype="int16", latency="low", **options)
-        stream.start()
-    except sd.PortAudioError as exc:
-        message = show.one_line(str(exc.args[0]) if exc.args else str(exc), 120)
-        raise DeviceError(
-            f"the {WORD[kind]} {show.one_line(device.name, 40)!r} ({device.host}) cannot be opened: {message}. "
-            "Is another program using it, or was it unplugged? python -m kit voice --devices lists the devices"
-        ) from exc
-    return stream
+def resampler(from_hz: int, to_hz: int) -> Any:
+    """Make a resampler of a stream of int16, mono; ``None`` where there is nothing to do."""
+    if from_hz == to_hz:
+        return None
+    import soxr
 
-
-def close(stream: Any) -> None:
-    """Close a stream without blocking: a driver whose device vanished may never return (seen with JACK)."""
-    # A daemon, or a driver that hangs would keep Python from ending, too.
-    closing = threading.Thread(target=stream.close, kwargs={"ignore_errors": True}, name="kit: closing", daemon=True)
-    closing.start()
-    closing.join(_CLOSE_S)
-    if closing.is_alive() and (at_exit := getattr(sounddevice(), "_exit_handler", None)):
-        atexit.unregister(at_exit)  # it would wait for the same stream
-
-
-def latency_ms(stream: Any) -> float | None:
-    """What a device adds, as its driver reports it; ``None`` where it is closed or the figure cannot be true."""
-    latency = 0.0 if stream is None else float(stream.latency) * 1000
-    return latency if 0 < latency < 10_000 else None  # JACK's dummy card reports two days
+    return soxr.ResampleStream(from_hz, to_hz, 1, dtype="int16")

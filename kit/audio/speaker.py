@@ -12,7 +12,7 @@ import numpy as np
 
 from ..clip import MAX_MS, RATE_HZ, Clip
 from ..errors import DeviceError, InputError
-from .portaudio import Device, close, find, latency_ms, opened, rate_for
+from .portaudio import DeviceStream, resampler
 
 _GONE_S = 3.0  # a device that asks for nothing for this long is gone
 _LOOK_S = 0.02  # how often a wait looks at what was heard
@@ -131,7 +131,7 @@ class PlayQueue:
         return self._at_24k(pulls[0][0]) if pulls else 0
 
 
-class Speaker(PlayQueue):
+class Speaker(PlayQueue, DeviceStream):
     """The speaker of the machine that the kernel runs on.
 
     ::
@@ -156,24 +156,24 @@ class Speaker(PlayQueue):
         DeviceError: If there is no such device, or it cannot be opened.
     """
 
+    kind = "output"
+
     def __init__(
         self, device: int | str | None = None, *, prebuffer_ms: float = 40, max_waiting_ms: float = MAX_MS
     ) -> None:
         if not 0 <= prebuffer_ms <= 2_000:
             raise InputError(f"a prebuffer of {prebuffer_ms:g} ms: take 0 to 2 000; 40 is usual")
-        self.device: Device = find(device, "output")
-        rate_hz = rate_for(self.device, "output", RATE_HZ)
-        per_ms = rate_hz / 1000
-        super().__init__(prebuffer=int(prebuffer_ms * per_ms), limit=int(max_waiting_ms * per_ms), rate_hz=rate_hz)
+        DeviceStream.__init__(self, device, RATE_HZ)
+        per_ms = self.rate_hz / 1000
+        prebuffer, limit = int(prebuffer_ms * per_ms), int(max_waiting_ms * per_ms)
+        PlayQueue.__init__(self, prebuffer=prebuffer, limit=limit, rate_hz=self.rate_hz)
         self.prebuffer_ms = prebuffer_ms
         self.n_device_underflows = 0
         self.on_played: Any = None
         # `perf_counter` of the device's last request for sound: a device that stops asking is gone.
         self._requested_at_s = time.perf_counter()
-        # PortAudio's stream; None while the device is closed.
-        self._stream: Any = None
-        # Made with a reply's first samples, where the device does not run at 24 kHz.
-        self._resampler: Any = None
+        # A new one for each reply: its last samples come out of it at the end.
+        self._resampler = resampler(RATE_HZ, self.rate_hz)
 
     @property
     def n_heard(self) -> int:
@@ -183,35 +183,26 @@ class Speaker(PlayQueue):
     def playing(self) -> bool:
         return self.n_heard < self.n_written
 
-    @property
-    def latency_ms(self) -> float | None:
-        """What the device adds, as its driver reports it; ``None`` where it is not known."""
-        return latency_ms(self._stream)
-
     def __repr__(self) -> str:
         state = "open" if self._stream else "closed"
         return f"<Speaker {self.device.name!r} at {self.rate_hz} Hz, {state}, {self.n_heard / RATE_HZ:.1f} s heard>"
 
     def write(self, pcm: bytes) -> None:
-        if self.rate_hz != RATE_HZ:
-            import soxr
-
-            if self._resampler is None:
-                self._resampler = soxr.ResampleStream(RATE_HZ, self.rate_hz, 1, dtype="int16")
+        if self._resampler is not None:
             pcm = self._resampler.resample_chunk(np.frombuffer(pcm, np.int16)).tobytes()
         super().write(pcm)
 
     def end(self) -> None:
         if self._resampler is not None:  # its last samples are still inside
             super().write(self._resampler.resample_chunk(np.zeros(0, np.int16), last=True).tobytes())
-            self._resampler = None
+            self._resampler = resampler(RATE_HZ, self.rate_hz)
         super().end()
 
     async def stop(self) -> int:
         """Fall silent at once; what the device has taken already is still heard. Returns the samples heard in all."""
         n_heard = self.n_heard  # before the queue is cleared: the server is told what was heard up to now
         self.clear()
-        self._resampler = None
+        self._resampler = resampler(RATE_HZ, self.rate_hz)
         return n_heard
 
     async def drained(self) -> None:
@@ -245,14 +236,11 @@ class Speaker(PlayQueue):
                 self.on_played(out)
 
         # 10 ms: how finely a reply can be cut off. A callback: a blocking write garbles the sound on JACK, and cannot be cut short.
-        options = {"samplerate": self.rate_hz, "blocksize": self.rate_hz // 100}
-        self._stream = opened(self.device, "output", callback=callback, **options)
+        self._open(callback, 10)
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            close(stream)
+        self._close()
 
 
 async def play(clip: Clip, *, device: int | str | None = None) -> None:

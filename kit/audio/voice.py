@@ -20,7 +20,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -58,25 +58,30 @@ class Latency:
     """
 
     # Per block of the last minute: from the device's handing it over to the socket's taking it.
-    input_ms: list[float] = field(default_factory=list)
+    input_ms: list[float] = field(default_factory=list, metadata={"label": "kit: microphone block → socket"})
     # Per reply: from the arrival of its first sound to its writing to the speaker's queue.
-    output_ms: list[float] = field(default_factory=list)
-    # Per reply: from there to the speaker's taking it: prebuffer, and up to one of the device's periods.
-    queue_ms: list[float] = field(default_factory=list)
+    output_ms: list[float] = field(
+        default_factory=list, metadata={"label": "kit: first sound arrived → speaker's queue"}
+    )
+    # Per reply: from there to the speaker's taking it.
+    queue_ms: list[float] = field(
+        default_factory=list, metadata={"label": "queue → speaker took it (prebuffer, device period)"}
+    )
     # Per reply: from `speech_stopped` (or our request) to its first sound: the server and the network.
-    server_ms: list[float] = field(default_factory=list)
+    server_ms: list[float] = field(default_factory=list, metadata={"label": "server: speech stopped → first sound"})
     # How long the server waits in silence before it says `speech_stopped`.
-    vad_silence_ms: float | None = None
-    # How much must be there before a reply begins to play, and what the devices add, as their drivers report it.
-    prebuffer_ms: float | None = None
-    microphone_ms: float | None = None
-    speaker_ms: float | None = None
+    vad_silence_ms: float | None = field(default=None, metadata={"label": "server: silence it waits for (VAD)"})
+    # How much must be there before a reply begins to play, and what the devices add.
+    prebuffer_ms: float | None = field(default=None, metadata={"label": "prebuffer"})
+    microphone_ms: float | None = field(default=None, metadata={"label": "microphone, as its driver reports"})
+    speaker_ms: float | None = field(default=None, metadata={"label": "speaker, as its driver reports"})
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """(quantity, count, median, 95th percentile), as words; what was never measured has no row."""
         rows = []
-        for name, label in _DURATIONS.items():
-            match getattr(self, name):
+        for one in fields(self):
+            label = one.metadata["label"]
+            match getattr(self, one.name):
                 case [_, *_] as values:
                     median, high = np.percentile(values, (50, 95))
                     rows.append((label, str(len(values)), f"{median:.1f} ms", f"{high:.1f} ms"))
@@ -100,18 +105,6 @@ class Latency:
         return show.table(rows, ["where the time goes", "n", "median", "95 %"])
 
 
-_DURATIONS = {
-    "input_ms": "kit: microphone block → socket",
-    "output_ms": "kit: first sound arrived → speaker's queue",
-    "queue_ms": "queue → speaker took it (prebuffer, device period)",
-    "server_ms": "server: speech stopped → first sound",
-    "vad_silence_ms": "server: silence it waits for (VAD)",
-    "prebuffer_ms": "prebuffer",
-    "microphone_ms": "microphone, as its driver reports",
-    "speaker_ms": "speaker, as its driver reports",
-}
-
-
 class Voice:
     """A spoken conversation::
 
@@ -127,6 +120,8 @@ class Voice:
     """
 
     playback_of: ClassVar[Callable[..., Any]] = Playback
+    # What the microphone brings is sent whatever the session's turn detection is.
+    listens_by_itself: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -194,10 +189,15 @@ class Voice:
             pcm = block.pcm if self._canceller is None else self._canceller.near(block.pcm)
             samples = np.frombuffer(pcm, np.int16)
             self.level = int(np.abs(samples.astype(np.int32)).max(initial=0)) / 32_768
+            is_heard = self.listens_by_itself or self._pressed or turn_detection(self.session) is not None
             # The canceller may hold back up to 10 ms, and then this is empty.
-            if not pcm or not self._is_heard():
+            if not pcm or not is_heard:
                 continue
-            if not self._muted():
+            now_s = time.perf_counter()
+            # Pushed on with each block, so that it runs from the moment that the speaker fell silent.
+            if self.half_duplex and self.sink.playing:
+                self._muted_until_s = now_s + _MUTED_AFTER_S
+            if now_s >= self._muted_until_s:
                 self._brought(pcm)
             else:
                 self.n_muted += samples.size
@@ -205,17 +205,15 @@ class Voice:
             await self.session.append_audio(pcm)
             self._input_ms.append((time.perf_counter() - block.ready_at_s) * 1000)
 
-    def _muted(self) -> bool:
-        now_s = time.perf_counter()
-        # Pushed on with each block, so that it runs from the moment that the speaker fell silent.
-        if self.half_duplex and self.sink.playing:
-            self._muted_until_s = now_s + _MUTED_AFTER_S
-        return now_s < self._muted_until_s
-
     async def _follow(self) -> None:
         async for event in self.session.follow(from_now=True):
             self.playback.take(event)
-            self._took(event)
+            if event.type == "input_audio_buffer.speech_started" and self._tasks is not None:
+                detection = turn_detection(self.session)
+                # Absent is true: the service interrupts by itself unless it was told not to (wire/README.md, Turn detection).
+                server_cancels = detection is not None and detection.get("interrupt_response") is not False
+                interrupt = self.playback.interrupt(server_cancels=server_cancels, at_ms=event.at_ms)
+                self._tasks.create_task(interrupt, name="kit: interruption")
             if self._on_event is not None:
                 self._on_event(event)
 
@@ -224,21 +222,8 @@ class Voice:
     async def _ready(self) -> None:
         """Prepare the session for the first sound."""
 
-    def _is_heard(self) -> bool:
-        """Whether what the microphone brings is sent."""
-        return self._pressed or turn_detection(self.session) is not None
-
     def _brought(self, pcm: bytes) -> None:
         """The user's sound, about to be sent."""
-
-    def _took(self, event: Event) -> None:
-        """Interrupt the reply when the server hears the user."""
-        if event.type == "input_audio_buffer.speech_started" and self._tasks is not None:
-            detection = turn_detection(self.session)
-            # Absent is true: the service interrupts by itself unless it was told not to (wire/README.md, Turn detection).
-            server_cancels = detection is not None and detection.get("interrupt_response") is not False
-            interrupt = self.playback.interrupt(server_cancels=server_cancels, at_ms=event.at_ms)
-            self._tasks.create_task(interrupt, name="kit: interruption")
 
     async def _watch(self) -> None:
         """End the conversation in words when the speaker is gone."""
