@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
-from collections.abc import Coroutine
-from concurrent.futures import Future
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar, Concatenate, Literal, ParamSpec
 
 import traitlets
 
@@ -30,7 +30,7 @@ from ..clip import Clip, clips_dir
 from ..errors import DeviceError, InputError, KitError, LocalProtocolError, clipped
 from ..session import Session
 from ..wire.records import Item, Response
-from .page import BrowserMicrophone, BrowserSpeaker, Content, PageWidget, css, esm, settle, soon
+from .page import BrowserMicrophone, BrowserSpeaker, Content, PageWidget, read, settle, soon
 
 _CLOSED = "the session is closed; connect again, and run this cell again"
 _MAX_TURNS = 200  # shown: the conversation's last ones
@@ -39,6 +39,24 @@ _DRAW_S = 0.1  # the least time between two pictures: deltas come much faster
 _HERE_S = 20.0  # how long a page may take to be drawn
 
 Turn = dict[str, Any]
+P = ParamSpec("P")
+
+
+def _on_its_loop(
+    method: Callable[Concatenate[Chat, P], Coroutine[Any, Any, None]],
+) -> Callable[Concatenate[Chat, P], Coroutine[Any, Any, None]]:
+    """Run a coroutine method of a chat on the loop of its session, whichever loop awaits it."""
+
+    @functools.wraps(method)
+    async def call(chat: Chat, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        if asyncio.get_running_loop() is chat._loop:
+            await method(chat, *args, **kwargs)
+        elif chat._loop.is_closed():  # the session's thread ended with it
+            raise LocalProtocolError(_CLOSED)
+        else:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(method(chat, *args, **kwargs), chat._loop))
+
+    return call
 
 
 class Chat(PageWidget):
@@ -63,8 +81,8 @@ class Chat(PageWidget):
         prebuffer_ms: How much must be there before a reply begins to play.
     """
 
-    _esm = esm("page", "capture", "playout", "chat")
-    _css = css("sound")
+    _esm = read("page.js", "capture.js", "playout.js", "chat.js")
+    _css = read("sound.css")
     # Every message that the page may send; anything else is ignored.
     KINDS: ClassVar[tuple[str, ...]] = ("here", "press", "say", "replay", "pcm", "heard", "opened", "problem", "left")
     # Synchronised: the page itself waits for that much before it plays.
@@ -123,45 +141,9 @@ class Chat(PageWidget):
         n = len(self.session.responses)
         return f"<{type(self).__name__} {self._state}, {n} repl{'y' if n == 1 else 'ies'}>"
 
+    @_on_its_loop
     async def ask(self, content: str | Clip) -> None:
         """Ask, as the box does. An error is shown, not raised: the box stays usable."""
-        await self._on_loop(self._ask(content))
-
-    async def start(self) -> None:
-        """Open microphone and speaker and begin to talk, as the button does.
-
-        Raises:
-            DeviceError: If they cannot be had; the sentence says why.
-            LocalProtocolError: If the session is closed.
-        """
-        await self._on_loop(self._start())
-
-    async def stop(self) -> None:
-        """End the talk, as the button does; the session stays open."""
-        await self._on_loop(self._stop())
-
-    async def _on_loop(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        if asyncio.get_running_loop() is self._loop:
-            await coroutine
-        else:
-            await asyncio.wrap_future(self._scheduled(coroutine))
-
-    def _scheduled(self, coroutine: Coroutine[Any, Any, None]) -> Future[None]:
-        if self._loop.is_closed():  # the session's thread ended with it
-            coroutine.close()  # or Python warns that it was never awaited
-            raise LocalProtocolError(_CLOSED)
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-
-    def release_devices(self) -> None:
-        """Let go of microphone and speaker, from any thread, and close the session of a talk that is on no page any more."""
-        # The page first, at once and from any thread: its microphone must not wait for a loop that is busy.
-        self.send({"kind": "close"})
-        if self._running is not None:
-            soon(self._loop, self._leave, "Its name was given to another widget, and its microphone is closed.")
-
-    # ----------------------------------------------------------------------------------------- on the session's own loop
-
-    async def _ask(self, content: str | Clip) -> None:
         waiting = content if isinstance(content, str) else "(a clip)"
         self._waiting.append(waiting)
         self._draw()
@@ -185,7 +167,14 @@ class Chat(PageWidget):
                 self._clips |= dict.fromkeys(new[:1], content)
         self._draw()
 
-    async def _start(self) -> None:
+    @_on_its_loop
+    async def start(self) -> None:
+        """Open microphone and speaker and begin to talk, as the button does.
+
+        Raises:
+            DeviceError: If they cannot be had; the sentence says why.
+            LocalProtocolError: If the session is closed.
+        """
         if self._running is not None:
             return
         self._state, self._problem = "opening", None
@@ -256,38 +245,34 @@ class Chat(PageWidget):
         self._state = "idle"
         self._draw()
 
-    async def _stop(self) -> None:
-        if self._opened is not None:
-            # A press on "Give up": `_start` waits on this, and takes everything down.
-            settle(self._opened, DeviceError("given up before the microphone was open"))
+    @_on_its_loop
+    async def stop(self) -> None:
+        """End the talk, as the button does; the session stays open."""
+        # A press on "Give up": `_open_page` waits on this, and `start` takes everything down.
+        settle(self._opened, DeviceError("given up before the microphone was open"))
         if self._running is not None:
             self._running.cancel()
             # Until the devices are closed; how it ended is shown by `_run`.
             await asyncio.gather(self._running, return_exceptions=True)
 
+    def release_devices(self) -> None:
+        """Let go of microphone and speaker, from any thread, and close the session of a talk that is on no page any more."""
+        # The page first, at once and from any thread: its microphone must not wait for a loop that is busy.
+        self.send({"kind": "close"})
+        if self._running is not None:
+            soon(self._loop, self._leave, "Its name was given to another widget, and its microphone is closed.")
+
     def _leave(self, words: str) -> None:
         """End a talk that is on no page any more, and its session: an open one can go on costing."""
 
         async def leave() -> None:
-            await self._stop()
+            await self.stop()
             await self.session.close()
             self._draw()
 
         if self._state != "idle":
             self._problem = f"{words} The session is closed, too.".strip()
             self._leaving = self._loop.create_task(leave(), name="kit: talk left")
-
-    async def _press(self, action: str) -> None:
-        try:
-            if action == "start":
-                await self._start()
-            elif action == "stop":
-                await self._stop()
-            elif self.voice is not None and self._running is not None:
-                await (self.voice.press() if action == "talk" else self.voice.release())
-        except KitError as exc:
-            self._problem = str(exc)
-        self._draw()
 
     async def _follow(self) -> None:
         """Draw what the session brings, until it ends."""
@@ -328,14 +313,26 @@ class Chat(PageWidget):
         soon(self._loop, self._draw_soon)
 
     def _on_press(self, content: Content, _buffers: list[memoryview]) -> None:
-        self._run_soon(self._press(str(content.get("what"))))
+        async def press(action: str) -> None:
+            try:
+                if action == "start":
+                    await self.start()
+                elif action == "stop":
+                    await self.stop()
+                elif self.voice is not None and self._running is not None:
+                    await (self.voice.press() if action == "talk" else self.voice.release())
+            except KitError as exc:
+                self._problem = str(exc)
+            self._draw()
+
+        self._run_soon(press(str(content.get("what"))))
 
     def _on_say(self, content: Content, _buffers: list[memoryview]) -> None:
         # Only names that are listed: what the page sends is never taken for a path.
         if (name := content.get("clip")) in _clip_names():
-            self._run_soon(self._ask(Clip.named(str(name))))
+            self._run_soon(self.ask(Clip.named(str(name))))
         elif text := str(content.get("text", "")).strip():
-            self._run_soon(self._ask(text))
+            self._run_soon(self.ask(text))
 
     def _on_replay(self, content: Content, _buffers: list[memoryview]) -> None:
         item_id = str(content.get("id"))
@@ -347,18 +344,17 @@ class Chat(PageWidget):
     def _on_opened(self, _content: Content, _buffers: list[memoryview]) -> None:
         # Made here, on the thread of the message, so that the first block already finds it.
         self._microphone = BrowserMicrophone(self._loop)
-        if self._opened is not None:
-            settle(self._opened, None)
+        settle(self._opened, None)
 
     def _on_problem(self, content: Content, _buffers: list[memoryview]) -> None:
         problem = str(content.get("words"))
 
         def fail() -> None:
-            if self._state == "opening" and self._opened is not None:
+            if self._state == "opening":
                 settle(self._opened, DeviceError(problem))
             else:
                 self._problem = problem
-                self._loop.create_task(self._stop())
+                self._loop.create_task(self.stop())
 
         soon(self._loop, fail)
 
@@ -366,11 +362,12 @@ class Chat(PageWidget):
         soon(self._loop, self._leave, str(content.get("words") or ""))
 
     def _run_soon(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        try:
-            self._scheduled(coroutine)
-        except LocalProtocolError as exc:
-            self._problem = str(exc)
+        if self._loop.is_closed():  # the session's thread ended with it
+            coroutine.close()  # or Python warns that it was never awaited
+            self._problem = _CLOSED
             self._draw()
+        else:
+            asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def _draw_soon(self) -> None:
         if self._to_draw is None:

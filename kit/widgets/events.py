@@ -20,7 +20,7 @@ from ..session import Session
 from ..wire.event_list import EventList, gist
 from ..wire.events import Event, dict_of, text_of
 from ..wire.records import Response
-from .page import Content, PageWidget, css, esm
+from .page import Content, PageWidget, read
 
 _AT_ONCE = 2_000  # rows in one message: the page draws the first while the next are on their way
 # Bounds of what a message to the page holds: an event may carry a megabyte of a stranger's text.
@@ -44,8 +44,8 @@ class EventTable(PageWidget):
         height_px: Of the list.
     """
 
-    _esm = esm("page", "events")
-    _css = css("events")
+    _esm = read("page.js", "events.js")
+    _css = read("events.css")
     KINDS: ClassVar[tuple[str, ...]] = ("here", "open", "hear")
     height_px = traitlets.Int(360).tag(sync=True)
     # Follows a live session; None where all events are there already.

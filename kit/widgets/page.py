@@ -45,14 +45,9 @@ _WITHOUT_KERNEL = (
 
 
 @cache
-def esm(*names: str, kind: str = "js") -> str:
-    """Read these files, in this order, as one module."""
-    return "\n".join((_HERE / f"{name}.{kind}").read_text(encoding="utf-8") for name in names)
-
-
-def css(name: str) -> str:
-    """Read a style sheet; ``sound`` is the look that all widgets with sound share."""
-    return esm(name, kind="css")
+def read(*names: str) -> str:
+    """Read these files, in this order, as one; ``sound.css`` is the look that all widgets with sound share."""
+    return "\n".join((_HERE / name).read_text(encoding="utf-8") for name in names)
 
 
 class PageWidget(anywidget.AnyWidget):
@@ -233,9 +228,7 @@ class BrowserSpeaker:
             # What the device had taken when it was stopped is still heard; nothing waits any more.
             self.n_written = self._base + int(content["played"])
             result, self.n_heard = min(n_heard, self.n_written), self.n_written
-            answer = self._stops.get(int(number))
-        if answer is not None:
-            settle(answer, result)
+        settle(self._stops.get(int(number)), result)
 
 
 class BrowserMicrophone(BlockQueue):
@@ -265,15 +258,14 @@ def soon(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args: An
         loop.call_soon_threadsafe(call, *args)
 
 
-def settle(future: asyncio.Future[Any], outcome: object) -> None:
-    """Give a future its result or its error, from any thread; nothing happens where it has one."""
+def settle(future: asyncio.Future[Any] | None, outcome: object) -> None:
+    """Give a future its result or its error, from any thread; nothing happens where there is none, or it has one."""
 
-    def give() -> None:
-        if future.done():
-            return
-        if isinstance(outcome, Exception):
+    def give(future: asyncio.Future[Any]) -> None:
+        if not future.done() and isinstance(outcome, Exception):
             future.set_exception(outcome)
-        else:
+        elif not future.done():
             future.set_result(outcome)
 
-    soon(future.get_loop(), give)
+    if future is not None:
+        soon(future.get_loop(), give, future)

@@ -11,7 +11,7 @@ from .. import show
 from ..audio import play_replies
 from ..clip import RATE_HZ, Clip
 from ..session import Session
-from .page import BrowserSpeaker, Content, PageWidget, css, esm
+from .page import BrowserSpeaker, Content, PageWidget, read
 
 
 class Player(BrowserSpeaker, PageWidget):
@@ -25,8 +25,8 @@ class Player(BrowserSpeaker, PageWidget):
         prebuffer_ms: How much must be there before a reply begins to play.
     """
 
-    _esm = esm("page", "playout", "player")
-    _css = css("sound")
+    _esm = read("page.js", "playout.js", "player.js")
+    _css = read("sound.css")
     KINDS: ClassVar[tuple[str, ...]] = ("here", "heard", "press")
 
     prebuffer_ms = traitlets.Float(60).tag(sync=True)

@@ -29,7 +29,7 @@ from ..audio import Microphone, Recording, kernel_details
 from ..audio.microphone import silence_limit_ms
 from ..clip import MAX_MS, RATE_HZ, Clip, Provenance
 from ..errors import AudioFormatError, DeviceError, InputError, KitError, LocalProtocolError, clipped
-from .page import Content, PageWidget, css, esm, settle
+from .page import Content, PageWidget, read, settle
 
 SNAPSHOT_S = 10  # of sound in the picture that is left for a page without a kernel
 _GONE_S = 3.0  # a kernel's microphone that brings nothing for this long is gone
@@ -70,8 +70,8 @@ class Recorder(PageWidget):
         max_s: The recording ends by itself after this long.
     """
 
-    _esm = esm("page", "capture", "recorder")
-    _css = css("sound")
+    _esm = read("page.js", "capture.js", "recorder.js")
+    _css = read("sound.css")
     KINDS: ClassVar[tuple[str, ...]] = ("here", "press", "started", "pcm", "problem", "upload", "save")
     # Read by the page: which microphone, and what it asks of the browser.
     microphone = traitlets.Unicode("browser").tag(sync=True)
@@ -202,24 +202,24 @@ class Recorder(PageWidget):
                 self.stop()
                 # What Stop may take: a device that hangs, and blocks that another thread still handles.
                 await asyncio.wait({done}, timeout=_GONE_S + _LATE_S)
-            return done.result() if done.done() else self._what_there_is(timeout_s)
+            if done.done():
+                return done.result()
+            # Its stop was never confirmed: the page is closed, or still asks its reader for the microphone.
+            with self._guard:
+                recording = self._recording
+                if recording is not None and recording.n_samples:
+                    self._finish(recording)
+                    assert self.clip is not None
+                    return self.clip
+                self._recording = None
+            raise DeviceError(
+                f"no sound came within {timeout_s:g} s: allow the microphone and record again, or use Clip.load()"
+            )
         finally:
             with self._guard:
                 self._waiter = self._stop_at_silence_ms = None
             if not done.done():
                 self.stop()
-
-    def _what_there_is(self, timeout_s: float) -> Clip:
-        """End a recording whose stop was never confirmed: the page is closed, or still asks its reader for the microphone."""
-        with self._guard:
-            if self._recording is not None and self._recording.n_samples:
-                self._finish(self._recording)
-                assert self.clip is not None
-                return self.clip
-            self._recording = None
-        raise DeviceError(
-            f"no sound came within {timeout_s:g} s: allow the microphone and record again, or use Clip.load()"
-        )
 
     def stop(self) -> None:
         """End the recording, as the button does; the clip is there once the last block has come."""
@@ -239,24 +239,23 @@ class Recorder(PageWidget):
             self._stopping = False
             # The page has not been silent yet: its time runs from here.
             self._heard_at_s = time.monotonic()
-            if self.microphone == "kernel":
-                self._begin_in_kernel()
-            else:
+            limit_ms = self.max_s * 1000
+            if self.microphone == "browser":
                 # Until the page has said which device it opened and what it applied.
-                self._recording, self._details = Recording(max_ms=self.max_s * 1000), {"where": "browser"}
+                self._recording, self._details = Recording(max_ms=limit_ms), {"where": "browser"}
                 self.send({"kind": "start", "take": self._n_takes})
-
-    def _begin_in_kernel(self) -> None:
-        blocks: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        try:
-            microphone = Microphone(self.device)
-            microphone.start(lambda data, _now_s: blocks.put(data))
-        except KitError as exc:
-            self._refuse(exc)
-            return
-        self._blocks, self._details = blocks, kernel_details(microphone)
-        self._recording = Recording(rate_hz=microphone.rate_hz, max_ms=self.max_s * 1000)
-        arguments = (microphone, blocks, self._recording)
+                return
+            blocks: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+            try:
+                microphone = Microphone(self.device)
+                microphone.start(lambda data, _now_s: blocks.put(data))
+            except KitError as exc:
+                self._refuse(exc)
+                return
+            recording = Recording(rate_hz=microphone.rate_hz, max_ms=limit_ms)
+            self._recording, self._blocks, self._details = recording, blocks, kernel_details(microphone)
+        # On a thread of its own, so that it goes on while a cell runs.
+        arguments = (microphone, blocks, recording)
         threading.Thread(target=self._record_in_kernel, args=arguments, name="kit: recorder", daemon=True).start()
         status = f"the kernel's microphone: {microphone.device.name}"
         self.send({"kind": "state", "state": "recording", "status": status})
@@ -264,7 +263,6 @@ class Recorder(PageWidget):
     def _record_in_kernel(
         self, microphone: Microphone, blocks: queue.SimpleQueue[bytes | None], recording: Recording
     ) -> None:
-        """Record on a thread of its own, so that it goes on while a cell runs."""
         peak, level_at_ms = 0.0, 0.0
         try:
             while not self._is_enough(recording) and (data := blocks.get(timeout=_GONE_S)) is not None:
@@ -346,7 +344,7 @@ class Recorder(PageWidget):
 
     def _on_problem(self, content: Content, _buffers: list[memoryview]) -> None:
         self._recording = None
-        self._settle(DeviceError(str(content.get("words", "the browser's microphone could not be opened"))))
+        settle(self._waiter, DeviceError(str(content.get("words", "the browser's microphone could not be opened"))))
 
     def _on_upload(self, content: Content, buffers: list[memoryview]) -> None:
         # The first piece: what an upload that was broken off left behind is forgotten.
@@ -406,16 +404,12 @@ class Recorder(PageWidget):
     def _keep(self, clip: Clip) -> None:
         self.clip = clip
         self._tell_clip(clip)
-        self._settle(clip)
+        settle(self._waiter, clip)
 
     def _refuse(self, error: KitError) -> None:
         self._recording = self._blocks = None
         self.send({"kind": "problem", "words": str(error)})
-        self._settle(error)
-
-    def _settle(self, outcome: Clip | Exception) -> None:
-        if self._waiter is not None:
-            settle(self._waiter, outcome)
+        settle(self._waiter, error)
 
     def _tell_clip(self, clip: Clip) -> None:
         pcm = clip.pcm.astype("<i2", copy=False).data.cast("B")

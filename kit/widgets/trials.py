@@ -9,7 +9,7 @@ from typing import ClassVar
 from .. import plots, show, tables
 from ..errors import KitError
 from ..trials.ledger import Ledger
-from .page import Content, PageWidget, css, esm
+from .page import Content, PageWidget, read
 
 
 class Trials(PageWidget):
@@ -21,8 +21,8 @@ class Trials(PageWidget):
         title: Of the picture.
     """
 
-    _esm = esm("page", "trials")
-    _css = css("sound")
+    _esm = read("page.js", "trials.js")
+    _css = read("sound.css")
     KINDS: ClassVar[tuple[str, ...]] = ("here", "open")
 
     def __init__(self, ledger: Ledger | str | Path, *, title: str | None = None) -> None:
