@@ -434,9 +434,8 @@ def _named(spec: str | Endpoint, model: str | None, dialect_name: str | None, en
             raise EndpointError(f"this endpoint speaks {spec.dialect}; make another: endpoint(…, dialect_name=…)")
         if model is None or model == spec.model:
             return spec
-        field = (
-            "deployment" if "deployment" in dict(parse_qsl(urlsplit(spec.url).query)) else "model"
-        )  # Azure's preview
+        # Azure's preview calls it the deployment.
+        field = "deployment" if "deployment" in dict(parse_qsl(urlsplit(spec.url).query)) else "model"
         return replace(spec, model=model, url=spec.url and _with_query(spec.url, **{field: model}))
     if not isinstance(spec, str) or not spec.strip():
         raise EndpointError(f"an endpoint is a name ({', '.join(NAMES)}) or a ws:// URL, not {clipped(spec)}")

@@ -117,4 +117,4 @@ def _too_long(path: object, max_bytes: int, size: int | None) -> str:
 
 
 def _path_text(path: object) -> str:
-    return show.one_line(os.fspath(path) if isinstance(path, str | os.PathLike) else str(path), 200)
+    return show.one_line(os.fspath(path) if isinstance(path, str | os.PathLike) else str(path), 200) or "''"

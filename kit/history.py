@@ -24,7 +24,7 @@ import pybase64
 from . import chats, show
 from .chats import MAX_FILE_BYTES, ROLES, text_value
 from .errors import HistoryError, clipped
-from .files import named_path, read_text, writable_path
+from .files import read_text, writable_path
 from .wire.dialect import BETA, GA, MAX_APPEND_BYTES, Dialect, dialect, spell_part
 from .wire.refusals import Refusal, refuse_item
 
@@ -399,9 +399,8 @@ class History:
             item = _item(entry, n)
             place = last if previous is None else places.get(previous) if isinstance(previous, str) else None
             if place is None:
-                raise HistoryError(
-                    f"entry {n} goes after an unknown item, {clipped(previous)}; leave previous_item_id out"
-                )
+                after = f"goes after an unknown item, {clipped(previous)}"
+                raise HistoryError(f"entry {n} {after}; leave previous_item_id out")
             items.append(item)
             if isinstance(item_id := item.get("id"), str):
                 places.setdefault(item_id, n)
@@ -452,7 +451,7 @@ class History:
 
     def save(self, path: str | Path) -> Path:
         """Write the items as a JSON list, spelled for GA, audio included; returns the absolute path."""
-        target = writable_path(_path(path), error=HistoryError).resolve()
+        target = writable_path(path, error=HistoryError).resolve()
         try:
             target.write_text(json.dumps(self.serialize("ga"), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         except OSError as exc:
@@ -462,14 +461,13 @@ class History:
     @classmethod
     def load(cls, path: str | Path) -> History:
         """Read what `save` wrote, or any JSON list that `from_events` takes."""
-        source = _path(path)
-        text = read_text(source, MAX_FILE_BYTES, error=HistoryError)
+        text = read_text(path, MAX_FILE_BYTES, error=HistoryError)
         try:
             entries = json.loads(text)
         except (ValueError, RecursionError) as exc:
-            raise HistoryError(f"{source} is not JSON ({exc}); {_FILE_FORM}") from exc
+            raise HistoryError(f"{path} is not JSON ({exc}); {_FILE_FORM}") from exc
         if not isinstance(entries, list):
-            raise HistoryError(f"{source} holds {clipped(entries, 40)}; {_FILE_FORM}")
+            raise HistoryError(f"{path} holds {clipped(entries, 40)}; {_FILE_FORM}")
         return cls.from_events(entries)
 
     def with_transcripts(self) -> History:
@@ -477,16 +475,9 @@ class History:
 
         This makes a server's own dump of a conversation seedable. A user's turn that has its audio stays as it is.
         """
-
-        def seedable(item: HistoryItem, part: HistoryPart) -> HistoryPart:
-            words = _transcript(item, part)
-            return part if words is None else HistoryPart(words)
-
-        items = (replace(item, parts=tuple(seedable(item, part) for part in item.parts)) for item in self.items)
+        items = []
+        for item in self.items:
+            words = [(part, _transcript(item, part)) for part in item.parts]
+            parts = tuple(part if text is None else HistoryPart(text) for part, text in words)
+            items.append(replace(item, parts=parts))
         return replace(self, items=tuple(items))
-
-
-def _path(path: object) -> Path:
-    if not isinstance(path, str | Path) or not str(path):
-        raise HistoryError(f"a path is text or a Path, not {clipped(path)}")
-    return named_path(path, error=HistoryError)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 from . import show
@@ -13,7 +13,6 @@ from .endpoint import PRICES, Endpoint
 from .errors import HistoryError, KitError, ResponseTimeout, ServerError
 from .history import History
 from .services import ALL_ROLES, WORDS, Capabilities
-from .session import Session
 from .wire.events import dict_of, int_of
 
 _ASK: dict[str, Any] = {"content": "Say hello.", "metadata": {"kit_probe": "1"}}
@@ -38,9 +37,15 @@ class Probe:
         """Capability, what was found, what was known, and a remark where the two differ."""
         rows = []
         for name in [f.name for f in fields(Capabilities) if f.name not in ("known_from", "source", "remark")]:
-            value, known = getattr(self.found, name), getattr(self.endpoint.capabilities, name)
-            differs = "differs" if None not in (value, known) and value != known else ""
-            rows.append((name, _word(value), _word(known), self.notes.get(name, differs)))
+            values = getattr(self.found, name), getattr(self.endpoint.capabilities, name)
+            words = []
+            for value in values:
+                if isinstance(value, tuple):  # roles
+                    words.append(", ".join(value) or "none")
+                else:
+                    words.append(WORDS[value] if value is None or isinstance(value, bool) else str(value))
+            differs = "differs" if None not in values and values[0] != values[1] else ""
+            rows.append((name, words[0], words[1], self.notes.get(name, differs)))
         return rows
 
     def __repr__(self) -> str:
@@ -49,9 +54,6 @@ class Probe:
     def _repr_html_(self) -> str:
         return show.table([[show.esc(cell) for cell in row] for row in self.rows], ["", "found", "known", ""])
 
-    def _note(self, **capabilities: Any) -> None:
-        self.found = replace(self.found, **capabilities)
-
     async def _try(self, name: str, attempt: Awaitable[Any]) -> Any:
         """Try something; what the server says if it refuses is a note."""
         try:
@@ -59,59 +61,6 @@ class Probe:
         except (ServerError, HistoryError, ResponseTimeout) as exc:
             self.notes[name] = show.one_line(str(exc), 120)
             return None
-
-    async def _speech(self, session: Session, timeout_s: float) -> None:
-        with contextlib.suppress(KitError):
-            response = await session.ask(**_ASK, modality="audio", timeout_s=timeout_s)
-            reply_item = next((item for item in reversed(session.items) if item.role == "assistant"), None)
-            if response.modality == "audio" and reply_item is not None:
-                await self._try("truncates", session.truncate_item(reply_item, 100, timeout_s=timeout_s))
-                self._note(truncates="truncates" not in self.notes)
-        # Only GA's session object says a rate; elsewhere it stays unknown.
-        sound = dict_of(dict_of(session.settings, "audio"), "input")
-        self._note(input_hz=int_of(dict_of(sound, "format"), "rate"))
-
-    async def _text(self, session: Session, timeout_s: float) -> None:
-        response = await self._try("answers_in_text", session.ask(**_ASK, modality="text", timeout_s=timeout_s))
-        if response is None:
-            self._note(answers_in_text=False)
-            return
-        done = session.events.of("response.done")[-1]
-        metadata = dict_of(dict_of(done.data, "response"), "metadata")
-        # Any price does: what is asked is whether the counts can be believed.
-        priced = next(iter(PRICES.values())).usd(response.usage or {})
-        self._note(
-            answers_in_text=response.modality == "text",
-            echoes_metadata="kit_probe" in metadata,
-            counts_tokens=priced is not None,
-        )
-        if response.modality != "text":
-            self.notes["answers_in_text"] = f"asked for text, it answered in {response.modality}"
-
-    async def _items(self, session: Session, timeout_s: float) -> None:
-        roles, refused = [], []
-        for role in ALL_ROLES:
-            history = getattr(History(), role)("Please be brief.")
-            # `check=False` asks the service, not the kit.
-            if await self._try("seeds", session.seed(history, check=False, timeout_s=timeout_s)):
-                roles.append(role)
-            else:
-                refused.append(f"{role}: {self.notes.get('seeds', 'not confirmed')}")
-        self.notes |= {"seeds": "; ".join(refused)} if refused else {}
-        # A service that renames items confirms them all the same, so what counts is whether one of the kit's ids is there.
-        ids = {item.id for item in session.items}
-        sent_ids = {dict_of(event.data, "item").get("id") for event in session.events.of("conversation.item.create")}
-        self._note(seeds=tuple(roles), keeps_ids=bool(ids & sent_ids) if roles else None)
-        item = next((item for item in session.items if item.role == "user"), None)
-        if item is not None:
-            await self._try("deletes", session.delete_item(item, timeout_s=timeout_s))
-            self._note(deletes="deletes" not in self.notes)
-
-
-def _word(value: object) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(value) or "none"
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else WORDS[value]  # type: ignore[index]
 
 
 async def probe(where: str | Endpoint = "standin", *, timeout_s: float = 20, **options: Any) -> Probe:
@@ -125,8 +74,44 @@ async def probe(where: str | Endpoint = "standin", *, timeout_s: float = 20, **o
         ConnectError: If no session comes about.
     """
     async with connect(where, keep_audio=False, **options) as session:
-        result = Probe(session.endpoint)
-        await result._speech(session, timeout_s)  # first: text in the history is what may end speech
-        await result._text(session, timeout_s)
-        await result._items(session, timeout_s)
+        result, found = Probe(session.endpoint), dict[str, Any]()
+        # In speech first: text in the history is what may end speech.
+        with contextlib.suppress(KitError):
+            response = await session.ask(**_ASK, modality="audio", timeout_s=timeout_s)
+            reply_item = next((item for item in reversed(session.items) if item.role == "assistant"), None)
+            if response.modality == "audio" and reply_item is not None:
+                await result._try("truncates", session.truncate_item(reply_item, 100, timeout_s=timeout_s))
+                found["truncates"] = "truncates" not in result.notes
+        # Only GA's session object says a rate; elsewhere it stays unknown.
+        sound = dict_of(dict_of(session.settings, "audio"), "input")
+        found["input_hz"] = int_of(dict_of(sound, "format"), "rate")
+
+        response = await result._try("answers_in_text", session.ask(**_ASK, modality="text", timeout_s=timeout_s))
+        found["answers_in_text"] = response is not None and response.modality == "text"
+        if response is not None:
+            done = session.events.of("response.done")[-1]
+            found["echoes_metadata"] = "kit_probe" in dict_of(dict_of(done.data, "response"), "metadata")
+            # Any price does: what is asked is whether the counts can be believed.
+            found["counts_tokens"] = next(iter(PRICES.values())).usd(response.usage or {}) is not None
+            if response.modality != "text":
+                result.notes["answers_in_text"] = f"asked for text, it answered in {response.modality}"
+
+        roles, refused = [], []
+        for role in ALL_ROLES:
+            history = getattr(History(), role)("Please be brief.")
+            # `check=False` asks the service, not the kit.
+            if await result._try("seeds", session.seed(history, check=False, timeout_s=timeout_s)):
+                roles.append(role)
+            else:
+                refused.append(f"{role}: {result.notes.get('seeds', 'not confirmed')}")
+        result.notes |= {"seeds": "; ".join(refused)} if refused else {}
+        # A service that renames items confirms them all the same, so what counts is whether one of the kit's ids is there.
+        ids = {item.id for item in session.items}
+        sent_ids = {dict_of(event.data, "item").get("id") for event in session.events.of("conversation.item.create")}
+        found |= {"seeds": tuple(roles), "keeps_ids": bool(ids & sent_ids) if roles else None}
+        item = next((item for item in session.items if item.role == "user"), None)
+        if item is not None:
+            await result._try("deletes", session.delete_item(item, timeout_s=timeout_s))
+            found["deletes"] = "deletes" not in result.notes
+        result.found = Capabilities(**found)
         return result
