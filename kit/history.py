@@ -124,27 +124,24 @@ def _item(entry: Mapping[str, Any], n: int) -> HistoryItem:
 
 
 def _part(fields: Mapping[str, Any], role: str, n: int) -> HistoryPart:
-    kind = fields.get("type")
+    extra = dict(fields)  # less what is spelled anew when it is sent: all other fields stay as they came
+    kind, text, clip = extra.pop("type", None), None, None
     if not isinstance(kind, str):
         raise HistoryError(f"entry {n} has a content part without a type, such as input_text: {clipped(fields)}")
-    text, audio = fields.get("text"), fields.get("audio")
-    clip = None
-    if isinstance(text, str):
-        text_value(text, f"entry {n}")
-    if isinstance(audio, str):
+    if isinstance(fields.get("text"), str):
+        text = text_value(extra.pop("text"), f"entry {n}")
+    if isinstance(fields.get("audio"), str):
         from .clip import Clip  # with numpy, which a session of text has no use for
 
         try:
-            clip = Clip.from_pcm(pybase64.b64decode(audio, validate=True), text=str(fields.get("transcript") or ""))
+            data = pybase64.b64decode(extra.pop("audio"), validate=True)
+            clip = Clip.from_pcm(data, text=str(fields.get("transcript") or ""))
         except ValueError as exc:
             raise HistoryError(f"entry {n} has audio that is not base64 of 24 kHz PCM ({exc})") from exc
-    # What is spelled anew when it is sent. All other fields stay as they came.
-    payload = ("type", *(name for name in ("text", "audio") if isinstance(fields.get(name), str)))
     # Spelled anew only where that yields the same part: a server's own dump has input_audio without its audio.
     seedable = kind in GA.seedable[role] or kind in BETA.seedable[role]
-    same = seedable and (clip is not None if kind == "input_audio" else isinstance(text, str) and clip is None)
-    extra = tuple((k, v) for k, v in fields.items() if k not in payload)
-    return HistoryPart(text if isinstance(text, str) else None, clip, None if same else kind, extra)
+    same = seedable and (clip is not None if kind == "input_audio" else text is not None and clip is None)
+    return HistoryPart(text, clip, None if same else kind, tuple(extra.items()))
 
 
 # ------------------------------------------------- what the service would refuse, before anything is sent or paid for

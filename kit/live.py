@@ -94,7 +94,7 @@ class Feeder:
         self._queue: list[bytes] = []  # what is left of the clip that is being sent, a frame each
         # Set at the frame that holds the clip's last loud sample: all times of the reply count from there.
         self._sent: asyncio.Future[float] | None = None
-        self._n_loud = 0  # frames until then
+        self._n_loud = 0  # frames until then; below 0 after it
         self._heard_at_s = float("-inf")  # when a microphone last brought sound, on the loop's clock
         self.n_frames = self.n_late = 0
         self.worst_ms = self.skipped_ms = 0.0
@@ -114,36 +114,30 @@ class Feeder:
                 self.n_late += 1
             self.worst_ms = max(self.worst_ms, late_s * 1000)
             # Silence between a microphone's blocks would be heard as gaps in the speech.
-            if loop.time() - self._heard_at_s > self._MICROPHONE_GAP_S:
-                await self._send_frame()
-                while self._feed == "burst" and self._queue:
-                    await self._send_frame()
+            is_quiet = loop.time() - self._heard_at_s > self._MICROPHONE_GAP_S
+            goes_on = is_quiet and (bool(self._queue) or self._feed == "paced")
+            while goes_on:
+                await self._send(self._queue.pop(0) if self._queue else None)
+                self._n_loud -= 1
+                if self._n_loud == 0 and self._sent is not None and not self._sent.done():
+                    self._sent.set_result(self._link.now_ms())
+                goes_on = self._feed == "burst" and bool(self._queue)
             due_s += step_s
             await asyncio.sleep(max(0.0, due_s - loop.time()))
-
-    async def _send_frame(self) -> None:
-        if self._queue:
-            await self._send(self._queue.pop(0))
-        elif self._feed == "paced":
-            await self._link.send_frame(self._idle_frame)
-        else:
-            return
-        self.n_frames += 1
-        if self._n_loud:
-            self._n_loud -= 1
-            if not self._n_loud and self._sent is not None and not self._sent.done():
-                self._sent.set_result(self._link.now_ms())
 
     async def hear(self, data: bytes) -> None:
         """Send sound as it comes, from a microphone; silence is fed again `_MICROPHONE_GAP_S` after the last of it."""
         self._heard_at_s = asyncio.get_running_loop().time()
         await self._send(data)
-        self.n_frames += 1
 
-    async def _send(self, data: bytes) -> None:
-        """Send somebody's sound, which the list of events has, without its bytes; silence it has not."""
-        sound = {"type": "session.input_audio.append", "audio": digest(data, peak_of(data, self._format))}
-        await self._link.send_frame(_append_frame(data), listed=sound)
+    async def _send(self, data: bytes | None) -> None:
+        """Send somebody's sound, which the list of events has, without its bytes; or silence, which it has not."""
+        if data is None:
+            await self._link.send_frame(self._idle_frame)
+        else:
+            sound = {"type": "session.input_audio.append", "audio": digest(data, peak_of(data, self._format))}
+            await self._link.send_frame(_append_frame(data), listed=sound)
+        self.n_frames += 1
 
     def play(self, data: bytes, n_loud_bytes: int) -> asyncio.Future[float]:
         """Queue a clip; the future is the instant at which its last loud frame was sent, on the session's clock."""

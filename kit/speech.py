@@ -66,18 +66,15 @@ def say(text: str, *, engine: Engine | None = None) -> Clip:
     The same text becomes the same clip each time on one machine. A synthesiser takes 0.1 to 3 s and blocks: in a
     coroutine, use ``await asyncio.to_thread(say, text)``.
     """
-    _check(text)
     if engine not in (None, "recorded", "piper"):
         raise InputError(f"there is no engine {clipped(engine)}; there are: recorded, piper")
     if engine == "piper":
         return synthesised(text)
     clip = recorded(text)
-    if clip is not None:
-        return clip
-    if engine == "recorded":
+    if clip is None and engine == "recorded":
         raise InputError(f"{clipped(text)} is not recorded; kit.speech.repertoire() lists what is, or leave engine out")
     try:
-        return synthesised(text)
+        return clip or synthesised(text)
     except MissingExtra as exc:
         raise MissingExtra(f"{clipped(text)} is not recorded, and no voice is installed: {_INSTALL}") from exc
 
@@ -89,10 +86,13 @@ def synthesised(text: str, *, pace: float = 1.0, pitch: float = 1.0) -> Clip:
         pace: 2 is twice as fast.
         pitch: 1.1 is a tenth higher, with the colour of a smaller speaker: a second voice out of one.
     """
-    _check(text)
+    words = _folded(text)
+    if not any(c.isalnum() for c in words):
+        raise InputError(f"nothing in {clipped(text)} can be spoken; give it letters or digits")
+    if len(text) > MAX_CHARS:
+        raise InputError(f"a text of {len(text):,} characters is too long to say at once; the limit is {MAX_CHARS:,}")
     import soxr
 
-    words = _folded(text)
     with _ONE_AT_A_TIME:
         sentences, rate_hz, details = _by_piper(words, pace=pace, pitch=pitch)
     pause, level = Clip.silence(_PAUSE_MS), 10 ** (_PEAK_DBFS / 20)
@@ -113,13 +113,6 @@ def synthesised(text: str, *, pace: float = 1.0, pitch: float = 1.0) -> Clip:
             f"made {ms:.0f} ms of sound of {clipped(text)}: not all of it can be spoken; write it out in words"
         )
     return Clip(clip.pcm, provenance=Provenance("synthesised", words, details=details))
-
-
-def _check(text: str) -> None:
-    if not any(c.isalnum() for c in text):
-        raise InputError(f"nothing in {clipped(text)} can be spoken; give it letters or digits")
-    if len(text) > MAX_CHARS:
-        raise InputError(f"a text of {len(text):,} characters is too long to say at once; the limit is {MAX_CHARS:,}")
 
 
 def _folded(text: str) -> str:
