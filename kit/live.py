@@ -363,10 +363,20 @@ class LiveSession(OpenSession, LiveView):
         Returns:
             The reply, also a silent one: `outcome` says what came.
         """
-        clip = await self._clip_of(content)
-        feeder = await self._started()
         import numpy as np
 
+        from .clip import Clip
+        from .speech import say
+
+        if not isinstance(content, str | Clip):
+            raise InputError(f"ask() takes text or a Clip, not {clipped(content)}; a sound file: Clip.load()")
+        try:
+            # A synthesiser blocks, and the feeder must go on.
+            clip = content if isinstance(content, Clip) else await asyncio.to_thread(say, content)
+        except MissingExtra as exc:
+            advice = f"the kit speaks it, and {exc}; or ask(Clip.load(…))"
+            raise MissingExtra(f"GPT-Live takes no typed question; {advice}") from None
+        feeder = await self._started()
         with self._one_ask():
             data, loud = clip.to_bytes(self.audio_format), np.flatnonzero(np.abs(clip.pcm.astype(np.int32)) > _LOUD)
             # How much of it ends with its last loud sample: a share, since the formats differ in rate and width.
@@ -553,22 +563,6 @@ class LiveSession(OpenSession, LiveView):
                 # A feeder whose socket closed leaves its future as it is, so both are looked at.
                 await asyncio.wait([clip_sent], timeout=0.05)
         return clip_sent.result()
-
-    async def _clip_of(self, content: str | Clip) -> Clip:
-        from .clip import Clip  # with numpy
-
-        if isinstance(content, Clip):
-            return content
-        if not isinstance(content, str):
-            raise InputError(f"ask() takes text or a Clip, not {clipped(content)}; a sound file: Clip.load()")
-        from .speech import say
-
-        try:
-            return await asyncio.to_thread(say, content)  # a synthesiser blocks, and the feeder must go on
-        except MissingExtra as exc:
-            raise MissingExtra(
-                f"GPT-Live takes no typed question; the kit speaks it, and {exc}; or ask(Clip.load(…))"
-            ) from None
 
 
 async def _watch(reference: weakref.ref[LiveSession]) -> None:

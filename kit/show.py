@@ -99,19 +99,15 @@ def csv_of(df: Any) -> str:
 def badge(modality: str | None) -> str:
     """The coloured word for a modality; ``None`` is a reply that has not shown what it is yet."""
     word, sign, ground, ink = badge_style(modality)
-    return (
-        f'<span style="background:{ground};color:{ink};border-radius:4px;padding:1px 7px;font-weight:600;'
-        f'white-space:nowrap">{sign} {esc(word)}</span>'
-    )
+    style = f"background:{ground};color:{ink};border-radius:4px;padding:1px 7px;font-weight:600;white-space:nowrap"
+    return f'<span style="{style}">{sign} {esc(word)}</span>'
 
 
 def outline(modality: str | None) -> str:
     """The word for a modality that was asked for or reported: an outline, since only what *arrived* is a measurement."""
     word, sign, ground, _ = badge_style(modality)
-    return (
-        f'<span style="border:1.5px solid {ground};border-radius:4px;padding:0 6px;white-space:nowrap">'
-        f"{sign} {esc(word)}</span>"
-    )
+    style = f"border:1.5px solid {ground};border-radius:4px;padding:0 6px;white-space:nowrap"
+    return f'<span style="{style}">{sign} {esc(word)}</span>'
 
 
 def no_sound() -> str:
@@ -131,13 +127,9 @@ def badge_style(modality: str | None) -> tuple[str, str, str, str]:
 
 def origin(simulated: bool | None) -> str:
     """The mark for where something came from: nothing only where a real service is known to have answered."""
-    if simulated is False:
-        return ""
-    word = SIMULATED if simulated else UNKNOWN_ORIGIN
-    return (
-        '<span style="border:1px dashed currentColor;border-radius:4px;padding:0 6px;opacity:.75;white-space:nowrap">'
-        f"{esc(word)}</span>"
-    )
+    style = "border:1px dashed currentColor;border-radius:4px;padding:0 6px;opacity:.75;white-space:nowrap"
+    word = origin_word(simulated)
+    return f'<span style="{style}">{esc(word)}</span>' if word else ""
 
 
 def origin_word(simulated: bool | None) -> str:
