@@ -271,8 +271,6 @@ class Relay(Listener):
                 return urlunsplit((base.scheme, base.netloc, f"{root}{door}{suffix}", urlencode(query), ""))
         return self.endpoint.url
 
-    # ------------------------------------------------------------------------------------------------------ records
-
     def writer(self, n: int) -> LogWriter | None:
         """A log for the client's `n`-th connection; ``None`` where none is kept."""
         if self.folder is None:
@@ -319,8 +317,6 @@ class _Session:
         self._relay, self._n = relay, n
         # When the service was reached: all times of the log count from there.
         self._opened = time.perf_counter()
-        # ``None`` where no log is kept; replies are told of all the same.
-        self._log = relay.writer(n)
         # The two folds have one face; what the frames are, the address says.
         asks_beta = any(name.lower() == "openai-beta" for name in headers)
         dialect = "live" if "/live/sessions" in urlsplit(url).path else "beta" if asks_beta else "ga"
@@ -342,6 +338,8 @@ class _Session:
         self._n_unrecorded = 0
         # When they are recorded; ``None`` while there are none.
         self._timer: asyncio.TimerHandle | None = None
+        # ``None`` where no log is kept; replies are told of all the same.
+        self._log = relay.writer(n)
         if self._log is not None:
             self._log.redactor = redactor
             query = dict(parse_qsl(urlsplit(url).query))
@@ -355,8 +353,16 @@ class _Session:
         up = asyncio.create_task(self._up(client))
         try:
             await asyncio.wait([down, up], return_when=asyncio.FIRST_COMPLETED)
-            first, partner = (self.upstream, client) if down.done() else (client, self.upstream)
-            await _end_alike(first, partner)
+            # The same code and reason, or a broken connection for a broken one.
+            first: ClientConnection | ServerConnection = self.upstream if down.done() else client
+            partner: ClientConnection | ServerConnection = client if down.done() else self.upstream
+            code, reason = first.close_code, first.close_reason or ""
+            if code is None or code == 1006:
+                partner.transport.abort()
+            elif code == 1005:  # a close frame without a code
+                await partner.close()
+            else:
+                await partner.close(code, reason)
             await asyncio.wait([down, up], timeout=3)
         finally:
             for task in (down, up):
@@ -439,7 +445,12 @@ class _Session:
         notes, self._unrecorded, self._n_unrecorded = self._unrecorded, [], 0
         with self._log.in_one_write() if self._log is not None else contextlib.nullcontext():
             for direction, frames, at_ms, unix in notes:
-                events = [_decoded(frame, at_ms) for frame in frames]
+                events: list[Event | RemoteProtocolError] = []
+                for frame in frames:
+                    try:
+                        events.append(decode(frame, at_ms))
+                    except RemoteProtocolError as exc:
+                        events.append(exc)
                 if self._log is not None and direction == "client":
                     self._log.client(frames, at_ms, unix)
                 elif self._log is not None:
@@ -472,21 +483,3 @@ class _Session:
         self._tell_replies()
         if self._log is not None:
             self._log.end(code=first.close_code, reason=first.close_reason or "", at_ms=self._now_ms())
-
-
-def _decoded(frame: bytes, at_ms: float) -> Event | RemoteProtocolError:
-    try:
-        return decode(frame, at_ms)
-    except RemoteProtocolError as exc:
-        return exc
-
-
-async def _end_alike(first: ClientConnection | ServerConnection, partner: ClientConnection | ServerConnection) -> None:
-    """End one side as the other ended: the same code and reason, or a broken connection for a broken one."""
-    code, reason = first.close_code, first.close_reason or ""
-    if code is None or code == 1006:
-        partner.transport.abort()
-    elif code == 1005:  # a close frame without a code
-        await partner.close()
-    else:
-        await partner.close(code, reason)

@@ -147,7 +147,19 @@ class _Playing:
         try:
             await self._play()
         except _Departed as departed:
-            await self._tell(departed)
+            sentence = "This is a replay{name}, and your frame {n} departs from it: {where}. Do what was recorded, or record again."
+            quoted = sentence.format(name=f" of {self._session.file}", n=self._n_sent, where=departed.quoted)
+            message = quoted if self._replay.quote else sentence.format(name="", n=self._n_sent, where=departed.place)
+            if self._replay.on_departed is not None:
+                self._replay.on_departed(quoted)
+            error = {
+                "type": "invalid_request_error", "code": "replay_departed", "message": message, "param": None,
+                "event_id": departed.event_id,
+            }  # fmt: skip
+            frame = {"type": "error", "event_id": "event_replay_departed", "error": error}
+            await self._connection.send(encode(frame), text=True)
+            # As the service closes for a wrong request (wire/README.md, Handshake failures).
+            await self._connection.close(4000, "replay_departed")
 
     async def _play(self) -> None:
         before = None
@@ -200,21 +212,6 @@ class _Playing:
             raise _Departed("what came is not a JSON object")
         return event
 
-    async def _tell(self, departed: _Departed) -> None:
-        sentence = "This is a replay{name}, and your frame {n} departs from it: {where}. Do what was recorded, or record again."
-        quoted = sentence.format(name=f" of {self._session.file}", n=self._n_sent, where=departed.quoted)
-        message = quoted if self._replay.quote else sentence.format(name="", n=self._n_sent, where=departed.place)
-        if self._replay.on_departed is not None:
-            self._replay.on_departed(quoted)
-        error = {
-            "type": "invalid_request_error", "code": "replay_departed", "message": message, "param": None,
-            "event_id": departed.event_id,
-        }  # fmt: skip
-        frame = {"type": "error", "event_id": "event_replay_departed", "error": error}
-        await self._connection.send(encode(frame), text=True)
-        # As the service closes for a wrong request (wire/README.md, Handshake failures).
-        await self._connection.close(4000, "replay_departed")
-
 
 def _sounding(value: Any) -> Any:
     """Return a frame with silence, as long as the sound was, where the log keeps the sound's digest only.
@@ -245,8 +242,15 @@ class Ids:
 
     def learn(self, recorded: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         """Take note of the ids that a client chose in an event."""
-        pairs = [(recorded.get("event_id"), event.get("event_id")), (_kit_tag(recorded), _kit_tag(event))]
-        pairs.append((dict_of(recorded, "item").get("id"), dict_of(event, "item").get("id")))
+        chosen = [
+            (
+                data.get("event_id"),
+                dict_of(dict_of(data, "response"), "metadata").get(TAG),
+                dict_of(data, "item").get("id"),
+            )
+            for data in (recorded, event)
+        ]
+        pairs = zip(*chosen, strict=True)
         self._now |= {a: b for a, b in pairs if isinstance(a, str) and isinstance(b, str) and a != b}
 
     def now(self, value: Any) -> Any:
@@ -332,7 +336,3 @@ def _summary(event: Mapping[str, Any]) -> str:
     parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
     words = " ".join(str(part.get("text", "")) for part in parts).strip()
     return f"{event.get('type')}{f' ({clipped(words, 60)})' if words else ''}"
-
-
-def _kit_tag(event: Mapping[str, Any]) -> Any:
-    return dict_of(dict_of(event, "response"), "metadata").get(TAG)

@@ -236,7 +236,7 @@ async def test_a_hostile_log_neither_writes_code_into_the_script_nor_says_where_
 
 
 async def test_forged_lengths_of_sound_make_no_script_of_gigabytes(tmp_path, monkeypatch):
-    monkeypatch.setattr("kit.reporting.reproduction._MAX_SOUND_BYTES", 300_000)
+    monkeypatch.setattr("kit.reporting.bundling._MAX_SOUND_BYTES", 300_000)
     await talk(tmp_path / "x.jsonl", cases.one_b)
     lines = (tmp_path / "x.jsonl").read_text().splitlines()
     at = next(n for n, line in enumerate(lines) if '"response.create"' in line)

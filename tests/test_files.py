@@ -12,7 +12,7 @@ from kit.eventlog.reading import recordings
 from kit.files import read_bytes, read_text, regular_file
 from kit.relay import Relay
 from kit.reporting import bundle
-from kit.reporting.reproduction import source_of
+from kit.reporting.bundling import source_of
 from kit.trials.writer import Writer
 
 

@@ -15,7 +15,7 @@ import pytest
 from browser import CHROMIUM, chromium
 from written_ledger import write
 
-from kit import Ledger, Plan, arms, report, run, show
+from kit import Ledger, Plan, Settings, arms, report, run, show
 from kit.cli import main
 from kit.cli.screen import draw_table
 from kit.errors import InputError, KitError, LedgerError
@@ -180,6 +180,18 @@ def test_rules_that_were_made_from_the_reports_are_said_to_be(tmp_path):
 
     assert "made from these reports, so that agreement with them shows nothing but the instrument" in text
     assert "2 of 2 text: 100 %" in text and "text only, for the rest of the session" in text
+
+
+def test_what_an_arm_costs_stands_beside_what_it_cures(tmp_path):
+    settings = Settings(stand_in={"drift": "always"})
+    plan = Plan("1b", ["as_is", "delete_and_retry"], repeats=2, settings=settings)
+    ledger = asyncio.run(run(plan, tmp_path / "a.sqlite", progress=None))
+
+    html = report(ledger, tmp_path).path.read_text().partition("What an arm costs")[2].partition("</table>")[0]
+
+    as_is, retry = (re.findall(r"<td[^>]*>(.*?)</td>", row) for row in html.split("<tr>")[2:4])
+    assert as_is[2:6] == ["3", "1", "0", "1"]  # items, updates, deletions, responses
+    assert retry[2:6] == ["8 (+5)", "1", "5 (+5)", "6 (+5)"]
 
 
 def test_failures_are_named_by_kind(page):

@@ -156,12 +156,9 @@ class LoggedLiveSession(Logged[LiveConversation], LiveView):
 
     def take(self, record: LogRecord) -> None:
         """Fold one record in."""
-        if record.kind in ("event", "live"):
-            self._take_event(record)
-        else:
+        if record.kind not in ("event", "live"):
             self._note(record)
-
-    def _take_event(self, record: LogRecord) -> None:
+            return
         data = record.data
         kind = data.get("type")
         self.n_events += 1
@@ -171,7 +168,15 @@ class LoggedLiveSession(Logged[LiveConversation], LiveView):
         # Whose an event is, its type says: also on a sideband, where the server sends the caller's audio.
         direction: Direction = "client" if kind in CLIENT_EVENTS else "server"
         name = _SOUND.get(str(kind))
-        pcm, peak = (None, None) if name is None else self._decoded(data.get(name))
+        # The samples of a frame, as far as they are there, and the largest, as far as a digest or they tell it.
+        pcm: bytes | None = None
+        peak = None if name is None else loudness(data.get(name))
+        if peak is not None:
+            pcm = b""
+        elif name is not None:
+            pcm = decoded_audio(data.get(name))
+            self.conversation.trusts_words |= len(pcm) < _WHOLE_BYTES
+            peak = peak_of(pcm, self.conversation.sound_format()) if pcm else None
         if kind == "session.output_audio.delta" and peak == UNKNOWN_PEAK:
             reply = self.conversation.replies[-1] if self.conversation.replies else None
             if reply is None or reply.ended is not None or not reply.fragments:
@@ -187,15 +192,6 @@ class LoggedLiveSession(Logged[LiveConversation], LiveView):
             size = DIGEST.match(str(listed.get(name or "")))
             n_bytes = int(size[2]) if size else None
             self._events.append(Event(str(kind), listed, self.last_ms, direction, n_audio_bytes=n_bytes))
-
-    def _decoded(self, audio: object) -> tuple[bytes, int | None]:
-        """The samples of a frame, as far as they are there, and the largest, as far as a digest or they tell it."""
-        peak = loudness(audio)
-        if peak is not None:
-            return b"", peak
-        pcm = decoded_audio(audio)
-        self.conversation.trusts_words |= len(pcm) < _WHOLE_BYTES
-        return pcm, peak_of(pcm, self.conversation.sound_format()) if pcm else None
 
     def _clock(self, at: Any) -> float:
         """Milliseconds since the first event; without times, by the frames of whichever side has more of them."""
@@ -258,30 +254,26 @@ class LiveSorter:
         elif kind not in CLIENT_EVENTS and kind not in SERVER_EVENTS and kind in _REALTIME:
             self._spoke_last = False
             return None
-        session = self._session_of(record)
-        session.take(record)
-        return session
-
-    def _session_of(self, record: LogRecord) -> LoggedLiveSession:
-        latest = self._by_key.get(record.key) if record.key is not None else self._latest
-        kind = record.data.get("type")
-        if latest is not None and record.kind in ("event", "live"):
-            fold = latest.conversation
-            own = _session_id(record.data)
+        session = self._by_key.get(record.key) if record.key is not None else self._latest
+        if session is not None and record.kind in ("event", "live"):
+            fold = session.conversation
             # Where the log tells sessions apart, a second start is one that the server refuses.
             is_second = fold.start_at_ms is not None or fold.started_at_ms is not None
             begins = kind == "session.start" and record.key is None and is_second
-            begins |= kind == "session.started" and fold.started_at_ms is not None and own != latest.id
+            begins |= (
+                kind == "session.started" and fold.started_at_ms is not None and _session_id(record.data) != session.id
+            )
             if begins:
-                latest = None
-        if latest is None:
-            latest = LoggedLiveSession(self._file, record.key, keep_audio=self._keep_audio, policy=self._policy)
-            self.sessions.append(latest)
+                session = None
+        if session is None:
+            session = LoggedLiveSession(self._file, record.key, keep_audio=self._keep_audio, policy=self._policy)
+            self.sessions.append(session)
         if record.key is not None:
-            self._by_key[record.key] = latest
+            self._by_key[record.key] = session
         else:
-            self._latest = latest
-        return latest
+            self._latest = session
+        session.take(record)
+        return session
 
     def finish(self, simulated: bool | None = None) -> list[LoggedLiveSession]:
         """End every session; returns those of which any event was read."""

@@ -22,7 +22,7 @@ from typing import Any
 from ..wire.live import CLIENT_EVENTS as LIVE_CLIENT_EVENTS
 from ..wire.live import is_live
 from . import advice, events, times, values
-from .documents import Piece, csv_pieces, decoded, json_pieces, kind_of, yaml_pieces
+from .documents import csv_pieces, decoded, json_pieces, kind_of, yaml_pieces
 from .events import CLIENT_NAMES, ENDED, MENTION, LogRecord, Origin, is_event, sender
 from .joining import Group, Wrapped
 from .lines import HEAD_BYTES, ParseReport, SplitLines, lines, open_log, without_colours
@@ -87,9 +87,20 @@ class _Reader:
             head = b""
         text_lines, kind = lines(stream, name, self.report), kind_of(name, head)
         if kind == "lines":
-            return self._lines(text_lines)
+            yield from self._lines(text_lines)
+            return
         pieces_of = {"json": json_pieces, "yaml": yaml_pieces, "csv": csv_pieces}[kind]
-        return self._document(pieces_of(text_lines, name, head))
+        for value, its_lines, n_line, is_cut in pieces_of(text_lines, name, head):
+            origin = Origin(n_line=n_line)
+            text = without_colours(b"".join(its_lines).decode("utf-8", "replace"))
+            if value is not None and values.HINT.search(text) and (is_cut or _is_damaged(value, text)):
+                yield from self._of_damaged("shortened in the middle", text, origin)
+                continue
+            parsed = list(self._of_value(value, origin))
+            yield from parsed
+            if not parsed:
+                yield from self._lines(its_lines, n_line)
+                self.report.n_other += not its_lines
 
     def _lines(self, text_lines: Iterable[bytes], first: int = 1) -> Iterator[LogRecord]:
         line, n_line = b"", 0
@@ -98,19 +109,6 @@ class _Reader:
         is_open = self._group is not None or events.is_cut(line.decode("utf-8", "replace"))
         self.report.torn += is_open and not line.endswith(b"\n")
         yield from self._flush(n_line)
-
-    def _document(self, pieces: Iterator[Piece]) -> Iterator[LogRecord]:
-        for value, text_lines, n_line, is_cut in pieces:
-            origin = Origin(n_line=n_line)
-            text = without_colours(b"".join(text_lines).decode("utf-8", "replace"))
-            if value is not None and values.HINT.search(text) and (is_cut or _is_damaged(value, text)):
-                yield from self._of_damaged("shortened in the middle", text, origin)
-                continue
-            parsed = list(self._of_value(value, origin))
-            yield from parsed
-            if not parsed:
-                yield from self._lines(text_lines, n_line)
-                self.report.n_other += not text_lines
 
     # ------------------------------------------------------------------------------------------------------------------ lines
 
@@ -143,8 +141,11 @@ class _Reader:
         n_foreign = self.report.n_foreign
         if (parsed := list(self._of_value(value, origin))) or self.report.n_foreign > n_foreign:
             return [*self._give_up(), *parsed]  # another record begins, so what was begun before never ends
-        if inner is not None and (self._group is not None or self._docker.pieces or _needs_reading(inner)):
-            return self._wrapped_text(value, inner, n_line)
+        if inner is not None:
+            # An object begins in the text, or it speaks of an event.
+            is_open = self._group is not None or self._docker.pieces or inner.rstrip().endswith(("{", "[", "(", ","))
+            if is_open or values.HINT.search(inner) is not None or "\n" in inner.strip():
+                return self._wrapped_text(value, inner, n_line)
         if self._group is not None:
             return None
         words = inner if inner is not None and events.FIELD.search(inner) else bare.decode("utf-8", "replace")
@@ -185,13 +186,9 @@ class _Reader:
                 continue
             # It never was one object: the others are read for themselves.
             (first, its_origin), *again = group.lines if state == "complete" else [*group.lines, (line, where)]
-            yield from self._first_of(first, its_origin, again)
+            self._n_chars_again += sum(len(text) for text, _ in again)
+            yield from self._without_event(first, its_origin, reason="cut off")
             waiting.extendleft(reversed(again))
-
-    def _first_of(self, first: str, origin: Origin, again: list[tuple[str, Origin]]) -> Iterator[LogRecord]:
-        """What the first line tells of lines that seemed to be one object; the others are read again."""
-        self._n_chars_again += sum(len(line) for line, _ in again)
-        return self._without_event(first, origin, reason="cut off")
 
     def _one_line(self, line: str, origin: Origin) -> Iterator[LogRecord]:
         if _OF_COMPLAINT.search(line):
@@ -202,7 +199,7 @@ class _Reader:
             if line.strip():
                 yield from self._without_event(line, origin)
             return
-        parsed, begins = self._of_text(line, origin) if has_hint else ([], None)
+        parsed, begins = self._of_objects(line, origin, *values.values_in(line)) if has_hint else ([], None)
         yield from parsed
         if parsed and (begins is None or all(record.kind == "partial" for record in parsed)):
             return  # of a line that was shortened, each piece may look as if it had no end
@@ -229,13 +226,10 @@ class _Reader:
                 return parsed
         return None
 
-    def _of_text(self, text: str, origin: Origin) -> tuple[list[LogRecord], int | None]:
-        """The records of the objects in a text, and where one begins that does not end."""
-        return self._of_objects(text, origin, *values.values_in(text))
-
     def _of_objects(
         self, text: str, origin: Origin, objects: list[values.Value], unended: int | None
     ) -> tuple[list[LogRecord], int | None]:
+        """The records of the objects in a text, and where one begins that does not end."""
         if not objects:
             return [], unended
         parsed: list[LogRecord] = []
@@ -267,7 +261,8 @@ class _Reader:
         while (group := self._group) is not None:
             self._group = None
             (first, origin), *again = group.lines
-            yield from self._first_of(first, origin, again)
+            self._n_chars_again += sum(len(line) for line, _ in again)
+            yield from self._without_event(first, origin, reason="cut off")
             for line, where in again:
                 yield from self._text(line, where)
 
@@ -328,24 +323,23 @@ class _Reader:
         Where the end of an event is lost, the next may stand in what seemed to be one object.
         """
         for n_before, part in events.split(text):
-            yield from self._of_one_damaged(reason, part, origin._replace(n_line=origin.n_line + n_before))
-
-    def _of_one_damaged(self, reason: str, text: str, origin: Origin) -> Iterator[LogRecord]:
-        advice.look(text, self.report)
-        self.report.lose(reason, origin.n_line, text)
-        data = events.remains(text)
-        kind = data.get("type", "")
-        if kind:
-            self.report.n_partial += 1
-            self._n_seen[kind] += 1
-        if data.pop("is_foreign", False) or data.get("response_id") in self._foreign_ids:
-            self.report.n_foreign += 1
-        elif is_live(kind):
-            self.report.n_live += 1
-        else:
-            before = events.before(text)
-            where = origin._replace(key=origin.key or events.session_key_in(before[-300:]), hidden=frozenset())
-            yield where.record("partial", data, sender(kind), times.of_text(before))
+            n_line = origin.n_line + n_before
+            advice.look(part, self.report)
+            self.report.lose(reason, n_line, part)
+            data = events.remains(part)
+            kind = data.get("type", "")
+            if kind:
+                self.report.n_partial += 1
+                self._n_seen[kind] += 1
+            if data.pop("is_foreign", False) or data.get("response_id") in self._foreign_ids:
+                self.report.n_foreign += 1
+            elif is_live(kind):
+                self.report.n_live += 1
+            else:
+                before = events.before(part)
+                key = origin.key or events.session_key_in(before[-300:])
+                where = origin._replace(key=key, n_line=n_line, hidden=frozenset())
+                yield where.record("partial", data, sender(kind), times.of_text(before))
 
     # ------------------------------------------------------------------------------------------------------------------ values
 
@@ -421,7 +415,7 @@ class _Reader:
                 yield from inner._text(line, origin)
             yield from inner._flush(origin.n_line)
         else:
-            parsed, unended = self._of_text(text, origin)
+            parsed, unended = self._of_objects(text, origin, *values.values_in(text))
             yield from parsed
             # An object that is open in the text of a logger's line may go on in the next; elsewhere it was cut.
             if not parsed and unended is not None and text is not self._inner and events.type_in(text):
@@ -432,36 +426,28 @@ class _Reader:
         if is_live(kind):
             self.report.n_live += 1
             yield origin.record("live", event, "client" if kind in LIVE_CLIENT_EVENTS else "server")
-        elif self._is_foreign(event):
+            return
+        # Another API's: it says so, or it speaks of a response that does.
+        is_foreign = events.is_foreign(event)
+        if is_foreign and len(self._foreign_ids) < _MAX_MENTIONS:
+            self._foreign_ids.update(events.ids(event))
+        elif self._foreign_ids and "event_id" not in event:
+            is_foreign |= not self._foreign_ids.isdisjoint(events.ids(event))
+        if is_foreign:
             self.report.n_foreign += 1
-        else:
-            self.report.n_events += 1
-            self._n_seen[kind] += 1
-            if origin.hidden:
-                self.report.frameworks.add("node")  # nothing else prints less than there is without cutting the line
-            at = origin.at or times.of_fields(event, inside_event=True)
-            yield origin.record("event", event, sender(kind, origin.direction), at)
-
-    def _is_foreign(self, event: dict[str, Any]) -> bool:
-        """Whether an event is another API's: it says so, or it speaks of a response that does."""
-        if events.is_foreign(event):
-            if len(self._foreign_ids) < _MAX_MENTIONS:
-                self._foreign_ids.update(events.ids(event))
-            return True
-        return (
-            bool(self._foreign_ids) and "event_id" not in event and not self._foreign_ids.isdisjoint(events.ids(event))
-        )
+            return
+        self.report.n_events += 1
+        self._n_seen[kind] += 1
+        if origin.hidden:
+            self.report.frameworks.add("node")  # nothing else prints less than there is without cutting the line
+        at = origin.at or times.of_fields(event, inside_event=True)
+        yield origin.record("event", event, sender(kind, origin.direction), at)
 
 
 # Pydantic says of each type that an event might have been why it is none, and shows a piece of the event.
 _OF_COMPLAINT = re.compile(r"^ {2}\S.* \[type=\w+, input_value=.*, input_type=\w+\]$")
 _COMPLAINT = "lines in which pydantic complains of an event, and repeats pieces of it, are not counted"
 _UNREAD = "in a notation that is not read"
-
-
-def _needs_reading(text: str) -> bool:
-    """Whether a logger's text needs the reader of lines: an object begins in it, or it speaks of an event."""
-    return text.rstrip().endswith(("{", "[", "(", ",")) or values.HINT.search(text) is not None or "\n" in text.strip()
 
 
 def _is_damaged(value: Any, text: str) -> bool:

@@ -38,18 +38,19 @@ def csv_line(fields: Mapping[str, Any] | None = None, *, columns: Iterable[str] 
     if fields is None:
         writer.writerow(columns)
         return out.getvalue()
-    flat = dict(fields) | ({"simulated": "unknown"} if fields.get("simulated") is None else {})
-    writer.writerow(show.csv_cell(_flat(flat[name])) for name in columns)
+    cells = []
+    for name in columns:
+        value = fields.get(name) if name == "simulated" else fields[name]
+        if name == "simulated" and value is None:
+            value = "unknown"
+        elif isinstance(value, bool):
+            value = "true" if value else "false"
+        elif isinstance(value, list):
+            is_words = all(isinstance(word, str) for word in value)
+            value = "+".join(value) if is_words else json.dumps(value, ensure_ascii=False)
+        cells.append(show.csv_cell(value))
+    writer.writerow(cells)
     return out.getvalue()
-
-
-def _flat(value: Any) -> Any:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        is_words = all(isinstance(word, str) for word in value)
-        return "+".join(value) if is_words else json.dumps(value, ensure_ascii=False)
-    return value
 
 
 @dataclass(frozen=True)
@@ -154,39 +155,27 @@ def read_log(path: PathLike, *more: PathLike, audio: bool = True) -> Log:
     """
     paths = [Path(file) if str(file) == STDIN else named_path(file) for file in (path, *more)]
     report, order = ParseReport(), _Order()
-    sessions = _Sessions(str(paths[-1]), report, keep_audio=audio)
-    for record in _records(paths, report):
-        sessions.take(record)
-        order.take(record)
+    realtime, live = _fold(order.watch(_records(paths, report)), paths[-1], report, audio)
     if order.is_broken and str(paths[0]) != STDIN:
         report = ParseReport()
-        sessions = _Sessions(str(paths[-1]), report, keep_audio=audio)
-        for record in order.restore(_records(paths, report)):
-            sessions.take(record)
+        realtime, live = _fold(order.restore(_records(paths, report)), paths[-1], report, audio)
         report.notes["its lines were put in the order of their times"] = 1
-    realtime, live = sessions.finish()
     return Log(paths[-1], tuple(realtime), report, tuple(paths), tuple(live))
+
+
+def _fold(
+    records: Iterable[LogRecord], path: Path, report: ParseReport, keep_audio: bool
+) -> tuple[list[LoggedSession], list[LoggedLiveSession]]:
+    """The sessions of a log, over both protocols: a record goes to the sorter that knows it for its own."""
+    live, realtime = LiveSorter(str(path), keep_audio=keep_audio), Sorter(str(path), report, keep_audio=keep_audio)
+    for record in records:
+        if live.take(record) is None:
+            realtime.take(record)
+    return realtime.finish(), live.finish()
 
 
 AnySession = LoggedSession | LoggedLiveSession
 """One session of a log, over either protocol: an id, a model, responses with outcomes, rows."""
-
-
-class _Sessions:
-    """The sessions of a log, over both protocols: a record goes to the sorter that knows it for its own."""
-
-    def __init__(
-        self, file: str, report: ParseReport, *, keep_audio: bool = True, policy: ReplyPolicy | None = None
-    ) -> None:
-        self._live = LiveSorter(file, keep_audio=keep_audio, policy=policy)
-        self._realtime = Sorter(file, report, keep_audio=keep_audio)
-
-    def take(self, record: LogRecord) -> AnySession | None:
-        return self._live.take(record) or self._realtime.take(record)
-
-    def finish(self, simulated: bool | None = None) -> tuple[list[LoggedSession], list[LoggedLiveSession]]:
-        # A header whose session never began tells nothing of a conversation.
-        return self._realtime.finish(simulated), self._live.finish(simulated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,14 +230,13 @@ def stepped(
         policy: By which the replies of GPT-Live are inferred, where it was another than the default.
         attempt: What a ledger says of them.
     """
-    sessions = _Sessions(name, ParseReport(), policy=policy)
+    live, realtime = LiveSorter(name, keep_audio=True, policy=policy), Sorter(name, ParseReport(), keep_audio=True)
     steps: dict[int, list[Step]] = {}
     for record in records:
-        session = sessions.take(record)
+        session = live.take(record) or realtime.take(record)
         if session is not None and record.kind in ("event", "live"):
             steps.setdefault(id(session), []).append(Step(record.direction, record.data, session.last_ms))
-    realtime, live = sessions.finish(simulated)
-    every: list[AnySession] = [*live, *realtime]
+    every: list[AnySession] = [*live.finish(simulated), *realtime.finish(simulated)]
     return [RecordedSession(s, steps.get(id(s), []), attempt or {}) for s in every if s.n_events]
 
 
@@ -267,6 +255,28 @@ class _Order:
         self._ended: OrderedDict[str, None] = OrderedDict()  # ids of the responses that ended last
         self._n_up = self._n_down = self._n_late = 0
 
+    def watch(self, records: Iterable[LogRecord]) -> Iterator[LogRecord]:
+        """Pass records on, and take note of their order."""
+        for record in records:
+            yield record
+            if record.at is not None and record.at.clock in ("unix", "local", "day"):
+                if self._latest is not None and self._latest.clock == record.at.clock:
+                    self._n_down += record.at.ms < self._latest.ms
+                    self._n_up += record.at.ms > self._latest.ms
+                self._latest = record.at
+            kind, response = record.data.get("type"), record.data.get("response")
+            if record.kind != "event" or not isinstance(kind, str) or not kind.startswith("response."):
+                continue
+            name = response.get("id") if isinstance(response, dict) else record.data.get("response_id")
+            if not isinstance(name, str):
+                continue
+            if kind == "response.done":
+                self._ended[name] = None
+                if len(self._ended) > 1_000:
+                    self._ended.popitem(last=False)
+            else:
+                self._n_late += name in self._ended
+
     @property
     def is_broken(self) -> bool:
         return self._n_down > 0 and (self._n_late > 0 or self._n_down > self._n_up)
@@ -280,26 +290,6 @@ class _Order:
         for record in timed:
             keys.append(record.at.ms if record.at is not None else keys[-1] if keys else -math.inf)
         return [record for _, record in sorted(zip(keys, timed, strict=True), key=itemgetter(0))]
-
-    def take(self, record: LogRecord) -> None:
-        if record.at is not None and record.at.clock in ("unix", "local", "day"):
-            if self._latest is not None and self._latest.clock == record.at.clock:
-                self._n_down += record.at.ms < self._latest.ms
-                self._n_up += record.at.ms > self._latest.ms
-            self._latest = record.at
-        kind = record.data.get("type")
-        if record.kind != "event" or not isinstance(kind, str) or not kind.startswith("response."):
-            return
-        response = record.data.get("response")
-        name = response.get("id") if isinstance(response, dict) else record.data.get("response_id")
-        if not isinstance(name, str):
-            return
-        if kind == "response.done":
-            self._ended[name] = None
-            if len(self._ended) > 1_000:
-                self._ended.popitem(last=False)
-        else:
-            self._n_late += name in self._ended
 
 
 def recordings(path: PathLike) -> list[RecordedSession]:

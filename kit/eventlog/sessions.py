@@ -168,7 +168,7 @@ class LoggedSession(Logged[Conversation], ConversationView):
     def iter_responses(self) -> Iterator[Response]:
         """Every response, in the order in which they began, without all of them in memory at once."""
         for data in self._packed:
-            response = _unpacked(data)
+            response: Response = pickle.loads(zlib.decompressobj(zdict=_TYPICAL).decompress(data))
             self._finish(response)
             yield response
         yield from (response for response in self._conversation.responses if response.id not in self.elsewhere)
@@ -252,60 +252,56 @@ class LoggedSession(Logged[Conversation], ConversationView):
 
     def take(self, record: LogRecord, report: ParseReport) -> None:
         """Fold one record in."""
-        if record.kind == "event":
-            self._take_event(record, self._at_ms(record, report), report)
-        elif record.kind == "partial":
-            self._take_partial(record, self._at_ms(record, report))
-        else:
+        if record.kind not in ("event", "partial"):
             self._note(record)
+            return
+        at_ms = self.last_ms = self._since_first(record.at)
+        if math.isnan(at_ms) and record.at is not None:
+            report.notes["events whose time is on another clock than their session's have none"] += 1
+        if record.kind == "event":
+            self._take_event(record, at_ms, report)
+        else:
+            self._take_partial(record, at_ms)
 
     def _take_event(self, record: LogRecord, at_ms: float, report: ParseReport) -> None:
-        data = record.data
+        data, fold = record.data, self._conversation
+        kind = GA_NAME.get(data["type"], data["type"])
         self.n_events += 1
         self._spoke_beta |= data["type"] in _BETA_ONLY
+        if kind in ("conversation.item.create", "conversation.item.added") and not fold.responses:
+            self._n_seeded[record.direction] += dict_of(data, "item").get("role") == "assistant"
         if record.direction == "client":
             self.has_client = True
-            self._conversation.sent(data, at_ms)
-            self._note_seeding(data, "client")
-            if self._keep_audio:
-                self._keep(Event(str(data["type"]), without_audio(data), at_ms, "client"))
-            return
-        event = event_from(data, at_ms)
-        if record.n_audio_bytes and not event.pcm:
-            event.n_audio_bytes = record.n_audio_bytes
-        if not self._keep_audio and event.pcm:
-            event.pcm = b""  # counted by its length, which the event knows
-        if event.type in ("response.created", "response.done") and not isinstance(data.get("response"), dict):
-            self._take_partial(record, at_ms)  # the program printed nothing of the response
-            return
-        self._begun |= event.type == "session.created"
-        self._note_seeding(data, "server")
-        self._conversation.receive(event)
-        self._note_response(event, record)
+            fold.sent(data, at_ms)
+            if not self._keep_audio:
+                return
+            event = Event(str(data["type"]), without_audio(data), at_ms, "client")
+        else:
+            event = event_from(data, at_ms)
+            if record.n_audio_bytes and not event.pcm:
+                event.n_audio_bytes = record.n_audio_bytes
+            if not self._keep_audio and event.pcm:
+                event.pcm = b""  # counted by its length, which the event knows
+            if event.type in ("response.created", "response.done") and not isinstance(data.get("response"), dict):
+                self._take_partial(record, at_ms)  # the program printed nothing of the response
+                return
+            self._begun |= event.type == "session.created"
+            fold.receive(event)
+            self._note_response(event, record)
         if self._keep_audio:
-            self._keep(event)
-        elif event.type == "response.done":
-            self._pack(report)
-
-    def _pack(self, report: ParseReport) -> None:
-        """Make the oldest responses small, and let the oldest items go."""
-        fold = self._conversation
-        if len(fold.items) >= 2 * _MAX_WHOLE:
+            if len(self._events) < MAX_EVENTS:
+                self._events.append(event)
+            return
+        # Only counts are asked for: the oldest responses are made small, and the oldest items let go.
+        if event.type == "response.done" and len(fold.items) >= 2 * _MAX_WHOLE:
             fold.forget_items(_MAX_WHOLE)
             report.notes[f"items of a session that has more than {_MAX_WHOLE:,} are not kept"] = 1
-        if len(fold.responses) < 2 * _MAX_WHOLE:
-            return
-        for response in fold.forget_responses(_MAX_WHOLE):
-            response.partial = self._is_partial(response)
-            self._packed.append(_packed(response))
-            self._complete.discard(response.id)
-            self._hidden.discard(response.id)
-
-    def _note_seeding(self, data: dict[str, Any], direction: str) -> None:
-        """Count the assistant's messages that stand in the conversation before its first response."""
-        kind = GA_NAME.get(data["type"], data["type"])
-        if kind in ("conversation.item.create", "conversation.item.added") and not self._conversation.responses:
-            self._n_seeded[direction] += dict_of(data, "item").get("role") == "assistant"
+        if event.type == "response.done" and len(fold.responses) >= 2 * _MAX_WHOLE:
+            for response in fold.forget_responses(_MAX_WHOLE):
+                response.partial = self._is_partial(response)
+                self._packed.append(_packed(response))
+                self._complete.discard(response.id)
+                self._hidden.discard(response.id)
 
     def _note_response(self, event: Event, record: LogRecord) -> None:
         """Take note of which responses are being made, and of whose content the log hides."""
@@ -329,22 +325,16 @@ class LoggedSession(Logged[Conversation], ConversationView):
     def note_loss(self) -> None:
         """A line was lost that may have been about the responses that are being made."""
         self.n_lost += 1
-        self._mark_open()
-
-    def _mark_open(self) -> None:
         for name in self._open:
             self._mark(name)
 
-    def _mark(self, name: str | None) -> None:
-        response = self._response(name)
+    def _mark(self, name: str | None) -> Response | None:
+        """Mark the response of that id as partial, without an id the last one; returns it."""
+        fold = self._conversation
+        response = fold.response(name) if name is not None else fold.responses[-1] if fold.responses else None
         if response is not None:
             response.partial = True
-
-    def _response(self, name: str | None) -> Response | None:
-        """The response of that id; without one the last."""
-        if name is not None:
-            return self._conversation.response(name)
-        return self._conversation.responses[-1] if self._conversation.responses else None
+        return response
 
     def _take_partial(self, record: LogRecord, at_ms: float) -> None:
         """Fold in what is left of an event: of which type it was, and of which response."""
@@ -357,64 +347,40 @@ class LoggedSession(Logged[Conversation], ConversationView):
         self._begun |= kind == "session.created"
         if not kind.startswith("response."):
             return
-        name = text_of(record.data, "response_id") or text_of(dict_of(record.data, "response"), "id")
-        if name is not None:
-            self._fold_partial(kind, name, record.data, at_ms)
+        own = text_of(record.data, "response_id") or text_of(dict_of(record.data, "response"), "id")
+        if own is not None:
+            self._fold_partial(kind, own, record.data, at_ms)
             return
-        self._mark_open()
+        for name in self._open:
+            self._mark(name)
         if len(self._unnamed) < _MAX_UNNAMED:
             self._unnamed.append(record)
             record.at = Instant(at_ms, "atms")  # on the session's clock from here on
 
     def _fold_partial(self, kind: str, name: str | None, data: dict[str, Any], at_ms: float) -> None:
         """Tell the fold what a type says of a response."""
-        place: dict[str, Any] = {"response_id": name}
+        fields: dict[str, Any] = {"response_id": name}
         if kind == "response.created":
-            self._receive(kind, {"response": {"id": name, "status": "in_progress"}}, at_ms)
-            self._open.add(name)
+            event_type, fields = kind, {"response": {"id": name, "status": "in_progress"}}
         elif kind == "response.done":
             status = {"status": data["status"]} if "status" in data else {}
-            self._receive(kind, {"response": {"id": name, **status}}, at_ms)
-            self._open.discard(name)
+            event_type, fields = kind, {"response": {"id": name, **status}}
         elif evidence := _EVIDENCE.get(kind) or wire_records.PART_KINDS.get(str(data.get("part"))):
-            self._receive("response.content_part.added", place | {"part": {"type": evidence}}, at_ms)
+            event_type, fields = "response.content_part.added", fields | {"part": {"type": evidence}}
         elif kind in _CALLS:
-            self._receive("response.function_call_arguments.done", place, at_ms)
+            event_type = "response.function_call_arguments.done"
         else:
-            self._receive("response.output_item.added", place | {"item": {}}, at_ms)
-        self._mark(name)
-        response, first = self._response(name), _FIRST_OF.get(kind)
+            event_type, fields = "response.output_item.added", fields | {"item": {}}
+        self._conversation.receive(Event(event_type, {"type": event_type, **fields}, at_ms))
+        if kind == "response.created":
+            self._open.add(name)
+        elif kind == "response.done":
+            self._open.discard(name)
+        response, first = self._mark(name), _FIRST_OF.get(kind)
         if response is not None and first is not None and getattr(response, first) is None:
             setattr(response, first, at_ms)
 
-    def _receive(self, kind: str, data: dict[str, Any], at_ms: float) -> None:
-        self._conversation.receive(Event(kind, {"type": kind, **data}, at_ms))
-
-    def _fold_unnamed(self) -> None:
-        """Events of which only the types are known: a reply goes from `response.created` to `response.done`."""
-        for record in self._unnamed:
-            at_ms = record.at.ms if record.at else math.nan
-            kind = GA_NAME.get(record.data["type"], record.data["type"])
-            is_open = None in self._open
-            if kind == "response.done" and not is_open:
-                continue  # of a reply of which nothing else is known
-            if kind != "response.created" and not is_open:
-                self._fold_partial("response.created", None, {}, at_ms)
-            self._fold_partial(kind, None, record.data, at_ms)
-
     # ------------------------------------------------------------------------------------------------------------------ end
-
-    def _keep(self, event: Event) -> None:
-        if len(self._events) < MAX_EVENTS:
-            self._events.append(event)
-
-    def _at_ms(self, record: LogRecord, report: ParseReport) -> float:
-        """Milliseconds since the session's first event; NaN where the log does not say."""
-        at_ms = self._since_first(record.at)
-        if math.isnan(at_ms) and record.at is not None:
-            report.notes["events whose time is on another clock than their session's have none"] += 1
-        self.last_ms = at_ms
-        return at_ms
 
     def finish(self, simulated: bool | None = None, *, types_alone: bool = True) -> None:
         """The log has no more of it.
@@ -425,8 +391,17 @@ class LoggedSession(Logged[Conversation], ConversationView):
         """
         if self._conversation.simulated is None:
             self._conversation.simulated = simulated
-        if types_alone and self._unnamed and not self._conversation.responses:
-            self._fold_unnamed()
+        if types_alone and not self._conversation.responses:
+            # Of these only the types are known: a reply goes from `response.created` to `response.done`.
+            for record in self._unnamed:
+                at_ms = record.at.ms if record.at else math.nan
+                kind = GA_NAME.get(record.data["type"], record.data["type"])
+                is_open = None in self._open
+                if kind == "response.done" and not is_open:
+                    continue  # of a reply of which nothing else is known
+                if kind != "response.created" and not is_open:
+                    self._fold_partial("response.created", None, {}, at_ms)
+                self._fold_partial(kind, None, record.data, at_ms)
         self._unnamed.clear()
         for response in self._conversation.responses:
             if not self._keep_audio:
@@ -474,11 +449,6 @@ def _packed(response: Response) -> bytes:
     return packer.compress(data) + packer.flush()
 
 
-def _unpacked(data: bytes) -> Response:
-    response: Response = pickle.loads(zlib.decompressobj(zdict=_TYPICAL).decompress(data))
-    return response
-
-
 # What a client may send of an item.
 _ITEM_FIELDS = ("type", "role", "name", "call_id", "arguments", "output")
 
@@ -504,6 +474,8 @@ def event_from(data: dict[str, Any], at_ms: float) -> Event:
     return event_of(data, at_ms)
 
 
+_MAX_IDS = 200_000  # of responses, items and sessions
+_MAX_SEARCHED = 64  # sessions at once, looked through for a free one
 _OVERLAP = "sessions overlap, told apart by ids in the events alone: what names none went to the one that spoke last"
 
 
@@ -544,31 +516,6 @@ class Sorter:
             for session in self.sessions:  # nothing says whose it was
                 session.note_loss()
             return None
-        session = self._session_of(record)
-        session.take(record, self._report)
-        return session
-
-    def finish(self, simulated: bool | None = None) -> list[LoggedSession]:
-        """End every session; returns those of which anything is known."""
-        types_alone = not any(session.n_responses for session in self.sessions)
-        for session in self.sessions:
-            session.finish(simulated, types_alone=types_alone)
-        self._count_once()
-        return [s for s in self.sessions if s.n_events or s.header or s.n_malformed or s.n_withheld or s.n_responses]
-
-    def _count_once(self) -> None:
-        """Leave a response to one session: cut lines that had lost their key may have come to another."""
-        if not any(session.n_lost for session in self.sessions) or not self._by_key:
-            return
-        homes: dict[str, tuple[LoggedSession, bool]] = {}
-        for session in self.sessions:
-            for name, is_partial in [(r.id, r.partial) for r in session.iter_responses() if r.id is not None]:
-                home, was_partial = homes.setdefault(name, (session, is_partial))
-                if home is not session and (is_partial or was_partial):
-                    (session if is_partial else home).elsewhere.add(name)
-                    homes[name] = (home, was_partial) if is_partial else (session, False)
-
-    def _session_of(self, record: LogRecord) -> LoggedSession:
         names = ids(record.data) if record.kind in ("event", "partial") else []
         session = self._find(record, names)
         if session is not self._latest and self._latest is not None and session.key is None and session.n_events:
@@ -578,24 +525,43 @@ class Sorter:
                 self._remember(name, session)
         self._unanswered = [*self._unanswered, *names][-_MAX_SEARCHED:] if record.direction == "client" else []
         self._latest = session
+        session.take(record, self._report)
         return session
+
+    def finish(self, simulated: bool | None = None) -> list[LoggedSession]:
+        """End every session; returns those of which anything is known."""
+        types_alone = not any(session.n_responses for session in self.sessions)
+        for session in self.sessions:
+            session.finish(simulated, types_alone=types_alone)
+        if self._by_key and any(session.n_lost for session in self.sessions):
+            # Cut lines that had lost their key may have come to another session: a response is left to one.
+            homes: dict[str, tuple[LoggedSession, bool]] = {}
+            for session in self.sessions:
+                for name, is_partial in [(r.id, r.partial) for r in session.iter_responses() if r.id is not None]:
+                    home, was_partial = homes.setdefault(name, (session, is_partial))
+                    if home is not session and (is_partial or was_partial):
+                        (session if is_partial else home).elsewhere.add(name)
+                        homes[name] = (home, was_partial) if is_partial else (session, False)
+        return [s for s in self.sessions if s.n_events or s.header or s.n_malformed or s.n_withheld or s.n_responses]
 
     def _find(self, record: LogRecord, names: Iterable[str]) -> LoggedSession:
         key, data, latest = record.key, record.data, self._latest
         settings = data.get("session") if record.kind == "event" else None
         own_id = settings.get("id") if isinstance(settings, dict) and record.direction == "server" else None
         begins = data.get("type") in ("session.created", "transcription_session.created")
+        # The session of the first id that is known.
+        owner = next((self._by_id[name] for name in names if name in self._by_id), None)
         # What came before the server's first word (the client's first events) is of the session that it begins.
         fresh = latest if latest is not None and latest.key is None and not latest.settings else None
         if key is not None:
-            return self._of_key(key, names, fresh, own_id if begins else None)
+            return self._of_key(key, owner, fresh, own_id if begins else None)
         if isinstance(own_id, str):
             session = self._by_id.get(own_id) or fresh or (self._new(None) if begins else latest) or self._new(None)
             self._remember(own_id, session)
             return session
         if begins:
             return fresh if fresh is not None and not fresh.n_lost else self._new(None)
-        if (owner := self._owner_of(names)) is not None:
+        if owner is not None:
             return owner
         # Lines that are cut may have lost their key.
         if latest is not None and latest.key is not None and record.kind != "partial" and not latest.n_lost:
@@ -606,7 +572,9 @@ class Sorter:
             return next((session for session in recent if session.key is None and not session.busy), latest)
         return latest or self._new(None)
 
-    def _of_key(self, key: str, names: Iterable[str], fresh: LoggedSession | None, new_id: object) -> LoggedSession:
+    def _of_key(
+        self, key: str, owner: LoggedSession | None, fresh: LoggedSession | None, new_id: object
+    ) -> LoggedSession:
         """The session of a key; of lines that are cut, some have lost theirs, or a piece of it.
 
         Args:
@@ -614,7 +582,6 @@ class Sorter:
         """
         session = self._by_key.get(key)
         if session is None:
-            owner = self._owner_of(names)
             if owner is not None and (owner.n_lost if owner.key is None else owner.key.startswith(key.rstrip(".…"))):
                 session = owner
             elif fresh is not None and fresh.n_lost:
@@ -638,11 +605,3 @@ class Sorter:
         self._by_id[name] = session
         if len(self._by_id) > _MAX_IDS:
             self._by_id.popitem(last=False)
-
-    def _owner_of(self, names: Iterable[str]) -> LoggedSession | None:
-        """The session of the first id that is known."""
-        return next((self._by_id[name] for name in names if name in self._by_id), None)
-
-
-_MAX_IDS = 200_000  # of responses, items and sessions
-_MAX_SEARCHED = 64  # sessions at once, looked through for a free one

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Mapping
@@ -91,8 +92,11 @@ def of_text(text: str) -> Instant | None:
     for date in _ISO.finditer(text):
         if (instant := _of_iso(date[0])) is not None:
             return instant
-    if (match := _OTHER_DATE.search(text)) and (instant := _of_other(match[0])) is not None:
-        return instant
+    if (match := _OTHER_DATE.search(text)) is not None:
+        from dateutil import parser  # with a quarter of a megabyte, which most logs have no use for
+
+        with contextlib.suppress(ValueError, OverflowError):
+            return _of_datetime(parser.parse(re.sub(r"(\d{4}):", r"\1 ", match[0].replace(" @", ""), count=1)))
     if (match := _TIME_OF_DAY.search(text)) is not None:
         hours, minutes, seconds, fraction = match.groups()
         total_s = (int(hours) * 60 + int(minutes)) * 60 + int(seconds)
@@ -119,15 +123,6 @@ def _of_iso(text: str) -> Instant | None:
     try:
         return _of_datetime(datetime.fromisoformat(iso))
     except ValueError:
-        return None
-
-
-def _of_other(text: str) -> Instant | None:
-    from dateutil import parser  # with a quarter of a megabyte, which most logs have no use for
-
-    try:
-        return _of_datetime(parser.parse(re.sub(r"(\d{4}):", r"\1 ", text.replace(" @", ""), count=1)))
-    except (ValueError, OverflowError):
         return None
 
 

@@ -33,6 +33,7 @@ from functools import lru_cache
 from ..endpoint import ENDS, PRICES
 from ..errors import InputError, clipped
 from ..stats import fisher, holm
+from ..stats.comparisons import p_words
 
 MODELS = tuple(model for model in PRICES if model not in ENDS)
 """The models whose prices the kit knows, without those that the service switches off on a known day (`ENDS`)."""
@@ -102,6 +103,21 @@ class Verdict:
     p: float
     outcome: str
     look: int
+
+    def __str__(self) -> str:
+        if self.outcome == "not asked":
+            return f"{self.model}: {self.cure} was not asked about, since fewer than {FEWEST_TEXTS} replies were text as it is."
+        if not self.n1:
+            return f"{self.model}: {self.cure} has no result yet."
+        counts = f"{self.k1} of {self.n1} text, against {self.k0} of {self.n0} as it is at the same time"
+        if self.outcome == "given up":
+            better = f"less than {100 * FUTILITY:.0f} points better"
+            return f"{self.model}: {self.cure} was given up after look {self.look}, {better}: {counts}."
+        if self.outcome == "open":
+            return f"{self.model}: no difference is shown for {self.cure}: {counts}; {p_words(self.p)}."
+        how_often = "less often" if self.outcome == "cures" else "more often"
+        shown = f"{p_words(self.p)}, shown at look {self.look} beyond the whole family's alpha"
+        return f"{self.model} drifts {how_often} with {self.cure}: {counts}; {shown}."
 
 
 @dataclass(frozen=True)

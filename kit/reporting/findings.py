@@ -15,7 +15,7 @@ from .. import show, stats, tables
 from ..stats.comparisons import p_words
 from ..stats.intervals import percent
 from ..tables.modality import points
-from .pieces import Grid, Material, badge, flag, ordered, origin, spaced, text_read, when
+from .pieces import Grid, Material, flag, ordered, origin, spaced, text_read, when
 
 if TYPE_CHECKING:
     from pandas import DataFrame as Frame
@@ -40,7 +40,10 @@ def in_short(m: Material) -> dict[str, Any]:
         # The pooled rows and what is shown; hundreds of single cases without a difference are no summary.
         chosen = m.comparisons[pooled | m.comparisons["shown"]] if pooled.any() else m.comparisons
         for row in _rows(chosen.sort_values("pooled", kind="stable")):
-            sentences.append((m.brief_settings(row), bool(row["shown"])))
+            sentence = str(row["sentence"])
+            if m.over:  # settings are called by what they differ in
+                sentence = sentence.replace(f"{row['settings']}: ", f"{m.called('settings', row)}: ", 1)
+            sentences.append((sentence, bool(row["shown"])))
     return {"sentences": sentences, "notes": notes}
 
 
@@ -63,7 +66,12 @@ def case_sentence(m: Material, row: Any) -> str:
     sentence = f"{where}: {k} of {n} first turns were answered in text ({percent(k / n)}, {percents} {name} {bounds})."
     # Ledgers of schema 1 did not record silence; 0 would be a claim.
     sentence += f" The voice was lost in {int(row['lost_voice'])} of {n}." if m.timed else " Silence is not known."
-    sentence += _beside_the_background(m, row, k, n)
+    # Sessions without a history, of the same settings: another model has another background.
+    without = m.of(m.controls[m.controls["role"] == "negative"], str(row.get("settings")))
+    text, n_known = int(without["text"].sum()), int(without["known"].sum())
+    if (p := stats.fisher(k, n, text, n_known)) is not None:
+        verdict = "a difference beyond chance" if p <= m.alpha else "no difference shown"
+        sentence += f" Without a history it was {text} of {n_known}: {verdict}, {p_words(p)}, unadjusted."
     if row["turns_after_text"]:
         again = show.counted(int(row["turns_after_text"]), "turn")
         sentence += f" After a text reply the next was text again in {percent(row['persistence_rate'])} of {again}"
@@ -71,18 +79,6 @@ def case_sentence(m: Material, row: Any) -> str:
         low, high = row["persistence_low"], row["persistence_high"]
         sentence += f" ({points(low)} to {points(high)})." if low == low else " (of one trial, so without an interval)."
     return sentence
-
-
-def _beside_the_background(m: Material, row: Any, k: int, n: int) -> str:
-    """The case beside the negative controls of its settings: sessions without a history. Empty where none was answered."""
-    # Of the same settings: another model has another background.
-    df = m.of(m.controls[m.controls["role"] == "negative"], str(row.get("settings")))
-    text, n_known = int(df["text"].sum()), int(df["known"].sum())
-    p = stats.fisher(k, n, text, n_known)
-    if p is None:
-        return ""
-    verdict = "a difference beyond chance" if p <= m.alpha else "no difference shown"
-    return f" Without a history it was {text} of {n_known}: {verdict}, {p_words(p)}, unadjusted."
 
 
 def _rows(df: Frame) -> Iterator[Any]:
@@ -99,7 +95,7 @@ def controls(m: Material) -> Grid | None:
     for row in _rows(m.controls):
         positive, is_known = row["role"] == "positive", row["rate"] == row["rate"]
         share = f"{row['text']} text: {points(row['rate'])} % ({points(row['low'])}–{points(row['high'])})"
-        cells = [row["settings"], "text asked" if positive else "no history", badge(row["must_read"])]
+        cells = [row["settings"], "text asked" if positive else "no history", Markup(show.badge(row["must_read"]))]
         cells += [f"{row['completed']} of {row['planned']}", row["read"] or "–"]
         cells += [share if is_known and not positive else "–", verdicts[flag(row["fit"])], origin(row["simulated"])]
         rows.append(cells)
@@ -149,11 +145,12 @@ def definitions(m: Material) -> Grid:
     """The rate of each case and arm under the other definitions of a lost voice."""
     keys = [*m.over, "case", "arm"]
     rows: dict[tuple[str, ...], list[Any]] = {}
-    for row in _rows(tables.definitions_df(m.table, keys, level=m.level)):
-        cells = rows.setdefault(tuple(str(row[name]) for name in keys), [m.called(name, row) for name in keys])
-        interval = f" ({points(row['low'])}–{points(row['high'])} %)" if row["n"] else ""
-        cells.append(f"{row['k']} of {row['n']}{interval}" if row["n"] else "–")
     names = [name for name in tables.DEFINITIONS if m.timed or name != "lost voice"]
+    for row in _rows(tables.definitions_df(m.table, keys, level=m.level)):
+        if row["definition"] in names:
+            cells = rows.setdefault(tuple(str(row[name]) for name in keys), [m.called(name, row) for name in keys])
+            interval = f" ({points(row['low'])}–{points(row['high'])} %)" if row["n"] else ""
+            cells.append(f"{row['k']} of {row['n']}{interval}" if row["n"] else "–")
     return Grid([*keys, *names], list(rows.values()), group=len(keys) - 1)
 
 

@@ -18,7 +18,7 @@ result, as the policy's name.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,7 @@ from ..stats.comparisons import p_words
 from ..stats.intervals import percent
 from ..trials.plan import AT_ONCE, Analysis, Plan, Settings, live_usd
 from ..wire.live import USD_PER_SECOND
-from .page import render
-from .pieces import Grid, bar, spaced
+from .pieces import Grid, bar, render, spaced, span
 from .study import StagedStudy
 
 QUESTION = "After how much history does GPT-Live fall silent, and what keeps it speaking?"
@@ -72,12 +71,8 @@ class Placed:
 
     def __str__(self) -> str:
         (k, n), (k0, n0) = self.with_it, self.as_it_is
-        p = "" if self.p is None else f", {self.p_words}"
+        p = "" if self.p is None else f", {p_words(self.p)}"
         return f"{self.model}: {spaced(self.arm)}: {self.verdict}: {k} of {n} lost, as it is {k0} of {n0}{p}"
-
-    @property
-    def p_words(self) -> str:
-        return "–" if self.p is None else p_words(self.p)
 
 
 class LiveStudy(StagedStudy):
@@ -209,17 +204,12 @@ class LiveStudy(StagedStudy):
 
     def write(self) -> Path:
         """Write ``live-study.html`` into the study's folder, one file that fetches nothing."""
-        path = self.folder / "live-study.html"
-        path.write_text(render("live_study.html", self._context()), encoding="utf-8")
-        return path
-
-    def _context(self) -> Mapping[str, Any]:
         policies = "SELECT DISTINCT policy FROM attempts WHERE policy IS NOT NULL"
         doses = [[model, dose, *_rate(count)] for (model, dose), count in sorted(self.doses().items())]
         placed = [
-            [v.model, spaced(v.arm), *_rate(v.with_it), "{} of {}".format(*v.as_it_is), v.verdict, v.p_words]
+            [v.model, spaced(v.arm), *_rate(v.with_it), "{} of {}".format(*v.as_it_is), v.verdict, "–" if v.p is None else p_words(v.p)]
             for v in self.placed()
-        ]
+        ]  # fmt: skip
         as_placed = [
             "model",
             "how the history is handed over",
@@ -230,14 +220,18 @@ class LiveStudy(StagedStudy):
             "shown",
             "p (Holm)",
         ]
-        return {
-            "question": QUESTION,
-            "study": self,
-            "in_short": [(sentence, "keeps" in sentence or "is lost" in sentence) for sentence in self.sentences()],
-            "doses": Grid(["model", "turns before the question", "", "voice lost", "95 %"], doses, group=1),
-            "placed": Grid(as_placed, placed, group=1),
-            "policies": {row[0] for ledger in self.ledgers.values() for row in ledger.rows(policies)},
-        }
+        html = render(
+            "live_study.html",
+            question=QUESTION,
+            study=self,
+            in_short=[(sentence, "keeps" in sentence or "is lost" in sentence) for sentence in self.sentences()],
+            doses=Grid(["model", "turns before the question", "", "voice lost", "95 %"], doses, group=1),
+            placed=Grid(as_placed, placed, group=1),
+            policies={row[0] for ledger in self.ledgers.values() for row in ledger.rows(policies)},
+        )
+        path = self.folder / "live-study.html"
+        path.write_text(html, encoding="utf-8")
+        return path
 
 
 def _rate(count: Count) -> list[Any]:
@@ -246,5 +240,4 @@ def _rate(count: Count) -> list[Any]:
     if not n:
         return [bar(float("nan"), 0, 0), "nothing known", "–"]
     interval = wilson(k, n)
-    low, high = interval.low or 0.0, interval.high or 0.0
-    return [bar(k / n, low, high), f"{k} of {n} ({percent(k / n)})", f"{100 * low:.0f}–{100 * high:.0f} %"]
+    return [bar(k / n, interval.low or 0.0, interval.high or 0.0), f"{k} of {n} ({percent(k / n)})", span(interval)]

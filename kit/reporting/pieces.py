@@ -1,4 +1,4 @@
-"""What the sections of a report share: the tables of one ledger (`Material`), a table of the page (`Grid`), words and links.
+"""What the pages share: the tables of one ledger (`Material`), a table of a page (`Grid`), words and links, and `render`.
 
 Text is escaped by the template; only `Markup` is HTML already.
 """
@@ -6,27 +6,32 @@ Text is escaped by the template; only `Markup` is HTML already.
 from __future__ import annotations
 
 import base64
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from .. import plots, show, tables
 from ..errors import InputError, KitError, LedgerError, clipped
+from ..stats.intervals import Interval
 from ..tables.modality import points
 from ..trials.ledger import Ledger
+from ..version import __version__
 
 if TYPE_CHECKING:
     from pandas import DataFrame as Frame
 
+_HERE = Path(__file__).parent
 MAX_DOWNLOAD_BYTES = 8_000_000  # of CSV inside the page; a larger table stays in the ledger
 
 
-@contextmanager
+@contextlib.contextmanager
 def written_by_a_run(ledger: Ledger) -> Iterator[None]:
     """Turn what a damaged or forged ledger makes Python raise into a sentence; the cause is chained.
 
@@ -73,8 +78,12 @@ class Material:
         self.outcome = str((self.analysis or {}).get("outcome") or ("lost_voice" if self.is_live else "final"))
         # The rate that the page leads with: a name of `modality_df`, without its end.
         self.rate = "lost_voice" if self.outcome == "lost_voice" else "drift"
-        # None where there is nothing to compare.
-        self.comparisons = self._compare()
+        # None where there is nothing to compare: one arm, or no baseline. The page is a report all the same.
+        self.comparisons: Frame | None = None
+        with contextlib.suppress(InputError):
+            self.comparisons = tables.compare_df(
+                self.table, self.baseline, outcome=self.outcome, over=self.over, alpha=self.alpha, level=self.level
+            )
         # Text replies to measured trials: what a vendor is asked to look up.
         responses = tables.responses_df(ledger)
         self.drifted = responses[(responses["modality"] == "text") & (responses["role"] == "measure")]
@@ -82,15 +91,6 @@ class Material:
         # Whether silence and lateness are known: not in ledgers of schema 1.
         self.timed = bool(self.table["lost_voice"].notna().all())
         self.fit = tables.fit_of(self.controls)  # None where that is not known of some setting
-
-    def _compare(self) -> Frame | None:
-        try:
-            return tables.compare_df(
-                self.table, self.baseline, outcome=self.outcome, over=self.over, alpha=self.alpha, level=self.level
-            )
-        # One arm, or no baseline: the page has no comparisons, and is a report all the same.
-        except InputError:
-            return None
 
     def called(self, name: str, row: Any) -> str:
         """What a cell of the column `name` says: of settings only the words in which they differ."""
@@ -100,13 +100,6 @@ class Material:
         # Words that all settings have: in a table they would only make it wide.
         shared = set.intersection(*(set(settings.split()) for settings in self.settings))
         return " ".join(part for part in word.split() if part not in shared) or word
-
-    def brief_settings(self, row: Any) -> str:
-        """The sentence of a comparison, in which the settings are called by what they differ in."""
-        sentence = str(row["sentence"])
-        return (
-            sentence.replace(f"{row['settings']}: ", f"{self.called('settings', row)}: ", 1) if self.over else sentence
-        )
 
     def of(self, df: Frame, settings: str) -> Frame:
         """The rows of one of the plan's settings."""
@@ -176,14 +169,6 @@ def code(text: object) -> Markup:
     return Markup(f"<code>{show.esc(text)}</code>")
 
 
-def badge(modality: str) -> Markup:
-    return Markup(show.badge(modality))
-
-
-def outline(modality: str) -> Markup:
-    return Markup(show.outline(modality))
-
-
 def when(at: Any) -> str:
     """An instant in UTC, to the second; a number is Unix seconds."""
     if at is None or at != at:
@@ -229,10 +214,6 @@ def days_of(times: Iterable[Any]) -> str:
     return "" if not days else f", {days[0]}" if days[0] == days[-1] else f", {days[0]} to {days[-1]}"
 
 
-def listing(options: Any) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in (options or {}).items()) or "–"
-
-
 def rate_text(row: Any, name: str) -> str:
     """A rate of `modality_df` in percent, its interval in brackets."""
     rate, low, high = (row[f"{name}_{end}"] for end in ("rate", "low", "high"))
@@ -241,8 +222,15 @@ def rate_text(row: Any, name: str) -> str:
     return f"{points(rate)} %" + (f" ({points(low)}–{points(high)})" if low == low else "")
 
 
-def milliseconds(value: Any) -> str:
-    return show.ms(None if value != value else float(value))
+def number(value: float, *, sign: str = "") -> str:
+    """Three digits, and whole from 100 on; a true minus sign."""
+    return f"{value:{sign},.0f}" if abs(value) >= 100 else f"{value:{sign},.3g}".replace("-", "−")
+
+
+def span(interval: Interval, to: str = "–") -> str:
+    """The bounds of a rate, in percent."""
+    low, high = (100 * (bound or 0.0) for bound in (interval.low, interval.high))
+    return f"{low:.0f}{to}{high:.0f} %"
 
 
 def flag(value: Any) -> bool | None:
@@ -253,3 +241,21 @@ def flag(value: Any) -> bool | None:
 
 def origin(value: Any) -> str:
     return show.origin_word(flag(value)) or "measured"
+
+
+def render(template: str, *, is_page: bool = True, **data: Any) -> str:
+    """A text by one of this folder's templates. In a page everything is escaped that is not `Markup`; its style is inside."""
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=is_page,
+        trim_blocks=is_page,
+        lstrip_blocks=is_page,
+        undefined=StrictUndefined,  # a name that the data does not have is an error, and no hole in the page
+        # For every value of a template, so that none can be forgotten: no control characters, and nothing endless.
+        finalize=(lambda value: value if isinstance(value, Markup) else show.plain(value)) if is_page else None,
+    )
+    if is_page:
+        data["style"] = Markup((_HERE / "report.css").read_text(encoding="utf-8"))
+    environment.filters |= {"units": show.units, "counted": show.counted, "ascii": ascii}
+    made_at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return environment.get_template(template).render(data, made_at=made_at, kit_version=__version__)

@@ -29,8 +29,8 @@ from ..trials.arms import arm as arm_of
 from ..trials.ledger import Ledger
 from ..trials.plan import Analysis, Plan, Settings, estimate
 from ..trials.runner import Callback
-from .design import AS_IS, CURES, CUT_TOKENS, FEWEST_TEXTS, FUTILITY, MODELS, Counts, Design, Stage, Verdict
-from .pieces import days_of, times_of
+from .design import AS_IS, CURES, CUT_TOKENS, MODELS, Counts, Design, Stage, Verdict
+from .pieces import days_of, span, times_of
 
 DOSES = (0, 2, 4, 6, 8, 12, 16, 20)  # turns before the last, of the dose study
 PERSISTENCE_CASE = "1b+4"  # four more turns after the one that a history ends with
@@ -77,23 +77,17 @@ class ModelRate:
     def __str__(self) -> str:
         if not self.n:
             return "nothing is known"
-        text = f"{self.k} of {self.n} replies were text ({percent(self.k / self.n)}; 95 % over histories: {span(self.interval)})"
+        text = f"{self.k} of {self.n} replies were text ({percent(self.k / self.n)}; 95 % over histories: {span(self.interval, ' to ')})"
         if self.background_n:
-            text += f", without a history {self.background_k} of {self.background_n} ({span(self.background)})"
+            text += f", without a history {self.background_k} of {self.background_n} ({span(self.background, ' to ')})"
         if self.p is not None:
             text += f": {'more with a history' if self.is_more else 'no more is shown'}, {p_words(self.p)}"
         if self.lost_voice > self.k:
             text += f"; the voice was lost in {self.lost_voice}"
         if self.n_lost:
             attempts = "attempt was" if self.n_lost == 1 else "attempts were"
-            text += f"; {self.n_lost} {attempts} lost after asking, with which it is {span(self.bounds)}"
+            text += f"; {self.n_lost} {attempts} lost after asking, with which it is {span(self.bounds, ' to ')}"
         return text
-
-
-def span(interval: Interval) -> str:
-    """The bounds of a rate, in percent."""
-    low, high = (100 * (bound or 0.0) for bound in (interval.low, interval.high))
-    return f"{low:.0f} to {high:.0f} %"
 
 
 class StagedStudy:
@@ -308,37 +302,35 @@ class Study(StagedStudy):
     def _next_plans(self) -> dict[str, Plan]:
         if not self.ledgers:
             self.results = []
-            self._write_about()
-        self._stage = self.design.next_stage(self.results)
+            about = {
+                "where": self.where, "access": self.access, "models": self.design.models, "cures": self.design.cures,
+                "seed": self.seed, "drift": self.drift, "days": self.design.days,
+            }  # fmt: skip
+            write_about(self.folder / ABOUT, about)
+        self._stage, self.due = self.design.next_stage(self.results), ""
         plans = self.plans(self._stage) if self._stage is not None else {}
-        self.due = self._due_of(plans)
-        return {} if self.due else plans
+        is_later_block = self.design.days > 1 and 0 < len(self.results) < len(self.design.blocks)
+        # A block that has begun goes on, whatever day it is.
+        if is_later_block and not any((self.folder / f"{name}.sqlite").exists() for name in plans):
+            # Of the first run: to look at a stage that is complete opens another run, which asks nothing.
+            (row,) = list(self.ledgers.values())[-1].rows("SELECT MAX(ended_at) AS last FROM attempts")
+            last = datetime.fromtimestamp(row["last"], UTC).date()
+            if datetime.now(UTC).date() <= last:
+                self.due = str(last + timedelta(days=1))
+                return {}
+        return plans
 
     def _take(self, plan: Plan, ledger: Ledger) -> None:
         assert self._stage is not None
         if not self.results or self.results[-1][0] is not self._stage:
             self.results.append((self._stage, {}))
-        self.results[-1][1].update(_counts(ledger, plan))
-
-    def _write_about(self) -> None:
-        about = {
-            "where": self.where, "access": self.access, "models": self.design.models, "cures": self.design.cures, "seed": self.seed,
-            "drift": self.drift, "days": self.design.days,
-        }  # fmt: skip
-        write_about(self.folder / ABOUT, about)
-
-    def _due_of(self, plans: Mapping[str, Plan]) -> str:
-        """Return the day (UTC) before which these plans do not begin; empty if they may, or have begun already."""
-        n = len(self.results)
-        if self.design.days == 1 or not 0 < n < len(self.design.blocks):
-            return ""
-        # A block that has begun goes on, whatever day it is.
-        if any((self.folder / f"{name}.sqlite").exists() for name in plans):
-            return ""
-        # Of the first run: to look at a stage that is complete opens another run, which asks nothing.
-        (row,) = list(self.ledgers.values())[-1].rows("SELECT MAX(ended_at) AS last FROM attempts")
-        last = datetime.fromtimestamp(row["last"], UTC).date()
-        return "" if datetime.now(UTC).date() > last else str(last + timedelta(days=1))
+        for settings in plan.settings:
+            for arm in plan.arms:
+                # `IS` in the query: a setting without a model is NULL there.
+                rows = ledger.rows(_FIRST_TURNS, (arm.name, settings.where.model))
+                decided = [row for row in rows if row["role"] == "measure" and row["counts"] and row["known"]]
+                counts = sum(row["text"] for row in decided), len(decided)
+                self.results[-1][1][settings.where.model or "", arm.name] = counts
 
     # ------------------------------------------------------------------------------------------------------- what is said
 
@@ -373,7 +365,7 @@ class Study(StagedStudy):
     def sentences(self) -> list[str]:
         """Say what is shown of each cure, in the order of the models."""
         mark = show.origin_word(self.simulated)
-        return [f"{sentence_of(verdict)}{f' ({mark})' if mark else ''}" for verdict in self.verdicts()]
+        return [f"{verdict}{f' ({mark})' if mark else ''}" for verdict in self.verdicts()]
 
     @property
     def state(self) -> str:
@@ -403,33 +395,6 @@ _FIRST_TURNS = (
     "t.outcome NOT IN ('failed', 'censored') AS known FROM turns t JOIN attempts a USING (attempt_id) "
     "JOIN trials r ON r.trial_id = a.trial_id WHERE t.turn = 0 AND r.arm = ? AND r.asked_model IS ?"
 )
-
-
-def _counts(ledger: Ledger, plan: Plan) -> dict[tuple[str, str], Counts]:
-    counts = {}
-    for settings in plan.settings:
-        for arm in plan.arms:
-            # `IS` in the query: a setting without a model is NULL there.
-            rows = ledger.rows(_FIRST_TURNS, (arm.name, settings.where.model))
-            decided = [row for row in rows if row["role"] == "measure" and row["counts"] and row["known"]]
-            counts[settings.where.model or "", arm.name] = (sum(row["text"] for row in decided), len(decided))
-    return counts
-
-
-def sentence_of(v: Verdict) -> str:
-    """Say what is shown of one cure on one model."""
-    if v.outcome == "not asked":
-        return f"{v.model}: {v.cure} was not asked about, since fewer than {FEWEST_TEXTS} replies were text as it is."
-    if not v.n1:
-        return f"{v.model}: {v.cure} has no result yet."
-    counts = f"{v.k1} of {v.n1} text, against {v.k0} of {v.n0} as it is at the same time"
-    says = {
-        "cures": f"drifts less often with {v.cure}: {counts}; {p_words(v.p)}, shown at look {v.look} beyond the whole family's alpha.",
-        "harms": f"drifts more often with {v.cure}: {counts}; {p_words(v.p)}, shown at look {v.look} beyond the whole family's alpha.",
-        "given up": f"{v.cure} was given up after look {v.look}, less than {100 * FUTILITY:.0f} points better: {counts}.",
-        "open": f"no difference is shown for {v.cure}: {counts}; {p_words(v.p)}.",
-    }
-    return f"{v.model}: {says[v.outcome]}" if v.outcome in ("given up", "open") else f"{v.model} {says[v.outcome]}"
 
 
 # How an endpoint is reached, of which a file keeps nothing: a header's value may be a key, and a file that somebody sent must not

@@ -10,9 +10,8 @@ from ..stats.comparisons import p_words
 from ..stats.intervals import percent
 from ..trials.arms import arm as arm_of
 from . import design
-from .design import FUTILITY, Verdict, p_of
-from .page import render
-from .pieces import Grid, bar, code, spaced, text_read, times_of, when
+from .design import FUTILITY, p_of
+from .pieces import Grid, bar, code, render, spaced, span, text_read, times_of, when
 from .study import ModelRate, Study
 
 QUESTION = "Does a seeded history cost the voice, and which cure works?"
@@ -22,7 +21,7 @@ LENGTHS = ((2, 4), (6, 8), (10, 20))  # turns of text before the user's last lin
 def write(study: Study) -> Path:
     """Write ``study.html`` into the study's folder: rates, cures, rules, and where the ledgers are. One file that fetches nothing."""
     path = study.folder / "study.html"
-    path.write_text(render("study.html", context(study)), encoding="utf-8")
+    path.write_text(render("study.html", **context(study)), encoding="utf-8")
     return path
 
 
@@ -76,23 +75,24 @@ def in_short(study: Study, rates: list[ModelRate]) -> list[tuple[str, bool]]:
         "given up": f"less than {100 * FUTILITY:.0f} points better, and given up",
         "open": "no difference shown",
     }
+    n_asked = len(study.design.models)
     for cure in dict.fromkeys(verdict.cure for verdict in compared):
-        of_cure = {word: [v for v in compared if (v.cure, v.outcome) == (cure, word)] for word in words}
-        text = "; ".join(
-            f"{words[word]} on {_models([v.model for v in chosen], study)}{_shares(chosen)}"
-            for word, chosen in of_cure.items()
-            if chosen
-        )
-        sentences.append((f"{mark}{spaced(cure)}: {text}.", bool(of_cure["cures"] or of_cure["harms"])))
+        phrases = []
+        for outcome, phrase in words.items():
+            chosen = [verdict for verdict in compared if (verdict.cure, verdict.outcome) == (cure, outcome)]
+            if not chosen:
+                continue
+            names = ", ".join(verdict.model for verdict in chosen)
+            phrase += f" on {f'all {n_asked} models' if len(chosen) == n_asked > 1 else names}"
+            beside = [verdict for verdict in chosen if verdict.n0]
+            if beside and outcome in ("cures", "harms"):
+                # The shares of text with the cure, then as it is beside it.
+                treated, control = [v.k1 / v.n1 for v in beside], [v.k0 / v.n0 for v in beside]
+                phrase += f" ({_range_of(treated)} instead of {_range_of(control)})"
+            phrases.append(phrase)
+        is_shown = any(verdict.outcome in ("cures", "harms") for verdict in compared if verdict.cure == cure)
+        sentences.append((f"{mark}{spaced(cure)}: {'; '.join(phrases)}.", is_shown))
     return sentences
-
-
-def _shares(verdicts: list[Verdict]) -> str:
-    """The shares of text with a cure and beside it, from the least to the most of the models, where a difference is shown."""
-    chosen = [v for v in verdicts if v.n0 and v.outcome in ("cures", "harms")]
-    # With the cure, then as it is beside it.
-    sides = ([v.k1 / v.n1 for v in chosen], [v.k0 / v.n0 for v in chosen])
-    return f" ({' instead of '.join(map(_range_of, sides))})" if chosen else ""
 
 
 def _range_of(shares: list[float]) -> str:
@@ -100,23 +100,18 @@ def _range_of(shares: list[float]) -> str:
     return " to ".join(dict.fromkeys((percent(min(shares)), percent(max(shares)))))
 
 
-def _models(names: list[str], study: Study) -> str:
-    n = len(study.design.models)
-    return f"all {n} models" if len(names) == n > 1 else ", ".join(names)
-
-
 def models(rates: list[ModelRate]) -> Grid:
     """A row per model: with the histories as they are, and without any."""
     rows = []
     for rate in rates:
         share = rate.k / rate.n if rate.n else float("nan")
-        low, high = rate.interval.low or 0.0, rate.interval.high or 0.0
-        difference = "–" if rate.p is None else f"{'yes' if rate.is_more else 'not shown'}, {p_words(rate.p)}"
+        both = ((rate.k, rate.n, rate.interval), (rate.background_k, rate.background_n, rate.background))
         rows.append([
-            rate.model, bar(share, low, high), _share(rate.k, rate.n, low, high),
-            _share(rate.background_k, rate.background_n, rate.background.low or 0.0, rate.background.high or 0.0), difference,
+            rate.model, bar(share, rate.interval.low or 0.0, rate.interval.high or 0.0),
+            *(f"{k} of {n} ({span(interval)})" if n else "–" for k, n, interval in both),
+            "–" if rate.p is None else f"{'yes' if rate.is_more else 'not shown'}, {p_words(rate.p)}",
             f"{rate.lost_voice} of {rate.n}" if rate.n else "–",
-            f"{rate.n_lost}: {_range(rate.bounds.low, rate.bounds.high)}" if rate.n_lost else "none",
+            f"{rate.n_lost}: {span(rate.bounds)}" if rate.n_lost else "none",
         ])  # fmt: skip
     names = ["model", "", "text, with a history", "text, without one", "more than without", "voice lost (text, silent, late)",
              "lost after asking, and the rate with them"]  # fmt: skip
@@ -178,11 +173,3 @@ def stages(study: Study) -> Grid:
     names = ["stage", "began (UTC)", "models", "how the history was handed over", "replies known", "of these text",
              "lost after asking", "failed", "cost", "ledger"]  # fmt: skip
     return Grid(names, rows, wide=[2, 3])
-
-
-def _share(k: int, n: int, low: float, high: float) -> str:
-    return f"{k} of {n} ({_range(low, high)})" if n else "–"
-
-
-def _range(low: float | None, high: float | None) -> str:
-    return f"{100 * (low or 0.0):.0f}–{100 * (high or 0.0):.0f} %"
