@@ -21,7 +21,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -30,7 +30,7 @@ import pybase64
 from .. import speech
 from ..clip import Clip
 from ..errors import clipped
-from ..wire.refusals import Refusal, missing
+from ..wire.refusals import missing
 from .drift import Draws
 from .frames import Core, encode, error_fields
 from .hearing import LOUD, recorded_words
@@ -64,6 +64,7 @@ _MAX_TURN_MS = 60_000  # of a caller's turn is kept, to be made out
 _MAX_STORED = 100  # sessions that can be forked, the oldest are forgotten first
 _MAX_APPEND_BYTES = 4_000  # 500 tokens: counted by bytes here, generously, for the stand-in has no tokenizer
 _APPENDS = {f"session.{lane}.append": lane for lane in ("commentary", "instructions", "thinking")}
+_CONTROLS = ("session.input_audio.mute", "session.input_audio.unmute", "session.update", "session.close")
 _REPLAYED_S = 5.0  # to a sideband: "the last few seconds"; how many is unverified
 _SIDEBAND_MS = 200  # of sound in a frame to a sideband, both ways in the recording, whatever the caller sends
 
@@ -170,46 +171,67 @@ class LiveServerSession(Core):
         self._asker = sideband
         event: dict[str, Any] = {}
         try:
-            event = _decoded(frame)
-            self._take_event(event, len(frame))
+            try:
+                decoded = msgspec.json.decode(frame)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                decoded = None
+            if not isinstance(decoded, dict) or not isinstance(decoded.get("type"), str):
+                raise refuse("invalid_event", "A JSON object with a type is expected.")
+            event, kind = decoded, decoded["type"]
+            if self.state == "waiting":
+                if kind != "session.start":
+                    raise refuse("invalid_event", "The first event must be session.start.", "type")
+                self._start(event)
+                return True
+            if kind != "session.input_audio.append":
+                self._n_kept_bytes += _EVENT_BYTES + (0 if kind == "session.output_audio.fixture.play" else len(frame))
+                if self._n_kept_bytes > _MAX_KEPT_BYTES and kind != "session.close":
+                    raise refuse("session_full", "This stand-in keeps no more of one session.")
+            if kind == "session.start":
+                raise refuse("invalid_event", "The session has been started.", "type")
+            handle = _HANDLERS.get(kind)
+            if handle is None or (sideband is not None and kind == "session.input_audio.append"):
+                raise refuse("invalid_value", f"Invalid value: '{clipped(kind, 40)}'.", "type")
+            if self.state == "active" or kind in _APPENDS:
+                handle(self, event)
+            elif kind != "session.input_audio.append":  # a client that feeds all the time has sent a few frames more
+                raise refuse("invalid_event", "The session is closing.")
         except Refused as exc:
-            self._refuse(event, exc.refusal)
+            client_id = event.get("event_id") if isinstance(event.get("event_id"), str) else None
+            error = error_fields(exc.refusal) | ({"client_event_id": client_id} if client_id else {})
+            if self.options.null_codes:
+                error["code"] = None
+            self._emit("error", error=error, client_event_id=client_id)
             return False
         finally:
             self._asker = None
         return True
 
-    def _take_event(self, event: dict[str, Any], n_bytes: int) -> None:
-        kind = event["type"]
-        if self.state == "waiting":
-            if kind != "session.start":
-                raise refuse("invalid_event", "The first event must be session.start.", "type")
-            self._start(event)
-            return
-        if kind != "session.input_audio.append":
-            self._n_kept_bytes += _EVENT_BYTES + (0 if kind == "session.output_audio.fixture.play" else n_bytes)
-            if self._n_kept_bytes > _MAX_KEPT_BYTES and kind != "session.close":
-                raise refuse("session_full", "This stand-in keeps no more of one session.")
-        if kind == "session.start":
-            raise refuse("invalid_event", "The session has been started.", "type")
-        handle = _HANDLERS.get(kind)
-        if handle is None or (self._asker is not None and kind == "session.input_audio.append"):
-            raise refuse("invalid_value", f"Invalid value: '{clipped(kind, 40)}'.", "type")
-        if self.state != "active" and kind not in _APPENDS:
-            if kind == "session.input_audio.append":
-                return  # a client that feeds all the time has sent a few frames more
-            raise refuse("invalid_event", "The session is closing.")
-        handle(self, event)
-
     def advance(self) -> bool:
+        """Do what is due first: a frame of the track, or work that waits for a time on the wall."""
         now_s, frame_s = self.now_s, self._next_frame_s()
-        if frame_s is not None and frame_s <= now_s and not (self._due and self._due[0][0] < frame_s):
-            self._emit_frame()
-            return True
-        if self._due and self._due[0][0] <= now_s:
+        if frame_s is None or frame_s > now_s or (self._due and self._due[0][0] < frame_s):
+            if not self._due or self._due[0][0] > now_s:
+                return False
             heapq.heappop(self._due)[2]()
             return True
-        return False
+        position, n = self.position_ms, FRAME_MS * 24
+        self._n_out += 1
+        samples = np.zeros(n, np.int16)
+        if position < len(_DITHER) * FRAME_MS:
+            samples[::7] = _DITHER[position // FRAME_MS]
+        for at_ms, pcm in self._voice:
+            offset = int((position - at_ms) * 24)
+            piece = pcm[max(0, offset) : max(0, offset + n)]
+            if len(piece):
+                samples[max(0, -offset) : max(0, -offset) + len(piece)] = piece
+        self._voice = [(at, pcm) for at, pcm in self._voice if at + len(pcm) / 24 > position + FRAME_MS]
+        for sideband in self.sidebands:
+            sideband.sound("model", samples.tobytes())
+        data = Clip(samples).to_bytes(self._format)
+        # No event id and no times on the primary connection.
+        self._out.append(b'{"type":"session.output_audio.delta","delta":"' + pybase64.b64encode(data) + b'"}')
+        return True
 
     def items(self) -> list[dict[str, Any]]:
         """Return the history of the start, then what was said by either side."""
@@ -240,13 +262,6 @@ class LiveServerSession(Core):
     def _answer(self, event: Mapping[str, Any], type: str, **fields: Any) -> None:
         """Send an event that names the client's event which it answers."""
         self._emit(type, **fields, client_event_id=event.get("event_id"))
-
-    def _refuse(self, event: Mapping[str, Any], refusal: Refusal) -> None:
-        client_id = event.get("event_id") if isinstance(event.get("event_id"), str) else None
-        error = error_fields(refusal) | ({"client_event_id": client_id} if client_id else {})
-        if self.options.null_codes:
-            error["code"] = None
-        self._emit("error", error=error, client_event_id=client_id)
 
     def _after_s(self, seconds: float, do: Callable[[], None]) -> None:
         heapq.heappush(self._due, (self.now_s + seconds, next(self._order), do))
@@ -299,28 +314,25 @@ class LiveServerSession(Core):
             raise refuse("invalid_value", "audio must be base64.", "audio") from None
         pcm = self._ear.decode(data)
         for sideband in self.sidebands:
-            sideband.caller_sound(pcm)
-        before = self._in_ms
+            sideband.sound("caller", pcm)
+        at_ms = self._in_ms
         self._in_ms += len(data) / BYTES_PER_MS[self._format]
         if self._track_from_s is None:
             self._track_from_s = self.now_s
         if not self._muted:
-            self._listen(pcm, before)
+            samples = np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2")
+            if samples.size and int(np.abs(samples.astype(np.int32)).max()) > LOUD:
+                if self._loud_from_ms is None:
+                    self._loud_from_ms = at_ms
+                    self._interrupted()
+                self._loud_until_ms = self._in_ms
+            if self._loud_from_ms is not None:
+                if self._in_ms - self._loud_from_ms < _MAX_TURN_MS:
+                    self._turn.append(pcm)
+                if self._in_ms - self._loud_until_ms >= _QUIET_MS:
+                    self._end_turn()
         while self._on_clock and self._on_clock[0][0] <= self._in_ms:
             heapq.heappop(self._on_clock)[2]()
-
-    def _listen(self, pcm: bytes, at_ms: float) -> None:
-        samples = np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2")
-        if samples.size and int(np.abs(samples.astype(np.int32)).max()) > LOUD:
-            if self._loud_from_ms is None:
-                self._loud_from_ms = at_ms
-                self._interrupted()
-            self._loud_until_ms = self._in_ms
-        if self._loud_from_ms is not None:
-            if self._in_ms - self._loud_from_ms < _MAX_TURN_MS:
-                self._turn.append(pcm)
-            if self._in_ms - self._loud_until_ms >= _QUIET_MS:
-                self._end_turn()
 
     def _end_turn(self) -> None:
         """Transcribe the caller's turn, which is over, and answer it."""
@@ -352,24 +364,6 @@ class LiveServerSession(Core):
         if self._in_ms < self.position_ms + FRAME_MS:
             return None
         return max(self._track_from_s, self._started_s) + (_TRACK_LAG_MS + self.position_ms) / 1000
-
-    def _emit_frame(self) -> None:
-        position, n = self.position_ms, FRAME_MS * 24
-        self._n_out += 1
-        samples = np.zeros(n, np.int16)
-        if position < len(_DITHER) * FRAME_MS:
-            samples[::7] = _DITHER[position // FRAME_MS]
-        for at_ms, pcm in self._voice:
-            offset = int((position - at_ms) * 24)
-            piece = pcm[max(0, offset) : max(0, offset + n)]
-            if len(piece):
-                samples[max(0, -offset) : max(0, -offset) + len(piece)] = piece
-        self._voice = [(at, pcm) for at, pcm in self._voice if at + len(pcm) / 24 > position + FRAME_MS]
-        for sideband in self.sidebands:
-            sideband.model_sound(samples.tobytes())
-        data = Clip(samples).to_bytes(self._format)
-        # No event id and no times on the primary connection.
-        self._out.append(b'{"type":"session.output_audio.delta","delta":"' + pybase64.b64encode(data) + b'"}')
 
     def _say(self, text: str) -> None:
         """Begin a reply now: words first, then their sound on the track."""
@@ -434,13 +428,19 @@ class LiveServerSession(Core):
             text = content if delegation_id is not None else None
             self._at_clock(at_ms + wait_ms + self.options.late_ms, lambda: self._say(text or self._reply()))
 
-    def _mute(self, event: dict[str, Any]) -> None:
-        self._muted = event["type"].endswith(".mute")
-        self._turn, self._loud_from_ms = [], None
-        name = f"{event['type']}d"
-        self._after_s(0.06, lambda: self._answer(event, name))
-
-    def _update(self, event: dict[str, Any]) -> None:
+    def _control(self, event: dict[str, Any]) -> None:
+        """Mute or unmute the caller, close the session, or change what may change after its start."""
+        kind = event["type"]
+        if kind == "session.close":
+            self.state = "closing"
+            self._on_clock.clear()
+            self._after_s(_CLOSE_S, lambda: self._closed(event, "close_requested"))
+            return
+        if kind != "session.update":
+            self._muted = kind.endswith(".mute")
+            self._turn, self._loud_from_ms = [], None
+            self._after_s(0.06, lambda: self._answer(event, f"{kind}d"))
+            return
         changes = shaped(event.get("session"))
         for name in changes:
             if name not in ("delegation", "triggers"):
@@ -538,12 +538,19 @@ class LiveServerSession(Core):
         nested("response.created", response=snapshot | {"status": "in_progress"})
         self._after_s(_BACKEND_MS / 1000, finish)
 
-    def _check_backend(self) -> None:
+    def _backend(self, event: dict[str, Any]) -> None:
+        """Queue an item for the backend, or have it go on: with the delegation that is open, or with a new one."""
         if self._settings["delegation"].get("type") != "responses":
             raise refuse("invalid_event", "This session has no Responses delegation.", "type")
-
-    def _backend_item(self, event: dict[str, Any]) -> None:
-        self._check_backend()
+        if event["type"] == "response.create":
+            if self._owed:
+                message = "Function call outputs are required before the next response."
+                raise refuse("function_call_outputs_required", message)
+            if self._backend_id:
+                self._respond(self.new_id("resp"))
+            else:
+                self._delegate(event)
+            return
         item = event.get("item")
         if not isinstance(item, dict) or not isinstance(item.get("type"), str):
             raise Refused(missing("item"))
@@ -557,16 +564,6 @@ class LiveServerSession(Core):
             self._owed.discard(item.get("call_id"))
             self._outputs.append(item)
         self._lines.append(words_of(item))
-
-    def _backend_run(self, event: dict[str, Any]) -> None:
-        self._check_backend()
-        if self._owed:
-            message = "Function call outputs are required before the next response."
-            raise refuse("function_call_outputs_required", message)
-        if self._backend_id:
-            self._respond(self.new_id("resp"))
-        else:
-            self._delegate(event)
 
     def _decision(self, event: dict[str, Any]) -> None:
         """Take what is for the Decisions API, which stands beside the voice; nothing is decided here."""
@@ -591,11 +588,6 @@ class LiveServerSession(Core):
         self._emit("session.usage.updated", usage={"seconds": seconds}, context_window={"usage_ratio": ratio})
         self._after_s(_USAGE_S, self._report_usage)
 
-    def _close_requested(self, event: dict[str, Any]) -> None:
-        self.state = "closing"
-        self._on_clock.clear()
-        self._after_s(_CLOSE_S, lambda: self._closed(event, "close_requested"))
-
     def _closed(self, event: Mapping[str, Any], reason: str) -> None:
         if self.over:
             return
@@ -618,26 +610,13 @@ class LiveServerSession(Core):
 
 
 _HANDLERS: dict[str, Callable[[LiveServerSession, dict[str, Any]], None]] = {
-    **dict.fromkeys(_APPENDS, LiveServerSession._append),
-    **dict.fromkeys(("session.input_audio.mute", "session.input_audio.unmute"), LiveServerSession._mute),
-    **dict.fromkeys(("decision.create", "decision.item.create", "decision.item.delete"), LiveServerSession._decision),
     "session.input_audio.append": LiveServerSession._append_audio,
-    "session.update": LiveServerSession._update,
-    "session.close": LiveServerSession._close_requested,
-    "response.item.create": LiveServerSession._backend_item,
-    "response.create": LiveServerSession._backend_run,
+    **dict.fromkeys(_APPENDS, LiveServerSession._append),
+    **dict.fromkeys(_CONTROLS, LiveServerSession._control),
+    **dict.fromkeys(("response.item.create", "response.create"), LiveServerSession._backend),
+    **dict.fromkeys(("decision.create", "decision.item.create", "decision.item.delete"), LiveServerSession._decision),
     "session.output_audio.fixture.play": LiveServerSession._fixture,
 }
-
-
-def _decoded(frame: str | bytes) -> dict[str, Any]:
-    try:
-        event = msgspec.json.decode(frame)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        event = None
-    if not isinstance(event, dict) or not isinstance(event.get("type"), str):
-        raise refuse("invalid_event", "A JSON object with a type is expected.")
-    return event
 
 
 def _message(role: str, kind: str, text: str) -> dict[str, Any]:
@@ -669,7 +648,7 @@ class LiveSideband(Core):
         since_s = session.now_s - _REPLAYED_S
         self._out = [frame for at_s, frame in session._recent if at_s >= since_s]
         # Sound of either side that does not fill a frame yet, and where on the timeline the next output frame begins.
-        self._caller_pcm, self._model_pcm = b"", b""
+        self._pcm = {"caller": b"", "model": b""}
         self._position_ms = session.position_ms
         session.sidebands.append(self)
 
@@ -680,19 +659,20 @@ class LiveSideband(Core):
         self._out.append(frame)
         self.wake()
 
-    def caller_sound(self, pcm: bytes) -> None:
-        """Pass on the caller's sound."""
-        pieces, self._caller_pcm = _whole_frames(self._caller_pcm + pcm)
-        for piece in pieces:
-            self.event(encode({"type": "session.input_audio.append", "audio": piece}))
-
-    def model_sound(self, pcm: bytes) -> None:
-        """Pass on the model's track."""
-        pieces, self._model_pcm = _whole_frames(self._model_pcm + pcm)
-        for piece in pieces:
-            times = {"start_ms": self._position_ms, "end_ms": self._position_ms + _SIDEBAND_MS}
-            self._position_ms += _SIDEBAND_MS
-            self.event(encode({"type": "session.output_audio.delta", "delta": piece} | times))
+    def sound(self, side: Literal["caller", "model"], pcm: bytes) -> None:
+        """Pass on the caller's sound, or the model's track, in whole frames."""
+        size = _SIDEBAND_MS * BYTES_PER_MS["pcm16"]
+        pcm = self._pcm[side] + pcm
+        end = len(pcm) // size * size
+        self._pcm[side] = pcm[end:]
+        for start in range(0, end, size):
+            piece = pybase64.b64encode(pcm[start : start + size]).decode()
+            if side == "caller":
+                self.event(encode({"type": "session.input_audio.append", "audio": piece}))
+            else:
+                times = {"start_ms": self._position_ms, "end_ms": self._position_ms + _SIDEBAND_MS}
+                self._position_ms += _SIDEBAND_MS
+                self.event(encode({"type": "session.output_audio.delta", "delta": piece} | times))
 
     def session_over(self) -> None:
         """End as the session does."""
@@ -716,10 +696,3 @@ class LiveSideband(Core):
         """Leave the session, which goes on."""
         if self in self.session.sidebands:
             self.session.sidebands.remove(self)
-
-
-def _whole_frames(pcm: bytes) -> tuple[list[str], bytes]:
-    """Return whole frames of sound, in base64, and what is left over."""
-    size = _SIDEBAND_MS * BYTES_PER_MS["pcm16"]
-    end = len(pcm) // size * size
-    return [pybase64.b64encode(pcm[start : start + size]).decode() for start in range(0, end, size)], pcm[end:]
