@@ -50,7 +50,7 @@ from .eventlog import LogWriter, Redactor
 from .files import named_path
 from .intake import FastConnection
 from .link import dial
-from .standin import Access, Connection, HttpRequest, Listener, PlainRequest, http_answer, key_of
+from .standin import Access, Connection, HttpRequest, Listener, http_answer, key_of
 from .wire.conversation import Conversation
 from .wire.events import Event, decode
 from .wire.live_conversation import LiveConversation
@@ -148,6 +148,7 @@ class Relay(Listener):
         self._audio, self.on_reply = audio, on_reply
         # How many clients were let through so far; a log is named by it.
         self.n_connections = 0
+        self.answer_plain = self._pass_post
 
     def __repr__(self) -> str:
         where = self.url if self.listening else "not started"
@@ -213,9 +214,6 @@ class Relay(Listener):
         if self._sends_clients_key(key):
             own = {name: value for name, value in own.items() if name.lower() not in _KEYS}
         return passed | own
-
-    def plain_request(self) -> PlainRequest:
-        return PlainRequest(self.access, self._pass_post)
 
     async def _pass_post(self, request: HttpRequest) -> bytes:
         """Pass on a request for an ephemeral key, so that a page that gets one from its own server finds it all here.

@@ -273,30 +273,47 @@ class Secrets:
         secret = self._by_key.get(key or "")
         return secret if secret is not None and secret.expires_at > self._unix() else None
 
-    def mint(self, body: dict[str, Any], d: Dialect, n_bytes: int) -> dict[str, Any]:
-        """Make a key and return what the service answers. The model is not looked at: connecting fails, if it is none."""
-        now = int(self._unix())
-        self._by_key = {key: secret for key, secret in self._by_key.items() if secret.expires_at > now}
-        kept_bytes = sum(secret.n_bytes for secret in self._by_key.values())
-        if len(self._by_key) >= MAX_SECRETS or kept_bytes + n_bytes > MAX_SECRETS_BYTES:
-            raise refuse("rate_limit_exceeded", "This stand-in keeps no more ephemeral keys: wait until some expire.")
-        if d is GA:
-            update, expires_after = body.get("session"), body.get("expires_after")
-            update = {"type": "realtime"} if update is None else update
-            demand(check(expires_after, _EXPIRES, "expires_after"))
-            seconds = int((expires_after or {}).get("seconds") or DEFAULT_S)
-        else:
-            update, seconds = dict(body), BETA_S
-        if not isinstance(update, dict):
-            raise Refused(wrong_type("session", "an object", update))
-        model = None if update.get("type") == "transcription" else str(update.get("model") or DEFAULT_MODEL)
-        settings = Settings(d, session_id=new_id("sess", now), model=model, expires_at=0)
-        settings.update(update, spoke=False)
+    def answer(self, request: HttpRequest) -> bytes:
+        """Answer a POST for an ephemeral key, or any other request that is for nothing here.
+
+        The model is not looked at: connecting fails, if it is none.
+        """
+        path, now = request.path, int(self._unix())
+        d = GA if path.endswith("/realtime/client_secrets") else BETA if path.endswith("/realtime/sessions") else None
+        if d is None or request.method != "POST":
+            return http_answer("404 Not Found", Refusal(None, f"Invalid URL ({request.method} {path})"))
+        try:
+            try:
+                body = msgspec.json.decode(request.body or b"{}")
+            except (ValueError, RecursionError) as exc:  # msgspec's errors are among these, and text that is not UTF-8
+                raise refuse("invalid_json", f"We could not parse the JSON body of your request. {exc}") from None
+            if not isinstance(body, dict):
+                raise refuse("invalid_json", "The body must be a JSON object.")
+            self._by_key = {key: secret for key, secret in self._by_key.items() if secret.expires_at > now}
+            n_bytes = len(request.body) + sum(secret.n_bytes for secret in self._by_key.values())
+            if len(self._by_key) >= MAX_SECRETS or n_bytes > MAX_SECRETS_BYTES:
+                message = "This stand-in keeps no more ephemeral keys: wait until some expire."
+                return http_answer("429 Too Many Requests", Refusal("rate_limit_exceeded", message))
+            update: Any = body
+            seconds = BETA_S
+            if d is GA:
+                update, expires_after = body.get("session"), body.get("expires_after")
+                update = {"type": "realtime"} if update is None else update
+                demand(check(expires_after, _EXPIRES, "expires_after"))
+                seconds = int((expires_after or {}).get("seconds") or DEFAULT_S)
+            if not isinstance(update, dict):
+                raise Refused(wrong_type("session", "an object", update))
+            model = None if update.get("type") == "transcription" else str(update.get("model") or DEFAULT_MODEL)
+            settings = Settings(d, session_id=new_id("sess", now), model=model, expires_at=0)
+            settings.update(update, spoke=False)
+        except Refused as exc:
+            return http_answer("400 Bad Request", exc.refusal)
         key, expires_at = f"ek_{secrets.token_hex(16)}", now + seconds
-        self._by_key[key] = Secret(expires_at, d, model, dict(update), n_bytes)
+        self._by_key[key] = Secret(expires_at, d, model, dict(update), len(request.body))
+        value = {"value": key, "expires_at": expires_at}
         if d is BETA:
-            return settings.session | {"client_secret": {"value": key, "expires_at": expires_at}}
-        return {"value": key, "expires_at": expires_at, "session": settings.session}
+            return http_answer("200 OK", settings.session | {"client_secret": value})
+        return http_answer("200 OK", value | {"session": settings.session})
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,25 +367,6 @@ class PlainRequest:
         method, _, target = lines[0].partition(" ")
         path, _, query = target.partition(" ")[0].partition("?")
         return self._answer(HttpRequest(method, path.rstrip("/"), query, headers, body[:n_bytes]))
-
-
-def answer_mint(request: HttpRequest, secrets: Secrets) -> bytes:
-    """Answer a POST for an ephemeral key, or any other request that is for nothing here."""
-    path = request.path
-    d = GA if path.endswith("/realtime/client_secrets") else BETA if path.endswith("/realtime/sessions") else None
-    if d is None or request.method != "POST":
-        return http_answer("404 Not Found", Refusal(None, f"Invalid URL ({request.method} {path})"))
-    try:
-        try:
-            value = msgspec.json.decode(request.body or b"{}")
-        except (ValueError, RecursionError) as exc:  # msgspec's errors are among these, and text that is not UTF-8
-            raise refuse("invalid_json", f"We could not parse the JSON body of your request. {exc}") from None
-        if not isinstance(value, dict):
-            raise refuse("invalid_json", "The body must be a JSON object.")
-        return http_answer("200 OK", secrets.mint(value, d, len(request.body)))
-    except Refused as exc:
-        limited = exc.refusal.code == "rate_limit_exceeded"
-        return http_answer("429 Too Many Requests" if limited else "400 Bad Request", exc.refusal)
 
 
 def http_answer(status: str, body: dict[str, Any] | Refusal | bytes, headers: Mapping[str, str] | None = None) -> bytes:

@@ -10,20 +10,18 @@ import functools
 import logging
 import ssl
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.protocol import CONNECTING
 from websockets.typing import Subprotocol
 
 from ..errors import InputError, LocalProtocolError, MissingExtra, clipped
-from .handshake import Access, PlainRequest
+from .handshake import Access, HttpRequest, PlainRequest
 from .options import MAX_FRAME_BYTES
 
 HELLO_S = 10.0  # for a TLS handshake, as for that of the websocket
@@ -75,11 +73,11 @@ class Connection(ServerConnection):
         if not self._begun:
             self._begun = True
             if self.protocol.state is CONNECTING and data.startswith(PlainRequest.METHODS):
-                self._plain = self._listener.plain_request()
-            if data.startswith(_TLS_HELLO):
-                self._listener.notice(
-                    "a client speaks TLS (wss://) and this server does not: serve with TLS, or use ws://"
-                )
+                answer_plain = self._listener.answer_plain
+                self._plain = PlainRequest(self._listener.access, answer_plain) if answer_plain is not None else None
+            if data.startswith(_TLS_HELLO) and self._listener.on_notice is not None:
+                text = "a client speaks TLS (wss://) and this server does not: serve with TLS, or use ws://"
+                self._listener.on_notice(text)
         if self._plain is None:
             super().data_received(data)
         elif isinstance(answer := self._plain.feed(data), bytes):
@@ -112,6 +110,10 @@ class Listener:
         self.access = access
         # Every TCP connection, also before its handshake: `stop` cuts off those that do not end by themselves.
         self.connections: set[Connection] = set()
+        # Answers a POST or DELETE; ``None``: nothing does.
+        self.answer_plain: Callable[[HttpRequest], bytes | Coroutine[Any, Any, bytes]] | None = None
+        # Called with a sentence that whoever runs this server may want to know.
+        self.on_notice: Callable[[str], None] | None = None
         self._name = name
         self._port = port
         self._frame_bytes, self._ping_s = frame_bytes, ping_s
@@ -137,13 +139,6 @@ class Listener:
     def lost(self, connection: Connection) -> None:
         """Let go of what `admit` opened for a connection: it is gone, and may never have come as far as `talk`."""
 
-    def plain_request(self) -> PlainRequest | None:
-        """Return what reads a POST or DELETE; ``None``: nothing does."""
-        return None
-
-    def notice(self, text: str) -> None:
-        """Take note of something that whoever runs this server may want to know."""
-
     # Its life
 
     async def start(self) -> Self:
@@ -151,7 +146,7 @@ class Listener:
         if self._server is not None:
             raise LocalProtocolError(f"this {self._name} listens already, at {self.url}")
         self._server = await serve(
-            self._handle,
+            cast(Any, self.talk),  # its connections are those that `create_connection` makes
             self.access.host,
             self._port,
             process_request=self._before,
@@ -213,25 +208,19 @@ class Listener:
         host = f"[{self.access.host}]" if ":" in self.access.host else self.access.host
         return f"{'wss' if self._ssl else 'ws'}://{host}:{self.port}/v1/realtime"
 
-    # One connection
+    # The handshake
 
-    async def _before(self, connection: ServerConnection, request: Request) -> Response | None:
-        assert isinstance(connection, Connection)
+    async def _before(self, connection: Any, request: Request) -> Response | None:
         why = self.access.refusal(request.headers)
         if why is not None:
-            return connection.respond(HTTPStatus.FORBIDDEN, f"{why}\n")
+            response: Response = connection.respond(HTTPStatus.FORBIDDEN, f"{why}\n")
+            return response
         return await self.admit(connection, request)
 
-    def _after(self, connection: ServerConnection, request: Request, response: Response) -> None:
-        assert isinstance(connection, Connection)
+    def _after(self, connection: Any, request: Request, response: Response) -> None:
         if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
             for name, value in self.headers(connection).items():
                 response.headers[name] = value
-
-    async def _handle(self, connection: ServerConnection) -> None:
-        assert isinstance(connection, Connection)
-        with suppress(ConnectionClosed):
-            await self.talk(connection)
 
 
 def make_certificate(host: str) -> tuple[ssl.SSLContext, Path]:

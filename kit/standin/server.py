@@ -23,7 +23,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from ..errors import InputError, KitError, clipped
-from ..wire.dialect import GA, MARK_HEADER, Dialect
+from ..wire.dialect import GA, MARK_HEADER
 from ..wire.refusals import Refusal
 from .drift import Draws, Rule, rule
 from .faults import Fault, Faults
@@ -34,10 +34,8 @@ from .handshake import (
     Access,
     ConnectionRequest,
     HttpRequest,
-    PlainRequest,
     Secret,
     Secrets,
-    answer_mint,
     connection_request,
     http_answer,
     key_of,
@@ -92,7 +90,6 @@ class SessionDriver:
     async def run(self) -> None:
         """Run until either side closes. Leaves no task behind."""
         writer = asyncio.create_task(self._write())
-        writer.add_done_callback(self._writer_done)
         try:
             await self._read(writer)
             if self.session.over:
@@ -103,12 +100,6 @@ class SessionDriver:
             for task in (writer, *self._jobs):
                 with suppress(asyncio.CancelledError, ConnectionClosed):
                     await task
-
-    def _writer_done(self, writer: asyncio.Task[None]) -> None:
-        """Free the reader, and end a session that can no longer send."""
-        self._room.set()
-        if not writer.cancelled() and writer.exception() is not None:
-            self._connection.transport.abort()
 
     async def _read(self, writer: asyncio.Task[None]) -> None:
         session, loop = self.session, asyncio.get_running_loop()
@@ -133,28 +124,34 @@ class SessionDriver:
 
     async def _write(self) -> None:
         session, connection = self.session, self._connection
-        while True:
-            frames = session.take()
-            for recorder in self._recorders:
-                for frame in frames:
-                    recorder.frame("server", frame, False)
-            if frames:
-                await connection.send_all(frames)
-            self._room.set()
-            # After its last frames: a fault may cut the line in the middle of a reply.
-            if session.cut:
-                connection.transport.abort()
-                return
-            if session.closing is not None:
-                await connection.close(*session.closing)
-                return
-            if session.backlog:
-                continue
-            await self._until(session.wake_at)
-            for _ in range(_BURST):
-                if not session.advance():
-                    break
-            self._start_jobs()
+        try:
+            while True:
+                frames = session.take()
+                for recorder in self._recorders:
+                    for frame in frames:
+                        recorder.frame("server", frame, False)
+                if frames:
+                    await connection.send_all(frames)
+                self._room.set()
+                # After its last frames: a fault may cut the line in the middle of a reply.
+                if session.cut:
+                    connection.transport.abort()
+                    return
+                if session.closing is not None:
+                    await connection.close(*session.closing)
+                    return
+                if session.backlog:
+                    continue
+                await self._until(session.wake_at)
+                for _ in range(_BURST):
+                    if not session.advance():
+                        break
+                self._start_jobs()
+        except Exception:
+            connection.transport.abort()  # a session that can no longer send is over
+            raise
+        finally:
+            self._room.set()  # the reader waits for it no longer
 
     async def _until(self, wake_at: float | None) -> None:
         """Wait for a time on the loop's clock, or for the reader, whichever comes first."""
@@ -299,7 +296,8 @@ class StandIn(Listener):
         self._watchers: list[Callable[[dict[str, Any]], Recorder]] = []
         if on_frame is not None:
             self._watchers.append(functools.partial(FrameCallback, on_frame))
-        self._on_notice = on_notice
+        self.on_notice = on_notice
+        self.answer_plain = self._answer
         # How GPT-Live sessions behave. They run in real time, or they could not be spoken to.
         self.live = LiveOptions.from_words(live or {}, pace=pace or 1.0)
         # GPT-Live sessions that ended, by id, to be forked.
@@ -343,7 +341,11 @@ class StandIn(Listener):
         if path == "/health":
             return _json(connection, HTTPStatus.OK, {"status": "ok", "sessions": self.n_sessions})
         if path == "/journal":
-            return self._show_journal(connection, request)
+            if not self.access.fits(key_of(request.headers, request.path)):
+                return connection.respond(HTTPStatus.UNAUTHORIZED, "this stand-in wants its key\n")
+            if self.journal is not None:
+                return _json(connection, HTTPStatus.OK, self.journal.show(query_of(request.path)))
+            return connection.respond(HTTPStatus.NOT_FOUND, "this stand-in keeps no journal: StandIn(journal=True)\n")
         live_path = _LIVE_PATH.search(path)
         if live_path is None and not path.endswith("/realtime"):
             text = f"{self!r}: connect a websocket to /v1/realtime?model=… or to /v1/live/sessions; GET /health, /journal\n"
@@ -390,27 +392,13 @@ class StandIn(Listener):
     def headers(self, connection: Connection) -> dict[str, str]:
         return {MARK_HEADER: connection.about.options.mark}
 
-    def plain_request(self) -> PlainRequest:
-        return PlainRequest(self.access, self._answer)
-
-    def notice(self, text: str) -> None:
-        if self._on_notice is not None:
-            self._on_notice(text)
-
-    def _show_journal(self, connection: Connection, request: Request) -> Response:
-        if not self.access.fits(key_of(request.headers, request.path)):
-            return connection.respond(HTTPStatus.UNAUTHORIZED, "this stand-in wants its key\n")
-        if self.journal is None:
-            return connection.respond(HTTPStatus.NOT_FOUND, "this stand-in keeps no journal: StandIn(journal=True)\n")
-        return _json(connection, HTTPStatus.OK, self.journal.show(query_of(request.path)))
-
     def _answer(self, request: HttpRequest) -> bytes:
         """Answer a POST or DELETE."""
         if not self.access.fits(key_of(request.headers)):
             return http_answer("401 Unauthorized", Refusal("invalid_api_key", "Incorrect API key provided."))
         if request.method == "DELETE" and request.path == "/journal" and self.journal is not None:
             return http_answer("200 OK", {"deleted": self.journal.clear(query_of(f"?{request.query}"))})
-        return answer_mint(request, self._secrets)
+        return self._secrets.answer(request)
 
     async def talk(self, connection: Connection) -> None:
         about: _About = connection.about
@@ -428,7 +416,13 @@ class StandIn(Listener):
             message = "Incorrect API key provided: asked for of a stand-in."
             why = Refusal("invalid_api_key", message), 3000
         if why is not None:
-            await self._reject(connection, *why, request.dialect)
+            refusal, close_code = why
+            error = error_fields(refusal) | {"event_id": None}
+            frame = encode({"type": "error", "event_id": new_id("event", int(time.time())), "error": error})
+            for make in [*OBSERVERS, *self._watchers]:
+                make({"dialect": request.dialect.name}).frame("server", frame, False)
+            await connection.send(frame, text=True)
+            await connection.close(close_code, f"{refusal.type}.{refusal.code}" if refusal.code else refusal.type)
         elif about.fault == "silent":
             await connection.wait_closed()
         elif (session := self._session(about, request, secret)) is not None:
@@ -464,7 +458,22 @@ class StandIn(Listener):
         )
 
     async def _drive(self, connection: Connection, session: AnySession) -> None:
-        recorders = self._recorders(connection.about, session)
+        about: _About = connection.about
+        makers = [*OBSERVERS, *self._watchers]
+        if self.journal is not None:
+            makers.append(functools.partial(self.journal.open, items=session.items))
+        if self._recorder is not None:
+            makers.append(self._recorder)
+        facts = {
+            "connection": about.number,
+            "session": session.id,
+            "trial": about.request.trial,
+            "attempt": about.request.attempt,
+            "model": about.request.model,
+            "dialect": session.dialect,
+            "drift": str(about.options.drift if about.live is None else about.live.silence),
+        }
+        recorders = [make(facts) for make in makers]
         driver = SessionDriver(connection, session, recorders, self.limits.messages_per_s)
         self._drivers.add(driver)
         try:
@@ -480,31 +489,6 @@ class StandIn(Listener):
             for recorder in recorders:
                 recorder.end(connection.close_code, connection.close_reason or "")
             session.close()
-
-    def _recorders(self, about: _About, session: AnySession) -> list[Recorder]:
-        makers = [*OBSERVERS, *self._watchers]
-        if self.journal is not None:
-            makers.append(functools.partial(self.journal.open, items=session.items))
-        if self._recorder is not None:
-            makers.append(self._recorder)
-        facts = {
-            "connection": about.number,
-            "session": session.id,
-            "trial": about.request.trial,
-            "attempt": about.request.attempt,
-            "model": about.request.model,
-            "dialect": session.dialect,
-            "drift": str(about.options.drift if about.live is None else about.live.silence),
-        }
-        return [make(facts) for make in makers]
-
-    async def _reject(self, connection: Connection, refusal: Refusal, close_code: int, d: Dialect) -> None:
-        error = error_fields(refusal) | {"event_id": None}
-        frame = encode({"type": "error", "event_id": new_id("event", int(time.time())), "error": error})
-        for make in [*OBSERVERS, *self._watchers]:
-            make({"dialect": d.name}).frame("server", frame, False)
-        await connection.send(frame, text=True)
-        await connection.close(close_code, f"{refusal.type}.{refusal.code}" if refusal.code else refusal.type)
 
 
 def _json(connection: Connection, status: HTTPStatus, body: dict[str, Any]) -> Response:
