@@ -11,6 +11,7 @@ import copy
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, cast
 
 from ..wire.dialect import BETA, GA, RESPONSE_FIELDS, SESSION_FIELDS, Dialect, read_session, spell_session
@@ -65,22 +66,6 @@ class Number:
     low: float
     high: float | None = None
 
-    def refusal(self, value: object, path: str) -> Refusal | None:
-        """Return the refusal of a value that is none."""
-        kind = self.kind
-        if isinstance(value, bool) or not isinstance(value, int if kind == "integer" else (int, float)):
-            return wrong_type(path, f"a{'n' if kind == 'integer' else ''} {kind}", value)
-        assert isinstance(value, int | float)
-        # "Invalid 'session.temperature': decimal below minimum value. Expected a value >= 0.6, but got 0.3 instead."
-        if value < self.low:
-            why, code = f"below minimum value. Expected a value >= {self.low:g}", f"{kind}_below_min_value"
-        elif self.high is not None and value > self.high:  # what is said of this is unverified
-            why, code = f"above maximum value. Expected a value <= {self.high:g}", f"{kind}_above_max_value"
-        else:
-            return None
-        text = value if isinstance(value, int) else f"{value:g}"  # an integer may be too large for a float
-        return Refusal(code, f"Invalid '{path}': {kind} {why}, but got {text} instead.", path)
-
 
 NATURAL = Number("integer", 0)
 _TYPES: dict[type, str] = {str: "a string", bool: "a boolean", list: "an array"}
@@ -91,32 +76,45 @@ def check(value: object, spec: Spec, path: str) -> Refusal | None:
 
     Null is accepted for all that is not `Required`: clients send whole objects with nulls for what they did not set.
     """
-    return None if value is None or spec is object else _refusal(value, spec, path)
-
-
-def _refusal(value: object, spec: Spec, path: str) -> Refusal | None:
+    if isinstance(spec, Required):
+        spec = spec.spec
+    elif value is None or spec is object:
+        return None
     if isinstance(spec, type):
         return None if isinstance(value, spec) else wrong_type(path, _TYPES[spec], value)
     if isinstance(spec, tuple):
         return None if isinstance(value, str) and value in spec else invalid_value(value, spec, path)
-    if isinstance(spec, Number):
-        return spec.refusal(value, path)
     if isinstance(spec, list):
         if not isinstance(value, list):
             return wrong_type(path, "an array", value)
-        return next((r for n, item in enumerate(value) if (r := _refusal(item, spec[0], f"{path}[{n}]"))), None)
+        refusals = (check(item, Required(spec[0]), f"{path}[{n}]") for n, item in enumerate(value))
+        return next(filter(None, refusals), None)
+    if isinstance(spec, Number):
+        kind = spec.kind
+        if isinstance(value, bool) or not isinstance(value, int if kind == "integer" else (int, float)):
+            return wrong_type(path, f"a{'n' if kind == 'integer' else ''} {kind}", value)
+        assert isinstance(value, int | float)
+        # "Invalid 'session.temperature': decimal below minimum value. Expected a value >= 0.6, but got 0.3 instead."
+        if value < spec.low:
+            why, code = f"below minimum value. Expected a value >= {spec.low:g}", f"{kind}_below_min_value"
+        elif spec.high is not None and value > spec.high:  # what is said of this is unverified
+            why, code = f"above maximum value. Expected a value <= {spec.high:g}", f"{kind}_above_max_value"
+        else:
+            return None
+        text = value if isinstance(value, int) else f"{value:g}"  # an integer may be too large for a float
+        return Refusal(code, f"Invalid '{path}': {kind} {why}, but got {text} instead.", path)
     if callable(spec):
         return cast("Check", spec)(value, path)
     if not isinstance(value, dict):
         return wrong_type(path, "an object", value)
-    for name, field in spec.items():
-        if isinstance(field, Required) and value.get(name) is None:
+    required = (name for name, field in spec.items() if isinstance(field, Required))
+    for name in required:
+        if value.get(name) is None:
             return missing(f"{path}.{name}")
     for name, item in value.items():
         if name not in spec:
             return unknown_parameter(f"{path}.{name}")
-        field = spec[name]
-        if refusal := check(item, field.spec if isinstance(field, Required) else field, f"{path}.{name}"):
+        if refusal := check(item, spec[name], f"{path}.{name}"):
             return refusal
     return None
 
@@ -126,41 +124,41 @@ def _refusal(value: object, spec: Spec, path: str) -> Refusal | None:
 
 def either(word: str, spec: Spec) -> Check:
     """Accept one fixed word, or what is as `spec` says."""
-    return lambda value, path: None if value == word else _refusal(value, spec, path)
+    return lambda value, path: None if value == word else check(value, spec, path)
 
 
 def if_object(spec: Spec, otherwise: Spec) -> Check:
     """Hold an object to `spec`, and anything else to another."""
-    return lambda value, path: _refusal(value, spec if isinstance(value, dict) else otherwise, path)
+    return lambda value, path: check(value, spec if isinstance(value, dict) else otherwise, path)
 
 
-def by_type(**kinds: Spec) -> Check:
+def by_type(kinds: dict[str, Spec], value: object, path: str) -> Refusal | None:
     """Accept an object whose ``type`` says which of several kinds it is."""
-
-    def run(value: object, path: str) -> Refusal | None:
-        if not isinstance(value, dict):
-            return wrong_type(path, "an object", value)
-        kind = value.get("type")
-        if kind is None:
-            return missing(f"{path}.type")
-        return _refusal(kind, tuple(kinds), f"{path}.type") or _refusal(value, kinds[kind], path)
-
-    return run
+    if not isinstance(value, dict):
+        return wrong_type(path, "an object", value)
+    kind = value.get("type")
+    if kind is None:
+        return missing(f"{path}.type")
+    return check(kind, tuple(kinds), f"{path}.type") or check(value, kinds[kind], path)
 
 
-def modalities(*combinations: frozenset[str]) -> Check:
+def modalities(combinations: tuple[list[str], ...], value: object, path: str) -> Refusal | None:
     """Accept kinds of content that can be asked for together; the service has a sentence of its own for any other list."""
+    if not isinstance(value, list):
+        return wrong_type(path, "an array of strings", value)
+    if all(isinstance(word, str) for word in value) and set(value) in map(set, combinations):
+        return None
+    shown = ", ".join(f"'{word}'" for word in value)
+    allowed = " and ".join(map(str, combinations))
+    return Refusal("invalid_value", f"Invalid modalities: [{shown}]. Supported combinations are: {allowed}.", path)
 
-    def run(value: object, path: str) -> Refusal | None:
-        if not isinstance(value, list):
-            return wrong_type(path, "an array of strings", value)
-        if all(isinstance(word, str) for word in value) and frozenset(value) in combinations:
-            return None
-        shown = ", ".join(f"'{word}'" for word in value)
-        allowed = " and ".join("[" + ", ".join(f"'{w}'" for w in sorted(c)) + "]" for c in combinations)
-        return Refusal("invalid_value", f"Invalid modalities: [{shown}]. Supported combinations are: {allowed}.", path)
 
-    return run
+def tool(takes_mcp: bool, value: object, path: str) -> Refusal | None:
+    """Accept a function, or an MCP server where the dialect has them."""
+    if takes_mcp and isinstance(value, dict) and value.get("type") == "mcp":
+        return missing(f"{path}.server_label") if value.get("server_label") is None else None
+    function = {"type": str, "name": Required(str), "description": str, "parameters": object}
+    return check(value, Required(function), path)
 
 
 def metadata(value: object, path: str) -> Refusal | None:
@@ -189,25 +187,8 @@ MAX_OUTPUT_TOKENS = 4096
 # By the model pages of -2, -2.1 and -2.1-mini; that the wire takes it is unverified.
 MAX_OUTPUT_TOKENS_2X = 32_000
 
-# A name such as gpt-realtime-2025-08-28 is of the family before.
+# The family differs from the others (wire/README.md, Session fields); a name such as gpt-realtime-2025-08-28 is of the one before.
 _MODEL_2X = re.compile(r"gpt-realtime-2(?!\d{3})")
-
-
-def is_2x(model: str | None) -> bool:
-    """Whether a model is of the gpt-realtime-2 family, which differs from the others (wire/README.md, Session fields)."""
-    return model is not None and _MODEL_2X.match(model) is not None
-
-
-def _tools(mcp: bool) -> Spec:
-    function = {"type": str, "name": Required(str), "description": str, "parameters": object}
-
-    def tool(value: object, path: str) -> Refusal | None:
-        if mcp and isinstance(value, dict) and value.get("type") == "mcp":
-            return missing(f"{path}.server_label") if value.get("server_label") is None else None
-        return _refusal(value, function, path)
-
-    return [tool]
-
 
 _FUNCTION = {"type": str, "name": Required(str)}
 _MCP = {"type": str, "server_label": Required(str), "name": str}
@@ -226,12 +207,7 @@ _SERVER_VAD = _ANSWERS | {
 }
 
 
-def _ga_format(rate: Spec) -> Check:
-    return by_type(
-        **{"audio/pcm": {"type": str, "rate": rate}, "audio/pcmu": {"type": str}, "audio/pcma": {"type": str}}
-    )
-
-
+_TELEPHONE: dict[str, Spec] = {"audio/pcmu": {"type": str}, "audio/pcma": {"type": str}}
 # any other rate is refused: "Expected a value >= 24000" (2026-09)
 _RATE = Number("integer", 24_000, 24_000)
 _BETA_FORMAT = ("pcm16", "g711_ulaw", "g711_alaw")
@@ -244,10 +220,10 @@ _SHARED: dict[str, Spec] = {
         "model": str, "language": str, "prompt": str, "languages": [str], "keywords": [str], "delay": _EFFORTS
     },
     "noise_reduction": {"type": ("near_field", "far_field"), "strength": Number("decimal", 0, 1)},
-    "tool_choice": if_object(by_type(function=_FUNCTION, mcp=_MCP), ("none", "auto", "required")),
+    "tool_choice": if_object(partial(by_type, {"function": _FUNCTION, "mcp": _MCP}), ("none", "auto", "required")),
     "max_output_tokens": either("inf", Number("integer", 1, MAX_OUTPUT_TOKENS)),
     "temperature": Number("decimal", 0.6, 1.2),
-    "truncation": if_object(by_type(retention_ratio=_RATIO), ("auto", "disabled")),
+    "truncation": if_object(partial(by_type, {"retention_ratio": _RATIO}), ("auto", "disabled")),
     "prompt": {"id": Required(str), "version": str, "variables": object},
     "reasoning": {"effort": _EFFORTS},
     "parallel_tool_calls": bool,
@@ -260,24 +236,28 @@ _SHARED: dict[str, Spec] = {
 _SPECS: dict[str, dict[str, Spec]] = {
     "ga": _SHARED
     | {
-        "modality": modalities(frozenset(("text",)), frozenset(("audio",))),
+        "modality": partial(modalities, (["text"], ["audio"])),
         "voice": if_object({"id": Required(str)}, GA_VOICES),
-        "input_format": _ga_format(_RATE),
+        "input_format": partial(by_type, {"audio/pcm": {"type": str, "rate": _RATE}} | _TELEPHONE),
         # the rate of the output is required (live probe, 2026-08: gpt-realtime-2.1); of the input that is unverified
-        "output_format": _ga_format(Required(_RATE)),
-        "turn_detection": by_type(
-            server_vad=_SERVER_VAD | {"idle_timeout_ms": Number("integer", 5_000, 30_000)}, semantic_vad=_SEMANTIC_VAD
+        "output_format": partial(by_type, {"audio/pcm": {"type": str, "rate": Required(_RATE)}} | _TELEPHONE),
+        "turn_detection": partial(
+            by_type,
+            {
+                "server_vad": _SERVER_VAD | {"idle_timeout_ms": Number("integer", 5_000, 30_000)},
+                "semantic_vad": _SEMANTIC_VAD,
+            },
         ),
-        "tools": _tools(mcp=True),
+        "tools": [partial(tool, True)],
     },
     "beta": _SHARED
     | {
-        "modality": modalities(frozenset(("text",)), frozenset(("text", "audio"))),
+        "modality": partial(modalities, (["text"], ["audio", "text"])),
         "voice": BETA_VOICES,
         "input_format": _BETA_FORMAT,
         "output_format": _BETA_FORMAT,
-        "turn_detection": by_type(server_vad=_SERVER_VAD, semantic_vad=_SEMANTIC_VAD),
-        "tools": _tools(mcp=False),
+        "turn_detection": partial(by_type, {"server_vad": _SERVER_VAD, "semantic_vad": _SEMANTIC_VAD}),
+        "tools": [partial(tool, False)],
     },
 }
 _SPECS["ga 2.x"] = _SPECS["ga"] | {"max_output_tokens": either("inf", Number("integer", 1, MAX_OUTPUT_TOKENS_2X))}
@@ -347,47 +327,7 @@ _ORDER = {
     "client_secret include speed tracing",
     "transcription": "type object id expires_at audio include",
 }
-
-
-def _detection(kind: str, d: Dialect, model: str | None) -> dict[str, Any]:
-    """Return what a kind of turn detection is set to at first."""
-    if kind == "semantic_vad":
-        return {"type": "semantic_vad", "eagerness": "auto"} | _ANSWERING
-    if d.name == "beta":
-        return _LISTENING | _ANSWERING
-    silence = {"silence_duration_ms": 500} if is_2x(model) else {}  # as for the voice: seen through Voice Live
-    return _LISTENING | silence | {"idle_timeout_ms": None} | _ANSWERING
-
-
-def defaults(d: Dialect, *, session_id: str, model: str | None, expires_at: int) -> dict[str, Any]:
-    """Return the session object as `session.created` carries it, in wire order (wire/README.md, Session fields); without a model it only transcribes."""
-    session: dict[str, Any] = {"id": session_id, "object": "realtime.session", "model": model, "expires_at": expires_at}
-    settings: dict[str, Any] = {
-        "input_format": "pcm16",
-        "transcription": None,
-        "noise_reduction": None,
-        "include": None,
-    }
-    if model is None:
-        session |= spell_session(settings | {"turn_detection": dict(_LISTENING)}, d)
-        session |= {"type": "transcription", "object": "realtime.transcription_session"}
-        return {name: session[name] for name in _ORDER["transcription"].split()}
-    settings |= {
-        "turn_detection": _detection("server_vad", d, model),
-        "output_format": "pcm16",
-        # seen on gpt-realtime-2 through Voice Live (2026-09); on OpenAI's own socket it is unverified
-        "voice": "marin" if d.name == "ga" and is_2x(model) else "alloy",
-        "speed": 1.0,
-        "modality": "audio",
-        "instructions": INSTRUCTIONS,
-        "tools": [],
-        "tool_choice": "auto",
-        "max_output_tokens": "inf",
-        "tracing": None,
-    }
-    settings |= {"truncation": "auto", "prompt": None} if d.name == "ga" else {"temperature": 0.8}
-    session |= spell_session(settings, d) | {"client_secret": None}
-    return {name: session[name] for name in _ORDER[d.name].split()}
+_ORDER["ga 2.x"] = _ORDER["ga"]
 
 
 # What is in force
@@ -409,24 +349,55 @@ class Settings:
         self.dialect = d
         # The name that the client asked for; ``None`` for a session that only transcribes.
         self.model = model
-        # The object as `session.updated` carries it. An update makes a new one, so that a response keeps its own.
-        self.session = defaults(d, session_id=session_id, model=model, expires_at=expires_at)
+        # Whether it answers; a session of the other kind only transcribes.
+        self.is_conversation = model is not None
+        # Which fields it has: ``transcription``, ``beta``, ``ga``, or ``ga 2.x`` for the gpt-realtime-2 family.
+        self.kind: str = "transcription" if model is None else d.name
+        if model is not None and d.name == "ga" and _MODEL_2X.match(model):
+            self.kind = "ga 2.x"
+        # The object as `session.created` carries it, in wire order (wire/README.md, Session fields).
+        session: dict[str, Any] = {
+            "id": session_id,
+            "object": "realtime.session",
+            "model": model,
+            "expires_at": expires_at,
+        }
+        settings: dict[str, Any] = {"input_format": "pcm16"}
+        settings |= dict.fromkeys(("transcription", "noise_reduction", "include"))
+        if model is None:
+            session |= spell_session(settings | {"turn_detection": dict(_LISTENING)}, d)
+            session |= {"type": "transcription", "object": "realtime.transcription_session"}
+        else:
+            settings |= {
+                "turn_detection": self._detection("server_vad"),
+                "output_format": "pcm16",
+                # seen on gpt-realtime-2 through Voice Live (2026-09); on OpenAI's own socket it is unverified
+                "voice": "marin" if self.kind == "ga 2.x" else "alloy",
+                "speed": 1.0,
+                "modality": "audio",
+                "instructions": INSTRUCTIONS,
+                "tools": [],
+                "tool_choice": "auto",
+                "max_output_tokens": "inf",
+                "tracing": None,
+            }
+            settings |= {"truncation": "auto", "prompt": None} if d.name == "ga" else {"temperature": 0.8}
+            session |= spell_session(settings, d) | {"client_secret": None}
+        # As `session.updated` carries it now. An update makes a new one, so that a response keeps its own.
+        self.session = {name: session[name] for name in _ORDER[self.kind].split()}
+
+    def _detection(self, kind: str) -> dict[str, Any]:
+        """Return what a kind of turn detection is set to at first."""
+        if kind == "semantic_vad":
+            return {"type": "semantic_vad", "eagerness": "auto"} | _ANSWERING
+        if self.dialect.name == "beta":
+            return _LISTENING | _ANSWERING
+        silence = {"silence_duration_ms": 500} if self.kind == "ga 2.x" else {}  # seen where the voice was
+        return _LISTENING | silence | {"idle_timeout_ms": None} | _ANSWERING
 
     def get(self, word: str) -> Any:
         """Return a setting by the kit's word for it (`wire.dialect.SESSION_FIELDS`)."""
         return _read(self.session, word, SESSION_FIELDS, self.dialect)
-
-    @property
-    def kind(self) -> str:
-        """Which fields it has: ``transcription``, ``beta``, ``ga``, or ``ga 2.x`` for the gpt-realtime-2 family."""
-        if self.model is None:
-            return "transcription"
-        return "ga 2.x" if self.dialect.name == "ga" and is_2x(self.model) else self.dialect.name
-
-    @property
-    def is_conversation(self) -> bool:
-        """Whether it answers; a session of the other kind only transcribes."""
-        return self.model is not None
 
     @property
     def input_format(self) -> AudioFormat:
@@ -457,7 +428,7 @@ class Settings:
                 continue
             if name == "turn_detection" and isinstance(value, dict):
                 if not isinstance(before, dict) or before["type"] != value["type"]:
-                    before = _detection(value["type"], self.dialect, self.model)
+                    before = self._detection(value["type"])
                 new[name] = self._merged(before, value)
             elif name in _TRANSCRIBING and isinstance(value, dict):
                 new[name] = {"model": None, "language": None, "prompt": None} | (before or {}) | value
@@ -492,6 +463,16 @@ class ResponseRequest:
         self._body = body
         if self._dialect.name == "beta" and body.get("max_output_tokens") is not None:
             self._body = {"max_response_output_tokens": body["max_output_tokens"]} | body
+        # Whether audio is asked for.
+        self.speech = "audio" in self.get("modality")
+        # Whether it leaves the conversation as it is.
+        self.out_of_band = self.get("conversation") == "none"
+        # ``pcm16``, ``g711_ulaw`` or ``g711_alaw``, in either dialect.
+        word = read_session(self._body, "output_format") or read_session(self._session, "output_format")
+        self.output_format = cast(AudioFormat, word)
+        # In tokens; ``None`` for ``"inf"``.
+        limit = self.get("max_output_tokens")
+        self.max_output_tokens = limit if isinstance(limit, int) else None
 
     def get(self, word: str) -> Any:
         """Return a setting by the kit's word for it (`wire.dialect.RESPONSE_FIELDS`)."""
@@ -499,25 +480,3 @@ class ResponseRequest:
         if value is None and word in SESSION_FIELDS:
             return _read(self._session, word, SESSION_FIELDS, self._dialect)
         return value
-
-    @property
-    def speech(self) -> bool:
-        """Whether audio is asked for."""
-        return "audio" in self.get("modality")
-
-    @property
-    def out_of_band(self) -> bool:
-        """Whether it leaves the conversation as it is."""
-        return bool(self.get("conversation") == "none")
-
-    @property
-    def output_format(self) -> AudioFormat:
-        """``pcm16``, ``g711_ulaw`` or ``g711_alaw``, in either dialect."""
-        word = read_session(self._body, "output_format") or read_session(self._session, "output_format")
-        return cast(AudioFormat, word)
-
-    @property
-    def max_output_tokens(self) -> int | None:
-        """The limit in tokens; ``None`` for ``"inf"``."""
-        limit = self.get("max_output_tokens")
-        return limit if isinstance(limit, int) else None
