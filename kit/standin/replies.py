@@ -217,38 +217,35 @@ class _Searcher:
             plain: Any = {"call": reply.name, "arguments": reply.arguments, "say": reply.say}
         else:
             plain = asdict(reply) if isinstance(reply, Reasoned) else reply
+        request = json.dumps([verb, rule.when, words, plain])
         with self._lock:
-            answer = self._answer(json.dumps([verb, rule.when, words, plain]))
+            child = self._child
+            if child is None or child.poll() is not None or self._pid != os.getpid():
+                pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+                child = self._child = subprocess.Popen([sys.executable, "-I", "-S", "-c", _SEARCHES], **pipes)
+                self._pid = os.getpid()
+                assert child.stdout is not None
+                child.stdout.readline()  # it runs: from here the time is the search's own
+            assert child.stdin is not None and child.stdout is not None
+            timer = threading.Timer(self.LIMIT_S, child.kill)
+            timer.start()
+            try:
+                print(request, file=child.stdin, flush=True)
+                line = child.stdout.readline()
+            except OSError:  # killed before it had read all of it
+                line = ""
+            timer.cancel()
+            if not line:
+                self._child = None
+                child.kill()
+                child.communicate()  # closes its pipes
         try:
+            answer = json.loads(line) if line else [f"it takes longer than {self.LIMIT_S:g} s; simplify the pattern"]
             if isinstance(answer, list):
                 raise InputError(answer[0])
             return None if answer is None else script([answer])[0]
         except InputError as exc:  # also where nothing in it can be spoken, or too much
             raise NoReply("rule_fails", f"the rule for {clipped(rule.when)} cannot work: {exc}") from None
-
-    def _answer(self, request: str) -> Any:
-        child = self._child
-        if child is None or child.poll() is not None or self._pid != os.getpid():
-            pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-            child = self._child = subprocess.Popen([sys.executable, "-I", "-S", "-c", _SEARCHES], **pipes)
-            self._pid = os.getpid()
-            assert child.stdout is not None
-            child.stdout.readline()  # it runs: from here the time is the search's own
-        assert child.stdin is not None and child.stdout is not None
-        timer = threading.Timer(self.LIMIT_S, child.kill)
-        timer.start()
-        try:
-            print(request, file=child.stdin, flush=True)
-            answer = child.stdout.readline()
-        except OSError:  # killed before it had read all of it
-            answer = ""
-        timer.cancel()
-        if answer:
-            return json.loads(answer)
-        self._child = None
-        child.kill()
-        child.communicate()  # closes its pipes
-        return [f"it takes longer than {self.LIMIT_S:g} s; simplify the pattern"]
 
 
 _SEARCHER = _Searcher()
@@ -258,23 +255,22 @@ def rules(values: Sequence[object]) -> tuple[ReplyRule, ...]:
     """Check rules: `ReplyRule` or JSON objects ``{"when": …, "reply": …, "after": …}``; their regular expressions work."""
     if isinstance(values, str | bytes) or not isinstance(values, Sequence):
         raise InputError(f"rules must be a list, not {clipped(values)}")
-    return tuple(map(_rule, values))
-
-
-def _rule(value: object) -> ReplyRule:
-    if isinstance(value, ReplyRule):
-        value = {"when": value.when, "reply": value.reply, "after": value.after}
-    if not isinstance(value, dict) or not {"when", "reply"} <= value.keys() <= {"when", "reply", "after"}:
-        raise InputError(f"a rule is {{'when': pattern, 'reply': reply, 'after': tool}}, not {clipped(value)}")
-    when, after = value["when"], value.get("after")
-    if not isinstance(when, str) or not isinstance(after, str | None):
-        raise InputError(f"'when' is a regular expression and 'after' the name of a tool, in {clipped(value)}")
-    rule = ReplyRule(when, _reply(value["reply"]), after)
-    try:
-        _SEARCHER.ask("check", rule, "")
-    except NoReply as exc:
-        raise InputError(str(exc)) from None
-    return rule
+    parsed = []
+    for value in values:
+        if isinstance(value, ReplyRule):
+            value = {"when": value.when, "reply": value.reply, "after": value.after}
+        if not isinstance(value, dict) or not {"when", "reply"} <= value.keys() <= {"when", "reply", "after"}:
+            raise InputError(f"a rule is {{'when': pattern, 'reply': reply, 'after': tool}}, not {clipped(value)}")
+        when, after = value["when"], value.get("after")
+        if not isinstance(when, str) or not isinstance(after, str | None):
+            raise InputError(f"'when' is a regular expression and 'after' the name of a tool, in {clipped(value)}")
+        rule = ReplyRule(when, _reply(value["reply"]), after)
+        try:
+            _SEARCHER.ask("check", rule, "")
+        except NoReply as exc:
+            raise InputError(str(exc)) from None
+        parsed.append(rule)
+    return tuple(parsed)
 
 
 # Calls of tools
@@ -294,8 +290,11 @@ def tool_call(tools: Sequence[dict[str, Any]], choice: object, item: Item | None
     in the user's words (``get_weather``: "weather"), and never in answer to a function's output.
     """
     functions = [tool for tool in tools if tool.get("type", "function") == "function"]
-    words = words_of(item)
-    matching = [tool for tool in functions if _is_named(tool["name"], words)]
+    words, matching = words_of(item), []
+    for tool in functions:
+        about = (part.lower() for part in _WORD.findall(tool["name"]) if part.lower() not in _VERBS.split())
+        if any(part in words.lower() for part in about):
+            matching.append(tool)
     if choice == "none":
         return None
     if isinstance(choice, dict):
@@ -305,10 +304,6 @@ def tool_call(tools: Sequence[dict[str, Any]], choice: object, item: Item | None
     elif item is None or item.type == "function_call_output":
         return None
     return Call(matching[0]["name"], _arguments(matching[0].get("parameters"), words)) if matching else None
-
-
-def _is_named(name: str, words: str) -> bool:
-    return any(part.lower() in words.lower() for part in _WORD.findall(name) if part.lower() not in _VERBS.split())
 
 
 def _arguments(schema: object, words: str) -> dict[str, Any]:
@@ -362,25 +357,23 @@ def words_of(item: Item | None) -> str:
     return "" if item is None else item.words or item.recognised or ""
 
 
-def _tag(item: Item | None) -> str | None:
-    """Return which kind of answer the item asks for; ``None`` for a joke."""
-    if item is None:
-        return "greeting"
-    if item.type == "function_call_output":
-        return "after-tool"
-    words = words_of(item)
-    if not words:
-        # sound without words: heard if there is no recogniser, else silence or noise
-        return "heard" if item.has("user", "audio") and item.recognised is None else "silence"
-    return next((tag for pattern, tag in _TAGS if pattern.search(words)), "self")
-
-
 def choose(items: Sequence[Item], spoken_before: Sequence[str], draws: Draws, turn: int) -> str:
     """Choose the text of reply number `turn`, from 0, to these items; no line comes twice while another is left.
 
     The same seed, trial and turn choose the same line.
     """
-    tag = _tag(answered_item(items))
+    item = answered_item(items)
+    words = words_of(item)
+    tag: str | None  # ``None`` for a joke
+    if item is None:
+        tag = "greeting"
+    elif item.type == "function_call_output":
+        tag = "after-tool"
+    elif not words:
+        # sound without words: heard if there is no recogniser, else silence or noise
+        tag = "heard" if item.has("user", "audio") and item.recognised is None else "silence"
+    else:
+        tag = next((tag for pattern, tag in _TAGS if pattern.search(words)), "self")
     lines = speech.repertoire("joke") if tag is None else speech.repertoire("answer", tag=tag)
     used = set(spoken_before) | {item.words for item in items}
     fresh = [line.text for line in lines if line.text not in used]

@@ -218,11 +218,11 @@ class Response:
         self.outbox.emit("response.content_part.added", **place, part=empty)
         item.parts.append(part)
         self._open = (index, item, part)
-        yield from (self._stream_speech if say.aloud else self._stream_text)(place, part, say.text)
-
-    def _stream_text(self, place: dict[str, Any], part: Part, text: str) -> Iterator[float]:
+        if say.aloud:
+            yield from self._stream_speech(place, part, say.text)
+            return
         self._text_out += 2  # a text of 12 pieces is 14 tokens, one of 11 is 13 (recordings of 2026-07)
-        for piece in self._pieces("response.output_text.delta", place, text):
+        for piece in self._pieces("response.output_text.delta", place, say.text):
             part.text = f"{part.text}{piece}"
             yield self._next_token()
 
@@ -245,7 +245,8 @@ class Response:
         if self._sideband:
             outbox.emit("output_audio_buffer.started", response_id=self.id)
         for n, chunk in enumerate(speech.chunks):
-            ahead = speech.pieces_before(n)
+            share = (n + 1) / len(speech.chunks)
+            ahead = min(len(speech.pieces), 3 + int(share * len(speech.pieces)))  # the words run ahead of the voice
             for piece in itertools.islice(words, ahead - n_pieces):
                 part.text = f"{part.text}{piece}"
             n_pieces = ahead
@@ -373,8 +374,17 @@ def faulty_steps(response: Response, fault: Fault, settings: Settings) -> Iterat
     elif name in ("failed", "rate-limit", "quota"):
         outbox.emit("response.created", response=response.show())
         yield THINKING_S["text"]
-        response.fail(_failure(fault, settings))
-        if name == "quota":
+        if name == "failed":
+            response.fail(server_error(settings))
+        elif name == "rate-limit":
+            message = (
+                f"Rate limit reached for {settings.model} in organization org-standin on tokens per min (TPM): "
+                f"Limit 40000, Used 40000, Requested 1000. Please try again in {fault.value:g}s."
+            )
+            response.fail(Refusal("rate_limit_exceeded", message, type="tokens"))
+        else:
+            message = "You exceeded your current quota, please check your plan and billing details."
+            response.fail(Refusal("insufficient_quota", message, type="insufficient_quota"))
             outbox.closing = (1000, "insufficient_quota")  # with which code the service closes then is unverified
     elif name == "late":
         delta = b""
@@ -420,20 +430,6 @@ def _midway(response: Response, fault: Fault) -> Iterator[float]:
             injected = {"type": "response.output_padding", "event_id": outbox.new_id("event"), "padding": padding}
     if injected:
         outbox.put(InjectedFrame(encode(injected) if isinstance(injected, dict) else injected))
-
-
-def _failure(fault: Fault, settings: Settings) -> Refusal:
-    """Return the error of a failed reply, in the service's words."""
-    if fault.name == "rate-limit":
-        message = (
-            f"Rate limit reached for {settings.model} in organization org-standin on tokens per min (TPM): "
-            f"Limit 40000, Used 40000, Requested 1000. Please try again in {fault.value:g}s."
-        )
-        return Refusal("rate_limit_exceeded", message, type="tokens")
-    if fault.name == "quota":
-        message = "You exceeded your current quota, please check your plan and billing details."
-        return Refusal("insufficient_quota", message, type="insufficient_quota")
-    return server_error(settings)
 
 
 def server_error(settings: Settings) -> Refusal:

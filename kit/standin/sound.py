@@ -99,11 +99,6 @@ class Spoken:
     # The audio as it streams: base64, `CHUNK_MS` each, the last one shorter.
     chunks: tuple[bytes, ...]
 
-    def pieces_before(self, chunk: int) -> int:
-        """Return how many transcript pieces precede audio chunk `chunk`: the words run ahead of the voice."""
-        share = (chunk + 1) / len(self.chunks)
-        return min(len(self.pieces), 3 + int(share * len(self.pieces)))
-
 
 def plain_voice(text: str) -> NDArray[np.int16]:
     """Hum a text: a quiet tone for each word, as long as the word takes to say. It cannot be mistaken for speech."""
