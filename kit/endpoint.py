@@ -153,7 +153,7 @@ class Hidden(str):
         return "'***'"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Endpoint:
     """Where to connect.
 
@@ -270,7 +270,7 @@ class Endpoint:
         """The day on which the service switches its model off (``YYYY-MM-DD``), if one is announced."""
         return ENDS.get(self.model or "") if self.name == "openai" else None
 
-    @property
+    @functools.cached_property
     def capabilities(self) -> Capabilities:
         """What it can do, as far as it is known: its service's row of `kit.services`, also for a URL at the service's host."""
         service = SERVICES.get(self.name) or service_at(urlsplit(self.url).hostname or "")
@@ -302,7 +302,7 @@ class Endpoint:
         """What tables and reports call it: its name, or the host where it has none."""
         return self.host if self.name == "url" else self.name
 
-    @property
+    @functools.cached_property
     def shown_url(self) -> str:
         """The address with everything in its query but the model hidden: a key may be there."""
         return _url_without_secrets(self.url)
@@ -450,7 +450,13 @@ def _named(spec: str | Endpoint, model: str | None, dialect_name: str | None, en
         hint = f" (did you mean ws://{_bare(spec)}?)" if ":" in spec or "/" in spec else ""
         names = ", ".join(NAMES)
         raise EndpointError(f"no endpoint is called {clipped(_bare(spec))}; there are {names}, and ws:// URLs{hint}")
-    url = _realtime(spec)
+    return _at_url(spec, model, d)
+
+
+@functools.lru_cache(64)
+def _at_url(address: str, model: str | None, d: Name) -> Endpoint:
+    """The endpoint of a URL."""
+    url = _realtime(address)
     query = dict(parse_qsl(urlsplit(url).query))
     if model is not None and query.get("model", model) != model:
         raise EndpointError(f"the URL names {clipped(query['model'])}, model= says {clipped(model)}; give it once")
@@ -492,6 +498,7 @@ def _service(service: Service, env: Mapping[str, str], model: str | None, dialec
 # ------------------------------------------------------------------------------------------------------------ addresses
 
 
+@functools.lru_cache(64)
 def is_local(url: str) -> bool:
     """Whether an address is on this machine."""
     host = urlsplit(url).hostname or ""

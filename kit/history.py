@@ -225,6 +225,8 @@ class History:
 
     items: tuple[HistoryItem, ...] = ()
     notes: tuple[str, ...] = field(default=(), compare=False)
+    # What `lint` found, by dialect: a plan seeds the same history hundreds of times.
+    _linted: dict[str, tuple[Finding, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # `History([…])` is a likely mistake, and a list could change under every longer history.
@@ -309,6 +311,8 @@ class History:
         What only the model can judge (whether it will speak, whether the history fits its window) is not looked at.
         """
         d = dialect(dialect_name)
+        if d.name in self._linted:
+            return Findings(self._linted[d.name], d, len(self))
         refused: list[tuple[int, Refusal, str]] = []  # index, the service's word, advice
         # Of the items before: the service refuses a second item of an id, and an output without its call.
         item_ids: set[str] = set()
@@ -345,8 +349,10 @@ class History:
                     message = f"Audio of {part.clip.n_samples * 2} bytes is over the limit of {MAX_APPEND_BYTES}."
                     refusal = Refusal("invalid_value", message, f"item.content[{m}].audio")
                     refused.append((n, refusal, "Use a shorter clip."))
-        found = [Finding(n, refusal.code, refusal.message, refusal.param, advice) for n, refusal, advice in refused]
-        return Findings(found, d, len(self))
+        self._linted[d.name] = tuple(
+            Finding(n, refusal.code, refusal.message, refusal.param, advice) for n, refusal, advice in refused
+        )
+        return Findings(self._linted[d.name], d, len(self))
 
     def __repr__(self) -> str:
         turns = ", ".join(item.role or item.type for item in self.items[:_MAX_ROWS])

@@ -27,7 +27,7 @@ import secrets
 import stat
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -69,8 +69,8 @@ def _digested(audio: str) -> str:
         return digest(audio.encode("utf-8", "surrogatepass"))
 
 
-Body = tuple[bytes, Any]
-"""What a frame held: the name of its field in a line (``event``, ``raw`` or ``withheld``), and the value."""
+Body = tuple[bytes, bytes]
+"""What a frame held: the name of its field in a line (``event``, ``raw`` or ``withheld``), and the value as JSON in one line."""
 
 
 class LineFormat:
@@ -96,22 +96,20 @@ class LineFormat:
         """The first line."""
         versions, facts = {"kit": __version__, "format": FORMAT}, {"endpoint": endpoint, "url": url, "model": model}
         facts |= {"dialect": dialect, "simulated": simulated, "audio": self.audio, "opened_at": opened_at}
-        return self._line(versions | facts)
+        return self.redactor(_encode({"log": self._log_id, **versions, **facts})) + b"\n"
 
     def frames(
-        self, n: int, direction: str, bodies: Iterable[Body], *, at_ms: float | None, unix: float | None = None
+        self, n: int, direction: str, bodies: Sequence[Body], *, at_ms: float | None, unix: float | None = None
     ) -> bytes:
         """The lines of frames that came or went together, the first of them the session's `n`-th.
 
         Args:
             bodies: What `event` or `raw` made of each frame.
         """
-        bodies = list(bodies)
         # Secrets are looked for in all bodies at once (that costs by the call, and a reply comes in bursts of small frames), and
-        # not in what stands around them. No encoded body holds a line break.
-        values = self.redactor(b"\n".join([_encode(value) for _, value in bodies])).split(b"\n")
-        clocks = _encode(_clocks(at_ms, unix))[1:-1]
-        head, tail = self._head, b'%b"dir":"%b",' % (clocks and clocks + b",", direction.encode())
+        # not in what stands around them.
+        values = self.redactor(b"\n".join([value for _, value in bodies])).split(b"\n")
+        head, tail = self._head, b'%b"dir":"%b",' % (_clocks(at_ms, unix), direction.encode())
         return b"".join(
             [
                 b'%b%d,%b"%b":%b}\n' % (head, number, tail, name, value)
@@ -132,30 +130,27 @@ class LineFormat:
                 # In valid JSON a line break stands only between tokens: inside a string it is escaped.
                 frame = frame.replace(b"\n", b" ").replace(b"\r", b" ")
         if self.hook is None:
-            return b"event", msgspec.Raw(frame) if isinstance(frame, bytes) else frame
+            return b"event", frame if isinstance(frame, bytes) else _encode(frame)
         try:
             event = self.hook(_decode(frame) if isinstance(frame, bytes) else frame)
-            if event is None:
-                return b"withheld", "by the redact hook"
-            return b"event", msgspec.Raw(_encode(dict(event)))
+            return (b"event", _encode(dict(event))) if event is not None else (b"withheld", b'"by the redact hook"')
         except Exception as exc:  # whatever the user's hook raises: the frame is not written as it is
-            return b"withheld", f"the redact hook raised {type(exc).__name__}"
+            return b"withheld", _encode(f"the redact hook raised {type(exc).__name__}")
 
     def raw(self, frame: bytes) -> Body:
         """What is kept of a frame that is no event: its text."""
-        return b"raw", self.redactor(frame).decode("utf-8", "replace")
+        return b"raw", _encode(self.redactor(frame).decode("utf-8", "replace"))
 
     def last(self, end: Mapping[str, Any], *, at_ms: float | None = None, unix: float | None = None) -> bytes:
         """The last line: how the session ended."""
-        return self._line({**_clocks(at_ms, unix), "end": dict(end)})
-
-    def _line(self, fields: dict[str, Any]) -> bytes:
-        return self.redactor(_encode({"log": self._log_id, **fields})) + b"\n"
+        value = self.redactor(_encode(dict(end)))
+        return b'{"log":%b,%b"end":%b}\n' % (_encode(self._log_id), _clocks(at_ms, unix), value)
 
 
-def _clocks(at_ms: float | None, unix: float | None) -> dict[str, float]:
-    clocks = {"at_ms": at_ms, "unix": unix}
-    return {name: round(value, 3) for name, value in clocks.items() if value is not None}
+def _clocks(at_ms: float | None, unix: float | None) -> bytes:
+    """The fields of the clocks that are known, each with its comma."""
+    fields = b"" if at_ms is None else b'"at_ms":%.3f,' % at_ms
+    return fields if unix is None else b'%b"unix":%.3f,' % (fields, unix)
 
 
 def _frame_without_audio(frame: bytes) -> bytes:
@@ -280,7 +275,8 @@ def _open(path: Path) -> int:
     if path.suffix == ".gz":
         raise InputError(f"{path.name}: a log that is being written cannot be packed; name it .jsonl, gzip it later")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True, exist_ok=True)
         # O_NOFOLLOW: a link that somebody left in a shared folder must not decide where the words of a call go.
         # O_NONBLOCK: a pipe without a reader is refused below instead of waited for.
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND

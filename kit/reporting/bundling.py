@@ -297,8 +297,8 @@ def _lines(evidence: RecordedSession, redactor: Redactor, hook: Hook | None) -> 
     facts |= {"dialect": session.dialect, "simulated": session.simulated, "opened_at": evidence.utc(0.0)}
     yield lines.header(**facts)
     for n, step in enumerate(evidence.steps, 1):
-        # NaN is no JSON: a line without a time has none.
-        at_ms = None if math.isnan(step.at_ms) else step.at_ms
+        # Neither NaN nor infinity is JSON: a line without a time has none.
+        at_ms = step.at_ms if math.isfinite(step.at_ms) else None
         yield lines.frames(n, step.direction, [lines.event(without_audio(step.data))], at_ms=at_ms)
     if session.end is not None:
         yield lines.last(session.end)

@@ -135,9 +135,9 @@ class Conversation:
         self._speech_stopped_at_ms: float | None = None
 
         # --- deltas ---
-        # What the last deltas said, by event_id, in two generations of `_RECENT_DELTAS`: a replayed delta must not count twice.
-        self._recent: dict[str, tuple[Any, ...]] = {}
-        self._less_recent: dict[str, tuple[Any, ...]] = {}
+        # Hashes of what the last deltas said, by event_id, in two generations of `_RECENT_DELTAS`: a replayed delta must not count twice.
+        self._recent: dict[str, int] = {}
+        self._less_recent: dict[str, int] = {}
         # False once two different deltas shared an event_id: some servers use one for all, and it then says nothing.
         self._ids_differ = True
         # The names in the last delta and the part they led to: nearly every delta names the same part as the one before.
@@ -460,8 +460,9 @@ class Conversation:
         event_id = event.data.get("event_id")
         if type(event_id) is not str or not self._ids_differ:
             return False
-        # Of sound, every 257th byte is enough, and holds none of it.
-        content = (event.type, event.n_audio_bytes, event.pcm[::257] if event.pcm else event.data.get("delta"))
+        # Of sound, every 257th byte is enough. A hash: it holds no words, and is nothing for the garbage collector to look at.
+        delta = event.pcm[::257] if event.pcm else text_of(event.data, "delta")
+        content = hash((event.type, event.n_audio_bytes, delta))
         before = self._recent.get(event_id) or self._less_recent.get(event_id)
         if before is None:
             self._recent[event_id] = content
