@@ -240,17 +240,24 @@ class Endpoint:
         # `OpenAI-Beta` is a constant; any other value may be secret, those of the user's own headers too.
         values = [value for name, value in headers.items() if name != "OpenAI-Beta"]
         values += [value.partition(" ")[2] for value in values if value.startswith(("Bearer ", "Basic "))]
-        parts = urlsplit(self.url)
-        # A gateway's key may be in the query or before the host, where Basic authorization is made of it.
-        values += [value for name, value in parse_qsl(parts.query) if name not in _SHOWN_IN_URL]
-        users = [f"{unquote(parts.username)}:{unquote(parts.password or '')}"] if parts.username else []
-        values += [base64.b64encode(user.encode()).decode() for user in users]  # so websockets sends them
+        users = []
         for value in values:
             if value.startswith("Basic "):
                 with contextlib.suppress(ValueError):  # a key that is none has no user and no password
                     users.append(base64.b64decode(value.removeprefix("Basic "), validate=True).decode())
         values += [part for user in users for part in (user, *user.split(":", 1))]
-        return [value for value in values if value]
+        return [value for value in (*values, *self._secrets_in_url) if value]
+
+    @functools.cached_property
+    def _secrets_in_url(self) -> list[str]:
+        """A gateway's key may be in the query or before the host, where Basic authorization is made of it."""
+        parts = urlsplit(self.url)
+        values = [value for name, value in parse_qsl(parts.query) if name not in _SHOWN_IN_URL]
+        if parts.username:
+            name, password = unquote(parts.username), unquote(parts.password or "")
+            values += [f"{name}:{password}", name, password]
+            values.append(base64.b64encode(f"{name}:{password}".encode()).decode())  # so websockets sends them
+        return values
 
     @property
     def sends_key(self) -> bool:
@@ -293,7 +300,7 @@ class Endpoint:
             reason = f"takes sound at {can.input_hz:,} Hz, and that of a history has {HISTORY_HZ:,}"
         return f"{self.label} {reason} ({can.source or can.known_from})" if reason else None
 
-    @property
+    @functools.cached_property
     def host(self) -> str:
         return urlsplit(self.url).netloc.rpartition("@")[2]
 

@@ -290,7 +290,14 @@ class Link(Generic[Fold]):
     def receive(self, frames: Sequence[bytes]) -> None:
         """Fold in frames that arrived together, all of them logged before any is folded, and wake whoever waits for one."""
         at_ms = self.now_ms()  # before decoding, which is not part of what is measured
-        events = [self._decoded(frame, at_ms) for frame in frames]
+        if self._has_secrets:  # taken out wherever the server repeats them, however it spells them
+            frames = [self.redactor(frame) if self.redactor.knows(frame) else frame for frame in frames]
+        events: list[Event | RemoteProtocolError] = []
+        for frame in frames:
+            try:
+                events.append(decode(frame, at_ms))
+            except RemoteProtocolError as exc:
+                events.append(exc.with_traceback(None))  # its frames hold what came
         if self.log is not None:
             self.log.server(frames, events, at_ms)
         for event in events:
@@ -304,13 +311,6 @@ class Link(Generic[Fold]):
                 self.malformed.append(event)
                 self._fail(event)
         self._arrived.set()
-
-    def _decoded(self, frame: bytes, at_ms: float) -> Event | RemoteProtocolError:
-        """An event without any of the secrets that were sent, wherever the server repeats them and however it spells them."""
-        try:
-            return decode(self.redactor(frame) if self._has_secrets and self.redactor.knows(frame) else frame, at_ms)
-        except RemoteProtocolError as exc:
-            return exc.with_traceback(None)  # its frames hold what came
 
     def _answer(self, event: Event) -> None:
         """Settle the requests that this event answers."""
@@ -459,11 +459,12 @@ class Link(Generic[Fold]):
             ResponseTimeout: If nothing came in `timeout_s` seconds.
         """
         first_error = len(self.conversation.errors)
+        # Cheaper than `asyncio.timeout`, and most confirmations of a seed are there once the first is.
+        expiry = None
+        if timeout_s is not None and not pending.future.done():
+            expiry = self.loop.call_later(timeout_s, _expire, pending.future)
         try:
-            if pending.future.done():  # as most confirmations of a seed are, once the first is
-                return pending.future.result()
-            async with asyncio.timeout(timeout_s):
-                return await pending.future
+            return await pending.future
         except TimeoutError:
             untied = [error for error in self.conversation.errors[first_error:] if error.event_id is None]
             hint = f"; meanwhile the server said: {untied[-1]}" if untied else ""
@@ -474,6 +475,8 @@ class Link(Generic[Fold]):
         except (ServerError, RemoteProtocolError) as exc:
             raise exc.with_traceback(None) from None
         finally:
+            if expiry is not None:
+                expiry.cancel()
             self.forget(pending)
 
     async def arrival(self) -> None:
@@ -524,6 +527,11 @@ class Link(Generic[Fold]):
         if not self.loop.is_closed():
             with contextlib.suppress(RuntimeError):  # it was closed meanwhile
                 self.loop.call_soon_threadsafe(self._begin_closing)
+
+
+def _expire(future: asyncio.Future[Event]) -> None:
+    if not future.done():
+        future.set_exception(TimeoutError())
 
 
 _background: set[asyncio.Task[Any]] = set()  # asyncio keeps only weak references to tasks

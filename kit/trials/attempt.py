@@ -51,7 +51,6 @@ from ..wire.dialect import read_session
 from ..wire.events import Event, dict_of, encode, int_of, text_of
 from ..wire.live_conversation import Reply
 from ..wire.records import Response, row
-from .ledger import TABLES
 from .plan import Trial
 
 Row = dict[str, Any]
@@ -591,7 +590,7 @@ class RealtimeAttempt(Attempt):
             usd = price.usd(usage)
         fields = row(response)
         assert self.session is not None
-        return {name: value for name, value in fields.items() if name in RESPONSE_COLUMNS} | {
+        return fields | {
             "turn": turn,
             "response": n,
             "asked": "+".join(fields["asked"]) if fields["asked"] else None,
@@ -615,7 +614,6 @@ async def _prove_alive(session: Session, exc: ResponseTimeout) -> None:
 
 _DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")  # a snapshot costs what its model costs
 _TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
-RESPONSE_COLUMNS = frozenset(TABLES["responses"])
 
 
 def _outcome(outcome: str | None, in_time: bool, without_content: str) -> str:

@@ -20,7 +20,7 @@ from ..speech import say
 from ..wire.live import PRICED_MODELS, USD_PER_SECOND
 from ..wire.live_conversation import ReplyPolicy
 from ..wire.records import row
-from .attempt import RESPONSE_COLUMNS, Attempt, MachinePaused, Row
+from .attempt import Attempt, MachinePaused, Row
 from .plan import first_ask
 
 
@@ -131,9 +131,8 @@ class LiveAttempt(Attempt):
         }
         rows: list[Row] = []
         for n, reply in enumerate(answers):
-            fields = {name: value for name, value in row(reply).items() if name in RESPONSE_COLUMNS}
             rows.append(
-                {name: int(value) if isinstance(value, bool) else value for name, value in fields.items()}
+                {name: int(value) if isinstance(value, bool) else value for name, value in row(reply).items()}
                 # No event echoes what was asked for; there is only the voice (wire/LIVE.md, In ten lines).
                 | {"turn": self.turn, "response": n, "asked": "audio", "ended": how_ended, "n_calls": 0}
                 # Money runs by the session's seconds: a reply has no price of its own.

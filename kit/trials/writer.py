@@ -184,6 +184,7 @@ class Writer:
             "created_at": now,
             "kit_version": __version__,
         }
+        shown = [(item.name, item.where.label, item.where.model) for item in plan.settings]
         trials = [
             {
                 "trial_id": trial.trial_id,
@@ -192,9 +193,7 @@ class Writer:
                 "case_name": trial.cell[0],
                 "arm": trial.cell[1],
                 "settings": trial.settings_n,
-                "settings_name": trial.settings.name,
-                "endpoint": trial.settings.where.label,
-                "asked_model": trial.settings.where.model,
+                **dict(zip(("settings_name", "endpoint", "asked_model"), shown[trial.settings_n], strict=True)),
                 "modality": trial.modality,
                 "repeat": trial.repeat,
                 "reported": trial.case.reported,

@@ -373,17 +373,17 @@ class Response:
 _OUTCOMES = {"audio": "spoken", "text": "text", "mixed": "both", "function": "function", "empty": "silent"}
 TIMES = ("started_at_ms", "first_audio_ms", "first_text_ms", "first_transcript_ms", "done_ms")
 TOKENS = {
-    # column: where it stands in a response's usage (wire/README.md, Usage)
-    "input_tokens": ("input_tokens",),
+    # column: the object in a response's usage, and the field there (wire/README.md, Usage)
+    "input_tokens": ("usage", "input_tokens"),
     "input_text_tokens": ("input_token_details", "text_tokens"),
     "input_audio_tokens": ("input_token_details", "audio_tokens"),
     "cached_tokens": ("input_token_details", "cached_tokens"),
-    "cached_text_tokens": ("input_token_details", "cached_tokens_details", "text_tokens"),
-    "cached_audio_tokens": ("input_token_details", "cached_tokens_details", "audio_tokens"),
-    "output_tokens": ("output_tokens",),
+    "cached_text_tokens": ("cached_tokens_details", "text_tokens"),
+    "cached_audio_tokens": ("cached_tokens_details", "audio_tokens"),
+    "output_tokens": ("usage", "output_tokens"),
     "output_text_tokens": ("output_token_details", "text_tokens"),
     "output_audio_tokens": ("output_token_details", "audio_tokens"),
-    "total_tokens": ("total_tokens",),
+    "total_tokens": ("usage", "total_tokens"),
 }
 # Each of these can be no more than the count that it is a part of.
 _PARTS = {
@@ -442,12 +442,9 @@ def tokens(usage: Mapping[str, Any]) -> dict[str, int | None]:
     A count that is missing, or is no count (see `int_of`), is ``None``: unknown, and not zero. Where parts add up to more
     than the count that they are parts of, something in this usage is wrong, so that nothing in it is known.
     """
-    counts: dict[str, int | None] = {}
-    for column, path in TOKENS.items():
-        place: Mapping[str, Any] = usage
-        for name in path[:-1]:
-            place = dict_of(place, name)
-        counts[column] = int_of(place, path[-1])
+    places = {"usage": usage} | {name: dict_of(usage, name) for name in ("input_token_details", "output_token_details")}
+    places["cached_tokens_details"] = dict_of(places["input_token_details"], "cached_tokens_details")
+    counts = {column: int_of(places[place], name) for column, (place, name) in TOKENS.items()}
     for column, parts in _PARTS.items():
         total = counts[column]
         if total is not None and sum(counts[part] or 0 for part in parts) > total:
@@ -456,4 +453,4 @@ def tokens(usage: Mapping[str, Any]) -> dict[str, int | None]:
 
 
 def _storable(text: str | None) -> str | None:
-    return None if text is None else text.encode("utf-8", "replace").decode()
+    return text if text is None or text.isascii() else text.encode("utf-8", "replace").decode()
