@@ -33,94 +33,6 @@ DEFAULT_LIVE_MODEL = "gpt-live-1.1"
 NAMES = tuple(name for name in SERVICES if name != "qwen")  # its address is each user's own, and has no default
 
 
-# -------------------------------------------------------------------------------------------------------------- prices
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """US dollars per million tokens: input, cached input, output; text and audio apart, images as input only."""
-
-    text: tuple[float, float, float]
-    audio: tuple[float, float, float]
-    image: tuple[float, float]
-    as_of: str = "2026-10"
-    source: str = "the model's page on developers.openai.com"
-
-    def __post_init__(self) -> None:
-        for kind, n in (("text", 3), ("audio", 3), ("image", 2)):
-            rates = getattr(self, kind)
-            if not (isinstance(rates, tuple | list) and len(rates) == n) or not all(
-                isinstance(rate, int | float) and not isinstance(rate, bool) and 0 <= rate < math.inf for rate in rates
-            ):
-                raise InputError(f"a price's {kind} is {n} rates in USD per million tokens, not {clipped(rates)}")
-            object.__setattr__(self, kind, tuple(rates))
-
-    @classmethod
-    def parse(cls, text: str) -> Price:
-        """Read a price as it is written in a terminal: ``text=4/0.4/24 audio=32/0.4/64 image=5/0.5``, in US dollars per million
-        tokens; images may be left out. Or the name of a model whose price is known.
-        """
-        if text in PRICES:
-            return PRICES[text]
-        words = [word.partition("=") for word in text.split()]
-        rates = {name: tuple(values.split("/")) for name, _, values in words}
-        try:
-            numbers: dict[str, Any] = {name: tuple(map(float, values)) for name, values in rates.items()}
-            return cls(**{"image": (0.0, 0.0)} | numbers, as_of="given", source="given")
-        except (TypeError, ValueError):
-            raise InputError(
-                f"{clipped(text)} is no price: write 'text=4/0.4/24 audio=32/0.4/64' (USD per million tokens: input, cached, output), "
-                f"or one of {', '.join(PRICES)}"
-            ) from None
-
-    def __str__(self) -> str:
-        """As `parse` reads it."""
-        kinds = ("text", "audio", "image")
-        return " ".join(f"{kind}={'/'.join(f'{rate:g}' for rate in getattr(self, kind))}" for kind in kinds)
-
-    def usd(self, usage: Mapping[str, Any]) -> float | None:
-        """Return what a response with this `usage` cost (the object of `response.done`).
-
-        ``None``, which is not zero, if the counts cannot be believed: one that is no count (see `int_of`), or parts that do
-        not add up to their total. Cached tokens without a kind are counted as fresh, so that the figure errs upwards.
-        """
-        inputs, outputs = dict_of(usage, "input_token_details"), dict_of(usage, "output_token_details")
-        cached = dict_of(inputs, "cached_tokens_details")
-        usd, n_in, n_out = 0.0, 0, 0
-        # Nothing is drawn, so an image has no output rate.
-        rates = (("text_tokens", self.text), ("audio_tokens", self.audio), ("image_tokens", (*self.image, 0.0)))
-        for kind, (fresh_rate, cached_rate, output_rate) in rates:
-            # A kind that is not mentioned was not used; one that is no count makes the whole price unknown.
-            counts = [0 if part.get(kind) is None else int_of(part, kind) for part in (inputs, cached, outputs)]
-            n_read, n_cached, n_written = (n or 0 for n in counts)
-            if None in counts or n_cached > n_read:
-                return None
-            usd += (n_read - n_cached) * fresh_rate + n_cached * cached_rate + n_written * output_rate
-            n_in, n_out = n_in + n_read, n_out + n_written
-        totals = {"input_tokens": n_in, "output_tokens": n_out, "total_tokens": n_in + n_out}
-        if any(usage.get(name) is not None and int_of(usage, name) != n for name, n in totals.items()):
-            return None
-        return usd / 1e6 if inputs and outputs else None
-
-
-_SECOND_HAND = "two secondary sources; the model's own page was not read"
-# A model that is not here has an unknown price, which is not zero.
-PRICES: dict[str, Price] = {
-    "gpt-realtime": Price((4, 0.40, 16), (32, 0.40, 64), (5, 0.50), source=_SECOND_HAND),
-    "gpt-realtime-mini": Price((0.60, 0.06, 2.40), (10, 0.30, 20), (0.80, 0.08), source="its audio row is unverified"),
-    "gpt-realtime-1.5": Price((4, 0.40, 16), (32, 0.40, 64), (5, 0.50)),
-    "gpt-realtime-2": Price((4, 0.40, 24), (32, 0.40, 64), (5, 0.50)),
-    "gpt-realtime-2.1": Price((4, 0.40, 24), (32, 0.40, 64), (5, 0.50)),
-    "gpt-realtime-2.1-mini": Price((0.60, 0.06, 2.40), (10, 0.30, 20), (0.80, 0.08)),
-}
-
-
-# The day on which the service switches a model off: developers.openai.com, deprecations, read in 2026-11. On Azure it is later.
-ENDS = dict.fromkeys(
-    ("gpt-realtime", "gpt-realtime-2025-08-28", "gpt-realtime-mini", "gpt-realtime-mini-2025-12-15"), "2027-01-20"
-)
-
-
 # ------------------------------------------------------------------------------------------------------------ endpoints
 
 Auth = Literal["bearer", "api-key", "xi-api-key", "basic", "none"]
@@ -561,3 +473,91 @@ def _with_query(url: str, **fields: str | None) -> str:
     query = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if k not in fields]
     query += [(k, v) for k, v in fields.items() if v is not None]
     return urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(query), ""))
+
+
+# -------------------------------------------------------------------------------------------------------------- prices
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars per million tokens: input, cached input, output; text and audio apart, images as input only."""
+
+    text: tuple[float, float, float]
+    audio: tuple[float, float, float]
+    image: tuple[float, float]
+    as_of: str = "2026-10"
+    source: str = "the model's page on developers.openai.com"
+
+    def __post_init__(self) -> None:
+        for kind, n in (("text", 3), ("audio", 3), ("image", 2)):
+            rates = getattr(self, kind)
+            if not (isinstance(rates, tuple | list) and len(rates) == n) or not all(
+                isinstance(rate, int | float) and not isinstance(rate, bool) and 0 <= rate < math.inf for rate in rates
+            ):
+                raise InputError(f"a price's {kind} is {n} rates in USD per million tokens, not {clipped(rates)}")
+            object.__setattr__(self, kind, tuple(rates))
+
+    @classmethod
+    def parse(cls, text: str) -> Price:
+        """Read a price as it is written in a terminal: ``text=4/0.4/24 audio=32/0.4/64 image=5/0.5``, in US dollars per million
+        tokens; images may be left out. Or the name of a model whose price is known.
+        """
+        if text in PRICES:
+            return PRICES[text]
+        words = [word.partition("=") for word in text.split()]
+        rates = {name: tuple(values.split("/")) for name, _, values in words}
+        try:
+            numbers: dict[str, Any] = {name: tuple(map(float, values)) for name, values in rates.items()}
+            return cls(**{"image": (0.0, 0.0)} | numbers, as_of="given", source="given")
+        except (TypeError, ValueError):
+            raise InputError(
+                f"{clipped(text)} is no price: write 'text=4/0.4/24 audio=32/0.4/64' (USD per million tokens: input, cached, output), "
+                f"or one of {', '.join(PRICES)}"
+            ) from None
+
+    def __str__(self) -> str:
+        """As `parse` reads it."""
+        kinds = ("text", "audio", "image")
+        return " ".join(f"{kind}={'/'.join(f'{rate:g}' for rate in getattr(self, kind))}" for kind in kinds)
+
+    def usd(self, usage: Mapping[str, Any]) -> float | None:
+        """Return what a response with this `usage` cost (the object of `response.done`).
+
+        ``None``, which is not zero, if the counts cannot be believed: one that is no count (see `int_of`), or parts that do
+        not add up to their total. Cached tokens without a kind are counted as fresh, so that the figure errs upwards.
+        """
+        inputs, outputs = dict_of(usage, "input_token_details"), dict_of(usage, "output_token_details")
+        cached = dict_of(inputs, "cached_tokens_details")
+        usd, n_in, n_out = 0.0, 0, 0
+        # Nothing is drawn, so an image has no output rate.
+        rates = (("text_tokens", self.text), ("audio_tokens", self.audio), ("image_tokens", (*self.image, 0.0)))
+        for kind, (fresh_rate, cached_rate, output_rate) in rates:
+            # A kind that is not mentioned was not used; one that is no count makes the whole price unknown.
+            counts = [0 if part.get(kind) is None else int_of(part, kind) for part in (inputs, cached, outputs)]
+            n_read, n_cached, n_written = (n or 0 for n in counts)
+            if None in counts or n_cached > n_read:
+                return None
+            usd += (n_read - n_cached) * fresh_rate + n_cached * cached_rate + n_written * output_rate
+            n_in, n_out = n_in + n_read, n_out + n_written
+        totals = {"input_tokens": n_in, "output_tokens": n_out, "total_tokens": n_in + n_out}
+        if any(usage.get(name) is not None and int_of(usage, name) != n for name, n in totals.items()):
+            return None
+        return usd / 1e6 if inputs and outputs else None
+
+
+_SECOND_HAND = "two secondary sources; the model's own page was not read"
+# A model that is not here has an unknown price, which is not zero.
+PRICES: dict[str, Price] = {
+    "gpt-realtime": Price((4, 0.40, 16), (32, 0.40, 64), (5, 0.50), source=_SECOND_HAND),
+    "gpt-realtime-mini": Price((0.60, 0.06, 2.40), (10, 0.30, 20), (0.80, 0.08), source="its audio row is unverified"),
+    "gpt-realtime-1.5": Price((4, 0.40, 16), (32, 0.40, 64), (5, 0.50)),
+    "gpt-realtime-2": Price((4, 0.40, 24), (32, 0.40, 64), (5, 0.50)),
+    "gpt-realtime-2.1": Price((4, 0.40, 24), (32, 0.40, 64), (5, 0.50)),
+    "gpt-realtime-2.1-mini": Price((0.60, 0.06, 2.40), (10, 0.30, 20), (0.80, 0.08)),
+}
+
+
+# The day on which the service switches a model off: developers.openai.com, deprecations, read in 2026-11. On Azure it is later.
+ENDS = dict.fromkeys(
+    ("gpt-realtime", "gpt-realtime-2025-08-28", "gpt-realtime-mini", "gpt-realtime-mini-2025-12-15"), "2027-01-20"
+)

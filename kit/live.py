@@ -40,7 +40,7 @@ from .errors import (
     clipped,
 )
 from .history import History
-from .link import Link, in_background, new_id, refusal
+from .link import Link, in_background, refusal
 from .wire.events import dict_of, digest
 from .wire.live import FORMATS, LANES, MAX_APPEND_TOKENS, Lane, lint_past, pieces, spell_past, spell_start, tokens_of
 from .wire.live_conversation import Append, Delegation, LiveConversation, LiveView, Reply, ReplyPolicy, peak_of
@@ -66,9 +66,9 @@ OnDelegation = Callable[[Delegation], "Awaitable[str | None] | str | None"]
 
 
 class Feeder:
-    """Sends audio all the time: a frame per `frame_ms`, silence unless a clip is due.
+    """Sends audio all the time: a frame per `FRAME_MS`, silence unless a clip is due.
 
-    Paced by deadlines, not by sleeps: frame n is due at n x `frame_ms` after the start, so that no error adds up. A frame that
+    Paced by deadlines, not by sleeps: frame n is due at n x `FRAME_MS` after the start, so that no error adds up. A frame that
     is late by more than itself is counted, and sent at once; after a stop of `_GAP_S` (a machine that slept, a cell that
     blocked) the missing time is skipped and counted, or the server would be sent a burst that it hears as the present.
 
@@ -430,7 +430,7 @@ class LiveSession(OpenSession, LiveView):
         if confirmed:
             await self._request(event, f"session.{lane}.appended", timeout_s)
         else:
-            await self._link.send({"type": event["type"], "event_id": new_id("event")} | event)
+            await self.send(event)
         return self.conversation.appends[-1]
 
     @verb
@@ -471,8 +471,8 @@ class LiveSession(OpenSession, LiveView):
     async def run_backend(self, *items: Mapping[str, Any]) -> None:
         """Queue items for the Responses backend and run it (delegation of type ``responses`` only)."""
         for item in items:
-            await self._link.send({"type": "response.item.create", "event_id": new_id("event"), "item": dict(item)})
-        await self._link.send({"type": "response.create", "event_id": new_id("event")})
+            await self.send({"type": "response.item.create", "item": dict(item)})
+        await self.send({"type": "response.create"})
 
     @verb
     async def play_fixture(self, clip: Clip, *, timeout_s: float = 45) -> None:

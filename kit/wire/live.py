@@ -2,7 +2,7 @@
 
 GPT-Live (``/v1/live/sessions``, since 2026-09) is another protocol than Realtime, not a third dialect: the client speaks
 first, the history is given once, in ``session.start``, there is no item and no response, and audio runs both ways all the
-time. README.md beside this file, "GPT-Live", has the wire with its sources and says what is unverified.
+time. LIVE.md beside this file has the wire with its sources and says what is unverified.
 
 Nothing here holds a clock, a socket or a key.
 """
