@@ -129,7 +129,7 @@ class Endpoint:
                     f'os.environ["{self.key_env}"] = getpass(). To try without one, connect to "standin".'
                 )
             # A space or a quote was copied along with the key; a line break would begin another header.
-            if not _is_header(key) or any(c in key for c in " '\""):
+            if not (key.isascii() and key.isprintable()) or any(c in key for c in " '\""):
                 problem = "holds characters that no key has (a space, a quote, a line break?); set it again"
                 return {}, f"{variable} {problem}"
             auth = "bearer" if variable == self.token_env else self.auth
@@ -140,7 +140,7 @@ class Endpoint:
         if self.name in ("openai", "url") and self.key_env == "OPENAI_API_KEY":  # where the official client sends them
             for header, variable in (("OpenAI-Organization", "OPENAI_ORG_ID"), ("OpenAI-Project", "OPENAI_PROJECT_ID")):
                 value = env.get(variable, "")
-                if not _is_header(value):
+                if not (value.isascii() and value.isprintable()):
                     return {}, f"{variable} holds characters that no header has (a line break?); set it again"
                 headers |= {header: value} if value else {}
         # Beta is asked for by this header alone; the other services speak theirs unasked.
@@ -250,10 +250,6 @@ class Endpoint:
         return show.esc(repr(self))
 
 
-def _is_header(value: str) -> bool:
-    return value.isascii() and value.isprintable()
-
-
 def endpoint(
     spec: str | Endpoint = "standin",
     *,
@@ -299,7 +295,7 @@ def endpoint(
         for name, value in headers.items():
             if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):  # RFC 9110, 5.1
                 raise EndpointError(f"no header can be called {clipped(name)}")
-            if not isinstance(value, str) or not value.strip() or not _is_header(value):
+            if not (isinstance(value, str) and value.strip() and value.isascii() and value.isprintable()):
                 raise EndpointError(f"the header {name} must be text in one line")
         where = replace(where, extra_headers=tuple((name, value.strip()) for name, value in headers.items()))
     if call_id is not None:
@@ -504,11 +500,12 @@ class Price:
         """
         if text in PRICES:
             return PRICES[text]
-        words = [word.partition("=") for word in text.split()]
-        rates = {name: tuple(values.split("/")) for name, _, values in words}
+        rates: dict[str, Any] = {"image": (0.0, 0.0)}
         try:
-            numbers: dict[str, Any] = {name: tuple(map(float, values)) for name, values in rates.items()}
-            return cls(**{"image": (0.0, 0.0)} | numbers, as_of="given", source="given")
+            for word in text.split():
+                kind, _, numbers = word.partition("=")
+                rates[kind] = tuple(map(float, numbers.split("/")))
+            return cls(**rates, as_of="given", source="given")
         except (TypeError, ValueError):
             raise InputError(
                 f"{clipped(text)} is no price: write 'text=4/0.4/24 audio=32/0.4/64' (USD per million tokens: input, cached, output), "

@@ -220,16 +220,10 @@ class LiveSession(OpenSession, LiveView):
         )
 
     def _repr_html_(self) -> str:
-        rows = [
-            [
-                str(n),
-                show.badge(r.modality),
-                show.esc(r.outcome or "open"),
-                show.esc(r.words),
-                show.ms(r.first_audio_ms),
-            ]
-            for n, r in enumerate(self.replies)
-        ]
+        rows = []
+        for n, r in enumerate(self.replies):
+            outcome, words = show.esc(r.outcome or "open"), show.esc(r.words)
+            rows.append([str(n), show.badge(r.modality), outcome, words, show.ms(r.first_audio_ms)])
         facts: list[tuple[str, object]] = [
             ("model", self.model),
             ("history", f"{len(self.conversation.past)} messages"),
@@ -342,11 +336,8 @@ class LiveSession(OpenSession, LiveView):
         check_history(history)
         findings = lint_past(history) if check else []
         if findings:
-            raise HistoryError(
-                f"GPT-Live would refuse this history, so nothing was sent: {findings[0]} "
-                "(seed(history, check=False) lets the service refuse it)",
-                findings,
-            )
+            problem = f"GPT-Live would refuse this history, so nothing was sent: {findings[0]}"
+            raise HistoryError(f"{problem} (seed(history, check=False) lets the service refuse it)", findings)
         await self.start(history, timeout_s=timeout_s)
         return list(self.conversation.past)
 
