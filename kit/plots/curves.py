@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from .style import (
     BODY,
     SMALL,
     Style,
+    canvas,
     foreign,
     grid,
     groups,
@@ -23,7 +25,6 @@ from .style import (
     names_above,
     need,
     percent_axis,
-    prologue,
     words,
 )
 
@@ -52,12 +53,11 @@ def drift_by_length(
         # Intervals at one length stand side by side.
         x = part["history_items"].to_numpy(float) + 0.12 * (n - (len(lines) - 1) / 2)
         ax.vlines(x, part["drift_low"], part["drift_high"], color=colour, linewidth=1.6, alpha=0.65)
-        mark: dict[str, Any] = {"marker": marker, "markersize": 6.5, "markeredgecolor": look.page}
-        ax.plot(x, part["drift_rate"].to_numpy(float), color=colour, linewidth=1.8, label=name, **mark)
+        ax.plot(x, part["drift_rate"].to_numpy(float), color=colour, linewidth=1.8, label=name, marker=marker, markersize=6.5,
+                markeredgecolor=look.page)  # fmt: skip
     ax.set(ylim=(-0.03, 1.03), xlabel="items in the history", ylabel="first turns answered in text")
-    _integer_axis(ax)
     _finish(ax, look, table, len(lines), title or "Does a longer history drift more?", f"Lines are {interval_words(table)}",
-            f"{int(table['first_turns'].sum()):,} first turns")  # fmt: skip
+            f"{int(table['first_turns'].sum()):,} first turns", counts=True)  # fmt: skip
     return ax
 
 
@@ -94,7 +94,7 @@ def first_audio(
     ax.set_xlabel("from asking until audio came (ms)")
     _finish(ax, look, first, len(lines), title or "How long until there is a voice?",
             "All responses that a turn took are counted in; where a line stops short of 100 %, no voice came",
-            f"{len(first):,} answered first turns", axis="both")  # fmt: skip
+            f"{len(first):,} answered first turns")  # fmt: skip
     return ax
 
 
@@ -119,55 +119,44 @@ def until_drift(
         total += n
         low, high = part["low"].to_numpy(float), part["high"].to_numpy(float)
         ax.fill_between(x, low, high, step="post", color=colour, alpha=0.16, linewidth=0)
-        mark: dict[str, Any] = {
-            "marker": marker,
-            "markersize": 4 + wide,
-            "markeredgecolor": look.page,
-            "markeredgewidth": 0.6,
-        }
-        ax.step(x, part["not_drifted"], where="post", color=colour, linewidth=wide, solid_capstyle="butt",
-                label=f"{name}  ({n} trials)", **mark)  # fmt: skip
+        ax.step(x, part["not_drifted"], where="post", color=colour, linewidth=wide, solid_capstyle="butt", marker=marker, markersize=4 + wide,
+                markeredgecolor=look.page, markeredgewidth=0.6, label=f"{name}  ({n} trials)")  # fmt: skip
     ax.set(ylim=(0, 1.03), xlim=(0, None), xlabel="replies so far", ylabel="trials not drifted yet")
-    _integer_axis(ax)
     _finish(ax, look, curve, len(lines), title or "How long does the voice last?",
             f"Kaplan-Meier, bands: {interval_words(curve)} at each reply; a trial that ended early counts up to its last answer",
-            f"{total:,} trials")  # fmt: skip
+            f"{total:,} trials", counts=True)  # fmt: skip
     return ax
 
 
 def _lines(df: Frame, by: str) -> Iterator[tuple[str, Frame, str, str]]:
     """Name, rows, colour and marker of each line, in the order of the plan."""
-    for n, (word, name) in enumerate(labels(df, by).items()):
-        yield name, df[df[by].astype(str) == word], *_mark(n)
-
-
-def _mark(n: int) -> tuple[str, str]:
-    """Colour and marker of the n-th arm of a plan."""
-    return ARM_COLOURS[n % len(ARM_COLOURS)], ARM_MARKERS[n % len(ARM_MARKERS)]
+    for (word, name), colour, marker in zip(
+        labels(df, by).items(), cycle(ARM_COLOURS), cycle(ARM_MARKERS), strict=False
+    ):
+        yield name, df[df[by].astype(str) == word], colour, marker
 
 
 def _canvas(df: Frame, maker: str, columns: tuple[str, ...], style: str, ax: Any, by: str) -> tuple[Style, Axes]:
-    """`prologue`, with room for the curves and for a line of the legend each."""
-    return prologue(df, maker, columns, style, ax, 4.7 + 0.22 * len(groups(df, by)))
-
-
-def _integer_axis(ax: Axes) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+    """Check the frame, and make room for the curves and for a line of the legend each."""
+    need(df, maker, *columns)
+    return canvas(style, ax, 4.7 + 0.22 * len(groups(df, by)))
 
 
 def _finish(
     ax: Axes, look: Style, df: Frame, n_entries: int, title: str, subtitle: str, n: str, *,
-    axis: Literal["both", "y"] = "y", **legend: Any
+    counts: bool = False, **legend: Any
 ) -> None:  # fmt: skip
-    """Draw the grid, the legend with a row for each of its entries, and the words round the picture."""
-    grid(ax, look, axis)
+    """Draw the grid, the legend with a row for each of its entries, and the words round the picture; `counts`: x is whole numbers."""
+    if counts:
+        from matplotlib.ticker import MaxNLocator
+
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+    grid(ax, look, "y" if counts else "both")
     percent_axis(ax.yaxis)
     for label in (ax.xaxis.label, ax.yaxis.label):
         label.set_fontsize(BODY)
     if n_entries:
-        legend_below(ax, look, 42, labelspacing=0.3, **legend)
+        legend_below(ax, look, labelspacing=0.3, **legend)
     words(ax, look, df, title=title, subtitle=subtitle, n=n, below=46 + 15.5 * n_entries)
 
 
@@ -220,7 +209,8 @@ def cure_cost(
     fig: Any = ax.get_figure()
     for at, (_, row) in enumerate(shown_rows.iterrows()):
         # By its place in the plan, so that an arm has one colour in all pictures.
-        colour, marker = _mark(arms.index(str(row["arm"])))
+        n = arms.index(str(row["arm"]))
+        colour, marker = ARM_COLOURS[n % len(ARM_COLOURS)], ARM_MARKERS[n % len(ARM_MARKERS)]
         # Points at one cost stand side by side. Only the mark is moved, in points of the paper: its place on the axis is that of the
         # cost, and all of them stay within the margin.
         same = np.abs(costs - costs[at]) < 0.015 * reach
@@ -252,7 +242,7 @@ def cure_cost(
     remarks = f"; {n_left_out} without a number left out" if n_left_out else ""
     remarks += "; arms of the same cost stand side by side" if dodged else ""
     _finish(ax, look, table, -(-len(unique) // n_columns), title or "What a cure costs", f"Down and left is better; lines are {interval_words(table)}{remarks}",
-            f"{int(shown_rows['first_turns'].sum()):,} first turns", axis="both", ncols=n_columns, handles=list(unique.values()), labels=list(unique))  # fmt: skip
+            f"{int(shown_rows['first_turns'].sum()):,} first turns", ncols=n_columns, handles=list(unique.values()), labels=list(unique))  # fmt: skip
     return ax
 
 
@@ -276,7 +266,7 @@ def differences(
     starts[:1] = False
     y = -(np.arange(len(compared)) + 0.6 * np.cumsum(starts))
     height_in = 2.5 + 0.42 * (len(compared) + 0.6 * starts.sum())
-    look, ax = prologue(compared, "compare_df", columns, style, ax, height_in)
+    look, ax = canvas(style, ax, height_in)
     ax.axvline(0, color=look.muted, linewidth=1)
     for at, (_, row) in zip(y, compared.iterrows(), strict=True):
         if row["difference"] != row["difference"]:  # NaN: one side has no answer

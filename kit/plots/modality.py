@@ -16,6 +16,7 @@ from .style import (
     HATCHES,
     SMALL,
     Style,
+    canvas,
     groups,
     interval_words,
     labels,
@@ -23,7 +24,6 @@ from .style import (
     names_above,
     need,
     percent_axis,
-    prologue,
     words,
 )
 
@@ -65,16 +65,15 @@ def strip(
         style, ax, title: See `kit.plots`.
         link: In an SVG each strip leads to this, with its trial's id at the end: ``"#trial-"`` for anchors of the page.
     """
+    from matplotlib.patches import Patch
+
     # Without `outcome` it still draws: ledgers of before it have no silent and late.
-    columns = ("trial_id", "turn", "modality", "state")
-    need(turns, "turns_df", *columns)
+    need(turns, "turns_df", "trial_id", "turn", "modality", "state")
     several = [name for name in ("endpoint", "model") if len(groups(turns, name)) > 1]
     bands = _bands(turns, by or tuple(name for name in ("case", *several, "arm") if name in turns))
     # Above each band a line of words, and more room where another case begins.
     gaps = [2.4 if band.first != before.first else 1.7 for before, band in pairwise(bands)]
-    look, ax = prologue(
-        turns, "turns_df", columns, style, ax, 3.1 + 0.17 * (sum(band.height for band in bands) + sum(gaps))
-    )
+    look, ax = canvas(style, ax, 3.1 + 0.17 * (sum(band.height for band in bands) + sum(gaps)))
     # Down from 0, in turns; each band begins under the words of the one before.
     top, shades = 0.0, set()
     for at, (band, gap) in enumerate(zip(bands, [0.0, *gaps], strict=False)):
@@ -88,8 +87,13 @@ def strip(
     ax.spines[["left", "bottom"]].set_visible(False)
     percent_axis(ax.xaxis)
     ax.set_xlabel("share of trials, sorted by what came first", fontsize=BODY)
-    handles = [_patch(shade, look) for shade in SHADES if shade in shades]
-    legend_below(ax, look, 42, ncols=4, handles=handles, handlelength=1.1, columnspacing=1.2, labelspacing=0.3)
+    handles = [
+        Patch(
+            facecolor=_colour(word, look), edgecolor=look.page, hatch=_hatch(word, look),
+            label=f"{show.SIGNS.get(word) or LOST_SIGNS.get(word, '')} {word}".strip(),
+        ) for word in SHADES if word in shades
+    ]  # fmt: skip
+    legend_below(ax, look, ncols=4, handles=handles, handlelength=1.1, columnspacing=1.2, labelspacing=0.3)
     # Cases differ in turns; the subtitle speaks of the longest.
     most = max((len(band.cells) for band in bands), default=0)
     how = f", its {most} turns from top to bottom" if most > 1 else ""
@@ -168,13 +172,19 @@ def _draw(ax: Axes, look: Style, band: Band, top: float, at: int, link: str) -> 
     tall = band.height / n_turns
     x, y = np.linspace(0, 1, n_trials + 1), top - tall * np.arange(n_turns + 1)
     many = band.cells.size > _FEW
-    runs = _runs(band.cells)
-    shades = set()
-    for shade in np.unique(band.cells):
-        word = SHADES[shade]
-        shades.add(word)
-        chosen = runs[band.cells[runs[:, 1], runs[:, 0]] == shade]
-        x0, x1, y0, y1 = x[chosen[:, 0]], x[chosen[:, 0] + 1], y[chosen[:, 1]], y[chosen[:, 2]]
+    # Turns of one trial that share a shade are one run, or seams would show between them. True at each edge between two
+    # shades, and at both ends of every trial.
+    changes = np.ones((n_turns + 1, n_trials), bool)
+    changes[1:-1] = band.cells[1:] != band.cells[:-1]
+    trial, edge = np.nonzero(changes.T)
+    # Two edges of one trial, one after the other, enclose a run.
+    same = trial[1:] == trial[:-1]
+    trial, first, end = trial[:-1][same], edge[:-1][same], edge[1:][same]
+    shade_of = band.cells[first, trial]
+    shades = {SHADES[shade] for shade in np.unique(shade_of)}
+    for word in sorted(shades, key=SHADES.index):
+        chosen = shade_of == SHADES.index(word)
+        x0, x1, y0, y1 = x[trial[chosen]], x[trial[chosen] + 1], y[first[chosen]], y[end[chosen]]
         boxes = np.stack([x0, y0, x1, y0, x1, y1, x0, y1], axis=1).reshape(-1, 4, 2)
         # One shape of many boxes per shade: a page with thousands of rectangles of their own would crawl.
         cells = PolyCollection(
@@ -183,29 +193,17 @@ def _draw(ax: Axes, look: Style, band: Band, top: float, at: int, link: str) -> 
         cells.set(edgecolor=look.page, hatch=_hatch(word, look) or None)  # the edge's colour is the pattern's
         # A shape that is drawn as pixels has no parts to click on.
         if link and not many:
-            cells.set_urls([f"{link}{band.trial_ids[c]}" for c, _, _ in chosen])
+            cells.set_urls([f"{link}{band.trial_ids[n]}" for n in trial[chosen]])
         ax.add_collection(cells)
     if n_trials > 1:
         ax.vlines(x[1:-1], top, y[-1], color=look.page, linewidth=min(1.6, 90 / n_trials), zorder=3, rasterized=many,
                   gid=f"seam-{at}")  # fmt: skip
     if n_turns > 1:  # a hair between turns too, or two that came to the same look like one
         ax.hlines(y[1:-1], 0, 1, color=look.page, linewidth=0.7, zorder=3, gid=f"seam-turns-{at}")
-        labelled = range(n_turns) if n_turns <= _MOST_LABELLED else (0, n_turns - 1)
-        for turn in labelled:
+        for turn in range(n_turns) if n_turns <= _MOST_LABELLED else (0, n_turns - 1):
             middle = y[turn] - tall / 2
             ax.text(-0.008, middle, str(turn + 1), ha="right", va="center", fontsize=SMALL, color=look.muted)
     return shades
-
-
-def _runs(cells: Any) -> Any:
-    """Turns of one trial that share a shade, as one: rows of (trial, first turn, turn after the last). No seams when drawn."""
-    # True at each edge between two shades, and at both ends of every trial.
-    changes = np.ones((cells.shape[0] + 1, cells.shape[1]), bool)
-    changes[1:-1] = cells[1:] != cells[:-1]
-    trial, edge = np.nonzero(changes.T)
-    # Two edges of one trial, one after the other, enclose a run.
-    same = trial[1:] == trial[:-1]
-    return np.stack([trial[:-1][same], edge[:-1][same], edge[1:][same]], axis=1)
 
 
 def _colour(word: str, look: Style) -> str:
@@ -215,14 +213,6 @@ def _colour(word: str, look: Style) -> str:
 def _hatch(word: str, look: Style) -> str:
     """What failed is hatched in every style: its red is near the colour of text for some eyes."""
     return HATCHES.get(word, "") if look.hatched else "////" if word in ("failed", "late") else ""
-
-
-def _patch(word: str, look: Style) -> Any:
-    """An entry of the legend."""
-    from matplotlib.patches import Patch
-
-    label = f"{show.SIGNS.get(word) or LOST_SIGNS.get(word, '')} {word}".strip()
-    return Patch(facecolor=_colour(word, look), edgecolor=look.page, hatch=_hatch(word, look), label=label)
 
 
 # Shares: a bar per row of a table.
@@ -270,7 +260,7 @@ def modality(
     names, gaps = _labels(table)
     # Rows go down from 0; a row that begins another case stands a third of a row apart.
     y = -(np.arange(len(table)) + 0.35 * np.cumsum(gaps))
-    look, ax = prologue(table, "modality_df", columns, style, ax, 2.7 + 0.5 * (len(table) + 0.35 * sum(gaps)))
+    look, ax = canvas(style, ax, 2.7 + 0.5 * (len(table) + 0.35 * sum(gaps)))
     n = table[total].to_numpy(float)
     starts = np.zeros(len(table))
     # Audio and text are in every legend, so that pictures can be compared; the others where they occur.
@@ -282,7 +272,12 @@ def modality(
         ax.barh(y, share, 0.5, starts, color=show.COLOURS[word], edgecolor=look.page, linewidth=0.8, hatch=hatch,
                 label=f"{show.SIGNS[word]} {word}")  # fmt: skip
         starts += share
-    _intervals(ax, look, table, y, rate)
+    low, high = table[f"{rate}_low"].to_numpy(float), table[f"{rate}_high"].to_numpy(float)
+    # A line of the page's colour under that of the ink: it is seen on both colours of the bar.
+    ax.hlines(y, low, high, color=look.page, linewidth=4.2, zorder=4)
+    ax.hlines(y, low, high, color=look.ink, linewidth=1.7, zorder=5, gid="interval")
+    ends = np.concatenate([low, high])
+    ax.plot(ends, np.concatenate([y, y]), "|", color=look.ink, markersize=6, markeredgewidth=1.4, zorder=5)
     if truth is not None:
         ax.plot(truth, y, "D", color=look.page, markeredgecolor=look.ink, markersize=7, zorder=6, label="the truth")
     for at, (_, row), is_known in zip(y, table.iterrows(), table[count].notna(), strict=True):
@@ -292,12 +287,18 @@ def modality(
     names_above(ax, y + LIFT, names)
     percent_axis(ax.xaxis)
     ax.set_xlabel(f"share of {'first' if first else 'all'} turns that were answered", fontsize=BODY)
-    legend_below(ax, look, 42, ncols=len(words_shown) + (truth is not None), handlelength=1.1, columnspacing=1.2)
+    legend_below(ax, look, ncols=len(words_shown) + (truth is not None), handlelength=1.1, columnspacing=1.2)
     n_words = f"{int(np.nansum(n)):,} {'first turns' if first else 'turns'}"
     sub = "First turns" if first else "Every turn of every trial, pooled"
     share = "the text share's interval" if outcome == "text" else "the interval of lost voice: text, silent or late"
-    has_diamond = first and outcome == "text" and _lost_voice(ax, look, table, y)
-    diamond = "; the diamond is lost voice: text, silent or late" if has_diamond else ""
+    diamond = ""
+    if first and outcome == "text" and "lost_voice" in table:
+        # Where it is known and more than text.
+        more = (table["lost_voice"].fillna(0) > table["text"]).to_numpy(bool)
+        if more.any():
+            diamond = "; the diamond is lost voice: text, silent or late"
+            ax.plot(table["lost_voice_rate"].to_numpy(float)[more], y[more], "D", color=look.ink, markerfacecolor=look.page, markersize=6,
+                    zorder=6, gid="lost-voice")  # fmt: skip
     question = "Spoken or written?" if outcome == "text" else "Spoken, or the voice lost?"
     words(ax, look, table, title=title or question, subtitle=f"{sub}; the line is {share} ({interval_words(table).removesuffix(' intervals')}){diamond}",
           n=n_words, below=64)  # fmt: skip
@@ -316,28 +317,6 @@ def _labels(table: Frame) -> tuple[list[str], list[bool]]:
     ]
     gaps = [at > 0 and len(names) > 1 and rows[at][0] != rows[at - 1][0] for at in range(len(rows))]
     return called, gaps
-
-
-def _intervals(ax: Axes, look: Style, table: Frame, y: Any, rate: str) -> None:
-    low, high = table[f"{rate}_low"].to_numpy(float), table[f"{rate}_high"].to_numpy(float)
-    # A line of the page's colour under that of the ink: it is seen on both colours of the bar.
-    ax.hlines(y, low, high, color=look.page, linewidth=4.2, zorder=4)
-    ax.hlines(y, low, high, color=look.ink, linewidth=1.7, zorder=5, gid="interval")
-    ends = np.concatenate([low, high])
-    ax.plot(ends, np.concatenate([y, y]), "|", color=look.ink, markersize=6, markeredgewidth=1.4, zorder=5)
-
-
-def _lost_voice(ax: Axes, look: Style, table: Frame, y: Any) -> bool:
-    """Mark the share of first turns that lost their voice, where it is known and more than text."""
-    if "lost_voice" not in table:
-        return False
-    is_marked = (table["lost_voice"].fillna(0) > table["text"]).to_numpy(bool)
-    if is_marked.any():
-        rate = table["lost_voice_rate"].to_numpy(float)[is_marked]
-        ax.plot(
-            rate, y[is_marked], "D", color=look.ink, markerfacecolor=look.page, markersize=6, zorder=6, gid="lost-voice"
-        )
-    return bool(is_marked.any())
 
 
 def _counts(row: Any, text: str, total: str, rate: str) -> str:

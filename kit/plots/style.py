@@ -7,7 +7,7 @@ import io
 import re
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -53,45 +53,30 @@ SMALL, BODY, TITLE = 11.3, 11.3, 13.5
 WIDTH = 7.1
 
 
-def style(name: str) -> Style:
-    """A style by name."""
-    try:
-        return STYLES[name]
-    except (KeyError, TypeError):
-        raise InputError(f"no style is called {clipped(name)}; there are {', '.join(STYLES)}") from None
-
-
 def blank(height_in: float = 3.0) -> Axes:
     """Axes in the kit's light style, for your own picture: draw on them, and show it by ``Picture(ax)``."""
-    ax = axes(figure(), STYLES["light"], height_in)
-    grid(ax, STYLES["light"])
+    look, ax = canvas("light", figure(), height_in)
+    grid(ax, look)
     return ax
 
 
 def figure() -> Figure:
-    """An empty figure that no notebook shows by itself: give it to a plot as ``ax``, for files and reports."""
+    """An empty figure that is not pyplot's, so that no notebook shows it by itself: give it to a plot as ``ax``, for files and reports."""
     from matplotlib.figure import Figure
 
-    # Not pyplot's: nothing keeps it, and no notebook draws it a second time.
     return Figure(layout="constrained")
 
 
-def prologue(
-    df: Any, maker: str, columns: Iterable[str], name: str, ax: Axes | Figure | None, height_in: float
-) -> tuple[Style, Axes]:
-    """Check the frame, look the style up by name, and return it with the axes to draw on.
+def canvas(name: str, ax: Any, height_in: float) -> tuple[Style, Axes]:
+    """Return the style of that name, and the axes to draw on in it: the given ones, or new ones in a figure of that height.
 
     Args:
-        df: The frame to draw; `maker` is the function of `kit.tables` that makes it, `columns` those that are read.
-        ax: Axes to draw on, or an empty figure, which is given its size; ``None``: a new figure.
+        ax: Axes, or an empty figure, which is given its size; ``None``: a new figure.
     """
-    need(df, maker, *columns)
-    look = style(name)
-    return look, axes(ax, look, height_in)
-
-
-def axes(ax: Any, look: Style, height_in: float) -> Axes:
-    """Return the axes to draw on, dressed in the style: the given ones, or new ones in a figure of that height."""
+    try:
+        look = STYLES[name]
+    except (KeyError, TypeError):
+        raise InputError(f"no style is called {clipped(name)}; there are {', '.join(STYLES)}") from None
     if ax is None:  # a new figure of pyplot's, so that a plot at the end of a cell shows itself
         from matplotlib import pyplot
 
@@ -107,7 +92,7 @@ def axes(ax: Any, look: Style, height_in: float) -> Axes:
     ax.tick_params(colors=look.muted, labelcolor=look.ink, labelsize=SMALL, length=3, width=0.8)
     for text, colour in ((ax.title, look.ink), (ax.xaxis.label, look.muted), (ax.yaxis.label, look.muted)):
         text.set_color(colour)
-    return ax  # type: ignore[no-any-return]
+    return look, ax
 
 
 def words(ax: Axes, look: Style, df: Frame, *, title: str, subtitle: str, n: str, below: float = 40) -> None:
@@ -123,41 +108,32 @@ def words(ax: Axes, look: Style, df: Frame, *, title: str, subtitle: str, n: str
     # The title goes up by the height of the subtitle, which stands between it and the axes.
     up = 14 + 13.5 * len(lines)
     ax.set_title(title, loc="left", fontsize=TITLE, fontweight="bold", color=look.ink, pad=up + 3)
-    _note(ax, "\n".join(lines), 12, fontsize=BODY, color=look.muted, va="bottom", linespacing=1.25)
-    small_print = [n, *textwrap.wrap(" · ".join(_origin(df)), 80)]
-    _note(ax, "\n".join(small_print), -below, above=False, fontsize=SMALL, color=look.muted, va="top", linespacing=1.25)
-    if mark := _origin_mark(df):  # over the title: it goes wherever the picture goes
-        box = {"boxstyle": "round,pad=0.35", "fc": look.page, "ec": look.ink, "ls": (0, (4, 2)), "lw": 0.9}
-        _note(ax, mark, up + 25, indent=4, fontsize=SMALL, color=look.ink, va="bottom", bbox=box, gid="origin")
-
-
-def _note(ax: Axes, text: str, points: float, *, above: bool = True, indent: float = 0, **how: Any) -> None:
-    """Write text at the left edge of the axes, `points` from their upper or lower edge."""
-    ax.annotate(
-        text, (0, float(above)), (indent, points), "axes fraction", "offset points", annotation_clip=False, **how
-    )
-
-
-def _origin(df: Frame) -> list[str]:
-    """Date and endpoint, as the frame's columns tell them."""
+    spans, endpoints, models = ([foreign(word) for word in groups(df, name)] for name in ("day", "endpoint", "model"))
     # A day, or "2026-11-02 to 2026-11-05" of a table's row.
-    days = sorted({day for text in _distinct(df, "day") for day in text.split(" to ")})
+    days = sorted({day for span in spans for day in span.split(" to ")})
     if not days and "started_at" in df:
         days = sorted({str(at)[:10] for at in df["started_at"].dropna()})
-    span = "" if not days else days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
-    where = ", ".join(_distinct(df, "endpoint")) or "endpoint unknown"
-    return [span or "date unknown", where, *_distinct(df, "model")[:3]]
+    date = " to ".join(dict.fromkeys((days[0], days[-1]))) if days else "date unknown"
+    origin = " · ".join((date, ", ".join(endpoints) or "endpoint unknown", *models[:3]))
+    small_print = [n, *textwrap.wrap(origin, 80)]
+    mark = show.UNKNOWN_ORIGIN
+    if "simulated" in df and len(df):
+        # By its word: a table that was read from CSV has text in this column.
+        flags = df["simulated"].astype("string")
+        kinds = {flag == "True" for flag in flags.dropna()}
+        marks = [show.SIMULATED] * (True in kinds) + [show.UNKNOWN_ORIGIN] * bool(flags.isna().any())
+        mark = " and ".join(marks) + (", beside measured" if marks and False in kinds else "")
 
+    def note(text: str, points: float, *, above: bool = True, indent: float = 0, **how: Any) -> None:
+        """Write at the left edge of the axes, `points` from their upper or lower edge."""
+        place = (0, float(above)), (indent, points), "axes fraction", "offset points"
+        ax.annotate(text, *place, annotation_clip=False, **how)
 
-def _origin_mark(df: Frame) -> str:
-    """What a picture must say if a stand-in, or an unknown server, answered in any of its rows."""
-    if "simulated" not in df or not len(df):
-        return show.UNKNOWN_ORIGIN
-    # By its word: a table that was read from CSV has text in this column.
-    words = df["simulated"].astype("string")
-    kinds = {word == "True" for word in words.dropna()}
-    marks = [show.SIMULATED] * (True in kinds) + [show.UNKNOWN_ORIGIN] * bool(words.isna().any())
-    return " and ".join(marks) + (", beside measured" if marks and False in kinds else "")
+    note("\n".join(lines), 12, fontsize=BODY, color=look.muted, va="bottom", linespacing=1.25)
+    note("\n".join(small_print), -below, above=False, fontsize=SMALL, color=look.muted, va="top", linespacing=1.25)
+    if mark:  # over the title: it goes wherever the picture goes
+        box = {"boxstyle": "round,pad=0.35", "fc": look.page, "ec": look.ink, "ls": (0, (4, 2)), "lw": 0.9}
+        note(mark, up + 25, indent=4, fontsize=SMALL, color=look.ink, va="bottom", bbox=box, gid="origin")
 
 
 def need(df: Any, maker: str, *names: str) -> None:
@@ -193,30 +169,25 @@ def labels(df: Frame, name: str) -> dict[str, str]:
     parted = [word.split(" ") for word in present]
     # What all settings share says nothing in a legend.
     same = set(parted[0]).intersection(*parted) if name == "settings" and len(present) > 1 else set()
-
-    def called(word: str) -> str:
-        if name == "settings" and len({part.partition("=")[0] for part in word.split(" ") if part not in same}) == 1:
-            word = word.replace("drift=", "")  # all that differs is the rule, whose name says what it is
+    called = {}
+    for word, parts in zip(present, parted, strict=True):
+        kept = [part for part in parts if part not in same]
+        text = " ".join(kept)
+        if name == "settings" and len({part.partition("=")[0] for part in kept}) == 1:
+            text = text.replace("drift=", "")  # all that differs is the rule, whose name says what it is
         if name == "arm":
-            word = word.replace("_", " ")
-        if same:
-            word = " ".join(part for part in word.split(" ") if part not in same)
-        return f"case {foreign(word, 40)}" if name == "case" else foreign(word)
-
-    return {word: called(word) for word in present}
+            text = text.replace("_", " ")
+        called[word] = f"case {foreign(text, 40)}" if name == "case" else foreign(text)
+    return called
 
 
-def _distinct(df: Frame, name: str) -> list[str]:
-    return [foreign(word) for word in groups(df, name)]
-
-
-def legend_below(ax: Axes, look: Style, points: float, *, ncols: int = 1, **options: Any) -> None:
-    """Put the legend under the axes, at a distance in points from their lower edge: at their side it would take half the picture."""
+def legend_below(ax: Axes, look: Style, *, ncols: int = 1, **options: Any) -> None:
+    """Put the legend under the axes: at their side it would take half the picture."""
     from matplotlib.transforms import ScaledTranslation
 
-    # Anchored to points under the axes, so that it stays clear of the labels whatever the picture's height.
+    # Anchored 42 points under the axes, so that it stays clear of the labels whatever the picture's height.
     fig: Any = ax.get_figure()
-    under = ax.transAxes + ScaledTranslation(0, -points / 72, fig.dpi_scale_trans)
+    under = ax.transAxes + ScaledTranslation(0, -42 / 72, fig.dpi_scale_trans)
     ax.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=under, ncols=ncols, frameon=False, fontsize=SMALL,
               labelcolor=look.ink, borderaxespad=0, borderpad=0, **options)  # fmt: skip
 

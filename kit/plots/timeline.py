@@ -17,8 +17,7 @@ from ..errors import InputError
 from ..wire.events import Event, loudness
 from ..wire.live_conversation import Ask, Reply, ReplyPolicy
 from ..wire.records import Response
-from . import style as look_up
-from .style import BODY, SMALL, foreign, grid, sized, svg
+from .style import BODY, SMALL, canvas, figure, foreign, grid, sized, svg, words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,8 +79,9 @@ class Timeline:
 
     def draw(self, ax: Axes | Figure | None = None, style: str = "light") -> Axes:
         """Draw it on axes, or on an empty figure."""
-        look = look_up.style(style)
-        ax = look_up.axes(ax, look, 0.9 + 0.32 * max(1, len(self.lanes)))
+        from matplotlib.patches import Rectangle
+
+        look, ax = canvas(style, ax, 0.9 + 0.32 * max(1, len(self.lanes)))
         # Under three seconds the ticks would all be fractions.
         seconds = self.end_ms >= 3_000
         scale = 1000.0 if seconds else 1.0
@@ -90,11 +90,24 @@ class Timeline:
             instants = [mark for _, mark in marks if mark.end_ms == mark.start_ms]
             # Thousands of shapes with a title each would make a page crawl.
             if len(instants) > _MAX_TITLED:
-                x = [mark.start_ms / scale for mark in instants]
-                ax.vlines(x, row - 0.3, row + 0.3, color=instants[0].colour, linewidth=1)
+                ax.vlines(
+                    [mark.start_ms / scale for mark in instants],
+                    row - 0.3,
+                    row + 0.3,
+                    color=instants[0].colour,
+                    linewidth=1,
+                )
                 marks = [(n, mark) for n, mark in marks if mark.end_ms > mark.start_ms]
             for n, mark in marks:
-                self._draw(ax, n, mark, row, scale)
+                length_ms = mark.end_ms - mark.start_ms
+                # An instant is as wide as can still be seen.
+                x, width = mark.start_ms / scale, max(length_ms, 0.0015 * self.end_ms) / scale
+                ax.add_patch(Rectangle((x, row - 0.33), width, 0.66, color=mark.colour, linewidth=0, gid=f"mark-{n}"))
+                room = int(62 * length_ms / max(self.end_ms, 1.0))  # characters that fit the span
+                if mark.label and room >= 2:
+                    # Not the page's own white, which `svg` makes the theme's.
+                    label = f" {foreign(show.one_line(mark.label, room))}"
+                    ax.text(x, row, label, color="#fffffe", va="center", fontsize=BODY - 2)
         ax.set(ylim=(max(1, len(self.lanes)) - 0.5, -0.5), xlim=(0, max(self.end_ms, 1.0) / scale))
         ax.set_yticks(range(len(self.lanes)), self.lanes)
         ax.tick_params(axis="y", length=0)
@@ -104,35 +117,23 @@ class Timeline:
         ax.set_xlabel(" · ".join(filter(None, (unit, self.note, show.origin_word(self.simulated)))), fontsize=SMALL)
         return ax
 
-    def _draw(self, ax: Axes, n: int, mark: Mark, row: int, scale: float) -> None:
-        from matplotlib.patches import Rectangle
-
-        # An instant is as wide as can still be seen.
-        x, width = mark.start_ms / scale, max(mark.end_ms - mark.start_ms, 0.0015 * self.end_ms) / scale
-        ax.add_patch(Rectangle((x, row - 0.33), width, 0.66, color=mark.colour, linewidth=0, gid=f"mark-{n}"))
-        room = int(62 * (mark.end_ms - mark.start_ms) / max(self.end_ms, 1.0))  # characters that fit the span
-        if mark.label and room >= 2:
-            # Not the page's own white, which `svg` makes the theme's.
-            words = f" {foreign(show.one_line(mark.label, room))}"
-            ax.text(x, row, words, color="#fffffe", va="center", fontsize=BODY - 2)
-
     def svg(self, *, standalone: bool = False) -> str:
         """Return the picture as SVG, each mark with its words for a pointer that rests on it.
 
         Args:
             standalone: For a file of its own, on white; else in the colours of the page that it stands in.
         """
-        words = " · ".join(filter(None, (repr(self).strip("<>"), self.note)))
-        ax = self.draw(look_up.figure())
-        text = svg(ax, themed=False if standalone else "notebook", alt=words, prefix="timeline-")
-
-        def titled(match: re.Match[str]) -> str:
-            return f"{match[0]}<title>{show.esc(self.marks[int(match[1])].says, 300)}</title>"
-
+        alt = " · ".join(filter(None, (repr(self).strip("<>"), self.note)))
+        ax = self.draw(figure())
+        text = svg(ax, themed=False if standalone else "notebook", alt=alt, prefix="timeline-")
         # Matplotlib writes the gid as a group's id: `<g id="timeline-mark-17">`.
-        text = re.sub(r'<g id="timeline-mark-(\d+)">', titled, text)
+        text = re.sub(
+            r'<g id="timeline-mark-(\d+)">',
+            lambda match: f"{match[0]}<title>{show.esc(self.marks[int(match[1])].says, 300)}</title>",
+            text,
+        )
         # The first `>` is the end of the svg's own tag: its title is that of the whole picture.
-        return text.replace(">", f"><title>{show.esc(words)}</title>", 1)
+        return text.replace(">", f"><title>{show.esc(alt)}</title>", 1)
 
 
 # From top to bottom; a lane without marks is not drawn.
@@ -167,7 +168,17 @@ def timeline(session: Session) -> Timeline:
         if event.type == "input_audio_buffer.speech_started":
             speech = (at_ms, _number(event.data.get("audio_start_ms")))
         elif event.type == "input_audio_buffer.speech_stopped":
-            marks.append(_speech_mark(speech, at_ms, _number(event.data.get("audio_end_ms"))))
+            start_ms, says, label = at_ms, f"speech stopped, told at {at_ms:.0f} ms", ""
+            if speech is not None:
+                heard_ms, began_ms = speech
+                # The server's clock counts audio that it was sent, ours the time: the length is the server's, the end is when
+                # we heard of it.
+                length_ms = _number(event.data.get("audio_end_ms")) - began_ms
+                length_ms = at_ms - heard_ms if math.isnan(length_ms) else length_ms
+                # Not later than when we heard of its beginning, and not before the session.
+                start_ms = max(0.0, min(heard_ms, at_ms - max(0.0, length_ms)))
+                says, label = f"speech, {length_ms:.0f} ms as the server heard it", "speech"
+            marks.append(Mark("user speaks", start_ms, at_ms, _USER, says, label))
             speech = None
         elif event.type == "error":
             error = event.data.get("error")
@@ -193,18 +204,6 @@ def timeline(session: Session) -> Timeline:
         marks += _response_marks(response)
     note = f"{n_untimed:,} events without a time are left out" if n_untimed else ""
     return Timeline(marks, session.simulated, note)
-
-
-def _speech_mark(beginning: tuple[float, float] | None, at_ms: float, end_ms: float) -> Mark:
-    """From what the server says of its own clock: how long, counted back from when it told us of the end."""
-    if beginning is None:
-        return Mark("user speaks", at_ms, at_ms, _USER, f"speech stopped, told at {at_ms:.0f} ms")
-    heard_ms, start_ms = beginning
-    # The server's clock counts audio that it was sent, ours the time: the length is the server's, the end is when we heard of it.
-    length_ms = end_ms - start_ms if not math.isnan(end_ms - start_ms) else at_ms - heard_ms
-    # Not later than when we heard of its beginning, and not before the session.
-    start = max(0.0, min(heard_ms, at_ms - max(0.0, length_ms)))
-    return Mark("user speaks", start, at_ms, _USER, f"speech, {length_ms:.0f} ms as the server heard it", "speech")
 
 
 def _response_marks(response: Response | Reply) -> Iterable[Mark]:
@@ -260,11 +259,11 @@ def pair(
     Raises:
         InputError: If a session has no such response.
     """
+    import pandas as pd
     from matplotlib.colors import to_rgb
 
-    look = look_up.style(style)
-    ax = look_up.axes(ax, look, 5.0)
-    replies = []
+    look, ax = canvas(style, ax, 5.0)
+    replies, origins = [], []
     until = 4.0
     for source in (control, session):
         try:
@@ -276,6 +275,10 @@ def pair(
         played_ms = (reply.first_audio_ms or 0.0) + reply.n_audio_bytes / _BYTES_PER_MS
         until = max(until, played_ms / 1000, 0.0 if reply.n_audio_bytes else (reply.done_ms or 0.0) / 1000)
         replies.append(reply)
+        # A live session is drawn while it is open, today.
+        wall_time = getattr(source, "wall_time", lambda _: datetime.now(UTC).isoformat())
+        day, endpoint = (wall_time(0.0) or "")[:10] or None, "standin" if source.simulated else None
+        origins.append((source.simulated, endpoint, getattr(source, "model", None), day))
     for row, (source, reply, name) in enumerate(zip((control, session), replies, names, strict=True)):
         # The control above, the session under it, with room for words between them.
         middle = 1.0 - 2.8 * row
@@ -293,18 +296,18 @@ def pair(
         ax.hlines(middle, 0, until, color=look.muted, linewidth=0.8)
         if reply.n_audio_bytes:
             _wave(ax, reply, middle, colour)
-        words = show.one_line(reply.words, 400)
         start_s = ((reply.first_audio_ms if reply.n_audio_bytes else reply.first_text_ms) or 0.0) / 1000
         # As many characters as fit from where the words begin to the right edge.
-        lines = textwrap.wrap(words, max(12, int(66 * (until - start_s) / until)))
+        lines = textwrap.wrap(show.one_line(reply.words, 400), max(12, int(66 * (until - start_s) / until)))
         lines_shown = [*lines[:2], *(["…"] if len(lines) > 2 else [])] if reply.n_audio_bytes else lines[:5]
         ax.text(start_s, middle - (0.78 if reply.n_audio_bytes else 0.1), foreign("\n".join(lines_shown), 500), fontsize=SMALL + (not reply.n_audio_bytes),
                 color=look.muted if reply.n_audio_bytes else ink, va="top", linespacing=1.2, gid="words")  # fmt: skip
     ax.set(xlim=(0, until), ylim=(-3.1, 2.35), yticks=[], xlabel="seconds since the reply was asked for")
     ax.xaxis.label.set_fontsize(BODY)
     ax.spines["left"].set_visible(False)
-    look_up.words(ax, look, _origin_frame(control, session), title=title or "The same question, asked twice", n="one reply of each",
-                  subtitle="Audio is drawn as long as it plays; text makes no sound")  # fmt: skip
+    origin = pd.DataFrame(origins, columns=["simulated", "endpoint", "model", "day"], dtype=object)
+    words(ax, look, origin, title=title or "The same question, asked twice", n="one reply of each",
+          subtitle="Audio is drawn as long as it plays; text makes no sound")  # fmt: skip
     return ax
 
 
@@ -334,21 +337,4 @@ def _given_before(session: Session, reply: Response | Reply) -> str:
     if reply.policy is not None:  # of GPT-Live, which has no items
         earlier = session.responses[: session.responses.index(reply)]
         n = (getattr(session, "n_seeded", None) or 0) + sum(other.n_audio_bytes > 0 for other in earlier)
-    return "no earlier reply" if not n else f"after {n} earlier {'reply' if n == 1 else 'replies'}"
-
-
-def _day(session: Session) -> str | None:
-    """The day of a log's session; a live one is drawn while it is open, today."""
-    wall_time = getattr(session, "wall_time", lambda _: datetime.now(UTC).isoformat())
-    return (wall_time(0.0) or "")[:10] or None
-
-
-def _origin_frame(control: Session, session: Session) -> Any:
-    """Make the columns by which a picture says where it comes from."""
-    import pandas as pd
-
-    rows = [
-        (item.simulated, "standin" if item.simulated else None, getattr(item, "model", None), _day(item))
-        for item in (control, session)
-    ]
-    return pd.DataFrame(rows, columns=["simulated", "endpoint", "model", "day"], dtype=object)
+    return f"after {show.counted(n, 'earlier reply', 'earlier replies')}" if n else "no earlier reply"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +99,7 @@ def flow_df(source: Source, by: Sequence[str] | str = ("arm",)) -> pd.DataFrame:
     trials = trials.merge(flags, how="left", on=ids).assign(planned=1)
     trials["answered"] = trials["first_turn_modality"].notna()
     # Summed flags are counts.
-    groups = trials.groupby([*by, SIMULATED], observed=True, dropna=False)
+    groups = trials.groupby(list(dict.fromkeys((*by, SIMULATED))), observed=True, dropna=False)
     out = groups[["planned", "connected", "seeded", "asked", "lost", "answered"]].sum().astype("Int64").reset_index()
     if len(reply_asked) and reply_asked.isna().all():  # schema 1 does not know it: then the sum of nothing is no count
         out["asked"] = None
@@ -175,7 +176,19 @@ def compare_df(
     # A ledger is read once, and grouped as soon as it is known what has to be kept apart.
     turns = None if _is_table(source) else counted_turns(source)
     labels: Any = source if turns is None else turns
-    keys_apart = _told_apart(labels, within) if over is None else _names(over)
+    keys_apart = [] if over is None else _names(over)
+    columns = list(labels.columns)
+    if over is None and turns is None:  # what a table was grouped by stands before `simulated`
+        grouped = columns[: columns.index(SIMULATED)] if SIMULATED in columns else []
+        keys_apart = [name for name in grouped if name in LABELS and name not in (*within, "arm")]
+    elif over is None:
+        n_apart = 1
+        # Settings that name one model each need no model beside them: each further label has to tell something apart.
+        for name in TOLD_APART:
+            if name in columns and name not in within:
+                n = len(labels[[*keys_apart, name]].dropna().drop_duplicates())
+                if n > n_apart:
+                    keys_apart, n_apart = [*keys_apart, name], n
     keys = [*keys_apart, *within, "arm"]
     table: Any = source if turns is None else modality_table(turns, keys, level)
     for name in (*keys, SIMULATED):
@@ -187,35 +200,12 @@ def compare_df(
     if not family:
         where = ", ".join(within) or "anything"
         raise InputError(f"no {where} has both {baseline} and another arm, so nothing can be compared within it")
-    margin = _planned_margin(source) if margin is None else margin
+    with suppress(InputError):  # a frame has no plan
+        if margin is None:
+            margins = {(ledger.plan.get("analysis") or {}).get("margin") for ledger in ledgers_of(source)}
+            margin = margins.pop() if len(margins) == 1 else None
     verb = "loses the voice" if outcome == "lost_voice" else "drifts"
     return _frame(stats.adjusted(family), about, within, keys_apart, alpha, level, margin, verb)
-
-
-def _told_apart(labels: pd.DataFrame, within: Sequence[str]) -> list[str]:
-    """Return the fewest labels that keep endpoints, models and settings apart."""
-    columns = list(labels.columns)
-    if _is_table(labels):  # what it was grouped by stands before `simulated`
-        grouped = columns[: columns.index(SIMULATED)] if SIMULATED in columns else []
-        return [name for name in grouped if name in LABELS and name not in (*within, "arm")]
-    labels_kept: list[str] = []
-    n_apart = 1
-    # Settings that name one model each need no model beside them: each further label has to tell something apart.
-    for name in TOLD_APART:
-        if name in columns and name not in within:
-            n = len(labels[[*labels_kept, name]].dropna().drop_duplicates())
-            if n > n_apart:
-                labels_kept, n_apart = [*labels_kept, name], n
-    return labels_kept
-
-
-def _planned_margin(source: Any) -> float | None:
-    """Return the margin that all plans of a source agree on."""
-    try:
-        margins = {(ledger.plan.get("analysis") or {}).get("margin") for ledger in ledgers_of(source)}
-    except InputError:  # a frame
-        return None
-    return margins.pop() if len(margins) == 1 else None
 
 
 def _family(
@@ -305,7 +295,7 @@ def _frame(
     df[SIMULATED] = pd.array([None if pd.isna(v) else bool(v) for v in df[SIMULATED]], dtype="boolean")
     for name in (*over, *within, "arm", "baseline"):
         words = df[name].astype(str)
-        df[name] = pd.Categorical(words, categories=words.unique())
+        df[name] = pd.Categorical(words, categories=words.dropna().unique())
     return df.astype({"family": "Int64", "lost": "Int64", "baseline_lost": "Int64", "equivalent": "boolean"})
 
 

@@ -33,7 +33,6 @@ import numpy as np
 from ..errors import InputError, clipped
 from ..eventlog import Log, read_logs
 from ..eventlog.answer import beginning
-from ..eventlog.reading import AnySession
 from ..trials.ledger import OUTCOMES, Ledger, damage, inflate
 from ..wire.records import row
 
@@ -164,8 +163,6 @@ _LOG = (
     "output_text_tokens", "output_audio_tokens", "voice", "response_id", "session_id", "started_at", "transcript", "text",
     "beginning", "outcome",
 )  # fmt: skip
-# What `_event` adds to the columns of the trial.
-_EVENT = ("event", "at_ms", "direction", "type", "audio_bytes", "event_id", "item_id", "response_id")
 
 # --------------------------------------------------------------------------------------- what a column holds, by name
 
@@ -235,27 +232,31 @@ def events_df(source: Source, *, role: Role | None = None, words: bool = False) 
         name: f"a.{name}" for name in ("attempt_id", "counts", "session_id", "started_at")
     } | {"jsonl": "e.jsonl"}  # fmt: skip
     joins = f"JOIN attempts a USING (attempt_id) JOIN trials t ON t.trial_id = a.trial_id {_COUNTING}"
-    rows = [
-        (*line[:-1], place, *_event(event, words))
-        for line in _rows(source, columns, f"FROM events e {joins} {_ROLE} ORDER BY e.attempt_id", role)
-        for place, event in enumerate(inflate(line[-1]).splitlines())
+    rows: list[tuple[Any, ...]] = []
+    for *of_attempt, jsonl in _rows(source, columns, f"FROM events e {joins} {_ROLE} ORDER BY e.attempt_id", role):
+        for place, stored in enumerate(map(json.loads, inflate(jsonl).splitlines())):
+            event = stored.get("event") or {}
+            parts = (event.get("item"), event.get("response"))
+            item_id, response_id = (part.get("id") if isinstance(part, dict) else None for part in parts)
+            rows.append((
+                *of_attempt, place, stored.get("at_ms"), stored.get("direction"), event.get("type"), stored.get("n_audio_bytes"),
+                event.get("event_id"), event.get("item_id") or item_id, event.get("response_id") or response_id,
+                *([json.dumps(event, ensure_ascii=False)] if words else []),
+            ))  # fmt: skip
+    names = [
+        "plan",
+        *columns,
+        "event",
+        "at_ms",
+        "direction",
+        "type",
+        "audio_bytes",
+        "event_id",
+        "item_id",
+        "response_id",
     ]
-    names = ("plan", *list(columns)[:-1], *_EVENT, *(("json",) if words else ()))
-    return _frame(names, rows, _plan_order(source))
-
-
-def _event(line: bytes, words: bool) -> tuple[Any, ...]:
-    """Read a line of kept events as the columns `_EVENT` after the first, and its JSON if asked for."""
-    stored = json.loads(line)
-    event = stored.get("event") or {}
-
-    def id_of(name: str) -> Any:
-        inner = event.get(name)
-        return event.get(f"{name}_id") or (inner.get("id") if isinstance(inner, dict) else None)
-
-    values = (stored.get("at_ms"), stored.get("direction"), event.get("type"), stored.get("n_audio_bytes"),
-              event.get("event_id"), id_of("item"), id_of("response"))  # fmt: skip
-    return (*values, json.dumps(event, ensure_ascii=False)) if words else values
+    names.remove("jsonl")
+    return _frame([*names, "json"] if words else names, rows, _plan_order(source))
 
 
 def log_df(source: LogSource | Iterable[LogSource], *, asked: str | None = "audio") -> pd.DataFrame:
@@ -277,9 +278,29 @@ def log_df(source: LogSource | Iterable[LogSource], *, asked: str | None = "audi
     Raises:
         InputError: If a file cannot be read.
     """
+    rows = []
     sessions = [(log, session) for log in _logs(source) for session in log.all]
-    rows = [fields for n, (log, session) in enumerate(sessions, 1) for fields in _log_rows(log, session, n, asked)]
-    return _frame(_LOG, [tuple(map(fields.get, _LOG)) for fields in rows], {})
+    for n, (log, session) in enumerate(sessions, 1):
+        header, opened_at = session.header or {}, None
+        with suppress(TypeError, ValueError):  # anybody may have written the log: a date that is none is unknown
+            opened_at = datetime.fromisoformat(header["opened_at"]).timestamp() if "opened_at" in header else None
+        of_session = {
+            "trial_id": f"{session.id or f'{log.path.name} {n}'} #{n}", "role": "measure", "case": "as logged", "arm": "as logged",
+            "settings": log.path.name, "endpoint": header.get("endpoint") or "log", "model": session.model,
+            "day": None if opened_at is None else header["opened_at"][:10], "state": "completed", "session_id": session.id,
+            "started_at": opened_at, "beginning": beginning(session.n_seeded),
+        }  # fmt: skip
+        responses = [r for r in session.answers if asked is None or r.asked is None or asked in r.asked]
+        for turn, response in enumerate(responses):
+            fields = row(response)
+            fields |= of_session | {
+                "turn": turn, "response": 0, "asked": "+".join(fields["asked"]) if fields["asked"] else None,
+                "audio_bytes": fields["n_audio_bytes"], "calls": len(response.calls),
+                # Without a deadline nothing was late, so nothing is said of outcomes.
+                "outcome": response.outcome if response.policy else None,
+            }  # fmt: skip
+            rows.append(tuple(map(fields.get, _LOG)))
+    return _frame(_LOG, rows, {})
 
 
 def _logs(source: Any) -> Iterator[Log]:
@@ -292,28 +313,6 @@ def _logs(source: Any) -> Iterator[Log]:
             yield from _logs(part)
     else:
         raise InputError(f"log_df() takes logs, files and folders, not {clipped(source)}")
-
-
-def _log_rows(log: Log, session: AnySession, n: int, modality: str | None) -> Iterator[dict[str, Any]]:
-    header = session.header or {}
-    opened_at = None
-    with suppress(TypeError, ValueError):  # anybody may have written the log: a date that is none is unknown
-        opened_at = datetime.fromisoformat(header["opened_at"]).timestamp() if "opened_at" in header else None
-    of_session = {
-        "trial_id": f"{session.id or f'{log.path.name} {n}'} #{n}", "role": "measure", "case": "as logged", "arm": "as logged",
-        "settings": log.path.name, "endpoint": header.get("endpoint") or "log", "model": session.model,
-        "day": None if opened_at is None else header["opened_at"][:10], "state": "completed", "session_id": session.id,
-        "started_at": opened_at, "beginning": beginning(session.n_seeded),
-    }  # fmt: skip
-    responses = [r for r in session.answers if modality is None or r.asked is None or modality in r.asked]
-    for turn, response in enumerate(responses):
-        fields = row(response)
-        yield fields | of_session | {
-            "turn": turn, "response": 0, "asked": "+".join(fields["asked"]) if fields["asked"] else None,
-            "audio_bytes": fields["n_audio_bytes"], "calls": len(response.calls),
-            # Without a deadline nothing was late, so nothing is said of outcomes.
-            "outcome": response.outcome if response.policy else None,
-        }  # fmt: skip
 
 
 # -------------------------------------------------------------------------------------------------- from SQL to a frame
@@ -419,7 +418,14 @@ def _frame(names: Sequence[str], rows: list[tuple[Any, ...]], order: Mapping[str
 
     values = dict(zip(names, zip(*rows, strict=True) if rows else ((),) * len(names), strict=True))
     df = pd.DataFrame({name: _column(name, column, order.get(name, ())) for name, column in values.items()})
-    return df.assign(simulated=_simulated(df)) if "simulated" in df else df
+    if "simulated" not in df or not (unknown := df["simulated"].isna()).any():
+        return df
+    # Trials that never got so far are what others of the same settings are, or a stand-in's endpoint; unknown stays unknown.
+    marks = df["simulated"].groupby([df["plan"], df["settings"]], observed=True, dropna=False)
+    same = marks.transform("min")
+    guess = same.where(same == marks.transform("max"))
+    guess[df["endpoint"] == "standin"] = True
+    return df.assign(simulated=df["simulated"].where(~unknown, guess.astype("boolean")))
 
 
 def _column(name: str, values: Sequence[Any], first: Sequence[str]) -> Any:
@@ -453,20 +459,6 @@ def _categorical(values: Sequence[Any], words: Iterable[str]) -> Any:
     return pd.Categorical.from_codes(codes, list(code))
 
 
-def _simulated(df: pd.DataFrame) -> Any:
-    """Complete `simulated`: as the server said; for trials that never got so far, as it said to others of the same settings, or by
-    the endpoint's name where that is the stand-in. Unknown stays unknown."""
-    mark = df["simulated"]
-    unknown = mark.isna()
-    if not unknown.any():
-        return mark
-    marks = mark.groupby([df["plan"], df["settings"]], observed=True, dropna=False)
-    same = marks.transform("min")
-    guess = same.where(same == marks.transform("max"))
-    guess[df["endpoint"] == "standin"] = True
-    return mark.where(~unknown, guess.astype("boolean"))
-
-
 # ------------------------------------------------------------------------------------------------ turns that are counted
 
 
@@ -481,13 +473,27 @@ def counted_turns(source: Source, role: Role | None = "measure") -> pd.DataFrame
     ``responses``, ``heard_ms``, the labels that the source has, ``state``, ``simulated``; of the trial also ``history_items``,
     ``turns_planned``, ``items_sent``, ``usd`` where known.
     """
+    import pandas as pd
+
     sources = _flat(source)
     left_out = iter(_same_trials([part for part in sources if isinstance(part, Ledger)]))
     parts = [
         _turns_of_ledger(part, next(left_out), role) if isinstance(part, Ledger) else _turns_of_responses(part, role)
         for part in sources
     ]
-    return parts[0] if len(parts) == 1 else _stacked(parts)
+    if len(parts) == 1:
+        return parts[0]
+    # Under one another: trials are numbered on, words that one source lacks are missing there.
+    start = 0
+    for part in parts:
+        part["trial"] += start
+        start = int(part["trial"].max()) + 1 if len(part) else start
+    for name in dict.fromkeys(name for part in parts for name in part if hasattr(part[name], "cat")):
+        words = dict.fromkeys(word for part in parts if name in part for word in part[name].cat.categories)
+        for part in parts:
+            values = part[name] if name in part else [None] * len(part)
+            part[name] = pd.Categorical(values, categories=list(words))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _flat(source: object) -> list[Any]:
@@ -521,23 +527,6 @@ def run_ended(ledger: Ledger) -> str | None:
     reason = (ledger.last_run or {}).get("ended")
     rule = ledger.plan.get("stop")
     return f"{STOPPED} {rule['alpha'] / rule['n_arms']!r}" if reason == STOPPED and rule else reason
-
-
-def _stacked(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Put sources under one another: trials are numbered on, words that one lacks are missing there."""
-    import pandas as pd
-
-    start = 0
-    for part in parts:
-        part["trial"] += start
-        start = int(part["trial"].max()) + 1 if len(part) else start
-    categories = dict.fromkeys(name for part in parts for name in part if hasattr(part[name], "cat"))
-    for name in categories:
-        words = dict.fromkeys(word for part in parts if name in part for word in part[name].cat.categories)
-        for part in parts:
-            values = part[name] if name in part else [None] * len(part)
-            part[name] = pd.Categorical(values, categories=list(words))
-    return pd.concat(parts, ignore_index=True)
 
 
 # Without these columns responses cannot be put together to turns.

@@ -129,12 +129,8 @@ def modality_table(turns_in: pd.DataFrame, by: Sequence[str] | str, level: float
     columns |= {f"{name}_ms": values for name, values in _ends("heard", "median", medians_ms).items()}
     columns |= groups.numbers()
     columns["level"] = np.full(len(groups), level)
-    columns |= groups.origin()
-    return _after_a_stop_rule(pd.DataFrame(columns))
-
-
-def _after_a_stop_rule(table: pd.DataFrame) -> pd.DataFrame:
-    """Give rows whose run was ended by a stop rule the interval of that rule: Wilson's takes the number of trials as fixed."""
+    table = pd.DataFrame(columns | groups.origin())
+    # Wilson's interval takes the number of trials as fixed: a run that a stop rule ended has the interval of that rule.
     for at, reason in enumerate(table.get("run_ended", ())):
         # With a comma there are runs of several ledgers in it, and no one rule's sequence covers them.
         if isinstance(reason, str) and reason.startswith(STOPPED) and "," not in reason:
@@ -242,9 +238,16 @@ class Groups:
         return columns | {name: np.where(is_known, values, np.nan) for name, values in rates.items()}
 
     def origin(self) -> dict[str, Any]:
-        """Return the columns that say where and when, and why the run ended."""
-        columns = {name: self.words(name) for name in (*WHERE, "run_ended") if name not in self.by}
-        return {name: words for name, words in columns.items() if words is not None}
+        """Return the columns that say where and when, and why the run ended: all words of a group, of days the first and last."""
+        import pandas as pd
+
+        columns = {}
+        for name in (*WHERE, "run_ended"):
+            if name in self.trials and name not in self.by:
+                labels = self.trials[name].cat.categories.astype(str)
+                joint = [joined(labels[present], name) for present in self.tally(self.trials, name) > 0]
+                columns[name] = pd.Categorical(joint, categories=list(dict.fromkeys(filter(None, joint))))
+        return columns
 
     def tally(self, rows: pd.DataFrame, name: str, flags: Any = True) -> Any:
         """Count the words of a categorical in each group: shape ``(n_groups, n_words)``. What is missing is not counted."""
@@ -310,17 +313,6 @@ class Groups:
                     column = values.sum(min_count=1).where(values.count() == values.size())
                 out[name] = column.to_numpy(np.float64)
         return out
-
-    def words(self, name: str) -> pd.Categorical | None:
-        """Return what each group says of a label that it is not grouped by: its words, or the first and last of many days."""
-        import pandas as pd
-
-        if name not in self.trials:
-            return None
-        present = self.tally(self.trials, name) > 0
-        labels = self.trials[name].cat.categories.astype(str)
-        joint = [joined(labels[row], name) for row in present]
-        return pd.Categorical(joint, categories=list(dict.fromkeys(filter(None, joint))))
 
 
 def joined(words: Iterable[str], name: str) -> str | None:
@@ -443,26 +435,24 @@ def in_words(table: pd.DataFrame) -> show.Words:
     if missing:
         raise InputError(f"in_words() takes a table of modality_df or compare_df; this has no {min(missing)!r}")
     keys = list(table.columns[: table.columns.get_loc("simulated")])
-    return show.Words("\n".join(f"- {_sentence(row, keys)}" for _, row in table.iterrows()))
-
-
-def _sentence(row: pd.Series, keys: list[str]) -> str:
-    names = ", ".join(_label(key, row[key]) for key in keys if row[key] is not None)
-    incomplete, counts = "", "no first turn was answered"
-    if row.notna()["planned"] and row["completed"] < row["planned"]:  # a log has no plan
-        incomplete = f" ({int(row['planned'] - row['completed'])} of {int(row['planned'])} did not complete)"
-    if row["first_turns"]:
-        rate, low, high = (f"{100 * row[f'drift_{end}']:.0f}" for end in ("rate", "low", "high"))
-        interval = f"{percent(row.get('level', 0.95))} interval {low} to {high} %"
-        counts = f"text in {int(row['text'])} of {int(row['first_turns'])} sessions, {rate} % ({interval})"
-    origin = {True: "simulated by the stand-in", False: "measured"}.get(row["simulated"], show.UNKNOWN_ORIGIN)
-    return f"**{names or 'all'}**: {counts}{incomplete}; {origin}."
-
-
-def _label(key: str, value: object) -> str:
-    # Names come from files, and the sentence is Markdown.
-    text = show.plain(value).replace("_", " ").replace("*", "\\*")
-    return text if key in ("arm", "model", "settings", "beginning") else f"{key} {text}"
+    lines = []
+    for _, row in table.iterrows():
+        # Names come from files, and the sentence is Markdown.
+        words = {
+            key: show.plain(row[key]).replace("_", " ").replace("*", "\\*") for key in keys if row[key] is not None
+        }
+        bare = ("arm", "model", "settings", "beginning")
+        names = ", ".join(text if key in bare else f"{key} {text}" for key, text in words.items()) or "all"
+        incomplete, counts = "", "no first turn was answered"
+        if row.notna()["planned"] and row["completed"] < row["planned"]:  # a log has no plan
+            incomplete = f" ({int(row['planned'] - row['completed'])} of {int(row['planned'])} did not complete)"
+        if row["first_turns"]:
+            rate, low, high = (f"{100 * row[f'drift_{end}']:.0f}" for end in ("rate", "low", "high"))
+            interval = f"{percent(row.get('level', 0.95))} interval {low} to {high} %"
+            counts = f"text in {int(row['text'])} of {int(row['first_turns'])} sessions, {rate} % ({interval})"
+        origin = {True: "simulated by the stand-in", False: "measured"}.get(row["simulated"], show.UNKNOWN_ORIGIN)
+        lines.append(f"- **{names}**: {counts}{incomplete}; {origin}.")
+    return show.Words("\n".join(lines))
 
 
 def _rate(row: Any, name: str, n: int | None = None) -> str:

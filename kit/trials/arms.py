@@ -147,8 +147,6 @@ class Arm:
         Raises:
             InputError: If the source of a custom arm cannot be read.
         """
-        # The kit's own arms are named by the kit's version, which the plan freezes too.
-        custom = [base for base in type(self).__mro__ if base is not object and not base.__module__.startswith("kit.")]
         fields: dict[str, Any] = {
             "name": self.name,
             "options": {name: repr(value) for name, value in self._options(with_defaults=True).items()},
@@ -156,8 +154,26 @@ class Arm:
         }
         if self.expects:
             fields["expects"] = self.expects
+        # The kit's own arms are named by the kit's version, which the plan freezes too.
+        custom = [base for base in type(self).__mro__ if base is not object and not base.__module__.startswith("kit.")]
+        digest = hashlib.sha256()
+        for kind in custom:
+            for name, value in sorted(vars(kind).items()):
+                # A property keeps its code in `fget`, a class or static method in `__func__`.
+                function = getattr(value, "fget", None) or getattr(value, "__func__", value)
+                if inspect.isfunction(function) and not name.startswith("__"):
+                    try:
+                        # The source and not the bytecode, which differs between versions of Python.
+                        value = textwrap.dedent(inspect.getsource(function))
+                    except (OSError, TypeError) as exc:
+                        where = "define the arm in a file or a notebook cell"
+                        raise InputError(f"the source of {function.__qualname__} cannot be read; {where}") from exc
+                # Class attributes, such as a default, decide what is sent, too.
+                elif name.startswith("_"):
+                    continue
+                digest.update(repr((kind.__qualname__, name, value)).encode())
         if custom:
-            fields["code"] = _digest(custom)
+            fields["code"] = digest.hexdigest()[:16]
         return fields
 
     def _options(self, *, with_defaults: bool = False) -> dict[str, Any]:
@@ -722,23 +738,3 @@ def _summary(turns: Iterable[tuple[str, str]]) -> str:
     """A summary that needs no model, so that it is the same in every trial: how each turn begins."""
     lines = [f"- {role}: {text if len(text) <= 80 else text[:79] + '…'}" for role, text in turns]
     return "\n".join(("Summary of the conversation so far:", *lines))
-
-
-def _digest(classes: list[type]) -> str:
-    """Hash the source of an arm's methods, not their bytecode, which differs between versions of Python."""
-    digest = hashlib.sha256()
-    for kind in classes:
-        for name, value in sorted(vars(kind).items()):
-            # A property keeps its code in `fget`, a class or static method in `__func__`.
-            function = getattr(value, "fget", None) or getattr(value, "__func__", value)
-            if inspect.isfunction(function) and not name.startswith("__"):
-                try:
-                    source = textwrap.dedent(inspect.getsource(function))
-                except (OSError, TypeError) as exc:
-                    where = "define the arm in a file or a notebook cell"
-                    raise InputError(f"the source of {function.__qualname__} cannot be read; {where}") from exc
-                digest.update(repr((kind.__qualname__, name, source)).encode())
-            # Class attributes, such as a default, decide what is sent, too.
-            elif not name.startswith("_"):
-                digest.update(repr((kind.__qualname__, name, value)).encode())
-    return digest.hexdigest()[:16]

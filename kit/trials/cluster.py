@@ -113,9 +113,11 @@ class _Cluster:
         await self._ask(client.subscribe_topic, self._topic, self._on_message)
         idle_s = 0.0
         try:
-            while self._open_batches or (self._left and self._runner.stopped is None):
+            while True:
                 workers = set(await self._ask(client.nthreads))
-                await self._bury(workers)
+                await self._take(workers)
+                if not self._open_batches and (not self._left or self._runner.stopped is not None):
+                    break
                 await self._send(workers)
                 idle_s = 0.0 if self._open_batches or workers else idle_s + _LOOK_S
                 if idle_s > _NO_WORKER_S:
@@ -124,7 +126,6 @@ class _Cluster:
                     async with asyncio.timeout(_LOOK_S):
                         await self._news.wait()
                 self._news.clear()
-                await self._take()
         except BaseException:
             await self._abandon()
             raise
@@ -188,11 +189,13 @@ class _Cluster:
     def _wake(self) -> None:
         self._loop.call_soon_threadsafe(self._news.set)
 
-    async def _take(self) -> None:
-        """Write down what has come, then look which batches are over."""
+    async def _take(self, workers: set[str]) -> None:
+        """Write down what has come, then look which batches are over or their workers gone: what those have not brought is lost."""
         self._empty_inbox()
-        for batch in [batch for batch in self._open_batches.values() if batch.future.done()]:
-            if batch.future.status == "finished":
+        for batch in list(self._open_batches.values()):
+            if batch.worker not in workers:
+                await self._ask(batch.future.cancel)
+            elif batch.future.status == "finished":
                 for attempt_id, outcome in await self._ask(batch.future.result):
                     self._decide(attempt_id, outcome)
             elif batch.future.status == "error":
@@ -200,7 +203,15 @@ class _Cluster:
                 if not isinstance(problem, KitError):
                     problem = KitError(f"a worker could not play its trials: {problem}")
                 raise problem
-            self._lose(batch)
+            elif not batch.future.done():
+                continue
+            del self._open_batches[batch.worker]
+            error = f"the worker {batch.worker} was gone before this came back; what it used is not known"
+            failure = {"kind": "worker_lost", "error_type": "WorkerLost", "error": error, "expected": 0}
+            for attempt_id, trial in batch.open.items():
+                outcome = Outcome("failed", failure=failure, turns=[CENSORED], usd=None)
+                if self._runner.decide(trial, attempt_id, outcome):
+                    self._left.append(trial)
 
     def _empty_inbox(self) -> None:
         while self._inbox:
@@ -212,23 +223,6 @@ class _Cluster:
             trial = batch.open.pop(attempt_id, None)
             if trial is not None and self._runner.decide(trial, attempt_id, Outcome(**fields)):
                 self._left.appendleft(trial)
-
-    async def _bury(self, workers: set[str]) -> None:
-        """Give up what was with workers that are gone."""
-        self._empty_inbox()
-        for batch in [batch for batch in self._open_batches.values() if batch.worker not in workers]:
-            await self._ask(batch.future.cancel)
-            self._lose(batch)
-
-    def _lose(self, batch: _OpenBatch) -> None:
-        """What a batch has not brought is lost; its worker is free, or gone."""
-        del self._open_batches[batch.worker]
-        error = f"the worker {batch.worker} was gone before this came back; what it used is not known"
-        failure = {"kind": "worker_lost", "error_type": "WorkerLost", "error": error, "expected": 0}
-        for attempt_id, trial in batch.open.items():
-            outcome = Outcome("failed", failure=failure, turns=[CENSORED], usd=None)
-            if self._runner.decide(trial, attempt_id, outcome):
-                self._left.append(trial)
 
     async def _abandon(self) -> None:
         """Stopped from outside, or by an error: have the workers close their sessions, and write down what was in flight."""
@@ -253,11 +247,7 @@ def play_batch(batch: Batch) -> list[tuple[int, dict[str, Any]]]:
     dask: Any = distributed
     worker = dask.get_worker()
     stop = dask.Event(f"{batch.topic}-stop", client=dask.get_client())
-
-    def tell(attempt_id: int, outcome: dict[str, Any]) -> None:
-        worker.log_event(batch.topic, (attempt_id, outcome))
-
-    return asyncio.run(_play_batch(batch, tell, stop.is_set))
+    return asyncio.run(_play_batch(batch, lambda *outcome: worker.log_event(batch.topic, outcome), stop.is_set))
 
 
 async def _play_batch(

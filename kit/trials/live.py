@@ -54,7 +54,6 @@ class LiveAttempt(Attempt):
         self._policy = policy_of(self.deadline_s, self.timeout_s)
         self._source: LiveSession | None = None  # that it is a fork of, closed
         self._n_rows = 0  # replies that are in rows already
-        self._skipped_ms = 0.0  # what the feeder had skipped before the open turn
 
     async def get_ready(self) -> None:
         # Spoken beforehand: a voice that is missing is this machine's trouble, and no second of a session is billed for it.
@@ -69,35 +68,27 @@ class LiveAttempt(Attempt):
         if session.feeder is None:
             await session.start()
         if self.trial.arm.forks:
-            await self._fork(connection)
+            # What was seeded is closed, and the trial goes on in a fork of it. Both are paid for.
+            self._source = session
+            assert session.id is not None
+            await _closed(session)
+            self.session = session = await connection.forked(session.id)
+            session.configure(policy=self._policy)
+            await session.start()
 
     async def ask(self, n: int) -> tuple[Row, list[Row], bool]:
         assert self.session is not None and self.session.feeder is not None
-        self.turn, self._skipped_ms = n, self.session.feeder.skipped_ms
+        self.turn, skipped_ms = n, self.session.feeder.skipped_ms
         await self.trial.arm.ask_aloud(self.session, self._asks[n])
-        self._check_awake()
+        skipped_s = (self.session.feeder.skipped_ms - skipped_ms) / 1000
+        # This process slept while a reply was awaited, and nothing was heard: then its silence says nothing.
+        if skipped_s and not any(reply.n_voiced for reply in self.session.replies[self._n_rows :]):
+            raise MachinePaused(f"this process did not run for {skipped_s:.0f} s while a reply was awaited")
         return *self._end_turn(), True
 
     async def close(self) -> None:
         assert self.session is not None
         await _closed(self.session)
-
-    async def _fork(self, connection: connect) -> None:
-        """Close what was seeded, and go on in a fork of it. Both are paid for."""
-        self._source = self.session
-        assert self._source is not None and self._source.id is not None
-        await _closed(self._source)
-        self.session = session = await connection.forked(self._source.id)
-        session.configure(policy=self._policy)
-        await session.start()
-
-    def _check_awake(self) -> None:
-        """Raise if this process slept while a reply was awaited, and nothing was heard: then its silence says nothing."""
-        assert self.session is not None and self.session.feeder is not None
-        skipped_s = (self.session.feeder.skipped_ms - self._skipped_ms) / 1000
-        replies = self.session.replies[self._n_rows :]
-        if skipped_s and not any(reply.n_voiced for reply in replies):
-            raise MachinePaused(f"this process did not run for {skipped_s:.0f} s while a reply was awaited")
 
     def _end_turn(self) -> tuple[Row, list[Row]]:
         """Put the open turn's replies into rows."""

@@ -432,23 +432,33 @@ class Plan:
         return f"<Plan {self.hash[:12]}: {estimate(self)}>"
 
     def _repr_html_(self) -> str:
+        """Money and time before anything is paid, in boxes that cannot be read past, and what the plan is."""
+        cost = estimate(self)
+        usd = [(cost.usd, "expected"), (cost.enough_usd, "is enough as a budget"), (cost.worst_usd, "at worst")]
+        figures = [(f"${value:,.2f}", word) for value, word in usd if value is not None]
+        if cost.free:
+            figures = [("free", "simulated" if cost.simulated else "no key is sent")]
+        elif cost.usd is None:
+            figures = [("unpriced", "say budget_usd=, or a price")]
+        figures += [(show.duration(60 * cost.minutes), f"at {AT_ONCE} at once"), (f"{cost.n_sessions:,}", "sessions")]
+        box = (
+            '<span style="display:inline-block;border:1px solid var(--jp-border-color1,#888);border-radius:5px;padding:3px 12px;'
+            'margin:0 8px 4px 0"><b style="font-size:125%">{}</b><br><small>{}</small></span>'
+        )
+        boxes = "".join(box.format(show.esc(figure), show.esc(word)) for figure, word in figures)
+        controls = f"{self.controls} positive and {self.controls} negative per setting" if self.controls else "none"
         facts = [
             ("cases", ", ".join(item.name for item in self.cases)),
             ("arms", ", ".join(item.name for item in self.arms)),
             ("settings", "; ".join(item.name for item in self.settings)),
             ("repeats", f"{self.repeats} of each, order by seed {self.seed}"),
-            (
-                "controls",
-                f"{self.controls} positive and {self.controls} negative per setting" if self.controls else "none",
-            ),
+            ("controls", controls),
             ("stops", f"when every rate is known to ±{50 * self.stop.width:g} points" if self.stop else "at its end"),
             *[("left out", f"{arm_} of {case_}: {reason}") for (case_, arm_, _), reason in self.skipped.items()],
         ]
         table = show.table([[name, show.esc(value)] for name, value in facts], ["", ""])
-        cost = estimate(self)
-        return show.card(
-            f"<b>plan</b> <code>{self.hash[:12]}</code>", _boxes(cost), show.esc(show.units(str(cost))), table
-        )
+        head = f"<b>plan</b> <code>{self.hash[:12]}</code>"
+        return show.card(head, boxes, show.esc(show.units(str(cost))), table)
 
 
 # Nothing but the session's setting differs from an ordinary question, so that what is read is due to it.
@@ -585,23 +595,6 @@ class Estimate:
         size = f"{trials}{controls}, {sessions}, about {show.counted(self.n_responses, 'response')}"
         time = f"about {show.duration(60 * self.minutes)} at {AT_ONCE} at once"
         return f"{size} and {self.n_tokens:,} tokens: {cost}; {time}{self.elsewhere}"
-
-
-def _boxes(cost: Estimate) -> str:
-    """Money and time before anything is paid, in boxes that cannot be read past."""
-    usd = [(cost.usd, "expected"), (cost.enough_usd, "is enough as a budget"), (cost.worst_usd, "at worst")]
-    if cost.free:
-        figures = [("free", "simulated" if cost.simulated else "no key is sent")]
-    elif cost.usd is None:
-        figures = [("unpriced", "say budget_usd=, or a price")]
-    else:
-        figures = [(f"${value:,.2f}", word) for value, word in usd if value is not None]
-    figures += [(show.duration(60 * cost.minutes), f"at {AT_ONCE} at once"), (f"{cost.n_sessions:,}", "sessions")]
-    box = (
-        '<span style="display:inline-block;border:1px solid var(--jp-border-color1,#888);border-radius:5px;padding:3px 12px;'
-        'margin:0 8px 4px 0"><b style="font-size:125%">{}</b><br><small>{}</small></span>'
-    )
-    return "".join(box.format(show.esc(figure), show.esc(word)) for figure, word in figures)
 
 
 def estimate(plan: Plan) -> Estimate:
