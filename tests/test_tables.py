@@ -497,6 +497,14 @@ def test_models_are_told_apart_as_soon_as_there_are_two(ledger_of):
     assert by_model["n"].tolist() == [3, 3]
 
 
+def test_a_label_that_some_trials_lack_is_missing_in_their_rows(ledger_of):
+    ledger = ledger_of([*arms(((2, 3), (1, 3))), ("x", "as_is", None), ("x", "cure", None)])
+    df = tables.compare_df(ledger, within="voice")
+
+    assert df["voice"].isna().sum() == 1 and df["n"].sum() >= 3
+    assert tables.flow_df(ledger, by=["simulated"])["planned"].sum() == 8
+
+
 # Controls, per setting
 
 
