@@ -7,6 +7,7 @@ A verb lives in a module of this package that has an ``add(verbs)``, and is load
 from __future__ import annotations
 
 import argparse
+import asyncio
 import difflib
 import importlib
 import re
@@ -64,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
             warnings.showwarning = note
-            return int(args.run(args))
+            code = args.run(args)  # or the coroutine of a verb that talks
+            return int(asyncio.run(code) if asyncio.iscoroutine(code) else code)
     except KeyboardInterrupt:
         return 130
     except InputError as exc:

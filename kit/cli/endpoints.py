@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 from dataclasses import asdict
 
@@ -34,9 +33,9 @@ def _endpoints(args: argparse.Namespace) -> int:
     return 0
 
 
-def _probe(args: argparse.Namespace) -> int:
+async def _probe(args: argparse.Namespace) -> int:
     where = {"model": args.model, "dialect": args.dialect} | access(args)
-    result = asyncio.run(probe(args.endpoint, **where, timeout_s=args.timeout, quiet=args.json))
+    result = await probe(args.endpoint, **where, timeout_s=args.timeout, quiet=args.json)
     if args.json:
         print(json.dumps(asdict(result.found), indent=2))
     else:

@@ -44,8 +44,12 @@ def _log(args: argparse.Namespace) -> int:
         if args.csv:
             _csv(rows, count)
         elif args.json:
+            separator = "[\n"  # one array, written as it is read
             # GPT-Live's after all others: by then every file was read.
-            _json(itertools.chain(rows, ({"protocol": "live"} | row for row in count.live_rows)))
+            for row in itertools.chain(rows, ({"protocol": "live"} | row for row in count.live_rows)):
+                sys.stdout.write(separator + json.dumps(row))
+                separator = ",\n"
+            sys.stdout.write("[]\n" if separator == "[\n" else "\n]\n")
         else:
             _table(rows, count)
         sys.stdout.flush()
@@ -92,9 +96,13 @@ class _Count:
             task = bar.add_task("reading", total=len(files))
             for n, log in enumerate(read_logs(*files), 1):
                 if isinstance(log, Log):
-                    self.n_files += len(log.paths)
-                    for row, session in self._rows_of(log):
-                        yield from self._once(row, session)
+                    self._take(log)
+                    for n_session, session in enumerate(log.sessions):
+                        name = session.id or f"{log.path} {n_session}"
+                        for row in session.iter_rows():
+                            if self._is_new(row, name):
+                                self.answer.take(row, name)
+                                yield row
                 else:
                     self.n_files += 1
                     self.n_unread += 1
@@ -102,42 +110,37 @@ class _Count:
                 bar.update(task, completed=self.n_files, description=f"reading: {self.answer.n_rows:,} responses")
                 if n % _SAY_EVERY == 0 and not stderr.is_terminal:
                     stderr.print(f"{self.n_files:,} of {len(files):,} files, {self.answer.n_rows:,} responses")
-        for row, session in self._partial.values():
-            self.answer.take(row, session)
+        for row, session_name in self._partial.values():
+            self.answer.take(row, session_name)
             yield row
         self._partial.clear()
 
-    def _rows_of(self, log: Log) -> Iterator[tuple[dict[str, Any], str]]:
+    def _take(self, log: Log) -> None:
+        self.n_files += len(log.paths)
         self.n_sessions += len(log.sessions)
         self.report.add(log.report)
         samples = log.report.samples[: _MAX_NAMED - len(self.samples)]
         self.samples += [f"{log.path.name}:{n}: {text}" for n, text in samples]
-        self.simulated |= {session.simulated for session in log.sessions} | {s.simulated for s in log.live}
+        self.simulated |= {session.simulated for session in log.all}
         self.n_live_sessions += len(log.live)
         self.live_rows += log.live_rows
         self.live_facts += [line for session in log.live for line in session.facts()][:_MAX_TABLE_ROWS]
-        for n, session in enumerate(log.sessions):
-            for row in session.iter_rows():
-                yield row, session.id or f"{log.path} {n}"
 
-    def _once(self, row: dict[str, Any], session: str) -> Iterator[dict[str, Any]]:
-        """A row, unless its reply was seen in another file; a partial one waits for a whole one."""
+    def _is_new(self, row: dict[str, Any], session: str) -> bool:
+        """Whether a row's reply was not seen in another file; a partial one is kept back, to wait for a whole one."""
         name = row["response_id"]
-        if name is not None:
-            if hash(name) in self._seen:
-                self.n_twice += 1
-                return
-            if name in self._partial:
-                self.n_twice += 1
-                if row["partial"]:
-                    return
-                del self._partial[name]
-            elif row["partial"] and len(self._partial) < _MAX_HELD:
-                self._partial[name] = row, session
-                return
-            self._seen.add(hash(name))
-        self.answer.take(row, session)
-        yield row
+        if name is None:
+            return True
+        if hash(name) in self._seen or name in self._partial:
+            self.n_twice += 1
+            if row["partial"] or name not in self._partial:
+                return False
+            del self._partial[name]
+        elif row["partial"] and len(self._partial) < _MAX_HELD:
+            self._partial[name] = row, session
+            return False
+        self._seen.add(hash(name))
+        return True
 
     def answer_lines(self) -> list[str]:
         """The answer, with what was lost on the way to it."""
@@ -178,7 +181,10 @@ class _Count:
             facts.append(show.UNKNOWN_ORIGIN)
         lines = ["; ".join(facts)]
         lines += [f"{text}: {_times(n)}" for text, n in report.sightings.items()]
-        lines += [f"  {_shortened(show.one_line(sample, 240), width - 2)}" for sample in self.samples]
+        for sample in self.samples:
+            text = show.one_line(sample, 240)
+            # Its beginning and end are seen: what is wrong with it is mostly at one of them.
+            lines.append(f"  {text if len(text) <= width - 2 else f'{text[: width - 37]} […] {text[-30:]}'}")
         lines += report.remarks()
         if passed_over:
             lines.append(f"passed over: {_names(passed_over)}; name one to read it")
@@ -197,11 +203,6 @@ def _names(paths: list[Path]) -> str:
     return f"{names} and {n_unnamed:,} more" if n_unnamed > 0 else names
 
 
-def _shortened(sample: str, width: int) -> str:
-    """A sample whose beginning and end are seen: what is wrong with it is mostly at one of them."""
-    return sample if len(sample) <= width else f"{sample[: width - 35]} […] {sample[-30:]}"
-
-
 def _times(n: int) -> str:
     return "once" if n == 1 else f"{n:,} times"
 
@@ -217,15 +218,6 @@ def _csv(rows: Iterator[dict[str, Any]], count: _Count) -> None:
     if count.live_rows and not is_live:
         n_rows = show.counted(len(count.live_rows), "row")
         complain(f"not in this table: {n_rows} of GPT-Live, which has other columns; --json has both", 0)
-
-
-def _json(rows: Iterator[dict[str, Any]]) -> None:
-    """One array, written as it is read."""
-    separator = "[\n"
-    for row in rows:
-        sys.stdout.write(separator + json.dumps(row))
-        separator = ",\n"
-    sys.stdout.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
 def _table(rows: Iterator[dict[str, Any]], count: _Count) -> None:

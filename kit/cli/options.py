@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -160,7 +160,7 @@ def add_options(parser: argparse._ActionsContainer, *names: str, **changes: dict
 def add_verb(
     verbs: Verbs,
     name: str,
-    run: Callable[[argparse.Namespace], int],
+    run: Callable[[argparse.Namespace], int | Coroutine[Any, Any, int]],
     help: str,
     *options: str,
     description: str | None = None,

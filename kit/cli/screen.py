@@ -233,14 +233,10 @@ def draw_table(
 
 def _shared_words(rows: list[list[str]]) -> tuple[list[str], list[str]]:
     """The words that every row begins with, and those that every row ends with; one word at least stays in each."""
-
-    def first_of(rows: list[list[str]]) -> list[str]:
-        places = itertools.takewhile(lambda words: len(set(words)) == 1, zip(*rows, strict=False))
-        return [words[0] for words in places]
-
     n_most = min(map(len, rows)) - 1
-    first = first_of(rows)[:n_most]
-    return first, first_of([row[::-1] for row in rows])[: n_most - len(first)][::-1]
+    first = list(itertools.takewhile(lambda n: len({row[n] for row in rows}) == 1, range(n_most)))
+    last = list(itertools.takewhile(lambda n: len({row[-1 - n] for row in rows}) == 1, range(n_most - len(first))))
+    return rows[0][: len(first)], rows[0][len(rows[0]) - len(last) :]
 
 
 def draw_frame(df: Frame, legend: Mapping[str, str] = {}) -> None:

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,6 @@ from .options import Verbs, access, add_verb, live_options, until_stopped
 _MAX_FILE_BYTES = 16 << 20  # of replies or rules
 _CLONE = Path(__file__).resolve().parents[2]  # the notebooks are beside the package, not in it
 _FIRST_NOTEBOOK = "00-connect-and-hear-a-reply.ipynb"
-
-
-def _serve(args: argparse.Namespace) -> int:
-    return _run(_server(args), args)
 
 
 def _record(args: argparse.Namespace) -> int:
@@ -56,7 +53,7 @@ def _required_key(variable: str | None) -> str | None:
     return os.environ[variable] if variable else None
 
 
-def _server(args: argparse.Namespace) -> StandIn | Replay:
+def _serve(args: argparse.Namespace) -> int:
     def tell(sentence: str) -> None:
         print(show.plain(sentence), file=sys.stderr, flush=True)
 
@@ -67,21 +64,24 @@ def _server(args: argparse.Namespace) -> StandIn | Replay:
         if differing:
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in differing)
             raise InputError(f"--replay plays what was recorded: it does not go with {flags}")
-        return Replay(args.replay, on_departed=tell, **same)
+        return _run(Replay(args.replay, on_departed=tell, **same), args)
     names = ("drift", "seed", "dialect", "beta_disabled", "strict", "first_ms", "token_ms", "tls")
+    options = {name: getattr(args, name) for name in names}
+    for name in ("replies", "rules"):
+        path = getattr(args, name)
+        options[name] = json_list(read_text(path, _MAX_FILE_BYTES), name) if path else None
     folder = named_path(args.log) if args.log else None
-    return StandIn(
-        **{name: getattr(args, name) for name in names},
+    server = StandIn(
+        **options,
         faults=args.fault,
         live=live_options(args),
-        replies=_json_list(args, "replies"),
-        rules=_json_list(args, "rules"),
         session_s=args.session_seconds,
         journal=True,
-        recorder=None if folder is None else lambda facts: _SessionLog(folder, facts),
+        recorder=None if folder is None else partial(_SessionLog, folder),
         on_notice=tell,
         **same,
     )
+    return _run(server, args)
 
 
 # Options of the stand-in: what plays a recording draws nothing, refuses nothing and answers nothing of its own.
@@ -89,12 +89,6 @@ _NOT_BESIDE_REPLAY = (
     "drift", "live", "fault", "seed", "dialect", "beta_disabled", "replies", "rules", "strict", "first_ms", "token_ms", "log", "tls",
     "session_seconds",
 )  # fmt: skip
-
-
-def _json_list(args: argparse.Namespace, option: str) -> list[Any] | None:
-    """Read the file of ``--replies`` or ``--rules``."""
-    path = getattr(args, option)
-    return json_list(read_text(path, _MAX_FILE_BYTES), option) if path else None
 
 
 class _SessionLog:
@@ -125,27 +119,27 @@ def _run(server: StandIn | Replay | Relay, args: argparse.Namespace) -> int:
     """Run it until it is stopped; its URL is the first line printed."""
     if not 0 <= args.port <= 65_535:
         raise InputError(f"--port must be 0 (any free one) to 65535, not {args.port}")
+
+    async def run() -> None:
+        try:
+            await server.start()
+        except OSError as exc:
+            where = f"{args.host}:{args.port} ({exc.strerror or exc})"
+            raise InputError(f"cannot listen on {where}; choose another --port, or 0") from exc
+        stopped = asyncio.create_task(until_stopped())
+        await asyncio.sleep(0)  # it listens before the first line is printed: its reader may end this process at once
+        print(server.url, flush=True)  # always the first line: scripts read it
+        if isinstance(server, StandIn) and server.ca_path is not None:
+            print(f"clients must trust {server.ca_path}; Node: NODE_EXTRA_CA_CERTS={server.ca_path}", flush=True)
+        print(f"{server!r}; Ctrl-C ends it", flush=True)
+        try:
+            await stopped
+        finally:
+            await server.stop()
+
     with contextlib.suppress(asyncio.CancelledError):
-        asyncio.run(_run_server(server, args))
+        asyncio.run(run())
     return 0
-
-
-async def _run_server(server: StandIn | Replay | Relay, args: argparse.Namespace) -> None:
-    try:
-        await server.start()
-    except OSError as exc:
-        where = f"{args.host}:{args.port} ({exc.strerror or exc})"
-        raise InputError(f"cannot listen on {where}; choose another --port, or 0") from exc
-    stopped = asyncio.create_task(until_stopped())
-    await asyncio.sleep(0)  # it listens before the first line is printed: its reader may end this process at once
-    print(server.url, flush=True)  # always the first line: scripts read it
-    if isinstance(server, StandIn) and server.ca_path is not None:
-        print(f"clients must trust {server.ca_path}; Node: NODE_EXTRA_CA_CERTS={server.ca_path}", flush=True)
-    print(f"{server!r}; Ctrl-C ends it", flush=True)
-    try:
-        await stopped
-    finally:
-        await server.stop()
 
 
 def _lab(args: argparse.Namespace) -> int:

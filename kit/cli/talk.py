@@ -7,7 +7,8 @@ import asyncio
 import contextlib
 import math
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -113,14 +114,24 @@ async def _turns(args: argparse.Namespace, session: Session | LiveSession, *, pi
     for words in args.say:
         say(f"you: {words}")
         yield words
+    prompt: Any = None
     if sys.stdin.isatty():
+        from prompt_toolkit import PromptSession
+
         say(_PROMPT_HELP, "dim")
-        lines = _typed()
-    elif piped and not args.say:
-        lines = _piped()
-    else:
+        prompt = PromptSession()
+    elif not piped or args.say:
         return
-    async for line in lines:
+    while True:
+        try:
+            line = await prompt.prompt_async("you: ") if prompt is not None else sys.stdin.readline()
+        except (EOFError, KeyboardInterrupt):
+            return
+        if prompt is None and not line:  # the end of what was piped in
+            return
+        line = line.strip()
+        if prompt is None and line:
+            say(f"you: {line}")
         if line in ("/quit", "/exit"):
             return
         if line == "/events":
@@ -138,36 +149,32 @@ async def _turns(args: argparse.Namespace, session: Session | LiveSession, *, pi
             yield line
 
 
-async def _typed() -> AsyncIterator[str]:
-    from prompt_toolkit import PromptSession
-
-    prompt: PromptSession[str] = PromptSession()
-    with contextlib.suppress(EOFError, KeyboardInterrupt):
-        while True:
-            yield (await prompt.prompt_async("you: ")).strip()
-
-
-async def _piped() -> AsyncIterator[str]:
-    for line in sys.stdin:
-        if line.strip():
-            say(f"you: {line.strip()}")
-            yield line.strip()
-
-
 async def _voice(args: argparse.Namespace) -> int:
     if args.devices:
         print(repr(devices()))
         return 0
-    face_of = _FACES[_connect(args).protocol]
+    face_of = _LiveFace if _connect(args).protocol == "live" else _Face
     async with contextlib.AsyncExitStack() as stack:
         # Devices first: a session that cannot be heard should not be paid for.
         microphone = await stack.enter_async_context(Microphone(args.input))
         speaker = await stack.enter_async_context(Speaker(args.output))
         settings = await face_of.prepare(args)
         session = await stack.enter_async_context(_connect(args, settings=settings))
-        canceller, about_echo = _echo(args, speaker)
+        canceller = None
+        half_duplex, install = _half_duplex(args), 'pip install "realtime-history-kit[echo]"'
+        if half_duplex:
+            how = "--full-duplex" if args.half_duplex or echo_cancellation_installed() else install
+            about_echo = f"half-duplex: you are not heard while it speaks (to interrupt it: {how})"
+        elif args.no_echo_cancellation:
+            about_echo = "echo cancellation off: wear headphones"
+        elif not echo_cancellation_installed():
+            about_echo = f"no echo cancellation ({install}): wear headphones"
+        else:
+            canceller = EchoCanceller(far_rate_hz=speaker.rate_hz)
+            speaker.on_played = canceller.far
+            about_echo = "echo cancellation on: you can interrupt it"
         face = face_of(session, wav=args.wav, every_event=args.show_events)
-        options: dict[str, Any] = {"half_duplex": _half_duplex(args), "canceller": canceller, "on_event": face.take}
+        options: dict[str, Any] = {"half_duplex": half_duplex, "canceller": canceller, "on_event": face.take}
         face.voice = voice = face_of.voice_of(session, microphone, speaker, **options)
         voice.on_interrupted = face.cut_off
         face.say(f"microphone: {microphone.device.name} · speaker: {speaker.device.name} · {about_echo}")
@@ -177,7 +184,7 @@ async def _voice(args: argparse.Namespace) -> int:
         talking = asyncio.create_task(voice.run())
         stopping = asyncio.create_task(until_stopped())
         try:
-            with face.on_screen():
+            with face.moving_line():
                 tasks = {talking, stopping}
                 done, _ = await asyncio.wait(tasks, timeout=args.seconds, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
@@ -195,21 +202,6 @@ def _half_duplex(args: argparse.Namespace) -> bool:
     if args.half_duplex is not None:
         return bool(args.half_duplex)
     return args.no_echo_cancellation or not echo_cancellation_installed()
-
-
-def _echo(args: argparse.Namespace, speaker: Speaker) -> tuple[EchoCanceller | None, str]:
-    """What takes the model's voice out of what the microphone hears, and what the user should know of it."""
-    install = 'pip install "realtime-history-kit[echo]"'
-    if _half_duplex(args):
-        how = "--full-duplex" if args.half_duplex or echo_cancellation_installed() else install
-        return None, f"half-duplex: you are not heard while it speaks (to interrupt it: {how})"
-    if args.no_echo_cancellation:
-        return None, "echo cancellation off: wear headphones"
-    if not echo_cancellation_installed():
-        return None, f"no echo cancellation ({install}): wear headphones"
-    canceller = EchoCanceller(far_rate_hz=speaker.rate_hz)
-    speaker.on_played = canceller.far
-    return canceller, "echo cancellation on: you can interrupt it"
 
 
 class _Face:
@@ -236,16 +228,14 @@ class _Face:
         self._every_event = every_event
         self._last, self._n_last = "", 0
 
-    @contextlib.contextmanager
-    def on_screen(self) -> Iterator[None]:
-        if not sys.stdout.isatty():
-            yield
-            return
-        with Live(get_renderable=self._line, console=self._console, refresh_per_second=12, transient=True):
-            yield
-
     def say(self, words: str, style: str = "dim") -> None:
         self._console.print(Text(show.plain(words), style=style))
+
+    def moving_line(self) -> AbstractContextManager[object]:
+        """Draw the line that moves, in a terminal, for as long as this is entered."""
+        if not sys.stdout.isatty():
+            return contextlib.nullcontext()
+        return Live(get_renderable=self._line, console=self._console, refresh_per_second=12, transient=True)
 
     def _line(self) -> Text:
         level = self.voice.level if self.voice else 0.0
@@ -323,27 +313,20 @@ class _LiveFace(_Face):
             self._n_shown += 1
 
 
-_FACES: dict[str, type[_Face]] = {"realtime": _Face, "live": _LiveFace}
-
-
-def _run(talk: Callable[[argparse.Namespace], Coroutine[Any, Any, int]]) -> Callable[[argparse.Namespace], int]:
-    return lambda args: asyncio.run(talk(args))
-
-
 def _device(text: str) -> int | str:
     return int(text) if text.isdigit() else text
 
 
 def add(verbs: Verbs) -> None:
     """Add these verbs to the command line."""
-    add_verb(verbs, "cases", _run(_cases), "play the four test cases, a row each", *SESSION, "wav")
-    one_case = add_verb(verbs, "case", _run(_talk), "play one case, then go on by typing", *SESSION, "wav", "say")
+    add_verb(verbs, "cases", _cases, "play the four test cases, a row each", *SESSION, "wav")
+    one_case = add_verb(verbs, "case", _talk, "play one case, then go on by typing", *SESSION, "wav", "say")
     names = ", ".join(chosen.name for chosen in all_cases())
     one_case.add_argument("name", help=f"{names}, system, tools, '8 turns', 1b+4, …")
-    add_verb(verbs, "chat", _run(_talk), "talk by typing, without a history", *SESSION, "wav", "say")
+    add_verb(verbs, "chat", _talk, "talk by typing, without a history", *SESSION, "wav", "say")
     pace = {"default": _PACE, "help": f"let the stand-in speak at FACTOR times real time (default: {_PACE})"}
     about = "talk with this machine's microphone and speaker"
-    voice = add_verb(verbs, "voice", _run(_voice), about, *SESSION, "wav", pace=pace)
+    voice = add_verb(verbs, "voice", _voice, about, *SESSION, "wav", pace=pace)
     add = voice.add_argument
     add("--devices", action="store_true", help="list the microphones and speakers, and end")
     add("--input", type=_device, metavar="DEVICE", help="microphone: a number or part of a name")

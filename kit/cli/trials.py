@@ -15,7 +15,7 @@ import shlex
 import sys
 import traceback
 import types
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ from .screen import Bar, Columns, complain, console, draw_frame, in_flags, only_
 
 if TYPE_CHECKING:
     from ..reporting.live_study import LiveStudy
-    from ..reporting.study import ModelRate, Study
+    from ..reporting.study import Study
 
 _ROWS = ("modality", "comparisons", "controls", "trials", "attempts", "turns", "responses", "events")
 _WHY_NONE = {
@@ -253,39 +253,29 @@ def _study(args: argparse.Namespace) -> int:
     from ..reporting.live_study import LiveStudy
     from ..reporting.study import Study
 
-    place = endpoint(args.endpoint)
-    where = named_path(args.out or f"runs/study-{place.label.replace(':', '-')}").resolve()
+    where = named_path(args.out or f"runs/study-{endpoint(args.endpoint).label.replace(':', '-')}").resolve()
     if args.part == "live":
         options = {"models": args.model, "placements": args.arm, "seed": args.seed, "silence": args.drift}
-        live = LiveStudy(where, args.endpoint, **options)
-        about = f"models: {', '.join(live.models)}; placements: {', '.join(live.placements)}"
-        return _play_study(live, about, live.write, args, is_free=place.key_env is None, again="the same command")
+        return _play_study(LiveStudy(where, args.endpoint, **options), args)
     options = {"models": args.model, "seed": args.seed, "drift": args.drift, "access": access(args)}
     if args.part:
         return _part(where, {"part": args.part, "where": args.endpoint} | options, args)
-    return _play_realtime_study(Study(where, args.endpoint, cures=args.arm, days=args.days, **options), args)
+    return _play_study(Study(where, args.endpoint, cures=args.arm, days=args.days, **options), args)
 
 
-def _play_realtime_study(study: Study, args: argparse.Namespace) -> int:
-    from ..reporting import study_page
-
-    about = f"models: {', '.join(study.design.models)}; cures: {', '.join(study.design.cures)}"
-    write, again = partial(study_page.write, study), _again(study.folder, study.access)
-    return _play_study(study, about, write, args, is_free=study.free, again=again, rates=study.rates)
-
-
-def _play_study(
-    study: Study | LiveStudy,
-    about: str,
-    write: Callable[[], Path],
-    args: argparse.Namespace,
-    *,
-    is_free: bool,
-    again: str,
-    rates: Callable[[], Iterable[ModelRate]] = tuple,
-) -> int:
+def _play_study(study: Study | LiveStudy, args: argparse.Namespace) -> int:
     """Print what it costs, run it or what is left of it, and print what it came to. An interrupt leaves a page, too."""
-    say(about)
+    from ..endpoint import endpoint
+    from ..reporting import study_page
+    from ..reporting.study import Study
+
+    write: Callable[[], Path]
+    if isinstance(study, Study):
+        say(f"models: {', '.join(study.design.models)}; cures: {', '.join(study.design.cures)}")
+        write, again, is_free = partial(study_page.write, study), _again(study.folder, study.access), study.free
+    else:
+        say(f"models: {', '.join(study.models)}; placements: {', '.join(study.placements)}")
+        write, again, is_free = study.write, "the same command", endpoint(args.endpoint).key_env is None
     say(f"price: {study.price()}")
     if args.dry_run:
         return 0
@@ -297,7 +287,7 @@ def _play_study(
             page = write()
     if page is None:
         return 0
-    for rate in rates():
+    for rate in study.rates() if isinstance(study, Study) else ():
         say(f"{rate.model}: {rate}")
     for sentence in study.sentences():
         say(f"- {sentence}")
@@ -353,7 +343,7 @@ def _go_on(path: Path, args: argparse.Namespace) -> int:
         return _part(path.parent, about, args)
     folder = path if path.is_dir() else path.parent
     if path.suffix != ".py" and (folder / ABOUT).is_file():
-        return _play_realtime_study(Study.load(folder, **again), args)
+        return _play_study(Study.load(folder, **again), args)
     if path.suffix == ".py":
         raise InputError(f"name a ledger, too: kit trials run {path.name} runs/{path.stem}.sqlite")
     raise InputError(f"{path} was not made by kit study, so its plan comes first: kit trials run PLAN.py {path.name}")
