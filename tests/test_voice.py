@@ -381,7 +381,9 @@ async def test_a_chat_of_a_notebook_talks_with_the_kernels_microphone_and_speake
         await until(lambda: session.responses and session.responses[-1].status == "completed", 60)
         await until(lambda: loud_from(cables.recorded, before) is not None, 60)
         await chat.stop()
+        view = sent[-1]
 
+        assert view["word"] == "ready"  # and not "speaking": a speaker that was closed is silent
         assert "talking" in talking and "idle" in repr(chat) and not session.closed
         assert session.responses[0].modality == "audio" and chat.voice.dropped["input"] == 0
     assert max(message["mine"] for message in sent if message["kind"] == "levels") > 0.1

@@ -77,27 +77,22 @@ class EchoCanceller:
         frames, self._near_rest = _frames(self._near_rest, np.frombuffer(pcm, np.int16))
         cleaned = []
         for data in frames:
-            self._pair()
+            # One played frame for each that is heard: a busy loop brings both in bursts, the canceller needs them in step.
+            n_due = 1 if self._far else 0
+            self._fewest_waiting = min(self._fewest_waiting, len(self._far) - n_due)
+            self._n_near += 1
+            if self._n_near % _WATCHED_FRAMES == 0:
+                # One played frame may wait at any time: only what waited during the whole second is a lag.
+                n_due += max(self._fewest_waiting - 1, 0)
+                self._fewest_waiting = _WATCHED_FRAMES
+            for _ in range(n_due):
+                played = self._audio_frame(bytearray(self._far.popleft()), RATE_HZ, 1, _FRAME)
+                self._processing.process_reverse_stream(played)
             frame = self._audio_frame(bytearray(data), RATE_HZ, 1, _FRAME)
             self._processing.set_stream_delay_ms(0)  # it finds the delay by itself
             self._processing.process_stream(frame)
             cleaned.append(bytes(frame.data))
         return b"".join(cleaned)
-
-    def _pair(self) -> None:
-        """Feed one played frame for each that is heard: a busy loop brings both in bursts, the canceller needs them in step."""
-        if self._far:
-            self._feed(self._far.popleft())
-        self._fewest_waiting = min(self._fewest_waiting, len(self._far))
-        self._n_near += 1
-        if self._n_near % _WATCHED_FRAMES == 0:
-            # One played frame may wait at any time: only what waited during the whole second is a lag.
-            for _ in range(self._fewest_waiting - 1):
-                self._feed(self._far.popleft())
-            self._fewest_waiting = _WATCHED_FRAMES
-
-    def _feed(self, data: bytes) -> None:
-        self._processing.process_reverse_stream(self._audio_frame(bytearray(data), RATE_HZ, 1, _FRAME))
 
 
 def _frames(remainder: Samples, samples: Samples) -> tuple[list[bytes], Samples]:

@@ -170,6 +170,8 @@ class Speaker(PlayQueue, DeviceStream):
         self.prebuffer_ms = prebuffer_ms
         self.n_device_underflows = 0
         self.on_played: Any = None
+        # When it was closed, what had been heard.
+        self._n_heard = 0
         # `perf_counter` of the device's last request for sound: a device that stops asking is gone.
         self._requested_at_s = time.perf_counter()
         # A new one for each reply: its last samples come out of it at the end.
@@ -177,11 +179,11 @@ class Speaker(PlayQueue, DeviceStream):
 
     @property
     def n_heard(self) -> int:
-        return 0 if self._stream is None else self.heard_by(float(self._stream.time))
+        return self._n_heard if self._stream is None else self.heard_by(float(self._stream.time))
 
     @property
     def playing(self) -> bool:
-        return self.n_heard < self.n_written
+        return self._stream is not None and self.n_heard < self.n_written
 
     def __repr__(self) -> str:
         state = "open" if self._stream else "closed"
@@ -211,7 +213,7 @@ class Speaker(PlayQueue, DeviceStream):
         Raises:
             DeviceError: If the device goes away.
         """
-        while self._stream is not None and self.playing:
+        while self.playing:
             self.check()
             await asyncio.sleep(_LOOK_S)
 
@@ -240,6 +242,7 @@ class Speaker(PlayQueue, DeviceStream):
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
+        self._n_heard = self.n_heard
         self._close()
 
 

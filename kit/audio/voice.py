@@ -163,13 +163,22 @@ class Voice:
         Raises:
             DeviceError, SessionClosed: If a device goes away, or the connection breaks.
         """
+
+        async def watch() -> None:
+            """End the conversation in words when the speaker is gone."""
+            # The browser's speaker has none: where its page goes, the page's microphone tells.
+            check: Callable[[], None] | None = getattr(self.sink, "check", None)
+            while check is not None:
+                check()
+                await asyncio.sleep(0.5)
+
         try:
             await self._ready()
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 listening = tasks.create_task(self._listen(), name="kit: microphone")
                 following = tasks.create_task(self._follow(), name="kit: replies")
-                watching = tasks.create_task(self._watch(), name="kit: speaker")
+                watching = tasks.create_task(watch(), name="kit: speaker")
                 # Whichever ends first ends the talk: the microphone's blocks, or the session's events.
                 await asyncio.wait({listening, following}, return_when=asyncio.FIRST_COMPLETED)
                 for task in (listening, following, watching):
@@ -224,14 +233,6 @@ class Voice:
 
     def _brought(self, pcm: bytes) -> None:
         """The user's sound, about to be sent."""
-
-    async def _watch(self) -> None:
-        """End the conversation in words when the speaker is gone."""
-        # The browser's speaker has none: where its page goes, the page's microphone tells.
-        check: Callable[[], None] | None = getattr(self.sink, "check", None)
-        while check is not None:
-            check()
-            await asyncio.sleep(0.5)
 
     async def press(self) -> None:
         """Begin to speak (push to talk): what is being heard stops."""

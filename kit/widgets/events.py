@@ -52,11 +52,17 @@ class EventTable(PageWidget):
     _task: asyncio.Task[None] | None = None
 
     def __init__(self, source: Source, *, height_px: int = 360) -> None:
-        self._source = _looked_at(source)
+        if isinstance(source, str | os.PathLike):
+            source = read_log(source)
+        if isinstance(source, Log):
+            source = source.session()
+        if not isinstance(source, Session | LoggedSession | EventList):
+            raise InputError(f"EventTable takes a session, a log or a file, not {clipped(source)}")
+        self._source = source
         # What the rows are of. A live session fills it from `_follow`, a log has all at once.
         self._events: list[Event] = []
         # Of a response, by its id.
-        self._index: dict[str, int] = {}
+        self._index: dict[str | None, int] = {}
         super().__init__(height_px=max(120, int(height_px)))
         if isinstance(self._source, Session) and self._source.closed is None:
             with contextlib.suppress(RuntimeError):  # no loop runs: then it is a picture of this moment
@@ -125,6 +131,9 @@ class EventTable(PageWidget):
         return n if isinstance(n, int) and 0 <= n < len(self._events) else None
 
     def _row(self, event: Event) -> list[Any]:
+        response_id = text_of(event.data, "response_id") or text_of(dict_of(event.data, "response"), "id")
+        if response_id is not None and response_id not in self._index:
+            self._index |= {r.id: n for n, r in enumerate(self.responses) if r.id is not None}
         return [
             # NaN is no JSON; the page draws a dash for null.
             None if math.isnan(event.at_ms) else round(event.at_ms, 1),
@@ -132,17 +141,8 @@ class EventTable(PageWidget):
             show.one_line(event.wire_type, 90),
             show.one_line(show.plain(gist(event, 1, event.n_audio_bytes or 0), 200), 200),
             event.n_audio_bytes or 0,
-            self._response_of(event),
+            self._index.get(response_id, -1),  # the response that it is about; -1 if about none
         ]
-
-    def _response_of(self, event: Event) -> int:
-        """Which response an event is about; -1 if about none."""
-        name = text_of(event.data, "response_id") or text_of(dict_of(event.data, "response"), "id")
-        if name is None:
-            return -1
-        if name not in self._index:
-            self._index |= {r.id: n for n, r in enumerate(self.responses) if r.id is not None}
-        return self._index.get(name, -1)
 
     def _send_rows(self, start: int) -> None:
         """The rows from `start` on, some at a time, and what there is to say of the responses."""
@@ -192,16 +192,6 @@ async def _follow(table: weakref.ref[EventTable], session: Session) -> None:
                 loop.call_later(2 * _EVERY_S, snapshot)
     flush()
     snapshot()
-
-
-def _looked_at(source: Source) -> Session | LoggedSession | EventList:
-    if isinstance(source, str | os.PathLike):
-        source = read_log(source)
-    if isinstance(source, Log):
-        source = source.session()
-    if not isinstance(source, Session | LoggedSession | EventList):
-        raise InputError(f"EventTable takes a session, a log or a file, not {clipped(source)}")
-    return source
 
 
 def _shortened(value: Any) -> Any:

@@ -71,15 +71,16 @@ class Player(BrowserSpeaker, PageWidget):
             self.update_snapshot()
 
     def _on_press(self, _content: Content, _buffers: list[memoryview]) -> None:
-        if self._replies is not None and self._loop is not None:
-            # The message may have come on another thread than the session's.
-            asyncio.run_coroutine_threadsafe(self._cut_off(self._replies), self._loop)
-        else:
+        replies = self._replies
+        if replies is None or self._loop is None:
             # No session to be told: nobody waits for this stop, and 0 is no stop's number.
             self.send({"kind": "stop", "id": 0})
+            return
 
-    async def _cut_off(self, replies: play_replies) -> None:
-        cuts = (await replies.playback.interrupt()).truncations
-        if cuts:
-            seconds = cuts[-1].audio_end_ms / 1000
-            self.send({"kind": "words", "words": f"cut off after {seconds:.2f} s; the server knows"})
+        async def cut_off() -> None:
+            if cuts := (await replies.playback.interrupt()).truncations:
+                seconds = cuts[-1].audio_end_ms / 1000
+                self.send({"kind": "words", "words": f"cut off after {seconds:.2f} s; the server knows"})
+
+        # The message may have come on another thread than the session's.
+        asyncio.run_coroutine_threadsafe(cut_off(), self._loop)
