@@ -226,9 +226,6 @@ class Writer:
         db = self._db
         assert db is not None
         try:
-            if len(work) == 1:  # a statement by itself is a transaction by itself
-                self._check_newest(db)
-                return db.execute(*work[0]).lastrowid or 0
             # The write lock at once: between a read and a later lock another writer could come.
             db.execute("BEGIN IMMEDIATE")
             try:
