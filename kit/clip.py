@@ -122,9 +122,9 @@ class Clip:
         converted: str = "",
     ) -> None:
         if not isinstance(pcm, np.ndarray) or pcm.ndim != 1 or pcm.dtype != np.int16:
-            got = f"{pcm.dtype} {pcm.shape}" if isinstance(pcm, np.ndarray) else type(pcm).__name__
+            kind = f"{pcm.dtype} {pcm.shape}" if isinstance(pcm, np.ndarray) else type(pcm).__name__
             raise AudioFormatError(
-                f"expected int16 samples of shape (n,), got {got}; open files with Clip.load(), bytes with Clip.from_pcm(), "
+                f"expected int16 samples of shape (n,), got {kind}; open files with Clip.load(), bytes with Clip.from_pcm(), "
                 "floats with Clip.from_float()"
             )
         if not pcm.size:
@@ -571,9 +571,9 @@ def _with_length(file: BinaryIO, name: str, size: int, cut_short: re.Match[str] 
     if data[:4] != b"RIFF" or start < 0 or size <= start + 8 or size > _MAX_REPAIRED_BYTES:
         if cut_short is None:
             raise AudioFormatError(f"{name} holds no samples, only a header; record or copy it again")
-        told, there = map(int, cut_short.groups())
+        n_announced, n_bytes = map(int, cut_short.groups())
         raise AudioFormatError(
-            f"{name} is cut short: its header announces {told:,} bytes of sound and {there:,} are there"
+            f"{name} is cut short: its header announces {n_announced:,} bytes of sound and {n_bytes:,} are there"
         )
     data[start + 4 : start + 8] = b"\xff\xff\xff\xff"
     return io.BytesIO(data)
@@ -591,8 +591,8 @@ def _refuse_beyond_one(samples: NDArray[np.floating[Any]], where: str) -> None:
         index = int(np.argmax(outside))
         value = float(samples[index])
         advice = "replace what is not a number" if math.isnan(value) else "scale it first, such as by its peak"
-        which = where.format(index=index, total=samples.size)
-        raise AudioFormatError(f"{which} is {value:g}, and float samples lie within ±1; {advice}")
+        sample = where.format(index=index, total=samples.size)
+        raise AudioFormatError(f"{sample} is {value:g}, and float samples lie within ±1; {advice}")
 
 
 def _quantised(samples: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int16], int]:

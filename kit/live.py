@@ -503,7 +503,7 @@ class LiveSession(OpenSession, LiveView):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         # Its exception is taken: a feeder whose socket closed ends quietly, and `session.closed` says why.
-        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        task.add_done_callback(lambda over: over.cancelled() or over.exception())
         return task
 
     async def _answer(self, delegation: Delegation) -> None:

@@ -74,25 +74,25 @@ async def probe(where: str | Endpoint = "standin", *, timeout_s: float = 20, **o
         ConnectError: If no session comes about.
     """
     async with connect(where, keep_audio=False, **options) as session:
-        result, found = Probe(session.endpoint), dict[str, Any]()
+        result, abilities = Probe(session.endpoint), dict[str, Any]()
         # In speech first: text in the history is what may end speech.
         with contextlib.suppress(KitError):
             response = await session.ask(**_ASK, modality="audio", timeout_s=timeout_s)
             reply_item = next((item for item in reversed(session.items) if item.role == "assistant"), None)
             if response.modality == "audio" and reply_item is not None:
                 await result._try("truncates", session.truncate_item(reply_item, 100, timeout_s=timeout_s))
-                found["truncates"] = "truncates" not in result.notes
+                abilities["truncates"] = "truncates" not in result.notes
         # Only GA's session object says a rate; elsewhere it stays unknown.
         sound = dict_of(dict_of(session.settings, "audio"), "input")
-        found["input_hz"] = int_of(dict_of(sound, "format"), "rate")
+        abilities["input_hz"] = int_of(dict_of(sound, "format"), "rate")
 
         response = await result._try("answers_in_text", session.ask(**_ASK, modality="text", timeout_s=timeout_s))
-        found["answers_in_text"] = response is not None and response.modality == "text"
+        abilities["answers_in_text"] = response is not None and response.modality == "text"
         if response is not None:
             done = session.events.of("response.done")[-1]
-            found["echoes_metadata"] = "kit_probe" in dict_of(dict_of(done.data, "response"), "metadata")
+            abilities["echoes_metadata"] = "kit_probe" in dict_of(dict_of(done.data, "response"), "metadata")
             # Any price does: what is asked is whether the counts can be believed.
-            found["counts_tokens"] = next(iter(PRICES.values())).usd(response.usage or {}) is not None
+            abilities["counts_tokens"] = next(iter(PRICES.values())).usd(response.usage or {}) is not None
             if response.modality != "text":
                 result.notes["answers_in_text"] = f"asked for text, it answered in {response.modality}"
 
@@ -108,10 +108,10 @@ async def probe(where: str | Endpoint = "standin", *, timeout_s: float = 20, **o
         # A service that renames items confirms them all the same, so what counts is whether one of the kit's ids is there.
         ids = {item.id for item in session.items}
         sent_ids = {dict_of(event.data, "item").get("id") for event in session.events.of("conversation.item.create")}
-        found |= {"seeds": tuple(roles), "keeps_ids": bool(ids & sent_ids) if roles else None}
+        abilities |= {"seeds": tuple(roles), "keeps_ids": bool(ids & sent_ids) if roles else None}
         item = next((item for item in session.items if item.role == "user"), None)
         if item is not None:
             await result._try("deletes", session.delete_item(item, timeout_s=timeout_s))
-            found["deletes"] = "deletes" not in result.notes
-        result.found = Capabilities(**found)
+            abilities["deletes"] = "deletes" not in result.notes
+        result.found = Capabilities(**abilities)
         return result

@@ -54,8 +54,8 @@ def plain(text: object, limit: int = _MAX_SHOWN_CHARS) -> str:
     is named.
     """
     raw, harmless = str(text), "\n\t" + _JOINERS
-    shown = (c if c in harmless or unicodedata.category(c) not in _UNSEEN else f"‹U+{ord(c):04X}›" for c in raw[:limit])
-    return "".join(shown) + (f" … ({len(raw) - limit:,} more characters)" if len(raw) > limit else "")
+    chars = (c if c in harmless or unicodedata.category(c) not in _UNSEEN else f"‹U+{ord(c):04X}›" for c in raw[:limit])
+    return "".join(chars) + (f" … ({len(raw) - limit:,} more characters)" if len(raw) > limit else "")
 
 
 def file_name(name: str | None) -> str:

@@ -636,11 +636,11 @@ class LiveConversation:
             for reply in self.replies
         ]
         # By time, and up to each the latest reply that had begun; NaN is a time that a log does not tell, and in no order.
-        begun = sorted((start, n) for n, start in enumerate(starts) if not math.isnan(start))
-        latest = list(accumulate((n for _, n in begun), max))
+        by_time = sorted((start, n) for n, start in enumerate(starts) if not math.isnan(start))
+        latest = list(accumulate((n for _, n in by_time), max))
         pieces: list[list[str]] = [[] for _ in starts]
         for words in self.caller if pieces else ():
-            at = 0 if math.isnan(words.at_ms) else bisect_right(begun, (words.at_ms, math.inf))
+            at = 0 if math.isnan(words.at_ms) else bisect_right(by_time, (words.at_ms, math.inf))
             pieces[latest[at - 1] if at else 0].append(words.text)
         return [" ".join("".join(texts).split()) for texts in pieces]
 

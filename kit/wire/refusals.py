@@ -120,11 +120,9 @@ def refuse_item(item: object, d: Dialect, path: str = "item") -> Refusal | None:
             return too_long(f"{path}.{field}", len(value))
     if kind == "message":
         return _refuse_message(item, d, path)
-    for field in ("call_id", "name", "arguments") if kind == "function_call" else ("call_id", "output"):
+    # GA makes up a call_id for a function_call without one (unverified), so only its name and arguments are needed.
+    for field in ("name", "arguments") if kind == "function_call" else ("call_id", "output"):
         if item.get(field) is None:
-            # GA makes up a call_id for a function_call without one (unverified), so only its name and arguments are needed.
-            if kind == "function_call" and field == "call_id":
-                continue
             return missing(f"{path}.{field}")
         if not isinstance(item[field], str):
             return wrong_type(f"{path}.{field}", "a string", item[field])
