@@ -27,7 +27,6 @@ _PAIRS += _PAIRS[: 4096 - len(_PAIRS)]  # twelve random bits choose a pair: one 
 _NOISE = random.Random()
 
 _OBFUSCATION = "".join(_NOISE.choices(_BASE62, k=4096 + 16)).encode()
-_ENCODER = msgspec.json.Encoder()
 
 
 @lru_cache(maxsize=8)
@@ -62,9 +61,8 @@ class InjectedFrame(bytes):
     """A frame that no Realtime server should send: a fault that was asked for."""
 
 
-def encode(event: dict[str, Any]) -> bytes:
-    """Encode an event as the bytes of a text frame."""
-    return _ENCODER.encode(event)
+# An event as the bytes of a text frame.
+encode: Callable[[object], bytes] = msgspec.json.Encoder().encode
 
 
 def error_fields(refusal: Refusal) -> dict[str, Any]:
@@ -103,7 +101,7 @@ class DeltaFrame:
         if self._noise:
             start = _NOISE.getrandbits(12)
             tail = b',"obfuscation":"' + _OBFUSCATION[start : start + 16 - len(delta) % 16] + b'"}'
-        return b"".join((self._head, event_id.encode(), self._middle, _ENCODER.encode(delta), tail))
+        return b"".join((self._head, event_id.encode(), self._middle, encode(delta), tail))
 
     def base64(self, event_id: str, chunk: bytes) -> bytes:
         """Return a frame whose delta is base64 already, as bytes."""
@@ -128,8 +126,9 @@ class Core:
         # Called when there is something to do that no frame of the client's brought.
         self.wake: Callable[[], None] = lambda: None
         self._unix = unix
-        # Frames that the socket has not taken yet.
+        # Frames that the socket has not taken yet, and work that no thread has.
         self._out: list[bytes] = []
+        self._jobs: list[Job] = []
 
     @property
     def wake_at(self) -> float | None:
@@ -160,8 +159,9 @@ class Core:
         return False
 
     def jobs(self) -> list[Job]:
-        """Remove and return the work that is to be done elsewhere."""
-        return []
+        """Remove and return the work that is to be done elsewhere: it would hold up every other session here."""
+        jobs, self._jobs = self._jobs, []
+        return jobs
 
 
 class Outbox(Core):

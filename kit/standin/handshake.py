@@ -14,17 +14,15 @@ import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from websockets.datastructures import Headers
-from websockets.http11 import Request
 
 from ..errors import InputError, clipped
 from ..wire.dialect import BETA, GA, Dialect
 from ..wire.refusals import Refusal, wrong_type
 from .frames import encode, error_fields, new_id
-from .options import OPTION_NAMES
 from .settings import Number, Refused, Settings, check, demand, refuse
 
 DEFAULT_MODEL = "stand-in"
@@ -152,26 +150,6 @@ def connection_request(target: str, headers: Headers, forced_dialect: str) -> Co
         call_id=query.get("call_id") or None,
         graceful_close=query.get("graceful_close") == "true",
     )
-
-
-def option_texts(request: Request) -> dict[str, str | list[str]]:
-    """Return the options that one connection sets for itself, as it writes them.
-
-    By query (``?drift=never&fault=drop@2&fault=stall@3``), or by header (``X-Stand-In-Drift``; faults with commas between them, replies
-    and rules as JSON lists). A header wins.
-    """
-    query = parse_qs(urlsplit(request.path).query, keep_blank_values=True)
-    texts: dict[str, str | list[str]] = {}
-    for name in OPTION_NAMES:
-        lines = request.headers.get_all(f"X-Stand-In-{name.replace('_', '-')}") or query.get(name, [])
-        if name == "faults":
-            lines = lines or query.get("fault", [])
-            words = [word.strip() for line in lines for word in line.split(",") if word.strip()]
-            if lines:
-                texts[name] = words
-        elif lines:
-            texts[name] = lines[-1]
-    return texts
 
 
 def key_of(headers: Headers, target: str = "") -> str | None:

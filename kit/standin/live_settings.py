@@ -10,7 +10,6 @@ from typing import Any
 from ..errors import InputError, clipped
 from ..wire.refusals import missing, wrong_type
 from .drift import Draws
-from .options import values_of
 from .settings import Refused, refuse
 from .sound import AudioFormat
 
@@ -96,23 +95,23 @@ class LiveOptions:
                 values[name] = tuple(map(str, values[name]))
         return LiveOptions(**values, pace=pace)
 
-    def with_texts(self, texts: Mapping[str, str | list[str]]) -> LiveOptions:
-        """Return the options with those that one connection sets for itself, as a URL or a header says them."""
-        for name in sorted(set(texts) - {"drift", "seed", "pace", "replies", "faults"}):
+    def with_values(self, values: Mapping[str, Any]) -> LiveOptions:
+        """Return the options with those that one connection sets for itself (`options.options_of`)."""
+        for name in sorted(set(values) - {"drift", "seed", "pace", "replies", "faults"}):
             raise InputError(
                 f"a GPT-Live connection cannot set {name}; it can set drift (a rule for silence), seed, pace, replies "
                 "and faults of the connection"
             )
-        values = values_of({name: text for name, text in texts.items() if name in ("pace", "replies")})
-        if "drift" in texts:
-            values["silence"] = silence_rule(str(texts["drift"]))
-        if not 0 < values.get("pace", 1) < math.inf:
+        changes = {name: values[name] for name in ("pace", "replies") if name in values}
+        if "drift" in values:
+            changes["silence"] = silence_rule(values["drift"])
+        if not 0 < changes.get("pace", 1) < math.inf:
             raise InputError("pace must be a factor of real time above 0: a talk needs time to go by")
-        if not all(isinstance(text, str) for text in values.get("replies", ())):
+        if not all(isinstance(text, str) for text in changes.get("replies", ())):
             raise InputError("replies of a GPT-Live session are texts: it calls no tools by a script")
-        if "replies" in values:
-            values["replies"] = tuple(values["replies"])
-        return replace(self, **values)
+        if "replies" in changes:
+            changes["replies"] = tuple(changes["replies"])
+        return replace(self, **changes)
 
 
 @dataclass(slots=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from websockets.http11 import Request
 
 from ..errors import InputError, clipped
 from .drift import Rule, rule
@@ -78,11 +81,10 @@ _READ: dict[str, Callable[[Any], dict[str, Any]]] = {
     "rules": lambda value: {"replies": None, "rules": parse_rules(value)},
     "strict": lambda value: {"strict": bool(value)},
 }
-OPTION_NAMES = tuple(_READ)
 
 
 def with_options(options: Options, **values: Any) -> Options:
-    """Return options with some of `OPTION_NAMES` set, in the words of `StandIn`; what is ``None`` stays.
+    """Return options with some of them set, in the words of `StandIn`; what is ``None`` stays.
 
     Raises:
         InputError: For a value that cannot be, or options that exclude each other.
@@ -102,21 +104,36 @@ def with_options(options: Options, **values: Any) -> Options:
     return replace(options, plain_voice=needs_plain_voice(texts))
 
 
-def values_of(texts: Mapping[str, str | list[str]]) -> dict[str, Any]:
-    """Return the values for `with_options` of what a URL or a header says in texts."""
-    values: dict[str, Any] = dict(texts)
-    for name, text in texts.items():
-        if isinstance(text, list) or name == "drift":
-            continue
-        if name in ("replies", "rules"):
-            values[name] = json_list(text, name)
-        elif name == "strict":
-            values[name] = text not in ("", "0", "false", "no")
-        else:
-            try:
-                values[name] = int(text) if name == "seed" else float(text)
-            except ValueError:
-                raise InputError(f"{name} must be a number, not {clipped(text)}") from None
+def options_of(request: Request) -> dict[str, Any]:
+    """Return what one connection sets for itself, for `with_options`.
+
+    By query (``?drift=never&fault=drop@2&fault=stall@3``), or by header (``X-Stand-In-Drift``; faults with commas between them, replies
+    and rules as JSON lists). A header wins.
+
+    Raises:
+        InputError: For a text that is none of its option's.
+    """
+    query = parse_qs(urlsplit(request.path).query, keep_blank_values=True)
+    values: dict[str, Any] = {}
+    for name in _READ:
+        texts = request.headers.get_all(f"X-Stand-In-{name.replace('_', '-')}") or query.get(name, [])
+        if name == "faults":
+            texts = texts or query.get("fault", [])
+            words = [word.strip() for text in texts for word in text.split(",") if word.strip()]
+            values |= {"faults": words} if texts else {}
+        elif texts:
+            text = texts[-1]
+            if name == "drift":
+                values[name] = text
+            elif name in ("replies", "rules"):
+                values[name] = json_list(text, name)
+            elif name == "strict":
+                values[name] = text not in ("", "0", "false", "no")
+            else:
+                try:
+                    values[name] = int(text) if name == "seed" else float(text)
+                except ValueError:
+                    raise InputError(f"{name} must be a number, not {clipped(text)}") from None
     return values
 
 

@@ -26,16 +26,7 @@ from ..wire.refusals import Refusal
 from .drift import Silence
 from .faults import Fault
 from .frames import DeltaFrame, InjectedFrame, Outbox, encode, error_fields
-from .items import (
-    ASSISTANT_MS_PER_TOKEN,
-    Conversation,
-    Item,
-    Part,
-    audio_tokens,
-    context_tokens,
-    rate_limits,
-    usage,
-)
+from .items import ASSISTANT_MS_PER_TOKEN, Conversation, Item, Part, audio_tokens, context_tokens, rate_limits, usage
 from .options import Options
 from .replies import Call, NoReply, Output, Say
 from .settings import ResponseRequest, Settings

@@ -39,7 +39,6 @@ from .handshake import (
     connection_request,
     http_answer,
     key_of,
-    option_texts,
     query_of,
     rejection,
 )
@@ -47,7 +46,7 @@ from .journal import FrameCallback, Journal, Recorder
 from .listener import Connection, Listener, make_certificate
 from .live import LiveServerSession, LiveSideband
 from .live_settings import LiveOptions, StoredSession
-from .options import SESSION_S, Limits, Options, values_of, with_options
+from .options import SESSION_S, Limits, Options, options_of, with_options
 from .replies import Reply, ReplyRule
 from .session import ServerSession
 
@@ -360,15 +359,15 @@ class StandIn(Listener):
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, text)
         options, live = self.options, self.live if live_path is not None else None
         try:
-            texts = option_texts(request)
-            if texts and live is not None:
-                live = live.with_texts(texts)
+            values = options_of(request)
+            if values and live is not None:
+                live = live.with_values(values)
                 # What it says, how fast and when it falls silent is in options of its own.
-                texts = {name: text for name, text in texts.items() if name in ("seed", "faults")}
-            if texts:  # to try a rule, and to speak a text, takes a while
-                options = await asyncio.to_thread(with_options, options, **values_of(texts))
+                values = {name: value for name, value in values.items() if name in ("seed", "faults")}
+            if values:  # to try a rule, and to speak a text, takes a while
+                options = await asyncio.to_thread(with_options, options, **values)
             unfit = live is not None and any(fault.kind.of != "connection" for fault in options.faults)
-            if unfit and "faults" in texts:
+            if unfit and "faults" in values:
                 raise InputError("a GPT-Live connection can have faults of the connection only, such as http-error=503")
         except KitError as exc:
             return connection.respond(HTTPStatus.BAD_REQUEST, f"{exc}\n")

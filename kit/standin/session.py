@@ -45,15 +45,7 @@ from .drift import Draws, Silence
 from .faults import Faults
 from .frames import DeltaFrame, Job, Outbox
 from .hearing import InputAudio, Started
-from .items import (
-    Conversation,
-    Item,
-    Part,
-    base64_from_client,
-    context_facts,
-    item_from_client,
-    transcription_usage,
-)
+from .items import Conversation, Item, Part, base64_from_client, context_facts, item_from_client, transcription_usage
 from .options import Options
 from .replies import NoReply, Output, Reply, Say, answered_item, choose, outputs, tool_call, words_of
 from .response import Response, faulty_steps, server_error, silent_steps
@@ -141,18 +133,11 @@ class ServerSession(Outbox):
         self._n_replies = 0
         # Texts of replies so far: no line comes twice while another is left.
         self._spoken_before: list[str] = []
-        # Recognition and rules that the server has yet to run in a thread: they would hold up every other session here.
-        self._jobs: list[Job] = []
-
         self._audio.set(self._settings.input_format, self._settings.get("turn_detection"))
         # A second connection to a call: pydantic-ai's cassettes of one begin with the answer to the client's own update.
         self._sideband = sideband
         if not sideband:
             self.emit("session.created", session=self._shown_settings())
-
-    def jobs(self) -> list[Job]:
-        jobs, self._jobs = self._jobs, []
-        return jobs
 
     def items(self) -> list[dict[str, Any]]:
         """Return the conversation as a client would be shown it, without sound."""
