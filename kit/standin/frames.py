@@ -162,27 +162,3 @@ class Core:
         """Remove and return the work that is to be done elsewhere: it would hold up every other session here."""
         jobs, self._jobs = self._jobs, []
         return jobs
-
-
-class Outbox(Core):
-    """What a Realtime session has to send, in its dialect `d`."""
-
-    def __init__(self, d: Dialect, unix: Callable[[], float]) -> None:
-        super().__init__(d.name, unix)
-        self.d = d
-        # The frame that was put last: some faults repeat it.
-        self.last = b""
-
-    def emit(self, ga_name: str, **fields: Any) -> None:
-        """Put an event, by GA's name for it."""
-        self.put(encode({"type": event_name(ga_name, self.d), "event_id": self.new_id("event"), **fields}))
-
-    def error(self, refusal: Refusal, event_id: object) -> None:
-        """Put an `error` event about a client's event: all five inner keys, null where unused."""
-        self.emit("error", error=error_fields(refusal) | {"event_id": event_id if isinstance(event_id, str) else None})
-
-    def put(self, frame: bytes) -> None:
-        """Put a frame that is encoded already."""
-        if not self.over:
-            self.last = frame
-            self._out.append(frame)

@@ -22,10 +22,11 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from ..wire.dialect import Dialect
 from ..wire.refusals import Refusal
 from .drift import Silence
 from .faults import Fault
-from .frames import DeltaFrame, InjectedFrame, Outbox, encode, error_fields
+from .frames import Core, DeltaFrame, InjectedFrame, encode, error_fields, event_name
 from .items import ASSISTANT_MS_PER_TOKEN, Conversation, Item, Part, audio_tokens, context_tokens, rate_limits, usage
 from .options import Options
 from .replies import Call, NoReply, Output, Say
@@ -42,31 +43,59 @@ class _LimitReached(Exception):
     """The reply has reached its `max_output_tokens`."""
 
 
+class Outbox(Core):
+    """What its responses know of a Realtime session: where their events go, what they read and write, and how fast.
+
+    Args:
+        options: How the stand-in behaves.
+        d: The dialect.
+        unix: The wall clock, in seconds.
+        sideband: Whether audio goes to a call, and this connection is only told when it is played.
+    """
+
+    def __init__(self, options: Options, d: Dialect, unix: Callable[[], float], *, sideband: bool) -> None:
+        super().__init__(d.name, unix)
+        self.d = d
+        self.options = options
+        self.sideband = sideband
+        self.id = self.new_id("sess")
+        self.conversation = Conversation(self.new_id("conv"), options.limits.item_bytes)
+        # The frame that was put last: some faults repeat it.
+        self.last = b""
+
+    def emit(self, ga_name: str, **fields: Any) -> None:
+        """Put an event, by GA's name for it."""
+        self.put(encode({"type": event_name(ga_name, self.d), "event_id": self.new_id("event"), **fields}))
+
+    def error(self, refusal: Refusal, event_id: object) -> None:
+        """Put an `error` event about a client's event: all five inner keys, null where unused."""
+        self.emit("error", error=error_fields(refusal) | {"event_id": event_id if isinstance(event_id, str) else None})
+
+    def put(self, frame: bytes) -> None:
+        """Put a frame that is encoded already."""
+        if not self.over:
+            self.last = frame
+            self._out.append(frame)
+
+
 class Response:
     """A response in the making.
 
     Args:
-        outbox: Where its events go.
-        conversation: What its items are added to, unless it is out of band.
+        outbox: Where its events go, and its items, unless it is out of band.
         request: The options of its `response.create`.
         context: The items that it reads.
         aloud: Whether it will speak.
         plan: Returns what it will produce, in order; ``None`` while that cannot be said yet.
-        options: How fast it is.
-        sideband: Whether its audio goes to a call, and this connection is only told when it is played.
     """
 
     def __init__(
         self,
         outbox: Outbox,
-        conversation: Conversation,
         request: ResponseRequest,
         context: Sequence[Item],
         aloud: bool,
         plan: Callable[[], list[Output] | None],
-        options: Options,
-        *,
-        sideband: bool = False,
     ) -> None:
         self.id = outbox.new_id("resp")
         self.status = "in_progress"
@@ -83,12 +112,9 @@ class Response:
         # Its `response.done`, once that was sent: the fault ``duplicate`` repeats it.
         self.done_frame = b""
         # ``None`` for a response that leaves the conversation as it is.
-        self.conversation_id = None if request.out_of_band else conversation.id
-        self._conversation = conversation
+        self.conversation_id = None if request.out_of_band else outbox.conversation.id
         self._aloud = aloud
         self._plan = plan
-        self._sideband = sideband
-        self._first_s, self._token_s = options.first_s, options.token_s
         # What it made so far: shown in `response.done`, and counted in its usage.
         self._items: list[Item] = []
         # Output index, item and content part that are being streamed; a call has no part.
@@ -99,8 +125,6 @@ class Response:
         self._at_s = 0.0
         # Text tokens so far; audio tokens follow from the sound.
         self._text_out = 0
-        # Looked up once: every delta is held against it.
-        self._limit = request.max_output_tokens
         # `rate_limits.updated` comes once, before or after the end by dialect.
         self._limits_sent = False
         # Token counts of what it reads: usage says how many, and how many of them the response before had read.
@@ -123,13 +147,8 @@ class Response:
         if d.name == "ga":
             fields |= {"max_output_tokens": limit, "audio": {"output": {"format": format, "voice": voice}}}
         else:
-            temperature = request.get("temperature")
-            fields |= {
-                "voice": voice,
-                "output_audio_format": format,
-                "temperature": temperature,
-                "max_output_tokens": limit,
-            }
+            fields |= {"voice": voice, "output_audio_format": format}
+            fields |= {"temperature": request.get("temperature"), "max_output_tokens": limit}
         return fields | {"usage": self._usage, "metadata": request.get("metadata")}
 
     @property
@@ -147,10 +166,10 @@ class Response:
     def stream(self) -> Iterator[float]:
         """Emit what is due; yield when to go on, in seconds since the response began (∞: when something else happens)."""
         self.outbox.emit("response.created", response=self.show())
-        if self._first_s is None:
+        if self.outbox.options.first_s is None:
             self._at_s = THINKING_S["audio" if self._aloud else "text"]
         else:
-            self.hold_s = self._first_s
+            self.hold_s = self.outbox.options.first_s
         yield self._at_s
         try:
             while (plan := self._plan()) is None:
@@ -183,7 +202,7 @@ class Response:
         # what a transcript adds to its words was 1.4 tokens a piece and 4 more (five replies, 2025-06 and 2026-07)
         aloud = any(part.kind == "audio" for item in self._items for part in item.parts)
         text_out = round(1.4 * self._text_out + 4) if aloud else self._text_out
-        before, self._conversation.last_read = self._conversation.last_read, self._reads
+        before, self.outbox.conversation.last_read = self.outbox.conversation.last_read, self._reads
         self._usage = usage(self._reads, before, text_out, self._audio_out(), self.outbox.d, self.request.is_2x)
         self._finish(status)
 
@@ -194,7 +213,7 @@ class Response:
         item_fields = item.show(self.outbox.d)
         self.outbox.emit("response.output_item.added", response_id=self.id, output_index=index, item=item_fields)
         if self.conversation_id is not None:
-            before = self._conversation.add(item)
+            before = self.outbox.conversation.add(item)
             self.outbox.emit("conversation.item.added", previous_item_id=before, item=item_fields)
 
     def _say(self, index: int, say: Say) -> Iterator[float]:
@@ -233,7 +252,7 @@ class Response:
         speech = spoken(text, self.request.output_format)
         pcm = memoryview(speech.pcm)
         n_pieces = 0  # of the transcript, sent
-        if self._sideband:
+        if self.outbox.sideband:
             outbox.emit("output_audio_buffer.started", response_id=self.id)
         for n, chunk in enumerate(speech.chunks):
             share = (n + 1) / len(speech.chunks)
@@ -242,7 +261,7 @@ class Response:
                 part.text = f"{part.text}{piece}"
             n_pieces = ahead
             self._spend(0, CHUNK_MS)
-            if not self._sideband:
+            if not self.outbox.sideband:
                 outbox.put(sound.base64(outbox.new_id("event"), chunk))
             part.pcm = pcm[: (n + 1) * CHUNK_MS * 48]
             self._at_s += CHUNK_MS / 1000
@@ -262,15 +281,15 @@ class Response:
             yield self._next_token()
 
     def _next_token(self) -> float:
-        if self._token_s is None:
+        if self.outbox.options.token_s is None:
             self._at_s += TEXT_DELTA_S
         else:
-            self.hold_s = self._token_s
+            self.hold_s = self.outbox.options.token_s
         return self._at_s
 
     def _spend(self, text: int, audio_ms: int = 0) -> None:
         total = self._text_out + text + self._audio_out() + audio_ms // ASSISTANT_MS_PER_TOKEN
-        if self._limit is not None and total > self._limit:
+        if self.request.max_output_tokens is not None and total > self.request.max_output_tokens:
             raise _LimitReached
         self._text_out += text
 
@@ -305,9 +324,9 @@ class Response:
                 shown_part = {"type": "text", "text": part.text}
             outbox.emit("response.content_part.done", **place, part=shown_part)
         item_fields = item.show(outbox.d)
-        if self.conversation_id is not None and outbox.d.name == "ga" and item.id in self._conversation:
+        if self.conversation_id is not None and outbox.d.name == "ga" and item.id in self.outbox.conversation:
             # null after audio and after a call, the id before it after text: so in all six recordings of 2026-07
-            before = self._conversation.before(item.id) if part is not None and part.kind == "text" else None
+            before = self.outbox.conversation.before(item.id) if part is not None and part.kind == "text" else None
             outbox.emit("conversation.item.done", previous_item_id=before, item=item_fields)
         outbox.emit("response.output_item.done", response_id=self.id, output_index=index, item=item_fields)
 
@@ -317,7 +336,7 @@ class Response:
         self.outbox.emit("response.done", response=self.show())
         self.done_frame = self.outbox.last
         self._send_limits(early=False)
-        if self._sideband and self.audio_ms:
+        if self.outbox.sideband and self.audio_ms:
             # cleared by an interruption, stopped when all was played: here that is at once
             event = "output_audio_buffer.cleared" if status == "cancelled" else "output_audio_buffer.stopped"
             self.outbox.emit(event, response_id=self.id)

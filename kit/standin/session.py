@@ -33,6 +33,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -43,12 +44,12 @@ from ..wire.refusals import Refusal, invalid_value, missing, too_long, unknown_p
 from . import hearing
 from .drift import Draws, Silence
 from .faults import Faults
-from .frames import DeltaFrame, Job, Outbox
+from .frames import DeltaFrame, Job
 from .hearing import InputAudio, Started
-from .items import Conversation, Item, Part, base64_from_client, context_facts, item_from_client, transcription_usage
+from .items import Item, Part, base64_from_client, context_facts, item_from_client, transcription_usage
 from .options import Options
 from .replies import NoReply, Output, Reply, Say, answered_item, choose, outputs, tool_call, words_of
-from .response import Response, faulty_steps, server_error, silent_steps
+from .response import Outbox, Response, faulty_steps, server_error, silent_steps
 from .settings import NATURAL, Refused, ResponseRequest, Settings, check, demand, refuse
 from .sound import BYTES_PER_MS, duration_ms, pieces
 
@@ -93,13 +94,10 @@ class ServerSession(Outbox):
         update: Mapping[str, Any] | None = None,
     ) -> None:
         # The dialect is fixed by the handshake: the service has no way to change it either.
-        super().__init__(d, unix)
-        self._options = options
+        super().__init__(options, d, unix, sideband=sideband)
         self._now = now
         # One decoder per session: making one for each frame costs more than decoding most frames.
         self._decoder = msgspec.json.Decoder()
-        self.id = self.new_id("sess")
-        self._conversation = Conversation(self.new_id("conv"), options.limits.item_bytes)
         # Drift and the choice of lines depend on seed and trial alone, faults on the attempt too.
         self._draws = Draws(options.seed, trial, attempt)
         self._fault_draws = self._draws.of_attempt()
@@ -134,14 +132,12 @@ class ServerSession(Outbox):
         # Texts of replies so far: no line comes twice while another is left.
         self._spoken_before: list[str] = []
         self._audio.set(self._settings.input_format, self._settings.get("turn_detection"))
-        # A second connection to a call: pydantic-ai's cassettes of one begin with the answer to the client's own update.
-        self._sideband = sideband
-        if not sideband:
+        if not sideband:  # pydantic-ai's cassettes of one begin with the answer to the client's own update
             self.emit("session.created", session=self._shown_settings())
 
     def items(self) -> list[dict[str, Any]]:
         """Return the conversation as a client would be shown it, without sound."""
-        return [item.show(self.d) for item in self._conversation]
+        return [item.show(self.d) for item in self.conversation]
 
     def close(self) -> None:
         self._audio.close()
@@ -198,14 +194,13 @@ class ServerSession(Outbox):
             if kind is None:
                 raise refuse("invalid_event", "The 'type' field is missing.")
             supported = isinstance(kind, str) and (kind in CLIENT_FIELDS or kind in TRANSLATION_EVENTS)
-            if not supported or (kind == "output_audio_buffer.clear" and not self._sideband):
+            if not supported or (kind == "output_audio_buffer.clear" and not self.sideband):
                 listed = CLIENT_EVENTS if self.d.name == "ga" else (*CLIENT_EVENTS, "transcription_session.update")
                 raise Refused(invalid_value(kind, listed, "type"))
             if isinstance(event_id, str) and len(event_id) > MAX_EVENT_ID_CHARS:
                 raise Refused(too_long("event_id", len(event_id), MAX_EVENT_ID_CHARS))
-            if (
-                kind in TRANSLATION_EVENTS
-            ):  # the service lists them and takes them there; what it says here is unverified
+            if kind in TRANSLATION_EVENTS:
+                # the service lists them and takes them there; what it says here is unverified
                 raise refuse("invalid_value", f"'{kind}' is an event of translation sessions only.", "type")
             handle, required, optional = CLIENT_FIELDS[kind]
             demand(next((missing(name) for name in required if event.get(name) is None), None))
@@ -225,14 +220,14 @@ class ServerSession(Outbox):
     # Settings
 
     def _shown_settings(self) -> dict[str, Any]:
-        options = self._options
+        options = self.options
         mark = {"by": "realtime-history-kit stand-in", "drift": str(options.drift), "seed": options.seed}
         if options.plain_voice:
             mark["voice"] = "plain: texts that are not recorded are hummed"
         return self._settings.session | {"simulated": mark}
 
     def _update(self, event: dict[str, Any]) -> None:
-        spoke = any(item.has("assistant", "audio") for item in self._conversation)
+        spoke = any(item.has("assistant", "audio") for item in self.conversation)
         self._settings.update(event["session"], spoke=spoke)
         self._audio.set(self._settings.input_format, self._settings.get("turn_detection"))
         if self._audio.turn_from_ms is None:
@@ -257,19 +252,19 @@ class ServerSession(Outbox):
                 self.error(server_error(self._settings), event.get("event_id"))
                 return
             item = item_from_client(event["item"], self.d, self._settings.input_format, self.new_id("item"))
-            before = self._conversation.add(item, event.get("previous_item_id"))
+            before = self.conversation.add(item, event.get("previous_item_id"))
             if fault is None:
                 self._announce(item, before)
         elif kind == "conversation.item.retrieve":
-            item = self._conversation.get(event["item_id"], "retrieve")
+            item = self.conversation.get(event["item_id"], "retrieve")
             self.emit("conversation.item.retrieved", item=item.show(self.d, with_audio=True))
         elif kind == "conversation.item.delete":
-            self.emit("conversation.item.deleted", item_id=self._conversation.delete(event["item_id"]).id)
+            self.emit("conversation.item.deleted", item_id=self.conversation.delete(event["item_id"]).id)
         else:
             place = {name: event[name] for name in ("content_index", "audio_end_ms")}
             for name, value in place.items():
                 demand(check(value, NATURAL, name))
-            item = self._conversation.truncate(event["item_id"], place["content_index"], place["audio_end_ms"])
+            item = self.conversation.truncate(event["item_id"], place["content_index"], place["audio_end_ms"])
             self.emit("conversation.item.truncated", item_id=item.id, **place)
 
     # The user's turns
@@ -285,7 +280,7 @@ class ServerSession(Outbox):
             message = f"Invalid 'audio': {len(data)} bytes are more than the 15 MiB of one event."
             raise refuse("invalid_value", message, "audio")
         if not self._audio.fits(len(data)):
-            message = f"This stand-in keeps {self._options.limits.buffer_s:g} s of audio: commit or clear it."
+            message = f"This stand-in keeps {self.options.limits.buffer_s:g} s of audio: commit or clear it."
             raise refuse("input_audio_buffer_full", message, "audio")
         slice_bytes = LISTEN_MS * BYTES_PER_MS[format]
         self._unheard.extend(data[start : start + slice_bytes] for start in range(0, len(data), slice_bytes))
@@ -330,7 +325,7 @@ class ServerSession(Outbox):
         """Make an item of what was spoken."""
         self._turn_item_id = None
         item = Item(item_id, "message", "user", parts=[Part("audio", None, pcm)])
-        before = self._conversation.add(item)
+        before = self.conversation.add(item)
         self.emit("input_audio_buffer.committed", previous_item_id=before, item_id=item.id)
         self._announce(item, before)
         if self._settings.get("transcription") is not None:
@@ -346,7 +341,7 @@ class ServerSession(Outbox):
         answers = self._vad.get("create_response", True) and self._settings.is_conversation
         # what the service does while another reply, which was not to be interrupted, is still made is unverified
         if answers and self._active() is None:
-            self._begin(ResponseRequest(None, self._settings), list(self._conversation), None)
+            self._begin(ResponseRequest(None, self._settings), list(self.conversation), None)
 
     # Recognition
 
@@ -406,11 +401,11 @@ class ServerSession(Outbox):
         request = ResponseRequest(event.get("response"), self._settings)
         # What it reads: its own `input`, or the conversation.
         raw_items = request.get("input")
-        context = list(self._conversation) if raw_items is None else []
+        context = list(self.conversation) if raw_items is None else []
         for n, raw in enumerate(raw_items or ()):
             path = f"response.input[{n}]"
             if isinstance(raw, dict) and raw.get("type") == "item_reference":
-                item = self._conversation.find(str(raw.get("id")))
+                item = self.conversation.find(str(raw.get("id")))
                 if item is None:  # the service's refusal of this is unverified
                     demand(missing(f"{path}.id") if raw.get("id") is None else None)
                     message = f"Item with id '{raw['id']}' not found in conversation."
@@ -438,16 +433,8 @@ class ServerSession(Outbox):
         aloud = not (silence.text if silence is not None else drift)
         turn, self._n_replies = self._n_replies, self._n_replies + 1
         ruled: Future[Reply | None] = Future()  # what the rules make of the words, once they were asked
-        response = Response(
-            self,
-            self._conversation,
-            request,
-            context,
-            aloud,
-            lambda: self._plan(request, context, aloud, turn, ruled),
-            self._options,
-            sideband=self._sideband,
-        )
+        plan = partial(self._plan, request, context, aloud, turn, ruled)
+        response = Response(self, request, context, aloud, plan)
         if fault is not None:
             response.steps = faulty_steps(response, fault, self._settings)
         elif silence is not None:
@@ -465,17 +452,17 @@ class ServerSession(Outbox):
         item = answered_item(context)
         if self._unrecognised(item):
             return None
-        script = self._options.replies or ()
+        script = self.options.replies or ()
         call = tool_call(request.get("tools") or (), request.get("tool_choice"), item)
         answer = script[turn] if turn < len(script) else None
-        if self._options.rules:  # never beside a script
+        if self.options.rules:  # never beside a script
             if ruled.running():
                 return None
             if not ruled.done():
                 ruled.set_running_or_notify_cancel()
 
                 def search() -> Reply | None:
-                    answers = (rule.answer(item, context) for rule in self._options.rules)
+                    answers = (rule.answer(item, context) for rule in self.options.rules)
                     return next((reply for reply in answers if reply is not None), None)
 
                 def done(result: Reply | Exception | None) -> None:
@@ -490,7 +477,7 @@ class ServerSession(Outbox):
             answer = ruled.result()
         if answer is not None:
             plan = outputs(answer, aloud)
-        elif self._options.strict:
+        elif self.options.strict:
             words = clipped(words_of(item) or (item and item.type) or "nothing")
             raise NoReply("no_rule_matches", f"No reply and no rule matches {words}.")
         elif call is not None:
@@ -502,7 +489,7 @@ class ServerSession(Outbox):
 
     def _step(self, response: Response) -> None:
         """Let a response do what is due, and plan its next step."""
-        at_s, pace = next(response.steps, None), self._options.pace
+        at_s, pace = next(response.steps, None), self.options.pace
         if at_s is None:
             if response in self._running:
                 self._running.remove(response)
