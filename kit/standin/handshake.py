@@ -99,26 +99,6 @@ class Access:
 # What a connection asks for
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionRequest:
-    """The options of one connection, from its URL and headers."""
-
-    dialect: Dialect
-    model: str | None
-    # What its draws are made for, and which try that is; ``None``: the connection's number, and the first.
-    trial: str | None
-    attempt: str | None
-    key: str | None
-    # ``transcription``, or nothing.
-    intent: str | None
-    # Whether it asks for beta as the service knows it: `beta_disabled` refuses that, and not ``?dialect=beta``, which is the kit's.
-    beta_header: bool
-    # The WebRTC or SIP call that it joins: a sideband, which hears no audio.
-    call_id: str | None = None
-    # Whether a GPT-Live sideband is to end with a closing handshake.
-    graceful_close: bool = False
-
-
 def query_of(target: str) -> dict[str, str]:
     """Return the fields of a path's query; of several of one name the last."""
     return dict(parse_qsl(urlsplit(target).query, keep_blank_values=True))
@@ -129,27 +109,33 @@ def subprotocols(headers: Headers) -> list[str]:
     return [word.strip() for line in headers.get_all("Sec-WebSocket-Protocol") for word in line.split(",")]
 
 
-def connection_request(target: str, headers: Headers, forced_dialect: str) -> ConnectionRequest:
-    """Read an upgrade request; `forced_dialect` is ``ga``, ``beta``, or ``both`` to let the request decide."""
-    query = query_of(target)
-    beta_header = (
-        "realtime=v1" in headers.get_all("OpenAI-Beta")
-        or "openai-beta.realtime-v1" in subprotocols(headers)
-        or urlsplit(target).path.rstrip("/") == "/openai/realtime"  # Azure's preview path
-    )
-    asks_beta = beta_header or query.get("dialect") == "beta"
-    d = {"ga": GA, "beta": BETA}.get(forced_dialect) or (BETA if asks_beta and query.get("dialect") != "ga" else GA)
-    return ConnectionRequest(
-        dialect=d,
-        model=query.get("model") or query.get("deployment"),
-        trial=query.get("trial"),
-        attempt=query.get("attempt"),
-        key=key_of(headers, target),
-        intent=query.get("intent"),
-        beta_header=beta_header,
-        call_id=query.get("call_id") or None,
-        graceful_close=query.get("graceful_close") == "true",
-    )
+class ConnectionRequest:
+    """The options of one connection, from its URL and headers.
+
+    `forced_dialect` is ``ga``, ``beta``, or ``both`` to let the request decide.
+    """
+
+    def __init__(self, target: str, headers: Headers, forced_dialect: str) -> None:
+        query = query_of(target)
+        # Whether it asks for beta as the service knows it: `beta_disabled` refuses that, and not ``?dialect=beta``, which is the kit's.
+        self.beta_header = (
+            "realtime=v1" in headers.get_all("OpenAI-Beta")
+            or "openai-beta.realtime-v1" in subprotocols(headers)
+            or urlsplit(target).path.rstrip("/") == "/openai/realtime"  # Azure's preview path
+        )
+        asks_beta = self.beta_header or query.get("dialect") == "beta"
+        by_request = BETA if asks_beta and query.get("dialect") != "ga" else GA
+        self.dialect = {"ga": GA, "beta": BETA}.get(forced_dialect, by_request)
+        self.key = key_of(headers, target)
+        self.model = query.get("model") or query.get("deployment")
+        # What its draws are made for, and which try that is; ``None``: the connection's number, and the first.
+        self.trial, self.attempt = query.get("trial"), query.get("attempt")
+        # ``transcription``, or nothing.
+        self.intent = query.get("intent")
+        # The WebRTC or SIP call that it joins: a sideband, which hears no audio.
+        self.call_id = query.get("call_id") or None
+        # Whether a GPT-Live sideband is to end with a closing handshake.
+        self.graceful_close = query.get("graceful_close") == "true"
 
 
 def key_of(headers: Headers, target: str = "") -> str | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import binascii
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,7 +20,6 @@ import pybase64
 
 from ..wire.dialect import Dialect
 from ..wire.refusals import missing, refuse_item, wrong_type
-from .drift import Context
 from .settings import Refused, demand, refuse
 from .sound import AudioFormat, decoded, duration_ms
 
@@ -333,20 +332,3 @@ class Conversation:
         part.pcm = part.pcm[: audio_end_ms * 48]  # 24 samples of two bytes each millisecond
         part.text = ""
         return item
-
-
-def context_facts(items: Iterable[Item]) -> Context:
-    """Count what a drift rule may know of the items that a response reads."""
-    messages = [item for item in items if item.type == "message"]
-    return Context(
-        system_text=sum(item.has("system", "text") for item in messages),
-        assistant_text=sum(item.has("assistant", "text") for item in messages),
-        user_audio=sum(item.has("user", "audio") for item in messages),
-        starts_with_user_audio=bool(messages) and messages[0].has("user", "audio"),
-    )
-
-
-def context_tokens(instructions: str, tools: Sequence[Any], items: Iterable[Item]) -> list[TokenCount]:
-    """Count the tokens that a response reads, piece by piece."""
-    n_tokens = text_tokens(str(instructions)) + sum(text_tokens(str(tool)) for tool in tools)
-    return [TokenCount(f"{instructions}{tools}", n_tokens), *(item.tokens() for item in items)]

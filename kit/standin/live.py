@@ -273,13 +273,9 @@ class LiveServerSession(Core):
             self._after_s(_REFUSED_S, self._abort)
             self.state = "closing"
             raise
-        own = {
-            "id": self.id,
-            "expires_at": int(self._unix() + _MAX_S),
-            "status": "active",
-            "simulated": self._simulated,
-        }
-        self._settings = settings | own
+        expires_at = int(self._unix() + _MAX_S)
+        self._settings = settings | {"id": self.id, "expires_at": expires_at, "status": "active"}
+        self._settings["simulated"] = self._simulated
         form, past = settings["audio"]["format"], settings["input"]
         self._format = FORMATS[form["type"], form["rate"]]
         self._ear = Decoder(self._format)

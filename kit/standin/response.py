@@ -27,7 +27,17 @@ from ..wire.refusals import Refusal
 from .drift import Silence
 from .faults import Fault
 from .frames import Core, DeltaFrame, InjectedFrame, encode, error_fields, event_name
-from .items import ASSISTANT_MS_PER_TOKEN, Conversation, Item, Part, audio_tokens, context_tokens, rate_limits, usage
+from .items import (
+    ASSISTANT_MS_PER_TOKEN,
+    Conversation,
+    Item,
+    Part,
+    TokenCount,
+    audio_tokens,
+    rate_limits,
+    text_tokens,
+    usage,
+)
 from .options import Options
 from .replies import Call, NoReply, Output, Say
 from .settings import ResponseRequest, Settings
@@ -128,7 +138,9 @@ class Response:
         # `rate_limits.updated` comes once, before or after the end by dialect.
         self._limits_sent = False
         # Token counts of what it reads: usage says how many, and how many of them the response before had read.
-        self._reads = context_tokens(request.get("instructions") or "", request.get("tools") or (), context)
+        instructions, tools = request.get("instructions") or "", request.get("tools") or ()
+        n_tokens = text_tokens(str(instructions)) + sum(text_tokens(str(tool)) for tool in tools)
+        self._reads = [TokenCount(f"{instructions}{tools}", n_tokens), *(item.tokens() for item in context)]
 
     def show(self) -> dict[str, Any]:
         """Return the response object, its keys in wire order (wire/README.md, Response object)."""

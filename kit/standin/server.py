@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import itertools
 import logging
@@ -13,7 +14,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,6 @@ from .handshake import (
     HttpRequest,
     Secret,
     Secrets,
-    connection_request,
     http_answer,
     key_of,
     query_of,
@@ -371,7 +371,7 @@ class StandIn(Listener):
                 raise InputError("a GPT-Live connection can have faults of the connection only, such as http-error=503")
         except KitError as exc:
             return connection.respond(HTTPStatus.BAD_REQUEST, f"{exc}\n")
-        client = connection_request(request.path, request.headers, self.dialect)
+        client = ConnectionRequest(request.path, request.headers, self.dialect)
         number = next(self._n_connections)
         trial = client.trial or f"session {number}"
         # those of connections are counted over the stand-in, unless the connection brings its own
@@ -401,15 +401,15 @@ class StandIn(Listener):
 
     async def talk(self, connection: Connection) -> None:
         about: _About = connection.about
-        request = about.request
+        request = copy.copy(about.request)
         # Refused here and not in `admit`: the service takes every upgrade, and then says no by an event.
         secret = self._secrets.find(request.key)
         if about.live is not None:
             # The model is in the body there, so only the key can be wrong before the start.
-            request = replace(request, model=DEFAULT_MODEL, dialect=GA, beta_header=False)
+            request.model, request.dialect, request.beta_header = DEFAULT_MODEL, GA, False
         if secret is not None:
-            intent = "transcription" if secret.model is None else request.intent
-            request = replace(request, model=request.model or secret.model, intent=intent, dialect=secret.dialect)
+            request.model, request.dialect = request.model or secret.model, secret.dialect
+            request.intent = "transcription" if secret.model is None else request.intent
         why = rejection(request, self.access, ephemeral=secret is not None, beta_disabled=self.beta_disabled)
         if about.fault == "refuse-handshake":
             message = "Incorrect API key provided: asked for of a stand-in."

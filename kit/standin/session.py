@@ -42,11 +42,11 @@ from ..errors import KitError, clipped
 from ..wire.dialect import CLIENT_EVENTS, MAX_APPEND_BYTES, Dialect
 from ..wire.refusals import Refusal, invalid_value, missing, too_long, unknown_parameter, wrong_type
 from . import hearing
-from .drift import Draws, Silence
+from .drift import Context, Draws, Silence
 from .faults import Faults
 from .frames import DeltaFrame, Job
 from .hearing import InputAudio, Started
-from .items import Item, Part, base64_from_client, context_facts, item_from_client, transcription_usage
+from .items import Item, Part, base64_from_client, item_from_client, transcription_usage
 from .options import Options
 from .replies import NoReply, Output, Reply, Say, answered_item, choose, outputs, tool_call, words_of
 from .response import Outbox, Response, faulty_steps, server_error, silent_steps
@@ -428,7 +428,16 @@ class ServerSession(Outbox):
             self.error(server_error(self._settings), event_id)
             return
         # the rule is asked for each reply that is to be spoken, and for no other
-        drift = self._drifts(context_facts(context)) if request.speech else True
+        drift: bool | Silence = True
+        if request.speech:
+            messages = [item for item in context if item.type == "message"]
+            facts = Context(
+                system_text=sum(item.has("system", "text") for item in messages),
+                assistant_text=sum(item.has("assistant", "text") for item in messages),
+                user_audio=sum(item.has("user", "audio") for item in messages),
+                starts_with_user_audio=bool(messages) and messages[0].has("user", "audio"),
+            )
+            drift = self._drifts(facts)
         silence = drift if isinstance(drift, Silence) else None
         aloud = not (silence.text if silence is not None else drift)
         turn, self._n_replies = self._n_replies, self._n_replies + 1
