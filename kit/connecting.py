@@ -237,13 +237,6 @@ class connect:
         own = self._stand_in.get("pace") if self._running is None else self._running.live.pace
         return float(own or 1.0)
 
-    def _fold(self, simulated: bool | None) -> Any:
-        if self.protocol == "realtime":
-            return Conversation(simulated=simulated, keep_audio=self._keep_audio)
-        from .wire.live_conversation import LiveConversation
-
-        return LiveConversation(self._policy, simulated=simulated, keep_audio=self._keep_audio)
-
     def _session_on(self, link: Link[Any]) -> OpenSession:
         if self.protocol == "realtime":
             session = Session(link)
@@ -305,7 +298,13 @@ class connect:
         ws = await dial(where, url, headers, redactor, self._timeout_s)
         # The session's clock begins here.
         opened, pace = time.perf_counter(), self._pace
-        fold = self._fold(simulated_by(where, ws))
+        simulated = simulated_by(where, ws)
+        if where.protocol == "realtime":
+            fold: Any = Conversation(simulated=simulated, keep_audio=self._keep_audio)
+        else:
+            from .wire.live_conversation import LiveConversation
+
+            fold = LiveConversation(self._policy, simulated=simulated, keep_audio=self._keep_audio)
         link = Link(where, ws, fold, lambda: (time.perf_counter() - opened) * 1000 * pace, redactor, log)
         if log is not None:
             log.begin(

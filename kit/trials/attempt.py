@@ -426,7 +426,9 @@ class RealtimeAttempt(Attempt):
                 added = History().user(self.prepared.turns[n - 1])
                 await self.trial.arm.seed(self.session, added)
                 self._so_far = self._so_far + added
-            self._begin_turn(n)
+            self.turn, self.answers, self._n_asked = n, [], 0
+            self._n_items = self._n_sent("conversation.item.create")
+            self._paused_before_s = self.paused_s()
             last = await self._answer(self.session, until)
         if last is not None and last.words and n < len(self.prepared.turns):
             self._so_far = self._so_far.assistant(last.words)
@@ -464,11 +466,6 @@ class RealtimeAttempt(Attempt):
             if not await arm.on_text(session, response, n):
                 break
         return response
-
-    def _begin_turn(self, n: int) -> None:
-        self.turn, self.answers, self._n_asked = n, [], 0
-        self._n_items = self._n_sent("conversation.item.create")
-        self._paused_before_s = self.paused_s()
 
     def _take(self, response: Response | None = None) -> Response | None:
         """Note which response answers; without one, look for what has come of it so far."""

@@ -60,9 +60,9 @@ class Budget:
         self.spent_usd = spent_usd
         self.reserved_usd = 0.0
         # What is in flight may return some of its money, so that waiting makes sense only while there is any.
-        self._open: set[Reservation] = set()
+        self.open: set[Reservation] = set()
         # Set whenever a reservation is settled.
-        self._freed = asyncio.Event()
+        self.freed = asyncio.Event()
 
     def room_for(self, usd: float) -> bool:
         """Whether this much could be reserved now."""
@@ -74,23 +74,14 @@ class Budget:
         Cancelling is safe.
         """
         while not self.room_for(usd):
-            if not self._open:
+            if not self.open:
                 return None
-            self._freed.clear()
-            await self._freed.wait()
+            self.freed.clear()
+            await self.freed.wait()
         reservation = Reservation(self, usd)
-        self._open.add(reservation)
+        self.open.add(reservation)
         self.reserved_usd += usd
         return reservation
-
-    def _settle(self, reservation: Reservation, spent_usd: float) -> None:
-        if reservation not in self._open:
-            return
-        self._open.remove(reservation)
-        # With nothing open it is exactly zero: what rounding leaves would add up over a long run.
-        self.reserved_usd = max(0.0, self.reserved_usd - reservation.usd) if self._open else 0.0
-        self.spent_usd += spent_usd
-        self._freed.set()
 
 
 class Reservation:
@@ -101,7 +92,13 @@ class Reservation:
 
     def settle(self, spent_usd: float) -> None:
         """Return the reservation and spend what the attempt cost. Only the first call counts."""
-        self.budget._settle(self, spent_usd)
+        budget = self.budget
+        if self in budget.open:
+            budget.open.remove(self)
+            # With nothing open it is exactly zero: what rounding leaves would add up over a long run.
+            budget.reserved_usd = max(0.0, budget.reserved_usd - self.usd) if budget.open else 0.0
+            budget.spent_usd += spent_usd
+            budget.freed.set()
 
     async def __aenter__(self) -> Self:
         return self
