@@ -207,13 +207,11 @@ class Relay(Listener):
 
     def _outgoing(self, headers: Headers, key: str | None) -> dict[str, str]:
         """The headers that go to the service for a request with these, by a client with this key."""
-        passed = {name: value for name, value in headers.raw_items() if name.lower() not in _OWN}
-        if not self._sends_clients_key(key):
-            passed = {name: value for name, value in passed.items() if name.lower() not in _KEYS}
         own = self.endpoint.headers() if self._holds_key or self.endpoint.extra_headers else {}
-        if self._sends_clients_key(key):
-            own = {name: value for name, value in own.items() if name.lower() not in _KEYS}
-        return passed | own
+        # One side's key goes, and never both.
+        of_client, of_own = (_OWN, _KEYS) if self._sends_clients_key(key) else (_OWN | _KEYS, frozenset[str]())
+        passed = {name: value for name, value in headers.raw_items() if name.lower() not in of_client}
+        return passed | {name: value for name, value in own.items() if name.lower() not in of_own}
 
     async def _pass_post(self, request: HttpRequest) -> bytes:
         """Pass on a request for an ephemeral key, so that a page that gets one from its own server finds it all here.

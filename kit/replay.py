@@ -112,7 +112,24 @@ class Replay(Listener):
         return headers | ({MARK_HEADER: "realtime-history-kit; replay"} if recording.session.simulated else {})
 
     async def talk(self, connection: Connection) -> None:
-        await _Playing(self, connection.about, connection).run()
+        playing = _Playing(connection.about, self.pace, connection)
+        try:
+            await playing.run()
+        except _Departed as departed:
+            sentence = "This is a replay{name}, and your frame {n} departs from it: {where}. Do what was recorded, or record again."
+            name = f" of {connection.about.session.file}"
+            quoted = sentence.format(name=name, n=playing.n_sent, where=departed.quoted)
+            message = quoted if self.quote else sentence.format(name="", n=playing.n_sent, where=departed.place)
+            if self.on_departed is not None:
+                self.on_departed(quoted)
+            error = {
+                "type": "invalid_request_error", "code": "replay_departed", "message": message, "param": None,
+                "event_id": departed.event_id,
+            }  # fmt: skip
+            frame = {"type": "error", "event_id": "event_replay_departed", "error": error}
+            await connection.send(encode(frame), text=True)
+            # As the service closes for a wrong request (wire/README.md, Handshake failures).
+            await connection.close(4000, "replay_departed")
 
 
 class _Departed(Exception):
@@ -133,35 +150,17 @@ class _Departed(Exception):
 class _Playing:
     """One connection to one recording."""
 
-    def __init__(self, replay: Replay, recording: RecordedSession, connection: Connection) -> None:
-        self._replay, self._connection = replay, connection
+    def __init__(self, recording: RecordedSession, pace: float | None, connection: Connection) -> None:
+        self._pace, self._connection = pace, connection
         self._session, self._steps = recording.session, recording.steps
         # Which of the client's ids stand for which recorded ones.
         self._ids = Ids()
         # Taken from the socket, not yet compared.
         self._ahead: deque[dict[str, Any]] = deque()
         # Frames of the client so far: a departure is told by its number.
-        self._n_sent = 0
+        self.n_sent = 0
 
     async def run(self) -> None:
-        try:
-            await self._play()
-        except _Departed as departed:
-            sentence = "This is a replay{name}, and your frame {n} departs from it: {where}. Do what was recorded, or record again."
-            quoted = sentence.format(name=f" of {self._session.file}", n=self._n_sent, where=departed.quoted)
-            message = quoted if self._replay.quote else sentence.format(name="", n=self._n_sent, where=departed.place)
-            if self._replay.on_departed is not None:
-                self._replay.on_departed(quoted)
-            error = {
-                "type": "invalid_request_error", "code": "replay_departed", "message": message, "param": None,
-                "event_id": departed.event_id,
-            }  # fmt: skip
-            frame = {"type": "error", "event_id": "event_replay_departed", "error": error}
-            await self._connection.send(encode(frame), text=True)
-            # As the service closes for a wrong request (wire/README.md, Handshake failures).
-            await self._connection.close(4000, "replay_departed")
-
-    async def _play(self) -> None:
         before = None
         for n, step in enumerate(self._steps):
             if step.direction == "client":
@@ -170,8 +169,8 @@ class _Playing:
                 await self._compare(step.data, more_sound=fed)
             else:
                 gap_ms = step.at_ms - before.at_ms if before is not None else math.nan
-                if self._replay.pace is not None and not math.isnan(gap_ms):
-                    await asyncio.sleep(max(0.0, gap_ms / 1000 / self._replay.pace))
+                if self._pace is not None and not math.isnan(gap_ms):
+                    await asyncio.sleep(max(0.0, gap_ms / 1000 / self._pace))
                 await self._connection.send(encode(_sounding(self._ids.now(step.data))), text=True)
             before = step
         end = self._session.end or {}
@@ -203,7 +202,7 @@ class _Playing:
         if self._ahead:
             return self._ahead.popleft()
         frame = await self._connection.recv()
-        self._n_sent += 1
+        self.n_sent += 1
         try:
             event = msgspec.json.decode(frame)
         except (msgspec.DecodeError, ValueError, RecursionError):
@@ -222,12 +221,21 @@ def _sounding(value: Any) -> Any:
         digest = DIGEST.match(str(value.get("delta")))
         if digest and (loudness(digest[0]) or 0) > ReplyPolicy().voiced_floor:
             return value | {"delta": base64.b64encode((_HUM * (int(digest[2]) // 4 + 1))[: int(digest[2])]).decode()}
+
+    def silence(text: str) -> str:
+        digest = DIGEST.match(text) if text.startswith("sha256:") else None
+        return base64.b64encode(bytes(min(int(digest[2]), MAX_FRAME_BYTES // 2))).decode() if digest else text
+
+    return with_texts(value, silence)
+
+
+def with_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """Return a value of JSON with each text in it, but for the names of fields, as `change` returns it."""
     if isinstance(value, str):
-        digest = DIGEST.match(value) if value.startswith("sha256:") else None
-        return base64.b64encode(bytes(min(int(digest[2]), MAX_FRAME_BYTES // 2))).decode() if digest else value
+        return change(value)
     if isinstance(value, dict):
-        return {key: _sounding(field) for key, field in value.items()}
-    return [_sounding(item) for item in value] if isinstance(value, list) else value
+        return {key: with_texts(field, change) for key, field in value.items()}
+    return [with_texts(item, change) for item in value] if isinstance(value, list) else value
 
 
 # What a client sent, held against what was sent when it was recorded: where they differ, and which ids stand for which.
@@ -255,12 +263,8 @@ class Ids:
 
     def now(self, value: Any) -> Any:
         """Return a recorded value with today's ids."""
-        if isinstance(value, str):
-            # No id is longer (wire/README.md, Lifetime and limits), and sound need not be looked up.
-            return self._now.get(value, value) if len(value) <= 512 else value
-        if isinstance(value, dict):
-            return {key: self.now(field) for key, field in value.items()}
-        return [self.now(item) for item in value] if isinstance(value, list) else value
+        # No id is longer (wire/README.md, Lifetime and limits), and sound need not be looked up.
+        return with_texts(value, lambda text: self._now.get(text, text) if len(text) <= 512 else text)
 
 
 def difference(recorded: Mapping[str, Any], event: Mapping[str, Any], ids: Ids) -> tuple[str, str] | None:

@@ -128,16 +128,13 @@ def _yaml_documents(lines: Iterator[bytes], name: str) -> Iterator[Piece]:
         yield _yaml_piece(block, first)
 
 
-def _depth_of(text: str) -> int:
-    """How deep brackets nest in a text, those in strings included."""
-    steps = (1 if bracket in "[{" else -1 for bracket in re.findall(r"[][{}]", text))
-    return max(itertools.accumulate(steps, lambda depth, step: max(0, depth + step)), default=0)
-
-
 def _yaml_piece(block: list[bytes], first: int) -> Piece:
     """A YAML document. Words are words: of YAML's own ideas null, true, false and numbers are taken."""
     text = b"".join(block).decode("utf-8", "replace")
-    if _TOO_DEEP.search(text) or _depth_of(text) > MAX_YAML_DEPTH:
+    # How deep brackets nest in it, those in strings included.
+    steps = (1 if bracket in "[{" else -1 for bracket in re.findall(r"[][{}]", text))
+    depths = itertools.accumulate(steps, lambda depth, step: max(0, depth + step))
+    if _TOO_DEEP.search(text) or max(depths, default=0) > MAX_YAML_DEPTH:
         return Piece(None, block, first)  # libyaml would overflow the stack, and end the process
     import yaml  # most logs have no use for it
 

@@ -189,15 +189,20 @@ def _is_log(path: Path) -> bool:
         return False
 
 
-def open_log(path: Path) -> Iterator[tuple[str, Any]]:
-    """The streams in a file, unpacked and in UTF-8, each with ``peek`` and ``readline``: one, or one for each member of a zip.
+Stream = tuple[str, bytes, Callable[[int], bytes]]
+"""A file or a member of a zip, unpacked and in UTF-8: its name in sentences, what it begins with (at most `HEAD_BYTES`), and what reads
+the next line, at most so many bytes of it."""
+
+
+def open_log(path: Path) -> Iterator[Stream]:
+    """The streams in a file: one, or one for each member of a zip.
 
     Raises:
         InputError: If the file cannot be read or is no text.
     """
     if str(path) == STDIN:
         source: Any = sys.stdin.buffer
-        yield "standard input", _text_stream(_unpacked(getattr(source, "raw", source)), path)
+        yield _stream(getattr(source, "raw", source), "standard input", path)
         return
     if path.is_dir():
         raise InputError(f"{path} is no file; a log is a file, and read_logs() takes a folder of them")
@@ -206,7 +211,7 @@ def open_log(path: Path) -> Iterator[tuple[str, Any]]:
             yield from _zip_members(file, path)
             return
     with regular_file(path) as file:
-        yield path.name, _text_stream(_unpacked(getattr(file, "raw", file)), path)
+        yield _stream(getattr(file, "raw", file), path.name, path)
 
 
 _MAGIC: tuple[tuple[bytes, Callable[..., Any]], ...] = (
@@ -225,18 +230,7 @@ _NOT_LOGS = (
 _BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
-def _unpacked(raw: Any) -> Any:
-    """A stream of what a file holds, with ``peek``."""
-    stream = io.BufferedReader(raw, HEAD_BYTES)  # a large buffer, so that peek sees what the file is
-    head = stream.peek(64)[:64]
-    for magic, unpack in _MAGIC:
-        if head.startswith(magic):
-            # Without a buffer of its own, which would lose the end of a file that breaks off.
-            return unpack(stream, mode="rb")
-    return stream
-
-
-def _zip_members(file: IO[bytes], path: Path) -> Iterator[tuple[str, Any]]:
+def _zip_members(file: IO[bytes], path: Path) -> Iterator[Stream]:
     try:
         archive = zipfile.ZipFile(file)
     except (zipfile.BadZipFile, OSError, ValueError) as exc:
@@ -245,19 +239,26 @@ def _zip_members(file: IO[bytes], path: Path) -> Iterator[tuple[str, Any]]:
         for member in sorted(archive.infolist(), key=lambda info: _rotation_order(Path(info.filename))):
             if member.is_dir() or member.flag_bits & 1:  # encrypted
                 continue
-            with archive.open(member) as stream:
+            with archive.open(member) as raw:
                 try:
-                    yield f"{path.name}/{member.filename}", _text_stream(_unpacked(stream), Path(member.filename))
+                    yield _stream(raw, f"{path.name}/{member.filename}", Path(member.filename))
                 except InputError:  # a member that is no text is passed over
                     continue
 
 
-def _text_stream(stream: Any, path: Path) -> Any:
-    """The stream as UTF-8.
+def _stream(raw: Any, name: str, path: Path) -> Stream:
+    """What is read of a file.
 
     Raises:
         InputError: If it is no text.
     """
+    stream: Any = io.BufferedReader(raw, HEAD_BYTES)  # a large buffer, so that peek sees what the file is
+    head = stream.peek(64)[:64]
+    for magic, unpack in _MAGIC:
+        if head.startswith(magic):
+            # Without a buffer of its own, which would lose the end of a file that breaks off.
+            stream = unpack(stream, mode="rb")
+            break
     try:
         head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
     except _BROKEN:
@@ -269,28 +270,16 @@ def _text_stream(stream: Any, path: Path) -> Any:
     encoding = "utf-16" if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else None
     sample = head[:200]
     if encoding is None and len(sample) >= 20:
-        for name, zeros in (("utf-16-le", sample[1::2]), ("utf-16-be", sample[::2])):
+        for spelling, zeros in (("utf-16-le", sample[1::2]), ("utf-16-be", sample[::2])):
             if encoding is None and zeros.count(0) > 0.8 * len(zeros):
-                encoding = name
+                encoding = spelling
     if encoding is not None:
-        return _AsUtf8(stream, encoding)
+        text = io.TextIOWrapper(stream, encoding, errors="replace", newline="\n")
+        head = head.decode(encoding, "replace").encode()
+        return name, head, lambda limit: text.readline(limit).encode("utf-8", "replace")
     if b"\0" in head[:4_096]:
         raise InputError(f"{show.one_line(path.name, 100)} is not text; a log is JSON lines or text")
-    return stream
-
-
-class _AsUtf8:
-    """A stream of another encoding, read as UTF-8."""
-
-    def __init__(self, stream: Any, encoding: str) -> None:
-        self._head = stream.peek(HEAD_BYTES).decode(encoding, "replace").encode()
-        self._text = io.TextIOWrapper(stream, encoding, errors="replace", newline="\n")
-
-    def peek(self, n: int) -> bytes:
-        return bytes(self._head)
-
-    def readline(self, limit: int) -> bytes:
-        return self._text.readline(limit).encode("utf-8", "replace")
+    return name, head, stream.readline
 
 
 # ------------------------------------------------------------------------------------------------------------------- lines
@@ -301,7 +290,7 @@ def n_parts_of(text: bytes) -> int:
     return sum(text.count(mark) for mark in (b",", b"[", b"{"))
 
 
-def lines(stream: Any, name: str, report: ParseReport) -> Iterator[bytes]:
+def lines(name: str, readline: Callable[[int], bytes], report: ParseReport) -> Iterator[bytes]:
     """The lines of a stream, each with its line end.
 
     Raises:
@@ -310,7 +299,7 @@ def lines(stream: Any, name: str, report: ParseReport) -> Iterator[bytes]:
     n_bytes = 0
     while True:
         try:
-            line = stream.readline(MAX_LINE_BYTES + 1)
+            line = readline(MAX_LINE_BYTES + 1)
         except _BROKEN as exc:
             report.torn += 1
             report.notes[f"the packed file breaks off ({exc})"[:120]] += 1

@@ -260,10 +260,8 @@ class LiveSorter:
             # Where the log tells sessions apart, a second start is one that the server refuses.
             is_second = fold.start_at_ms is not None or fold.started_at_ms is not None
             begins = kind == "session.start" and record.key is None and is_second
-            begins |= (
-                kind == "session.started" and fold.started_at_ms is not None and _session_id(record.data) != session.id
-            )
-            if begins:
+            is_other = fold.started_at_ms is not None and _session_id(record.data) != session.id
+            if begins or (kind == "session.started" and is_other):
                 session = None
         if session is None:
             session = LoggedLiveSession(self._file, record.key, keep_audio=self._keep_audio, policy=self._policy)

@@ -25,7 +25,7 @@ from . import advice, events, times, values
 from .documents import csv_pieces, decoded, json_pieces, kind_of, yaml_pieces
 from .events import CLIENT_NAMES, ENDED, MENTION, LogRecord, Origin, is_event, sender
 from .joining import Group, Wrapped
-from .lines import HEAD_BYTES, ParseReport, SplitLines, lines, open_log, without_colours
+from .lines import ParseReport, SplitLines, lines, open_log, without_colours
 
 _MAX_NODES = 20_000  # of one value that is looked through for events; 50 times that of a list, which may hold many
 _MAX_NESTING = 10  # wrappers round an event, strings of JSON among them
@@ -40,8 +40,8 @@ def records(path: Path, report: ParseReport) -> Iterator[LogRecord]:
         InputError: If it cannot be read, is no log at all, or holds more than any log does.
     """
     reader = _Reader(report)
-    for name, stream in open_log(path):
-        yield from reader.stream(stream, name)
+    for name, head, readline in open_log(path):
+        yield from reader.file(name, head, lines(name, readline, report))
     yield from reader.end()
 
 
@@ -79,13 +79,9 @@ class _Reader:
 
     # ---------------------------------------------------------------------------------------------------------- kinds of file
 
-    def stream(self, stream: Any, name: str) -> Iterator[LogRecord]:
+    def file(self, name: str, head: bytes, text_lines: Iterator[bytes]) -> Iterator[LogRecord]:
         """The records of one file, or one member of a zip."""
-        try:
-            head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
-        except (OSError, EOFError, ValueError):
-            head = b""
-        text_lines, kind = lines(stream, name, self.report), kind_of(name, head)
+        kind = kind_of(name, head)
         if kind == "lines":
             yield from self._lines(text_lines)
             return

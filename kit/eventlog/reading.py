@@ -155,20 +155,24 @@ def read_log(path: PathLike, *more: PathLike, audio: bool = True) -> Log:
     """
     paths = [Path(file) if str(file) == STDIN else named_path(file) for file in (path, *more)]
     report, order = ParseReport(), _Order()
-    realtime, live = _fold(order.watch(_records(paths, report)), paths[-1], report, audio)
+    realtime, live = _fold(paths, report, audio, order.watch)
     if order.is_broken and str(paths[0]) != STDIN:
         report = ParseReport()
-        realtime, live = _fold(order.restore(_records(paths, report)), paths[-1], report, audio)
+        realtime, live = _fold(paths, report, audio, order.restore)
         report.notes["its lines were put in the order of their times"] = 1
     return Log(paths[-1], tuple(realtime), report, tuple(paths), tuple(live))
 
 
 def _fold(
-    records: Iterable[LogRecord], path: Path, report: ParseReport, keep_audio: bool
+    paths: list[Path],
+    report: ParseReport,
+    keep_audio: bool,
+    ordered: Callable[[Iterable[LogRecord]], Iterable[LogRecord]],
 ) -> tuple[list[LoggedSession], list[LoggedLiveSession]]:
     """The sessions of a log, over both protocols: a record goes to the sorter that knows it for its own."""
-    live, realtime = LiveSorter(str(path), keep_audio=keep_audio), Sorter(str(path), report, keep_audio=keep_audio)
-    for record in records:
+    file = str(paths[-1])
+    live, realtime = LiveSorter(file, keep_audio=keep_audio), Sorter(file, report, keep_audio=keep_audio)
+    for record in ordered(itertools.chain.from_iterable(records(path, report) for path in paths)):
         if live.take(record) is None:
             realtime.take(record)
     return realtime.finish(), live.finish()
@@ -238,10 +242,6 @@ def stepped(
             steps.setdefault(id(session), []).append(Step(record.direction, record.data, session.last_ms))
     every: list[AnySession] = [*live.finish(simulated), *realtime.finish(simulated)]
     return [RecordedSession(s, steps.get(id(s), []), attempt or {}) for s in every if s.n_events]
-
-
-def _records(paths: list[Path], report: ParseReport) -> Iterator[LogRecord]:
-    return itertools.chain.from_iterable(records(path, report) for path in paths)
 
 
 class _Order:

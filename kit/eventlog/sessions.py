@@ -226,7 +226,7 @@ class LoggedSession(Logged[Conversation], ConversationView):
         return list(self.iter_rows())
 
     def iter_rows(self) -> Iterator[dict[str, Any]]:
-        """The same, one at a time."""
+        """The rows, one at a time."""
         for turn, response in enumerate(self.iter_responses(), 1):
             instants = (response.started_at_ms, response.created_at_ms, response.done_at_ms)
             at_ms = next((at_ms for at_ms in instants if at_ms is not None), None)
@@ -277,7 +277,12 @@ class LoggedSession(Logged[Conversation], ConversationView):
                 return
             event = Event(str(data["type"]), without_audio(data), at_ms, "client")
         else:
-            event = event_from(data, at_ms)
+            delta = data.get("delta") if kind == AUDIO_DELTA else None
+            if isinstance(delta, str) and (match := DIGEST.match(delta)) is not None:
+                # Audio of which the log keeps the digest only counts with its length.
+                event = Event(AUDIO_DELTA, data | {"delta": ""}, at_ms, pcm=b"", n_audio_bytes=int(match[2]))
+            else:
+                event = event_of(data, at_ms)
             if record.n_audio_bytes and not event.pcm:
                 event.n_audio_bytes = record.n_audio_bytes
             if not self._keep_audio and event.pcm:
@@ -463,15 +468,6 @@ def _entry(item: Item) -> dict[str, Any] | None:
     fields = {name: item.data[name] for name in _ITEM_FIELDS if item.data.get(name) is not None}
     parts = [{name: value for name, value in part.items() if value is not None} for part in item.parts]
     return fields | ({"content": parts} if parts else {})
-
-
-def event_from(data: dict[str, Any], at_ms: float) -> Event:
-    """A logged event; audio of which the log keeps the digest only counts with its length."""
-    if GA_NAME.get(data["type"]) == AUDIO_DELTA and isinstance(delta := data.get("delta"), str):
-        digest = DIGEST.match(delta)
-        if digest is not None:
-            return Event(AUDIO_DELTA, data | {"delta": ""}, at_ms, pcm=b"", n_audio_bytes=int(digest[2]))
-    return event_of(data, at_ms)
 
 
 _MAX_IDS = 200_000  # of responses, items and sessions

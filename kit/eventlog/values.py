@@ -117,7 +117,10 @@ def _quoted(text: str, at: int, n_quotes: int) -> Value | None:
     hidden = frozenset[str]().union(*(value.hidden for value in values))
     data = values[0].data if len(values) == 1 else [value.data for value in values]
     was_elided = any(value.is_elided for value in values) or is_elided(data, text, at, match.end())
-    return Value(data, at, match.end(), hidden, was_elided or _is_shortened(content, text, match.end()))
+    # Not as long as the program says that it is: < TEXT '{"type":…' [13000 bytes]
+    if (n_bytes := _N_BYTES.match(text, match.end())) is not None:
+        was_elided |= int(n_bytes[1].replace(",", "")) != len(content.encode("utf-8", "replace"))
+    return Value(data, at, match.end(), hidden, was_elided)
 
 
 def _doubled(text: str, at: int, n_quotes: int) -> Value | None:
@@ -150,6 +153,14 @@ _PAIR = re.compile(r"(?<![\w.$-])([A-Za-z_][\w.]*)=(?![=\s])")
 _IS_PAIRS = re.compile(r"(?:^|\s)type=(['\"])[a-z_]+(?:\.[a-z_]+)*\1(?:\s|$)|=\"[^\"]*\{\\\"")
 _PLAIN_WORD = re.compile(r"(?![\"'])(?:(-?(?:0|[1-9]\d{0,15})(?:\.\d{1,17})?)(?=[\s,]|$)|[^\s,]*)")
 _MAX_PAIRS = 200
+_LAST_OF = (  # how a type ends, and the field without which such an event is not whole
+    ("delta", "delta"), ("text.done", "text"), ("transcript.done", "transcript"), ("arguments.done", "arguments"),
+    ("audio.done", "content_index"), ("part.added part.done", "part"), ("response.created response.done", "response"),
+    ("item.added item.created item.done item.create item.retrieved", "item"), ("transcription.completed", "transcript"),
+    ("session.created session.updated session.update", "session"), ("conversation.created", "conversation"),
+    ("rate_limits.updated", "rate_limits"), ("buffer.append", "audio"), ("error", "error"),
+)  # fmt: skip
+_OBJECTS = ("response", "session", "item", "part", "conversation", "rate_limits", "error")
 
 
 def _pairs(text: str) -> Value | None:
@@ -183,27 +194,17 @@ def _pairs(text: str) -> Value | None:
                 fields[pair[1]], at = _CONSTANTS.get(word[0], number), word.end()
         except (ValueError, RecursionError, MemoryError):
             return None
-    if start is None or (is_print and (text[at:].strip(" \t\r\n\"')]}>,;") or not _is_whole(fields))):
+    if start is None:
         return None
+    if is_print:
+        # No bracket closes it, so it must have what events of its type end with, and objects where they have objects.
+        kind = str(fields["type"])
+        last = next((name for ends, name in _LAST_OF if kind.endswith(tuple(ends.split()))), "type")
+        is_whole = last in fields and not any(isinstance(fields.get(name), str) for name in _OBJECTS)
+        if not is_whole or text[at:].strip(" \t\r\n\"')]}>,;"):
+            return None
     was_elided |= ELISION.search(text, at) is not None or is_elided(fields, text, start, at)
     return Value(fields, start, at, frozenset(reader.hidden), was_elided)
-
-
-_LAST_OF = (  # how a type ends, and the field without which such an event is not whole
-    ("delta", "delta"), ("text.done", "text"), ("transcript.done", "transcript"), ("arguments.done", "arguments"),
-    ("audio.done", "content_index"), ("part.added part.done", "part"), ("response.created response.done", "response"),
-    ("item.added item.created item.done item.create item.retrieved", "item"), ("transcription.completed", "transcript"),
-    ("session.created session.updated session.update", "session"), ("conversation.created", "conversation"),
-    ("rate_limits.updated", "rate_limits"), ("buffer.append", "audio"), ("error", "error"),
-)  # fmt: skip
-_OBJECTS = ("response", "session", "item", "part", "conversation", "rate_limits", "error")
-
-
-def _is_whole(fields: dict[str, Any]) -> bool:
-    """Whether a print that no bracket closes has what events of its type end with, and objects where they have objects."""
-    kind = str(fields["type"])
-    last = next((name for ends, name in _LAST_OF if kind.endswith(tuple(ends.split()))), "type")
-    return last in fields and not any(isinstance(fields.get(name), str) for name in _OBJECTS)
 
 
 # ---------------------------------------------------------------------------------------------------------------- strings
@@ -308,23 +309,38 @@ _CONSTANTS: dict[str, Any] = {
     "None": None, "null": None, "undefined": None, "nil": None, "True": True, "true": True, "False": False, "false": False,
     "nan": None, "NaN": None, "inf": None, "Infinity": None,
 }  # fmt: skip
-# What is not Python in the prints of other programs → the Python that says the same. The sample is what it was made for.
-_NOTATIONS: tuple[tuple[str, str, str], ...] = (
-    # name, expression, sample
-    ("string", rf"[bBrRuU]{{0,2}}(?:{QUOTED})", "'it\\'s'  `it's \"x\"`  b'caf\\xc3\\xa9'"),
-    ("cut", r"\.\.\.\s*\d+ more characters?", "'AAAA'... 200 more characters"),
-    ("more", r"\.\.\.\s*\d+ more (?:items?|properties|property|entries|entry)", "[ 1, 2, ... 98 more items ]"),
-    ("prototype", r"\[Object: null prototype\]\s*(?=\{)", "[Object: null prototype] { type: 'x' }"),
-    ("hidden", r"\[(?:Object|Array|(?:Async)?Function|Circular|Getter|Setter|class|Promise)\b[^\[\]{}\"']*\]", "output: [ [Object] ]"),
-    ("enum", r"<[\w.]+:\s*(?=['\"\d])([^<>]*)>", "<Status.done: 'completed'>"),
-    ("object", r"<(?:Buffer|ref)\b[^<>{}]*>", "<Buffer 1f 8b>  <ref *1>"),
-    ("key", r"[A-Za-z_$][\w$]*(?=\s*:(?!:))", "{ type: 'x', from: 'y' }"),
-    ("named", r"[A-Za-z_$][\w$]*(?:\.[\w$]+)*\s*(?:\(\d+\)\s*|\s)(?=[{\[])", "Object(3) {…}  Map(2) {…}  RealtimeEvent {…}"),
-    ("arrow", r"=>", "Map(1) { 'a' => 1 }  {\"type\"=>\"x\"}"),
-    ("bigint", r"\b(\d+)n\b", "12n"),
-    ("zeros", r"(?<![\w.])0+(\d+)(?![\w.])", "007"),
+
+
+def _string(text: str) -> str:
+    quote = min(text.find(q) for q in "'\"`" if q in text)
+    if "\\" not in text and "\n" not in text and text[quote] != "`":
+        return text[quote:]
+    return repr(unescaped(text[quote + 1 : -1], is_bytes="b" in text[:quote].lower()))
+
+
+# What is not Python in the prints of other programs, and the Python that says the same, or what makes it of the text.
+_NOTATIONS: tuple[tuple[str, str, str | Callable[[str], str], str], ...] = (
+    # name, expression, Python, a sample of what it was made for
+    ("string", rf"[bBrRuU]{{0,2}}(?:{QUOTED})", _string, "'it\\'s'  `it's \"x\"`  b'caf\\xc3\\xa9'"),
+    ("cut", r"\.\.\.\s*\d+ more characters?", f"+ {_HIDDEN}", "'AAAA'... 200 more characters"),
+    ("more", r"\.\.\.\s*\d+ more (?:items?|properties|property|entries|entry)", _HIDDEN, "[ 1, 2, ... 98 more items ]"),
+    ("prototype", r"\[Object: null prototype\]\s*(?=\{)", "", "[Object: null prototype] { type: 'x' }"),
+    ("hidden", r"\[(?:Object|Array|(?:Async)?Function|Circular|Getter|Setter|class|Promise)\b[^\[\]{}\"']*\]", _HIDDEN, "output: [ [Object] ]"),
+    ("enum", r"<[\w.]+:\s*(?=['\"\d])([^<>]*)>", lambda text: text[text.index(":") + 1 : -1], "<Status.done: 'completed'>"),
+    ("object", r"<(?:Buffer|ref)\b[^<>{}]*>", _HIDDEN, "<Buffer 1f 8b>  <ref *1>"),
+    ("key", r"[A-Za-z_$][\w$]*(?=\s*:(?!:))", repr, "{ type: 'x', from: 'y' }"),
+    ("named", r"[A-Za-z_$][\w$]*(?:\.[\w$]+)*\s*(?:\(\d+\)\s*|\s)(?=[{\[])", "", "Object(3) {…}  Map(2) {…}  RealtimeEvent {…}"),
+    ("arrow", r"=>", ":", "Map(1) { 'a' => 1 }  {\"type\"=>\"x\"}"),
+    ("bigint", r"\b(\d+)n\b", lambda text: text[:-1], "12n"),
+    ("zeros", r"(?<![\w.])0+(\d+)(?![\w.])", lambda text: text.lstrip("0") or "0", "007"),
 )  # fmt: skip
-_NOTATION = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern, _ in _NOTATIONS), re.DOTALL)
+_NOTATION = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern, *_ in _NOTATIONS), re.DOTALL)
+_PYTHON = {name: python for name, _, python, _ in _NOTATIONS}
+
+
+def _as_python(token: re.Match[str]) -> str:
+    python = _PYTHON[str(token.lastgroup)]
+    return python if isinstance(python, str) else python(token[0])
 
 
 class _Expression:
@@ -412,31 +428,6 @@ def _is_joined(key: ast.expr) -> bool:
     return n_bytes not in (len(text.encode("utf-8", "replace")) for text in (f"'{key.value}'", repr(key.value)))
 
 
-def _as_python(token: re.Match[str]) -> str:
-    kind, text = token.lastgroup, token[0]
-    match kind:
-        case "string":
-            quote = min(text.find(q) for q in "'\"`" if q in text)
-            if "\\" not in text and "\n" not in text and text[quote] != "`":
-                return text[quote:]
-            return repr(unescaped(text[quote + 1 : -1], is_bytes="b" in text[:quote].lower()))
-        case "cut":
-            return f"+ {_HIDDEN}"
-        case "more" | "hidden" | "object":
-            return _HIDDEN
-        case "enum":
-            return text[text.index(":") + 1 : -1]
-        case "key":
-            return repr(text)
-        case "arrow":
-            return ":"
-        case "bigint":
-            return text[:-1]
-        case "zeros":
-            return text.lstrip("0") or "0"
-    return ""
-
-
 # ----------------------------------------------------------------------------------------------------------------- elision
 
 ELISION = re.compile(r"\.\.\.|…|\\u2026|\[truncated\]|<truncated>|\(truncated\)")
@@ -496,12 +487,6 @@ def has_broken_name(data: Any, mark: re.Pattern[str] = ELISION, *, in_event: boo
         if mark.search(key) or has_broken_name(value, mark, in_event=is_name if isinstance(value, str) else in_event):
             return True
     return False
-
-
-def _is_shortened(content: str, text: str, end: int) -> bool:
-    """Whether a string is not as long as the program says that it is: ``< TEXT '{"type":…' [13000 bytes]``."""
-    n_bytes = _N_BYTES.match(text, end)
-    return n_bytes is not None and int(n_bytes[1].replace(",", "")) != len(content.encode("utf-8", "replace"))
 
 
 _decode_json = json.JSONDecoder().raw_decode

@@ -33,7 +33,7 @@ from ..eventlog.redact import Hook
 from ..eventlog.writing import LineFormat, without_audio
 from ..files import named_path, regular_file, writable_path
 from ..plots.timeline import timeline
-from ..replay import without_marks
+from ..replay import with_texts, without_marks
 from ..trials.ledger import Ledger, inflate
 from ..version import __version__
 from ..wire.events import DIGEST, dict_of, loudness
@@ -442,16 +442,14 @@ def _with_sound(events: list[dict[str, Any]], clips: Iterable[bytes]) -> tuple[l
     sounds = {hashlib.sha256(pcm).hexdigest(): pcm for pcm in clips}
     missing, n_bytes_left = 0, _MAX_SOUND_BYTES
 
-    def sounding(value: Any) -> Any:
+    def sounding(text: str) -> str:
         nonlocal missing, n_bytes_left
-        if isinstance(value, str) and (match := DIGEST.match(value)):
-            pcm = sounds.get(match[1])
-            missing += pcm is None and loudness(value) != 0
-            pcm = bytes(min(int(match[2]), n_bytes_left)) if pcm is None else pcm[:n_bytes_left]
-            n_bytes_left -= len(pcm)
-            return base64.b64encode(pcm).decode()
-        if isinstance(value, dict):
-            return {key: sounding(field) for key, field in value.items()}
-        return [sounding(entry) for entry in value] if isinstance(value, list) else value
+        if (match := DIGEST.match(text)) is None:
+            return text
+        pcm = sounds.get(match[1])
+        missing += pcm is None and loudness(text) != 0
+        pcm = bytes(min(int(match[2]), n_bytes_left)) if pcm is None else pcm[:n_bytes_left]
+        n_bytes_left -= len(pcm)
+        return base64.b64encode(pcm).decode()
 
-    return [sounding(event) for event in events], missing
+    return with_texts(events, sounding), missing

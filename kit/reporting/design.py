@@ -116,8 +116,8 @@ class Verdict:
         if self.outcome == "open":
             return f"{self.model}: no difference is shown for {self.cure}: {counts}; {p_words(self.p)}."
         how_often = "less often" if self.outcome == "cures" else "more often"
-        shown = f"{p_words(self.p)}, shown at look {self.look} beyond the whole family's alpha"
-        return f"{self.model} drifts {how_often} with {self.cure}: {counts}; {shown}."
+        proof = f"{p_words(self.p)}, shown at look {self.look} beyond the whole family's alpha"
+        return f"{self.model} drifts {how_often} with {self.cure}: {counts}; {proof}."
 
 
 @dataclass(frozen=True)

@@ -141,8 +141,8 @@ def flow(m: Material) -> Grid:
     return Grid([*by, *names[:-1], "attempts lost after asking"], rows)
 
 
-def definitions(m: Material) -> Grid:
-    """The rate of each case and arm under the other definitions of a lost voice."""
+def definitions(m: Material) -> dict[str, Any]:
+    """The rate of each case and arm under the other definitions of a lost voice, and what those mean."""
     keys = [*m.over, "case", "arm"]
     rows: dict[tuple[str, ...], list[Any]] = {}
     names = [name for name in tables.DEFINITIONS if m.timed or name != "lost voice"]
@@ -151,7 +151,8 @@ def definitions(m: Material) -> Grid:
             cells = rows.setdefault(tuple(str(row[name]) for name in keys), [m.called(name, row) for name in keys])
             interval = f" ({points(row['low'])}–{points(row['high'])} %)" if row["n"] else ""
             cells.append(f"{row['k']} of {row['n']}{interval}" if row["n"] else "–")
-    return Grid([*keys, *names], list(rows.values()), group=len(keys) - 1)
+    meanings = [(word, meaning) for word, (_, meaning) in tables.DEFINITIONS.items()]
+    return {"grid": Grid([*keys, *names], list(rows.values()), group=len(keys) - 1), "meanings": meanings}
 
 
 def days(m: Material) -> dict[str, Any]:

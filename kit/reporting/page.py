@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,6 @@ from markupsafe import Markup
 from .. import plots, show, tables
 from ..errors import InputError, clipped
 from ..files import named_path, writable_path
-from ..stats.intervals import percent
 from ..tables.modality import heard_after, points
 from ..trials import arms
 from ..trials.ledger import Ledger
@@ -125,8 +123,14 @@ def report(
     if target.suffix.lower() != ".html":
         target /= "report.html"
     target = writable_path(target)
+    # What the template calls by the names of these functions.
+    sections = (
+        lead, findings.fitness, findings.unfinished, findings.in_short, pictures, rates, rare, counts, costs, findings.flow,
+        findings.definitions, findings.days, reported, trials, comparisons, findings.chosen_later, findings.controls, plan, failures, ids,
+    )  # fmt: skip
     with written_by_a_run(book):
-        html = render("report.html", **context(material, question))
+        data: dict[str, Any] = {section.__name__: section(material) for section in sections}
+        html = render("report.html", m=material, question=question, show=show, download=download, **data)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         # Written beside and put in place: who reads the report meanwhile sees the old one or the new one.
@@ -136,47 +140,6 @@ def report(
     except OSError as exc:
         raise InputError(f"cannot write {clipped(str(target))}: {exc.strerror or exc}; choose another folder") from exc
     return Report(target, material.fit, material.simulated)
-
-
-def context(m: Material, question: str) -> dict[str, Any]:
-    """Everything that ``report.html`` shows."""
-    return {
-        "question": question,
-        "m": m,
-        "percent": percent(m.level),
-        "baseline": spaced(m.baseline),
-        "lead": lead(m),
-        "policies": sorted(set(m.attempts["policy"].dropna().astype(str))) if "policy" in m.attempts else [],
-        "fitness": findings.fitness(m),
-        "ended": findings.unfinished(m),
-        "show": show,
-        "in_short": findings.in_short(m),
-        "flow": findings.flow(m),
-        "definitions": findings.definitions(m),
-        "meanings": {word: meaning for word, (_, meaning) in tables.DEFINITIONS.items()},
-        "days": findings.days(m),
-        "chosen_later": findings.chosen_later(m),
-        "pictures": list(pictures(m)),
-        "rates": rates(m),
-        "counts": counts(m),
-        "rare": rare(m),
-        "costs": costs(m),
-        "reported": reported(m),
-        "trials": trials(m),
-        "comparisons": comparisons(m),
-        "controls": findings.controls(m),
-        "plan": plan(m),
-        "failures": failures(m),
-        "spent": m.ledger.spent(),
-        "run": m.ledger.last_run,  # None of a ledger that was only planned
-        "began": when((m.ledger.last_run or {}).get("started_at")),
-        "served": {name: ordered(m.attempts, name) for name in ("served_model", "voice", "drift_rule")},
-        "ids": ids(m),
-        "downloads": {
-            "table": download(m.table, "table.csv", "The whole table as CSV"),
-            "trials": download(m.trials, "trials.csv", "every trial as CSV"),
-        },
-    }
 
 
 # --------------------------------------------------------------------------------------------------------- what came out
@@ -196,8 +159,9 @@ def lead(m: Material) -> str:
     )
 
 
-def pictures(m: Material) -> Iterator[tuple[str, list[Markup]]]:
+def pictures(m: Material) -> list[tuple[str, list[Markup]]]:
     """A heading and its figures for each of the plan's settings."""
+    by_settings = []
     outcome = "lost_voice" if m.rate == "lost_voice" else "text"
     # Links only where the list of trials is on the page.
     strip = partial(plots.strip, link="#trial-" if len(m.trials) <= MAX_TRIALS else "")
@@ -235,7 +199,8 @@ def pictures(m: Material) -> Iterator[tuple[str, list[Markup]]]:
             differences = m.of(m.comparisons, name).drop(columns="settings", errors="ignore")
             alt = "Difference in drift from the baseline, with intervals"
             figures.append(figure(plots.differences, differences, f"f{n}g-", alt))
-        yield name if m.over else "Pictures", figures
+        by_settings.append((name if m.over else "Pictures", figures))
+    return by_settings
 
 
 def rare(m: Material) -> list[str]:
@@ -326,9 +291,9 @@ def reported(m: Material) -> dict[str, Any] | None:
         cures.append([*(m.called(key, row) for key in m.over), spaced(name), *source, _measured(m, row)])
     if not cases and not cures:
         return None
-    found = f"found ({show.origin_word(m.simulated) or 'measured ' + when(m.trials['started_at'].min())[:10]})"
-    names = [*m.over, "case, as it is", "reported", "in words", found, "as reported"]
-    arm_names = [*m.over, "arm", "reported", "where", f"{found}, all cases"]
+    found_words = f"found ({show.origin_word(m.simulated) or 'measured ' + when(m.trials['started_at'].min())[:10]})"
+    names = [*m.over, "case, as it is", "reported", "in words", found_words, "as reported"]
+    arm_names = [*m.over, "arm", "reported", "where", f"{found_words}, all cases"]
     # The stand-in's default rule was written after those reports: that it agrees with them shows nothing.
     documented = [
         settings.get("endpoint") == "standin"
@@ -382,8 +347,8 @@ def trials(m: Material) -> dict[str, Any]:
         ]
         replies_of_turn = " → ".join(show.plain(reply, MAX_WORDS) for reply in own["words"]) or "–"
         words = Markup("<br>").join([replies_of_turn, *map(Markup, players)])
-        heard = show.ms(None if row["heard_ms"] != row["heard_ms"] else float(row["heard_ms"]))
-        rows.append([code(trial), *cells, int(row["repeat"]) + 1, turn + 1, came_as, heard, words])
+        heard_ms = show.ms(None if row["heard_ms"] != row["heard_ms"] else float(row["heard_ms"]))
+        rows.append([code(trial), *cells, int(row["repeat"]) + 1, turn + 1, came_as, heard_ms, words])
     names = ["trial", *m.over, "case", "arm", "repeat", "turn", "came as", "heard after", "words"]
     summary = f"{show.counted(len(m.trials), 'trial')}, {show.counted(len(rows), 'turn')}"
     if sounds:

@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from .. import plots, show, tables
 from ..errors import InputError, KitError, LedgerError, clipped
-from ..stats.intervals import Interval
+from ..stats.intervals import Interval, percent
 from ..tables.modality import points
 from ..trials.ledger import Ledger
 from ..version import __version__
@@ -65,6 +65,8 @@ class Material:
         self.trials = tables.trials_df(ledger)  # measured trials; controls are in `controls`
         self.turns = tables.turns_df(ledger)
         self.attempts = tables.attempts_df(ledger)
+        # By which the outcomes of GPT-Live were inferred.
+        self.policies = sorted(set(self.attempts["policy"].dropna().astype(str))) if "policy" in self.attempts else []
         self.controls = tables.controls_df(ledger, level=self.level)
         # Everything was GPT-Live, which has no text: what is lost is lost to silence.
         self.is_live = all(settings.get("protocol") == "live" for settings in self.plan.get("settings") or [{}])
@@ -256,6 +258,7 @@ def render(template: str, *, is_page: bool = True, **data: Any) -> str:
     )
     if is_page:
         data["style"] = Markup((_HERE / "report.css").read_text(encoding="utf-8"))
-    environment.filters |= {"units": show.units, "counted": show.counted, "ascii": ascii}
+    environment.filters |= {"units": show.units, "counted": show.counted, "percent": percent, "ascii": ascii}
+    environment.filters |= {"spaced": spaced, "ordered": ordered, "when": when}
     made_at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return environment.get_template(template).render(data, made_at=made_at, kit_version=__version__)

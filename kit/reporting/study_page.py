@@ -105,10 +105,10 @@ def models(rates: list[ModelRate]) -> Grid:
     rows = []
     for rate in rates:
         share = rate.k / rate.n if rate.n else float("nan")
-        both = ((rate.k, rate.n, rate.interval), (rate.background_k, rate.background_n, rate.background))
+        counts = ((rate.k, rate.n, rate.interval), (rate.background_k, rate.background_n, rate.background))
         rows.append([
             rate.model, bar(share, rate.interval.low or 0.0, rate.interval.high or 0.0),
-            *(f"{k} of {n} ({span(interval)})" if n else "–" for k, n, interval in both),
+            *(f"{k} of {n} ({span(interval)})" if n else "–" for k, n, interval in counts),
             "–" if rate.p is None else f"{'yes' if rate.is_more else 'not shown'}, {p_words(rate.p)}",
             f"{rate.lost_voice} of {rate.n}" if rate.n else "–",
             f"{rate.n_lost}: {span(rate.bounds)}" if rate.n_lost else "none",
