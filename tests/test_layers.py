@@ -31,7 +31,7 @@ RANKS = [
 RANK = {name: n for n, names in enumerate(RANKS) for name in names}
 NOT_LAYERED = {"__init__", "__main__", "repertoire"}  # the front door, `python -m kit`, and a script that renders data
 # The stand-in is a server that could leave: it shares the words of the wire with the client, never its reading of it.
-DOOR_OF_THE_STAND_IN = {"kit.errors", "kit.clip", "kit.files", "kit.speech", "kit.wire.dialect", "kit.wire.refusals"}
+DOOR_OF_THE_STAND_IN = {"kit.errors", "kit.clip", "kit.speech", "kit.wire.dialect", "kit.wire.refusals"}
 HOMES = {
     "websockets": {"intake", "link", "connecting", "standin", "replay", "relay"},
     "sounddevice": {"audio"},
@@ -39,7 +39,7 @@ HOMES = {
     "matplotlib": {"plots"},
     "anywidget": {"widgets"},
     "ipywidgets": {"widgets"},
-    "soundfile": {"clip", "speech", "standin"},
+    "soundfile": {"clip", "standin"},
     "soxr": {"clip", "speech", "standin", "audio"},
     "pybase64": {"wire", "history", "standin", "live"},
     "jinja2": {"reporting"},
