@@ -315,8 +315,6 @@ class Clip:
         listed = show.one_line(", ".join(names[:12]) or "none", 400)
         raise AudioFormatError(f"no clip is named {clipped(name)}; there are: {listed}")
 
-    # ------------------------------------------------------------------------------------------------------ what it is
-
     @property
     def source(self) -> str:
         """``file``, ``microphone``, ``synthesised`` …: the kind of its provenance."""
@@ -473,8 +471,6 @@ class Clip:
         if file.exists() and not replace:
             raise AudioFormatError(f"there is a clip named {clipped(name)} already; take another name, or replace=True")
         return self.save(file)
-
-    # ----------------------------------------------------------------------------------------------- how it shows itself
 
     def __repr__(self) -> str:
         text = f"“{show.one_line(self.text)}”" if self.text else ""

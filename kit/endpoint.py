@@ -33,8 +33,6 @@ DEFAULT_LIVE_MODEL = "gpt-live-1.1"
 NAMES = tuple(name for name in SERVICES if name != "qwen")  # its address is each user's own, and has no default
 
 
-# ------------------------------------------------------------------------------------------------------------ endpoints
-
 Auth = Literal["bearer", "api-key", "xi-api-key", "basic", "none"]
 """How a key is sent: as ``Authorization: Bearer``, as the header ``api-key`` (Azure) or ``xi-api-key`` (ElevenLabs), as
 ``Authorization: Basic``, or not at all."""

@@ -201,9 +201,6 @@ def _transcript(item: HistoryItem, part: HistoryPart) -> str | None:
     return words if silent and isinstance(words, str) else None
 
 
-# ----------------------------------------------------------------------------------------------------------- the history
-
-
 @dataclass(frozen=True, slots=True)
 class History:
     """Items to seed before the first response. Immutable; builders return a longer history.
@@ -288,8 +285,6 @@ class History:
         if not isinstance(other, History):
             return NotImplemented
         return History(self.items + other.items, self.notes + other.notes)
-
-    # -------------------------------------------------------------------------------------------------- looking at it
 
     def __len__(self) -> int:
         return len(self.items)

@@ -194,8 +194,6 @@ class LiveSession(OpenSession, LiveView):
         self._n_delegations = 0  # handed to `on_delegation` so far
         self._asking = False  # one ask at a time: a second clip would be heard as part of the first
 
-    # ------------------------------------------------------------------------------------------------- what it is
-
     spoken = "GPT-Live"
 
     @property
@@ -430,8 +428,6 @@ class LiveSession(OpenSession, LiveView):
         lines = "\n".join(f"{m['role']}: {m['content'][0]['text']}" for m in spell_past(history))
         return [await self.append(lane, piece) for piece in pieces(lines)]
 
-    # ------------------------------------------------------------------------------------------------------ others
-
     @verb
     async def append_audio(self, audio: Clip | bytes) -> None:
         """Send the caller's sound as it comes, from a microphone; silence is fed where none comes.
@@ -495,8 +491,6 @@ class LiveSession(OpenSession, LiveView):
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._link.close()
             self.conversation.end(self.now_ms)
-
-    # ------------------------------------------------------------------------------------------------------- inside
 
     def _spawn(self, work: Any) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)

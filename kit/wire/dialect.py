@@ -18,8 +18,6 @@ from ..errors import InputError, clipped
 
 Name = Literal["ga", "beta"]
 
-# ---------------------------------------------------------------------------------------------------- the two spellings
-
 
 @dataclass(frozen=True, slots=True)
 class Dialect:

@@ -540,8 +540,6 @@ class LiveConversation:
         if until is not None:
             self.asked(until, "clip" if self._saw_input else "words", began_at_ms=began_at_ms)
 
-    # ------------------------------------------------------------------------------------------------------- words
-
     def _words(self, event: Mapping[str, Any], at_ms: float, *, by_caller: bool) -> None:
         text = text_of(event, "delta")
         if not text:
@@ -608,8 +606,6 @@ class LiveConversation:
             item = dict_of(inner, "item")
             if item.get("type") == "function_call":
                 delegation.tools.append({key: item.get(key) for key in ("name", "call_id", "arguments")})
-
-    # ------------------------------------------------------------------------------------------------------- others
 
     def _usage(self, event: Mapping[str, Any]) -> bool:
         """Take the seconds that an event tells; returns whether it tells any."""
