@@ -125,7 +125,8 @@ class LiveServerSession(Core):
         self._n_out = 0  # output frames sent
         # When the first input frame came, on the wall: the track begins `_TRACK_LAG_MS` later.
         self._track_from_s: float | None = None
-        self._voice = np.zeros(0, np.int16)  # what the track is still to bring, from its position on: PCM at 24 kHz
+        # What the track is still to bring, in order: where on it, and PCM at 24 kHz. Jokes are not copied: a client may order thousands.
+        self._voice: list[tuple[float, np.ndarray[Any, Any]]] = []
         self._muted = False
         # The caller's turn that is being heard, on the session's clock, and its sound.
         self._loud_from_ms: float | None = None
@@ -136,6 +137,8 @@ class LiveServerSession(Core):
         self._started_s = 0.0
         # The disease, drawn once at the start: everything goes on but the voice.
         self._silent = False
+        # Where on the track the last word ends; the next reply begins behind it.
+        self._speaks_until_ms = 0.0
         self._n_cuts = 0  # how often the caller talked: words of the model that were to come before are dropped
         # Client delegations by id; of the backend: the delegation that is open (empty: none), what it is owed and was given.
         self._delegations: set[str] = set()
@@ -158,10 +161,7 @@ class LiveServerSession(Core):
 
     @property
     def wake_at(self) -> float | None:
-        due = [self._due[0][0]] if self._due else []
-        frame_s = self._next_frame_s()
-        if frame_s is not None:
-            due.append(frame_s)
+        due = [at_s for at_s in (self._next_frame_s(), self._due[0][0] if self._due else None) if at_s is not None]
         return min(due) / self.options.pace if due else None
 
     def receive(self, frame: str | bytes, sideband: LiveSideband | None = None) -> bool:
@@ -216,11 +216,14 @@ class LiveServerSession(Core):
         position, n = self.position_ms, FRAME_MS * 24
         self._n_out += 1
         samples = np.zeros(n, np.int16)
-        piece, self._voice = self._voice[:n], self._voice[n:]
-        if position < len(_DITHER) * FRAME_MS and not piece.any():
+        if position < len(_DITHER) * FRAME_MS:
             samples[::7] = _DITHER[position // FRAME_MS]
-        else:
-            samples[: len(piece)] = piece
+        for at_ms, pcm in self._voice:
+            offset = int((position - at_ms) * 24)
+            piece = pcm[max(0, offset) : max(0, offset + n)]
+            if len(piece):
+                samples[max(0, -offset) : max(0, -offset) + len(piece)] = piece
+        self._voice = [(at, pcm) for at, pcm in self._voice if at + len(pcm) / 24 > position + FRAME_MS]
         for sideband in self.sidebands:
             sideband.sound("model", samples.tobytes())
         data = Clip(samples).to_bytes(self._format)
@@ -342,7 +345,7 @@ class LiveServerSession(Core):
     def _interrupted(self) -> None:
         """Stop the voice and its words: the caller talks over the reply. No event says so."""
         self._n_cuts += 1
-        self._voice = self._voice[:0]
+        self._voice, self._speaks_until_ms = [], self.position_ms
 
     # Sound out
 
@@ -359,11 +362,11 @@ class LiveServerSession(Core):
         pcm = speak(text)
         self._lines.append(text)
         self._said.append(_message("assistant", "output_text", text))
-        until_ms = self.position_ms + len(self._voice) / 24  # of what is to be said before
-        now_ms = max(self._in_ms - _TRACK_LAG_MS, until_ms)
-        gap = np.zeros(round((now_ms + _VOICE_AFTER_WORD_MS - until_ms) * 24), np.int16)
-        self._voice = np.concatenate([self._voice, gap, pcm])
-        self._send_words("output", text, now_ms, len(pcm) / 24)
+        now_ms = max(self._in_ms - _TRACK_LAG_MS, self.position_ms, self._speaks_until_ms)
+        at_ms, length_ms = now_ms + _VOICE_AFTER_WORD_MS, len(pcm) / 24
+        self._voice.append((at_ms, pcm))
+        self._speaks_until_ms = at_ms + length_ms
+        self._send_words("output", text, now_ms, length_ms)
 
     def _send_words(self, side: str, text: str, from_ms: float, length_ms: float) -> None:
         """Send what `side` (``input`` or ``output``) says, in fragments on the 200 ms grid, each when the clock comes to its place."""
@@ -456,7 +459,7 @@ class LiveServerSession(Core):
             raise refuse("invalid_value", "A fixture lasts at most 30 seconds.", "audio")
         self._interrupted()
         at_ms = float(self.position_ms)
-        self._voice = pcm.astype(np.int16)
+        self._voice.append((at_ms, pcm))
         self._muted = True
         self._answer(event, "session.output_audio.fixture.playing")
 
