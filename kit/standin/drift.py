@@ -21,6 +21,7 @@ wire/README.md, Modality drift.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -192,13 +193,15 @@ class NamedRule:
         """Return the rule at work in one session."""
         draws = draws.of_attempt() if self.fresh else draws
         kind, numbers = self.text
-        seen: list[Context] = []  # by each response so far
+        count = itertools.count()
+        first: list[Context] = []  # what the session's first response read
 
         def decide(context: Context) -> bool | Silence:
-            n = len(seen)
-            seen.append(context)
+            n = next(count)
+            if not first:
+                first.append(context)
             assert kind.is_text is not None
-            text = kind.is_text(Occasion(draws, n, context, seen[0]), *numbers)
+            text = kind.is_text(Occasion(draws, n, context, first[0]), *numbers)
             for silencing, (q, *late_ms) in self.silences:
                 assert silencing.silence is not None
                 if draws.uniform(silencing.silence, n) < q:

@@ -257,9 +257,6 @@ class Conversation:
     def __iter__(self) -> Iterator[Item]:
         return (self._items[id] for id in self._order)
 
-    def __len__(self) -> int:
-        return len(self._order)
-
     def __contains__(self, id: object) -> bool:
         return id in self._items
 
@@ -307,10 +304,6 @@ class Conversation:
             ing = {"retrieve": "retrieving", "delete": "deleting", "truncate": "truncating"}[verb]
             raise refuse(f"item_{verb}_invalid_item_id", f"Error {ing} item: the item with id '{id}' does not exist.")
         return self._items[id]
-
-    def find(self, id: str) -> Item | None:
-        """Return the item of that id, if there is one."""
-        return self._items.get(id)
 
     def delete(self, id: object) -> Item:
         """Remove an item and return it."""

@@ -318,7 +318,8 @@ class LiveServerSession(Core):
             if samples.size and int(np.abs(samples.astype(np.int32)).max()) > LOUD:
                 if self._loud_from_ms is None:
                     self._loud_from_ms = at_ms
-                    self._interrupted()
+                    # The caller talks over the reply: its voice and words stop. No event says so.
+                    self._n_cuts, self._voice, self._speaks_until_ms = self._n_cuts + 1, [], self.position_ms
                 self._loud_until_ms = self._in_ms
             if self._loud_from_ms is not None:
                 if self._in_ms - self._loud_from_ms < _MAX_TURN_MS:
@@ -335,17 +336,12 @@ class LiveServerSession(Core):
         n, self._n_turns = self._n_turns, self._n_turns + 1
         text = self.options.hears[n] if n < len(self.options.hears) else recorded_words(pcm) or "(speech)"
         self._lines.append(text)
-        self._said.append(_message("user", "input_text", text))
+        self._said.append({"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]})
         self._send_words("input", text, began_ms, until_ms - began_ms)
         if any(word.lower() in text.lower() for word in self.options.delegates):
             self._at_clock(until_ms + _ANSWER_MS, lambda: self._delegate({}))
         elif not self._silent:
             self._at_clock(until_ms + _ANSWER_MS + self.options.late_ms, lambda: self._say(self._reply()))
-
-    def _interrupted(self) -> None:
-        """Stop the voice and its words: the caller talks over the reply. No event says so."""
-        self._n_cuts += 1
-        self._voice, self._speaks_until_ms = [], self.position_ms
 
     # Sound out
 
@@ -361,7 +357,7 @@ class LiveServerSession(Core):
         """Begin a reply now: words first, then their sound on the track."""
         pcm = speak(text)
         self._lines.append(text)
-        self._said.append(_message("assistant", "output_text", text))
+        self._said.append({"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]})
         now_ms = max(self._in_ms - _TRACK_LAG_MS, self.position_ms, self._speaks_until_ms)
         at_ms, length_ms = now_ms + _VOICE_AFTER_WORD_MS, len(pcm) / 24
         self._voice.append((at_ms, pcm))
@@ -457,9 +453,8 @@ class LiveServerSession(Core):
             raise refuse("invalid_value", "audio must be base64 of whole samples.", "audio") from None
         if not len(pcm) or len(pcm) / 24 > 30_000:
             raise refuse("invalid_value", "A fixture lasts at most 30 seconds.", "audio")
-        self._interrupted()
-        at_ms = float(self.position_ms)
-        self._voice.append((at_ms, pcm))
+        at_ms = self.position_ms
+        self._n_cuts, self._voice, self._speaks_until_ms = self._n_cuts + 1, [(at_ms, pcm)], at_ms
         self._muted = True
         self._answer(event, "session.output_audio.fixture.playing")
 
@@ -609,11 +604,6 @@ _HANDLERS: dict[str, Callable[[LiveServerSession, dict[str, Any]], None]] = {
     **dict.fromkeys(("decision.create", "decision.item.create", "decision.item.delete"), LiveServerSession._decision),
     "session.output_audio.fixture.play": LiveServerSession._fixture,
 }
-
-
-def _message(role: str, kind: str, text: str) -> dict[str, Any]:
-    """Return a message as `session.start` spells those of a history."""
-    return {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}
 
 
 class LiveSideband(Core):

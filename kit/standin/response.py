@@ -39,7 +39,7 @@ from .items import (
     usage,
 )
 from .options import Options
-from .replies import Call, NoReply, Output, Say
+from .replies import Call, NoReply, Output
 from .settings import ResponseRequest, Settings
 from .sound import CHUNK_MS, pieces, spoken
 
@@ -190,7 +190,7 @@ class Response:
                 self._at_s = 0.0
             self.waiting = False
             for index, output in enumerate(plan):
-                yield from self._stream_call(index, output) if isinstance(output, Call) else self._say(index, output)
+                yield from self._produce(index, output)
                 self._close_item("completed", last=index == len(plan) - 1)
         except NoReply as exc:
             self.fail(Refusal(exc.code, str(exc)))
@@ -215,38 +215,65 @@ class Response:
         aloud = any(part.kind == "audio" for item in self._items for part in item.parts)
         text_out = round(1.4 * self._text_out + 4) if aloud else self._text_out
         before, self.outbox.conversation.last_read = self.outbox.conversation.last_read, self._reads
-        self._usage = usage(self._reads, before, text_out, self._audio_out(), self.outbox.d, self.request.is_2x)
+        self._usage = usage(
+            self._reads,
+            before,
+            text_out,
+            audio_tokens(self.audio_ms, ASSISTANT_MS_PER_TOKEN),
+            self.outbox.d,
+            self.request.is_2x,
+        )
         self._finish(status)
 
     # Its items
 
-    def _begin_item(self, index: int, item: Item) -> None:
+    def _produce(self, index: int, output: Output) -> Iterator[float]:
+        """Make an item of a message or a call, and stream it."""
+        outbox, part = self.outbox, None
+        if isinstance(output, Call):
+            # ``call_`` and sixteen letters and digits: without the second that other ids begin with
+            call_id = f"call_{outbox.new_id('')[6:]}"
+            item = Item(outbox.new_id("item"), "function_call", status="in_progress")
+            item.fields = {"name": output.name, "call_id": call_id, "arguments": ""}
+        else:
+            item = Item(outbox.new_id("item"), "message", "assistant", "in_progress")
+            phase = output.phase or (
+                "final_answer" if self.request.is_2x else None
+            )  # the 2.x family marks every message
+            item.fields = {"phase": phase} if phase is not None else {}
         self._items.append(item)
-        item_fields = item.show(self.outbox.d)
-        self.outbox.emit("response.output_item.added", response_id=self.id, output_index=index, item=item_fields)
+        item_fields = item.show(outbox.d)
+        outbox.emit("response.output_item.added", response_id=self.id, output_index=index, item=item_fields)
         if self.conversation_id is not None:
-            before = self.outbox.conversation.add(item)
-            self.outbox.emit("conversation.item.added", previous_item_id=before, item=item_fields)
-
-    def _say(self, index: int, say: Say) -> Iterator[float]:
-        item = Item(self.outbox.new_id("item"), "message", "assistant", "in_progress")
-        phase = say.phase or ("final_answer" if self.request.is_2x else None)  # the 2.x family marks every message
-        if phase is not None:
-            item.fields["phase"] = phase
-        self._begin_item(index, item)
-        part = Part("audio" if say.aloud else "text", "")
-        place = {"response_id": self.id, "item_id": item.id, "output_index": index, "content_index": 0}
-        empty = {"type": "audio", "transcript": ""} if say.aloud else {"type": "text", "text": ""}
-        self.outbox.emit("response.content_part.added", **place, part=empty)
-        item.parts.append(part)
-        self._open = (index, item, part)
-        if say.aloud:
-            yield from self._stream_speech(place, part, say.text)
-            return
-        self._text_out += 2  # a text of 12 pieces is 14 tokens, one of 11 is 13 (recordings of 2026-07)
-        for piece in self._pieces("response.output_text.delta", place, say.text):
-            part.text = f"{part.text}{piece}"
-            yield self._next_token()
+            before = outbox.conversation.add(item)
+            outbox.emit("conversation.item.added", previous_item_id=before, item=item_fields)
+        place: dict[str, Any] = {"response_id": self.id, "item_id": item.id, "output_index": index}
+        if isinstance(output, Call):
+            place["call_id"] = item.fields["call_id"]
+            self._open = (index, item, None)
+            name, text = "response.function_call_arguments.delta", json.dumps(output.arguments, ensure_ascii=False)
+        else:
+            place["content_index"] = 0
+            part = Part("audio" if output.aloud else "text", "")
+            empty = {"type": "audio", "transcript": ""} if output.aloud else {"type": "text", "text": ""}
+            outbox.emit("response.content_part.added", **place, part=empty)
+            item.parts.append(part)
+            self._open = (index, item, part)
+            if output.aloud:
+                yield from self._stream_speech(place, part, output.text)
+                return
+            self._text_out += 2  # a text of 12 pieces is 14 tokens, one of 11 is 13 (recordings of 2026-07)
+            name, text = "response.output_text.delta", output.text
+        for piece in self._pieces(name, place, text):
+            if part is None:
+                item.fields["arguments"] += piece
+            else:
+                part.text = f"{part.text}{piece}"
+            if outbox.options.token_s is None:
+                self._at_s += TEXT_DELTA_S
+            else:
+                self.hold_s = outbox.options.token_s
+            yield self._at_s
 
     def _pieces(self, ga_name: str, place: dict[str, Any], text: str) -> Iterator[str]:
         """Emit a delta for each piece of a text, and yield it once it is out."""
@@ -279,34 +306,16 @@ class Response:
             self._at_s += CHUNK_MS / 1000
             yield self._at_s
 
-    def _stream_call(self, index: int, call: Call) -> Iterator[float]:
-        # ``call_`` and sixteen letters and digits: without the second that other ids begin with
-        outbox, call_id = self.outbox, f"call_{self.outbox.new_id('')[6:]}"
-        item = Item(outbox.new_id("item"), "function_call", status="in_progress")
-        item.fields = {"name": call.name, "call_id": call_id, "arguments": ""}
-        self._begin_item(index, item)
-        self._open = (index, item, None)
-        place = {"response_id": self.id, "item_id": item.id, "output_index": index, "call_id": call_id}
-        arguments = json.dumps(call.arguments, ensure_ascii=False)
-        for piece in self._pieces("response.function_call_arguments.delta", place, arguments):
-            item.fields["arguments"] += piece
-            yield self._next_token()
-
-    def _next_token(self) -> float:
-        if self.outbox.options.token_s is None:
-            self._at_s += TEXT_DELTA_S
-        else:
-            self.hold_s = self.outbox.options.token_s
-        return self._at_s
-
     def _spend(self, text: int, audio_ms: int = 0) -> None:
-        total = self._text_out + text + self._audio_out() + audio_ms // ASSISTANT_MS_PER_TOKEN
+        total = (
+            self._text_out
+            + text
+            + audio_tokens(self.audio_ms, ASSISTANT_MS_PER_TOKEN)
+            + audio_ms // ASSISTANT_MS_PER_TOKEN
+        )
         if self.request.max_output_tokens is not None and total > self.request.max_output_tokens:
             raise _LimitReached
         self._text_out += text
-
-    def _audio_out(self) -> int:
-        return audio_tokens(self.audio_ms, ASSISTANT_MS_PER_TOKEN)
 
     # How it ends
 

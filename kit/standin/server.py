@@ -107,7 +107,6 @@ class SessionDriver:
             accepted = session.receive(frame)
             for recorder in self._recorders:
                 recorder.frame("client", frame, not accepted)
-            self._start_jobs()
             self._wake.set()
             # Back-pressure: who does not read is not listened to, or the answers would fill the memory.
             while session.backlog > BACKLOG_FRAMES and not writer.done():
@@ -145,7 +144,10 @@ class SessionDriver:
                 for _ in range(_BURST):
                     if not session.advance():
                         break
-                self._start_jobs()
+                for job in session.jobs():
+                    task = asyncio.create_task(self._work(job))
+                    self._jobs.add(task)
+                    task.add_done_callback(self._jobs.discard)
         except Exception:
             connection.transport.abort()  # a session that can no longer send is over
             raise
@@ -165,12 +167,6 @@ class SessionDriver:
             if timer is not None:
                 timer.cancel()
         self._wake.clear()
-
-    def _start_jobs(self) -> None:
-        for job in self.session.jobs():
-            task = asyncio.create_task(self._work(job))
-            self._jobs.add(task)
-            task.add_done_callback(self._jobs.discard)
 
     async def _work(self, job: Job) -> None:
         try:
@@ -351,9 +347,8 @@ class StandIn(Listener):
             return connection.respond(HTTPStatus.NOT_FOUND, text)
         session_id, verb = (word or "" for word in live_path.groups()) if live_path is not None else ("", "")
         if (verb == "fork" and session_id not in self._stored) or (verb == "attach" and not self._running(session_id)):
-            error = {"message": "No session found for the provided session_id", "type": "invalid_request_error"}
-            error |= {"param": "session_id", "code": "session_id_not_found"}
-            return _json(connection, HTTPStatus.NOT_FOUND, {"error": error})
+            why = Refusal("session_id_not_found", "No session found for the provided session_id", "session_id")
+            return _json(connection, HTTPStatus.NOT_FOUND, {"error": error_fields(why)})
         if len(self._drivers) >= self.limits.sessions:
             text = f"{self.limits.sessions} sessions are open already\n"
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, text)

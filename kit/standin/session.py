@@ -405,11 +405,11 @@ class ServerSession(Outbox):
         for n, raw in enumerate(raw_items or ()):
             path = f"response.input[{n}]"
             if isinstance(raw, dict) and raw.get("type") == "item_reference":
-                item = self.conversation.find(str(raw.get("id")))
-                if item is None:  # the service's refusal of this is unverified
-                    demand(missing(f"{path}.id") if raw.get("id") is None else None)
-                    message = f"Item with id '{raw['id']}' not found in conversation."
-                    raise refuse("item_not_found", message, f"{path}.id")
+                demand(missing(f"{path}.id") if raw.get("id") is None else None)
+                id = str(raw["id"])
+                if id not in self.conversation:  # the service's refusal of this is unverified
+                    raise refuse("item_not_found", f"Item with id '{id}' not found in conversation.", f"{path}.id")
+                item = self.conversation.get(id, "retrieve")
             else:
                 item = item_from_client(raw, self.d, self._settings.input_format, self.new_id("item"), path)
             context.append(item)
