@@ -125,8 +125,16 @@ def _bands(turns: Frame, by: tuple[str, ...]) -> list[Band]:
     several = [name for name in by if len(groups(turns, name)) > 1] or list(by[:1])
     names_of = {name: labels(turns, name) for name in several}
     text, late = SHADES.index("text"), SHADES.index("late")  # with silent between them: the ways to lose the voice
+    heard = turns["modality"].astype(object).where(turns["modality"].notna(), "")
+    if "outcome" in turns:  # silent and late are ways to lose the voice, whatever came late
+        outcome = turns["outcome"].astype(object)
+        heard = heard.where(~outcome.isin(["silent", "late"]), outcome)
+    codes = heard.map({word: at for at, word in enumerate(SHADES)}).to_numpy(float)
+    # A turn without a modality: the trial was tried and failed, or nobody came to it.
+    missing = np.where(turns["state"].astype(str) != "missing", SHADES.index("failed"), SHADES.index("not run"))
+    turns = turns.assign(shade=np.where(np.isnan(codes), missing, codes).astype(int))
     # Of GPT-Live, which has no text, the share is of silence.
-    word = "lost" if text < min(_shades(turns), default=text) <= late else "text"
+    word = "lost" if text < min(turns["shade"], default=text) <= late else "text"
     out = []
     for key, rows in turns.groupby(list(by), observed=True, sort=True, dropna=False) if by else [((), turns)]:
         # Several ledgers in one frame may use the same id for different trials.
@@ -135,7 +143,7 @@ def _bands(turns: Frame, by: tuple[str, ...]) -> list[Band]:
         turn = rows["turn"].to_numpy(int)
         # Whatever has no row counts as not run.
         cells = np.full((turn.max() + 1, trial.max() + 1), SHADES.index("not run"))
-        cells[turn, trial] = _shades(rows)
+        cells[turn, trial] = rows["shade"]
         ids = np.array([""] * cells.shape[1], object)
         ids[trial] = rows["trial_id"].astype(str)
         # By the first turn, then the second, …: where the top row changes colour is a share that can be read off the axis.
@@ -149,19 +157,6 @@ def _bands(turns: Frame, by: tuple[str, ...]) -> list[Band]:
         name = " · ".join(names_of[name].get(str(label[name]), "–") for name in several) or "all"
         out.append(Band(name, str(key[0]) if key else "", cells, share, list(ids)))
     return out
-
-
-def _shades(rows: Frame) -> Any:
-    """A shade per row: what was heard; failed where the trial failed before it, or the turn was not answered."""
-    words = rows["modality"].astype(object).where(rows["modality"].notna(), "")
-    if "outcome" in rows:  # silent and late are ways to lose the voice, whatever came late
-        outcome = rows["outcome"].astype(object)
-        words = words.where(~outcome.isin(["silent", "late"]), outcome)
-    tried = rows["state"].astype(str) != "missing"
-    # A turn without a modality: the trial was tried and failed, or nobody came to it.
-    missing = np.where(tried, SHADES.index("failed"), SHADES.index("not run"))
-    codes = words.map({word: at for at, word in enumerate(SHADES)}).to_numpy(float)
-    return np.where(np.isnan(codes), missing, np.nan_to_num(codes)).astype(int)
 
 
 def _draw(ax: Axes, look: Style, band: Band, top: float, at: int, link: str) -> set[str]:

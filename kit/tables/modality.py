@@ -122,9 +122,9 @@ def modality_table(turns_in: pd.DataFrame, by: Sequence[str] | str, level: float
     columns["turns_after_text"] = np.array([interval.n for interval in persistence], np.int64)
     columns |= _ends("persistence", "rate", persistence)
     columns |= _ends("turns_until_drift", "median", [curve.median for curve, _, _ in groups.survival(level)])
-    medians_ms = [
-        stats.median_interval(values, level) for values in groups.split(turns["heard_ms"], opening & has_answer)
-    ]
+    heard_ms = turns["heard_ms"].where(opening & has_answer).dropna()
+    heard_of = dict(tuple(heard_ms.groupby(turns["group"])))
+    medians_ms = [stats.median_interval(heard_of.get(group, ()), level) for group in range(len(groups))]
     columns["heard_n"] = np.array([interval.n for interval in medians_ms], np.int64)
     columns |= {f"{name}_ms": values for name, values in _ends("heard", "median", medians_ms).items()}
     columns |= groups.numbers()
@@ -292,15 +292,6 @@ class Groups:
         kinds = kinds.assign(times=times[present])[kinds[n] > 0]
         edges = np.searchsorted(kinds["group"], np.arange(len(self) + 1))
         return [kinds.iloc[begin:end] for begin, end in pairwise(edges)]
-
-    def split(self, values: pd.Series, flags: Any) -> list[Any]:
-        """Return an array for each group of the values that are flagged and known, in no order."""
-        usable = flags & values.notna().to_numpy()
-        # In the smallest type, whose sort counts instead of comparing.
-        group = self.turns["group"].to_numpy()[usable].astype(np.min_scalar_type(len(self)))
-        edges = np.cumsum(np.bincount(group, minlength=len(self)))[:-1]
-        pieces = np.split(values.to_numpy()[usable][np.argsort(group, kind="stable")], edges)
-        return pieces[: len(self)]  # of nothing, numpy makes one piece
 
     def numbers(self) -> dict[str, Any]:
         """Return numbers of the trial: dollars are summed (unknown if one is), the rest is a mean over the trials that have it."""

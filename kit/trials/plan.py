@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import itertools
 import json
 import math
 import random
@@ -187,7 +188,12 @@ class Settings:
         if where.extra_headers:  # by name: a value may be a key
             fields["headers"] = sorted(name for name, _ in where.extra_headers)
         if where.name == "standin":
-            fields["stand_in"] = {name: _json(value) for name, value in self.stand_in.items()}
+            fields["stand_in"] = {}
+            for name, value in self.stand_in.items():
+                try:
+                    fields["stand_in"][name] = json.loads(json.dumps(value))
+                except (TypeError, ValueError):  # no JSON: its words
+                    fields["stand_in"][name] = str(value)
         if self.price is not None:
             fields["price"] = {kind: list(getattr(self.price, kind)) for kind in ("text", "audio", "image")}
         return fields
@@ -332,14 +338,14 @@ class Plan:
         _refuse_duplicates("arm", [item.name for item in self.arms])
         # Settings may share a name and differ in what it leaves out, so that all of them is compared.
         _refuse_duplicates("settings", [json.dumps(item.describe(), sort_keys=True) for item in self.settings])
-        cells = [(item, how, n) for item in self.cases for how in self.arms for n in range(len(self.settings))]
-        reasons = [how.unsupported(self.settings[n].where, item.history) for item, how, n in cells]
-        vars(self)["skipped"] = {
-            (item.name, how.name, n): reason for (item, how, n), reason in zip(cells, reasons, strict=True) if reason
-        }
-        vars(self)["_cells"] = [cell for cell, reason in zip(cells, reasons, strict=True) if not reason]
+        vars(self).update(skipped={}, _cells=[])
+        for item, how, n in itertools.product(self.cases, self.arms, range(len(self.settings))):
+            if reason := how.unsupported(self.settings[n].where, item.history):
+                self.skipped[item.name, how.name, n] = reason
+            else:
+                self._cells.append((item, how, n))
         if not self._cells:
-            raise InputError(f"nothing of this plan can be run: {reasons[0]}")
+            raise InputError(f"nothing of this plan can be run: {next(iter(self.skipped.values()))}")
         # On a stand-in a control shows only that the stand-in works, so they are asked for there.
         paid = not all(item.free for item in self.settings)
         vars(self)["controls"] = CONTROLS_WHEN_PAID * paid if controls is None else _integer(controls, "controls", 0)
@@ -348,8 +354,8 @@ class Plan:
             raise InputError(f"this plan has {n_all:,} trials, and at most {_MAX_TRIALS:,} are run: take fewer repeats")
         rule = stop if isinstance(stop, StopRule | None) else StopRule(width=stop, n_arms=len(self._cells))
         if rule is not None and rule.n_arms != len(self._cells):
-            n = f"{len(self._cells)} (cases × arms × settings)"
-            raise InputError(f"the rule is for {rule.n_arms} arms, and this plan watches {n}; give a width, stop=0.2")
+            watched = f"this plan watches {len(self._cells)} (cases × arms × settings)"
+            raise InputError(f"the rule is for {rule.n_arms} arms, and {watched}; give a width, stop=0.2")
         # GPT-Live has no text to drift into: there a voice is lost to silence.
         outcome = "lost_voice" if all(item.live for item in self.settings) else "final"
         analysis = analysis or Analysis(baseline=self.arms[0].name, outcome=outcome)
@@ -398,15 +404,8 @@ class Plan:
 
         This is what is hashed. The kit's version stands for the code of its own cases and arms.
         """
-        analysis = asdict(self.analysis) | {"within": list(self.analysis.within), "over": list(self.analysis.over)}
-        skipped = [[*cell, reason] for cell, reason in self.skipped.items()]
-        of_today = {"analysis": analysis, "kit_version": __version__, "skipped": skipped}
-        return self._describe_1() | {"plan": 2, "deadline_s": self.deadline_s} | of_today
-
-    def _describe_1(self) -> dict[str, Any]:
-        """What kit 0.1 froze, so that a ledger of then can be gone on with."""
         return {
-            "plan": 1,
+            "plan": 2,
             "cases": [_case(item) for item in self.cases],
             "arms": [item.describe() for item in self.arms],
             "settings": [item.describe() for item in self.settings],
@@ -416,17 +415,27 @@ class Plan:
             "timeout_s": self.timeout_s,
             "stop": asdict(self.stop) if self.stop else None,
             "controls": self.controls,
+            "deadline_s": self.deadline_s,
+            "analysis": asdict(self.analysis) | {"within": [*self.analysis.within], "over": [*self.analysis.over]},
+            "kit_version": __version__,
+            "skipped": [[*cell, reason] for cell, reason in self.skipped.items()],
         }
 
-    @cached_property
+    @property
     def hash(self) -> str:
         """SHA-256 of `describe`, as hexadecimal. The same plan has the same hash on any machine and any Python."""
-        return _sha256(self.describe())
+        return self.hashes[0]
 
     @cached_property
     def hashes(self) -> tuple[str, ...]:
-        """`hash`, and that of the same plan in kit 0.1 (which hashed custom arms otherwise: those are not found again)."""
-        return self.hash, _sha256(self._describe_1())
+        """`hash`, and that of the same plan in kit 0.1, so that a ledger of then can be gone on with (it hashed custom arms
+        otherwise: those are not found again)."""
+        described = self.describe()
+        since = ("deadline_s", "analysis", "kit_version", "skipped")
+        first = {name: value for name, value in described.items() if name not in since} | {"plan": 1}
+        # One spelling of the same plan, whatever the version of Python and the order in which it was made.
+        texts = (json.dumps(plan, sort_keys=True, separators=(",", ":")) for plan in (described, first))
+        return tuple(hashlib.sha256(text.encode()).hexdigest() for text in texts)
 
     def __repr__(self) -> str:
         return f"<Plan {self.hash[:12]}: {estimate(self)}>"
@@ -500,12 +509,6 @@ def _seconds(value: object, name: str) -> float:
     return float(value)
 
 
-def _sha256(description: Mapping[str, Any]) -> str:
-    # One spelling of the same plan, whatever the version of Python and the order in which it was made.
-    text = json.dumps(description, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _case(item: Case) -> dict[str, Any]:
     turns = [_clip(turn) if isinstance(turn, Clip) else turn for turn in item.turns]
     items = []
@@ -523,14 +526,6 @@ def _clip(clip: Clip) -> dict[str, Any]:
     # A plan stays small, and still says whether it has the same sound.
     digest = hashlib.sha256(clip.to_bytes()).hexdigest()[:16]
     return {"audio_ms": clip.duration_ms, "sha256": digest, "text": clip.text}
-
-
-def _json(value: object) -> Any:
-    """Return a setting as JSON: itself if it is JSON already, else its words."""
-    try:
-        return json.loads(json.dumps(value))
-    except (TypeError, ValueError):
-        return str(value)
 
 
 # ----------------------------------------------------------------------------------------------------- what it will take
@@ -610,18 +605,18 @@ def estimate(plan: Plan) -> Estimate:
     most_usd: list[tuple[int, float | None]] = []
     for trial in {(trial.role, *trial.cell): trial for trial in plan.trials}.values():
         settings, n = trial.settings, n_of[trial.role, *trial.cell]
-        text, audio, replies = _likely(trial)
+        text, audio = _likely(trial)
         if settings.live:
             usd_here = usd_there = live_usd(trial, worst=False)
             # It runs at the pace of speech, or at that of the stand-in's clock.
             seconds += n * live_seconds(trial, worst=False) / float(settings.stand_in.get("pace") or 1.0)
         else:
             model, price = settings.where.model or "", settings.reckoned_price
-            usd_here = _usd(price, text, audio, replies, settings) if price else 0.0
-            usd_there = _usd(PRICES[model if model in models else models[0]], text, audio, replies, settings)
+            usd_here = _usd(price, text, audio, trial) if price else 0.0
+            usd_there = _usd(PRICES[model if model in models else models[0]], text, audio, trial)
             seconds += n * (_STAND_IN_S if settings.where.name == "standin" else _SERVICE_S) * trial.n_turns
         n_input_tokens += n * (text + audio)
-        n_responses += n * replies
+        n_responses += n * trial.n_turns
         usd_sum += 0.0 if settings.free else n * usd_here
         elsewhere += n * usd_there
         most_usd.append((n, worst_usd(trial)))
@@ -672,18 +667,16 @@ def worst_usd(trial: Trial) -> float | None:
     arm, history = trial.arm, trial.case.history
     limit = settings.max_output_tokens
     most_out = limit if isinstance(limit, int) else _LEAST_KNOWN_OUTPUT.get(settings.where.model or "", _MOST_OUTPUT)
-    text, audio = _size(arm.history(history), bytes_per_token=1)
     # A server's own instructions are not known beforehand: ten times what was seen.
-    text += len(settings.instructions.encode()) if settings.instructions else 10 * _INSTRUCTIONS_TOKENS
+    text = len(settings.instructions.encode()) if settings.instructions else 10 * _INSTRUCTIONS_TOKENS
     # Tools, and whatever else the session or a response is told in words, is input of every response.
     fields_asked = {name: value for name, value in arm.asks(history).items() if name != "input"}
     for fields in filter(None, (settings.more, arm.settings(history), fields_asked)):
         text += len(json.dumps(dict(fields), default=str, ensure_ascii=False).encode("utf-8", "replace"))
-    usd = 0.0
-    for turn in (None, *trial.case.turns):
-        if turn is not None:
-            more_text, more_audio = _size(History().user(arm.turn(turn)), bytes_per_token=1)
-            text, audio = text + more_text, audio + more_audio
+    audio, usd = 0, 0.0
+    for added in (arm.history(history), *(History().user(arm.turn(turn)) for turn in trial.case.turns)):
+        more_text, more_audio = _size(added, bytes_per_token=1)
+        text, audio = text + more_text, audio + more_audio
         for n_left in reversed(range(arm.max_responses)):
             # Asked again is only after a reply in text, so all but the last of a turn are text. What an arm adds on the way
             # (silence, say) is within the ten seconds of audio that each response is given here.
@@ -740,25 +733,22 @@ def live_usd(trial: Trial, *, worst: bool) -> float:
 
 def tokens_of(trial: Trial) -> int:
     """Estimate how many tokens an attempt takes, for a limit per minute."""
-    text, audio, replies = _likely(trial)
-    return text + audio + replies * (_REPLY_AUDIO_TOKENS + _REPLY_TEXT_TOKENS)
+    return sum(_likely(trial)) + trial.n_turns * (_REPLY_AUDIO_TOKENS + _REPLY_TEXT_TOKENS)
 
 
-def _likely(trial: Trial) -> tuple[int, int, int]:
-    """Return input tokens of text and of audio over all responses, and the number of responses."""
+def _likely(trial: Trial) -> tuple[int, int]:
+    """Return input tokens of text and of audio, over all responses."""
     history, instructions = trial.case.history, trial.settings.instructions or ""
     extra = str(trial.arm.settings(history).get("instructions", ""))
-    text, audio = _size(trial.arm.history(history), bytes_per_token=4)
-    text += (len(instructions) // 4 if instructions else _INSTRUCTIONS_TOKENS) + len(extra) // 4
-    total_text = total_audio = 0
-    for turn in (None, *trial.case.turns):
-        if turn is not None:
-            more_text, more_audio = _size(History().user(turn), bytes_per_token=4)
-            text, audio = text + more_text, audio + more_audio
+    text = (len(instructions) // 4 if instructions else _INSTRUCTIONS_TOKENS) + len(extra) // 4
+    audio = total_text = total_audio = 0
+    for added in (trial.arm.history(history), *(History().user(turn) for turn in trial.case.turns)):
+        more_text, more_audio = _size(added, bytes_per_token=4)
+        text, audio = text + more_text, audio + more_audio
         total_text, total_audio = total_text + text, total_audio + audio
         # Each reply stays in the conversation and is input of the next response.
         text, audio = text + _REPLY_TEXT_TOKENS, audio + _REPLY_AUDIO_TOKENS
-    return total_text, total_audio, trial.n_turns
+    return total_text, total_audio
 
 
 def _size(history: History, *, bytes_per_token: int) -> tuple[int, int]:
@@ -774,11 +764,10 @@ def _size(history: History, *, bytes_per_token: int) -> tuple[int, int]:
     return text, audio
 
 
-def _usd(price: Price, text: int, audio: int, replies: int, settings: Settings) -> float:
-    length = _REPLY_TEXT_TOKENS + _REPLY_AUDIO_TOKENS
-    limit = settings.max_output_tokens
+def _usd(price: Price, text: int, audio: int, trial: Trial) -> float:
+    length, limit = _REPLY_TEXT_TOKENS + _REPLY_AUDIO_TOKENS, trial.settings.max_output_tokens
     cut = min(1.0, limit / length) if isinstance(limit, int) else 1.0  # replies that the plan cuts short
-    output = cut * replies * (_REPLY_TEXT_TOKENS * price.text[2] + _REPLY_AUDIO_TOKENS * price.audio[2])
+    output = cut * trial.n_turns * (_REPLY_TEXT_TOKENS * price.text[2] + _REPLY_AUDIO_TOKENS * price.audio[2])
     return (text * price.text[0] + audio * price.audio[0] + output) / 1e6
 
 
