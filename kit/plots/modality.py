@@ -75,7 +75,8 @@ def strip(
     gaps = [2.4 if band.first != before.first else 1.7 for before, band in pairwise(bands)]
     look, ax = canvas(style, ax, 3.1 + 0.17 * (sum(band.height for band in bands) + sum(gaps)))
     # Down from 0, in turns; each band begins under the words of the one before.
-    top, shades = 0.0, set()
+    top = 0.0
+    shades: set[str] = set()
     for at, (band, gap) in enumerate(zip(bands, [0.0, *gaps], strict=False)):
         top -= gap
         for x, text, side in ((0.0, band.name, "left"), (1.0, band.share, "right")):
@@ -87,12 +88,10 @@ def strip(
     ax.spines[["left", "bottom"]].set_visible(False)
     percent_axis(ax.xaxis)
     ax.set_xlabel("share of trials, sorted by what came first", fontsize=BODY)
-    handles = [
-        Patch(
-            facecolor=_colour(word, look), edgecolor=look.page, hatch=_hatch(word, look),
-            label=f"{show.SIGNS.get(word) or LOST_SIGNS.get(word, '')} {word}".strip(),
-        ) for word in SHADES if word in shades
-    ]  # fmt: skip
+    handles = []
+    for word in sorted(shades, key=SHADES.index):
+        label = f"{show.SIGNS.get(word) or LOST_SIGNS.get(word, '')} {word}".strip()
+        handles.append(Patch(facecolor=_colour(word, look), edgecolor=look.page, hatch=_hatch(word, look), label=label))
     legend_below(ax, look, ncols=4, handles=handles, handlelength=1.1, columnspacing=1.2, labelspacing=0.3)
     # Cases differ in turns; the subtitle speaks of the longest.
     most = max((len(band.cells) for band in bands), default=0)

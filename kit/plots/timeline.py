@@ -90,13 +90,8 @@ class Timeline:
             instants = [mark for _, mark in marks if mark.end_ms == mark.start_ms]
             # Thousands of shapes with a title each would make a page crawl.
             if len(instants) > _MAX_TITLED:
-                ax.vlines(
-                    [mark.start_ms / scale for mark in instants],
-                    row - 0.3,
-                    row + 0.3,
-                    color=instants[0].colour,
-                    linewidth=1,
-                )
+                starts = [mark.start_ms / scale for mark in instants]
+                ax.vlines(starts, row - 0.3, row + 0.3, color=instants[0].colour, linewidth=1)
                 marks = [(n, mark) for n, mark in marks if mark.end_ms > mark.start_ms]
             for n, mark in marks:
                 length_ms = mark.end_ms - mark.start_ms

@@ -197,7 +197,7 @@ def mantel_haenszel(
         low, high = _square_and_add(rate1, size1, rate0, size0, z)
     else:
         how = "Sato"
-        # His P and Q: the variance is (difference * P + Q) / total**2.
+        # Sato's P and Q: the variance is (difference * P + Q) / total**2.
         total = (n1 * n0 / n).sum()
         difference = ((k1 * n0 - k0 * n1) / n).sum() / total
         big_p = ((n1**2 * k0 - n0**2 * k1 + n1 * n0 * (n0 - n1) / 2) / n**2).sum()

@@ -343,7 +343,8 @@ def clustered(text: Iterable[object], trial: Iterable[Hashable], level: float = 
     turns_of: dict[Hashable, list[bool]] = {}
     for turn, (flag, key) in enumerate(zip(flags, ids, strict=True)):
         if not _is_flag(flag):
-            raise InputError(f"turn {turn}: text must be true or false, got {clipped(flag)}; leave out unanswered ones")
+            hint = "leave out turns without a reply"
+            raise InputError(f"turn {turn}: text must be true or false, got {clipped(flag)}; {hint}")
         try:
             is_missing = key is None or key == "" or key != key or (_is_number(key) and key < 0)
         except TypeError:  # pandas.NA: not even its own equal

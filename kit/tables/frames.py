@@ -243,18 +243,7 @@ def events_df(source: Source, *, role: Role | None = None, words: bool = False) 
                 event.get("event_id"), event.get("item_id") or item_id, event.get("response_id") or response_id,
                 *([json.dumps(event, ensure_ascii=False)] if words else []),
             ))  # fmt: skip
-    names = [
-        "plan",
-        *columns,
-        "event",
-        "at_ms",
-        "direction",
-        "type",
-        "audio_bytes",
-        "event_id",
-        "item_id",
-        "response_id",
-    ]
+    names = ["plan", *columns, "event", "at_ms", "direction", "type", "audio_bytes", "event_id", "item_id", "response_id"]  # fmt: skip
     names.remove("jsonl")
     return _frame([*names, "json"] if words else names, rows, _plan_order(source))
 
