@@ -54,16 +54,6 @@ class Batch:
     tries: tuple[Try, ...]
 
 
-@dataclass
-class _OpenBatch:
-    """A batch on its way, as the runner keeps it."""
-
-    worker: str
-    future: Any
-    # Attempts that have not come back yet, by id.
-    open: dict[int, Trial]
-
-
 async def run_on(runner: Runner, client: Any, at_once: int, budget_usd: float | None) -> None:
     """Run what is left of a runner's plan on the workers of `client`.
 
@@ -96,8 +86,9 @@ class _Cluster:
         self._stop = distributed.Event(f"{self._topic}-stop", client=client)
         # Trials that are with no worker, in the planned order; one that is lost comes back to an end of it.
         self._left: deque[Trial] = deque(runner.left)
-        # By worker. Never more than one each, so that a worker that vanishes takes little with it.
-        self._open_batches: dict[str, _OpenBatch] = {}
+        # By worker, the batch on its way and its attempts that have not come back yet, by id. Never more than one each, so that a
+        # worker that vanishes takes little with it.
+        self._open_batches: dict[str, tuple[Any, dict[int, Trial]]] = {}
         # Outcomes that came as messages, ahead of the batch that they belong to: a ledger that waited for whole batches would lose
         # minutes of paid work with its process.
         self._inbox: deque[tuple[int, dict[str, Any]]] = deque()
@@ -170,7 +161,7 @@ class _Cluster:
                 retries=0,
             )
             future.add_done_callback(lambda _: self._wake())
-            self._open_batches[worker] = _OpenBatch(worker, future, trials)
+            self._open_batches[worker] = future, trials
 
     async def _ask(self, method: Callable[..., Any], *args: Any) -> Any:
         """Call the client, whichever kind it is, without blocking this loop."""
@@ -192,49 +183,47 @@ class _Cluster:
     async def _take(self, workers: set[str]) -> None:
         """Write down what has come, then look which batches are over or their workers gone: what those have not brought is lost."""
         self._empty_inbox()
-        for batch in list(self._open_batches.values()):
-            if batch.worker not in workers:
-                await self._ask(batch.future.cancel)
-            elif batch.future.status == "finished":
-                for attempt_id, outcome in await self._ask(batch.future.result):
-                    self._decide(attempt_id, outcome)
-            elif batch.future.status == "error":
-                problem = await self._ask(batch.future.exception)
+        for worker, (future, trials) in list(self._open_batches.items()):
+            if worker not in workers:
+                await self._ask(future.cancel)
+            elif future.status == "finished":
+                self._inbox.extend(await self._ask(future.result))
+                self._empty_inbox()
+            elif future.status == "error":
+                problem = await self._ask(future.exception)
                 if not isinstance(problem, KitError):
                     problem = KitError(f"a worker could not play its trials: {problem}")
                 raise problem
-            elif not batch.future.done():
+            elif not future.done():
                 continue
-            del self._open_batches[batch.worker]
-            error = f"the worker {batch.worker} was gone before this came back; what it used is not known"
+            del self._open_batches[worker]
+            error = f"the worker {worker} was gone before this came back; what it used is not known"
             failure = {"kind": "worker_lost", "error_type": "WorkerLost", "error": error, "expected": 0}
-            for attempt_id, trial in batch.open.items():
+            for attempt_id, trial in trials.items():
                 outcome = Outcome("failed", failure=failure, turns=[CENSORED], usd=None)
                 if self._runner.decide(trial, attempt_id, outcome):
                     self._left.append(trial)
 
     def _empty_inbox(self) -> None:
+        """Outcomes come by a message and once more with their batch, and what comes first counts."""
         while self._inbox:
-            self._decide(*self._inbox.popleft())
-
-    def _decide(self, attempt_id: int, fields: dict[str, Any]) -> None:
-        """An outcome has come: by a message and once more with its batch, and what comes first counts."""
-        for batch in self._open_batches.values():
-            trial = batch.open.pop(attempt_id, None)
-            if trial is not None and self._runner.decide(trial, attempt_id, Outcome(**fields)):
-                self._left.appendleft(trial)
+            attempt_id, fields = self._inbox.popleft()
+            for _, trials in self._open_batches.values():
+                trial = trials.pop(attempt_id, None)
+                if trial is not None and self._runner.decide(trial, attempt_id, Outcome(**fields)):
+                    self._left.appendleft(trial)
 
     async def _abandon(self) -> None:
         """Stopped from outside, or by an error: have the workers close their sessions, and write down what was in flight."""
         self._empty_inbox()
-        for batch in self._open_batches.values():
-            for attempt_id, trial in batch.open.items():
+        for _, trials in self._open_batches.values():
+            for attempt_id, trial in trials.items():
                 self._runner.interrupted(trial, attempt_id, Outcome("interrupted", turns=[CENSORED], usd=None))
         if self._open_batches:
             await self._ask(self._stop.set)
             await asyncio.sleep(2 * _LOOK_S)
-        for batch in self._open_batches.values():
-            await self._ask(batch.future.cancel)
+        for future, _ in self._open_batches.values():
+            await self._ask(future.cancel)
 
 
 # ---------------------------------------------------------------------------------------------------- on a worker's side
