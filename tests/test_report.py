@@ -276,6 +276,8 @@ def test_lost_voice_stands_beside_drift_and_other_definitions_beside_both(tmp_pa
 def test_a_ledger_of_before_says_that_silence_is_not_known(page):
     assert "Silence is not known." in (text := read(page(TRIALS)).text)
     assert "what was silent or late is not known in it" in text
+    # Of a case that nobody has answered nothing was lost, and that is known: the column is left out all the same.
+    assert "Silence is not known." in read(page([*TRIALS, ("1a", "as_is", None)])).text
 
 
 def test_a_comparison_says_so_where_its_arms_failed_unequally(tmp_path):

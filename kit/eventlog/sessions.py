@@ -550,7 +550,18 @@ class Sorter:
         # What came before the server's first word (the client's first events) is of the session that it begins.
         fresh = latest if latest is not None and latest.key is None and not latest.settings else None
         if key is not None:
-            return self._of_key(key, owner, fresh, own_id if begins else None)
+            session, new_id = self._by_key.get(key), own_id if begins else None
+            # Of lines that are cut, some have lost their key, or a piece of it.
+            if session is None and owner is not None:
+                lacks_key = owner.n_lost > 0 if owner.key is None else owner.key.startswith(key.rstrip(".…"))
+                session = owner if lacks_key else None
+            if session is None and fresh is not None and fresh.n_lost:
+                session = fresh
+            if session is None or (None not in (session.id, new_id) and session.id != new_id):
+                session = self._new(key)
+            session.key = session.key or key
+            self._by_key[key] = session
+            return session
         if isinstance(own_id, str):
             session = self._by_id.get(own_id) or fresh or (self._new(None) if begins else latest) or self._new(None)
             self._remember(own_id, session)
@@ -567,26 +578,6 @@ class Sorter:
             recent = self.sessions[: -_MAX_SEARCHED - 1 : -1]
             return next((session for session in recent if session.key is None and not session.busy), latest)
         return latest or self._new(None)
-
-    def _of_key(
-        self, key: str, owner: LoggedSession | None, fresh: LoggedSession | None, new_id: object
-    ) -> LoggedSession:
-        """The session of a key; of lines that are cut, some have lost theirs, or a piece of it.
-
-        Args:
-            new_id: Of the session that the record begins.
-        """
-        session = self._by_key.get(key)
-        if session is None:
-            if owner is not None and (owner.n_lost if owner.key is None else owner.key.startswith(key.rstrip(".…"))):
-                session = owner
-            elif fresh is not None and fresh.n_lost:
-                session = fresh
-        if session is None or (None not in (session.id, new_id) and session.id != new_id):
-            session = self._new(key)
-        session.key = session.key or key
-        self._by_key[key] = session
-        return session
 
     def _new(self, key: str | None) -> LoggedSession:
         session = LoggedSession(self._file, key, keep_audio=self._keep_audio)

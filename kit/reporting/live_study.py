@@ -195,11 +195,12 @@ class LiveStudy(StagedStudy):
         mark = f"[{show.origin_word(self.simulated)}] " if self.simulated is not False else ""
         sentences = []
         for model in self.models:
-            losses = {dose: count for (name, dose), count in sorted(self.doses().items()) if name == model and count[0]}
-            says = "no voice was lost"
-            for dose, (k, n) in list(losses.items())[:1]:
-                says = f"the first voice is lost after a history of {dose} turns ({k} of {n})"
-            sentences.append(f"{mark}{model}: {says}")
+            losses = (
+                f"the first voice is lost after a history of {dose} turns ({k} of {n})"
+                for (name, dose), (k, n) in sorted(self.doses().items())
+                if name == model and k
+            )
+            sentences.append(f"{mark}{model}: {next(losses, 'no voice was lost')}")
         return sentences + [f"{mark}{placed}" for placed in self.placed()]
 
     def write(self) -> Path:
