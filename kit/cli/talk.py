@@ -123,15 +123,17 @@ async def _turns(args: argparse.Namespace, session: Session | LiveSession, *, pi
     elif not piped or args.say:
         return
     while True:
-        try:
-            line = await prompt.prompt_async("you: ") if prompt is not None else sys.stdin.readline()
-        except (EOFError, KeyboardInterrupt):
+        if prompt is not None:
+            try:
+                line = (await prompt.prompt_async("you: ")).strip()
+            except (EOFError, KeyboardInterrupt):
+                return
+        elif line := sys.stdin.readline():
+            line = line.strip()
+            if line:
+                say(f"you: {line}")
+        else:  # the end of what was piped in
             return
-        if prompt is None and not line:  # the end of what was piped in
-            return
-        line = line.strip()
-        if prompt is None and line:
-            say(f"you: {line}")
         if line in ("/quit", "/exit"):
             return
         if line == "/events":

@@ -179,21 +179,36 @@ class Chat(PageWidget):
             return
         self._state, self._problem = "opening", None
         self._draw()
+
+        def idle() -> None:
+            self._running, self._microphone, self._hearing = None, None, False
+            self._state = "idle"
+            self._draw()
+
+        async def talk(voice: Voice, devices: contextlib.AsyncExitStack) -> None:
+            async with devices:
+                try:
+                    await voice.run()
+                    self._problem = self._problem or _CLOSED  # nothing else ends it by itself
+                except KitError as exc:
+                    self._problem = str(exc)
+                    if isinstance(exc, DeviceError) and self.where == "browser":  # the page went without a word
+                        await self.session.close()
+
         async with contextlib.AsyncExitStack() as opening:
             # Whatever ends the opening or the talk, cancelling too, gives the devices back.
-            opening.callback(self._idle)
+            opening.callback(idle)
             try:
                 if self.session.closed:
                     raise LocalProtocolError(_CLOSED)
                 await self._speaker.stop()
-                self.voice = voice = await (
-                    self._open_page(opening) if self.where == "browser" else self._open_kernel(opening)
-                )
+                open_devices = self._open_page if self.where == "browser" else self._open_kernel
+                self.voice = voice = await open_devices(opening)
             except KitError as exc:
                 self._problem = str(exc)
                 raise
             self._playback = voice.playback
-            self._running = self._loop.create_task(self._run(voice, opening.pop_all()), name="kit: talk")
+            self._running = self._loop.create_task(talk(voice, opening.pop_all()), name="kit: talk")
         self._state = "talking"
         self._draw()
 
@@ -230,21 +245,6 @@ class Chat(PageWidget):
         opening.callback(self._loop.create_task(show_levels(), name="kit: levels").cancel)
         return voice
 
-    async def _run(self, voice: Voice, devices: contextlib.AsyncExitStack) -> None:
-        async with devices:
-            try:
-                await voice.run()
-                self._problem = self._problem or _CLOSED  # nothing else ends it by itself
-            except KitError as exc:
-                self._problem = str(exc)
-                if isinstance(exc, DeviceError) and self.where == "browser":  # the page went without a word
-                    await self.session.close()
-
-    def _idle(self) -> None:
-        self._running, self._microphone, self._hearing = None, None, False
-        self._state = "idle"
-        self._draw()
-
     @_on_its_loop
     async def stop(self) -> None:
         """End the talk, as the button does; the session stays open."""
@@ -252,7 +252,7 @@ class Chat(PageWidget):
         settle(self._opened, DeviceError("given up before the microphone was open"))
         if self._running is not None:
             self._running.cancel()
-            # Until the devices are closed; how it ended is shown by `_run`.
+            # Until the devices are closed; how it ended is shown by `start`.
             await asyncio.gather(self._running, return_exceptions=True)
 
     def release_devices(self) -> None:
