@@ -74,7 +74,7 @@ class Chat(PageWidget):
 
     Args:
         session: An open session.
-        talk: Show the microphone.
+        talk: Show the microphone; without it, as the class does.
         where: Whose microphone and speaker: the ``"browser"``'s, or the ``"kernel"``'s.
         half_duplex: The microphone is silent while the model is heard: no echo, and no interruption by voice.
         echo_cancellation: The browser's own, or with ``where="kernel"`` the extra ``echo``.
@@ -85,6 +85,7 @@ class Chat(PageWidget):
     _css = read("sound.css")
     # Every message that the page may send; anything else is ignored.
     KINDS: ClassVar[tuple[str, ...]] = ("here", "press", "say", "replay", "pcm", "heard", "opened", "problem", "left")
+    talk: bool = False  # of this class, where nothing is said
     # Synchronised: the page itself waits for that much before it plays.
     prebuffer_ms = traitlets.Float(60).tag(sync=True)
 
@@ -92,7 +93,7 @@ class Chat(PageWidget):
         self,
         session: Session,
         *,
-        talk: bool = False,
+        talk: bool | None = None,
         where: Literal["browser", "kernel"] = "browser",
         half_duplex: bool = False,
         echo_cancellation: bool = True,
@@ -101,7 +102,7 @@ class Chat(PageWidget):
         if where not in ("browser", "kernel"):
             raise InputError(f"where is 'browser' or 'kernel', not {clipped(where)}")
         self.session = session
-        self.talk, self.where = talk, where
+        self.talk, self.where = type(self).talk if talk is None else talk, where
         self.half_duplex = half_duplex
         self.echo_cancellation = echo_cancellation
         # The spoken conversation, also after it ended; None before the first.
@@ -468,8 +469,7 @@ class Chat(PageWidget):
 class VoiceChat(Chat):
     """``VoiceChat(session)`` is ``Chat(session, talk=True)``: press Start and talk, or type. See `Chat`."""
 
-    def __init__(self, session: Session, **options: Any) -> None:
-        super().__init__(session, talk=True, **options)
+    talk = True
 
 
 def _turn(speaker: str, text: str, **fields: Any) -> Turn:
