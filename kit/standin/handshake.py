@@ -23,7 +23,7 @@ from ..errors import InputError, clipped
 from ..wire.dialect import BETA, GA, Dialect
 from ..wire.refusals import Refusal, wrong_type
 from .frames import encode, error_fields, new_id
-from .settings import Number, Refused, Settings, check, demand, refuse
+from .settings import Number, Refused, Settings, check, refuse
 
 DEFAULT_MODEL = "stand-in"
 # Of the calls that a sideband joins: any call id will do.
@@ -263,7 +263,7 @@ class Secrets:
             if d is GA:
                 update, expires_after = body.get("session"), body.get("expires_after")
                 update = {"type": "realtime"} if update is None else update
-                demand(check(expires_after, _EXPIRES, "expires_after"))
+                check(expires_after, _EXPIRES, "expires_after")
                 seconds = int((expires_after or {}).get("seconds") or DEFAULT_S)
             if not isinstance(update, dict):
                 raise Refused(wrong_type("session", "an object", update))

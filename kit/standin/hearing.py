@@ -282,12 +282,9 @@ class InputAudio:
             self._format, self._decoder = format, Decoder(format)
         if turn_detection != self._vad:
             self._vad = turn_detection
-            self._stop_detecting()
-
-    def _stop_detecting(self) -> None:
-        if self._detector is not None:
-            self._detector.close()
-        self._detector = self.turn_from_ms = None
+            if self._detector is not None:
+                self._detector.close()
+            self._detector = self.turn_from_ms = None
 
     def fits(self, n_bytes: int) -> bool:
         """Whether that much more may be appended. With turn detection it always may: the oldest is forgotten."""
@@ -342,7 +339,7 @@ class InputAudio:
 
     def close(self) -> None:
         """Forget everything: the session is over."""
-        self._stop_detecting()
+        self.set(self._format, None)
         self._pcm.clear()
 
 

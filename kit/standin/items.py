@@ -20,7 +20,7 @@ import pybase64
 
 from ..wire.dialect import Dialect
 from ..wire.refusals import missing, refuse_item, wrong_type
-from .settings import Refused, demand, refuse
+from .settings import Refused, refuse
 from .sound import AudioFormat, decoded, duration_ms
 
 USER_MS_PER_TOKEN = 100
@@ -215,7 +215,8 @@ def base64_from_client(data: object, format: AudioFormat, path: str) -> bytes:
 
 def item_from_client(raw: object, d: Dialect, format: AudioFormat, new_id: str, path: str = "item") -> Item:
     """Make the item that a client describes; raises what the service would refuse it by."""
-    demand(refuse_item(raw, d, path))
+    if refusal := refuse_item(raw, d, path):
+        raise Refused(refusal)
     assert isinstance(raw, dict)
     item = Item(id=raw.get("id") or new_id, type=raw["type"])
     if item.type == "message":

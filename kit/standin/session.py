@@ -50,7 +50,7 @@ from .items import Item, Part, base64_from_client, item_from_client, transcripti
 from .options import Options
 from .replies import NoReply, Output, Reply, Say, answered_item, choose, outputs, tool_call, words_of
 from .response import Outbox, Response, faulty_steps, server_error, silent_steps
-from .settings import NATURAL, Refused, ResponseRequest, Settings, check, demand, refuse
+from .settings import NATURAL, Refused, ResponseRequest, Settings, check, refuse
 from .sound import BYTES_PER_MS, duration_ms, pieces
 
 MAX_EVENT_ID_CHARS = 512
@@ -203,9 +203,12 @@ class ServerSession(Outbox):
                 # the service lists them and takes them there; what it says here is unverified
                 raise refuse("invalid_value", f"'{kind}' is an event of translation sessions only.", "type")
             handle, required, optional = CLIENT_FIELDS[kind]
-            demand(next((missing(name) for name in required if event.get(name) is None), None))
-            foreign = (name for name in event if name not in ("type", "event_id", *required, *optional))
-            demand(next(map(unknown_parameter, foreign), None))
+            for name in required:
+                if event.get(name) is None:
+                    raise Refused(missing(name))
+            for name in event:
+                if name not in ("type", "event_id", *required, *optional):
+                    raise Refused(unknown_parameter(name))
             if kind.startswith("response.") and not self._settings.is_conversation:
                 # the sentence is the stand-in's: the service's has not been seen
                 raise refuse("invalid_value", "A transcription session makes no responses.", "type")
@@ -263,7 +266,7 @@ class ServerSession(Outbox):
         else:
             place = {name: event[name] for name in ("content_index", "audio_end_ms")}
             for name, value in place.items():
-                demand(check(value, NATURAL, name))
+                check(value, NATURAL, name)
             item = self.conversation.truncate(event["item_id"], place["content_index"], place["audio_end_ms"])
             self.emit("conversation.item.truncated", item_id=item.id, **place)
 
@@ -405,7 +408,8 @@ class ServerSession(Outbox):
         for n, raw in enumerate(raw_items or ()):
             path = f"response.input[{n}]"
             if isinstance(raw, dict) and raw.get("type") == "item_reference":
-                demand(missing(f"{path}.id") if raw.get("id") is None else None)
+                if raw.get("id") is None:
+                    raise Refused(missing(f"{path}.id"))
                 id = str(raw["id"])
                 if id not in self.conversation:  # the service's refusal of this is unverified
                     raise refuse("item_not_found", f"Item with id '{id}' not found in conversation.", f"{path}.id")

@@ -18,8 +18,8 @@ from ..wire.dialect import BETA, GA, RESPONSE_FIELDS, SESSION_FIELDS, Dialect, r
 from ..wire.refusals import Refusal, invalid_value, missing, too_long, unknown_parameter, wrong_type
 from .sound import AudioFormat
 
-Check = Callable[[object, str], Refusal | None]
-"""From a value and what the service calls it to the refusal of it; ``None`` where it is accepted."""
+Check = Callable[[object, str], None]
+"""Called with a value and what the service calls it; raises `Refused` where it is not accepted."""
 
 Spec = Any
 """What a value may be: `object` (anything), `str`, `bool` or `list`; a tuple of words; a `Number`; a list with the specification of an
@@ -40,12 +40,6 @@ class Refused(Exception):
 def refuse(code: str | None, message: str, param: str | None = None) -> Refused:
     """Make a refusal that can be raised."""
     return Refused(Refusal(code, message, param))
-
-
-def demand(refusal: Refusal | None) -> None:
-    """Raise the refusal that a check returned, if it returned one."""
-    if refusal is not None:
-        raise Refused(refusal)
 
 
 # What a value may be, as data; `check` reads it.
@@ -71,52 +65,51 @@ NATURAL = Number("integer", 0)
 _TYPES: dict[type, str] = {str: "a string", bool: "a boolean", list: "an array"}
 
 
-def check(value: object, spec: Spec, path: str) -> Refusal | None:
-    """Return the refusal of a value that is not as its specification says; ``None`` if it is accepted.
+def check(value: object, spec: Spec, path: str) -> None:
+    """Raise the refusal of a value that is not as its specification says.
 
     Null is accepted for all that is not `Required`: clients send whole objects with nulls for what they did not set.
     """
     if isinstance(spec, Required):
         spec = spec.spec
     elif value is None or spec is object:
-        return None
+        return
     if isinstance(spec, type):
-        return None if isinstance(value, spec) else wrong_type(path, _TYPES[spec], value)
-    if isinstance(spec, tuple):
-        return None if isinstance(value, str) and value in spec else invalid_value(value, spec, path)
-    if isinstance(spec, list):
+        if not isinstance(value, spec):
+            raise Refused(wrong_type(path, _TYPES[spec], value))
+    elif isinstance(spec, tuple):
+        if not isinstance(value, str) or value not in spec:
+            raise Refused(invalid_value(value, spec, path))
+    elif isinstance(spec, list):
         if not isinstance(value, list):
-            return wrong_type(path, "an array", value)
-        refusals = (check(item, Required(spec[0]), f"{path}[{n}]") for n, item in enumerate(value))
-        return next(filter(None, refusals), None)
-    if isinstance(spec, Number):
+            raise Refused(wrong_type(path, "an array", value))
+        for n, item in enumerate(value):
+            check(item, Required(spec[0]), f"{path}[{n}]")
+    elif isinstance(spec, Number):
         kind = spec.kind
         if isinstance(value, bool) or not isinstance(value, int if kind == "integer" else (int, float)):
-            return wrong_type(path, f"a{'n' if kind == 'integer' else ''} {kind}", value)
+            raise Refused(wrong_type(path, f"a{'n' if kind == 'integer' else ''} {kind}", value))
         assert isinstance(value, int | float)
+        text = value if isinstance(value, int) else f"{value:g}"  # an integer may be too large for a float
         # "Invalid 'session.temperature': decimal below minimum value. Expected a value >= 0.6, but got 0.3 instead."
         if value < spec.low:
-            why, code = f"below minimum value. Expected a value >= {spec.low:g}", f"{kind}_below_min_value"
-        elif spec.high is not None and value > spec.high:  # what is said of this is unverified
-            why, code = f"above maximum value. Expected a value <= {spec.high:g}", f"{kind}_above_max_value"
-        else:
-            return None
-        text = value if isinstance(value, int) else f"{value:g}"  # an integer may be too large for a float
-        return Refusal(code, f"Invalid '{path}': {kind} {why}, but got {text} instead.", path)
-    if callable(spec):
-        return cast("Check", spec)(value, path)
-    if not isinstance(value, dict):
-        return wrong_type(path, "an object", value)
-    required = (name for name, field in spec.items() if isinstance(field, Required))
-    for name in required:
-        if value.get(name) is None:
-            return missing(f"{path}.{name}")
-    for name, item in value.items():
-        if name not in spec:
-            return unknown_parameter(f"{path}.{name}")
-        if refusal := check(item, spec[name], f"{path}.{name}"):
-            return refusal
-    return None
+            why = f"{kind} below minimum value. Expected a value >= {spec.low:g}, but got {text} instead."
+            raise refuse(f"{kind}_below_min_value", f"Invalid '{path}': {why}", path)
+        if spec.high is not None and value > spec.high:  # what is said of this is unverified
+            why = f"{kind} above maximum value. Expected a value <= {spec.high:g}, but got {text} instead."
+            raise refuse(f"{kind}_above_max_value", f"Invalid '{path}': {why}", path)
+    elif callable(spec):
+        spec(value, path)
+    elif not isinstance(value, dict):
+        raise Refused(wrong_type(path, "an object", value))
+    else:
+        for name, field in spec.items():
+            if isinstance(field, Required) and value.get(name) is None:
+                raise Refused(missing(f"{path}.{name}"))
+        for name, item in value.items():
+            if name not in spec:
+                raise Refused(unknown_parameter(f"{path}.{name}"))
+            check(item, spec[name], f"{path}.{name}")
 
 
 # Checks of their own, for what the forms of `Spec` cannot say
@@ -132,51 +125,51 @@ def if_object(spec: Spec, otherwise: Spec) -> Check:
     return lambda value, path: check(value, spec if isinstance(value, dict) else otherwise, path)
 
 
-def by_type(kinds: dict[str, Spec], value: object, path: str) -> Refusal | None:
+def by_type(kinds: dict[str, Spec], value: object, path: str) -> None:
     """Accept an object whose ``type`` says which of several kinds it is."""
     if not isinstance(value, dict):
-        return wrong_type(path, "an object", value)
-    kind = value.get("type")
-    if kind is None:
-        return missing(f"{path}.type")
-    return check(kind, tuple(kinds), f"{path}.type") or check(value, kinds[kind], path)
+        raise Refused(wrong_type(path, "an object", value))
+    if value.get("type") is None:
+        raise Refused(missing(f"{path}.type"))
+    check(value["type"], tuple(kinds), f"{path}.type")
+    check(value, kinds[value["type"]], path)
 
 
-def modalities(combinations: tuple[list[str], ...], value: object, path: str) -> Refusal | None:
+def modalities(combinations: tuple[list[str], ...], value: object, path: str) -> None:
     """Accept kinds of content that can be asked for together; the service has a sentence of its own for any other list."""
     if not isinstance(value, list):
-        return wrong_type(path, "an array of strings", value)
-    if all(isinstance(word, str) for word in value) and set(value) in map(set, combinations):
-        return None
-    shown = ", ".join(f"'{word}'" for word in value)
-    allowed = " and ".join(map(str, combinations))
-    return Refusal("invalid_value", f"Invalid modalities: [{shown}]. Supported combinations are: {allowed}.", path)
+        raise Refused(wrong_type(path, "an array of strings", value))
+    if not all(isinstance(word, str) for word in value) or set(value) not in map(set, combinations):
+        shown = ", ".join(f"'{word}'" for word in value)
+        allowed = " and ".join(map(str, combinations))
+        raise refuse("invalid_value", f"Invalid modalities: [{shown}]. Supported combinations are: {allowed}.", path)
 
 
-def tool(takes_mcp: bool, value: object, path: str) -> Refusal | None:
+def tool(takes_mcp: bool, value: object, path: str) -> None:
     """Accept a function, or an MCP server where the dialect has them."""
     if takes_mcp and isinstance(value, dict) and value.get("type") == "mcp":
-        return missing(f"{path}.server_label") if value.get("server_label") is None else None
-    function = {"type": str, "name": Required(str), "description": str, "parameters": object}
-    return check(value, Required(function), path)
+        if value.get("server_label") is None:
+            raise Refused(missing(f"{path}.server_label"))
+    else:
+        function = {"type": str, "name": Required(str), "description": str, "parameters": object}
+        check(value, Required(function), path)
 
 
-def metadata(value: object, path: str) -> Refusal | None:
+def metadata(value: object, path: str) -> None:
     """Accept up to 16 pairs of strings, keys up to 64 and values up to 512 characters. The refusals are *unverified*."""
     if not isinstance(value, dict):
-        return wrong_type(path, "an object", value)
+        raise Refused(wrong_type(path, "an object", value))
     if len(value) > 16:
         why = f"at most 16 properties, but got an object with {len(value)} properties instead."
         message = f"Invalid '{path}': too many properties. Expected an object with {why}"
-        return Refusal("object_above_max_properties", message, path)
+        raise refuse("object_above_max_properties", message, path)
     for key, text_value in value.items():
         if not isinstance(text_value, str):
-            return wrong_type(f"{path}.{key}", "a string", text_value)
+            raise Refused(wrong_type(f"{path}.{key}", "a string", text_value))
         if len(key) > 64:
-            return too_long(path, len(key), 64)
+            raise Refused(too_long(path, len(key), 64))
         if len(text_value) > 512:
-            return too_long(f"{path}.{key}", len(text_value), 512)
-    return None
+            raise Refused(too_long(f"{path}.{key}", len(text_value), 512))
 
 
 # What each setting may be
@@ -413,7 +406,7 @@ class Settings:
                 # the code and the param are unverified, and so is the sentence the other way round
                 message = f"Passing a {asked_kind} session update event to a {kind} session is not allowed."
                 raise refuse("invalid_parameter", message, "session.type")
-        demand(check(patch, _SESSION[self.kind], "session"))
+        check(patch, _SESSION[self.kind], "session")
         assert isinstance(patch, dict)
         voice = _read(patch, "voice", SESSION_FIELDS, self.dialect)
         if spoke and voice is not None and voice != self.get("voice"):
@@ -458,7 +451,7 @@ class ResponseRequest:
         self._session = settings.session
         self.is_2x = settings.kind == "ga 2.x"
         body = {} if response is None else response
-        demand(check(body, _RESPONSE[settings.kind], "response"))
+        check(body, _RESPONSE[settings.kind], "response")
         assert isinstance(body, dict)
         self._body = body
         if self._dialect.name == "beta" and body.get("max_output_tokens") is not None:
