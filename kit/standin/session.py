@@ -368,20 +368,17 @@ class ServerSession(Outbox):
         item.recognition, item.recognised = "done", result if isinstance(result, str) else None
         settings, place = self._settings.get("transcription"), {"item_id": item.id, "content_index": 0}
         event = "conversation.item.input_audio_transcription"
-        if settings is None or item.role != "user":
-            pass
-        elif isinstance(result, Exception):
+        is_wanted = settings is not None and item.role == "user"
+        if is_wanted and isinstance(result, Exception):
             message = str(result) if isinstance(result, KitError) else f"The audio could not be transcribed ({result})."
             error = {"type": "transcription_error", "code": "transcription_failed", "message": message, "param": None}
             self.emit(f"{event}.failed", **place, error=error)
-        else:
+        elif is_wanted and isinstance(result, str):
             model, part = str(settings.get("model") or "whisper-1"), item.parts[0]
             frame = DeltaFrame(f"{event}.delta", self.d, place, noise=True)
-            for piece in (
-                (result,) if model == "whisper-1" else pieces(result)
-            ):  # whisper-1 sends one delta with all of it
-                if piece:
-                    self.put(frame.text(self.new_id("event"), piece))
+            deltas = (result,) if model == "whisper-1" else pieces(result)  # whisper-1 sends one with all of it
+            for delta in filter(None, deltas):
+                self.put(frame.text(self.new_id("event"), delta))
             part.text = result
             usage = transcription_usage(model, duration_ms(part.pcm), result)
             self.emit(f"{event}.completed", **place, transcript=result, usage=usage)
