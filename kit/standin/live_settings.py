@@ -166,30 +166,6 @@ def shaped(session: object) -> dict[str, Any]:
 
 def start_settings(session: dict[str, Any], source: StoredSession | None) -> dict[str, Any]:
     """Return what a session is set to by the `session` of its `session.start`, or raise what refuses it; a fork inherits from its source."""
-    _check_start(session, source)
-    inherited = dict(source.settings) if source is not None else {}
-    audio, voice = session.get("audio") or {}, inherited.pop("voice", "marin")
-    voice = (audio.get("output") or {}).get("voice") or voice
-    delegation = session.get("delegation") or inherited.get("delegation") or {"type": "client"}
-    if delegation.get("type") == "responses":
-        backend = {"tools": [], "tool_choice": "auto"} | dict(delegation.get("responses") or {})
-        delegation = dict(delegation) | {"responses": backend}
-    return (
-        inherited
-        | {name: session[name] for name in _ECHOED if name in session}
-        | {
-            "model": session.get("model") or inherited.get("model"),
-            "audio": {
-                "output": {"voice": voice},
-                "format": audio.get("format") or {"type": "audio/pcm", "rate": 24_000},
-            },
-            "delegation": delegation,
-            "input": session.get("input") or [],
-        }
-    )
-
-
-def _check_start(session: dict[str, Any], source: StoredSession | None) -> None:
     for name in session:
         if name not in _START_FIELDS:
             message = f"Unknown parameter: 'session.{clipped(name, 60)[1:-1]}'."
@@ -224,6 +200,17 @@ def _check_start(session: dict[str, Any], source: StoredSession | None) -> None:
     if form is not None and (form.get("type"), form.get("rate")) not in FORMATS:
         message = "Supported formats are audio/pcm at 24000 or 16000, audio/pcmu and audio/pcma at 8000."
         raise refuse("invalid_value", message, "session.audio.format")
+    inherited = {"voice": "marin"} | (source.settings if source is not None else {})
+    inherited_voice = inherited.pop("voice")
+    delegation = session.get("delegation") or inherited.get("delegation") or {"type": "client"}
+    if delegation.get("type") == "responses":
+        backend = {"tools": [], "tool_choice": "auto"} | dict(delegation.get("responses") or {})
+        delegation = dict(delegation) | {"responses": backend}
+    form = form or {"type": "audio/pcm", "rate": 24_000}
+    settings = inherited | {name: session[name] for name in _ECHOED if name in session}
+    settings["model"] = session.get("model") or inherited.get("model")
+    settings["audio"] = {"output": {"voice": voice or inherited_voice}, "format": form}
+    return settings | {"delegation": delegation, "input": past}
 
 
 def words_of(message: object) -> str:
