@@ -237,9 +237,8 @@ class Response:
             item.fields = {"name": output.name, "call_id": call_id, "arguments": ""}
         else:
             item = Item(outbox.new_id("item"), "message", "assistant", "in_progress")
-            phase = output.phase or (
-                "final_answer" if self.request.is_2x else None
-            )  # the 2.x family marks every message
+            # the 2.x family marks every message
+            phase = output.phase or ("final_answer" if self.request.is_2x else None)
             item.fields = {"phase": phase} if phase is not None else {}
         self._items.append(item)
         item_fields = item.show(outbox.d)
@@ -291,7 +290,7 @@ class Response:
         speech = spoken(text, self.request.output_format)
         pcm = memoryview(speech.pcm)
         n_pieces = 0  # of the transcript, sent
-        if self.outbox.sideband:
+        if outbox.sideband:
             outbox.emit("output_audio_buffer.started", response_id=self.id)
         for n, chunk in enumerate(speech.chunks):
             share = (n + 1) / len(speech.chunks)
@@ -300,19 +299,14 @@ class Response:
                 part.text = f"{part.text}{piece}"
             n_pieces = ahead
             self._spend(0, CHUNK_MS)
-            if not self.outbox.sideband:
+            if not outbox.sideband:
                 outbox.put(sound.base64(outbox.new_id("event"), chunk))
             part.pcm = pcm[: (n + 1) * CHUNK_MS * 48]
             self._at_s += CHUNK_MS / 1000
             yield self._at_s
 
     def _spend(self, text: int, audio_ms: int = 0) -> None:
-        total = (
-            self._text_out
-            + text
-            + audio_tokens(self.audio_ms, ASSISTANT_MS_PER_TOKEN)
-            + audio_ms // ASSISTANT_MS_PER_TOKEN
-        )
+        total = self._text_out + text + audio_tokens(self.audio_ms + audio_ms, ASSISTANT_MS_PER_TOKEN)
         if self.request.max_output_tokens is not None and total > self.request.max_output_tokens:
             raise _LimitReached
         self._text_out += text
