@@ -44,7 +44,7 @@ class EchoCanceller:
             from livekit import rtc
         except ImportError as exc:
             raise MissingExtra(
-                'this needs livekit: pip install "realtime-history-kit[echo]"; or wear headphones'
+                'this needs livekit: pip install "realtime-history-kit[echo]"; or wear headphones, or use half-duplex'
             ) from exc
         # livekit's class of a frame: it is imported here alone, since the extra may be missing.
         self._audio_frame = rtc.AudioFrame

@@ -111,8 +111,8 @@ def find(device: int | str | None, kind: Kind) -> Device:
     if not usable:
         instead = {"input": "widgets.Recorder() uses the browser's", "output": "widgets.Player() plays in the browser"}
         raise DeviceError(
-            f"there is no {WORD[kind]} on the machine that Python runs on; plug one in and start again (in a notebook: restart "
-            f"the kernel, or {instead[kind]})"
+            f"there is no {WORD[kind]} on the machine that Python runs on (PortAudio sees {show.counted(len(table), 'device')}, "
+            f"none for {kind}); plug one in and start again (in a notebook: restart the kernel, or {instead[kind]})"
         )
     # A system with devices may have no default; then the first that fits.
     if device is None:

@@ -30,7 +30,7 @@ _HERE = Path(__file__).parent
 _STOP_S = 4.0  # how long a page may take to say what was heard; then its last report counts
 _LOOK_S = 0.02  # how often a wait looks at what was heard
 _MAX_WAITING = 500  # blocks of 40 ms: how late a busy session may be
-_CONFIRM_EVERY = 50  # blocks: how often the page hears that its sound arrived
+CONFIRM_EVERY = 50  # blocks: how often the page hears that its sound arrived
 _SILENT_S = 5.0  # a page that talks and brings nothing for this long was closed, crashed, or sleeps under a lid
 
 Content = Mapping[str, Any]
@@ -243,7 +243,7 @@ class BrowserMicrophone(BlockQueue):
         """Add one block, from any thread; returns how many came so far each time that the page should hear of it."""
         self._n_blocks += 1
         soon(self._loop, self.put, Block(pcm, first, time.perf_counter()))
-        return self._n_blocks if self._n_blocks % _CONFIRM_EVERY == 0 else None
+        return self._n_blocks if self._n_blocks % CONFIRM_EVERY == 0 else None
 
     def why_gone(self) -> str:
         return (

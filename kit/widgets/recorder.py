@@ -19,6 +19,7 @@ import queue
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -27,15 +28,14 @@ import traitlets
 from .. import show
 from ..audio import Microphone, Recording, kernel_details
 from ..audio.microphone import silence_limit_ms
-from ..clip import MAX_MS, RATE_HZ, Clip, Provenance
+from ..clip import MAX_MS, RATE_HZ, Clip
 from ..errors import AudioFormatError, DeviceError, InputError, KitError, LocalProtocolError, clipped
-from .page import Content, PageWidget, read, settle
+from .page import CONFIRM_EVERY, Content, PageWidget, read, settle
 
 SNAPSHOT_S = 10  # of sound in the picture that is left for a page without a kernel
 _GONE_S = 3.0  # a kernel's microphone that brings nothing for this long is gone
 _LEVEL_MS = 60  # how often the page hears how loud it is
 _PIECE_BYTES = 1 << 20  # of one message: well below what notebook servers pass on
-_CONFIRM_EVERY = 50  # blocks: how often the page hears that its sound arrived
 _SLIP_S = 0.3  # a second take as short as this was a click too many
 _LATE_S = 1.0  # how long blocks that another thread still handles may come after the last one
 _HERE_S = 10.0  # how long a page may take to show the recorder
@@ -328,7 +328,7 @@ class Recorder(PageWidget):
             return
         self._heard_at_s = time.monotonic()
         recording.add(buffers[0], first=int(content["first"]), seq=int(content["seq"]), last=bool(content["last"]))
-        if recording.n_blocks % _CONFIRM_EVERY == 0:
+        if recording.n_blocks % CONFIRM_EVERY == 0:
             self.send({"kind": "got", "take": self._n_takes, "n": recording.n_blocks})
         # The last block may come before others, on another thread: then a timer ends it with a gap.
         if recording.complete:
@@ -363,9 +363,8 @@ class Recorder(PageWidget):
                 clip = Clip.load(file)
         except OSError as exc:
             raise AudioFormatError(f"{show.one_line(name, 80)} could not be kept: {exc.strerror}") from exc
-        from_file = clip.provenance
         # The file was a copy in a temporary folder; that it was uploaded is what stays true.
-        origin = Provenance(from_file.kind, from_file.text, from_file.when, {**from_file.details, "uploaded": True})
+        origin = replace(clip.provenance, details={**clip.provenance.details, "uploaded": True})
         self._keep(Clip(clip.pcm, provenance=origin, converted=clip.converted))
 
     def _on_save(self, content: Content, _buffers: list[memoryview]) -> None:
