@@ -2,13 +2,15 @@
 
 import json
 import os
+import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from kit import speech
 from kit.audio import Recording
-from kit.audio.portaudio import Devices
+from kit.audio.portaudio import Device, Devices
 from kit.clip import Clip
 from kit.errors import AudioFormatError, DeviceError, InputError
 from kit.widgets import Recorder
@@ -243,6 +245,21 @@ def test_a_kernel_without_a_microphone_leaves_the_browsers_to_be_used(recorder, 
 
     assert "no microphone" in recorder.said[-1][0]["words"]
     assert recorder.microphone == "browser"
+
+
+def test_a_kernels_microphone_that_brings_nothing_is_named(recorder, monkeypatch):
+    device = Device(0, "USB Mic", "ALSA", 1, 0, 48_000)
+    calls = {"start": lambda deliver: None, "stop": lambda: None}
+    silent = SimpleNamespace(device=device, rate_hz=24_000, n_overflows=0, **calls)
+    monkeypatch.setattr("kit.widgets.recorder.Microphone", lambda device: silent)
+    monkeypatch.setattr("kit.widgets.recorder._GONE_S", 0.01)
+    recorder._received({"kind": "press", "what": "kernel"}, [])
+    for thread in threading.enumerate():
+        if thread.name == "kit: recorder":
+            thread.join(10)
+
+    assert not recorder.recording and recorder.clip is None
+    assert "'USB Mic' brought nothing for 0.01 s" in recorder.said[-1][0]["words"]
 
 
 async def test_record_says_why_the_browser_refuses(recorder):

@@ -275,9 +275,10 @@ class Recorder(PageWidget):
                     peak, level_at_ms = 0.0, recording.ms
         # A device that went away after some sound leaves a clip, which is worth more than an error.
         except queue.Empty:
-            if not recording.n_samples and self._recording is recording:
-                why = f"brought nothing for {_GONE_S:g} s; was it unplugged? plug it in and record again"
-                self._refuse(DeviceError(f"the microphone {microphone.device.name!r} {why}"))
+            why = f"brought nothing for {_GONE_S:g} s; was it unplugged? plug it in and record again"
+            with self._guard:
+                if not recording.n_samples and self._recording is recording:
+                    self._refuse(DeviceError(f"the microphone {microphone.device.name!r} {why}"))
         microphone.stop()
         self._finish(recording)
 
