@@ -124,11 +124,11 @@ def _bands(turns: Frame, by: tuple[str, ...]) -> list[Band]:
     several = [name for name in by if len(groups(turns, name)) > 1] or list(by[:1])
     names_of = {name: labels(turns, name) for name in several}
     text, late = SHADES.index("text"), SHADES.index("late")  # with silent between them: the ways to lose the voice
-    heard = turns["modality"].astype(object).where(turns["modality"].notna(), "")
+    word_of = turns["modality"].astype(object).where(turns["modality"].notna(), "")
     if "outcome" in turns:  # silent and late are ways to lose the voice, whatever came late
         outcome = turns["outcome"].astype(object)
-        heard = heard.where(~outcome.isin(["silent", "late"]), outcome)
-    codes = heard.map({word: at for at, word in enumerate(SHADES)}).to_numpy(float)
+        word_of = word_of.where(~outcome.isin(["silent", "late"]), outcome)
+    codes = word_of.map({word: at for at, word in enumerate(SHADES)}).to_numpy(float)
     # A turn without a modality: the trial was tried and failed, or nobody came to it.
     missing = np.where(turns["state"].astype(str) != "missing", SHADES.index("failed"), SHADES.index("not run"))
     turns = turns.assign(shade=np.where(np.isnan(codes), missing, codes).astype(int))
@@ -288,10 +288,10 @@ def modality(
     diamond = ""
     if first and outcome == "text" and "lost_voice" in table:
         # Where it is known and more than text.
-        more = (table["lost_voice"].fillna(0) > table["text"]).to_numpy(bool)
-        if more.any():
+        is_marked = (table["lost_voice"].fillna(0) > table["text"]).to_numpy(bool)
+        if is_marked.any():
             diamond = "; the diamond is lost voice: text, silent or late"
-            ax.plot(table["lost_voice_rate"].to_numpy(float)[more], y[more], "D", color=look.ink, markerfacecolor=look.page, markersize=6,
+            ax.plot(table["lost_voice_rate"].to_numpy(float)[is_marked], y[is_marked], "D", color=look.ink, markerfacecolor=look.page, markersize=6,
                     zorder=6, gid="lost-voice")  # fmt: skip
     question = "Spoken or written?" if outcome == "text" else "Spoken, or the voice lost?"
     words(ax, look, table, title=title or question, subtitle=f"{sub}; the line is {share} ({interval_words(table).removesuffix(' intervals')}){diamond}",

@@ -171,9 +171,9 @@ def labels(df: Frame, name: str) -> dict[str, str]:
     same = set(parted[0]).intersection(*parted) if name == "settings" and len(present) > 1 else set()
     called = {}
     for word, parts in zip(present, parted, strict=True):
-        kept = [part for part in parts if part not in same]
-        text = " ".join(kept)
-        if name == "settings" and len({part.partition("=")[0] for part in kept}) == 1:
+        own_parts = [part for part in parts if part not in same]
+        text = " ".join(own_parts)
+        if name == "settings" and len({part.partition("=")[0] for part in own_parts}) == 1:
             text = text.replace("drift=", "")  # all that differs is the rule, whose name says what it is
         if name == "arm":
             text = text.replace("_", " ")
