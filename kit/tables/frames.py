@@ -571,7 +571,7 @@ def _turns_of_responses(df: pd.DataFrame, role: Role | None) -> pd.DataFrame:
         "first_modality": _recoded(first["modality"], MODALITIES, content[begins]),
         "responses": (ends - begins).astype(np.int32),
         "heard_ms": heard_ms,
-        "state": _recoded(first["state"], STATES) if "state" in df else pd.Categorical.from_codes(np.zeros(len(first), np.int8), STATES),
+        "state": _recoded(first["state"], STATES, first["state"].notna()) if "state" in df else pd.Categorical.from_codes(np.zeros(len(first), np.int8), STATES),
         "simulated": _flag(first["simulated"]),
     }  # fmt: skip
     columns |= {name: first[name].astype("category").array for name in LABELS if name in df}
@@ -595,14 +595,9 @@ def _number(df: pd.DataFrame, name: str) -> Any:
     return df[name].to_numpy(np.float64, na_value=np.nan) if name in df else np.full(len(df), np.nan)
 
 
-def _recoded(column: pd.Series, words: Sequence[str], where: Any = True) -> pd.Categorical:
+def _recoded(column: pd.Series, words: Sequence[str], where: Any) -> Any:
     """Turn a column of words into a categorical of `words`; any other word, and rows not in `where`, are missing."""
-    import pandas as pd
-
-    column = column.astype("category")
-    place = {word: at for at, word in enumerate(words)}
-    book = np.array([*(place.get(word, -1) for word in column.cat.categories), -1], np.int8)
-    return pd.Categorical.from_codes(np.where(where, book[column.cat.codes], -1), list(words))
+    return column.astype("category").cat.set_categories(list(words)).where(where).array
 
 
 def _flag(column: pd.Series) -> Any:

@@ -82,7 +82,7 @@ class Settings:
     more: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # All of it now, and not when the first reply is to be paid.
+        # All of it now, an endpoint that is none too, and not when the first reply is to be paid.
         if not isinstance(self.price, Price | None):
             raise InputError(f"price is a Price, see kit.endpoint.Price.parse, not {clipped(self.price)}")
         if self.where.name != "standin" and self.stand_in:
