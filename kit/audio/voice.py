@@ -79,9 +79,9 @@ class Latency:
     def rows(self) -> list[tuple[str, str, str, str]]:
         """(quantity, count, median, 95th percentile), as words; what was never measured has no row."""
         rows = []
-        for one in fields(self):
-            label = one.metadata["label"]
-            match getattr(self, one.name):
+        for quantity in fields(self):
+            label = quantity.metadata["label"]
+            match getattr(self, quantity.name):
                 case [_, *_] as values:
                     median, high = np.percentile(values, (50, 95))
                     rows.append((label, str(len(values)), f"{median:.1f} ms", f"{high:.1f} ms"))
