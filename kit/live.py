@@ -114,16 +114,20 @@ class Feeder:
                 self.n_late += 1
             self.worst_ms = max(self.worst_ms, late_s * 1000)
             # Silence between a microphone's blocks would be heard as gaps in the speech.
-            is_quiet = loop.time() - self._heard_at_s > self._MICROPHONE_GAP_S
-            goes_on = is_quiet and (bool(self._queue) or self._feed == "paced")
-            while goes_on:
-                await self._send(self._queue.pop(0) if self._queue else None)
-                self._n_loud -= 1
-                if self._n_loud == 0 and self._sent is not None and not self._sent.done():
-                    self._sent.set_result(self._link.now_ms())
-                goes_on = self._feed == "burst" and bool(self._queue)
+            if loop.time() - self._heard_at_s > self._MICROPHONE_GAP_S:
+                if self._queue or self._feed == "paced":
+                    await self._send_next()
+                while self._feed == "burst" and self._queue:
+                    await self._send_next()
             due_s += step_s
             await asyncio.sleep(max(0.0, due_s - loop.time()))
+
+    async def _send_next(self) -> None:
+        """Send the next frame of the clip, or silence where none is due."""
+        await self._send(self._queue.pop(0) if self._queue else None)
+        self._n_loud -= 1
+        if self._n_loud == 0 and self._sent is not None and not self._sent.done():
+            self._sent.set_result(self._link.now_ms())
 
     async def hear(self, data: bytes) -> None:
         """Send sound as it comes, from a microphone; silence is fed again `_MICROPHONE_GAP_S` after the last of it."""

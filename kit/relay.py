@@ -349,16 +349,8 @@ class _Session:
         up = asyncio.create_task(self._up(client))
         try:
             await asyncio.wait([down, up], return_when=asyncio.FIRST_COMPLETED)
-            # The same code and reason, or a broken connection for a broken one.
-            first: ClientConnection | ServerConnection = self.upstream if down.done() else client
-            partner: ClientConnection | ServerConnection = client if down.done() else self.upstream
-            code, reason = first.close_code, first.close_reason or ""
-            if code is None or code == 1006:
-                partner.transport.abort()
-            elif code == 1005:  # a close frame without a code
-                await partner.close()
-            else:
-                await partner.close(code, reason)
+            first, partner = (self.upstream, client) if down.done() else (client, self.upstream)
+            await _end_alike(first, partner)
             await asyncio.wait([down, up], timeout=3)
         finally:
             for task in (down, up):
@@ -441,12 +433,7 @@ class _Session:
         notes, self._unrecorded, self._n_unrecorded = self._unrecorded, [], 0
         with self._log.in_one_write() if self._log is not None else contextlib.nullcontext():
             for direction, frames, at_ms, unix in notes:
-                events: list[Event | RemoteProtocolError] = []
-                for frame in frames:
-                    try:
-                        events.append(decode(frame, at_ms))
-                    except RemoteProtocolError as exc:
-                        events.append(exc)
+                events = [_decoded(frame, at_ms) for frame in frames]
                 if self._log is not None and direction == "client":
                     self._log.client(frames, at_ms, unix)
                 elif self._log is not None:
@@ -479,3 +466,21 @@ class _Session:
         self._tell_replies()
         if self._log is not None:
             self._log.end(code=first.close_code, reason=first.close_reason or "", at_ms=self._now_ms())
+
+
+def _decoded(frame: bytes, at_ms: float) -> Event | RemoteProtocolError:
+    try:
+        return decode(frame, at_ms)
+    except RemoteProtocolError as exc:
+        return exc
+
+
+async def _end_alike(first: ClientConnection | ServerConnection, partner: ClientConnection | ServerConnection) -> None:
+    """End one side as the other ended: the same code and reason, or a broken connection for a broken one."""
+    code, reason = first.close_code, first.close_reason or ""
+    if code is None or code == 1006:
+        partner.transport.abort()
+    elif code == 1005:  # a close frame without a code
+        await partner.close()
+    else:
+        await partner.close(code, reason)

@@ -247,7 +247,7 @@ def _zip_members(file: IO[bytes], path: Path) -> Iterator[Stream]:
 
 
 def _stream(raw: Any, name: str, path: Path) -> Stream:
-    """What is read of a file.
+    """Unpack a file and see in which encoding it is.
 
     Raises:
         InputError: If it is no text.
@@ -266,20 +266,26 @@ def _stream(raw: Any, name: str, path: Path) -> Stream:
     for magic, kind in _NOT_LOGS:
         if head.startswith(magic):
             raise InputError(f"{show.one_line(path.name, 100)} is {kind}")
-    # UTF-16, as some shells write it; also without a byte order mark.
-    encoding = "utf-16" if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else None
-    sample = head[:200]
-    if encoding is None and len(sample) >= 20:
-        for spelling, zeros in (("utf-16-le", sample[1::2]), ("utf-16-be", sample[::2])):
-            if encoding is None and zeros.count(0) > 0.8 * len(zeros):
-                encoding = spelling
-    if encoding is not None:
+    if (encoding := _utf_16(head)) is not None:
         text = io.TextIOWrapper(stream, encoding, errors="replace", newline="\n")
         head = head.decode(encoding, "replace").encode()
         return name, head, lambda limit: text.readline(limit).encode("utf-8", "replace")
     if b"\0" in head[:4_096]:
         raise InputError(f"{show.one_line(path.name, 100)} is not text; a log is JSON lines or text")
     return name, head, stream.readline
+
+
+def _utf_16(head: bytes) -> str | None:
+    """Which UTF-16 a file is in, as some shells write it; also without a byte order mark."""
+    if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "utf-16"
+    sample = head[:200]
+    if len(sample) >= 20:
+        if sample[1::2].count(0) > 0.8 * len(sample[1::2]):
+            return "utf-16-le"
+        if sample[::2].count(0) > 0.8 * len(sample[::2]):
+            return "utf-16-be"
+    return None
 
 
 # ------------------------------------------------------------------------------------------------------------------- lines

@@ -168,15 +168,7 @@ class LoggedLiveSession(Logged[LiveConversation], LiveView):
         # Whose an event is, its type says: also on a sideband, where the server sends the caller's audio.
         direction: Direction = "client" if kind in CLIENT_EVENTS else "server"
         name = _SOUND.get(str(kind))
-        # The samples of a frame, as far as they are there, and the largest, as far as a digest or they tell it.
-        pcm: bytes | None = None
-        peak = None if name is None else loudness(data.get(name))
-        if peak is not None:
-            pcm = b""
-        elif name is not None:
-            pcm = decoded_audio(data.get(name))
-            self.conversation.trusts_words |= len(pcm) < _WHOLE_BYTES
-            peak = peak_of(pcm, self.conversation.sound_format()) if pcm else None
+        pcm, peak = (None, None) if name is None else self._decoded(data.get(name))
         if kind == "session.output_audio.delta" and peak == UNKNOWN_PEAK:
             reply = self.conversation.replies[-1] if self.conversation.replies else None
             if reply is None or reply.ended is not None or not reply.fragments:
@@ -192,6 +184,15 @@ class LoggedLiveSession(Logged[LiveConversation], LiveView):
             size = DIGEST.match(str(listed.get(name or "")))
             n_bytes = int(size[2]) if size else None
             self._events.append(Event(str(kind), listed, self.last_ms, direction, n_audio_bytes=n_bytes))
+
+    def _decoded(self, audio: object) -> tuple[bytes, int | None]:
+        """The samples of a frame, as far as they are there, and the largest, as far as a digest or they tell it."""
+        peak = loudness(audio)
+        if peak is not None:
+            return b"", peak
+        pcm = decoded_audio(audio)
+        self.conversation.trusts_words |= len(pcm) < _WHOLE_BYTES
+        return pcm, peak_of(pcm, self.conversation.sound_format()) if pcm else None
 
     def _clock(self, at: Any) -> float:
         """Milliseconds since the first event; without times, by the frames of whichever side has more of them."""

@@ -297,11 +297,16 @@ class LoggedSession(Logged[Conversation], ConversationView):
             if len(self._events) < MAX_EVENTS:
                 self._events.append(event)
             return
-        # Only counts are asked for: the oldest responses are made small, and the oldest items let go.
-        if event.type == "response.done" and len(fold.items) >= 2 * _MAX_WHOLE:
+        if event.type == "response.done":
+            self._pack(report)
+
+    def _pack(self, report: ParseReport) -> None:
+        """Make the oldest responses small, and let the oldest items go."""
+        fold = self._conversation
+        if len(fold.items) >= 2 * _MAX_WHOLE:
             fold.forget_items(_MAX_WHOLE)
             report.notes[f"items of a session that has more than {_MAX_WHOLE:,} are not kept"] = 1
-        if event.type == "response.done" and len(fold.responses) >= 2 * _MAX_WHOLE:
+        if len(fold.responses) >= 2 * _MAX_WHOLE:
             for response in fold.forget_responses(_MAX_WHOLE):
                 response.partial = self._is_partial(response)
                 self._packed.append(_packed(response))
@@ -385,6 +390,18 @@ class LoggedSession(Logged[Conversation], ConversationView):
         if response is not None and first is not None and getattr(response, first) is None:
             setattr(response, first, at_ms)
 
+    def _fold_unnamed(self) -> None:
+        """Fold in events of which only the types are known: a reply goes from `response.created` to `response.done`."""
+        for record in self._unnamed:
+            at_ms = record.at.ms if record.at else math.nan
+            kind = GA_NAME.get(record.data["type"], record.data["type"])
+            is_open = None in self._open
+            if kind == "response.done" and not is_open:
+                continue  # of a reply of which nothing else is known
+            if kind != "response.created" and not is_open:
+                self._fold_partial("response.created", None, {}, at_ms)
+            self._fold_partial(kind, None, record.data, at_ms)
+
     # ------------------------------------------------------------------------------------------------------------------ end
 
     def finish(self, simulated: bool | None = None, *, types_alone: bool = True) -> None:
@@ -397,16 +414,7 @@ class LoggedSession(Logged[Conversation], ConversationView):
         if self._conversation.simulated is None:
             self._conversation.simulated = simulated
         if types_alone and not self._conversation.responses:
-            # Of these only the types are known: a reply goes from `response.created` to `response.done`.
-            for record in self._unnamed:
-                at_ms = record.at.ms if record.at else math.nan
-                kind = GA_NAME.get(record.data["type"], record.data["type"])
-                is_open = None in self._open
-                if kind == "response.done" and not is_open:
-                    continue  # of a reply of which nothing else is known
-                if kind != "response.created" and not is_open:
-                    self._fold_partial("response.created", None, {}, at_ms)
-                self._fold_partial(kind, None, record.data, at_ms)
+            self._fold_unnamed()
         self._unnamed.clear()
         for response in self._conversation.responses:
             if not self._keep_audio:
@@ -530,15 +538,18 @@ class Sorter:
         for session in self.sessions:
             session.finish(simulated, types_alone=types_alone)
         if self._by_key and any(session.n_lost for session in self.sessions):
-            # Cut lines that had lost their key may have come to another session: a response is left to one.
-            homes: dict[str, tuple[LoggedSession, bool]] = {}
-            for session in self.sessions:
-                for name, is_partial in [(r.id, r.partial) for r in session.iter_responses() if r.id is not None]:
-                    home, was_partial = homes.setdefault(name, (session, is_partial))
-                    if home is not session and (is_partial or was_partial):
-                        (session if is_partial else home).elsewhere.add(name)
-                        homes[name] = (home, was_partial) if is_partial else (session, False)
+            self._count_once()
         return [s for s in self.sessions if s.n_events or s.header or s.n_malformed or s.n_withheld or s.n_responses]
+
+    def _count_once(self) -> None:
+        """Leave a response to one session: cut lines that had lost their key may have come to another."""
+        homes: dict[str, tuple[LoggedSession, bool]] = {}
+        for session in self.sessions:
+            for name, is_partial in [(r.id, r.partial) for r in session.iter_responses() if r.id is not None]:
+                home, was_partial = homes.setdefault(name, (session, is_partial))
+                if home is not session and (is_partial or was_partial):
+                    (session if is_partial else home).elsewhere.add(name)
+                    homes[name] = (home, was_partial) if is_partial else (session, False)
 
     def _find(self, record: LogRecord, names: Iterable[str]) -> LoggedSession:
         key, data, latest = record.key, record.data, self._latest
@@ -550,18 +561,7 @@ class Sorter:
         # What came before the server's first word (the client's first events) is of the session that it begins.
         fresh = latest if latest is not None and latest.key is None and not latest.settings else None
         if key is not None:
-            session, new_id = self._by_key.get(key), own_id if begins else None
-            # Of lines that are cut, some have lost their key, or a piece of it.
-            if session is None and owner is not None:
-                lacks_key = owner.n_lost > 0 if owner.key is None else owner.key.startswith(key.rstrip(".…"))
-                session = owner if lacks_key else None
-            if session is None and fresh is not None and fresh.n_lost:
-                session = fresh
-            if session is None or (None not in (session.id, new_id) and session.id != new_id):
-                session = self._new(key)
-            session.key = session.key or key
-            self._by_key[key] = session
-            return session
+            return self._of_key(key, owner, fresh, own_id if begins else None)
         if isinstance(own_id, str):
             session = self._by_id.get(own_id) or fresh or (self._new(None) if begins else latest) or self._new(None)
             self._remember(own_id, session)
@@ -578,6 +578,28 @@ class Sorter:
             recent = self.sessions[: -_MAX_SEARCHED - 1 : -1]
             return next((session for session in recent if session.key is None and not session.busy), latest)
         return latest or self._new(None)
+
+    def _of_key(
+        self, key: str, owner: LoggedSession | None, fresh: LoggedSession | None, new_id: object
+    ) -> LoggedSession:
+        """The session of a key; of lines that are cut, some have lost theirs, or a piece of it.
+
+        Args:
+            owner: The session of the ids that the record names.
+            fresh: A session without a key that the record may belong to.
+            new_id: Of the session that the record begins.
+        """
+        session = self._by_key.get(key)
+        if session is None and owner is not None:
+            lacks_key = owner.n_lost > 0 if owner.key is None else owner.key.startswith(key.rstrip(".…"))
+            session = owner if lacks_key else None
+        if session is None and fresh is not None and fresh.n_lost:
+            session = fresh
+        if session is None or (None not in (session.id, new_id) and session.id != new_id):
+            session = self._new(key)
+        session.key = session.key or key
+        self._by_key[key] = session
+        return session
 
     def _new(self, key: str | None) -> LoggedSession:
         session = LoggedSession(self._file, key, keep_audio=self._keep_audio)

@@ -115,10 +115,11 @@ def report(
     with written_by_a_run(book):
         # All tables are made before the folder is touched: a ledger that cannot be read leaves an old report alone.
         material = Material(book, baseline, level)
-    arms = list(dict.fromkeys(material.trials["arm"].astype(str)))
+    arm_names = list(dict.fromkeys(material.trials["arm"].astype(str)))
     # `as_is` may be named although the plan has it not: then there is nothing to compare.
-    if baseline is not None and baseline not in ("as_is", *arms):
-        raise InputError(f"no trial has the arm {clipped(baseline)} to compare with; there are {', '.join(arms)}")
+    if baseline is not None and baseline not in ("as_is", *arm_names):
+        there_are = ", ".join(arm_names)
+        raise InputError(f"no trial has the arm {clipped(baseline)} to compare with; there are {there_are}")
     target = named_path(folder).resolve() if folder is not None else book.path.resolve().with_suffix(".html")
     if target.suffix.lower() != ".html":
         target /= "report.html"

@@ -370,8 +370,10 @@ class LiveConversation:
             self._output(decoded_audio(event.get("delta")) if pcm is None else pcm, at_ms, peak)
         elif kind == "session.input_audio.append":
             self._input(event, at_ms, peak)
-        elif kind in ("session.output_transcript.delta", "session.input_transcript.delta"):
-            self._words(event, at_ms, by_caller=kind == "session.input_transcript.delta")
+        elif kind == "session.output_transcript.delta":
+            self._output_words(event, at_ms)
+        elif kind == "session.input_transcript.delta":
+            self._input_words(event, at_ms)
         elif kind == "response.event":
             self._backend(event, at_ms)
         elif kind == "session.start":
@@ -401,8 +403,10 @@ class LiveConversation:
             self.errors.append(error_of(fields, event_id))
             if len(self.errors) >= 2 * MAX_ERRORS:
                 del self.errors[:MAX_ERRORS]
-        elif kind.startswith("session.") and kind.endswith((".append", ".appended")):
-            self._context(event, at_ms)
+        elif kind.startswith("session.") and kind.endswith(".append"):
+            self._appended(kind.split(".")[1], event, at_ms)
+        elif kind.startswith("session.") and kind.endswith(".appended"):
+            self._acknowledged(kind.split(".")[1], event, at_ms)
         elif kind not in CLIENT_EVENTS and kind not in SERVER_EVENTS:
             self.unknown[kind] += 1
         if dict_of(event, "session").get("simulated") is not None:
@@ -540,32 +544,29 @@ class LiveConversation:
         if until is not None:
             self.asked(until, "clip" if self._saw_input else "words", began_at_ms=began_at_ms)
 
-    def _words(self, event: Mapping[str, Any], at_ms: float, *, by_caller: bool) -> None:
+    # ------------------------------------------------------------------------------------------------------- words
+
+    def _output_words(self, event: Mapping[str, Any], at_ms: float) -> None:
         text = text_of(event, "delta")
         if not text:
             return
-        words = Words(text, at_ms, _number(event, "start_ms"), _number(event, "end_ms"))
-        if not by_caller:
-            reply = self._reply_for(at_ms)
-            if reply.first_word_at_ms is None:
-                reply.first_word_at_ms = at_ms
-            reply.fragments.append(words)
+        reply = self._reply_for(at_ms)
+        if reply.first_word_at_ms is None:
+            reply.first_word_at_ms = at_ms
+        reply.fragments.append(Words(text, at_ms, _number(event, "start_ms"), _number(event, "end_ms")))
+
+    def _input_words(self, event: Mapping[str, Any], at_ms: float) -> None:
+        text = text_of(event, "delta")
+        if not text:
             return
-        self.caller.append(words)
+        self.caller.append(Words(text, at_ms, _number(event, "start_ms"), _number(event, "end_ms")))
         # Without sound of the caller in this log, its words are the only trace of the ask; they come 0.2 to 0.35 s late.
         if not self._saw_input and not self.asks_are_told:
             self._loud_from_ms = at_ms if self._loud_from_ms is None else self._loud_from_ms
             self._loud_until_ms = at_ms
 
-    def _context(self, event: Mapping[str, Any], at_ms: float) -> None:
-        """Take context that is added (`session.<lane>.append`), or the server's word that it was (`….appended`)."""
-        lane = event["type"].split(".")[1]
-        if event["type"].endswith(".appended"):
-            waiting = self._unconfirmed.get(lane, {})
-            confirmed = waiting.pop(text_of(event, "client_event_id") or next(iter(waiting), ""), None)
-            if confirmed is not None:
-                confirmed.acked_at_ms, confirmed.start_ms = at_ms, _number(event, "start_ms")
-            return
+    def _appended(self, lane: str, event: Mapping[str, Any], at_ms: float) -> None:
+        """Take context that the client adds (``session.<lane>.append``)."""
         append = Append(lane, text_of(event, "content") or "", at_ms, text_of(event, "event_id"))
         self.appends.append(append)
         # One without an id is acknowledged in its turn, so any key of its own will do.
@@ -573,6 +574,13 @@ class LiveConversation:
         # One that answers a delegation belongs to the ask that was handed on: it opens none of its own.
         if lane == "commentary" and event.get("delegation_id") is None:
             self.asked(at_ms, "commentary")
+
+    def _acknowledged(self, lane: str, event: Mapping[str, Any], at_ms: float) -> None:
+        """Take the server's word that context was added (``session.<lane>.appended``)."""
+        waiting = self._unconfirmed.get(lane, {})
+        append = waiting.pop(text_of(event, "client_event_id") or next(iter(waiting), ""), None)
+        if append is not None:
+            append.acked_at_ms, append.start_ms = at_ms, _number(event, "start_ms")
 
     # ----------------------------------------------------------------------------------------------------- backend
 
