@@ -64,7 +64,6 @@ _MAX_TURN_MS = 60_000  # of a caller's turn is kept, to be made out
 _MAX_STORED = 100  # sessions that can be forked, the oldest are forgotten first
 _MAX_APPEND_BYTES = 4_000  # 500 tokens: counted by bytes here, generously, for the stand-in has no tokenizer
 _APPENDS = {f"session.{lane}.append": lane for lane in ("commentary", "instructions", "thinking")}
-_CONTROLS = ("session.input_audio.mute", "session.input_audio.unmute", "session.update", "session.close")
 _REPLAYED_S = 5.0  # to a sideband: "the last few seconds"; how many is unverified
 _SIDEBAND_MS = 200  # of sound in a frame to a sideband, both ways in the recording, whatever the caller sends
 
@@ -416,19 +415,18 @@ class LiveServerSession(Core):
             text = content if delegation_id is not None else None
             self._at_clock(at_ms + wait_ms + self.options.late_ms, lambda: self._say(text or self._reply()))
 
-    def _control(self, event: dict[str, Any]) -> None:
-        """Mute or unmute the caller, close the session, or change what may change after its start."""
+    def _close(self, event: dict[str, Any]) -> None:
+        self.state = "closing"
+        self._on_clock.clear()
+        self._after_s(_CLOSE_S, lambda: self._closed(event, "close_requested"))
+
+    def _mute(self, event: dict[str, Any]) -> None:
         kind = event["type"]
-        if kind == "session.close":
-            self.state = "closing"
-            self._on_clock.clear()
-            self._after_s(_CLOSE_S, lambda: self._closed(event, "close_requested"))
-            return
-        if kind != "session.update":
-            self._muted = kind.endswith(".mute")
-            self._turn, self._loud_from_ms = [], None
-            self._after_s(0.06, lambda: self._answer(event, f"{kind}d"))
-            return
+        self._muted = kind.endswith(".mute")
+        self._turn, self._loud_from_ms = [], None
+        self._after_s(0.06, lambda: self._answer(event, f"{kind}d"))
+
+    def _update(self, event: dict[str, Any]) -> None:
         changes = shaped(event.get("session"))
         for name in changes:
             if name not in ("delegation", "triggers"):
@@ -599,7 +597,10 @@ class LiveServerSession(Core):
 _HANDLERS: dict[str, Callable[[LiveServerSession, dict[str, Any]], None]] = {
     "session.input_audio.append": LiveServerSession._append_audio,
     **dict.fromkeys(_APPENDS, LiveServerSession._append),
-    **dict.fromkeys(_CONTROLS, LiveServerSession._control),
+    "session.close": LiveServerSession._close,
+    "session.input_audio.mute": LiveServerSession._mute,
+    "session.input_audio.unmute": LiveServerSession._mute,
+    "session.update": LiveServerSession._update,
     **dict.fromkeys(("response.item.create", "response.create"), LiveServerSession._backend),
     **dict.fromkeys(("decision.create", "decision.item.create", "decision.item.delete"), LiveServerSession._decision),
     "session.output_audio.fixture.play": LiveServerSession._fixture,
