@@ -144,6 +144,42 @@ def _part(fields: Mapping[str, Any], role: str, n: int) -> HistoryPart:
     return HistoryPart(text, clip, None if same else kind, tuple(extra.items()))
 
 
+def _entries(events: Iterable[Any]) -> Iterator[tuple[HistoryItem, object]]:
+    """Read each item of events or bare items, and the id of the one that it goes after."""
+    for n, entry in enumerate(chats.of_agents(chats.objects(events, "entry", "item"))):
+        kind, previous = entry.get("type"), None
+        if kind == "conversation.item.create" and isinstance(entry.get("item"), Mapping):
+            previous, entry = entry.get("previous_item_id"), entry["item"]
+        # Events have a dot in their name, items have none.
+        elif isinstance(kind, str) and "." in kind:
+            raise HistoryError(f"entry {n} is {clipped(kind)}, neither an item nor a conversation.item.create")
+        yield _item(entry, n), previous
+
+
+def _in_order(entries: Iterable[tuple[HistoryItem, object]]) -> Iterator[HistoryItem]:
+    """Put each item after the one whose id is beside it: a linked list, so that any order is found in linear time."""
+    items: list[HistoryItem] = []  # as they came; a place is an index into it, and −1 the beginning
+    following: dict[int, int] = {}  # place of an item → the place of the one after it
+    last = -1
+    places: dict[str, int] = {"root": -1}  # of two with one id the first counts; `lint` names the second
+    for n, (item, previous) in enumerate(entries):
+        place = last if previous is None else places.get(previous) if isinstance(previous, str) else None
+        if place is None:
+            raise HistoryError(f"entry {n} goes after an unknown item, {clipped(previous)}; leave previous_item_id out")
+        items.append(item)
+        if isinstance(item_id := item.get("id"), str):
+            places.setdefault(item_id, n)
+        # Put in between: what came after its predecessor now comes after it.
+        if place in following:
+            following[n] = following[place]
+        following[place] = n
+        last = n if place == last else last
+    place = -1
+    while place in following:
+        place = following[place]
+        yield items[place]
+
+
 # ------------------------------------------------- what the service would refuse, before anything is sent or paid for
 
 
@@ -382,36 +418,7 @@ class History:
         role in both is kept, and `lint` names it. An event's ``previous_item_id`` is followed: the items are in the order of
         the conversation that the events would make. What was spoken becomes seedable by `with_transcripts`.
         """
-        items: list[HistoryItem] = []  # as they came; a place is an index into it, and −1 the beginning
-        # A linked list, so that any order is found in linear time: place of an item → the place of the one after it.
-        following: dict[int, int] = {}
-        last = -1
-        places: dict[str, int] = {"root": -1}  # of two with one id the first counts; `lint` names the second
-        for n, entry in enumerate(chats.of_agents(chats.objects(events, "entry", "item"))):
-            kind, previous = entry.get("type"), None
-            if kind == "conversation.item.create" and isinstance(entry.get("item"), Mapping):
-                previous, entry = entry.get("previous_item_id"), entry["item"]
-            # Events have a dot in their name, items have none.
-            elif isinstance(kind, str) and "." in kind:
-                raise HistoryError(f"entry {n} is {clipped(kind)}, neither an item nor a conversation.item.create")
-            item = _item(entry, n)
-            place = last if previous is None else places.get(previous) if isinstance(previous, str) else None
-            if place is None:
-                after = f"goes after an unknown item, {clipped(previous)}"
-                raise HistoryError(f"entry {n} {after}; leave previous_item_id out")
-            items.append(item)
-            if isinstance(item_id := item.get("id"), str):
-                places.setdefault(item_id, n)
-            # Put in between: what came after its predecessor now comes after it.
-            if place in following:
-                following[n] = following[place]
-            following[place] = n
-            last = n if place == last else last
-        in_order, place = [], -1
-        while place in following:
-            place = following[place]
-            in_order.append(items[place])
-        return cls(tuple(in_order))
+        return cls(tuple(_in_order(_entries(events))))
 
     @classmethod
     def from_chat(cls, messages: Iterable[Any] | str | Path, *, line: int = 0) -> History:

@@ -38,19 +38,18 @@ def csv_line(fields: Mapping[str, Any] | None = None, *, columns: Iterable[str] 
     if fields is None:
         writer.writerow(columns)
         return out.getvalue()
-    cells = []
-    for name in columns:
-        value = fields.get(name) if name == "simulated" else fields[name]
-        if name == "simulated" and value is None:
-            value = "unknown"
-        elif isinstance(value, bool):
-            value = "true" if value else "false"
-        elif isinstance(value, list):
-            is_words = all(isinstance(word, str) for word in value)
-            value = "+".join(value) if is_words else json.dumps(value, ensure_ascii=False)
-        cells.append(show.csv_cell(value))
-    writer.writerow(cells)
+    row = dict(fields) | ({"simulated": "unknown"} if fields.get("simulated") is None else {})
+    writer.writerow(show.csv_cell(_flat(row[name])) for name in columns)
     return out.getvalue()
+
+
+def _flat(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        is_words = all(isinstance(word, str) for word in value)
+        return "+".join(value) if is_words else json.dumps(value, ensure_ascii=False)
+    return value
 
 
 @dataclass(frozen=True)

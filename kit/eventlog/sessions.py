@@ -585,8 +585,7 @@ class Sorter:
         """The session of a key; of lines that are cut, some have lost theirs, or a piece of it.
 
         Args:
-            owner: The session of the ids that the record names.
-            fresh: A session without a key that the record may belong to.
+            owner: The session of the first id that is known.
             new_id: Of the session that the record begins.
         """
         session = self._by_key.get(key)

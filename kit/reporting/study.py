@@ -307,18 +307,21 @@ class Study(StagedStudy):
                 "seed": self.seed, "drift": self.drift, "days": self.design.days,
             }  # fmt: skip
             write_about(self.folder / ABOUT, about)
-        self._stage, self.due = self.design.next_stage(self.results), ""
+        self._stage = self.design.next_stage(self.results)
         plans = self.plans(self._stage) if self._stage is not None else {}
+        self.due = self._due_of(plans)
+        return {} if self.due else plans
+
+    def _due_of(self, plans: Mapping[str, Plan]) -> str:
+        """Return the day (UTC) before which these plans do not begin; empty if they may, or have begun already."""
         is_later_block = self.design.days > 1 and 0 < len(self.results) < len(self.design.blocks)
         # A block that has begun goes on, whatever day it is.
-        if is_later_block and not any((self.folder / f"{name}.sqlite").exists() for name in plans):
-            # Of the first run: to look at a stage that is complete opens another run, which asks nothing.
-            (row,) = list(self.ledgers.values())[-1].rows("SELECT MAX(ended_at) AS last FROM attempts")
-            last = datetime.fromtimestamp(row["last"], UTC).date()
-            if datetime.now(UTC).date() <= last:
-                self.due = str(last + timedelta(days=1))
-                return {}
-        return plans
+        if not is_later_block or any((self.folder / f"{name}.sqlite").exists() for name in plans):
+            return ""
+        # Of the first run: to look at a stage that is complete opens another run, which asks nothing.
+        (row,) = list(self.ledgers.values())[-1].rows("SELECT MAX(ended_at) AS last FROM attempts")
+        last = datetime.fromtimestamp(row["last"], UTC).date()
+        return "" if datetime.now(UTC).date() > last else str(last + timedelta(days=1))
 
     def _take(self, plan: Plan, ledger: Ledger) -> None:
         assert self._stage is not None
