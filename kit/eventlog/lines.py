@@ -268,7 +268,7 @@ def _stream(raw: Any, name: str, path: Path) -> Stream:
             raise InputError(f"{show.one_line(path.name, 100)} is {kind}")
     if (encoding := _utf_16(head)) is not None:
         text = io.TextIOWrapper(stream, encoding, errors="replace", newline="\n")
-        head = head.decode(encoding, "replace").encode()
+        head = head.decode(encoding, "replace").encode()[:HEAD_BYTES]
         return name, head, lambda limit: text.readline(limit).encode("utf-8", "replace")
     if b"\0" in head[:4_096]:
         raise InputError(f"{show.one_line(path.name, 100)} is not text; a log is JSON lines or text")
