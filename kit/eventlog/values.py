@@ -436,7 +436,7 @@ _GAP = re.compile(r" ?(?:\.{3,}|…|\\u2026|[\[<(]truncated[\]>)]|\[\.\.\.\])+ ?
 # After its end: the object did not end there before something was taken out.
 _GOES_ON = re.compile(r"\s*(?:\}|,\s*[\"']?\w+[\"']?\s*:)")
 IS_GAP = re.compile(rf"{_GAP.pattern}\s*")
-_N_BYTES = re.compile(r"\s*\[([\d,]+) bytes?\]")
+_N_BYTES = re.compile(r"\s*\[(\d[\d,]*) bytes?\]")
 _NAMES = ("type", "object", "status", "role", "name", "code", "param", "reason", "model")
 _WORDS = frozenset(  # of an event: what people, models and programs say, or sound that somebody shortened on purpose
     {"text", "transcript", "delta", "audio", "instructions", "message", "arguments", "output", "description", "prompt",

@@ -262,8 +262,8 @@ def costs(m: Material) -> Grid | None:
         for name in COSTS:
             value = float("nan") if mean is None else mean[name]
             extra = 0.0 if usual is None else value - usual[name]
-            # Rounded: a difference of 1e-16 is none.
-            bracket = f" ({number(extra, sign='+')})" if round(extra, 9) else ""
+            # A difference of 1e-16 is none, and one from a mean that is not known says nothing.
+            bracket = f" ({number(extra, sign='+')})" if abs(extra) > 1e-9 else ""
             cells.append("–" if value != value else number(value) + bracket)
         rows.append([*cells, heard_after(row)])
     return Grid([*keys, spaced(m.rate), *COSTS.values(), "heard after"], rows)

@@ -226,7 +226,8 @@ def rate_text(row: Any, name: str) -> str:
 
 def number(value: float, *, sign: str = "") -> str:
     """Three digits, and whole from 100 on; a true minus sign."""
-    return f"{value:{sign},.0f}" if abs(value) >= 100 else f"{value:{sign},.3g}".replace("-", "−")
+    form = ",.0f" if abs(value) >= 100 else ",.3g"
+    return f"{value:{sign}{form}}".replace("-", "−")
 
 
 def span(interval: Interval, to: str = "–") -> str:
