@@ -4,7 +4,7 @@ A rule sees conversation items and, where it draws, the session's own draws; nev
 is written here is **not OpenAI's law**: `documented` reproduces what people reported, the others are made up so that an
 instrument can be tried on a known truth.
 
-`KINDS` is the one list of them: what they do, how they are kind_name, what errors, ``--help`` and the README say of them. A new one is
+`KINDS` is the one list of them: what they do, how they are spelled, what errors, ``--help`` and the README say of them. A new one is
 a row there; a test holds the README's table to it.
 
 Rules are added up by ``+``, such as ``share=0.1+silent=0.05+late=0.2:3000``: one rule for text at most (none: ``never``), then any
