@@ -15,6 +15,7 @@ from kit import Clip, cases, connect
 from kit.errors import HandshakeRefused, InputError, RemoteProtocolError
 from kit.eventlog import LogWriter, Redactor, read_log
 from kit.standin import StandIn
+from kit.wire.events import decode, digest
 
 both = pytest.mark.parametrize("dialect", ["ga", "beta"])
 
@@ -316,6 +317,36 @@ async def test_a_hook_that_raises_keeps_the_frame_out_and_the_session_going(path
 
     assert response.status == "completed"
     assert "Canary" not in path.read_text() and "raised KeyError" in path.read_text()
+
+
+SOUND = base64.b64encode(bytes(range(99))).decode()
+HEAD = '{"type":"response.output_audio.delta","event_id":"e"'
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        f'{HEAD},"delta":"{SOUND}"}}',
+        f'{HEAD}, "delta": "{SOUND}"}}',
+        f'{HEAD},"delta":"{SOUND}","x":"y"}}',
+        f'{HEAD},"delta":"{SOUND}","delta":"AAAA"}}',
+        f'{HEAD},"x":{{"delta":"AAAA"}},"delta":"{SOUND}"}}',
+        f'{HEAD},"x":"\\"delta\\":\\"","delta":"{SOUND}"}}',
+        f'{HEAD},\n"delta":"{SOUND}"}}',
+        f'{{"delta":"{SOUND}","type":"response.output_audio.delta"}}',
+    ],
+)
+def test_of_an_audio_delta_everything_is_kept_but_its_audio(path, frame):
+    writer = LogWriter(path)
+    event = decode(frame.encode(), 1.0)
+    writer.server([frame.encode()], [event], 1.0)
+    writer.close()
+
+    (line,) = lines(path)
+
+    fields = json.loads(frame)
+    assert line["event"] == fields | {"delta": digest(base64.b64decode(fields["delta"]))}
+    assert SOUND not in path.read_text()
 
 
 async def test_a_frame_that_is_no_event_is_kept_as_it_came(path):

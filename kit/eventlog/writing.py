@@ -44,6 +44,7 @@ from .redact import Hook, Redactor
 Audio = Literal["keep", "digest"]
 FORMAT = 1
 _HAS_AUDIO = re.compile(rb'"audio"\s*:\s*"')  # a field of that name that holds text, not the name of a modality
+_DELTA = b'"delta":"'
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -211,7 +212,12 @@ class LogWriter(LineFormat):
             if isinstance(event, Exception):
                 bodies.append(self.raw(frame))
             elif event.pcm and self.audio == "digest":  # its base64 is decoded already
-                bodies.append(self.event(event.data | {"delta": digest(event.pcm)}))
+                audio = digest(event.pcm)
+                # Where nothing stands behind the delta, as in the service's frames, the frame is written up to there.
+                start = len(frame) - len(b'"}') - (len(event.pcm) + 2) // 3 * 4
+                is_last = frame.find(_DELTA) + len(_DELTA) == start and frame.endswith(b'"}')
+                shortened = b'%b%b"}' % (frame[:start], audio.encode()) if is_last else event.data | {"delta": audio}
+                bodies.append(self.event(shortened))
             else:
                 bodies.append(self.event(frame))
         self._write_frames("server", bodies, at_ms, unix)
