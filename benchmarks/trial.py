@@ -153,7 +153,7 @@ def public_cost(url: str, at_once: int, trials: int) -> float:
 
 
 def main() -> bool:
-    at_once, trials, rounds = option("--at-once", 16), option("--trials", 32), option("--rounds", 120)
+    at_once, trials, rounds = option("--at-once", 16), option("--trials", 32), option("--rounds", 240)
     with tempfile.TemporaryDirectory() as logs, prepared_server() as url:
         contenders = {
             RAW: raw,
@@ -172,7 +172,7 @@ def main() -> bool:
         }
         others |= peers.installed()
         measured = {name: lambda t=t: cost(t, url, at_once, trials) for name, t in others.items()}
-        costs_of_others = interleaved(measured, max(3, rounds // 5))
+        costs_of_others = interleaved(measured, max(3, rounds // 10))
     limits = {"kit session": 1.0, PUBLIC: 1.15, "kit session, event log on": 1.6}
     met = report(f"Client CPU per trial, {at_once} at once", costs, RAW, limits)
     report(f"Client CPU per trial of other clients, {at_once} at once", costs_of_others, RAW, {})
