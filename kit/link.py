@@ -459,10 +459,8 @@ class Link(Generic[Fold]):
             ResponseTimeout: If nothing came in `timeout_s` seconds.
         """
         first_error = len(self.conversation.errors)
-        # Cheaper than `asyncio.timeout`, and most confirmations of a seed are there once the first is.
-        expiry = None
-        if timeout_s is not None and not pending.future.done():
-            expiry = self.loop.call_later(timeout_s, _expire, pending.future)
+        # Cheaper than `asyncio.timeout`.
+        expiry = None if timeout_s is None else self.loop.call_later(timeout_s, _expire, pending.future)
         try:
             return await pending.future
         except TimeoutError:
