@@ -108,6 +108,14 @@ def test_mixed_function_and_empty_are_never_drift(ledger_of):
     assert row["drift_rate"] == 0
 
 
+def test_a_reply_with_nothing_in_it_takes_no_earlier_one_back(ledger_of):
+    ledger = ledger_of([("1b", "retry", "te"), ("1b", "retry", "ee")], outcomes=True)
+
+    for source in (ledger, tables.responses_df(ledger)):
+        (row,) = tables.modality_df(source).to_dict("records")
+        assert (row["text"], row["empty"]) == (1, 1)
+
+
 def test_past_a_turn_without_an_answer_nobody_knows_when_drift_came(ledger_of):
     curve = tables.until_drift_df(ledger_of([("1b", "as_is", "a x t"), ("1b", "as_is", "a a a")]))
 

@@ -100,7 +100,7 @@ def write(
                  "heard_ms": heard, "n_items_sent": 1}
             )  # fmt: skip
             if outcomes:  # decided by the last response that had content
-                with_content = word.replace("x", "") or word
+                with_content = word.replace("x", "").replace("e", "") or word.replace("x", "") or word
                 rows["turns"][-1] |= {
                     "first_outcome": OUTCOMES[word[0]], "outcome": OUTCOMES[with_content[-1]],
                     "final_modality": LETTERS[with_content[-1]] if with_content != "x" else None, "final_status": "completed",

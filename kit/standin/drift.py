@@ -5,7 +5,8 @@ is written here is **not OpenAI's law**: `documented` reproduces what people rep
 instrument can be tried on a known truth.
 
 `KINDS` is the one list of them: what they do, how they are spelled, what errors, ``--help`` and the README say of them. A new one is
-a row there; a test holds the README's table to it.
+a row there; a test holds the README's table to it. One that goes by a fact which no rule knows yet also needs it in `Context`, filled
+where a response begins (`session.py`, `_begin`).
 
 Rules are added up by ``+``, such as ``share=0.1+silent=0.05+late=0.2:3000``: one rule for text at most (none: ``never``), then any
 of those that silence. Of these the first that is drawn is the one, and a late reply is text or audio as the rule for text says.

@@ -454,8 +454,10 @@ def _categorical(values: Sequence[Any], words: Iterable[str]) -> Any:
 def counted_turns(source: Source, role: Role | None = "measure") -> pd.DataFrame:
     """Return a row per turn with what `modality_df` counts, in the order of trials and turns, whatever the source.
 
-    A column that `modality_df` is to count as well is added in `_COUNTED_TURNS` or `_COUNTED_TRIALS`, above. Where a source does
-    not have it, it is missing: `modality.if_known` keeps its count from being a zero there.
+    A column that `modality_df` is to count as well is added in `_COUNTED_TURNS` or `_COUNTED_TRIALS`, above (of logs also in
+    `_LOG`). Where a source does not have it, it is missing: `modality.if_known` keeps its count from being a zero there. What only
+    the table ``responses`` has is joined in `_turns_of_ledger`, grouped by attempt and turn: that table has no index, so that to
+    look it up turn by turn would be quadratic.
 
     Columns: ``trial`` (a number from 0), ``turn``, ``planned`` (whether all trials of a plan are here: a frame of responses has
     only those with a response), ``reached`` (it was asked for), ``modality`` (as finally answered, else missing), ``first_modality``, ``outcome``,
@@ -557,9 +559,11 @@ def _turns_of_responses(df: pd.DataFrame, role: Role | None) -> pd.DataFrame:
     first, last, decided, heard_ms = df, df, content, _number(df, "first_audio_ms")
     if len(begins) < len(df):  # some turn took several responses
         started, place = _number(df, "started_at_ms"), np.arange(len(df))
-        final = np.maximum.reduceat(np.where(content, place, -1), begins)
+        # The last with content decides; one that completed with nothing in it only where no other has any.
+        rank = place + len(df) * (df["modality"] != "empty").to_numpy()
+        final = np.maximum.reduceat(np.where(content, rank, -1), begins)
         decided = final >= 0
-        first, last = df.iloc[begins], df.iloc[np.where(decided, final, ends - 1)]
+        first, last = df.iloc[begins], df.iloc[np.where(decided, final % len(df), ends - 1)]
         # From asking first: what asking again took is part of how long the user waited. `fmin` passes over what is missing.
         heard_ms = np.fmin.reduceat(started + heard_ms, begins) - started[begins]
     columns: dict[str, Any] = {

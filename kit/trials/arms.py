@@ -80,7 +80,8 @@ class Arm:
         return {}
 
     def history(self, history: History) -> History:
-        """What is seeded instead of the case's history."""
+        """What is seeded instead of the case's history. Over GPT-Live its last line, which is asked aloud, is not in it, unless the
+        arm has `keeps_last_line`."""
         return history
 
     def turn(self, content: str | Clip) -> str | Clip:
