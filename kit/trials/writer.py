@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import platform
@@ -24,19 +25,29 @@ from .plan import Plan
 _BUSY_S = 2.0  # readers never keep a writer waiting in this mode, so whatever does is brief
 
 
-_INSERT = {
-    table: f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
-    for table, columns in TABLES.items()
-}
 _Work = tuple[str, Sequence[Any]]
 
 
 def _row(table: str, *mappings: Mapping[str, Any]) -> _Work:
     """An insert: each column from the first mapping that has it, else null."""
+    names = TABLES[table]
     values: dict[str, Any] = {}
     for mapping in reversed(mappings):
         values |= mapping
-    return _INSERT[table], list(map(values.get, TABLES[table]))
+    # Nulls are left out: to bind one costs the sqlite3 module more than to bind a number, and half the columns are null.
+    known = {name: value for name, value in values.items() if value is not None and name in names}
+    return _insert(table, *known), list(known.values())
+
+
+@functools.cache
+def _insert(table: str, *columns: str) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+
+
+def _update(attempt_id: int, columns: Row) -> _Work:
+    """A change of an attempt: what is not known stays null."""
+    known = {name: value for name, value in columns.items() if value is not None}
+    return f"UPDATE attempts SET {' = ?, '.join(known)} = ? WHERE attempt_id = ?", [*known.values(), attempt_id]
 
 
 class Writer:
@@ -384,10 +395,6 @@ def _connect(path: Path) -> sqlite3.Connection:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
     return db
-
-
-def _update(attempt_id: int, columns: Row) -> tuple[str, list[Any]]:
-    return f"UPDATE attempts SET {' = ?, '.join(columns)} = ? WHERE attempt_id = ?", [*columns.values(), attempt_id]
 
 
 def _turn(attempt_id: int, trial_id: str, turn: Row, responses: Sequence[Row]) -> list[_Work]:
