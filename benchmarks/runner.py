@@ -18,7 +18,7 @@ from prepared import INSTRUCTIONS, N_BYTES
 from running import interleaved, machine, option, report, status
 from trial import HISTORY, RAW, cost, kit_session, prepared_server, raw, settle
 
-from kit import Case, Plan, Settings, run
+from kit import Case, Ledger, Plan, Settings, run
 from kit.trials.attempt import Outcome
 from kit.trials.writer import Writer
 
@@ -50,8 +50,13 @@ def run_timed(url: str, at_once: int, trials: int, *, keep_events: bool = False)
     with tempfile.TemporaryDirectory() as folder:
         began, wall = time.process_time(), time.perf_counter()
         path = Path(folder) / "bench.sqlite"
-        ledger = asyncio.run(run(plan, path, at_once=at_once, progress=None, keep_events=keep_events))
+
+        async def ran() -> None:  # asyncio asks for the repr of what it runs, and a ledger's opens the file
+            await run(plan, path, at_once=at_once, progress=None, keep_events=keep_events)
+
+        asyncio.run(ran())
         spent, took = time.process_time() - began, time.perf_counter() - wall
+        ledger = Ledger(path)
         assert ledger.counts()["completed"] == trials
         with closing(ledger.connect()) as db:
             heard = [tuple(row) for row in db.execute("SELECT n_audio_bytes, count(*) FROM responses GROUP BY 1")]

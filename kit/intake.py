@@ -126,11 +126,10 @@ class FastConnection(ClientConnection):
         may_take = self._may_take()
         while end - at >= 2:
             length, start = data[at + 1], at + 2
-            if length > 127:  # masked, which a server's frames are not
-                self._hands_off = True
-                break
-            # 126: the length is in the next two bytes. 127: in the next eight.
-            if length >= 126:
+            if length > 125:  # then the length is in the next two bytes (126), or in the next eight (127)
+                if length > 127:  # masked, which a server's frames are not
+                    self._hands_off = True
+                    break
                 start += 2 if length == 126 else 8
                 if start > end:
                     break
@@ -150,9 +149,10 @@ class FastConnection(ClientConnection):
                 # It may open a fragmented message, or fill the library's queue: then what follows goes there as well.
                 self._pass_on(data[at:stop])
                 may_take = self._may_take()
+                if self._hands_off:
+                    at = stop
+                    break
             at = stop
-            if self._hands_off:
-                break
         self._hand_over(messages)
         if not self._hands_off:
             self._frame_start = data[at:]

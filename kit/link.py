@@ -300,12 +300,13 @@ class Link(Generic[Fold]):
                 events.append(exc.with_traceback(None))  # its frames hold what came
         if self.log is not None:
             self.log.server(frames, events, at_ms)
+        fold, keep, awaited = self.conversation.receive, self.events.append, self._awaited
         for event in events:
             if isinstance(event, Event):
-                self.conversation.receive(event)
-                self.events.append(event)
+                fold(event)
+                keep(event)
                 self.n_events += 1
-                if event.type in self._awaited:
+                if event.type in awaited:
                     self._answer(event)
             else:
                 self.malformed.append(event)

@@ -73,15 +73,15 @@ def arm_the_trap(nth, when):
     write, init = Writer._write, Attempt.__init__
 
     def trapped(book, work):
-        work = list(work)
+        all_of_it = [*book._ends, *work]
         mine = next(written) == nth
         if mine and when == "before":
             die(book, [])
         last = write(book, work)
         if mine:
-            ended = any("SET" in sql and "status" in sql and "started" not in sql for sql, _ in work)
-            pending = any(sql.startswith("INSERT INTO attempts") for sql, _ in work)
-            die(book, ["committed"] if ended else ["before connect"] if pending else [])
+            ended = any("SET" in sql and "status" in sql and "started" not in sql for sql, _ in all_of_it)
+            pending = any(sql.startswith("INSERT INTO attempts") for sql, _ in all_of_it)
+            die(book, ["committed"] * ended + ["before connect"] * pending)
         return last
 
     def die(book, more):

@@ -201,6 +201,26 @@ def test_it_is_read_while_it_is_written(path):
         db.close()
 
 
+def test_an_end_that_may_wait_is_written_with_what_comes_next_and_at_the_latest_when_the_ledger_is_closed(path):
+    decided = {"counts": True, "cost_usd": 0.0, "cost_estimated": False, "may_wait": True}
+    first, second, third = (trial.trial_id for trial in PLAN.trials)
+    n_completed = []
+    with Writer(path, PLAN) as book:
+        run_id = book.begin_run(at_once=1, budget_usd=None)
+        (attempt_id,) = book.pending(run_id, [(first, 1, 0.0)])
+        book.ended(attempt_id, first, Outcome(), **decided)
+        n_completed.append(Ledger(path).counts()["completed"])
+        (attempt_id,) = book.pending(run_id, [(second, 1, 0.0)])
+        n_completed.append(Ledger(path).counts()["completed"])
+        book.ended(attempt_id, second, Outcome(), **decided)
+        book.flush()
+        n_completed.append(Ledger(path).counts()["completed"])
+        (attempt_id,) = book.pending(run_id, [(third, 1, 0.0)])
+        book.ended(attempt_id, third, Outcome(), **decided)
+
+    assert [*n_completed, Ledger(path).counts()["completed"]] == [0, 1, 2, 3]
+
+
 def test_a_reader_cannot_write(path):
     with Writer(path, PLAN):
         pass

@@ -50,6 +50,19 @@ async def test_cancelled_in_the_middle_and_run_again_it_is_as_if_nothing_had_bee
     assert_every_trial_is_decided(ledger)
 
 
+async def test_what_has_ended_is_in_the_ledger_while_another_attempt_goes_on(path):
+    plan = Plan("1b", repeats=1, settings=[Settings(), Settings(stand_in={"pace": 0.1})])
+    has_ended = asyncio.Event()
+    running = asyncio.create_task(quietly(plan, path, progress=lambda p: p.decided and has_ended.set()))
+
+    await has_ended.wait()
+    counts = Ledger(path).counts()
+    running.cancel()
+    await asyncio.wait([running])
+
+    assert (counts["completed"], counts["missing"]) == (1, 1)
+
+
 async def test_an_interrupted_attempt_does_not_use_the_limit(path):
     plan = Plan("1a", repeats=1, max_attempts=1, settings=Settings(stand_in={"pace": 1.0}))
     running = []

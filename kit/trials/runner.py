@@ -35,7 +35,7 @@ from typing import Any, Self
 from .. import show
 from ..connecting import connect
 from ..endpoint import Protocol
-from ..errors import ConnectError, InputError, KitError, clipped, first_error
+from ..errors import ConnectError, InputError, KitError, LedgerError, clipped, first_error
 from ..standin import StandIn
 from .attempt import AGAIN, THERE, Attempt, Outcome, Prepared, RealtimeAttempt, Row, prepare
 from .limits import Budget, FirstTurn, Heartbeat, RateLimiter, Reservation, StopMonitor, check_budget
@@ -488,7 +488,14 @@ class Runner:
             cost_usd=cost,
             cost_estimated=outcome.usd is None and worst is not None,
             turns_written=turns_written,
+            may_wait=True,
         )
+        # Nearly always the next attempt begins at once, and is written with it. If not, in this turn of the loop.
+        asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        with contextlib.suppress(LedgerError):  # the next write raises it
+            self.writer.flush()
 
     def _count(self, trial: Trial, outcome: Outcome, counts: bool) -> None:
         progress = self.progress

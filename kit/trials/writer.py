@@ -1,4 +1,4 @@
-"""Writing a ledger. Every method of `Writer` is one transaction: done when it returns, or not there at all."""
+"""Writing a ledger. A method of `Writer` is one transaction: done when it returns, or not there at all."""
 
 from __future__ import annotations
 
@@ -73,6 +73,8 @@ class Writer:
         self._data_version: object = None
         # The run that writes. Once it is known, every write checks that it is the newest.
         self._run_id: int | None = None
+        # Ends of attempts that wait for the next transaction: it writes them first.
+        self._ends: list[_Work] = []
 
     def __enter__(self) -> Self:
         try:
@@ -94,6 +96,8 @@ class Writer:
 
     def __exit__(self, *_exc: object) -> None:
         if self._db is not None:
+            with contextlib.suppress(LedgerError):  # why it could not be written, the run's own error says
+                self.flush()
             with contextlib.suppress(
                 sqlite3.Error
             ):  # somebody is reading: it stays as it is, with all that can be in it
@@ -228,6 +232,15 @@ class Writer:
         self._db.close()
         unfinished.replace(self.path)
 
+    def flush(self) -> None:
+        """Write the ends of attempts that wait for a transaction.
+
+        Raises:
+            LedgerError: As every write: they still wait then, and the next write tries again.
+        """
+        if self._ends:
+            self._write([])
+
     def _write(self, work: Sequence[_Work]) -> int:
         """Run one transaction; return the id of the last row. The only place where a ledger is written.
 
@@ -242,13 +255,14 @@ class Writer:
             try:
                 self._check_newest(db)
                 last = 0
-                for sql, values in work:
+                for sql, values in (*self._ends, *work):
                     last = db.execute(sql, values).lastrowid or last
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):  # a full disk has rolled it back already
                     db.execute("ROLLBACK")
                 raise
             db.execute("COMMIT")
+            self._ends.clear()
         except sqlite3.DatabaseError as exc:
             raise LedgerError(f"cannot write {self.path}: {exc}; mend that and run it again: it goes on") from exc
         return last
@@ -360,12 +374,14 @@ class Writer:
         cost_usd: float | None,
         cost_estimated: bool,
         turns_written: int = 0,
+        may_wait: bool = False,
     ) -> None:
         """An attempt is over: its last rows, and how it went.
 
         Args:
             counts: Whether it decides its trial.
             turns_written: How many of its turns are in the ledger already.
+            may_wait: It is written with whatever comes next, or by `flush`: a transaction for two attempts costs half.
         """
         columns = outcome.session | outcome.failure
         columns |= {"status": outcome.status, "ended_at": time.time(), "counts": int(counts)}
@@ -386,7 +402,9 @@ class Writer:
             work.append((SOUNDS, ()))
             insert = "INSERT INTO sounds (attempt_id, trial_id, response_id, flac) VALUES (?, ?, ?, ?)"
             work += [(insert, (attempt_id, trial_id, name, flac)) for name, flac in outcome.sounds]
-        self._write(work)
+        self._ends += work
+        if not may_wait:
+            self.flush()
 
 
 def _connect(path: Path) -> sqlite3.Connection:

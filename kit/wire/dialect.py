@@ -144,6 +144,12 @@ SESSION_FIELDS: dict[str, tuple[tuple[str, ...] | None, str | None]] = {
     "include": (("include",), "include"),
 }
 
+# By word, where a session or a response may have it: GA's place first, then beta's, where that is another.
+_PATHS: dict[str, list[tuple[str, ...]]] = {
+    word: list(dict.fromkeys(path for path in (ga_path, beta_field and (beta_field,)) if path))
+    for word, (ga_path, beta_field) in SESSION_FIELDS.items()
+}
+
 # What one response may have of its own: some settings of the session, and three that only a response has.
 RESPONSE_FIELDS: dict[str, tuple[tuple[str, ...] | None, str | None]] = {
     word: SESSION_FIELDS[word]
@@ -205,9 +211,8 @@ def read_session(session: Mapping[str, Any], word: str) -> Any:
         The value as the server wrote it, but ``"pcm16"``, ``"g711_ulaw"``, ``"g711_alaw"`` (or another format's own name)
         for a format; ``None`` where the session does not say, or says null.
     """
-    ga_path, beta_field = SESSION_FIELDS[word]
-    for path in (ga_path or (), (beta_field,) if beta_field else ()):
-        value: Any = session if path else None
+    for path in _PATHS[word]:
+        value: Any = session
         for name in path:
             value = value.get(name) if isinstance(value, dict) else None
         if value is not None:
