@@ -36,6 +36,14 @@ def test_no_other_name_is_taken(name):
         rule(name)
 
 
+def test_a_number_that_cannot_be_is_told_the_limits_of_its_rule():
+    for name in ("late=0.1:4e6", "share=0.1+late=2:5", "late=0.1"):
+        with pytest.raises(InputError, match="late=Q:MS, Q from 0 to 1, MS from 0 to 3,600,000$"):
+            rule(name)
+    with pytest.raises(InputError, match="called 'always=1': it is always$"):
+        rule("always=1")
+
+
 @pytest.mark.parametrize(
     ("context", "drifts"),
     [

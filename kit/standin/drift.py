@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -225,17 +226,19 @@ def rule(name: str | Rule) -> Rule:
     for word in name.removeprefix("fresh:").split("+") if isinstance(name, str) else [""]:
         kind_name, equals, values = word.partition("=")
         kind = _BY_NAME.get(kind_name)
+        if kind is None:
+            spellings = ", ".join(kind.spelling for kind in KINDS)
+            raise InputError(f"no drift rule is called {clipped(name)}; there are {spellings} (0 ≤ Q ≤ 1)")
         try:
             numbers = [float(text) for text in values.split(":")] if equals else []
         except ValueError:
-            kind = None
-        if (
-            kind is None
-            or len(numbers) != len(kind.limits)
-            or not all(0 <= number <= limit for number, limit in zip(numbers, kind.limits, strict=True))
+            numbers = [math.nan]  # within no limits
+        if len(numbers) != len(kind.limits) or not all(
+            0 <= n <= most for n, most in zip(numbers, kind.limits, strict=True)
         ):
-            spellings = ", ".join(kind.spelling for kind in KINDS)
-            raise InputError(f"no drift rule is called {clipped(name)}; there are {spellings} (0 ≤ Q ≤ 1)")
+            letters = kind.spelling.partition("=")[2].split(":")
+            ranges = [f", {letter} from 0 to {most:,}" for letter, most in zip(letters, kind.limits, strict=False)]
+            raise InputError(f"no drift rule is called {clipped(word)}: it is {kind.spelling}{''.join(ranges)}")
         parts.append((kind, numbers))
     text_rules = [part for part in parts if part[0].silence is None]
     if len(text_rules) > 1:

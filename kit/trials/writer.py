@@ -223,13 +223,16 @@ class Writer:
             for suffix in ("-wal", "-shm", "-journal"):
                 path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
         unfinished.unlink(missing_ok=True)
-        self._db = sqlite3.connect(unfinished, isolation_level=None)
-        # Whatever dies here leaves a file that nobody opens, so that no journal has to bring it back.
-        self._db.execute("PRAGMA journal_mode = OFF")
-        self._write(
-            [*((sql, ()) for sql in statements()), _row("plan", row), *(_row("trials", trial) for trial in trials)]
-        )
-        self._db.close()
+        with contextlib.closing(sqlite3.connect(unfinished, isolation_level=None)) as db:
+            # Whatever dies here leaves a file that nobody opens, so that no journal has to bring it back.
+            db.execute("PRAGMA journal_mode = OFF")
+            db.execute("BEGIN")
+            for sql in statements():
+                db.execute(sql)
+            db.execute(*_row("plan", row))
+            columns = TABLES["trials"]
+            db.executemany(_insert("trials", *columns), ([trial[name] for name in columns] for trial in trials))
+            db.execute("COMMIT")
         unfinished.replace(self.path)
 
     def flush(self) -> None:
@@ -242,7 +245,7 @@ class Writer:
             self._write([])
 
     def _write(self, work: Sequence[_Work]) -> int:
-        """Run one transaction; return the id of the last row. The only place where a ledger is written.
+        """Run one transaction; return the id of the last row. The only place where a ledger that is there is written.
 
         Raises:
             LedgerError: If it cannot be written (a full disk, a file locked by another program), or a newer run writes it.
