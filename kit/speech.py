@@ -18,8 +18,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.clip import RATE_HZ, Clip, Provenance
-from kit.errors import InputError, MissingExtra, clipped
+from .clip import RATE_HZ, Clip, Provenance
+from .errors import InputError, MissingExtra, clipped
 
 Engine = Literal["recorded", "piper"]
 

@@ -21,8 +21,8 @@ _CLOSE_S = 1.0  # a device that is present closes in a fraction of that
 WORD: dict[Kind, str] = {"input": "microphone", "output": "speaker"}  # in the order of `sounddevice.default.device`
 
 _INSTALL = (
-    "pip install sounddevice; Debian and Ubuntu: sudo apt install libportaudio2 · Fedora: sudo dnf install portaudio · conda: conda install "
-    "portaudio · macOS and Windows: pip install --force-reinstall sounddevice. In a notebook, the browser's microphone "
+    "pip install sounddevice; Debian and Ubuntu: sudo apt install libportaudio2 · Fedora: sudo dnf install portaudio · "
+    "conda: conda install portaudio · macOS and Windows: pip install --force-reinstall sounddevice. In a notebook, the browser's microphone "
     "and player need none of it: widgets.Recorder(), widgets.Player()"
 )
 

@@ -301,7 +301,8 @@ def add(verbs: Verbs) -> None:
     log.add_argument("--by", action="append", default=[], choices=BY, help=by)
     add_options(log.add_mutually_exclusive_group(), "csv", "json")
     evidence = add_verb(
-        verbs, "bundle", _bundle, "evidence as one zip file: logs, tables, pictures, ids, and a script that makes it happen again", "overwrite",
+        verbs, "bundle", _bundle,
+        "evidence as one zip file: logs, tables, pictures, ids, and a script that makes it happen again", "overwrite",
         description="Of a ledger whose events were kept, a log, or a folder of logs: sessions in which a reply came as text where "
         "audio was asked for (of GPT-Live: silent or late), and as many in which none did.",
     )  # fmt: skip

@@ -5,8 +5,8 @@
 * `Redactor` takes keys and other secrets out of bytes before they reach the disk.
 
 A log is read in steps: `lines` (files to lines), `documents` (files that are none), `values` (text to objects) and `times`, `joining`
-(objects over several lines), `events` (whose event an object is), `parsing` (the reader), `sessions` (the fold). See README.md beside this file for what
-is kept, where, and how to delete it.
+(objects over several lines), `events` (whose event an object is), `parsing` (the reader), `sessions` (the fold). See README.md
+beside this file for what is kept, where, and how to delete it.
 """
 
 from __future__ import annotations

@@ -281,7 +281,8 @@ class _Order:
         return self._n_down > 0 and (self._n_late > 0 or self._n_down > self._n_up)
 
     def restore(self, records: Iterable[LogRecord]) -> list[LogRecord]:
-        """Records by their times, for a log that was exported newest first or in no order. One without a time stays behind its neighbour."""
+        """Records by their times, for a log that was exported newest first or in no order. One without a time stays behind its
+        neighbour."""
         timed = list(records)
         if self._n_down > self._n_up:
             timed.reverse()  # so that those of the same millisecond come in their order

@@ -119,8 +119,8 @@ def until_drift(
         total += n
         low, high = part["low"].to_numpy(float), part["high"].to_numpy(float)
         ax.fill_between(x, low, high, step="post", color=colour, alpha=0.16, linewidth=0)
-        ax.step(x, part["not_drifted"], where="post", color=colour, linewidth=wide, solid_capstyle="butt", marker=marker, markersize=4 + wide,
-                markeredgecolor=look.page, markeredgewidth=0.6, label=f"{name}  ({n} trials)")  # fmt: skip
+        ax.step(x, part["not_drifted"], where="post", color=colour, linewidth=wide, solid_capstyle="butt", marker=marker,
+                markersize=4 + wide, markeredgecolor=look.page, markeredgewidth=0.6, label=f"{name}  ({n} trials)")  # fmt: skip
     ax.set(ylim=(0, 1.03), xlim=(0, None), xlabel="replies so far", ylabel="trials not drifted yet")
     _finish(ax, look, curve, len(lines), title or "How long does the voice last?",
             f"Kaplan-Meier, bands: {interval_words(curve)} at each reply; a trial that ended early counts up to its last answer",
@@ -241,8 +241,10 @@ def cure_cost(
     n_left_out = len(table) - len(shown_rows)
     remarks = f"; {n_left_out} without a number left out" if n_left_out else ""
     remarks += "; arms of the same cost stand side by side" if dodged else ""
-    _finish(ax, look, table, -(-len(unique) // n_columns), title or "What a cure costs", f"Down and left is better; lines are {interval_words(table)}{remarks}",
-            f"{int(shown_rows['first_turns'].sum()):,} first turns", ncols=n_columns, handles=list(unique.values()), labels=list(unique))  # fmt: skip
+    _finish(ax, look, table, -(-len(unique) // n_columns), title or "What a cure costs",
+            f"Down and left is better; lines are {interval_words(table)}{remarks}",
+            f"{int(shown_rows['first_turns'].sum()):,} first turns",
+            ncols=n_columns, handles=list(unique.values()), labels=list(unique))  # fmt: skip
     return ax
 
 
@@ -290,8 +292,9 @@ def differences(
     ax.set_xlabel(f"difference from “{base}”, in percentage points (left is better)", fontsize=BODY)
     # The pooled row counts the same turns once more.
     total = int(compared["n"][~compared["pooled"].astype(bool)].sum())
+    marks = "filled: shown after Holm's correction; diamonds: all cases pooled"
     words(ax, look, compared, title=title or f"{subject} against “{base}”",
-          subtitle=f"{interval_words(compared).capitalize()}, unadjusted; filled: shown after Holm's correction; diamonds: all cases pooled",
+          subtitle=f"{interval_words(compared).capitalize()}, unadjusted; {marks}",
           n=f"{total:,} first turns of arms, each case beside its own baseline")  # fmt: skip
     return ax
 

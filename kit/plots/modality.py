@@ -291,11 +291,12 @@ def modality(
         is_marked = (table["lost_voice"].fillna(0) > table["text"]).to_numpy(bool)
         if is_marked.any():
             diamond = "; the diamond is lost voice: text, silent or late"
-            ax.plot(table["lost_voice_rate"].to_numpy(float)[is_marked], y[is_marked], "D", color=look.ink, markerfacecolor=look.page, markersize=6,
-                    zorder=6, gid="lost-voice")  # fmt: skip
+            rates = table["lost_voice_rate"].to_numpy(float)[is_marked]
+            ax.plot(rates, y[is_marked], "D", color=look.ink, markerfacecolor=look.page, markersize=6, zorder=6,
+                    gid="lost-voice")  # fmt: skip
     question = "Spoken or written?" if outcome == "text" else "Spoken, or the voice lost?"
-    words(ax, look, table, title=title or question, subtitle=f"{sub}; the line is {share} ({interval_words(table).removesuffix(' intervals')}){diamond}",
-          n=n_words, below=64)  # fmt: skip
+    sub += f"; the line is {share} ({interval_words(table).removesuffix(' intervals')}){diamond}"
+    words(ax, look, table, title=title or question, subtitle=sub, n=n_words, below=64)
     return ax
 
 

@@ -295,7 +295,8 @@ def pair(
         # As many characters as fit from where the words begin to the right edge.
         lines = textwrap.wrap(show.one_line(reply.words, 400), max(12, int(66 * (until - start_s) / until)))
         lines_shown = [*lines[:2], *(["…"] if len(lines) > 2 else [])] if reply.n_audio_bytes else lines[:5]
-        ax.text(start_s, middle - (0.78 if reply.n_audio_bytes else 0.1), foreign("\n".join(lines_shown), 500), fontsize=SMALL + (not reply.n_audio_bytes),
+        words_y, words_size = (middle - 0.78, SMALL) if reply.n_audio_bytes else (middle - 0.1, SMALL + 1)
+        ax.text(start_s, words_y, foreign("\n".join(lines_shown), 500), fontsize=words_size,
                 color=look.muted if reply.n_audio_bytes else ink, va="top", linespacing=1.2, gid="words")  # fmt: skip
     ax.set(xlim=(0, until), ylim=(-3.1, 2.35), yticks=[], xlabel="seconds since the reply was asked for")
     ax.xaxis.label.set_fontsize(BODY)

@@ -18,9 +18,9 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kit.clip import RATE_HZ, Clip, Provenance, clips_dir
-from kit.errors import InputError
-from kit.speech import synthesised
+from ..clip import RATE_HZ, Clip, Provenance, clips_dir
+from ..errors import InputError
+from ..speech import synthesised
 
 FOLDER = Path(__file__).resolve().parent
 

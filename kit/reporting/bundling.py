@@ -49,9 +49,10 @@ _SECRETS = (
     "OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "XAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID",
 )  # fmt: skip
 _ATTEMPTS = """
-SELECT e.attempt_id, e.trial_id, a.started_at, a.simulated, a.policy, t.case_name, t.arm, t.endpoint, COALESCE(t.asked_model, a.model) AS model
-FROM events e JOIN attempts a USING (attempt_id) JOIN trials t ON t.trial_id = a.trial_id WHERE a.counts = 1 AND t.role = 'measure'
-ORDER BY a.attempt_id
+SELECT e.attempt_id, e.trial_id, a.started_at, a.simulated, a.policy, t.case_name, t.arm, t.endpoint,
+  COALESCE(t.asked_model, a.model) AS model
+FROM events e JOIN attempts a USING (attempt_id) JOIN trials t ON t.trial_id = a.trial_id
+WHERE a.counts = 1 AND t.role = 'measure' ORDER BY a.attempt_id
 """
 _TABLES = {COLUMNS: "responses.csv", LIVE_COLUMNS: "replies.csv"}
 
@@ -80,8 +81,9 @@ class Bundle:
 
     def __repr__(self) -> str:
         mark = show.origin_word(self.simulated)
+        sessions = f"{self.n_with} sessions with the effect, {self.n_without} without"
         script = "with" if self.reproduces else "without"
-        return f"<Bundle {self.path}: {self.n_with} sessions with the effect, {self.n_without} without, {script} a reproduction{f', {mark}' if mark else ''}>"
+        return f"<Bundle {self.path}: {sessions}, {script} a reproduction{f', {mark}' if mark else ''}>"
 
     def _repr_html_(self) -> str:
         script = "a script that makes it happen again" if self.reproduces else "no script that makes it happen again"

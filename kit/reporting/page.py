@@ -154,9 +154,10 @@ def lead(m: Material) -> str:
     # An endpoint without a name is called by its host.
     hosts = [host for host in m.hosts if not any(host in name for name in m.settings)]
     at = f" at {', '.join(hosts)}" if hosts else ""
+    days = days_of(m.trials["started_at"].dropna())
     return (
         f"{n['completed']:,} of {n['planned']:,} planned trials completed: {show.counted(len(cases), 'case')} "
-        f"({', '.join(cases)}), {show.counted(len(arm_names), 'arm')}, on {'; '.join(m.settings)}{at}{days_of(m.trials['started_at'].dropna())}."
+        f"({', '.join(cases)}), {show.counted(len(arm_names), 'arm')}, on {'; '.join(m.settings)}{at}{days}."
     )
 
 

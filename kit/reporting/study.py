@@ -1,7 +1,8 @@
 """The studies, run: does a seeded history still cost the voice, on which models, and which cure works?
 
 `Study` runs what `design` says, into a folder: a ledger for each stage, and ``study.json`` with which it is gone on with
-(`study_page` writes a page of it). Two smaller studies are plans of one ledger each: `dose_plan` (after how many turns?) and `persistence_plan` (does it stay?).
+(`study_page` writes a page of it). Two smaller studies are plans of one ledger each: `dose_plan` (after how many turns?) and
+`persistence_plan` (does it stay?).
 """
 
 from __future__ import annotations

@@ -65,7 +65,9 @@ def in_short(study: Study, rates: list[ModelRate]) -> list[tuple[str, bool]]:
         first = f"{len(drifting)} of {n_models} answered in text, in {shares} of replies; on {on_how_many} more often than without one"
     else:
         at_most = percent(max((rate.interval.high or 1.0 for rate in measured), default=1.0))
-        first = f"no reply of {n_models} was text: 0 of {sum(rate.n for rate in measured):,}; over histories of this kind it is at most {at_most} on each, with 95 % confidence"
+        n_replies = sum(rate.n for rate in measured)
+        bound = f"over histories of this kind it is at most {at_most} on each, with 95 % confidence"
+        first = f"no reply of {n_models} was text: 0 of {n_replies:,}; {bound}"
     sentences = [(f"{mark}With a seeded history {first}.", bool(n_more))]
     # Those with a result; what was not asked about has a sentence of its own (`not_asked`).
     compared = [verdict for verdict in study.verdicts() if verdict.n1]
@@ -144,8 +146,10 @@ def cures(study: Study) -> Grid:
     says = {"open": "no difference shown", "given up": f"given up: less than {100 * FUTILITY:.0f} points better"}
     for v in study.verdicts():
         if v.n1:
+            with_it = f"{v.k1} of {v.n1} ({percent(v.k1 / v.n1)})"
+            as_it_is = f"{v.k0} of {v.n0} ({percent(v.k0 / v.n0)})" if v.n0 else "–"
             rows.append([
-                v.model, spaced(v.cure), f"{v.k1} of {v.n1} ({percent(v.k1 / v.n1)})", f"{v.k0} of {v.n0} ({percent(v.k0 / v.n0)})" if v.n0 else "–",
+                v.model, spaced(v.cure), with_it, as_it_is,
                 says.get(v.outcome, v.outcome), p_words(v.p), v.look,
             ])  # fmt: skip
     names = ["model", "cure", "text, with it", "text, as it is", "shown", "unadjusted", "decided at look"]
@@ -165,9 +169,11 @@ def stages(study: Study) -> Grid:
         n_lost = sum(len(ledger.rows(query)) for ledger in own)
         failed = sum(ledger.counts()["failed"] for ledger in own)
         arms = dict.fromkeys(arm for arms in stage.arms.values() for arm in arms)
+        n_known, n_text = sum(n for _, n in counts.values()), sum(k for k, _ in counts.values())
+        usd = sum(ledger.spent()["usd"] for ledger in own)
         rows.append([
             stage.name, when(min(times, default=None)), ", ".join(stage.arms), spaced(", ".join(arms)),
-            sum(n for _, n in counts.values()), sum(k for k, _ in counts.values()), n_lost, failed, f"${sum(ledger.spent()['usd'] for ledger in own):.2f}",
+            n_known, n_text, n_lost, failed, f"${usd:.2f}",
             code(", ".join(ledger.path.name for ledger in own)),
         ])  # fmt: skip
     names = ["stage", "began (UTC)", "models", "how the history was handed over", "replies known", "of these text",

@@ -160,7 +160,8 @@ def faults(texts: Sequence[str | Fault]) -> tuple[Fault, ...]:
     Of several without WHEN about the same thing, the first comes the first time, the second the second time, and so on.
 
     Raises:
-        InputError: As `fault`; if one can never come, because an earlier one has its occasions; or if the probabilities of what can go wrong with one thing are more than 1 together.
+        InputError: As `fault`; if one can never come, because an earlier one has its occasions; or if the probabilities of what
+            can go wrong with one thing are more than 1 together.
     """
     if isinstance(texts, str):
         raise InputError(f"faults must be a list of names, not {clipped(texts)}")

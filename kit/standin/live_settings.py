@@ -165,7 +165,8 @@ def shaped(session: object) -> dict[str, Any]:
 
 
 def start_settings(session: dict[str, Any], source: StoredSession | None) -> dict[str, Any]:
-    """Return what a session is set to by the `session` of its `session.start`, or raise what refuses it; a fork inherits from its source."""
+    """Return what a session is set to by the `session` of its `session.start`, or raise what refuses it; a fork inherits from
+    its source."""
     for name in session:
         if name not in _START_FIELDS:
             message = f"Unknown parameter: 'session.{clipped(name, 60)[1:-1]}'."

@@ -398,7 +398,8 @@ class Settings:
         return cast(AudioFormat, read_session(self.session, "input_format"))
 
     def update(self, patch: object, *, spoke: bool) -> None:
-        """Take the `session` of a `session.update` as a whole, or raise what refuses it; where the assistant `spoke`, the voice is fixed."""
+        """Take the `session` of a `session.update` as a whole, or raise what refuses it; where the assistant `spoke`, the voice is
+        fixed."""
         kind = "realtime" if self.is_conversation else "transcription"
         if isinstance(patch, dict) and self.dialect.name == "ga":
             asked_kind = patch.get("type", kind)

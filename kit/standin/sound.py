@@ -1,4 +1,5 @@
-"""Audio formats and speech: pcm16 at 24 kHz (GPT-Live: also 16 kHz) and G.711 at 8 kHz, in and out; replies cut into the deltas that carry them.
+"""Audio formats and speech: pcm16 at 24 kHz (GPT-Live: also 16 kHz) and G.711 at 8 kHz, in and out; replies cut into the deltas
+that carry them.
 
 Inside the stand-in all sound is PCM: int16, mono, 24 kHz, little-endian.
 """

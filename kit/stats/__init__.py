@@ -16,7 +16,7 @@ Which for what:
 scipy takes up to a second to import, so it is imported when first called.
 """
 
-from kit.stats.comparisons import (
+from .comparisons import (
     adjusted,
     compare,
     equivalence,
@@ -29,7 +29,7 @@ from kit.stats.comparisons import (
     trials_needed,
     trials_needed_per_stratum,
 )
-from kit.stats.intervals import (
+from .intervals import (
     Comparison,
     Interval,
     StopRule,

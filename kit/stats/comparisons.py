@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from kit.errors import InputError, clipped
-from kit.stats.intervals import (
+from ..errors import InputError, clipped
+from .intervals import (
     Comparison,
     Interval,
     k_of_n,

@@ -12,7 +12,7 @@ from typing import TypeGuard
 import numpy as np
 import numpy.typing as npt
 
-from kit.errors import InputError, clipped
+from ..errors import InputError, clipped
 
 Floats = npt.NDArray[np.float64]
 
@@ -312,7 +312,8 @@ def median_interval(values: Sequence[float], level: float = 0.95) -> Interval:
 
 LEAST = 0.8
 """The smallest design effect believed. Cutting at 1, as surveys do, makes independent turns cover 96.2-97.5 % (p = 0.3 and
-0.5, 40 and 20 trials) instead of 95.3-96.1 %: half of the estimates fall below 1 by chance. Far below 1 would take turns that avoid each other."""
+0.5, 40 and 20 trials) instead of 95.3-96.1 %: half of the estimates fall below 1 by chance. Far below 1 would take turns that
+avoid each other."""
 
 FEW = 6
 """How many trials with the rarer outcome it takes before the spread between trials is taken at its word.

@@ -37,8 +37,8 @@ def controls_df(source: Source, *, level: float = 0.95) -> pd.DataFrame:
     ``<NA>``, not known, where none was answered. A negative control has no history: text there is the background rate, a finding
     of its own with an interval (``rate``, ``low``, ``high``), and makes a setting unfit only if all of it is text.
 
-    Columns: ``plan, settings, endpoint, model, role, must_read, planned, completed, known, as_it_must, read`` (how many were read, and as what),
-    ``text, rate, low, high, fit, simulated``.
+    Columns: ``plan, settings, endpoint, model, role, must_read, planned, completed, known, as_it_must, read`` (how many were
+    read, and as what), ``text, rate, low, high, fit, simulated``.
     """
     import pandas as pd
 
@@ -320,7 +320,8 @@ def marked(
     reason = labels.get("run_ended") or ""
     # Fisher's and Newcombe's methods hold where results did not decide how many trials there were.
     if "interrupted" in reason or STOPPED in reason:
-        text += f" The run was ended {'by its stop rule' if STOPPED in reason else 'by hand'}; these tests take the number of trials as fixed before."
+        ended_by = "by its stop rule" if STOPPED in reason else "by hand"
+        text += f" The run was ended {ended_by}; these tests take the number of trials as fixed before."
     return f"[{mark}] " * bool(mark) + f"{where}: " * bool(where) + text
 
 

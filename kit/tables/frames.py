@@ -60,7 +60,9 @@ end, is no answer there, as nothing says what had come by then."""
 # `t` is the planned trial, `c` the attempt that counts, `served` the model that first answered trials of the same settings.
 _TRIAL = {
     "trial_id": "t.trial_id", "role": "t.role", "case": "t.case_name", "arm": "t.arm", "settings": "t.settings_name",
-    "endpoint": "t.endpoint", "model": "COALESCE(t.asked_model, c.model, (SELECT model FROM served WHERE served.settings = t.settings))", "state": "COALESCE(c.status, 'missing')",
+    "endpoint": "t.endpoint",
+    "model": "COALESCE(t.asked_model, c.model, (SELECT model FROM served WHERE served.settings = t.settings))",
+    "state": "COALESCE(c.status, 'missing')",
 }  # fmt: skip
 _COUNTING = "LEFT JOIN attempts c ON c.trial_id = t.trial_id AND c.counts = 1"
 # SQLite looks it up when the first trial needs it, and most ledgers never do: a join would cost a third of reading 100,000 trials.
@@ -85,13 +87,15 @@ _LOST = f"""LEFT JOIN (SELECT a.trial_id, COUNT(*) AS n FROM attempts a WHERE a.
 
 _TRIALS = _TRIAL | {
     "simulated": "c.simulated", "n": "t.n", "repeat": "t.repeat", "reported": "t.reported", "history_items": "t.n_history_items",
-    "turns_planned": "t.n_turns", "attempt_id": "c.attempt_id", "attempts": "COALESCE(x.n, 0) + (c.attempt_id IS NOT NULL)", "turns": "COALESCE(w.turns, 0)",
+    "turns_planned": "t.n_turns", "attempt_id": "c.attempt_id", "attempts": "COALESCE(x.n, 0) + (c.attempt_id IS NOT NULL)",
+    "turns": "COALESCE(w.turns, 0)",
     "first_response_modality": "w.first_response", "first_turn_modality": "w.first_turn", "first_turn_outcome": "w.outcome",
     "lost": "COALESCE(l.n, 0)", "heard_ms": "w.heard_ms",
     "drift_turn": "w.drift_turn", "any_drift": "CASE WHEN c.attempt_id IS NOT NULL THEN w.drift_turn IS NOT NULL END",
     "responses": "c.n_responses", "items_sent": "c.n_items_sent", "updates_sent": "c.n_updates_sent",
     "deletes_sent": "c.n_deletes_sent", "total_tokens": "r.total_tokens", "output_audio_tokens": "r.output_audio_tokens",
-    "usd": f"CASE WHEN c.attempt_id IS NOT NULL OR x.n IS NOT NULL THEN {_USD} END", "connect_ms": "c.connect_ms", "seed_ms": "c.seed_ms", "voice": "c.voice", "session_id": "c.session_id",
+    "usd": f"CASE WHEN c.attempt_id IS NOT NULL OR x.n IS NOT NULL THEN {_USD} END",
+    "connect_ms": "c.connect_ms", "seed_ms": "c.seed_ms", "voice": "c.voice", "session_id": "c.session_id",
     "started_at": "c.started_at", "ended_at": "c.ended_at", "kind": "c.kind", "error": "c.error",
 }  # fmt: skip
 # Per attempt: what its answered turns came to, and its tokens.
@@ -141,8 +145,8 @@ _RESPONSES = _TRIAL | {
     "simulated": "COALESCE(r.simulated, a.simulated, c.simulated)", "attempt_id": "a.attempt_id", "counts": "a.counts",
 } | {
     name: f"r.{name}" for name in (
-        "turn", "response", "modality", "first_modality", "status", "reason", "ended", "asked", "started_by", "started_at_ms", "first_audio_ms",
-        "first_text_ms", "first_transcript_ms", "done_ms",
+        "turn", "response", "modality", "first_modality", "status", "reason", "ended", "asked", "started_by", "started_at_ms",
+        "first_audio_ms", "first_text_ms", "first_transcript_ms", "done_ms",
     )
 } | {"audio_bytes": "r.n_audio_bytes", "calls": "r.n_calls"} | {
     name: f"r.{name}" for name in (
@@ -169,13 +173,15 @@ _LOG = (
 # A column's type follows from its name alone: a new column of text that repeats is added here, one of numbers ends in `_ms`, `usd`,
 # or one of `_COUNT_ENDS`; anything else is text.
 _CATEGORIES = {
-    *LABELS, "status", "reason", "asked", "started_by", "reported", "kind", "stage", "direction", "type", "drift_rule", "ended", "run_ended",
+    *LABELS, "status", "reason", "asked", "started_by", "reported", "kind", "stage", "direction", "type", "drift_rule", "ended",
+    "run_ended",
 }  # fmt: skip
 # The same in every frame, so that a code means the same word wherever frames are put together.
 _FIXED = {"state": STATES, "modality": MODALITIES, "outcome": OUTCOMES}
 _FLAGS = {"simulated", "reply_asked", "counts", "expected", "cost_estimated", "any_drift", "reached"}
 _COUNTS = {
-    "attempt_id", "attempt", "attempts", "run_id", "n", "trial", "repeat", "turn", "turns", "response", "responses", "event", "calls", "lost",
+    "attempt_id", "attempt", "attempts", "run_id", "n", "trial", "repeat", "turn", "turns", "response", "responses", "event",
+    "calls", "lost",
 }  # fmt: skip
 _COUNT_ENDS = ("_tokens", "_items", "_sent", "_bytes", "_planned", "_turn")
 
@@ -460,9 +466,9 @@ def counted_turns(source: Source, role: Role | None = "measure") -> pd.DataFrame
     look it up turn by turn would be quadratic.
 
     Columns: ``trial`` (a number from 0), ``turn``, ``planned`` (whether all trials of a plan are here: a frame of responses has
-    only those with a response), ``reached`` (it was asked for), ``modality`` (as finally answered, else missing), ``first_modality``, ``outcome``,
-    ``responses``, ``heard_ms``, the labels that the source has, ``state``, ``simulated``; of the trial also ``history_items``,
-    ``turns_planned``, ``items_sent``, ``usd`` where known.
+    only those with a response), ``reached`` (it was asked for), ``modality`` (as finally answered, else missing),
+    ``first_modality``, ``outcome``, ``responses``, ``heard_ms``, the labels that the source has, ``state``, ``simulated``; of the
+    trial also ``history_items``, ``turns_planned``, ``items_sent``, ``usd`` where known.
     """
     import pandas as pd
 
@@ -575,7 +581,8 @@ def _turns_of_responses(df: pd.DataFrame, role: Role | None) -> pd.DataFrame:
         "first_modality": _recoded(first["modality"], MODALITIES, content[begins]),
         "responses": (ends - begins).astype(np.int32),
         "heard_ms": heard_ms,
-        "state": _recoded(first["state"], STATES, first["state"].notna()) if "state" in df else pd.Categorical.from_codes(np.zeros(len(first), np.int8), STATES),
+        "state": _recoded(first["state"], STATES, first["state"].notna()) if "state" in df
+        else pd.Categorical.from_codes(np.zeros(len(first), np.int8), STATES),
         "simulated": _flag(first["simulated"]),
     }  # fmt: skip
     columns |= {name: first[name].astype("category").array for name in LABELS if name in df}
