@@ -119,7 +119,7 @@ def rate(at_once: int = 16, repeats: int = 100) -> None:
 
 
 if __name__ == "__main__":
-    met = cost_of_runs(option("--at-once", 16), option("--trials", 256), option("--rounds", 60))
+    met = cost_of_runs(option("--at-once", 16), option("--trials", 256), option("--rounds", 120))
     appends()
     rate(option("--at-once", 16), option("--repeats", 100))
     raise SystemExit(status(met))

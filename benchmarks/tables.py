@@ -197,13 +197,11 @@ def write(path, df, n_trials, turns):
 
 
 def main() -> bool:
-    rounds, most = option("--rounds", 9), option("--most", 1_000_000)
+    rounds, most = option("--rounds", 27), option("--most", 1_000_000)
     print(versions("duckdb", "pyarrow", "pandas"))
     met = [in_memory(most // 4, 4, rounds), in_memory(most, 1, rounds)]
     with tempfile.TemporaryDirectory() as folder:
-        # DuckDB's 80 ms on two threads vary more than anything else here, so more rounds of them.
-        shapes = ((25_000, 4), (100_000, 1))
-        met += [from_storage(n_trials, turns, 3 * rounds, Path(folder)) for n_trials, turns in shapes]
+        met += [from_storage(n_trials, turns, rounds, Path(folder)) for n_trials, turns in ((25_000, 4), (100_000, 1))]
         met.append(growth(most, min(rounds, 5), Path(folder)))
     return all(met)
 
