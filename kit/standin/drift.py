@@ -34,7 +34,7 @@ from ..errors import InputError, clipped
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a rule may know: counts of the items that a response reads."""
+    """What a rule may know of the items that a response reads."""
 
     # System items with an ``input_text`` part.
     system_text: int = 0

@@ -384,6 +384,9 @@ def _read(source: object, columns: Mapping[str, str], clauses: str, role: Role |
     return _frame(("plan", *columns), _rows(source, columns, clauses, role), _plan_order(source))
 
 
+_ROWS_AT_ONCE = 1_000
+
+
 def _read_kinds(
     ledger: Ledger, repeated: Mapping[str, str], single: Mapping[str, str], clauses: str, role: Role | None, skip: str
 ) -> pd.DataFrame:
@@ -392,20 +395,22 @@ def _read_kinds(
     A text a row instead of ten is half the time of reading a large ledger.
 
     Args:
-        single: The two columns, an id and a number, that are different in every row.
+        single: The columns, ids and numbers, that are different in every row.
     """
     place: dict[str, int] = {}
-    kinds, ids, numbers = [], [], []
+    kinds: list[int] = []
+    singles: list[list[Any]] = [[] for _ in single]
     columns = [f"json_array(:plan, {', '.join(repeated.values())})", *single.values()]
     with _selected(ledger, columns, clauses, role, skip) as rows:
-        # Not fetched first and turned into columns then: a million tuples at once take as long again.
-        for kind, row_id, number in rows:
-            kinds.append(place.setdefault(kind, len(place)))
-            ids.append(row_id)
-            numbers.append(number)
+        # Some at a time: a million tuples at once take as long again.
+        while some := rows.fetchmany(_ROWS_AT_ONCE):
+            texts, *values = zip(*some, strict=True)
+            kinds += [place.setdefault(text, len(place)) for text in texts]
+            for column, more in zip(singles, values, strict=True):
+                column += more
     df = _frame(("plan", *repeated), [json.loads(kind) for kind in place], _plan_order(ledger))
-    singles = {name: _column(name, values, ()) for name, values in zip(single, (ids, numbers), strict=True)}
-    return df.take(kinds).reset_index(drop=True).assign(**singles)
+    typed = {name: _column(name, values, ()) for name, values in zip(single, singles, strict=True)}
+    return df.take(kinds).reset_index(drop=True).assign(**typed)
 
 
 def _frame(names: Sequence[str], rows: list[tuple[Any, ...]], order: Mapping[str, Sequence[str]]) -> pd.DataFrame:
@@ -460,8 +465,8 @@ def _categorical(values: Sequence[Any], words: Iterable[str]) -> Any:
 def counted_turns(source: Source, role: Role | None = "measure") -> pd.DataFrame:
     """Return a row per turn with what `modality_df` counts, in the order of trials and turns, whatever the source.
 
-    A column that `modality_df` is to count as well is added in `_COUNTED_TURNS` or `_COUNTED_TRIALS`, above (of logs also in
-    `_LOG`). Where a source does not have it, it is missing: `modality.if_known` keeps its count from being a zero there. What only
+    A column that `modality_df` is to count as well is added in `_COUNTED_TURNS` or `_COUNTED_TRIALS`, above, or, if it is a number
+    that hardly ever repeats, in `_EACH_TURN` or `_EACH_TRIAL` (of logs also in `_LOG`). Where a source does not have it, it is missing: `modality.if_known` keeps its count from being a zero there. What only
     the table ``responses`` has is joined in `_turns_of_ledger`, grouped by attempt and turn: that table has no index, so that to
     look it up turn by turn would be quadratic.
 
