@@ -22,8 +22,8 @@ WORD: dict[Kind, str] = {"input": "microphone", "output": "speaker"}  # in the o
 
 _INSTALL = (
     "pip install sounddevice; Debian and Ubuntu: sudo apt install libportaudio2 · Fedora: sudo dnf install portaudio · "
-    "conda: conda install portaudio · macOS and Windows: pip install --force-reinstall sounddevice. In a notebook, the browser's microphone "
-    "and player need none of it: widgets.Recorder(), widgets.Player()"
+    "conda: conda install portaudio · macOS and Windows: pip install --force-reinstall sounddevice. In a notebook, the "
+    "browser's microphone and player need none of it: widgets.Recorder(), widgets.Player()"
 )
 
 

@@ -122,10 +122,8 @@ class Logged(SessionView[Fold]):
 
     def __repr__(self) -> str:
         mark = show.origin_word(self.simulated)
-        name, model = (
-            show.one_line(self.id or self.key or "without an id", 80),
-            show.one_line(self.model or "model unknown", 60),
-        )
+        name = show.one_line(self.id or self.key or "without an id", 80)
+        model = show.one_line(self.model or "model unknown", 60)
         return (
             f"<{type(self).__name__} {name}, {model}, "
             f"{self.n_events} events, {self.n_responses} {self._ANSWERS}{f', {mark}' if mark else ''}>"

@@ -403,11 +403,11 @@ def _read_kinds(
     columns = [f"json_array(:plan, {', '.join(repeated.values())})", *single.values()]
     with _selected(ledger, columns, clauses, role, skip) as rows:
         # Some at a time: a million tuples at once take as long again.
-        while some := rows.fetchmany(_ROWS_AT_ONCE):
-            texts, *values = zip(*some, strict=True)
+        while batch := rows.fetchmany(_ROWS_AT_ONCE):
+            texts, *columns_of_batch = zip(*batch, strict=True)
             kinds += [place.setdefault(text, len(place)) for text in texts]
-            for column, more in zip(singles, values, strict=True):
-                column += more
+            for column, values in zip(singles, columns_of_batch, strict=True):
+                column += values
     df = _frame(("plan", *repeated), [json.loads(kind) for kind in place], _plan_order(ledger))
     typed = {name: _column(name, values, ()) for name, values in zip(single, singles, strict=True)}
     return df.take(kinds).reset_index(drop=True).assign(**typed)

@@ -1,4 +1,5 @@
-"""Writing a ledger. A method of `Writer` is one transaction: done when it returns, or not there at all."""
+"""Writing a ledger. A method of `Writer` is one transaction: done when it returns, or not there at all. Only the end of an attempt
+may wait for the next one (`Writer.ended`)."""
 
 from __future__ import annotations
 
@@ -384,7 +385,7 @@ class Writer:
         Args:
             counts: Whether it decides its trial.
             turns_written: How many of its turns are in the ledger already.
-            may_wait: It is written with whatever comes next, or by `flush`: a transaction for two attempts costs half.
+            may_wait: It is written in the next transaction, or by `flush`: one transaction costs half of two.
         """
         columns = outcome.session | outcome.failure
         columns |= {"status": outcome.status, "ended_at": time.time(), "counts": int(counts)}
